@@ -1,0 +1,57 @@
+"""keras-asr: speech recognition that people train, run and trust on their own machines.
+
+A file of speech walks down one street: audio, features, batches, LSTM, CTC, decoder, transcript,
+score. Every stage is one module here, usable alone. Importing `asr` is light: a name is imported
+when it is first used, and TensorFlow only by what trains.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "AsrError": "asr.errors",
+    "Recipe": "asr.recipe", "load_recipe": "asr.recipe", "dump_recipe": "asr.recipe",
+    "Utterance": "asr.manifest", "read_manifest": "asr.manifest", "write_manifest": "asr.manifest",
+    "CharTokenizer": "asr.tokenizer",
+    "normalize": "asr.text",
+    "probe_audio": "asr.audio", "load_audio": "asr.audio",
+    "log_mel": "asr.features", "mfcc": "asr.features",
+    "GreedyDecoder": "asr.decoding", "LexiconDecoder": "asr.decoding",
+    "Recognizer": "asr.recognizer", "load": "asr.recognizer",
+    "train": "asr.train",
+    "evaluate": "asr.evaluate",
+    "score": "asr.scoring",
+}
+__all__ = [*sorted(_HOME), "__version__"]
+
+
+def __getattr__(name: str):
+    if name not in _HOME:
+        raise AttributeError(f"module 'asr' has no attribute {name!r}; it offers "
+                             f"{', '.join(__all__)}.")
+    value = getattr(importlib.import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
+if TYPE_CHECKING:
+    from asr.audio import load_audio, probe_audio
+    from asr.decoding import GreedyDecoder, LexiconDecoder
+    from asr.errors import AsrError
+    from asr.evaluate import evaluate
+    from asr.features import log_mel, mfcc
+    from asr.manifest import Utterance, read_manifest, write_manifest
+    from asr.recipe import Recipe, dump_recipe, load_recipe
+    from asr.recognizer import Recognizer, load
+    from asr.scoring import score
+    from asr.text import normalize
+    from asr.tokenizer import CharTokenizer
+    from asr.train import train

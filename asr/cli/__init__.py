@@ -1,0 +1,88 @@
+"""The command line: argument parsing only; each verb imports its stage when it is called.
+
+In: argv. Out: an exit code. Results go to stdout, everything else to stderr; a failure is one
+sentence, the traceback only with --debug.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+
+from asr import __version__
+from asr.errors import EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_USAGE, AsrError
+
+# verb: (module, one line of help). The module is imported only when its verb is called.
+VERBS = {
+    "prepare": ("asr.cli.prepare", "A corpus on disk becomes one manifest per split."),
+    "download": ("asr.cli.prepare", "Fetch a corpus: resumed, checked, then unpacked."),
+    "validate": ("asr.cli.validate", "Every problem of a manifest; changes nothing."),
+    "train": ("asr.cli.train", "Train a recipe; resumes where it was interrupted."),
+    "transcribe": ("asr.cli.transcribe", "Recordings become text, subtitles or JSON."),
+    "evaluate": ("asr.cli.evaluate", "Word error rate of a bundle on a test manifest."),
+    "score": ("asr.cli.score", "Word error rate of two text files; no TensorFlow."),
+    "compare": ("asr.cli.compare", "Are two systems different? With a significance test."),
+    "doctor": ("asr.cli.doctor", "What runs here, how fast, and why not faster."),
+}
+
+
+class _Verbs(click.Group):
+    """Knows the verbs without importing them, so that --help is quick."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in VERBS:
+            return None
+        return getattr(importlib.import_module(VERBS[cmd_name][0]), cmd_name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(verb, line) for verb, (_, line) in VERBS.items()])
+
+
+@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.version_option(__version__, prog_name="asr")
+def cli(debug: bool) -> None:
+    """Speech recognition that you train, run and trust on your own machine."""
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run one command and leave the process with its exit code."""
+    sys.exit(run(sys.argv[1:] if argv is None else argv))
+
+
+def run(argv: list[str]) -> int:
+    """Run one command; returns its exit code and prints at most one sentence of error."""
+    for stream in (sys.stdout, sys.stderr):  # UTF-8 whatever the locale says
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+    debug = "--debug" in argv
+    arguments = [argument for argument in argv if argument != "--debug"]
+    try:
+        return cli.main(arguments, prog_name="asr", standalone_mode=False) or 0
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.Abort:
+        return EXIT_INTERRUPTED
+    except click.ClickException as error:
+        error.show()
+        return EXIT_USAGE
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except AsrError as error:
+        if debug:
+            raise
+        print(f"Error: {error}", file=sys.stderr)
+        return error.exit_code
+    except Exception as error:
+        if debug:
+            raise
+        print(f"Internal error: {type(error).__name__}: {error}. Run again with --debug and "
+              "report the traceback.", file=sys.stderr)
+        return EXIT_INTERNAL

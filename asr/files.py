@@ -1,0 +1,76 @@
+"""Files that are either the old or the new one, never torn.
+
+In: a path and bytes. Out: the file, by temporary name, fsync, rename, directory fsync. Floor 0.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import tempfile
+from pathlib import Path
+
+
+def write_atomic(path: str | Path, data: bytes | str, *, overwrite: bool = True) -> None:
+    """Write a whole file; a crash at any point leaves the old file or the new one.
+
+    Args:
+        path: the final name; its folder must exist.
+        data: the content; text is written as UTF-8.
+        overwrite: False makes an existing file an error instead of replacing it.
+
+    Raises:
+        FileExistsError: the file exists and `overwrite` is False.
+        OSError: the disk is full or the folder cannot be written; the old file is intact.
+    """
+    path = Path(path)
+    payload = data.encode("utf-8") if isinstance(data, str) else data
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name[:80]}.", suffix=".tmp",
+                                             dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(payload)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes 0600
+        failpoint("file.before_rename")
+        if overwrite:
+            os.replace(temporary, path)
+        else:
+            os.link(temporary, path)  # fails if the name is taken, even in a race
+            os.unlink(temporary)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    failpoint("file.after_rename")
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: str | Path) -> None:
+    """Make renames in a folder durable (POSIX; Windows has no such call)."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sha256_file(path: str | Path) -> str:
+    """Hexadecimal SHA-256 of a file's bytes."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def failpoint(name: str) -> None:
+    """Die here when a test asks for it: `ASR_TESTING=1 ASR_FAILPOINT=<name>` sends SIGKILL."""
+    if os.environ.get("ASR_TESTING") == "1" and os.environ.get("ASR_FAILPOINT") == name:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

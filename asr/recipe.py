@@ -1,0 +1,348 @@
+"""Every knob of a training run, as frozen dataclasses; TOML in and out.
+
+In: a TOML page, `section.key=value` overrides. Out: a checked `Recipe`. Floor 0.
+An unknown key, a wrong type or an impossible number is an error with file, key and suggestion.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import math
+import tomllib
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from asr.errors import RecipeError
+
+SCHEMA_VERSION = 1
+
+
+def knob(default, help, *, low=None, high=None, choices=None):  # noqa: A002
+    """A dataclass field with its bounds and its one-line help."""
+    return field(default=default, metadata={"help": help, "low": low, "high": high,
+                                            "choices": choices})
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """Which utterances, and how they are put into batches."""
+
+    train: tuple[str, ...] = knob((), "manifests to train on; paths from the working directory")
+    valid: tuple[str, ...] = knob((), "manifests for model selection; never the test set")
+    audio_root: str = knob("", "folder that holds the audio when it is not beside the manifests")
+    cache_dir: str = knob("", "feature cache; empty: <run_dir>/cache")
+    generate: str = knob("", "a corpus that the project makes itself", choices=("", "tones"))
+    batch_frames: int = knob(8_000, "feature frames a batch at most, padding included",
+                             low=1, high=10_000_000)
+    max_utterances: int = knob(64, "utterances a batch at most", low=1, high=4_096)
+    min_seconds: float = knob(0.1, "shorter recordings are excluded and listed", low=0.0, high=60)
+    max_seconds: float = knob(30.0, "longer recordings are excluded and listed", low=0.1, high=600)
+    num_workers: int = knob(0, "feature processes; 0: one a core", low=0, high=256)
+    max_bad_fraction: float = knob(0.01, "share of unusable utterances that stops the run",
+                                   low=0.0, high=1.0)
+
+
+@dataclass(frozen=True)
+class TextSettings:
+    """How transcripts become labels."""
+
+    normalizer: str = knob("basic", "see asr.text", choices=("none", "basic", "english", "german"))
+    alphabet: str = knob("", "the characters, each once; empty: those of the training texts")
+
+
+@dataclass(frozen=True)
+class FeatureSettings:
+    """Audio to features; every number travels in the bundle."""
+
+    kind: str = knob("log_mel", "log_mel or mfcc", choices=("log_mel", "mfcc"))
+    sample_rate: int = knob(16_000, "Hz; every recording is resampled to it", low=4_000,
+                            high=192_000)
+    n_fft: int = knob(512, "samples", low=16, high=16_384)
+    win_length: int = knob(400, "samples", low=16, high=16_384)
+    hop_length: int = knob(160, "samples", low=8, high=16_384)
+    n_mels: int = knob(80, "triangular filters", low=1, high=512)
+    f_min: float = knob(0.0, "Hz, lower edge of the first filter", low=0.0, high=96_000)
+    f_max: float = knob(0.0, "Hz, upper edge of the last filter; 0: sample_rate / 2", low=0.0,
+                        high=96_000)
+    n_mfcc: int = knob(13, "cepstral coefficients (mfcc only)", low=1, high=128)
+    deltas: int = knob(0, "0 none, 1 with delta, 2 with delta and delta-delta", low=0, high=2)
+    cmvn: str = knob("utterance", "mean and variance normalisation",
+                     choices=("none", "utterance", "global"))
+
+
+@dataclass(frozen=True)
+class AugmentSettings:
+    """What training, and only training, does to features (asr.augment says how)."""
+
+    speeds: tuple[float, ...] = knob((1.0,), "speed factors; each is cached once", low=0.5,
+                                     high=2.0)
+    freq_masks: int = knob(0, "SpecAugment bands set to the mean", low=0, high=16)
+    freq_mask_width: int = knob(15, "mel bins at most", low=1, high=256)
+    time_masks: int = knob(0, "SpecAugment stretches set to the mean", low=0, high=64)
+    time_mask_width: int = knob(30, "frames at most", low=1, high=1_000)
+    time_mask_fraction: float = knob(0.2, "of the utterance at most, each", low=0.0, high=1.0)
+    noise_dir: str = knob("", "folder of noise recordings, searched recursively")
+    noise_probability: float = knob(0.0, "share of utterances with noise", low=0.0, high=1.0)
+    noise_snr_min: float = knob(5.0, "dB", low=-20, high=80)
+    noise_snr_max: float = knob(30.0, "dB", low=-20, high=80)
+    warp: float = knob(0.0, "vocal tract length: frequency axis times 1 ± this", low=0.0,
+                       high=0.5)
+    tempo: float = knob(0.0, "time axis times 1 ± this", low=0.0, high=0.5)
+    gain_db: float = knob(0.0, "level ± this", low=0.0, high=40)
+    tilt_db: float = knob(0.0, "spectral tilt over the band ± this: microphones and rooms",
+                          low=0.0, high=40)
+    band_limit_probability: float = knob(0.0, "share of utterances losing their upper band",
+                                         low=0.0, high=1.0)
+    band_limit_min_hz: float = knob(3_000.0, "lowest upper edge of such a band, Hz", low=500,
+                                    high=96_000)
+    concat_max: int = knob(1, "clips of one speaker joined to a string, 1 .. this, on the fly",
+                           low=1, high=32)
+    concat_pattern: str = knob("", "only utterances whose id matches this regular expression are "
+                               "joined; empty: all")
+    concat_gap_max: float = knob(0.5, "seconds between joined clips, at most", low=0.0, high=5)
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """The network: front end, stacked bidirectional LSTM, output."""
+
+    front_end: str = knob("stack", "frame stacking, or a small convolution",
+                          choices=("stack", "conv"))
+    stacking: int = knob(3, "consecutive frames joined (stack only)", low=1, high=16)
+    conv_channels: int = knob(32, "channels of the two 3x3 convolutions (conv only)", low=1,
+                              high=512)
+    subsampling: int = knob(3, "input frames per output frame", low=1, high=4)
+    num_layers: int = knob(3, "bidirectional LSTM layers", low=1, high=16)
+    units: int = knob(256, "cells per direction", low=1, high=4_096)
+    dropout: float = knob(0.0, "on the input of every LSTM layer and of the output", low=0.0,
+                          high=0.9)
+    layer_norm: bool = knob(False, "normalise between layers")
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """How the weights are found."""
+
+    epochs: int = knob(20, "passes over the training set", low=1, high=10_000)
+    max_minutes: float = knob(0.0, "stop after the epoch that passes this; the schedule follows "
+                              "the clock; 0: no limit", low=0.0, high=100_000)
+    learning_rate: float = knob(1e-3, "peak", low=1e-7, high=10.0)
+    final_learning_rate: float = knob(1e-5, "at the end of the decay", low=0.0, high=10.0)
+    warmup_steps: int = knob(200, "linear from 0", low=0, high=1_000_000)
+    decay: str = knob("cosine", "after the warm-up", choices=("constant", "linear", "cosine"))
+    weight_decay: float = knob(0.0, "AdamW, matrices only", low=0.0, high=1.0)
+    clip_norm: float = knob(5.0, "global gradient norm", low=1e-3, high=1e6)
+    patience: int = knob(0, "epochs without a better validation WER; 0: never stop early", low=0,
+                         high=10_000)
+    average: int = knob(0, "weights of this many last epochs averaged into best.asr if that is "
+                        "better; 0: none", low=0, high=100)
+    deterministic: bool = knob(False, "one thread, deterministic ops: bit for bit reproducible")
+    nonfinite_patience: int = knob(3, "non-finite losses in a row that stop the run", low=1,
+                                   high=1_000)
+    initial_bundle: str = knob("", "start from this bundle's weights (rows follow characters)")
+
+
+@dataclass(frozen=True)
+class DecoderSettings:
+    """How logits become text; travels in the bundle."""
+
+    kind: str = knob("greedy", "see asr.decoding", choices=("greedy", "lexicon", "beam"))
+    lexicon: tuple[str, ...] = knob((), "the closed vocabulary of the lexicon decoder")
+    beam_width: int = knob(32, "prefixes kept (beam)", low=1, high=10_000)
+    lm: str = knob("", "n-gram language model, ARPA (beam)")
+    lm_weight: float = knob(0.5, "beam with a language model", low=0.0, high=100.0)
+    word_bonus: float = knob(0.0, "nats a word (beam, lexicon)", low=-100.0, high=100.0)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One training run; `load_recipe` reads it, `dump_recipe` writes it, equal both ways."""
+
+    seed: int = knob(1, "of every random choice", low=0, high=2**31 - 1)
+    data: DataSettings = field(default_factory=DataSettings)
+    text: TextSettings = field(default_factory=TextSettings)
+    features: FeatureSettings = field(default_factory=FeatureSettings)
+    augment: AugmentSettings = field(default_factory=AugmentSettings)
+    model: ModelSettings = field(default_factory=ModelSettings)
+    train: TrainSettings = field(default_factory=TrainSettings)
+    decoder: DecoderSettings = field(default_factory=DecoderSettings)
+
+
+def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
+    """Read a recipe page.
+
+    Args:
+        path: a TOML file.
+        overrides: `section.key=value`, value in TOML (a bare word is taken as a string).
+
+    Raises:
+        RecipeError: the file cannot be read, a key is unknown, a value has the wrong type or
+            is out of bounds, or settings contradict each other.
+    """
+    path = Path(path)
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"Cannot read the recipe {path}: {error}.", path=path) from error
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"{path} is not TOML: {error}.", path=path) from error
+    for override in overrides:
+        _apply_override(table, override)
+    return recipe_from_dict(table, source=str(path))
+
+
+def recipe_from_dict(table: Mapping, *, source: str = "recipe") -> Recipe:
+    """A checked recipe from nested tables; `source` names them in errors."""
+    recipe = settings_from_dict(Recipe, table, source=source)
+    _check_together(recipe, source)
+    return recipe
+
+
+def settings_from_dict(cls, table: Mapping, *, source: str, prefix: str = ""):
+    """One settings class from one table, every key, type and bound checked."""
+    known = {f.name: f for f in dataclasses.fields(cls)}
+    hints = typing.get_type_hints(cls)
+    values = {}
+    for key, value in table.items():
+        if key not in known:
+            raise RecipeError(f"{source}: unknown key {prefix}{key}.{_suggest(key, cls, prefix)}")
+        hint = hints[key]
+        if dataclasses.is_dataclass(hint):
+            if not isinstance(value, Mapping):
+                raise RecipeError(f"{source}: {prefix}{key} is a section, got {value!r}.")
+            values[key] = settings_from_dict(hint, value, source=source, prefix=f"{prefix}{key}.")
+        else:
+            values[key] = _checked(value, hint, known[key], f"{source}: {prefix}{key}")
+    return cls(**values)
+
+
+def recipe_to_dict(recipe: Recipe) -> dict:
+    """Nested tables of plain values, tuples as lists."""
+    def plain(value):
+        if dataclasses.is_dataclass(value):
+            return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return list(value) if isinstance(value, tuple) else value
+    return plain(recipe)
+
+
+def dump_recipe(recipe: Recipe) -> str:
+    """The resolved recipe as TOML; `load(dump(r)) == r`."""
+    lines = []
+    table = recipe_to_dict(recipe)
+    for key, value in table.items():
+        if not isinstance(value, dict):
+            lines.append(f"{key} = {_toml(value)}")
+    for key, value in table.items():
+        if isinstance(value, dict):
+            lines += ["", f"[{key}]"] + [f"{name} = {_toml(item)}" for name, item in value.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _toml(value) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    if isinstance(value, str):
+        # JSON strings are TOML strings, but for DEL, which TOML wants escaped.
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return repr(value)
+
+
+def _apply_override(table: dict, override: str) -> None:
+    name, separator, text = override.partition("=")
+    parts = name.strip().split(".")
+    if not separator or not all(parts) or len(parts) > 2:
+        raise RecipeError(f"--set {override!r}: write section.key=value, for example "
+                          "train.epochs=5.")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    target = table
+    for part in parts[:-1]:
+        target = target.setdefault(part, {})
+        if not isinstance(target, dict):
+            raise RecipeError(f"--set {override!r}: {part} is not a section.")
+    target[parts[-1]] = value
+
+
+def _checked(value, hint, spec, where: str):
+    """A value of the type that the annotation names, within its bounds."""
+    if isinstance(hint, types.GenericAlias):
+        (item,) = {a for a in typing.get_args(hint) if a is not Ellipsis}
+        if not isinstance(value, (list, tuple)):
+            raise RecipeError(f"{where} must be a list, got {value!r}.")
+        return tuple(_checked(v, item, spec, where) for v in value)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if type(value) is not hint:
+        raise RecipeError(f"{where} must be {_type_name(hint)}, got {value!r}.")
+    if hint is float and not math.isfinite(value):
+        raise RecipeError(f"{where} must be finite, got {value!r}.")
+    low, high, choices = (spec.metadata[k] for k in ("low", "high", "choices"))
+    if choices is not None and value not in choices:
+        raise RecipeError(f"{where} must be one of {', '.join(map(repr, choices))}, "
+                          f"got {value!r}.")
+    if (low is not None and value < low) or (high is not None and value > high):
+        raise RecipeError(f"{where} must be between {low:_} and {high:_}, got {value!r}.")
+    return value
+
+
+def _type_name(hint) -> str:
+    return {int: "a whole number", float: "a number", str: "a string", bool: "true or false"}[hint]
+
+
+def _suggest(key: str, cls, prefix: str) -> str:
+    """ Did you mean ...? Looks at this section first, then at every other."""
+    names = [prefix + f.name for f in dataclasses.fields(cls)]
+    for section in dataclasses.fields(Recipe):
+        if section.default_factory is not dataclasses.MISSING:
+            names += [f"{section.name}.{f.name}" for f in dataclasses.fields(section.default_factory)]
+    close = difflib.get_close_matches(prefix + key, names, n=1, cutoff=0.6)
+    return f" Did you mean {close[0]}?" if close else ""
+
+
+def _check_together(recipe: Recipe, source: str) -> None:
+    """What no single bound can say."""
+    f, a, m = recipe.features, recipe.augment, recipe.model
+    nyquist = f.sample_rate / 2
+    rules = [
+        (f.win_length <= f.n_fft, f"features.win_length {f.win_length} must not exceed "
+                                  f"features.n_fft {f.n_fft}"),
+        (f.hop_length <= f.win_length, f"features.hop_length {f.hop_length} must not exceed "
+                                       f"features.win_length {f.win_length}"),
+        (f.f_max <= nyquist, f"features.f_max {f.f_max} must not exceed half of "
+                             f"features.sample_rate, {nyquist}"),
+        (f.f_min < (f.f_max or nyquist), f"features.f_min {f.f_min} must lie below the upper edge "
+                                         f"{f.f_max or nyquist}"),
+        (f.kind != "mfcc" or f.n_mfcc <= f.n_mels, f"features.n_mfcc {f.n_mfcc} must not exceed "
+                                                   f"features.n_mels {f.n_mels}"),
+        (bool(a.speeds), "augment.speeds must name at least one factor, such as [1.0]"),
+        (a.noise_snr_min <= a.noise_snr_max, "augment.noise_snr_min must not exceed noise_snr_max"),
+        (not a.noise_probability or bool(a.noise_dir), "augment.noise_probability needs "
+                                                       "augment.noise_dir"),
+        (m.front_end != "stack" or m.stacking >= m.subsampling,
+         f"model.stacking {m.stacking} must be at least model.subsampling {m.subsampling}, or "
+         "frames would be skipped"),
+        (recipe.data.min_seconds < recipe.data.max_seconds, "data.min_seconds must be below "
+                                                            "data.max_seconds"),
+        (recipe.decoder.kind != "lexicon" or bool(recipe.decoder.lexicon),
+         "decoder.kind = \"lexicon\" needs decoder.lexicon, the list of words"),
+        (f.kind == "log_mel" and not f.deltas or not _mel_augmentation(a),
+         "augment.noise_probability, warp, tilt_db, gain_db and band_limit_probability work on "
+         "log-mel features without deltas"),
+    ]
+    for holds, message in rules:
+        if not holds:
+            raise RecipeError(f"{source}: {message}.")
+
+
+def _mel_augmentation(augment: AugmentSettings) -> bool:
+    return any((augment.noise_probability, augment.warp, augment.tilt_db, augment.gain_db,
+                augment.band_limit_probability))

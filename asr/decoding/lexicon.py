@@ -1,0 +1,159 @@
+"""Closed vocabulary: the best alignment path that spells words of a list, and nothing else.
+
+In: log-probabilities. Out: one hypothesis. Floor 1: NumPy, numba.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from asr.decoding.compiled import compiled
+from asr.decoding.decoder import Decoder
+from asr.decoding.hypothesis import Hypothesis, hypothesis_from_path
+from asr.errors import UsageError
+from asr.tokenizer import CharTokenizer
+
+
+class LexiconDecoder(Decoder):
+    """Any number of words of a list, in any order, none included: silence reads "".
+
+    Exact: no path that spells such a text scores higher. The search is Viterbi over a CTC
+    automaton whose words share prefixes. An alphabet without a space can write one word at most.
+    `score` is the log-probability of the best path plus `word_bonus` for every word; `confidence`
+    is the geometric mean over the words of their confidences.
+
+    Args:
+        tokenizer: of the model that made the logits.
+        words: the vocabulary; each is spelled with the tokenizer's alphabet.
+        word_bonus: natural log added for each word; positive favours more words.
+
+    Raises:
+        UsageError: no words, an empty word, or one with a space inside.
+        TextError: a word with characters outside the alphabet.
+
+    Example:
+        >>> from asr.tokenizer import CharTokenizer
+        >>> probabilities = np.array([[.1, .1, .6, .2], [.1, .1, .5, .3]])  # blank, space, a, b
+        >>> LexiconDecoder(CharTokenizer(" ab"), ["b"]).decode(np.log(probabilities))[0].text
+        'b'
+    """
+
+    def __init__(self, tokenizer: CharTokenizer, words: Iterable[str], word_bonus: float = 0.0):
+        super().__init__(tokenizer)
+        self.words = tuple(dict.fromkeys(words))
+        self.word_bonus = float(word_bonus)
+        if not self.words:
+            raise UsageError("A lexicon decoder needs at least one word.")
+        for word in self.words:
+            if not word or any(c.isspace() for c in word):
+                raise UsageError(f"The lexicon word {word!r} is empty or holds a space; write one "
+                                 "word an entry.")
+        spellings = [tokenizer.encode(word) for word in self.words]
+        self._labels, self._parents, self._terminal = build_trie(spellings)
+        self._space = tokenizer.encode(" ")[0] if " " in tokenizer.alphabet else -1
+
+    def search(self, log_probs: np.ndarray) -> list[Hypothesis]:
+        """See `Decoder.search`; always one hypothesis."""
+        path, score = _viterbi(log_probs, self._labels, self._parents, self._terminal, self._space,
+                               self.word_bonus)
+        return [hypothesis_from_path(path, log_probs, score, self.tokenizer)]
+
+
+def build_trie(spellings: Iterable[Iterable[int]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A prefix tree as flat arrays; node 0 is the root, a parent comes before its children.
+
+    Args:
+        spellings: label sequences, none empty.
+
+    Returns:
+        labels (N,) int64, label on the way into the node, 0 for the root;
+        parents (N,) int64, -1 for the root; terminal (N,) bool, a spelling ends here.
+    """
+    labels, parents, terminal = [0], [-1], [False]
+    children: dict[tuple[int, int], int] = {}
+    for spelling in spellings:
+        node = 0
+        for label in spelling:
+            following = children.get((node, label))
+            if following is None:
+                following = children[node, label] = len(labels)
+                labels.append(label)
+                parents.append(node)
+                terminal.append(False)
+            node = following
+        terminal[node] = True
+    return (np.array(labels, dtype=np.int64), np.array(parents, dtype=np.int64),
+            np.array(terminal, dtype=np.bool_))
+
+
+@compiled
+def _viterbi(log_probs, labels, parents, terminal, space, word_bonus):
+    """The best path through the word loop and its score.
+
+    Node k of the tree has two states: 2k "its label was just written" and 2k + 1 "then a blank".
+    For the root, 1 is the silence before everything and 0 is unused; the space between words is
+    the last node, N, with states 2N and 2N + 1. Ties go to the earlier candidate in the code.
+    """
+    num_frames = log_probs.shape[0]
+    num_nodes = len(labels)
+    num_states = 2 * num_nodes + 2
+    space_state = 2 * num_nodes
+    nothing = -np.inf
+    before = np.full(num_states, nothing)
+    after = np.full(num_states, nothing)
+    came_from = np.zeros((num_frames, num_states), dtype=np.int32)
+    before[1] = 0.0  # no frame read yet: as if in silence
+    for t in range(num_frames):
+        row = log_probs[t]
+        after[0] = nothing
+        after[1] = before[1] + row[0]
+        came_from[t, 1] = 1
+        best_end, end_state = nothing, -1
+        for node in range(1, num_nodes):
+            label, parent, state = labels[node], parents[node], 2 * node
+            if terminal[node]:
+                for candidate in (state, state + 1):
+                    if before[candidate] > best_end:
+                        best_end, end_state = before[candidate], candidate
+            # A new label: from the parent's blank, or from its label if that is another one.
+            best, origin = before[2 * parent + 1], 2 * parent + 1
+            if parent == 0:
+                for candidate in (space_state, space_state + 1):
+                    if before[candidate] > best:
+                        best, origin = before[candidate], candidate
+                best += word_bonus
+            elif labels[parent] != label and before[2 * parent] > best:
+                best, origin = before[2 * parent], 2 * parent
+            if before[state] > best:
+                best, origin = before[state], state
+            after[state] = best + row[label]
+            came_from[t, state] = origin
+            blank = state + 1
+            origin = blank if before[blank] >= before[state] else state
+            after[blank] = before[origin] + row[0]
+            came_from[t, blank] = origin
+        if space >= 0:
+            if before[space_state] > best_end:
+                best_end, end_state = before[space_state], space_state
+            after[space_state] = best_end + row[space]
+            came_from[t, space_state] = end_state
+            blank = space_state + 1
+            origin = blank if before[blank] >= before[space_state] else space_state
+            after[blank] = before[origin] + row[0]
+            came_from[t, blank] = origin
+        before, after = after, before
+    state = 1
+    for node in range(1, num_nodes):
+        if terminal[node]:
+            for candidate in (2 * node, 2 * node + 1):
+                if before[candidate] > before[state]:
+                    state = candidate
+    score = before[state]
+    path = np.zeros(num_frames, dtype=np.int64)
+    for t in range(num_frames - 1, -1, -1):
+        if state % 2 == 0:
+            path[t] = space if state == space_state else labels[state // 2]
+        state = came_from[t, state]
+    return path, score

@@ -1,0 +1,316 @@
+"""A trained recogniser as one file that is safe to open: checked data, never code.
+
+In: settings, tokenizer, weights. Out: `*.asr`, and back a `Bundle`. Floor 2: NumPy, safetensors.
+
+    manifest.json         schema version; size and SHA-256 of every other member
+    config.json           features, text, model, decoder (all knobs); cmvn; training; versions
+    tokenizer.json        the alphabet, in label order
+    weights.safetensors   float32, exactly the tensors of `asr.weights.weight_shapes`
+    lm.arpa.gz            optional n-gram language model
+    reference.safetensors optional: a clip with its features and logits, for `asr doctor --bundle`
+
+The file is a ZIP whose members are stored, with fixed timestamps: equal content, equal bytes.
+A setting that is missing in config.json means its default, so a new knob's default must keep the
+old behaviour; one that is unknown or out of bounds refuses to load.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import math
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+
+from asr.archive import Archive, json_bytes, write_archive
+from asr.errors import BundleError, RecipeError, UsageError
+from asr.files import write_atomic
+from asr.lengths import feature_length, output_length
+from asr.recipe import (
+    DecoderSettings,
+    FeatureSettings,
+    ModelSettings,
+    Recipe,
+    TextSettings,
+    recipe_from_dict,
+    recipe_to_dict,
+)
+from asr.tokenizer import CharTokenizer
+from asr.weights import check_tensors, num_features, read_tensors, weight_shapes
+
+SCHEMA_VERSION = 1
+RESAMPLER = "soxr HQ"  # what asr.audio uses; another one would be another model
+CONFIG, TOKENIZER, WEIGHTS = "config.json", "tokenizer.json", "weights.safetensors"
+LM, REFERENCE = "lm.arpa.gz", "reference.safetensors"
+LIMITS = {CONFIG: 4_000_000, TOKENIZER: 1_000_000, WEIGHTS: 2_000_000_000, LM: 500_000_000,
+          REFERENCE: 50_000_000}
+SETTINGS = ("features", "text", "model", "decoder")
+HEADER_ALLOWANCE = 1_000_000  # bytes of safetensors header beyond the numbers themselves
+MAX_ALPHABET = 20_000
+FOREIGN_SUFFIXES = {".keras", ".h5", ".hdf5", ".pkl", ".pickle", ".joblib", ".pt", ".pth",
+                    ".ckpt", ".pb", ".tflite", ".onnx", ".nemo"}
+FOREIGN_MAGIC = {b"\x89HDF": "HDF5", b"\x80\x02": "a pickle", b"\x80\x03": "a pickle",
+                 b"\x80\x04": "a pickle", b"\x80\x05": "a pickle"}
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A clip with what the model made of it, to see later that nothing drifted.
+
+    Attributes:
+        audio: (num_samples,) float32 at the bundle's sample rate.
+        features: (T, F) float32, after normalisation: what the network saw.
+        logits: (T', V) float32.
+    """
+
+    audio: np.ndarray
+    features: np.ndarray
+    logits: np.ndarray
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """The content of one model file, all of it checked.
+
+    Attributes:
+        features, text, model, decoder: the settings it was trained with.
+        tokenizer: labels and characters.
+        weights: tensor name -> float32 array, exactly those of `weight_shapes`.
+        cmvn: (mean, std), each (F,) float32, if features.cmvn is "global"; else None.
+        training: whatever the trainer noted: plain values.
+        versions: package name -> version, of the machine that made it.
+        lm: the gzipped ARPA language model, or None.
+        reference: see `Reference`, or None.
+        bundle_hash: SHA-256 over the hashes of all members: equal content, equal hash.
+        weights_hash: SHA-256 of the weights alone.
+        path: where it was read from.
+    """
+
+    features: FeatureSettings
+    text: TextSettings
+    model: ModelSettings
+    decoder: DecoderSettings
+    tokenizer: CharTokenizer
+    weights: Mapping[str, np.ndarray] = field(repr=False)
+    cmvn: tuple[np.ndarray, np.ndarray] | None = field(default=None, repr=False)
+    training: Mapping = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    lm: bytes | None = field(default=None, repr=False)
+    reference: Reference | None = field(default=None, repr=False)
+    bundle_hash: str = ""
+    weights_hash: str = ""
+    path: Path | None = None
+
+    @property
+    def num_features(self) -> int:
+        """F."""
+        return num_features(self.features)
+
+
+def save_bundle(path: str | Path, *, features: FeatureSettings, text: TextSettings,
+                model: ModelSettings, decoder: DecoderSettings, tokenizer: CharTokenizer,
+                weights: Mapping[str, np.ndarray],
+                cmvn: tuple[np.ndarray, np.ndarray] | None = None,
+                training: Mapping | None = None, lm: bytes | None = None,
+                reference: Reference | None = None, overwrite: bool = True) -> str:
+    """Write a bundle: the whole file or none of it; equal content gives equal bytes.
+
+    Args:
+        path: the final name.
+        features, text, model, decoder: the recipe's sections.
+        tokenizer: labels and characters.
+        weights: tensor name -> array; must be exactly those of `weight_shapes`, finite.
+        cmvn: (mean, std), each (F,); required if and only if features.cmvn is "global".
+        training: plain values to keep (epochs, validation WER, ...); JSON must hold them.
+        lm: a gzipped ARPA language model.
+        reference: a clip for `asr doctor --bundle`.
+        overwrite: False makes an existing file an error.
+
+    Returns:
+        The bundle hash.
+
+    Raises:
+        BundleError: the content contradicts itself, or a weight is not finite.
+        FileExistsError, OSError: see `asr.files.write_atomic`.
+    """
+    from safetensors.numpy import save
+
+    where = f"Cannot write {path}"
+    sections = recipe_to_dict(Recipe(features=features, text=text, model=model, decoder=decoder))
+    recipe = _checked_recipe({name: sections[name] for name in SETTINGS}, where)
+    shapes = weight_shapes(model, num_features(features), tokenizer.vocab_size)
+    arrays = {name: np.ascontiguousarray(array, "<f4") for name, array in weights.items()}
+    check_tensors(arrays, shapes, where)
+    config = {name: recipe_to_dict(getattr(recipe, name)) for name in SETTINGS}
+    config |= {"cmvn": None, "training": dict(training or {}), "versions": _versions(),
+               "resampler": RESAMPLER}
+    if cmvn is not None:
+        config["cmvn"] = {"mean": np.asarray(cmvn[0], "<f4").tolist(),
+                          "std": np.asarray(cmvn[1], "<f4").tolist()}
+    _check_cmvn(config["cmvn"], recipe, where)
+    members = {CONFIG: json_bytes(config), TOKENIZER: json_bytes(tokenizer.to_dict()),
+               WEIGHTS: save({name: arrays[name] for name in shapes})}
+    if lm is not None:
+        members[LM] = lm
+    if reference is not None:
+        arrays = {f.name: np.ascontiguousarray(getattr(reference, f.name), "<f4")
+                  for f in dataclasses.fields(Reference)}
+        _check_reference(arrays, recipe, tokenizer, where)
+        members[REFERENCE] = save(arrays)
+    data, bundle_hash = write_archive(members, SCHEMA_VERSION)
+    write_atomic(path, data, overwrite=overwrite)
+    return bundle_hash
+
+
+def load_bundle(path: str | Path) -> Bundle:
+    """Read and check a bundle; nothing in it is executed, unpacked or imported.
+
+    Raises:
+        UsageError: a Keras, TensorFlow, PyTorch or pickle file, which would execute code.
+        BundleError: damaged, edited, hostile, of another version, or in contradiction to itself.
+    """
+    path = Path(path)
+    refuse_foreign(path)
+    with Archive(path, limits=LIMITS, required={CONFIG, TOKENIZER, WEIGHTS},
+                 schema_version=SCHEMA_VERSION) as archive:
+        where = f"{path}: {CONFIG}"
+        config = archive.read_json(CONFIG)
+        expected = {*SETTINGS, "cmvn", "training", "versions", "resampler"}
+        if not isinstance(config, dict) or set(config) != expected:
+            raise BundleError(f"{where} must hold exactly {', '.join(sorted(expected))}.",
+                              code="bundle.schema", path=path)
+        recipe = _checked_recipe({name: config[name] for name in SETTINGS}, where)
+        if config["resampler"] != RESAMPLER:
+            raise BundleError(f"{where}: resampler {config['resampler']!r}, this program has "
+                              f"{RESAMPLER!r}.", code="bundle.schema", path=path)
+        if not isinstance(config["training"], dict) or not _is_text_table(config["versions"]):
+            raise BundleError(f"{where}: training and versions must be tables.",
+                              code="bundle.schema", path=path)
+        cmvn = _check_cmvn(config["cmvn"], recipe, where)
+        tokenizer = _read_tokenizer(archive)
+        weights = _read_weights(archive, recipe, tokenizer)
+        reference = None
+        if REFERENCE in archive:
+            arrays = read_tensors(archive.read(REFERENCE), f"{path}: {REFERENCE}")
+            _check_reference(arrays, recipe, tokenizer, f"{path}: {REFERENCE}")
+            reference = Reference(**arrays)
+        return Bundle(
+            **{name: getattr(recipe, name) for name in SETTINGS}, tokenizer=tokenizer,
+            weights=MappingProxyType(weights), cmvn=cmvn, reference=reference,
+            training=MappingProxyType(config["training"]),
+            versions=MappingProxyType(config["versions"]),
+            lm=archive.read(LM) if LM in archive else None, bundle_hash=archive.sha256,
+            weights_hash=archive.digest(WEIGHTS), path=path)
+
+
+def refuse_foreign(path: Path) -> None:
+    """Say what a model of another framework is, instead of calling it a damaged bundle.
+
+    Raises:
+        UsageError: the name or the first bytes are those of a format whose loader runs code.
+    """
+    kind = path.suffix.lower() if path.suffix.lower() in FOREIGN_SUFFIXES else ""
+    if path.is_dir() and any((path / name).exists() for name in ("saved_model.pb",
+                                                                 "keras_metadata.pb")):
+        kind = "a TensorFlow SavedModel"
+    elif not kind and path.is_file():
+        with open(path, "rb") as file:
+            kind = FOREIGN_MAGIC.get(file.read(4), "") or kind
+        with open(path, "rb") as file:
+            kind = kind or FOREIGN_MAGIC.get(file.read(2), "")
+    if kind:
+        raise UsageError(f"{path} is not supported ({kind}): opening such a file executes code "
+                         "that it may carry. Give an .asr bundle, which is data only; `asr train` "
+                         "writes one as best.asr.", code="bundle.foreign", path=path)
+
+
+def _checked_recipe(table: Mapping, where: str) -> Recipe:
+    for section in table.values():  # a name of a megabyte would make the error message one too
+        if not isinstance(section, Mapping) or any(len(key) > 64 for key in section):
+            raise BundleError(f"{where}: {', '.join(SETTINGS)} must be tables of knobs.",
+                              code="bundle.schema")
+    try:
+        return recipe_from_dict(table, source=where)
+    except RecipeError as error:
+        raise BundleError(str(error)[:500], code="bundle.schema") from error
+
+
+def _is_text_table(value: object) -> bool:
+    return isinstance(value, dict) and all(isinstance(v, str) for v in value.values())
+
+
+def _check_cmvn(value: object, recipe: Recipe, where: str):
+    """(mean, std) float32, or None; present exactly if the features want it."""
+    if (value is not None) != (recipe.features.cmvn == "global"):
+        raise BundleError(f"{where}: cmvn statistics {'are missing' if value is None else 'given'}"
+                          f", but features.cmvn is {recipe.features.cmvn!r}.",
+                          code="bundle.schema")
+    if value is None:
+        return None
+    size = num_features(recipe.features)
+    arrays = []
+    for name in ("mean", "std"):
+        numbers = value.get(name) if isinstance(value, dict) and len(value) == 2 else None
+        if not isinstance(numbers, list) or len(numbers) != size or not all(
+                type(n) in (int, float) and abs(n) < 1e30 for n in numbers):
+            raise BundleError(f"{where}: cmvn.{name} must be {size} finite numbers.",
+                              code="bundle.schema")
+        arrays.append(np.array(numbers, np.float32))
+    if not (arrays[1] > 0).all():
+        raise BundleError(f"{where}: cmvn.std must be positive.", code="bundle.schema")
+    return arrays[0], arrays[1]
+
+
+def _read_tokenizer(archive: Archive) -> CharTokenizer:
+    table = archive.read_json(TOKENIZER)
+    alphabet = table.get("alphabet") if isinstance(table, dict) else None
+    if not isinstance(alphabet, str) or table != {"type": "characters", "alphabet": alphabet} \
+            or len(alphabet) > MAX_ALPHABET:
+        raise BundleError(f"{archive.path}: {TOKENIZER} must be {{\"type\": \"characters\", "
+                          f"\"alphabet\": at most {MAX_ALPHABET:_} characters}}.",
+                          code="bundle.schema", path=archive.path)
+    try:
+        return CharTokenizer(alphabet)
+    except UsageError as error:
+        raise BundleError(f"{archive.path}: {TOKENIZER}: {error}", code="bundle.schema",
+                          path=archive.path) from error
+
+
+def _read_weights(archive: Archive, recipe: Recipe,
+                  tokenizer: CharTokenizer) -> dict[str, np.ndarray]:
+    """The tensors; their total size is compared with the settings before a byte is read."""
+    shapes = weight_shapes(recipe.model, num_features(recipe.features), tokenizer.vocab_size)
+    expected = 4 * sum(map(math.prod, shapes.values()))
+    size = archive.size(WEIGHTS)
+    where = f"{archive.path}: {WEIGHTS}"
+    if not expected < size <= expected + HEADER_ALLOWANCE:
+        raise BundleError(f"{where} has {size:_} bytes, the settings in {CONFIG} mean "
+                          f"{expected:_} and a header.", code="bundle.weights", path=archive.path)
+    weights = read_tensors(archive.read(WEIGHTS), where)
+    check_tensors(weights, shapes, where)
+    return {name: weights[name] for name in shapes}
+
+
+def _check_reference(arrays: Mapping[str, np.ndarray], recipe: Recipe, tokenizer: CharTokenizer,
+                     where: str) -> None:
+    samples = arrays["audio"].size if "audio" in arrays else 0
+    frames = feature_length(samples, recipe.features.hop_length)
+    check_tensors(arrays, {
+        "audio": (samples,), "features": (frames, num_features(recipe.features)),
+        "logits": (output_length(frames, recipe.model), tokenizer.vocab_size)}, where)
+
+
+def _versions() -> dict[str, str]:
+    """Of what can change a feature or a weight; read from metadata, nothing is imported."""
+    versions = {"python": platform.python_version()}
+    for name in ("keras-asr", "keras", "librosa", "numpy", "soundfile", "soxr", "tensorflow"):
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions

@@ -1,0 +1,156 @@
+"""Text normalisers: what counts as the same word, by name, with a version and a fingerprint.
+
+In: a transcript as somebody wrote it. Out: the same transcript, ready to be compared or learnt.
+Floor 0: the standard library only.
+
+    name      "Dr. Müller's  CAFÉ-Bar, No. 21!" becomes
+    none      Dr. Müller's  CAFÉ-Bar, No. 21!            Unicode NFC, nothing else
+    basic     dr müller's café bar no 21                 lower case, no punctuation, single spaces
+    english   doctor müller's café bar no twenty one     basic + numbers, contractions, spelling
+    german    doktor müller's café bar no einundzwanzig  basic + numbers, abbreviations
+
+A score under one normaliser cannot be compared with a score under another: every receipt carries
+`normalizer_id`, which changes whenever the behaviour does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from collections.abc import Callable
+from difflib import get_close_matches
+
+from asr.errors import UsageError
+from asr.text_english import expand_english, unify_english
+from asr.text_german import expand_german
+
+_APOSTROPHES = "'\u2018\u2019\u201b\u02bc\u02b9\u00b4`\uff07"
+_LONE_APOSTROPHE = re.compile(r"(?<!\w)'+|'+(?!\w)")
+
+
+class _BasicTable(dict):
+    """Code point to replacement, filled on first use, for `str.translate`.
+
+    Letters, digits and combining marks stay. Punctuation, symbols, spaces and control characters
+    become a space; invisible format characters (zero width, bidi, soft hyphen, BOM) vanish, because
+    they split words that a reader sees as one. Apostrophes become ' and are judged later.
+    """
+
+    def __missing__(self, code: int) -> str:
+        character = chr(code)
+        category = unicodedata.category(character)
+        if character in _APOSTROPHES:
+            result = "'"
+        elif category == "Cf":
+            result = ""
+        elif category[0] in "PSZ" or category in ("Cc", "Cs", "Co", "Cn"):
+            result = " "
+        else:
+            result = character
+        self[code] = result
+        return result
+
+
+_BASIC = _BasicTable()
+
+
+def _none(text: str) -> str:
+    return unicodedata.normalize("NFC", text)
+
+
+def _lower(text: str) -> str:
+    """Lower case in NFC; the dot that 'İ'.lower() leaves behind is dropped, ß stays ß."""
+    text = unicodedata.normalize("NFC", text).lower().replace("i\u0307", "i")
+    return unicodedata.normalize("NFC", text)
+
+
+def _strip(text: str) -> str:
+    """Lower-cased text without punctuation; apostrophes only inside words; single spaces."""
+    text = _LONE_APOSTROPHE.sub(" ", text.translate(_BASIC))
+    return unicodedata.normalize("NFC", " ".join(text.split()))
+
+
+def _basic(text: str) -> str:
+    return _strip(_lower(text))
+
+
+def _english(text: str) -> str:
+    return unify_english(_strip(expand_english(_one_apostrophe(_lower(text)))))
+
+
+def _german(text: str) -> str:
+    return _strip(expand_german(_one_apostrophe(_lower(text))))
+
+
+def _one_apostrophe(text: str) -> str:
+    return text.translate({ord(character): "'" for character in _APOSTROPHES})
+
+
+# name: (version, function). Raise the version when the behaviour changes; a test pins the ids.
+_NORMALIZERS: dict[str, tuple[int, Callable[[str], str]]] = {
+    "none": (1, _none),
+    "basic": (1, _basic),
+    "english": (1, _english),
+    "german": (1, _german),
+}
+
+NORMALIZERS = tuple(_NORMALIZERS)
+"""The names that `normalize` accepts."""
+
+# What the fingerprint in `normalizer_id` is computed on: one sample of every behaviour.
+_PROBES = (
+    "Hello,  World! It's 'quoted' and dogs' e\u0301te\u0301 \u00a0 x\u200by \ufb01n \u2460 I\u0307",
+    "Dr. O\u2019Neil won't pay $1,250.50 or 3.14% of 1984, the 21st & 1990s; colour centre 007",
+    "Zwei-Straßen: 21 Äpfel, 3,5 % von 1.234 im Jahr 1984, z. B. Nr. 7 & ẞ geht's",
+    "two hundred and five organised neighbours cannot've gonna travelled \u4f60\u597d\u3002 100 000",
+)
+
+
+def normalize(text: str, name: str) -> str:
+    """A transcript in the form that is compared.
+
+    Args:
+        text: any text.
+        name: one of `NORMALIZERS`. `english` and `german` rewrite words ("21", "won't",
+            "colour") and are for scoring; train with `basic` or `none`.
+
+    Returns:
+        The normalised text, in Unicode NFC; it may be empty. Every normaliser is idempotent.
+
+    Raises:
+        UsageError: there is no normaliser of that name.
+
+    Example:
+        >>> normalize("It's “naïve”, isn't it?", "basic")
+        "it's naïve isn't it"
+        >>> normalize("She won't pay $21.", "english")
+        'she will not pay twenty one dollars'
+        >>> normalize("Straße Nr. 21", "german")
+        'straße nummer einundzwanzig'
+    """
+    return _lookup(name)[1](text)
+
+
+def normalizer_id(name: str) -> str:
+    """A normaliser's name, version and fingerprint, such as "basic-1-5d3c1f2a".
+
+    The fingerprint is over what the normaliser makes of fixed samples, so that two programs with
+    the same id treat text alike, and a change of behaviour cannot hide behind an old name.
+
+    Raises:
+        UsageError: there is no normaliser of that name.
+    """
+    version, function = _lookup(name)
+    outcome = "\n".join(function(probe) for probe in _PROBES)
+    return f"{name}-{version}-{hashlib.sha256(outcome.encode()).hexdigest()[:8]}"
+
+
+def _lookup(name: str) -> tuple[int, Callable[[str], str]]:
+    try:
+        return _NORMALIZERS[name]
+    except (KeyError, TypeError):
+        close = get_close_matches(str(name), NORMALIZERS, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise UsageError(f"Unknown normaliser {name!r}; expected one of "
+                         f"{', '.join(NORMALIZERS)}.{hint}") from None

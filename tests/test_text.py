@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import unicodedata
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from asr.errors import UsageError
+from asr.text import NORMALIZERS, normalize, normalizer_id
+from asr.text_english import spell_cardinal
+from asr.text_german import spell_cardinal_german
+
+# A change of any of these is a change of behaviour: raise the version in asr/text.py.
+PINNED = {
+    "none": "none-1-c928d392",
+    "basic": "basic-1-e59320bb",
+    "english": "english-1-2f1f6745",
+    "german": "german-1-b99847a1",
+}
+
+
+def test_ids_are_pinned():
+    assert {name: normalizer_id(name) for name in NORMALIZERS} == PINNED
+
+
+@pytest.mark.parametrize("text, expected", [
+    ("", ""),
+    ("   ", ""),
+    ("Hello, World!", "hello world"),
+    ("It's  “quoted”", "it's quoted"),
+    ("it’s", "it's"),
+    ("rock 'n' roll", "rock n roll"),
+    ("the dogs' bones", "the dogs bones"),
+    ("well-known", "well known"),
+    ("a_b", "a b"),
+    ("e\u0301te\u0301", "été"),
+    ("non\u00a0breaking", "non breaking"),
+    ("zero\u200bwidth \ufeffbom soft\u00adhyphen \u202ebidi", "zerowidth bom softhyphen bidi"),
+    ("İstanbul", "istanbul"),
+    ("STRASSE straße ẞ", "strasse straße ß"),
+    ("😀 ok", "ok"),
+    ("tab\there\nnew\x00nul", "tab here new nul"),
+    ("हिन्दी।", "हिन्दी"),
+    ("=cmd|' /C calc'!A0", "cmd c calc a0"),
+])
+def test_basic(text, expected):
+    assert normalize(text, "basic") == expected
+
+
+@pytest.mark.parametrize("text, expected", [
+    ("Won't can't cannot shan't isn't", "will not can not can not shall not is not"),
+    ("It's Tom's; let's go, they're here, I've, I'd, she'll, I'm",
+     "it is tom's let us go they are here i have i would she will i am"),
+    ("gonna wanna gotta", "going to want to got to"),
+    ("Mr. Smith and Dr Jones", "mister smith and doctor jones"),
+    ("21 cats", "twenty one cats"),
+    ("1,205", "one thousand two hundred five"),
+    ("two hundred and five", "two hundred five"),
+    ("205", "two hundred five"),
+    ("a hundred", "one hundred"),
+    ("salt and pepper", "salt and pepper"),
+    ("in 1984, 1905, 1900, 2000, 2005 and 2010",
+     "in nineteen eighty four nineteen o five nineteen hundred two thousand two thousand five "
+     "and twenty ten"),
+    ("the 1990s", "the nineteen nineties"),
+    ("1st 2nd 3rd 12th 20th 21st 100th", "first second third twelfth twentieth twenty first "
+     "one hundredth"),
+    ("3.14", "three point one four"),
+    ("50%", "fifty percent"),
+    ("$1, $5.20, £3.5 and €2,000", "one dollar five dollars twenty three point five pounds and "
+     "two thousand euros"),
+    ("007", "zero zero seven"),
+    ("b12", "b one two"),
+    ("R&D", "r and d"),
+    ("colour favourite neighbourhood", "color favorite neighborhood"),
+    ("four hours our flour tour pour", "four hours our flour tour pour"),
+    ("organise realised recognising organisations", "organize realized recognizing organizations"),
+    ("realism organism specialist promise wise exercise", "realism organism specialist promise "
+     "wise exercise"),
+    ("centre theatres metres litre", "center theaters meters liter"),
+    ("travelling cancelled", "traveling canceled"),
+    ("grey defence catalogue", "gray defense catalog"),
+    ("uh um", "uh um"),
+])
+def test_english(text, expected):
+    assert normalize(text, "english") == expected
+
+
+@pytest.mark.parametrize("text, expected", [
+    ("Äpfel, Öl & Straße", "äpfel öl und straße"),
+    ("21 Äpfel", "einundzwanzig äpfel"),
+    ("im Jahr 1984", "im jahr neunzehnhundertvierundachtzig"),
+    ("1.234", "eintausendzweihundertvierunddreißig"),
+    ("3,5 %", "drei komma fünf prozent"),
+    ("z. B. Dr. Nr. 7", "zum beispiel doktor nummer sieben"),
+    ("am 3. Tag", "am drei tag"),
+    ("geht's", "geht's"),
+    ("A4", "a vier"),
+    ("007", "null null sieben"),
+])
+def test_german(text, expected):
+    assert normalize(text, "german") == expected
+
+
+def test_none_changes_nothing_but_the_coding():
+    assert normalize("  A,  b\u200b e\u0301!", "none") == "  A,  b\u200b é!"
+
+
+@pytest.mark.parametrize("number, words", [
+    (0, "zero"), (15, "fifteen"), (80, "eighty"), (101, "one hundred one"),
+    (999_999, "nine hundred ninety nine thousand nine hundred ninety nine"),
+    (10**6, "one million"), (10**14, "one hundred trillion"),
+])
+def test_english_cardinals(number, words):
+    assert spell_cardinal(number) == words
+
+
+@pytest.mark.parametrize("number, words", [
+    (0, "null"), (1, "eins"), (101, "einhunderteins"), (121, "einhunderteinundzwanzig"),
+    (1000, "eintausend"), (101_000, "einhunderteintausend"), (10**6, "eine million"),
+    (2_000_016, "zwei millionen sechzehn"),
+])
+def test_german_cardinals(number, words):
+    assert spell_cardinal_german(number) == words
+
+
+ALPHABET = st.one_of(st.text(max_size=40),
+                     st.text("aZ'’ ,.-5017$%&ßÄé\u0301iİ\u200b\tnt", max_size=40))
+
+
+@pytest.mark.parametrize("name", NORMALIZERS)
+@settings(max_examples=150, deadline=None)
+@given(text=ALPHABET)
+def test_every_normaliser_is_idempotent_and_nfc(name, text):
+    once = normalize(text, name)
+    assert normalize(once, name) == once
+    assert unicodedata.is_normalized("NFC", once)
+    assert normalize(unicodedata.normalize("NFD", text), name) == once
+    if name != "none":
+        assert once == " ".join(once.split())
+
+
+@pytest.mark.parametrize("name", ["Basic", "", "whisper", None, ["basic"]])
+def test_unknown_normaliser(name):
+    with pytest.raises(UsageError, match="Unknown normaliser .*expected one of none, basic"):
+        normalize("a", name)

@@ -71,9 +71,18 @@ class DataError(AsrError, ValueError):
 
 
 class ManifestError(DataError):
-    """A manifest that cannot be read; the message names file and line."""
+    """A manifest that cannot be read; the message names file and line.
+
+    Args:
+        problems: every problem that was found, one `asr.manifest.Problem` each.
+    """
 
     default_code = "manifest"
+
+    def __init__(self, message: str, *, code: str | None = None, path: object = None,
+                 problems: tuple = ()):
+        super().__init__(message, code=code, path=path)
+        self.problems = problems
 
 
 class AudioError(DataError):

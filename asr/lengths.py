@@ -18,7 +18,7 @@ from typing import TypeVar
 import numpy as np
 
 from asr.errors import UsageError
-from asr.recipe import FeatureSettings, ModelSettings
+from asr.recipe import ModelSettings
 from asr.tokenizer import frames_needed
 
 # One integer, or an integer array of any shape; what goes in comes out.

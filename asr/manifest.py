@@ -1,0 +1,230 @@
+"""Which recordings, and what is said in them: Utterance rows, JSONL in and out.
+
+In: a manifest, one JSON object a line. Out: a list of `Utterance`, or one `ManifestError` that
+lists what is wrong, line by line. Floor 0.
+
+    {"id": "yes_0017", "audio_filepath": "clips/yes_0017.wav", "text": "yes",
+     "duration": 0.81, "speaker": "mia", "offset": 0.0}
+
+The field names are NeMo's, plus `id` and `speaker`. `audio_filepath` is relative to the
+manifest's folder and must lead to a file inside that folder, or inside `audio_root`: a manifest
+from somebody else cannot make this program read /etc/passwd.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from asr.errors import ManifestError
+from asr.files import write_atomic
+from asr.manifest_rows import AudioFolders, parse_line, read_lines, relative_path, row_faults
+
+MAX_PROBLEMS = 50              # read_manifest stops looking after this many
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """One recording and its reference.
+
+    Args:
+        id: unique in its manifest; no control characters.
+        audio: absolute path of the recording.
+        text: the reference, as the corpus writes it; not normalised.
+        duration: seconds.
+        speaker: who speaks; empty when the corpus does not say.
+        offset: seconds into the recording at which the utterance begins.
+    """
+
+    id: str
+    audio: Path
+    text: str
+    duration: float
+    speaker: str = ""
+    offset: float = 0.0
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong with one row.
+
+    Args:
+        path: the manifest.
+        line: 1-based; 0 when the whole file is meant.
+        id: the utterance, empty when it is not known.
+        code: a dotted name for machines, such as "manifest.path_escape".
+        message: what was received, what was expected, what to do.
+    """
+
+    path: str
+    line: int
+    id: str
+    code: str
+    message: str
+
+    def __str__(self) -> str:
+        place = f"{self.path}:{self.line}" if self.line else self.path
+        return f"{place}{f' utterance {self.id!r}' if self.id else ''}: {self.message}"
+
+
+class Row(NamedTuple):
+    """An utterance and the line that it stands on."""
+
+    line: int
+    utterance: Utterance
+
+
+def read_manifest(path: str | Path, *, audio_root: str | Path | None = None,
+                  allow_outside_root: bool = False) -> list[Utterance]:
+    """Read a manifest; no audio file is opened.
+
+    Args:
+        path: a JSONL file, UTF-8.
+        audio_root: a folder, besides the manifest's own, that may hold the audio.
+        allow_outside_root: accept audio anywhere; for manifests that you wrote yourself.
+
+    Returns:
+        The utterances in the order of the file, at least one.
+
+    Raises:
+        ManifestError: the file cannot be read or rows are wrong; `problems` lists up to
+            `MAX_PROBLEMS` of them with their lines. Nothing is skipped or repaired.
+    """
+    rows, problems = scan_manifest(path, audio_root=audio_root, limit=MAX_PROBLEMS,
+                                   allow_outside_root=allow_outside_root)
+    if problems:
+        raise _error(Path(path), problems, "no row was used")
+    return [row.utterance for row in rows]
+
+
+def scan_manifest(path: str | Path, *, audio_root: str | Path | None = None,
+                  allow_outside_root: bool = False,
+                  limit: int | None = None) -> tuple[list[Row], list[Problem]]:
+    """The good rows and the problems of the others, for `read_manifest` and `asr validate`.
+
+    Args:
+        path, audio_root, allow_outside_root: see `read_manifest`.
+        limit: stop after this many problems; None looks at every line.
+
+    Raises:
+        ManifestError: the file cannot be opened.
+    """
+    path = Path(path)
+    folders = AudioFolders(path, audio_root, allow_outside_root)
+    rows: list[Row] = []
+    problems: list[Problem] = []
+    first_line: dict[str, int] = {}
+    line = 0
+    with _open(path) as file:
+        for line, (raw, faults) in enumerate(read_lines(file), start=1):
+            row, row_problems = ({}, []) if raw is None else parse_line(raw)
+            faults = faults + row_problems
+            identifier = row.get("id")
+            identifier = identifier if isinstance(identifier, str) else ""
+            earlier = first_line.setdefault(identifier, line) if identifier else line
+            if earlier != line:
+                faults.append(("manifest.duplicate_id",
+                               f"this id is already that of line {earlier}; make ids unique."))
+            if not faults:
+                audio, reason = folders.place(row["audio_filepath"])
+                if reason:
+                    faults = [("manifest.path_escape", reason)]
+                else:
+                    rows.append(Row(line, Utterance(
+                        identifier, Path(audio), row["text"], float(row["duration"]),
+                        row.get("speaker", ""), float(row.get("offset", 0.0)))))
+            problems += [Problem(str(path), line, identifier, *fault) for fault in faults]
+            if limit is not None and len(problems) >= limit:
+                return rows, problems[:limit]
+    if not line:
+        problems.append(Problem(str(path), 0, "", "manifest.empty",
+                                "the file is empty; a manifest has one JSON object a line."))
+    return rows, problems
+
+
+def write_manifest(path: str | Path, utterances: Iterable[Utterance], *,
+                   overwrite: bool = True) -> None:
+    """Write a manifest as a whole or not at all, audio paths relative to its folder.
+
+    Args:
+        path: the file; its folder must exist.
+        utterances: at least one, ids unique.
+        overwrite: False makes an existing file an error.
+
+    Raises:
+        ManifestError: there is no utterance, `read_manifest` would refuse a row, or the file
+            exists and `overwrite` is False. Nothing is written then.
+        OSError: the disk is full, or the folder is missing or read-only.
+    """
+    path = Path(path)
+    folder = os.path.realpath(path.parent)
+    lines: list[str] = []
+    problems: list[Problem] = []
+    seen: dict[str, int] = {}
+    for line, utterance in enumerate(utterances, start=1):
+        row = _row(utterance, folder)
+        faults = row_faults(row)
+        if seen.setdefault(utterance.id, line) != line:
+            faults.append(("manifest.duplicate_id",
+                           f"row {seen[utterance.id]} has the same id; make ids unique."))
+        problems += [Problem(str(path), line, str(utterance.id), *fault) for fault in faults]
+        if not faults:
+            lines.append(_dump(row))
+    if not lines and not problems:
+        raise ManifestError(f"{path}: there is no utterance to write; a manifest has at least "
+                            "one row.", code="manifest.empty", path=path)
+    if problems:
+        raise _error(path, problems[:MAX_PROBLEMS], "nothing was written")
+    try:
+        write_atomic(path, "\n".join(lines) + "\n", overwrite=overwrite)
+    except FileExistsError as error:
+        raise ManifestError(f"{path} exists and was left as it is; allow overwriting, or choose "
+                            "another name.", code="manifest.exists", path=path) from error
+
+
+def _open(path: Path) -> BinaryIO:
+    """The manifest, opened; a folder, a pipe or a device is refused before it can block."""
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise ManifestError(f"{path} is not a regular file; expected a JSONL manifest, as "
+                                "`asr prepare` writes it.", code="manifest.unreadable", path=path)
+        return open(path, "rb")
+    except (OSError, ValueError) as error:  # ValueError: NUL in the name
+        if isinstance(error, ManifestError):
+            raise
+        reason = getattr(error, "strerror", None) or error
+        raise ManifestError(f"Cannot read the manifest {path}: {reason}.",
+                            code="manifest.unreadable", path=path) from error
+
+
+def _row(utterance: Utterance, folder: str) -> dict:
+    return {"id": utterance.id, "audio_filepath": relative_path(utterance.audio, folder),
+            "text": utterance.text, "duration": utterance.duration,
+            "speaker": utterance.speaker, "offset": utterance.offset}
+
+
+def _dump(row: dict) -> str:
+    text = json.dumps(row, ensure_ascii=False)
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:  # a file name that is not UTF-8, as os.fsdecode writes it
+        return json.dumps(row)
+    return text
+
+
+def _error(path: Path, problems: list[Problem], consequence: str) -> ManifestError:
+    """One exception for all problems; its code is theirs if they agree."""
+    codes = {problem.code for problem in problems}
+    more = f" The first {MAX_PROBLEMS} are listed." if len(problems) >= MAX_PROBLEMS else ""
+    count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
+    if len(problems) == 1:
+        message = f"{problems[0]} ({consequence[0].upper()}{consequence[1:]}.)"
+    else:
+        message = "\n  ".join([f"{path} has {count}; {consequence}.{more}", *map(str, problems)])
+    return ManifestError(message, code=codes.pop() if len(codes) == 1 else "manifest",
+                         path=path, problems=tuple(problems))

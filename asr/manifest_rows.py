@@ -1,0 +1,216 @@
+"""One line of a manifest: strict JSON, checked types, and a path that stays where it may.
+
+In: bytes from a file that somebody else may have written. Out: a checked dictionary, or faults as
+(code, message). Floor 0, part of `asr.manifest`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from asr.errors import ManifestError
+
+MAX_LINE_BYTES = 1 << 20       # exclusive; a longer line is not a manifest row
+MAX_SECONDS = 1_000_000.0      # eleven days: a larger duration is a mistake of units
+
+REQUIRED = ("id", "audio_filepath", "text", "duration")
+KEYS = (*REQUIRED, "speaker", "offset")
+Fault = tuple[str, str]        # (code, message)
+
+_KNOWN = frozenset(KEYS)
+_STRINGS = ("id", "audio_filepath", "text", "speaker")
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")   # two letters or more: C: is a Windows drive
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")      # C0, DEL, C1
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def read_lines(file: BinaryIO) -> Iterator[tuple[bytes | None, list[Fault]]]:
+    """Each line without its end, None for one that is too long; memory stays bounded."""
+    first = carriage_return = True
+    while raw := file.readline(MAX_LINE_BYTES):
+        faults: list[Fault] = []
+        if len(raw) == MAX_LINE_BYTES and not raw.endswith(b"\n"):
+            while raw and not raw.endswith(b"\n"):
+                raw = file.readline(MAX_LINE_BYTES)
+            yield None, [("manifest.line", f"the line has {MAX_LINE_BYTES:,} bytes or more; a "
+                          "manifest has one short JSON object a line.")]
+            continue
+        if first and raw.startswith(b"\xef\xbb\xbf"):
+            raw = raw[3:]
+            faults.append(("manifest.bom", "the file starts with a byte order mark; save it as "
+                                           "UTF-8 without one."))
+        if carriage_return and raw.endswith(b"\r\n"):
+            carriage_return = False   # said once, not on every line
+            faults.append(("manifest.crlf", "lines end with CR LF; expected LF alone. Convert "
+                                            "the file, for example with dos2unix."))
+        first = False
+        yield raw.rstrip(b"\r\n"), faults
+
+
+def parse_line(raw: bytes) -> tuple[dict, list[Fault]]:
+    """One line as a dictionary, and everything that is wrong with it."""
+    if not raw.strip():
+        return {}, [("manifest.line", "the line is empty; remove it.")]
+    try:
+        row = _DECODER.decode(raw.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        return {}, [("manifest.encoding", f"byte {raw[error.start]:#04x} at position "
+                     f"{error.start + 1} is not UTF-8; is this a text file?")]
+    except _RowFault as error:
+        return {}, [("manifest.json", str(error))]
+    except (ValueError, RecursionError) as error:
+        reason = str(error) if isinstance(error, ValueError) else "it is nested too deeply"
+        return {}, [("manifest.json", f"this is not JSON: {reason}.")]
+    if not isinstance(row, dict):
+        return {}, [("manifest.json", f"a row is a JSON object, got {show(row)}.")]
+    return row, row_faults(row)
+
+
+class _RowFault(ValueError):
+    """Valid JSON to Python's reader, but not to us."""
+
+
+def _object(pairs: list[tuple[str, object]]) -> dict:
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        keys = [key for key, _ in pairs]
+        repeated = next(key for key in keys if keys.count(key) > 1)
+        raise _RowFault(f"the key {show(repeated)} stands twice; keep one.")
+    return row
+
+
+def _constant(name: str) -> float:
+    raise _RowFault(f"{name} is not a JSON number; expected a finite one.")
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant)
+
+
+def row_faults(row: dict) -> list[Fault]:
+    """Everything that is wrong with keys, types and values of one row."""
+    faults = [("manifest.missing_key", f"the key {key!r} is missing.")
+              for key in REQUIRED if key not in row]
+    if not row.keys() <= _KNOWN:
+        faults += [("manifest.unknown_key", f"unknown key {show(key)}; known are "
+                    f"{', '.join(KEYS)}. `asr prepare nemo` imports manifests of other programs.")
+                   for key in row if key not in _KNOWN]
+    for key in _STRINGS:
+        if key in row and (reason := _string_fault(key, row[key])):
+            faults.append(("manifest.type", f"{key} {reason}."))
+    for key, low in (("duration", "above 0"), ("offset", "0 or more")):
+        if key in row and not _is_seconds(row[key], zero=key == "offset"):
+            faults.append(("manifest.type", f"{key} must be a number of seconds, {low} and at "
+                           f"most {MAX_SECONDS:,.0f}, got {show(row[key])}."))
+    return faults
+
+
+def _string_fault(key: str, value: object) -> str:
+    if type(value) is not str:
+        return f"must be a string, got {show(value)}"
+    if not value and key in ("id", "audio_filepath"):
+        return "is empty"
+    if key == "audio_filepath":   # may hold a newline, and bytes that are not UTF-8
+        return _path_fault(value)
+    if _SURROGATE.search(value):
+        return f"holds half of a surrogate pair: {show(value)}"
+    if key != "text" and _CONTROL.search(value):
+        return f"holds a control character: {show(value)}"
+    return ""
+
+
+def _path_fault(value: str) -> str:
+    try:
+        value.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return f"is no file name: {show(value)}"
+    return "holds a NUL character" if "\0" in value else ""
+
+
+def _is_seconds(value: object, *, zero: bool) -> bool:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return (value > 0 or (zero and value == 0)) and value <= MAX_SECONDS and math.isfinite(value)
+
+
+def show(value: object) -> str:
+    """A short, printable form of anything."""
+    text = ascii(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def relative_path(audio: str | Path, folder: str) -> str:
+    """`audio_filepath` of a recording for a manifest in `folder` (resolved, absolute)."""
+    try:
+        relative = os.path.relpath(os.path.abspath(audio), folder).replace(os.sep, "/")
+    except ValueError:  # another drive, on Windows
+        return os.path.abspath(audio)
+    if not relative.isascii():   # bytes that are UTF-8, whatever the locale takes them for
+        relative = os.fsencode(relative).decode("utf-8", "surrogateescape")
+    is_odd = relative.startswith("~") or _URL.match(relative)
+    return f"./{relative}" if is_odd else relative   # a name such as "file:1.wav" is only a name
+
+
+class AudioFolders:
+    """Turns `audio_filepath` into an absolute path, or says why it may not be read.
+
+    A link could lead out of the root, so paths are compared after links are resolved. To stay
+    quick on 100,000 rows this is done once a folder, and one listing of the folder tells which of
+    its files are links: no call to the system for each row.
+    """
+
+    def __init__(self, manifest: Path, audio_root: str | Path | None, anywhere: bool):
+        self._base = os.path.realpath(manifest.parent)
+        self._roots = [self._base]
+        if audio_root is not None:
+            root = os.path.realpath(audio_root)
+            if not os.path.isdir(root):
+                raise ManifestError(f"The audio root {audio_root} is not a folder.",
+                                    code="manifest.audio_root", path=audio_root)
+            self._roots.append(root)
+        self._anywhere = anywhere
+        self._known: dict[str, tuple[str, bool, frozenset[str]]] = {}
+
+    def place(self, given: str) -> tuple[str, str]:
+        """(absolute path, "") or ("", reason)."""
+        if _URL.match(given) or given.startswith("~"):
+            return "", (f"audio_filepath {show(given)} is not a plain path; expected one relative "
+                        "to the manifest's folder. No address is fetched, ~ is not expanded.")
+        if not given.isascii():   # the bytes of the name are UTF-8 even where the locale is C
+            given = os.fsdecode(given.encode("utf-8", "surrogateescape"))
+        folder, name = os.path.split(given)
+        if name in ("", ".", ".."):
+            return "", f"audio_filepath {show(given)} names a folder, expected a file."
+        known = self._known.get(folder)
+        if known is None:
+            known = self._known[folder] = self._look(folder)
+        parent, inside, links = known
+        path = os.path.join(parent, name)
+        if not self._anywhere and (not inside or name in links
+                                   and not self._inside(os.path.realpath(path))):
+            return "", (f"audio_filepath {show(given)} leads to {show(os.path.realpath(path))}, "
+                        f"outside of {' and '.join(self._roots)}. Name its folder with "
+                        "--audio-root, or trust this manifest with --allow-outside-root.")
+        return path, ""
+
+    def _look(self, folder: str) -> tuple[str, bool, frozenset[str]]:
+        """Of one folder: absolute path, whether it lies inside a root, the links in it."""
+        parent = os.path.normpath(os.path.join(self._base, folder))
+        if self._anywhere:
+            return parent, True, frozenset()
+        inside = self._inside(os.path.realpath(parent))
+        try:
+            with os.scandir(parent) as entries:
+                links = frozenset(entry.name for entry in entries if entry.is_symlink())
+        except OSError:  # a missing folder holds no links; opening the audio will say it is missing
+            links = frozenset()
+        return parent, inside, links
+
+    def _inside(self, resolved: str) -> bool:
+        return any(resolved == root or resolved.startswith(root.rstrip(os.sep) + os.sep)
+                   for root in self._roots)

@@ -28,6 +28,7 @@ from types import MappingProxyType
 import numpy as np
 
 from asr.archive import Archive, json_bytes, write_archive
+from asr.audio import RESAMPLER
 from asr.errors import BundleError, RecipeError, UsageError
 from asr.files import write_atomic
 from asr.lengths import feature_length, output_length
@@ -40,11 +41,11 @@ from asr.recipe import (
     recipe_from_dict,
     recipe_to_dict,
 )
+from asr.text import normalizer_id
 from asr.tokenizer import CharTokenizer
 from asr.weights import check_tensors, num_features, read_tensors, weight_shapes
 
 SCHEMA_VERSION = 1
-RESAMPLER = "soxr HQ"  # what asr.audio uses; another one would be another model
 CONFIG, TOKENIZER, WEIGHTS = "config.json", "tokenizer.json", "weights.safetensors"
 LM, REFERENCE = "lm.arpa.gz", "reference.safetensors"
 LIMITS = {CONFIG: 4_000_000, TOKENIZER: 1_000_000, WEIGHTS: 2_000_000_000, LM: 500_000_000,
@@ -84,6 +85,7 @@ class Bundle:
         cmvn: (mean, std), each (F,) float32, if features.cmvn is "global"; else None.
         training: whatever the trainer noted: plain values.
         versions: package name -> version, of the machine that made it.
+        normalizer: `asr.text.normalizer_id` of the texts it learnt from.
         lm: the gzipped ARPA language model, or None.
         reference: see `Reference`, or None.
         bundle_hash: SHA-256 over the hashes of all members: equal content, equal hash.
@@ -100,6 +102,7 @@ class Bundle:
     cmvn: tuple[np.ndarray, np.ndarray] | None = field(default=None, repr=False)
     training: Mapping = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
+    normalizer: str = ""
     lm: bytes | None = field(default=None, repr=False)
     reference: Reference | None = field(default=None, repr=False)
     bundle_hash: str = ""
@@ -148,7 +151,7 @@ def save_bundle(path: str | Path, *, features: FeatureSettings, text: TextSettin
     check_tensors(arrays, shapes, where)
     config = {name: recipe_to_dict(getattr(recipe, name)) for name in SETTINGS}
     config |= {"cmvn": None, "training": dict(training or {}), "versions": _versions(),
-               "resampler": RESAMPLER}
+               "resampler": RESAMPLER, "normalizer": normalizer_id(text.normalizer)}
     if cmvn is not None:
         config["cmvn"] = {"mean": np.asarray(cmvn[0], "<f4").tolist(),
                           "std": np.asarray(cmvn[1], "<f4").tolist()}
@@ -180,7 +183,7 @@ def load_bundle(path: str | Path) -> Bundle:
                  schema_version=SCHEMA_VERSION) as archive:
         where = f"{path}: {CONFIG}"
         config = archive.read_json(CONFIG)
-        expected = {*SETTINGS, "cmvn", "training", "versions", "resampler"}
+        expected = {*SETTINGS, "cmvn", "training", "versions", "resampler", "normalizer"}
         if not isinstance(config, dict) or set(config) != expected:
             raise BundleError(f"{where} must hold exactly {', '.join(sorted(expected))}.",
                               code="bundle.schema", path=path)
@@ -188,8 +191,9 @@ def load_bundle(path: str | Path) -> Bundle:
         if config["resampler"] != RESAMPLER:
             raise BundleError(f"{where}: resampler {config['resampler']!r}, this program has "
                               f"{RESAMPLER!r}.", code="bundle.schema", path=path)
-        if not isinstance(config["training"], dict) or not _is_text_table(config["versions"]):
-            raise BundleError(f"{where}: training and versions must be tables.",
+        if not isinstance(config["training"], dict) or not _is_text_table(config["versions"]) \
+                or not isinstance(config["normalizer"], str):
+            raise BundleError(f"{where}: training and versions must be tables, normalizer text.",
                               code="bundle.schema", path=path)
         cmvn = _check_cmvn(config["cmvn"], recipe, where)
         tokenizer = _read_tokenizer(archive)
@@ -203,7 +207,7 @@ def load_bundle(path: str | Path) -> Bundle:
             **{name: getattr(recipe, name) for name in SETTINGS}, tokenizer=tokenizer,
             weights=MappingProxyType(weights), cmvn=cmvn, reference=reference,
             training=MappingProxyType(config["training"]),
-            versions=MappingProxyType(config["versions"]),
+            versions=MappingProxyType(config["versions"]), normalizer=config["normalizer"],
             lm=archive.read(LM) if LM in archive else None, bundle_hash=archive.sha256,
             weights_hash=archive.digest(WEIGHTS), path=path)
 

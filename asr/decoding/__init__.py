@@ -8,6 +8,13 @@ of `build_decoder`; the conformance tests run on it by themselves.
 
 from __future__ import annotations
 
+from asr.decoding.alignment import (
+    Alignment,
+    align,
+    character_spans,
+    span_seconds,
+    word_spans,
+)
 from asr.decoding.decoder import Decoder
 from asr.decoding.greedy import GreedyDecoder
 from asr.decoding.hypothesis import Hypothesis, WordSpan, check_logits, log_softmax
@@ -21,8 +28,9 @@ DECODERS: dict[str, type[Decoder]] = {
     "lexicon": LexiconDecoder,
 }
 
-__all__ = ["DECODERS", "Decoder", "GreedyDecoder", "Hypothesis", "LexiconDecoder", "WordSpan",
-           "build_decoder", "check_logits", "log_softmax"]
+__all__ = ["DECODERS", "Alignment", "Decoder", "GreedyDecoder", "Hypothesis", "LexiconDecoder",
+           "WordSpan", "align", "build_decoder", "character_spans", "check_logits", "log_softmax",
+           "span_seconds", "word_spans"]
 
 
 def build_decoder(settings: DecoderSettings, tokenizer: CharTokenizer) -> Decoder:

@@ -1,0 +1,134 @@
+"""Forced alignment: which frames wrote which label, by Viterbi over the CTC lattice.
+
+In: log-probabilities and the labels of a text. Out: frame spans of labels and words. Floor 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from asr.decoding.compiled import compiled
+from asr.decoding.hypothesis import WordSpan, words_from_runs
+from asr.errors import DataError, UsageError
+from asr.tokenizer import CharTokenizer, frames_needed
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """The best path of one label sequence.
+
+    Attributes:
+        labels: (L,) int64.
+        starts, ends: (L,) int64, output frames of each label on the path; ends exclusive.
+        score: natural log of the path's probability.
+    """
+
+    labels: np.ndarray
+    starts: np.ndarray
+    ends: np.ndarray
+    score: float
+
+
+def align(log_probs: np.ndarray, labels: Sequence[int] | np.ndarray) -> Alignment:
+    """The most probable alignment of a label sequence with the frames.
+
+    Args:
+        log_probs: (T', V) float64, natural log; see `log_softmax`.
+        labels: L labels in 1 .. V - 1; none is allowed and means silence.
+
+    Raises:
+        UsageError: a label is the blank or outside the vocabulary.
+        DataError: the frames do not suffice (code "align.infeasible").
+
+    Reference: Graves et al. 2006, ICML, section 4.1, with max in place of the sum.
+    """
+    labels = np.asarray(labels, dtype=np.int64).reshape(-1)
+    num_frames, vocab_size = log_probs.shape
+    outside = labels[(labels < 1) | (labels >= vocab_size)]
+    if len(outside):
+        raise UsageError(f"Label {outside[0]} is outside 1 .. {vocab_size - 1}; 0 is the blank and "
+                         "is not part of a text.")
+    needed = frames_needed(labels.tolist())
+    if num_frames < needed:
+        raise DataError(f"{len(labels)} labels need at least {needed} output frames, the utterance "
+                        f"has {num_frames}; the text is too long for the audio, or is not its "
+                        "text.", code="align.infeasible")
+    starts, ends, score = _viterbi(np.ascontiguousarray(log_probs, dtype=np.float64), labels)
+    return Alignment(labels, starts, ends, float(score))
+
+
+def word_spans(log_probs: np.ndarray, labels: Sequence[int] | np.ndarray,
+               tokenizer: CharTokenizer) -> tuple[WordSpan, ...]:
+    """The words of a label sequence with frame spans and confidences; raises like `align`."""
+    best = align(log_probs, labels)
+    return words_from_runs(best.labels, best.starts, best.ends, log_probs, tokenizer)
+
+
+def character_spans(log_probs: np.ndarray, labels: Sequence[int] | np.ndarray,
+                    tokenizer: CharTokenizer) -> tuple[WordSpan, ...]:
+    """Each character, spaces included, with its frame span; raises like `align`."""
+    best = align(log_probs, labels)
+    return tuple(
+        WordSpan(tokenizer.decode([label]), int(start), int(end),
+                 min(1.0, float(np.exp(log_probs[start:end, label].max()))))
+        for label, start, end in zip(best.labels.tolist(), best.starts, best.ends, strict=True))
+
+
+def span_seconds(span: WordSpan, seconds_per_frame: float, duration: float) -> tuple[float, float]:
+    """Start and end of a span in seconds, inside 0 .. duration.
+
+    Args:
+        span: output frames.
+        seconds_per_frame: subsampling * hop_length / sample_rate, by construction of the front
+            end; frame t covers t * seconds_per_frame up to the next one.
+        duration: seconds of audio.
+    """
+    return (min(span.start * seconds_per_frame, duration),
+            min(span.end * seconds_per_frame, duration))
+
+
+@compiled
+def _viterbi(log_probs, labels):
+    """Starts, ends (exclusive) and score of the best path; the labels fit the frames.
+
+    States 0 .. 2L as in the CTC paper: even ones are blanks, state 2i + 1 is label i. A step goes
+    to the same state, the next one, or over a blank between two different labels. Where paths
+    tie, the one that advances later wins.
+    """
+    num_frames = log_probs.shape[0]
+    num_labels = len(labels)
+    num_states = 2 * num_labels + 1
+    best = np.full(num_states, -np.inf)
+    steps = np.zeros((num_frames, num_states), dtype=np.uint8)
+    best[0] = log_probs[0, 0]
+    if num_labels:
+        best[1] = log_probs[0, labels[0]]
+    for t in range(1, num_frames):
+        row = log_probs[t]
+        # Downwards, so that best[s - 1] and best[s - 2] are still those of frame t - 1.
+        for state in range(num_states - 1, -1, -1):
+            highest, step = best[state], 0
+            if state > 0 and best[state - 1] > highest:
+                highest, step = best[state - 1], 1
+            label = labels[state // 2] if state % 2 else 0
+            if (state % 2 and state > 1 and labels[state // 2 - 1] != label
+                    and best[state - 2] > highest):
+                highest, step = best[state - 2], 2
+            best[state] = highest + row[label]
+            steps[t, state] = step
+    state = num_states - 1
+    if num_labels and best[state - 1] > best[state]:
+        state -= 1
+    score = best[state]
+    starts = np.zeros(num_labels, dtype=np.int64)
+    ends = np.zeros(num_labels, dtype=np.int64)
+    for t in range(num_frames - 1, -1, -1):
+        if state % 2:
+            starts[state // 2] = t
+            if ends[state // 2] == 0:
+                ends[state // 2] = t + 1
+        state -= steps[t, state]
+    return starts, ends, score

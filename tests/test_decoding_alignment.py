@@ -1,0 +1,80 @@
+"""Forced alignment against every path written out."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from oracles_decoding import best_paths, collapse_path
+
+from asr.decoding import align, character_spans, log_softmax, span_seconds, word_spans
+from asr.errors import DataError, UsageError
+from asr.tokenizer import CharTokenizer, frames_needed
+
+TOKENIZER = CharTokenizer(" ab")
+
+
+def random_log_probs(seed, num_frames):
+    generator = np.random.default_rng(seed)
+    return log_softmax((2 * generator.standard_normal((num_frames, 4))).astype(np.float32))
+
+
+def painted(alignment, num_frames):
+    """The path of an alignment, label by frame."""
+    path = np.zeros(num_frames, dtype=int)
+    for label, start, end in zip(alignment.labels, alignment.starts, alignment.ends, strict=True):
+        assert (path[start:end] == 0).all()
+        path[start:end] = label
+    return path
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 100_000), st.integers(1, 6))
+def test_equals_the_best_of_all_paths_for_every_label_string(seed, num_frames):
+    log_probs = random_log_probs(seed, num_frames)
+    for labels, score in best_paths(log_probs).items():
+        alignment = align(log_probs, labels)
+        path = painted(alignment, num_frames)
+        assert collapse_path(path) == labels
+        assert alignment.score == pytest.approx(score, abs=1e-9)
+        assert log_probs[np.arange(num_frames), path].sum() == pytest.approx(score, abs=1e-9)
+
+
+def test_words_and_characters_of_peaky_frames():
+    path = [0, 2, 2, 0, 3, 1, 0, 3, 0, 3, 0]
+    logits = np.full((len(path), 4), -9.0, dtype=np.float32)
+    logits[np.arange(len(path)), path] = 9.0
+    log_probs = log_softmax(logits)
+    labels = TOKENIZER.encode("ab bb")
+    words = word_spans(log_probs, labels, TOKENIZER)
+    assert [(w.text, w.start, w.end) for w in words] == [("ab", 1, 5), ("bb", 7, 10)]
+    characters = character_spans(log_probs, labels, TOKENIZER)
+    assert [(c.text, c.start, c.end) for c in characters] == [
+        ("a", 1, 3), ("b", 4, 5), (" ", 5, 6), ("b", 7, 8), ("b", 9, 10)]
+    assert all(w.confidence > 0.999 for w in (*words, *characters))
+    assert span_seconds(words[1], 0.03, 10.0) == pytest.approx((0.21, 0.30))
+    assert span_seconds(words[1], 0.03, 0.25) == pytest.approx((0.21, 0.25))
+
+
+def test_no_labels_is_silence():
+    log_probs = random_log_probs(1, 5)
+    alignment = align(log_probs, [])
+    assert len(alignment.starts) == 0
+    assert alignment.score == pytest.approx(log_probs[:, 0].sum())
+    assert word_spans(log_probs, [], TOKENIZER) == ()
+
+
+def test_exactly_enough_frames():
+    labels = [2, 2, 3]
+    alignment = align(random_log_probs(2, frames_needed(labels)), labels)
+    assert painted(alignment, 4).tolist() == [2, 0, 2, 3]
+
+
+def test_errors():
+    with pytest.raises(DataError, match="3 labels need at least 4 output frames") as error:
+        align(random_log_probs(1, 3), [2, 2, 3])
+    assert error.value.code == "align.infeasible"
+    for label in (0, 4, -1):
+        with pytest.raises(UsageError, match=rf"Label {label} is outside 1 \.\. 3"):
+            align(random_log_probs(1, 3), [label])

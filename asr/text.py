@@ -103,7 +103,8 @@ _PROBES = (
     "Hello,  World! It's 'quoted' and dogs' e\u0301te\u0301 \u00a0 x\u200by \ufb01n \u2460 I\u0307",
     "Dr. O\u2019Neil won't pay $1,250.50 or 3.14% of 1984, the 21st & 1990s; colour centre 007",
     "Zwei-Straßen: 21 Äpfel, 3,5 % von 1.234 im Jahr 1984, z. B. Nr. 7 & ẞ geht's",
-    "two hundred and five organised neighbours cannot've gonna travelled \u4f60\u597d\u3002 100 000",
+    "two hundred and five organised neighbours cannot've gonna travelled "
+    "\u4f60\u597d\u3002 100 000",
 )
 
 

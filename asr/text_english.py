@@ -59,7 +59,8 @@ _SPELLING = tuple((re.compile(pattern), replacement) for pattern, replacement in
     (rf"\b((?:un|re|de)?(?:{'|'.join(_ISE)}))is(e[sdr]?|ers|ing|ations?|able)\b", r"\1iz\2"),
     (r"\b((?:psycho)?anal|paral|catal)ys(ed?|ers?|ing)\b", r"\1yz\2"),
     (r"\b((?:kilo|centi|milli)?(?:met|lit)|cent|theat|fib|calib|spect|lust|somb|meag)re(s|d)?\b",
-     lambda match: match[1] + "er" + {"d": "ed", "s": "s"}.get(match[2], "")),
+     r"\1er\2"),
+    (r"\b(cent|somb)erd\b", r"\1ered"),
     (rf"\b({'|'.join(_DOUBLED)})l(ed|ers?|ing|ings)\b", r"\1\2"),
     (r"\b(fulfi|enro|disti|insti)l(s|ments?)?\b", r"\1ll\2"),
     (r"\b(ski|wi)lful(ly|ness)?\b", r"\1llful\2"),
@@ -69,13 +70,12 @@ _SPELLING = tuple((re.compile(pattern), replacement) for pattern, replacement in
     (r"\b(an)aesth", r"\1esth"), (r"\bp(?:ae)(diatri)", r"pe\1"), (r"\bhaem", "hem"),
     (r"\boe(strogen|sophag)", r"e\1"), (r"\bf(?:oe)(tus|tal)", r"fe\1"),
     (r"aemi(a|c)\b", r"emi\1"), (r"paedia\b", "pedia"), (r"\barchae", "arche"),
-    (r"\b(jewel|marvel)l(ery|ous|ously)\b",
-     lambda match: match[1] + {"ery": "ry"}.get(match[2], match[2])),
-    (r"\bmanoeuvr(es?|ed)\b", lambda match: "maneuver" + {"es": "s", "ed": "ed"}.get(match[1], "")),
+    (r"\bjewellery\b", "jewelry"), (r"\bmarvellous", "marvelous"),
+    (r"\bmanoeuvre(s?|d)\b", r"maneuver\1"), (r"\bmaneuverd\b", "maneuvered"),
     (r"\b(m|sm)ould(s|y|er|ers|ing|ering|ed|ered)?\b", r"\1old\2"),
     (r"\bsceptic", "skeptic"), (r"\bsulph", "sulf"),
 ))
-_WORDS = dict(pair.split(":") for pair in (
+_WORDS: dict[str, str] = dict((pair.split(":")[0], pair.split(":")[1]) for pair in (
     "grey:gray greyish:grayish tyre:tire tyres:tires plough:plow ploughed:plowed ploughs:plows "
     "cheque:check cheques:checks programme:program programmes:programs aluminium:aluminum "
     "cosy:cozy moustache:mustache pyjamas:pajamas storey:story storeys:stories towards:toward "
@@ -150,7 +150,7 @@ def _spell_integer(digits: str) -> str:
     return spell_cardinal(number)
 
 
-def _spell_number(match: re.Match) -> str:
+def _spell_number(match: re.Match[str]) -> str:
     integer, fraction, suffix = match.groups()
     words = _spell_integer(integer)
     if fraction:
@@ -164,7 +164,7 @@ def _spell_number(match: re.Match) -> str:
     return words
 
 
-def _spell_money(match: re.Match) -> str:
+def _spell_money(match: re.Match[str]) -> str:
     symbol, integer, cents, fraction = match.groups()
     unit = _CURRENCIES[symbol]
     plain = integer.replace(",", "")

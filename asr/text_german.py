@@ -68,7 +68,7 @@ def _spell_digits(digits: str) -> str:
     return " ".join(_ONES[int(digit)] for digit in digits)
 
 
-def _spell_number(match: re.Match) -> str:
+def _spell_number(match: re.Match[str]) -> str:
     integer, fraction = match.groups()
     digits = integer.replace(".", "")
     number = int(digits)

@@ -1,0 +1,167 @@
+"""Intervals by resampling: how much of an error rate is luck of the test set.
+
+In: errors and words of each utterance, and who spoke it. Out: a 95 % interval. Floor 1: NumPy.
+
+The method is the bootstrap of Bisani and Ney (2004, "Bootstrap estimates for confidence intervals
+in ASR performance evaluation", ICASSP), which Kaldi ships as compute-wer-bootci: draw as many
+utterances as there are, with replacement, 10,000 times; each draw has the error rate
+sum(errors) / sum(words); Kaldi prints their mean ± 1.96 standard deviations
+(src/bin/compute-wer-bootci.cc, GetBootstrapWERInterval). `Interval.kaldi` is that; `low` and
+`high` are the percentiles of the same draws, which stay right when the rates are skewed.
+
+Utterances of one speaker are alike, so that intervals over utterances are too narrow. Where
+speakers are known, whole speakers are drawn instead (the blockwise bootstrap: Liu et al. 2019,
+"Statistical testing on ASR performance via blockwise bootstrap").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from asr.errors import UsageError
+
+DRAWS = 10_000
+CONFIDENCE = 0.95
+FEW_CLUSTERS = 10
+"""Below so many speakers the bootstrap over speakers is known to be too narrow."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A confidence interval of a rate (or of a difference of rates), as fractions, not percent.
+
+    `low` and `high` are percentiles of the draws, `mean` and `deviation` their mean and standard
+    deviation; `unit` says what was drawn ("speaker" or "utterance") and `clusters` how many.
+    """
+
+    low: float
+    high: float
+    mean: float
+    deviation: float
+    confidence: float
+    draws: int
+    unit: str
+    clusters: int
+    method: str = "bootstrap percentiles"
+
+    @property
+    def half_width(self) -> float:
+        """1.96 standard deviations: the number after ±."""
+        return 1.96 * self.deviation
+
+    @property
+    def kaldi(self) -> tuple[float, float]:
+        """Mean - 1.96 sd, mean + 1.96 sd: what Kaldi's compute-wer-bootci prints."""
+        return self.mean - self.half_width, self.mean + self.half_width
+
+    def to_dict(self) -> dict:
+        """JSON-ready."""
+        return {"low": self.low, "high": self.high, "half_width": self.half_width,
+                "mean": self.mean, "deviation": self.deviation, "confidence": self.confidence,
+                "draws": self.draws, "unit": self.unit, "clusters": self.clusters,
+                "method": self.method}
+
+
+def bootstrap_rates(errors: np.ndarray, totals: np.ndarray, *,
+                    speakers: Sequence[str] | None = None, draws: int = DRAWS,
+                    confidence: float = CONFIDENCE, seed: int = 0) -> list[Interval | None]:
+    """Intervals of several error rates from the same draws.
+
+    Args:
+        errors: (num_utterances, num_rates) counts of errors.
+        totals: (num_utterances, num_rates) counts of reference words or characters.
+        speakers: one name an utterance; "" is unknown and stands for itself alone. With at
+            least two speakers whole speakers are drawn, otherwise utterances.
+        draws: how often the test set is drawn anew.
+        confidence: between 0 and 1.
+        seed: the draws are the same for the same seed.
+
+    Returns:
+        One interval a rate; None where the reference is empty. Where no error was seen at all the
+        bootstrap would say ± 0: the upper end is then 3 / N, the rule of three (Hanley and
+        Lippman-Hand 1983), which takes the N words as independent.
+
+    Raises:
+        UsageError: draws or confidence out of range.
+    """
+    check_settings(draws, confidence)
+    unit, group = clusters_of(len(errors), speakers)
+    num_rates = errors.shape[1]
+    sums = draw_sums(cluster_sums(np.hstack([errors, totals]), group), draws, seed)
+    intervals = []
+    for rate in range(num_rates):
+        total = int(totals[:, rate].sum())
+        if total == 0:
+            intervals.append(None)
+        elif not errors[:, rate].any():
+            high = min(1.0, -np.log(1 - confidence) / total)
+            intervals.append(Interval(0.0, float(high), 0.0, 0.0, confidence, draws, unit,
+                                      int(group.max()) + 1, "rule of three"))
+        else:
+            intervals.append(interval_of(sums[:, rate], sums[:, num_rates + rate], confidence,
+                                         unit, int(group.max()) + 1))
+    return intervals
+
+
+def interval_of(numerators: np.ndarray, denominators: np.ndarray, confidence: float, unit: str,
+                clusters: int) -> Interval:
+    """The interval of a ratio from its drawn sums; draws without reference words are left out."""
+    kept = denominators > 0
+    rates = numerators[kept] / denominators[kept]
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(rates, [tail, 1 - tail])
+    return Interval(float(low), float(high), float(rates.mean()), float(rates.std()), confidence,
+                    len(rates), unit, clusters)
+
+
+def draw_sums(values: np.ndarray, draws: int, seed: int) -> np.ndarray:
+    """Sums over resampled rows.
+
+    Args:
+        values: (num_clusters, K) counts; sums below 2 ** 53 are exact.
+        draws: number of resamplings, each of num_clusters rows with replacement.
+        seed: of NumPy's default generator.
+
+    Returns:
+        (draws, K) float64. Each draw is a histogram of the rows times `values`, in blocks of
+        about 4 MB, so that memory does not grow with draws x clusters.
+    """
+    generator = np.random.default_rng(seed)
+    clusters = len(values)
+    values = values.astype(np.float64)
+    block = max(1, 500_000 // clusters)
+    sums = np.empty((draws, values.shape[1]))
+    for start in range(0, draws, block):
+        rows = min(block, draws - start)
+        picks = generator.integers(0, clusters, size=(rows, clusters))
+        picks += np.arange(rows)[:, None] * clusters
+        histogram = np.bincount(picks.ravel(), minlength=rows * clusters)
+        sums[start:start + rows] = histogram.reshape(rows, clusters).astype(np.float64) @ values
+    return sums
+
+
+def clusters_of(num_utterances: int, speakers: Sequence[str] | None) -> tuple[str, np.ndarray]:
+    """What is drawn ("speaker" or "utterance"), and the (num_utterances,) group of each."""
+    alone = np.arange(num_utterances)
+    if speakers is None or len(set(speakers) - {""}) < 2:
+        return "utterance", alone
+    names = [speaker or f"\0{index}" for index, speaker in enumerate(speakers)]
+    return "speaker", np.unique(names, return_inverse=True)[1].reshape(-1)
+
+
+def cluster_sums(values: np.ndarray, group: np.ndarray) -> np.ndarray:
+    """(num_utterances, K) counts summed to (num_clusters, K)."""
+    sums = np.zeros((int(group.max()) + 1, values.shape[1]), np.int64)
+    np.add.at(sums, group, values)
+    return sums
+
+
+def check_settings(draws: int, confidence: float) -> None:
+    """Refuse a number of draws or a confidence that cannot give an interval."""
+    if not isinstance(draws, int) or not 100 <= draws <= 10_000_000:
+        raise UsageError(f"draws is {draws!r}; expected a whole number from 100 to 10,000,000.")
+    if not 0.5 <= confidence < 1:
+        raise UsageError(f"confidence is {confidence!r}; expected 0.5 or more and below 1.")

@@ -1,0 +1,275 @@
+"""The score of a set of transcripts, with everything a reader needs to believe it.
+
+In: references and hypotheses by utterance id. Out: `Score`: WER and CER with intervals, one row an
+utterance, and the receipt. Floor 1: jiwer and NumPy.
+
+WER is sum(S + D + I) / sum(N) over the corpus. It is never averaged over sentences, never clipped,
+and without a reference word there is none.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from importlib import metadata
+
+import numpy as np
+
+from asr.errors import DataError
+from asr.scoring.bootstrap import CONFIDENCE, DRAWS, FEW_CLUSTERS, Interval, bootstrap_rates
+from asr.scoring.counts import Counts, count_characters, count_words
+from asr.scoring.matching import Texts, attached, hash_references, match_texts
+from asr.text import normalize, normalizer_id
+
+SCHEMA = 1
+_PACKAGES = ("keras-asr", "jiwer", "rapidfuzz", "numpy", "tensorflow", "keras", "librosa")
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What only the caller knows about a score; every field may stay empty.
+
+    `decoder` is its name with its settings, `bundle_hash` and `manifest_hash` are SHA-256,
+    `seed` is the run's, `real_time_factor` is seconds of computing per second of audio, and
+    `extra` takes anything else that is JSON (such as words per minute of silence).
+    """
+
+    decoder: str = ""
+    bundle_hash: str = ""
+    manifest_hash: str = ""
+    seed: int | None = None
+    real_time_factor: float | None = None
+    extra: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One utterance: the texts as they were given, as they were compared, and the errors."""
+
+    id: str
+    reference: str
+    hypothesis: str
+    normalized_reference: str
+    normalized_hypothesis: str
+    words: Counts
+    characters: Counts
+    speaker: str = ""
+    duration: float | None = None
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """The conditions of a score; two scores may be compared when `comparable_with` is empty."""
+
+    utterances: int
+    skipped: tuple[tuple[str, str], ...]
+    words: int
+    characters: int
+    speakers: int | None
+    normalizer: str
+    reference_hash: str
+    conditions: Conditions
+    versions: Mapping[str, str]
+
+    def line(self) -> str:
+        """The receipt in one line, for people."""
+        speakers = "" if self.speakers is None else f", {plural(self.speakers, 'speaker')}"
+        parts = [f"{plural(self.utterances, 'utterance')}{speakers}, "
+                 f"{plural(self.words, 'word')}", f"{len(self.skipped):,} skipped",
+                 f"normaliser {self.normalizer}", f"references {self.reference_hash[:12]}"]
+        known = self.conditions
+        for name, value in (("decoder", known.decoder), ("bundle", known.bundle_hash[:12]),
+                            ("manifest", known.manifest_hash[:12])):
+            if value:
+                parts.append(f"{name} {value}")
+        if known.seed is not None:
+            parts.append(f"seed {known.seed}")
+        if known.real_time_factor is not None:
+            parts.append(f"RTF {known.real_time_factor:.3g}")
+        parts.append(", ".join(f"{name} {version}" for name, version in self.versions.items()))
+        return " · ".join(parts)
+
+    def to_dict(self) -> dict:
+        """The receipt as JSON, for machines."""
+        known = self.conditions
+        return {"schema": SCHEMA, "utterances": self.utterances,
+                "skipped": [{"id": name, "reason": reason} for name, reason in self.skipped],
+                "words": self.words, "characters": self.characters, "speakers": self.speakers,
+                "normalizer": self.normalizer, "reference_hash": self.reference_hash,
+                "decoder": known.decoder, "bundle_hash": known.bundle_hash,
+                "manifest_hash": known.manifest_hash, "seed": known.seed,
+                "real_time_factor": known.real_time_factor, "extra": dict(known.extra),
+                "versions": dict(self.versions)}
+
+
+@dataclass(frozen=True)
+class Score:
+    """WER and CER of a set of utterances; rates are fractions, not percent.
+
+    `words` and `characters` are counted on the normalised text, `raw_words` and `raw_characters`
+    on the text as given (Unicode NFC only). `print(score)` shows one line, `score.receipt.line()`
+    the conditions.
+    """
+
+    words: Counts
+    characters: Counts
+    raw_words: Counts
+    raw_characters: Counts
+    wer_interval: Interval | None
+    cer_interval: Interval | None
+    rows: tuple[Row, ...]
+    receipt: Receipt
+
+    @property
+    def wer(self) -> float:
+        """Word error rate, a fraction; may pass 1."""
+        return self.words.errors / self.words.reference
+
+    @property
+    def cer(self) -> float:
+        """Character error rate, a fraction; may pass 1."""
+        return self.characters.errors / self.characters.reference
+
+    def __str__(self) -> str:
+        return rate_line("WER", self.words, self.wer_interval)
+
+    def lines(self) -> list[str]:
+        """WER, CER, the raw rates, notes and the receipt, for a terminal."""
+        raw = "raw: " + ", ".join(
+            f"{name} {percent(counts.rate)}" for name, counts in
+            (("WER", self.raw_words), ("CER", self.raw_characters)))
+        return [str(self), rate_line("CER", self.characters, self.cer_interval), raw,
+                *self.notes(), self.receipt.line()]
+
+    def notes(self) -> list[str]:
+        """What weakens the interval, in words; empty when nothing does."""
+        interval = self.wer_interval
+        if interval is None:
+            return []
+        if interval.method == "rule of three":
+            return [f"No error in {plural(self.words.reference, 'word')}: the true rate may still "
+                    f"be {percent(interval.high)} (rule of three)."]
+        if interval.unit == "speaker" and interval.clusters < FEW_CLUSTERS:
+            return [f"Only {interval.clusters} speakers: the interval is likely too narrow."]
+        if interval.clusters < FEW_CLUSTERS:
+            return [f"Only {plural(interval.clusters, 'utterance')}: the interval is likely too "
+                    "narrow."]
+        if self.receipt.speakers == 1:
+            return ["One speaker: the interval says nothing about other speakers."]
+        return []
+
+    def to_dict(self) -> dict:
+        """Everything but the rows, as JSON."""
+        return {"wer": self.wer, "cer": self.cer, "words": self.words.to_dict(),
+                "characters": self.characters.to_dict(), "raw_words": self.raw_words.to_dict(),
+                "raw_characters": self.raw_characters.to_dict(),
+                "wer_interval": self.wer_interval and self.wer_interval.to_dict(),
+                "cer_interval": self.cer_interval and self.cer_interval.to_dict(),
+                "notes": self.notes(), "receipt": self.receipt.to_dict()}
+
+
+def score(references: Texts, hypotheses: Texts, *, normalizer: str = "basic",
+          speakers: Mapping[str, str] | Sequence[str] | None = None,
+          durations: Mapping[str, float] | Sequence[float] | None = None,
+          skipped: Mapping[str, str] | None = None, conditions: Conditions | None = None,
+          draws: int = DRAWS, confidence: float = CONFIDENCE, bootstrap_seed: int = 0) -> Score:
+    """Compare hypotheses with references.
+
+    Args:
+        references, hypotheses: dicts from utterance id to text (matched by id, in any order), or
+            two lists of the same length (matched by position; ids are then "1", "2", ...).
+        normalizer: one of `asr.text.NORMALIZERS`; the raw rates are reported beside it.
+        speakers: id to speaker (or a list). Known speakers widen the interval honestly: whole
+            speakers are resampled. "" is unknown.
+        durations: id to seconds (or a list), kept in the rows for the report.
+        skipped: id to reason, of utterances that have no hypothesis because something failed.
+            They are listed in the receipt and not scored; they may, but need not, stand among
+            the references.
+        conditions: what the caller knows: decoder, hashes, seed, real-time factor.
+        draws, confidence, bootstrap_seed: see `asr.scoring.bootstrap.bootstrap_rates`.
+
+    Returns:
+        The `Score`; `print()` gives "WER 8.31 % ± 0.6 (S 2,103 D 402 I 330 N 34,117)".
+
+    Raises:
+        DataError: no utterance, no word in any reference, ids that differ, lists of different
+            length, an utterance both skipped and transcribed.
+        UsageError: an unknown normaliser, draws or confidence out of range.
+
+    Example:
+        >>> print(score({"a": "one two three four"}, {"a": "one too three"}, draws=100))
+        WER 50.00 % ± 0.0 (S 1 D 1 I 0 N 4)
+    """
+    identifier = normalizer_id(normalizer)
+    reasons = dict(skipped or {})
+    texts = match_texts(references, hypotheses, reasons)
+    ids = list(texts)
+    raw = [[" ".join(normalize(text, "none").split()) for text in side]
+           for side in zip(*texts.values(), strict=True)]
+    compared = [[" ".join(normalize(text, normalizer).split()) for text in side]
+                for side in zip(*texts.values(), strict=True)]
+    words, characters = count_words(*compared), count_characters(*compared)
+    if not words[:, 3].any():
+        emptied = f" under the normaliser {identifier}" if any(raw[0]) else ""
+        raise DataError(f"None of the {plural(len(ids), 'reference')} has a word{emptied}, so "
+                        "there is no word error rate. Check that the first file holds the "
+                        "references.", code="score.no_words")
+    of_speaker = attached(speakers, ids, references, "speakers", "")
+    of_duration = attached(durations, ids, references, "durations", None)
+    wer_interval, cer_interval = bootstrap_rates(
+        np.stack([words[:, :3].sum(1), characters[:, :3].sum(1)], 1),
+        np.stack([words[:, 3], characters[:, 3]], 1), draws=draws, confidence=confidence,
+        speakers=None if speakers is None else of_speaker, seed=bootstrap_seed)
+    rows = tuple(
+        Row(name, texts[name][0], texts[name][1], reference, hypothesis, Counts(*word_counts),
+            Counts(*character_counts), speaker, duration)
+        for name, reference, hypothesis, word_counts, character_counts, speaker, duration in
+        zip(ids, *compared, words.tolist(), characters.tolist(), of_speaker, of_duration,
+            strict=True))
+    receipt = Receipt(
+        utterances=len(rows), skipped=tuple(reasons.items()), words=int(words[:, 3].sum()),
+        characters=int(characters[:, 3].sum()), normalizer=identifier,
+        speakers=None if speakers is None else len(set(of_speaker) - {""}),
+        reference_hash=hash_references({name: pair[0] for name, pair in texts.items()}),
+        conditions=conditions or Conditions(), versions=package_versions())
+    return Score(total(words), total(characters), total(count_words(*raw)),
+                 total(count_characters(*raw)), wer_interval, cer_interval, rows, receipt)
+
+
+def package_versions() -> dict[str, str]:
+    """Installed versions of what can change a score; nothing is imported for it."""
+    versions = {}
+    for name in _PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def with_conditions(result: Score, conditions: Conditions) -> Score:
+    """The same score under other conditions, for what is known only afterwards."""
+    return replace(result, receipt=replace(result.receipt, conditions=conditions))
+
+
+def total(counts: np.ndarray) -> Counts:
+    """The sum over utterances of (num_utterances, 4) counts."""
+    return Counts(*counts.sum(0).tolist())
+
+
+def rate_line(name: str, counts: Counts, interval: Interval | None) -> str:
+    """A rate as one line: "WER 8.31 % ± 0.6 (S 2,103 D 402 I 330 N 34,117)"."""
+    width = "" if interval is None else f" ± {100 * interval.half_width:.1f}"
+    return (f"{name} {percent(counts.rate)}{width} (S {counts.substitutions:,} "
+            f"D {counts.deletions:,} I {counts.insertions:,} N {counts.reference:,})")
+
+
+def percent(rate: float | None) -> str:
+    """A fraction as "8.31 %", None as "undefined"."""
+    return "undefined" if rate is None or not math.isfinite(rate) else f"{100 * rate:.2f} %"
+
+
+def plural(number: int, noun: str) -> str:
+    """A count with its noun: "1 word", "2,500 words"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -88,8 +88,9 @@ class BidirectionalLSTM(keras.layers.Layer):
         if self.resolved_kernel == "cpu":
             from asr.lstm.op import bidirectional_lstm
 
-            outputs = bidirectional_lstm(tf.cast(inputs, tf.float32), num_frames,
-                                         *[tf.convert_to_tensor(w) for w in self.weights])
+            weights = [tf.cast(weight, tf.float32) for weight in self.named_weights().values()]
+            outputs = bidirectional_lstm(tf.cast(inputs, tf.float32), num_frames, *weights,
+                                         keep=training is not False)
             return tf.cast(outputs, self.compute_dtype)
         mask = tf.sequence_mask(num_frames, tf.shape(inputs)[1])
         mask.set_shape((None, inputs.shape[1]))

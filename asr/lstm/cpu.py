@@ -1,0 +1,289 @@
+"""The LSTM of whole batches on the CPU: checks, plans the work, calls the compiled loops.
+
+In: NumPy arrays. Out: NumPy arrays. Floor 2; needs numba, never TensorFlow.
+
+Work is divided into (direction) x (slice of the batch); every piece runs the whole sequence
+on its own, so threads never wait for one another. The division depends only on the lengths and
+the number of threads, and partial sums are added in a fixed order: results repeat bit for bit.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+
+from asr.errors import UsageError
+from asr.lstm import pool, products, sequences
+from asr.lstm.products import aligned, padded
+from asr.lstm.simd import BYTES, ROWS
+
+
+class Direction(NamedTuple):
+    """One direction of a layer: weights in Keras's layout, gates in the order i, f, c, o."""
+
+    kernel: np.ndarray  # (F, 4U) float32
+    recurrent_kernel: np.ndarray  # (U, 4U) float32
+    bias: np.ndarray  # (4U,) float32
+    backwards: bool = False  # reads every sequence from its own end
+
+
+class Slice(NamedTuple):
+    """Some sequences of a batch, longest first, worked on together."""
+
+    sequences: np.ndarray  # (n,) int64, indices into the batch
+    lengths: np.ndarray  # (n,) int64, descending
+    offsets: np.ndarray  # (longest + 1,) int64, first row of every step
+    first_row: int  # of this slice among all kept rows
+
+
+class Kept(NamedTuple):
+    """What the backward pass needs from the forward pass; rows have no padding."""
+
+    gates: np.ndarray  # (directions, rows, 4 * wide) float32: i, f, candidate, o
+    cells: np.ndarray  # (directions, rows, wide) float32
+    num_slices: int
+
+
+class Gradients(NamedTuple):
+    """Of a scalar with respect to the inputs and to (kernel, recurrent_kernel, bias)."""
+
+    inputs: np.ndarray | None  # (B, T, F)
+    directions: list[tuple[np.ndarray, np.ndarray, np.ndarray]]
+
+
+def bidirectional_forward(inputs: np.ndarray, num_frames: np.ndarray, forward, backward, *,
+                          threads: int | None = None) -> np.ndarray:
+    """Outputs of a bidirectional LSTM over right-padded sequences.
+
+    Args:
+        inputs: (B, T, F) float32.
+        num_frames: (B,) integers, 0 <= num_frames <= T.
+        forward, backward: (kernel (F, 4U), recurrent_kernel (U, 4U), bias (4U,)) float32.
+        threads: at most so many; None follows ASR_NUM_THREADS, else the processors.
+
+    Returns:
+        (B, T, 2U) float32: forward outputs, then backward outputs; zero beyond num_frames.
+
+    Raises:
+        UsageError: shapes that do not fit together, or a length outside 0 .. T.
+    """
+    directions = [Direction(*forward), Direction(*backward, backwards=True)]
+    return run_forward(inputs, num_frames, directions, threads=threads)[0]
+
+
+def run_forward(inputs: np.ndarray, num_frames: np.ndarray, directions: list[Direction], *,
+                keep: bool = False, threads: int | None = None
+                ) -> tuple[np.ndarray, Kept | None]:
+    """Outputs (B, T, D * U) of any directions, and what `run_backward` needs if `keep`.
+
+    Arguments and errors as `bidirectional_forward`.
+    """
+    layer = _Layer(inputs, num_frames, directions, threads)
+    batch, steps, _ = layer.inputs.shape
+    outputs = aligned(batch, steps, layer.width)
+    kept = None
+    if keep:
+        kept = Kept(aligned(len(directions), layer.rows, 4 * layer.wide),
+                    aligned(len(directions), layer.rows, layer.wide), len(layer.slices))
+    layer.each_direction(lambda d: layer.pack(d))
+    layer.each_piece(lambda d, s: _forward_piece(layer, d, s, outputs, kept))
+    return outputs, kept
+
+
+def run_backward(inputs: np.ndarray, num_frames: np.ndarray, directions: list[Direction],
+                 outputs: np.ndarray, kept: Kept, gradient: np.ndarray, *,
+                 input_gradient: bool = True, threads: int | None = None) -> Gradients:
+    """Gradients of sum(outputs * gradient).
+
+    Args:
+        inputs, num_frames, directions, threads: as given to `run_forward`.
+        outputs, kept: as returned by it.
+        gradient: (B, T, D * U) float32; values beyond num_frames are ignored.
+        input_gradient: False leaves `inputs` of the result None.
+
+    Raises:
+        UsageError: as `bidirectional_forward`; or outputs, kept, gradient of another call.
+    """
+    layer = _Layer(inputs, num_frames, directions, threads, kept.num_slices)
+    outputs, gradient = (_float32(array, name, (*layer.inputs.shape[:2], layer.width))
+                         for array, name in ((outputs, "outputs"), (gradient, "gradient")))
+    shape = (len(directions), layer.rows, layer.wide)
+    _float32(kept.cells, "kept.cells", shape)
+    _float32(kept.gates, "kept.gates", (*shape[:2], 4 * layer.wide))
+    layer.each_direction(lambda d: layer.pack_transposed(d))
+    wanted = len(directions) if input_gradient else 0
+    dx = [aligned(*layer.inputs.shape) for _ in range(wanted)]
+    pieces = layer.each_piece(lambda d, s: _backward_piece(layer, d, s, outputs, kept, gradient,
+                                                           dx[d] if wanted else None))
+    count = len(layer.slices)
+    sums = layer.each_direction(lambda d: layer.unpad(pieces[d * count:(d + 1) * count]))
+    for other in dx[1:]:
+        dx[0] += other
+    return Gradients(dx[0] if wanted else None, sums)
+
+
+class _Layer:
+    """One checked call: its arrays, its slices and its packed weights."""
+
+    def __init__(self, inputs, num_frames, directions, threads, num_slices=None):
+        inputs = np.asarray(inputs)
+        if inputs.ndim != 3 or not directions:
+            raise UsageError(f"LSTM: inputs have shape {inputs.shape} and there are "
+                             f"{len(directions)} directions; expected (batch, frames, features) "
+                             f"and at least one.")
+        self.inputs = _float32(inputs, "inputs", inputs.shape)
+        self.features = inputs.shape[2]
+        self.units = np.shape(directions[0].recurrent_kernel)[0]
+        if self.features < 1 or self.units < 1:
+            raise UsageError(f"LSTM: {self.features} features and {self.units} units; both must "
+                             f"be at least 1.")
+        shapes = ((self.features, 4 * self.units), (self.units, 4 * self.units),
+                  (4 * self.units,))
+        self.directions = [
+            Direction(*(_float32(weight, name, shape) for weight, name, shape in zip(
+                direction[:3], Direction._fields, shapes, strict=False)), direction.backwards)
+            for direction in directions]
+        self.wide = padded(self.units)
+        self.width = len(directions) * self.units
+        self.threads = threads or pool.default_threads()
+        lengths = _lengths(num_frames, inputs.shape[0], inputs.shape[1])
+        self.rows = int(lengths.sum())
+        if num_slices is None:
+            num_slices = max(1, min(len(lengths), self.threads // len(directions)))
+        self.slices = plan_slices(lengths, num_slices)
+        self.packed: dict[int, tuple[np.ndarray, ...]] = {}
+        self.zeros = aligned(self.wide, zero=True)
+
+    def each_direction(self, work) -> list:
+        return pool.run([lambda d=d: work(d) for d in range(len(self.directions))], self.threads)
+
+    def each_piece(self, work) -> list:
+        return pool.run([lambda d=d, s=s: work(d, s) for d in range(len(self.directions))
+                         for s in self.slices], self.threads)
+
+    def pack(self, d: int) -> None:
+        """Panels of both weight matrices and the padded bias of one direction."""
+        kernel, recurrent, bias, _ = self.directions[d]
+        w, u = aligned(self.features, 4 * self.wide), aligned(self.units, 4 * self.wide)
+        products.pack_gates(self.features, self.units, self.wide, _at(kernel), _at(w))
+        products.pack_gates(self.units, self.units, self.wide, _at(recurrent), _at(u))
+        wide_bias = aligned(4, self.wide, zero=True)
+        wide_bias[:, :self.units] = bias.reshape(4, self.units)
+        self.packed[d] = w, u, wide_bias
+
+    def pack_transposed(self, d: int) -> None:
+        """Panels of both transposed weight matrices of one direction."""
+        kernel, recurrent, _, _ = self.directions[d]
+        w = aligned(4 * self.wide, padded(self.features))
+        u = aligned(4 * self.wide, self.wide)
+        products.pack_gates_transposed(self.features, self.units, self.wide, _at(kernel), _at(w))
+        products.pack_gates_transposed(self.units, self.units, self.wide, _at(recurrent), _at(u))
+        self.packed[d] = w, u
+
+    def unpad(self, parts) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Sum the slices' weight gradients in order and drop the padded units."""
+        sums = []
+        for arrays in zip(*parts, strict=True):
+            total = arrays[0]
+            for other in arrays[1:]:
+                total += other
+            shape = total.shape[:-1]
+            gates = total.reshape(*shape, 4, self.wide)[..., :self.units]
+            sums.append(np.ascontiguousarray(gates).reshape(*shape, 4 * self.units))
+        return tuple(sums)
+
+
+def _forward_piece(layer: _Layer, d: int, part: Slice, outputs, kept: Kept | None) -> None:
+    count, wide = len(part.sequences), layer.wide
+    rows = max(sequences.CHUNK, count)
+    w, u, bias = layer.packed[d]
+    h, c = (aligned(count, wide + sequences.SKEW, zero=True) for _ in range(2))
+    packed = aligned(padded(rows, ROWS), layer.features)
+    z = aligned(0 if kept else rows, 4 * wide)
+    gates = _at(kept.gates[d]) + part.first_row * 4 * wide * BYTES if kept else 0
+    cells = _at(kept.cells[d]) + part.first_row * wide * BYTES if kept else 0
+    sequences.forward_slice(
+        _at(layer.inputs), _at(outputs) + d * layer.units * BYTES, layer.inputs.shape[1],
+        layer.features, layer.units, wide, layer.width, layer.directions[d].backwards,
+        part.sequences, part.lengths, part.offsets, np.empty(ROWS, np.int64), _at(w), _at(u),
+        _at(bias), gates, cells, kept is not None, _at(h), _at(c), _at(z), _at(packed),
+        _at(layer.zeros))
+
+
+def _backward_piece(layer: _Layer, d: int, part: Slice, outputs, kept: Kept, gradient, dx):
+    count, wide = len(part.sequences), layer.wide
+    rows = max(sequences.CHUNK, count)
+    w, u = layer.packed[d]
+    dw, du = (aligned(n, 4 * wide, zero=True) for n in (layer.features, layer.units))
+    db = aligned(4 * wide, zero=True)
+    dh, dc = (aligned(count, wide + sequences.SKEW, zero=True) for _ in range(2))
+    dz = aligned(rows, 4 * wide + sequences.SKEW)
+    packed = aligned(padded(max(layer.features, layer.units), ROWS), rows)
+    panels = aligned(rows, 4 * wide)
+    dx_rows = aligned(rows, padded(layer.features))
+    column = d * layer.units * BYTES
+    sequences.backward_slice(
+        _at(layer.inputs), _at(outputs) + column, _at(gradient) + column,
+        0 if dx is None else _at(dx), layer.inputs.shape[1], layer.features, layer.units, wide,
+        layer.width, layer.directions[d].backwards, part.sequences, part.lengths, part.offsets,
+        _at(w), _at(u), _at(kept.gates[d]) + part.first_row * 4 * wide * BYTES,
+        _at(kept.cells[d]) + part.first_row * wide * BYTES, _at(dw), _at(du), _at(db), _at(dh),
+        _at(dc), _at(dz), _at(packed), _at(panels), _at(dx_rows), _at(layer.zeros))
+    return dw, du, db
+
+
+def plan_slices(lengths: np.ndarray, num_slices: int) -> list[Slice]:
+    """Deal the sequences, longest first, to `num_slices` hands of nearly equal work."""
+    order = np.argsort(-lengths, kind="stable")
+    turn = np.arange(len(order)) % (2 * num_slices)
+    hand = np.minimum(turn, 2 * num_slices - 1 - turn)  # 0 1 2 2 1 0 0 1 2 ...
+    slices, first_row = [], 0
+    for number in range(num_slices):
+        mine = np.ascontiguousarray(order[hand == number])
+        own = np.ascontiguousarray(lengths[mine])
+        longest = int(own.max(initial=0))
+        live = np.searchsorted(-own, -np.arange(longest), side="left")  # own length > step
+        offsets = np.concatenate([[0], np.cumsum(live)]).astype(np.int64)
+        slices.append(Slice(mine, own, offsets, first_row))
+        first_row += int(offsets[-1])
+    return slices
+
+
+def _float32(array, name: str, shape: tuple[int, ...]) -> np.ndarray:
+    array = np.asarray(array)
+    if array.shape != tuple(shape):
+        raise UsageError(f"LSTM: {name} has shape {array.shape}, expected {tuple(shape)}.")
+    return np.ascontiguousarray(array, dtype=np.float32)
+
+
+def _lengths(num_frames, batch: int, steps: int) -> np.ndarray:
+    lengths = np.asarray(num_frames)
+    if lengths.shape != (batch,) or lengths.dtype.kind not in "iu":
+        raise UsageError(f"LSTM: num_frames has shape {lengths.shape} and type {lengths.dtype}, "
+                         f"expected {batch} integers, one per sequence.")
+    if batch and not (lengths.min() >= 0 and lengths.max() <= steps):
+        raise UsageError(f"LSTM: num_frames runs from {lengths.min()} to {lengths.max()}, "
+                         f"expected 0 .. {steps}, the number of frames in the batch.")
+    return lengths.astype(np.int64)
+
+
+def _at(array: np.ndarray) -> int:
+    return array.ctypes.data
+
+
+@cache
+def compile_problem() -> str | None:
+    """None when the kernels compile and run here, else one line that says why not."""
+    one = np.ones((1, 1, 1), np.float32)
+    length = np.ones(1, np.int64)
+    directions = [Direction(one[0].repeat(4, 1), one[0].repeat(4, 1), one[0, 0].repeat(4))]
+    try:
+        outputs, kept = run_forward(one, length, directions, keep=True, threads=1)
+        gradients = run_backward(one, length, directions, outputs, kept, outputs, threads=1)
+    except Exception as error:  # numba raises what it likes; the caller logs the line
+        return f"{type(error).__name__}: {error}".splitlines()[0]
+    if not (np.isfinite(outputs).all() and np.isfinite(gradients.inputs).all()):
+        return f"the compiled kernels returned {outputs.ravel()}, {gradients.inputs}"
+    return None

@@ -1,0 +1,76 @@
+"""Compile with numba and keep the machine code on disk, wherever there is a place for it.
+
+In: a Python function. Out: the same, compiled on its first call and cached. Floor 0; needs numba.
+
+numba's own cache lies beside the source file, is keyed by that file alone, and fails when the
+installation is read-only. Here every set of sources has a folder of its own (so a changed
+helper can never meet stale machine code), in the first writable place of: NUMBA_CACHE_DIR, the
+user's cache folder, the temporary folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import numba
+
+
+def candidates() -> list[Path]:
+    """Where compiled code may be kept, best first."""
+    places = []
+    if os.environ.get("NUMBA_CACHE_DIR"):
+        places.append(Path(os.environ["NUMBA_CACHE_DIR"]))
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    owner = os.getuid() if hasattr(os, "getuid") else "user"
+    return [*(place / "keras-asr" for place in [*places, Path(base)]),
+            Path(tempfile.gettempdir()) / f"keras-asr-{owner}"]
+
+
+def sources_key(package: str) -> str:
+    """A name for the present text of every source file in the folder of `package`."""
+    folder = Path(sys.modules[package].__file__ or "").parent
+    digest = hashlib.sha256(numba.__version__.encode())
+    for path in sorted(folder.glob("*.py")):
+        digest.update(path.name.encode() + path.read_bytes())
+    return f"{package}-{digest.hexdigest()[:12]}"
+
+
+@cache
+def cache_folder(package: str) -> Path | None:
+    """The folder for the compiled code of `package`; None when no place can be written."""
+    for place in candidates():
+        folder = place / sources_key(package)
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError:
+            continue
+        if _is_ours(folder):
+            return folder
+    return None
+
+
+def _is_ours(folder: Path) -> bool:
+    """Nobody else may put machine code there (the temporary folder is shared)."""
+    if not hasattr(os, "getuid"):
+        return True
+    status = folder.stat()
+    return status.st_uid == os.getuid() and not status.st_mode & 0o022
+
+
+def compiled(function: Callable) -> Callable:
+    """Decorator: nopython machine code without the GIL, cached on disk if there is a place."""
+    folder = cache_folder(function.__module__.rpartition(".")[0])
+    before = numba.config.CACHE_DIR
+    numba.config.CACHE_DIR = str(folder or "")  # read when the decorator runs, restored below
+    try:
+        return numba.njit(nogil=True, error_model="numpy", cache=folder is not None)(function)
+    finally:
+        numba.config.CACHE_DIR = before

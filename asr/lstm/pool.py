@@ -1,0 +1,71 @@
+"""Run a few independent pieces of compiled code at the same time.
+
+In: callables that release the GIL. Out: their results, in order. Floor 0: standard library only.
+
+Threads of our own, because numba's default threading layer aborts the process when two Python
+threads enter it at once, which tf.data and servers do.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from asr.errors import UsageError
+
+_lock = threading.Lock()
+_executors: dict[int, ThreadPoolExecutor] = {}
+
+
+def default_threads() -> int:
+    """ASR_NUM_THREADS if set, else the processors that this process may use.
+
+    Raises:
+        UsageError: ASR_NUM_THREADS is not a positive integer.
+    """
+    wanted = os.environ.get("ASR_NUM_THREADS")
+    if wanted:
+        if not wanted.isdecimal() or int(wanted) < 1:
+            raise UsageError(f"ASR_NUM_THREADS is {wanted!r}, expected a whole number >= 1.")
+        return int(wanted)
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def run(tasks: Sequence[Callable[[], object]], threads: int) -> list:
+    """Results of all tasks, in their order; the calling thread works too.
+
+    Tasks must not call `run` themselves. The first exception of a task is raised here, after all
+    tasks have ended.
+    """
+    if threads <= 1 or len(tasks) <= 1:
+        return [task() for task in tasks]
+    executor = _executor(threads - 1)
+    futures = [executor.submit(task) for task in tasks[1:]]
+    try:
+        first = tasks[0]()
+    finally:
+        for future in futures:
+            future.exception()  # wait: no task may outlive the memory that it works on
+    return [first, *(future.result() for future in futures)]
+
+
+def _executor(workers: int) -> ThreadPoolExecutor:
+    with _lock:
+        if workers not in _executors:
+            _executors[workers] = ThreadPoolExecutor(workers, thread_name_prefix="asr-lstm")
+        return _executors[workers]
+
+
+def _after_fork() -> None:
+    """The child of a fork has the executors but not their threads."""
+    global _lock
+    _lock = threading.Lock()
+    _executors.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

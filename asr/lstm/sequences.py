@@ -1,0 +1,187 @@
+"""The compiled loops: one direction of an LSTM over a slice of the batch, forward and backward.
+
+In: addresses of checked memory. Out: outputs, kept activations, gradients. Floor 2; needs numba.
+
+A slice is some sequences of the batch, longest first, so that at step t the live ones are the
+first n(t). Their rows are numbered without gaps: step t holds rows offsets[t] .. offsets[t+1]-1.
+Steps are taken in chunks of about CHUNK rows, so that what one large product writes is still in
+the cache when the steps read it. No arithmetic is spent on padding.
+
+`wide` is the number of units padded to a multiple of PANEL; padded units stay at zero.
+"""
+
+from __future__ import annotations
+
+from asr.lstm.jit import compiled
+from asr.lstm.products import pack_block, pack_columns, pack_panels, product
+from asr.lstm.simd import BYTES, PANEL, ROWS, add, cell_backward, cell_forward, clear, copy
+
+CHUNK = 128  # rows of pre-activations worked on at a time
+SKEW = 16  # floats between padded rows, so that rows do not share cache sets
+
+
+@compiled
+def frame(base, sequence, length, step, backwards, num_frames, width):
+    """Address of the frame that a direction sees at `step` of one sequence."""
+    position = length - 1 - step if backwards else step
+    return base + (sequence * num_frames + position) * width * BYTES
+
+
+@compiled
+def clear_padding(base, sequences, lengths, num_frames, width, columns):
+    """Zero `columns` floats of every frame beyond each length."""
+    for k in range(len(sequences)):
+        for position in range(lengths[k], num_frames):
+            clear(base + (sequences[k] * num_frames + position) * width * BYTES, columns)
+
+
+@compiled
+def forward_slice(x, y, num_frames, features, units, wide, y_width, backwards,
+                  sequences, lengths, offsets, rows_at, w, u, bias, gates, cells, keep,
+                  h, c, z, packed, zeros):
+    """Outputs of one direction over one slice.
+
+    Args:
+        x: (B, num_frames, features). y: first column of this direction in (B, num_frames,
+            y_width).
+        sequences, lengths: (n,) int64, batch indices longest first and their lengths.
+        offsets: (steps + 1,) int64, first row of every step. rows_at: (ROWS,) int64, scratch.
+        w, u: kernel and recurrent kernel in panels; bias: (4 * wide,).
+        gates: (rows, 4 * wide), cells: (rows, wide); written only if `keep`.
+        h, c: state, (n, wide + SKEW), zero. z, packed: scratch. zeros: (wide,).
+    """
+    steps = len(offsets) - 1
+    h_row, z_row = (wide + SKEW) * BYTES, 4 * wide * BYTES
+    gate = wide * BYTES
+    first = 0
+    while first < steps:
+        last = first + 1
+        while last < steps and offsets[last + 1] - offsets[first] <= CHUNK:
+            last += 1
+        rows = offsets[last] - offsets[first]
+        z_at = gates + offsets[first] * z_row if keep else z
+        row = 0
+        for t in range(first, last):
+            for k in range(offsets[t + 1] - offsets[t]):
+                rows_at[row % ROWS] = frame(x, sequences[k], lengths[k], t, backwards,
+                                            num_frames, features)
+                copy(z_at + row * z_row, bias, 4 * wide)
+                row += 1
+                if row % ROWS == 0 or row == rows:
+                    block = (row - 1) // ROWS
+                    pack_block(rows_at, row - block * ROWS, features,
+                               packed + block * ROWS * features * BYTES)
+        product(rows, features, 4 * wide, packed, ROWS * features * BYTES, BYTES, ROWS * BYTES,
+                w, z_at, z_row)
+        for t in range(first, last):
+            live = offsets[t + 1] - offsets[t]
+            at = z_at + (offsets[t] - offsets[first]) * z_row
+            if t > 0:
+                product(live, units, 4 * wide, h, ROWS * h_row, h_row, BYTES, u, at, z_row)
+            for k in range(live):
+                c_now = c_before = c + k * h_row
+                if keep:
+                    c_now = cells + (offsets[t] + k) * gate
+                    c_before = cells + (offsets[t - 1] + k) * gate if t > 0 else zeros
+                cell_forward(wide, at, at + gate, at + 2 * gate, at + 3 * gate, c_before, c_now,
+                             h + k * h_row)
+                copy(frame(y, sequences[k], lengths[k], t, backwards, num_frames, y_width),
+                     h + k * h_row, units)
+                at += z_row
+        first = last
+    clear_padding(y, sequences, lengths, num_frames, y_width, units)
+
+
+@compiled
+def backward_slice(x, y, dy, dx, num_frames, features, units, wide, y_width, backwards,
+                   sequences, lengths, offsets, w_transposed, u_transposed, gates, cells,
+                   dw, du, db, dh, dc, dz, packed, panels, dx_rows, zeros):
+    """Gradients of one direction over one slice; dz of a chunk becomes all weight gradients.
+
+    Args:
+        dy: as y in `forward_slice`. dx: (B, num_frames, features), or 0 if not wanted.
+        w_transposed, u_transposed: transposed weights in panels.
+        dw: (features, 4 * wide), du: (units, 4 * wide), db: (4 * wide,): zero, added to.
+        dh, dc: (n, wide + SKEW), zero. dz, packed, panels, dx_rows: scratch.
+        The rest: as in `forward_slice`, gates and cells as it kept them.
+    """
+    h_row, z_row, gate = (wide + SKEW) * BYTES, (4 * wide + SKEW) * BYTES, wide * BYTES
+    last = len(offsets) - 1
+    if last > 0:
+        for k in range(offsets[last] - offsets[last - 1]):
+            copy(dh + k * h_row, frame(dy, sequences[k], lengths[k], last - 1, backwards,
+                                       num_frames, y_width), units)
+    while last > 0:
+        first = last - 1
+        while first > 0 and offsets[last] - offsets[first - 1] <= CHUNK:
+            first -= 1
+        for t in range(last - 1, first - 1, -1):
+            live = offsets[t + 1] - offsets[t]
+            dz_at = dz + (offsets[t] - offsets[first]) * z_row
+            for k in range(live):
+                at = gates + (offsets[t] + k) * 4 * gate
+                to = dz_at + k * z_row
+                c_before = cells + (offsets[t - 1] + k) * gate if t > 0 else zeros
+                cell_backward(wide, at, at + gate, at + 2 * gate, at + 3 * gate, c_before,
+                              cells + (offsets[t] + k) * gate, dh + k * h_row, dc + k * h_row,
+                              to, to + gate, to + 2 * gate, to + 3 * gate)
+            if t > 0:
+                for k in range(offsets[t] - offsets[t - 1]):
+                    copy(dh + k * h_row, frame(dy, sequences[k], lengths[k], t - 1, backwards,
+                                               num_frames, y_width), units)
+                product(live, 4 * wide, wide, dz_at, ROWS * z_row, z_row, BYTES, u_transposed,
+                        dh, h_row)
+        weight_gradients(x, y, num_frames, features, units, wide, y_width, backwards, sequences,
+                         lengths, offsets, first, last, dw, du, db, dz, packed, panels)
+        if dx != 0:
+            input_gradients(dx, num_frames, features, wide, backwards, sequences, lengths,
+                            offsets, first, last, w_transposed, dz, dx_rows)
+        last = first
+    if dx != 0:
+        clear_padding(dx, sequences, lengths, num_frames, features, features)
+
+
+@compiled
+def weight_gradients(x, y, num_frames, features, units, wide, y_width, backwards, sequences,
+                     lengths, offsets, first, last, dw, du, db, dz, packed, panels):
+    """Add X' dZ to dW, H' dZ to dU and the sum of dZ to db, over the rows of steps first .. last - 1."""
+    z_row = (4 * wide + SKEW) * BYTES
+    rows = offsets[last] - offsets[first]
+    pack_panels(rows, 4 * wide, dz, z_row, panels)
+    row = 0
+    for t in range(first, last):
+        for k in range(offsets[t + 1] - offsets[t]):
+            pack_columns(frame(x, sequences[k], lengths[k], t, backwards, num_frames, features),
+                         row, rows, features, packed)
+            add(4 * wide, db, dz + row * z_row)
+            row += 1
+    product(features, rows, 4 * wide, packed, rows * ROWS * BYTES, BYTES, ROWS * BYTES,
+            panels, dw, 4 * wide * BYTES)
+    row = 0
+    for t in range(first, last):
+        for k in range(offsets[t + 1] - offsets[t]):
+            before = 0
+            if t > 0:
+                before = frame(y, sequences[k], lengths[k], t - 1, backwards, num_frames, y_width)
+            pack_columns(before, row, rows, units, packed)
+            row += 1
+    product(units, rows, 4 * wide, packed, rows * ROWS * BYTES, BYTES, ROWS * BYTES,
+            panels, du, 4 * wide * BYTES)
+
+
+@compiled
+def input_gradients(dx, num_frames, features, wide, backwards, sequences, lengths, offsets,
+                    first, last, w_transposed, dz, dx_rows):
+    """Write dX = dZ W' for the rows of steps first .. last - 1 to their frames."""
+    z_row = (4 * wide + SKEW) * BYTES
+    columns = -(-features // PANEL) * PANEL
+    rows = offsets[last] - offsets[first]
+    clear(dx_rows, rows * columns)
+    product(rows, 4 * wide, columns, dz, ROWS * z_row, z_row, BYTES, w_transposed, dx_rows,
+            columns * BYTES)
+    at = dx_rows
+    for t in range(first, last):
+        for k in range(offsets[t + 1] - offsets[t]):
+            copy(frame(dx, sequences[k], lengths[k], t, backwards, num_frames, features), at,
+                 features)
+            at += columns * BYTES

@@ -1,0 +1,348 @@
+"""Synthesised speech in many voices, by speech programs that a developer may have installed.
+
+In: texts, voices, a folder. Out: 16 kHz FLAC files and the manifests `train.jsonl` (most voices)
+and `valid.jsonl` (voices that training never hears). Floor 1.
+
+The programs are espeak-ng (accents times speaker variants times pitch and rate), flite and
+festival's text2wave. They are run without a shell, read the text from their standard input, and
+are stopped after a time limit. What they say belongs to whoever runs them: none of the voices
+named here (GPL and BSD-like licences) puts a condition on the recordings it makes.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from asr.errors import CorpusError, UsageError
+from asr.files import write_atomic
+from asr.manifest import Utterance, read_manifest, write_manifest
+
+SAMPLE_RATE = 16_000  # Hz, of the files written
+TIMEOUT = 30.0  # seconds for one text
+SPLITS = ("train", "valid")
+DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+PACKAGES = {"espeak-ng": "espeak-ng", "flite": "flite", "text2wave": "festival"}
+_SETTINGS_NAME = "voices.json"
+_VERSION = 1  # raised when the same arguments give other prompts
+
+ESPEAK_ACCENTS = ("en-us", "en", "en-us-nyc", "en-gb-x-rp", "en-gb-scotland", "en-029",
+                  "en-gb-x-gbclan", "en-gb-x-gbcwmd")
+ESPEAK_VARIANTS = (
+    "m1", "f1", "m2", "f2", "m3", "f3", "m4", "f4", "m5", "f5", "m6", "m7", "m8", "klatt",
+    "klatt2", "klatt3", "klatt4", "adam", "Alex", "Alicia", "Andrea", "Andy", "anika", "Annie",
+    "antonio", "aunty", "belinda", "benjamin", "boris", "caleb", "david", "Denis", "Diogo", "ed",
+    "edward", "edward2", "Gene", "Gene2", "grandma", "grandpa", "gustave", "Henrique", "Hugo",
+    "iven", "iven2", "iven3", "iven4", "Jacky", "john", "kaukovalta", "Lee", "linda", "marcelo",
+    "Marco", "Mario", "max", "Michael", "michel", "miguel", "Mike", "norbert", "pablo", "paul",
+    "pedro", "quincy", "rob", "robert", "sandro", "shelby", "steph", "steph2", "steph3", "Storm",
+    "travis", "victor", "zac",
+)
+# A speaker of another language, as that language would spell the English digits: its own vowels,
+# its own r, no th. One spelling a digit, in the order of DIGITS.
+RESPELLINGS = {
+    "de": "siero wann tuh tri for feif sicks sewwen eit nein",
+    "fr": "ziro ouane tou sri fore faïve sixe sèvène éïte naïne",
+    "es": "sirou uan tu sri for faiv six seven eit nain",
+    "it": "zirou uan tu tri for faiv six seven eit nain",
+    "nl": "ziero wan toe srie foor faif siks seven eet najn",
+    "pl": "zirou łan tu sri for fajw siks sewen ejt najn",
+    "pt-br": "zirou uan tu tri for faiv siks seven eit nain",
+    "sv": "siråo oann to tri får fajv sicks seven ejt najn",
+    "el": "ζίροου ουάν του θρι φορ φάιβ σιξ σέβεν έιτ νάιν",
+    "fi": "siirou uan tuu srii foor faiv siks seven eit nain",
+    "ro": "zirou uan tu sri for faiv six seven eit nain",
+    "tr": "zirou van tu tri for fayv siks sevın eyt nayn",
+}
+_RESPELLED_VARIANTS = ("m1", "f1", "m3", "f2", "m7", "f4", "klatt2", "john")
+FLITE_VOICES = ("awb", "kal", "kal16", "rms", "slt")
+FESTIVAL_VOICES = ("cmu_us_slt_arctic_hts", "kal_diphone", "ked_diphone")
+
+
+@dataclass(frozen=True)
+class Voice:
+    """One speaker: a program, its voice, and how high and fast it speaks.
+
+    Args:
+        program: "espeak-ng", "flite" or "text2wave".
+        name: the program's own name, for espeak-ng `language+variant`.
+        pitch: espeak-ng 0 .. 99 (50 is its default), flite the mean in Hz; ignored by text2wave.
+        rate: factor of the usual speaking rate, 0.5 .. 2.
+    """
+
+    program: str
+    name: str
+    pitch: int
+    rate: float
+
+    @property
+    def id(self) -> str:
+        """A name for manifests and files, such as `espeak-ng.en-us+f2.p50.r1.00`."""
+        return f"{self.program}.{self.name}.p{self.pitch}.r{self.rate:.2f}"
+
+    def spelling(self, text: str) -> str:
+        """The text as this voice must read it: digits respelled for a voice of another language.
+
+        Raises:
+            UsageError: the voice reads another language and the text is not all digits.
+        """
+        language = self.name.partition("+")[0]
+        if self.program != "espeak-ng" or language not in RESPELLINGS:
+            return text
+        spelled: dict[str, str] = dict(zip(DIGITS, RESPELLINGS[language].split(), strict=True))
+        words = [(word.rstrip(","), word[len(word.rstrip(",")):]) for word in text.split()]
+        unknown = [word for word, _ in words if word not in spelled]
+        if unknown:
+            raise UsageError(f"{self.id} can say the ten English digits only, got {unknown[0]!r}; "
+                             "give it digit strings or use an English voice.")
+        return " ".join(spelled[word] + comma for word, comma in words)
+
+
+def default_voices(seed: int = 1, *, num_respelled: int = 36) -> list[Voice]:
+    """Every voice of the three programs with a pitch and rate of its own: about 130.
+
+    Args:
+        seed: of pitches, rates and accents.
+        num_respelled: how many speakers of other languages (`RESPELLINGS`) are among them.
+    """
+    rng = np.random.default_rng([_VERSION, seed])
+    voices = []
+    for index, variant in enumerate(ESPEAK_VARIANTS):
+        accent = ESPEAK_ACCENTS[index % len(ESPEAK_ACCENTS)]
+        voices.append(Voice("espeak-ng", f"{accent}+{variant}", *_manner(rng, 30, 70)))
+    languages = list(RESPELLINGS)
+    for index in range(num_respelled):
+        variant = _RESPELLED_VARIANTS[index % len(_RESPELLED_VARIANTS)]
+        language = languages[index % len(languages)]
+        voices.append(Voice("espeak-ng", f"{language}+{variant}", *_manner(rng, 30, 70)))
+    for name in FLITE_VOICES:
+        for low, high in ((85, 110), (110, 140), (150, 200)):
+            voices.append(Voice("flite", name, *_manner(rng, low, high)))
+    for name in FESTIVAL_VOICES:
+        voices.append(Voice("text2wave", name, 0, round(float(rng.uniform(0.8, 1.2)), 2)))
+    return voices
+
+
+def digit_strings(count: int, seed: int = 1, *, max_digits: int = 7,
+                  exclude: Iterable[str] = ()) -> list[str]:
+    """Random digit strings such as "four zero nine", each once, 2 .. `max_digits` digits.
+
+    Args:
+        exclude: strings that must not occur, such as those of the sample clips.
+    """
+    rng = np.random.default_rng([_VERSION, seed])
+    strings: dict[str, None] = {}
+    banned = set(exclude)
+    while len(strings) < count:
+        text = " ".join(rng.choice(DIGITS, size=rng.integers(2, max_digits + 1)))
+        if text not in banned:
+            strings[text] = None
+    return list(strings)
+
+
+def available_programs() -> list[str]:
+    """Which of the three programs this machine has."""
+    return [program for program in PACKAGES if shutil.which(program)]
+
+
+def prepare(out_dir: str | Path, texts: Sequence[str], voices: Sequence[Voice], *, seed: int = 1,
+            texts_per_voice: int = 40, valid_every: int = 10,
+            num_workers: int = 2) -> dict[str, list[Utterance]]:
+    """Have every voice say the ten digits and some of the texts; write audio and manifests.
+
+    Args:
+        out_dir: folder for `<voice>/<number>.flac`, the manifests and `voices.json` (the
+            settings, written last). A finished folder with the same settings is returned as it is.
+        texts: what can be said, in lower case with single spaces; the reference is the text.
+        voices: such as `default_voices()`; each id once.
+        seed: of which voice says what, and with pauses or without.
+        texts_per_voice: how many of the texts each voice says besides the ten digits.
+        valid_every: every such voice, the first included, goes to "valid" with all it says.
+        num_workers: programs running at once.
+
+    Raises:
+        UsageError: fewer than two voices, a repeated voice, no text, a text that a voice cannot
+            say, or `valid_every` below 2.
+        CorpusError: a program is missing, fails, takes too long, or writes no sound; or the folder
+            holds other things.
+    """
+    out_dir = Path(out_dir).resolve()
+    _check(texts, voices, valid_every)
+    settings = {"version": _VERSION, "seed": seed, "texts_per_voice": texts_per_voice,
+                "valid_every": valid_every, "voices": [v.id for v in voices],
+                "texts": list(texts)}
+    if _is_made(out_dir, settings):
+        return {split: read_manifest(out_dir / f"{split}.jsonl") for split in SPLITS}
+    rng = np.random.default_rng([_VERSION, seed])
+    jobs = [(voice, number, text, prompt) for voice in voices
+            for number, (text, prompt) in enumerate(_prompts(texts, texts_per_voice, rng))]
+    for voice in voices:
+        (out_dir / voice.id).mkdir(parents=True, exist_ok=True)
+
+    def work(job) -> Utterance:
+        voice, number, text, prompt = job
+        audio = say(voice, prompt)
+        path = out_dir / voice.id / f"{number:03d}.flac"
+        write_atomic(path, _flac_bytes(audio))
+        return Utterance(id=f"{voice.id}.{number:03d}", audio=path, text=text,
+                         duration=len(audio) / SAMPLE_RATE, speaker=voice.id)
+
+    with ThreadPoolExecutor(max_workers=num_workers) as pool:
+        utterances = list(pool.map(work, jobs))
+    valid_ids = {voice.id for voice in voices[::valid_every]}
+    splits = {"train": [u for u in utterances if u.speaker not in valid_ids],
+              "valid": [u for u in utterances if u.speaker in valid_ids]}
+    for split, rows in splits.items():
+        write_manifest(out_dir / f"{split}.jsonl", rows)
+    write_atomic(out_dir / _SETTINGS_NAME, json.dumps(settings) + "\n")
+    return splits
+
+
+def say(voice: Voice, prompt: str, *, timeout: float = TIMEOUT) -> np.ndarray:
+    """One text in one voice.
+
+    Args:
+        prompt: words, with commas where a pause is wanted.
+        timeout: seconds after which the program is stopped.
+
+    Returns:
+        (num_samples,) float32 at 16 kHz, peak 0.5, up to 0.1 s of silence kept at either end.
+
+    Raises:
+        CorpusError: the program is missing, fails, takes too long, or writes no sound.
+        UsageError: the voice cannot say this text.
+    """
+    import soundfile
+    import soxr
+
+    spelled = voice.spelling(prompt)
+    with tempfile.TemporaryDirectory(prefix="asr-voices-") as folder:
+        wav = Path(folder) / "out.wav"
+        command = _command(voice, wav)
+        try:
+            done = subprocess.run(command, input=spelled.encode("utf-8"), capture_output=True,
+                                  timeout=timeout, cwd=folder, check=False)
+        except FileNotFoundError as error:
+            raise CorpusError(
+                f"The speech program {voice.program} is not installed; install it (on Debian "
+                f"and Ubuntu: apt install {PACKAGES[voice.program]}) or leave its voices out.",
+                code="corpus.no_program") from error
+        except subprocess.TimeoutExpired as error:
+            raise CorpusError(f"{voice.id} took more than {timeout:g} s to say {prompt!r} and was "
+                              "stopped; leave this voice out.", code="corpus.timeout") from error
+        if done.returncode or not wav.exists():
+            said = done.stderr.decode("utf-8", "replace").strip()[-200:]
+            raise CorpusError(f"{voice.id} failed to say {prompt!r} (exit {done.returncode}): "
+                              f"{said or 'no message'}.", code="corpus.program_failed")
+        audio, sample_rate = soundfile.read(wav, dtype="float32", always_2d=True)
+    audio = _trimmed(audio.mean(axis=1), sample_rate)
+    if not len(audio):
+        raise CorpusError(f"{voice.id} wrote silence for {prompt!r}; leave this voice out.",
+                          code="corpus.silent")
+    audio = soxr.resample(audio, sample_rate, SAMPLE_RATE)
+    return (0.5 / np.abs(audio).max() * audio).astype(np.float32)
+
+
+def _command(voice: Voice, wav: Path) -> list[str]:
+    """The argument list; the text comes through standard input."""
+    if voice.program == "espeak-ng":
+        return ["espeak-ng", "-v", voice.name, "-p", str(voice.pitch), "-s",
+                str(round(150 * voice.rate)), "-b", "1", "-w", str(wav), "--stdin"]
+    if voice.program == "flite":
+        # A file name of "-" is the standard input.
+        return ["flite", "-voice", voice.name, "-f", "-", "-o", str(wav), "--setf",
+                f"duration_stretch={1 / voice.rate:.3f}", "--setf",
+                f"int_f0_target_mean={voice.pitch}"]
+    if voice.program == "text2wave":
+        return ["text2wave", "-eval", f"(voice_{voice.name})", "-eval",
+                f"(Parameter.set 'Duration_Stretch {1 / voice.rate:.3f})", "-o", str(wav)]
+    raise UsageError(f"Unknown speech program {voice.program!r}; known are "
+                     f"{', '.join(PACKAGES)}.")
+
+
+def _prompts(texts: Sequence[str], count: int, rng: np.random.Generator):
+    """(reference, prompt) pairs of one voice: the ten digits, then texts, half with pauses."""
+    chosen = rng.permutation(len(texts))[:count]
+    for text in (*DIGITS, *(texts[int(k)] for k in chosen)):
+        words = text.split(" ")
+        pause = rng.uniform(0, 1)  # share of words followed by a pause
+        if rng.uniform() < 0.5:
+            words = [w + ("," if rng.uniform() < pause else "") for w in words[:-1]] + words[-1:]
+        yield text, " ".join(words)
+
+
+def _manner(rng: np.random.Generator, low: int, high: int) -> tuple[int, float]:
+    return int(rng.integers(low, high + 1)), round(float(rng.uniform(0.75, 1.35)), 2)
+
+
+def _trimmed(audio: np.ndarray, sample_rate: int) -> np.ndarray:
+    """Without leading and trailing silence beyond 0.1 s (below 1 % of the peak)."""
+    peak = np.abs(audio).max(initial=0.0)
+    loud = np.flatnonzero(np.abs(audio) > 0.01 * peak) if peak > 1e-4 else np.zeros(0, int)
+    if not len(loud):
+        return audio[:0]
+    margin = sample_rate // 10
+    return audio[max(0, loud[0] - margin):loud[-1] + margin]
+
+
+def _flac_bytes(audio: np.ndarray) -> bytes:
+    import soundfile
+
+    buffer = io.BytesIO()
+    soundfile.write(buffer, audio, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
+    return buffer.getvalue()
+
+
+def _check(texts: Sequence[str], voices: Sequence[Voice], valid_every: int) -> None:
+    if len(voices) < 2 or not texts:
+        raise UsageError(f"Got {len(voices)} voices and {len(texts)} texts; give at least one "
+                         "text and two voices, one to train and one to validate.")
+    if valid_every < 2:
+        raise UsageError(f"valid_every is {valid_every}, which leaves no voice to train on; give "
+                         "2 or more.")
+    ids = [voice.id for voice in voices]
+    repeated = sorted({i for i in ids if ids.count(i) > 1})
+    if repeated:
+        raise UsageError(f"The voice {repeated[0]} is given twice; name each voice once.")
+    for voice in voices:
+        _command(voice, Path("out.wav"))
+        for text in texts:
+            voice.spelling(text)
+    missing = sorted({v.program for v in voices} - set(available_programs()))
+    if missing:
+        packages = " ".join(PACKAGES[program] for program in missing)
+        raise CorpusError(f"Speech programs not installed: {', '.join(missing)}; install them (on "
+                          f"Debian and Ubuntu: apt install {packages}) or leave their voices "
+                          "out.", code="corpus.no_program")
+
+
+def _is_made(out_dir: Path, settings: dict) -> bool:
+    """Whether the folder holds exactly this corpus; an unfinished one is made again."""
+    settings_path = out_dir / _SETTINGS_NAME
+    if settings_path.exists():
+        try:
+            found = json.loads(settings_path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise CorpusError(f"{settings_path} is not JSON ({error}); delete the folder and make "
+                              "the voices again.", path=settings_path) from error
+        if found == settings:
+            return True
+        raise CorpusError(f"{out_dir} holds voices made with other texts, voices or seed. Delete "
+                          "it or name another folder.", path=out_dir)
+    if out_dir.exists() and not out_dir.is_dir():
+        raise CorpusError(f"{out_dir} is a file; name a folder for the voices.", path=out_dir)
+    known = set(settings["voices"]) | {f"{split}.jsonl" for split in SPLITS}
+    foreign = sorted(p.name for p in out_dir.glob("*") if p.name not in known)
+    if foreign:
+        raise CorpusError(f"{out_dir} already holds {foreign[0]!r}; name an empty folder for the "
+                          "voices.", path=out_dir)
+    return False

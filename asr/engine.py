@@ -6,7 +6,9 @@ Floor 2. The two engines agree to 1e-4; batch size, order and padding change not
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Protocol
 
 import numpy as np
@@ -15,6 +17,8 @@ from asr.errors import UsageError
 from asr.lengths import CONV_TIME_STRIDES, output_length
 from asr.recipe import ModelSettings
 from asr.weights import CONV_MEL_STRIDE, check_tensors, weight_shapes
+
+logger = logging.getLogger(__name__)
 
 ENGINES = ("auto", "numpy", "keras")
 LAYER_NORM_EPSILON = 1e-3  # Keras's LayerNormalization default, as asr.model uses it
@@ -247,9 +251,28 @@ def layer_norm(inputs: np.ndarray, gamma: np.ndarray, beta: np.ndarray) -> np.nd
 
 def bidirectional_lstm(inputs: np.ndarray, lengths: np.ndarray, *weights: np.ndarray) -> np.ndarray:
     """(B, T, D) float32 -> (B, T, 2U), zeros beyond each length; six weights, forward first."""
+    compiled = _compiled_lstm()
+    if compiled is not None:
+        return compiled(inputs, lengths, weights[:3], weights[3:])
     outputs = [_lstm_numpy(inputs, lengths, *weights[:3]),
                _reversed(_lstm_numpy(_reversed(inputs, lengths), lengths, *weights[3:]), lengths)]
     return np.concatenate(outputs, axis=2)
+
+
+@cache
+def _compiled_lstm() -> Callable[..., np.ndarray] | None:
+    """`asr.lstm.cpu.bidirectional_forward` if it compiles and runs here; else None, and why."""
+    try:
+        from asr.lstm import cpu
+
+        problem = cpu.compile_problem()
+    except ImportError as error:
+        problem = str(error)
+    if problem is None:
+        return cpu.bidirectional_forward
+    logger.warning("The compiled LSTM kernels cannot run (%s); the NumPy loop runs instead, "
+                   "several times slower. `asr doctor` explains.", problem)
+    return None
 
 
 def _lstm_numpy(inputs: np.ndarray, lengths: np.ndarray, kernel: np.ndarray,

@@ -1,0 +1,211 @@
+"""`asr transcribe`: recordings become text, subtitles or JSON.
+
+In: argv. Out: transcripts, on stdout or in a folder; progress, failures and timings on stderr.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+import click
+
+from asr.errors import EXIT_OK, EXIT_SOME_FAILED, AsrError, UsageError
+from asr.transcript import FORMATS, plain, render
+
+if TYPE_CHECKING:
+    from asr.transcribe import Outcome
+    from asr.worklist import Item
+
+EXIT_BROKEN_PIPE = 141  # 128 + SIGPIPE: the reader went away, as for any Unix tool
+ONE_FILE_FORMATS = ("srt", "vtt", "tsv")  # two of them in a row are no valid file
+FOREIGN = (".keras", ".h5", ".hdf5", ".pkl", ".pickle", ".pt", ".pth", ".pb", ".onnx", ".tflite")
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("inputs", nargs=-1, required=True, metavar="[BUNDLE] INPUT...")
+@click.option("--bundle", type=str, help="The model: an .asr file or a run directory.")
+@click.option("-f", "--format", "format_", type=click.Choice(list(FORMATS)), default=None,
+              help="Of the result. Default: txt.")
+@click.option("-o", "--output-dir", type=str, help="Write one file a recording into this folder.")
+@click.option("-r", "--recursive", is_flag=True, help="Look into subfolders of folders.")
+@click.option("--overwrite", is_flag=True, help="Write again what exists in the output folder.")
+@click.option("--decoder", type=str, help="Another decoder than the bundle's: greedy, lexicon, "
+              "beam.")
+@click.option("--engine", type=click.Choice(["auto", "numpy", "keras"]), default="auto",
+              help="auto is numpy, which starts quickly; keras uses a GPU if there is one.")
+@click.option("--allow-truncated", is_flag=True, help="Use what is left of a cut recording.")
+@click.option("--timings", is_flag=True, help="Say how long loading, features, model and decoder "
+              "took.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line on stdout; failures "
+              "as JSON lines on stderr.")
+@click.option("--raw-csv", is_flag=True, help="tsv: leave cells that a spreadsheet would take for "
+              "formulas as they are.")
+def transcribe(inputs: tuple[str, ...], bundle: str | None, format_: str | None,
+               output_dir: str | None, recursive: bool, overwrite: bool, decoder: str | None,
+               engine: str, allow_truncated: bool, timings: bool, as_json: bool,
+               raw_csv: bool) -> int:
+    """Transcribe recordings: files, folders, glob patterns, or - for standard input.
+
+    The first argument is taken as the model if it is an .asr file or a run directory; without one
+    the shipped digits recogniser is used. Transcripts in an output folder are named after their
+    recordings (talk.wav: talk.txt; if that is taken, folder-talk.txt). What exists is kept, so the
+    same command goes on where an earlier one was stopped. Exit code 3: some recordings failed.
+    """
+    if bundle is None and is_model(inputs[0]):
+        bundle, inputs = inputs[0], inputs[1:]
+    format_ = _check_options(inputs, format_, output_dir, overwrite, as_json)
+
+    from asr.worklist import OutputFolder, find_items
+
+    items, missing = find_items(inputs, recursive=recursive)
+    if output_dir is None and format_ in ONE_FILE_FORMATS and len(items) > 1:
+        raise UsageError(f"{len(items)} recordings in {format_} make no valid file on standard "
+                         "output. Give --output-dir, or one recording at a time.")
+    folder = None if output_dir is None else OutputFolder(output_dir, format_)
+    report = _Report(as_json, len(items) + len(missing))
+    for error in missing:
+        report.failure(error.as_record("find"))
+
+    def show(outcome: Outcome) -> None:
+        _show(outcome, format_, several=report.total > 1, escape_cells=not raw_csv)
+
+    try:
+        _run(items, folder, report, show if folder is None else None, bundle=bundle,
+             engine=engine, decoder=decoder, format_=format_, overwrite=overwrite,
+             allow_truncated=allow_truncated, timings=timings, escape_cells=not raw_csv)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # quiet at exit, too
+        return EXIT_BROKEN_PIPE
+    return report.close()
+
+
+def is_model(argument: str) -> bool:
+    """Whether the first argument means the model: a bundle, a run directory, or a foreign model."""
+    suffix = os.path.splitext(argument)[1].lower()
+    return suffix == ".asr" or suffix in FOREIGN or any(
+        os.path.exists(os.path.join(argument, name))
+        for name in ("best.asr", "recipe.toml", "saved_model.pb"))
+
+
+def _check_options(inputs: tuple[str, ...], format_: str | None, output_dir: str | None,
+                   overwrite: bool, as_json: bool) -> str:
+    """The format; options that contradict each other are an error before any work."""
+    if not inputs:
+        raise UsageError("There is nothing to transcribe after the bundle. Give a file, a folder, "
+                         "a pattern, or - for standard input.")
+    if as_json and format_ not in (None, "json"):
+        raise UsageError(f"--json and --format {format_} contradict each other. Give one.")
+    if overwrite and output_dir is None:
+        raise UsageError("--overwrite is about files, but there is no --output-dir.")
+    return "json" if as_json else format_ or "txt"
+
+
+def _run(items: list[Item], folder, report: _Report, show: Callable[[Outcome], None] | None, *,
+         bundle: str | None, engine: str, decoder: str | None, format_: str, overwrite: bool,
+         allow_truncated: bool, timings: bool, escape_cells: bool) -> None:
+    if not items:
+        return
+    from asr.recognizer import load
+    from asr.transcribe import Timings, transcribe_items, transcribe_to_folder
+
+    recognizer = load(bundle, engine=engine)
+    if decoder is not None:
+        recognizer = recognizer.with_decoder(kind=decoder)
+    spent = Timings()
+    if folder is None:
+        outcomes = transcribe_items(recognizer, items, spent, allow_truncated=allow_truncated)
+    else:
+        outcomes = transcribe_to_folder(recognizer, items, folder, format_, overwrite=overwrite,
+                                        timings=spent, escape_cells=escape_cells,
+                                        allow_truncated=allow_truncated)
+    with _progress(len(items), wanted=folder is not None or not sys.stdout.isatty()) as advance:
+        for outcome in outcomes:
+            if outcome.error is not None:
+                report.failure(outcome.record(), outcome.error)
+            elif outcome.kept:
+                report.kept += 1
+            elif show is not None:
+                show(outcome)
+            advance()
+    if timings:
+        report.timings(spent.to_dict())
+
+
+def _show(outcome: Outcome, format_: str, *, several: bool, escape_cells: bool) -> None:
+    """One result on stdout; a person's terminal gets no control characters."""
+    if outcome.transcript is None:
+        return
+    name = outcome.item.name
+    text = render(outcome.transcript, format_, name, escape_cells=escape_cells)
+    if format_ == "txt":
+        text = plain(outcome.transcript.text) + "\n"
+        if several:
+            text = f"{plain(name)}\t{text}"
+    elif sys.stdout.isatty():
+        text = "".join(plain(line) + "\n" for line in text.splitlines())
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+class _Report:
+    """Failures as they come (JSON) or as a table at the end; both on stderr."""
+
+    def __init__(self, as_json: bool, total: int):
+        self.as_json = as_json
+        self.total = total
+        self.kept = 0
+        self.failures: list[dict] = []
+
+    def failure(self, record: dict, error: AsrError | None = None) -> None:
+        self.failures.append(record)
+        if self.as_json:
+            print(json.dumps(record, ensure_ascii=False), file=sys.stderr, flush=True)
+        if error is not None and error.__cause__ is not None and "--debug" in sys.argv:
+            traceback.print_exception(error.__cause__)
+
+    def timings(self, table: dict[str, float]) -> None:
+        if self.as_json:
+            print(json.dumps({"timings": table}), file=sys.stderr)
+            return
+        stages = ", ".join(f"{name} {table[name]:.2f}"
+                           for name in ("load", "features", "model", "decode", "write"))
+        print(f"Seconds: {stages}; {table['wall']:.2f} in all for {table['audio']:.1f} s of audio, "
+              f"{table['real_time_factor']:.0f} times real time.", file=sys.stderr)
+
+    def close(self) -> int:
+        if self.kept and not self.as_json:
+            print(f"{self.kept} of {self.total} transcripts existed and were kept; --overwrite "
+                  "makes them anew.", file=sys.stderr)
+        if not self.failures:
+            return EXIT_OK
+        if not self.as_json:
+            rows = [(plain(str(r["path"])), r["stage"], r["code"], plain(r["message"]))
+                    for r in self.failures]
+            widths = [max(len(row[i]) for row in rows) for i in range(3)]
+            print(f"{len(rows)} of {self.total} recordings failed:", file=sys.stderr)
+            for row in rows:
+                cells = "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=False))
+                print(f"  {cells}  {row[3]}", file=sys.stderr)
+        return EXIT_SOME_FAILED
+
+
+@contextlib.contextmanager
+def _progress(total: int, *, wanted: bool) -> Iterator[Callable[[], None]]:
+    """A bar with the time that is left, where a person watches stderr; else nothing."""
+    if not wanted or total < 2 or not sys.stderr.isatty():
+        yield lambda: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    with Progress("Transcribing", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+                  console=Console(stderr=True), redirect_stdout=False,
+                  transient=True) as progress:
+        task = progress.add_task("", total=total)
+        yield lambda: progress.advance(task)

@@ -1,0 +1,209 @@
+"""Training-only changes of speech, the part without TensorFlow: speed, joining, a bank of noise.
+
+In: audio or log-mel features of single clips. Out: the same kind of thing. Floor 1: NumPy, soxr.
+The part that runs inside the tf.data graph is `asr.augment_graph`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from asr.errors import AsrError, DataError, UsageError
+from asr.files import write_atomic
+from asr.recipe import FeatureSettings
+
+# Gaps between joined clips sound like the quiet tenth of those clips, with this much flutter
+# (nats; a stationary noise seen through mel filters has about this spread in log power).
+QUIET_PERCENTILE = 10
+GAP_FLUTTER = 0.5
+
+# Frames this far below the loudest frame of a noise recording are its digital silence, of which
+# no signal-to-noise ratio can be made (ESC-10 pads a short bark to five seconds).
+NOISE_RANGE_DB = 50.0
+
+NOISE_SUFFIXES = {".flac", ".mp3", ".oga", ".ogg", ".opus", ".wav"}
+
+NEPERS_PER_DB = np.log(10.0) / 10.0  # natural logarithm of a power ratio of 1 dB
+
+
+class Extractor(Protocol):
+    """The part of `asr.features.FeatureExtractor` that a noise bank needs."""
+
+    settings: FeatureSettings
+
+    def extract(self, audio: np.ndarray) -> np.ndarray: ...  # noqa: D102
+
+
+def change_speed(audio: np.ndarray, factor: float) -> np.ndarray:
+    """Audio played faster or slower, pitch and all, as a tape would.
+
+    Args:
+        audio: (num_samples,) float32.
+        factor: 1.1 is a tenth faster, so shorter and higher.
+
+    Returns:
+        (about num_samples / factor,) float32; the same array for factor 1.
+
+    Raises:
+        UsageError: the factor is not between 0.5 and 2.
+
+    Reference: Ko, Peddinti, Povey, Khudanpur 2015, Interspeech.
+    """
+    if not 0.5 <= factor <= 2.0:
+        raise UsageError(f"A speed factor lies between 0.5 and 2, got {factor!r}.")
+    if factor == 1.0:
+        return audio
+    import soxr  # 0.1 s that `asr --help` need not pay
+
+    return soxr.resample(audio, factor, 1.0, quality="HQ").astype(np.float32, copy=False)
+
+
+def join_clips(clips: Sequence[np.ndarray], gaps: Sequence[int],
+               rng: np.random.Generator) -> np.ndarray:
+    """Clips in a row, with background before, between and after them.
+
+    A gap is filled with the background of its neighbours (from the left one's to the right one's,
+    a low percentile of each bin) and a little flutter, so that no digital silence is learnt.
+
+    Args:
+        clips: each (T, F) float32, log power before CMVN.
+        gaps: frames before, between and after; len(clips) + 1 numbers.
+        rng: of the flutter.
+
+    Returns:
+        (sum of all, F) float32; the clip itself if it is one without gaps.
+
+    Raises:
+        UsageError: there is no clip, or the number of gaps is wrong.
+    """
+    if not clips or len(gaps) != len(clips) + 1:
+        raise UsageError(f"{len(clips)} clips need {len(clips) + 1} gaps around them, got "
+                         f"{len(gaps)}, and at least one clip.")
+    if not any(gaps):
+        return clips[0] if len(clips) == 1 else np.concatenate(clips)
+    quiet = [_background(clip) for clip in clips]
+    parts: list[np.ndarray] = []
+    for index, gap in enumerate(gaps):
+        left, right = quiet[max(index - 1, 0)], quiet[min(index, len(clips) - 1)]
+        fade = ((np.arange(gap, dtype=np.float32) + 0.5) / max(gap, 1))[:, np.newaxis]
+        flutter = GAP_FLUTTER * rng.standard_normal((gap, left.size), dtype=np.float32)
+        parts.append(left + fade * (right - left) + flutter)
+        if index < len(clips):
+            parts.append(clips[index])
+    return np.concatenate(parts)
+
+
+def _background(clip: np.ndarray) -> np.ndarray:
+    """(F,) the QUIET_PERCENTILE of each bin, without interpolation."""
+    rank = len(clip) * QUIET_PERCENTILE // 100
+    return np.partition(clip, rank, axis=0)[rank]
+
+
+@dataclass(frozen=True)
+class NoiseBank:
+    """Noise recordings as features: all frames in a row, and the frames of each recording.
+
+    Args:
+        frames: (N, F) float32, log power before CMVN.
+        lengths: (number of recordings,) int32, each >= 1, with sum N.
+    """
+
+    frames: np.ndarray
+    lengths: np.ndarray
+
+
+def load_noise_bank(noise_dir: str | Path, extractor: Extractor, *,
+                    cache_dir: str | Path | None = None) -> NoiseBank:
+    """The features of every recording below a folder.
+
+    Args:
+        noise_dir: searched recursively; every file with a suffix in NOISE_SUFFIXES counts.
+        extractor: the one of the speech, so that powers can be added.
+        cache_dir: where the bank is kept between runs; None: nowhere. A changed file or setting
+            makes another bank.
+
+    Raises:
+        DataError: the folder holds no audio, or some of it cannot be read; all are named.
+    """
+    files = _noise_files(Path(noise_dir))
+    cached = None
+    if cache_dir is not None:
+        stamps = [(str(p.relative_to(noise_dir)), p.stat().st_size, p.stat().st_mtime_ns)
+                  for p in files]
+        key = json.dumps([asdict(extractor.settings), stamps, NOISE_RANGE_DB])
+        cached = Path(cache_dir) / f"noise-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
+        if cached.exists():
+            with np.load(cached, allow_pickle=False) as arrays:
+                return NoiseBank(arrays["frames"], arrays["lengths"])
+    bank = _extract_noise(files, extractor)
+    if cached is not None:
+        buffer = io.BytesIO()
+        np.savez(buffer, frames=bank.frames, lengths=bank.lengths)
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(cached, buffer.getvalue())
+    return bank
+
+
+def _noise_files(noise_dir: Path) -> list[Path]:
+    files = sorted(p for p in noise_dir.rglob("*")
+                   if p.suffix.lower() in NOISE_SUFFIXES and p.is_file())
+    if not files:
+        raise DataError(f"augment.noise_dir {str(noise_dir)!r} holds no audio "
+                        f"({', '.join(sorted(NOISE_SUFFIXES))}); correct the path, or set "
+                        "augment.noise_probability = 0.", code="augment.no_noise", path=noise_dir)
+    return files
+
+
+def _extract_noise(files: Sequence[Path], extractor: Extractor) -> NoiseBank:
+    from asr.audio import load_audio
+
+    recordings, failures = [], []
+    for path in files:
+        try:
+            audio = load_audio(path, sample_rate=extractor.settings.sample_rate)
+            recordings.append(audible_frames(extractor.extract(audio)))
+        except AsrError as error:
+            failures.append(f"{path}: {error.message}")
+    if failures:
+        raise DataError(f"{len(failures)} of {len(files)} noise recordings cannot be used; remove "
+                        "or repair them:\n  " + "\n  ".join(failures[:20]),
+                        code="augment.bad_noise")
+    return NoiseBank(np.concatenate(recordings),
+                     np.array([len(r) for r in recordings], np.int32))
+
+
+def audible_frames(features: np.ndarray) -> np.ndarray:
+    """The frames of a recording within NOISE_RANGE_DB of its loudest; at least one, in order."""
+    level = np.log(np.mean(np.exp(features.astype(np.float64)), axis=1))
+    return features[level >= level.max() - NOISE_RANGE_DB * NEPERS_PER_DB]
+
+
+def warped_positions(mel_frequencies: np.ndarray, factor: np.ndarray) -> np.ndarray:
+    """From which bin each bin of a voice with another vocal tract length comes.
+
+    The frequency axis is multiplied by the factor up to 0.6 of the band, and from there brought
+    linearly to the upper edge, so that no bin comes from outside of it (Jaitly and Hinton 2013,
+    ICML workshop, equation 1).
+
+    Args:
+        mel_frequencies: (F,) centre of each filter, Hz, ascending.
+        factor: (N,) > 0; 1 leaves everything in place.
+
+    Returns:
+        (N, F) float32 positions on the mel axis, 0 .. F - 1, fractional.
+    """
+    centres = np.asarray(mel_frequencies, np.float64)
+    factor = np.asarray(factor, np.float64)[:, np.newaxis]
+    top = centres[-1]
+    knee = 0.6 * top * np.minimum(factor, 1.0)
+    slope = (top - knee) / (top - knee / factor)
+    source = np.where(centres <= knee / factor, centres * factor, top - slope * (top - centres))
+    return np.interp(source, centres, np.arange(len(centres))).astype(np.float32)

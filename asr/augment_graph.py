@@ -1,0 +1,281 @@
+"""Training-only changes of features, inside the tf.data graph.
+
+In: log-mel features (T, F), natural log of power, BEFORE CMVN, of one utterance or joined string,
+and a seed. Out: features after CMVN and SpecAugment, (num_frames, F). Floor 1: TensorFlow.
+
+The order is that of the physical world: the speaker (tempo, vocal tract), the room and distance
+(tilt), other sound (noise), the device (gain, band limit), then normalisation and SpecAugment.
+Every effect is the identity at strength zero. Random numbers are stateless: they depend on the
+seed of the item alone, never on threads, batch or order.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import tensorflow as tf
+
+from asr.augment import NEPERS_PER_DB, NoiseBank, warped_positions
+from asr.errors import UsageError
+from asr.features import LOG_FLOOR, VARIANCE_FLOOR
+from asr.recipe import AugmentSettings, FeatureSettings
+
+# Power of an utterance is that of its active frames, those within this of the loudest (dB), so
+# that pauses do not decide a signal-to-noise ratio.
+ACTIVE_RANGE_DB = 30.0
+
+# Warp factors are drawn from this many, evenly spaced over 1 ± warp, so that the matrices are
+# made once.
+WARP_STEPS = 129
+
+# Above a band limit a bin falls by this much for each bin (13 dB: a steep filter, not a cliff).
+BAND_LIMIT_SLOPE = 3.0
+
+# Places in the vector of uniform numbers that one item draws.
+_WARP, _TILT, _NOISE, _NOISE_CLIP, _NOISE_START, _SNR, _GAIN, _BAND, _CUTOFF, _FILL = range(10)
+
+
+class FeatureAugmenter:
+    """The random changes of one recipe, then CMVN.
+
+    Args:
+        augment: the [augment] section; `AugmentSettings()` changes nothing.
+        features: the [features] section, for CMVN and the meaning of the bins.
+        mel_frequencies: (F,) Hz, centre of each mel filter; only for log-mel features.
+        noise: recordings to mix in; needed if `augment.noise_probability` is above 0.
+        mean, std: (F,) of the training set; used, and needed, for `features.cmvn = "global"`.
+
+    Raises:
+        UsageError: something that the settings need is missing, or does not fit them.
+    """
+
+    def __init__(self, augment: AugmentSettings, features: FeatureSettings, *,
+                 mel_frequencies: np.ndarray | None = None, noise: NoiseBank | None = None,
+                 mean: np.ndarray | None = None, std: np.ndarray | None = None):
+        self.augment = augment
+        self.features = features
+        bins = features.n_mels if features.kind == "log_mel" else features.n_mfcc
+        self.num_features = bins * (1 + features.deltas)
+        self.batch = tf.function(self._batch, jit_compile=False, input_signature=[
+            tf.TensorSpec([None, self.num_features], tf.float32),
+            *[tf.TensorSpec([None], tf.int32)] * 3])
+        if features.cmvn == "global" and (mean is None or std is None):
+            raise UsageError("features.cmvn = \"global\" needs mean and std of the training set.")
+        if augment.noise_probability and noise is None:
+            raise UsageError("augment.noise_probability needs a noise bank, see "
+                             "asr.augment.load_noise_bank.")
+        if (augment.warp or augment.band_limit_probability) and mel_frequencies is None:
+            raise UsageError("augment.warp and band_limit_probability need mel_frequencies.")
+        self._level_changes = bool(augment.warp or augment.tilt_db or augment.noise_probability
+                                   or augment.gain_db or augment.band_limit_probability)
+        self._mean, self._std = (mean, std) if features.cmvn == "global" else (None, None)
+        if augment.warp and mel_frequencies is not None:
+            factors = 1.0 + augment.warp * np.linspace(-1.0, 1.0, WARP_STEPS)
+            self._warps = tf.constant(warp_matrices(mel_frequencies, factors))
+        if augment.noise_probability and noise is not None:
+            self._noise_frames = tf.constant(noise.frames)
+            self._noise_lengths = tf.constant(noise.lengths, tf.int32)
+            self._noise_starts = tf.cumsum(self._noise_lengths, exclusive=True)
+        if augment.band_limit_probability and mel_frequencies is not None:
+            self._lowest_bin = float(np.searchsorted(mel_frequencies, augment.band_limit_min_hz))
+
+    def __call__(self, frames: tf.Tensor, num_frames: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """One item, changed and normalised.
+
+        Args:
+            frames: (T, F) float32, T >= 1, before CMVN.
+            num_frames: () int32, the number of frames wanted (tempo).
+            seed: () int32.
+
+        Returns:
+            (num_frames, F) float32.
+        """
+        x = stretch_time(frames, num_frames)
+        if self._level_changes:
+            x = self._change_level(x, tf.random.stateless_uniform([10], tf.stack([seed, 0])))
+        if self.features.cmvn != "none":
+            x = normalize(x, self._mean, self._std)
+        return mask_spectrum(x, tf.stack([seed, 1]), self.augment, 1 + self.features.deltas)
+
+    def _batch(self, frames, lengths, num_frames, seeds):
+        """Items of a batch, one after the other in `frames`, to (B, max(num_frames), F).
+
+        Args:
+            frames: (sum of lengths, F) float32.
+            lengths: (B,) int32, frames of each item as cached and joined.
+            num_frames: (B,) int32, frames wanted.
+            seeds: (B,) int32.
+        """
+        longest = tf.reduce_max(num_frames)
+
+        def one(item):
+            start, length, wanted, seed = item
+            x = self(frames[start:start + length], wanted, seed)
+            return tf.pad(x, [[0, longest - wanted], [0, 0]])
+
+        return tf.map_fn(one, (tf.cumsum(lengths, exclusive=True), lengths, num_frames, seeds),
+                         fn_output_signature=tf.TensorSpec([None, self.num_features], tf.float32))
+
+    @property
+    def changes_features(self) -> bool:
+        """Whether anything but CMVN is done."""
+        a = self.augment
+        return bool(self._level_changes or a.freq_masks or a.time_masks)
+
+    def without_augmentation(self) -> FeatureAugmenter:
+        """The same CMVN alone, for evaluation."""
+        return FeatureAugmenter(AugmentSettings(), self.features, mean=self._mean, std=self._std)
+
+    def _change_level(self, x: tf.Tensor, draw: tf.Tensor) -> tf.Tensor:
+        a = self.augment
+        if a.warp:
+            index = tf.cast(draw[_WARP] * WARP_STEPS, tf.int32)
+            x = tf.matmul(x, self._warps[tf.minimum(index, WARP_STEPS - 1)])
+        if a.tilt_db:
+            x = tilt(x, a.tilt_db * (2.0 * draw[_TILT] - 1.0))
+        if a.noise_probability:
+            snr = a.noise_snr_min + (a.noise_snr_max - a.noise_snr_min) * draw[_SNR]
+            x = tf.cond(draw[_NOISE] < a.noise_probability,
+                        lambda: mix_noise(x, self._pick_noise(tf.shape(x)[0], draw), snr),
+                        lambda: x)
+        if a.gain_db:
+            x = x + a.gain_db * (2.0 * draw[_GAIN] - 1.0) * NEPERS_PER_DB
+        if a.tilt_db or a.gain_db:
+            x = tf.maximum(x, LOG_FLOOR)
+        if a.band_limit_probability:
+            cutoff = self._lowest_bin + (self.num_features - self._lowest_bin) * draw[_CUTOFF]
+            x = tf.cond(draw[_BAND] < a.band_limit_probability,
+                        lambda: limit_band(x, cutoff, draw[_FILL]), lambda: x)
+        return x
+
+    def _pick_noise(self, num_frames: tf.Tensor, draw: tf.Tensor) -> tf.Tensor:
+        """(num_frames, F) of one recording, from a random frame on, round and round."""
+        count = tf.size(self._noise_lengths)
+        clip = tf.cast(draw[_NOISE_CLIP] * tf.cast(count, tf.float32), tf.int32)
+        length = self._noise_lengths[clip]
+        start = tf.cast(draw[_NOISE_START] * tf.cast(length, tf.float32), tf.int32)
+        places = self._noise_starts[clip] + (start + tf.range(num_frames)) % length
+        return tf.gather(self._noise_frames, places)
+
+
+def stretch_time(x: tf.Tensor, num_frames: tf.Tensor) -> tf.Tensor:
+    """(T, F) to (num_frames, F) by linear interpolation; the first and last frame stay."""
+    length = tf.shape(x)[0]
+
+    def interpolate():
+        step = (tf.cast(length - 1, tf.float32)
+                / tf.cast(tf.maximum(num_frames - 1, 1), tf.float32))
+        place = tf.cast(tf.range(num_frames), tf.float32) * step
+        left = tf.minimum(tf.cast(place, tf.int32), length - 1)
+        weight = (place - tf.cast(left, tf.float32))[:, tf.newaxis]
+        before, after = tf.gather(x, left), tf.gather(x, tf.minimum(left + 1, length - 1))
+        return before + weight * (after - before)
+
+    return tf.cond(tf.equal(length, num_frames), lambda: x, interpolate)
+
+
+def warp_matrices(mel_frequencies: np.ndarray, factors: np.ndarray) -> np.ndarray:
+    """(N, F, F) float32: features @ matrix n is the frequency axis warped by factor n."""
+    places = warped_positions(mel_frequencies, factors)  # (N, F)
+    bins = np.arange(places.shape[1], dtype=np.float32)
+    return np.maximum(0.0, 1.0 - np.abs(places[:, np.newaxis, :] - bins[:, np.newaxis]))
+
+
+def tilt(x: tf.Tensor, decibels: tf.Tensor) -> tf.Tensor:
+    """A straight line over the mel axis from -decibels / 2 to +decibels / 2."""
+    line = np.linspace(-0.5, 0.5, _width(x)).astype(np.float32) * np.float32(NEPERS_PER_DB)
+    return x + decibels * line
+
+
+def log_power(x: tf.Tensor) -> tf.Tensor:
+    """() the natural log of the mean power, summed over bins, of the active frames of (T, F)."""
+    level = tf.reduce_logsumexp(x, axis=1)
+    active = level >= tf.reduce_max(level) - ACTIVE_RANGE_DB * NEPERS_PER_DB
+    level = tf.boolean_mask(level, active)
+    return tf.reduce_logsumexp(level) - tf.math.log(tf.cast(tf.size(level), tf.float32))
+
+
+def mix_noise(x: tf.Tensor, noise: tf.Tensor, snr_db: tf.Tensor) -> tf.Tensor:
+    """Noise added to speech in the power domain: log(exp(x) + g exp(noise)).
+
+    Args:
+        x: (T, F) log power of speech.
+        noise: (T, F) log power of noise.
+        snr_db: power of the active frames of the speech over that of the noise, dB.
+    """
+    gain = log_power(x) - log_power(noise) - snr_db * NEPERS_PER_DB
+    return x + tf.nn.softplus(noise + gain - x)
+
+
+def limit_band(x: tf.Tensor, cutoff: tf.Tensor, level: tf.Tensor) -> tf.Tensor:
+    """What lies above a bin falls steeply to a floor, as after a telephone or a low sample rate.
+
+    Args:
+        x: (T, F) log power.
+        cutoff: () the last bin that stays, fractional.
+        level: () in 0 .. 1: where the floor lies between LOG_FLOOR (digital silence, as resampled
+            8 kHz recordings have it) and the quietest value of the utterance.
+    """
+    beyond = tf.maximum(tf.range(_width(x), dtype=tf.float32) - cutoff, 0.0)
+    floor = LOG_FLOOR + level * (tf.reduce_min(x) - LOG_FLOOR)
+    return tf.where(beyond > 0.0, tf.maximum(x - BAND_LIMIT_SLOPE * beyond, floor), x)
+
+
+def normalize(x: tf.Tensor, mean: np.ndarray | None = None,
+              std: np.ndarray | None = None) -> tf.Tensor:
+    """The formula of `asr.features.cmvn`: over this utterance, or with statistics (F,) given.
+
+    Statistics of the utterance are summed relative to its first frame, which makes float32 as good
+    as the float64 of the NumPy formula, and silence exactly 0.
+    """
+    floor = np.float32(math.sqrt(VARIANCE_FLOOR))
+    if mean is not None and std is not None:
+        return (x - np.float32(mean)) / np.maximum(np.float32(std), floor)
+    x = x - x[:1]
+    x = x - tf.reduce_mean(x, axis=0)
+    variance = tf.reduce_mean(tf.square(x), axis=0)
+    return x / tf.maximum(tf.sqrt(variance), floor)
+
+
+def mask_spectrum(x: tf.Tensor, seed: tf.Tensor, settings: AugmentSettings,
+                  groups: int = 1) -> tf.Tensor:
+    """SpecAugment: bands and stretches set to 0, which is the mean after CMVN.
+
+    Args:
+        x: (T, F) after CMVN.
+        seed: (2,) int32.
+        settings: numbers and widths; a stretch is also at most `time_mask_fraction` of T.
+        groups: 1 + deltas; static and delta features of a bin are masked together.
+
+    Reference: Park et al. 2019, Interspeech.
+    """
+    num_frames, num_features = tf.shape(x)[0], _width(x)
+    bands, stretches = settings.freq_masks, settings.time_masks
+    if not bands and not stretches:
+        return x
+    draw = tf.random.stateless_uniform([2, bands + stretches], seed)
+    keep = tf.ones([1, 1])
+    if bands:
+        num_bins = num_features // groups
+        band = _keep(draw[:, :bands], num_bins, tf.minimum(settings.freq_mask_width, num_bins))
+        keep = tf.tile(band, [groups])[tf.newaxis, :]
+    if stretches:
+        fraction = tf.cast(settings.time_mask_fraction * tf.cast(num_frames, tf.float32), tf.int32)
+        widest = tf.minimum(settings.time_mask_width, fraction)
+        keep = keep * _keep(draw[:, bands:], num_frames, widest)[:, tf.newaxis]
+    return x * keep
+
+
+def _keep(draw: tf.Tensor, size: tf.Tensor | int, widest: tf.Tensor) -> tf.Tensor:
+    """(size,) float32: 0 inside any of the N stretches that a (2, N) uniform draw gives."""
+    width = tf.floor(draw[0] * tf.cast(widest + 1, tf.float32))
+    start = tf.floor(draw[1] * (tf.cast(size, tf.float32) - width + 1.0))
+    place = tf.range(tf.cast(size, tf.float32))[:, tf.newaxis]
+    inside = (place >= start) & (place < start + width)
+    return 1.0 - tf.cast(tf.reduce_any(inside, axis=1), tf.float32)
+
+
+def _width(x: tf.Tensor) -> int:
+    """F, which is always known when the graph is built."""
+    return int(x.shape[-1])  # type: ignore[arg-type]

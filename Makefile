@@ -26,8 +26,20 @@ types: install
 
 check: lint types test  ## what CI runs
 
-demo: install  ## real transcripts in minutes
-	$(BIN)/python -m asr.demo
+demo: install  ## real transcripts in minutes: the very commands that you would type
+	@echo; echo "== 1. Transcribe the sample clips with the shipped model"; echo
+	$(BIN)/asr transcribe asr/assets/clips
+	@echo; echo "== 2. How good is it? Word error rate on them, with its interval"; echo
+	$(BIN)/asr evaluate asr/assets/digits.asr asr/assets/clips/clips.jsonl
+	@echo; echo "== 3. Train a recogniser: eight tone words, under a minute"; echo
+	$(BIN)/asr train recipes/tones.toml runs/tones
+	$(BIN)/asr evaluate runs/tones runs/tones/tones/test.jsonl
+	$(BIN)/asr transcribe runs/tones runs/tones/tones/audio/test-0000.wav
+	@echo; echo "Next: your own recordings."
+	@echo "  . $(BIN)/activate"
+	@echo "  asr transcribe YOUR.wav                     digits; README.md says what it can and cannot"
+	@echo "  asr prepare --help                          your folder of recordings becomes a manifest"
+	@echo "  asr train recipes/read_english.toml RUN     the header of each recipe has its commands"
 
 clean:
 	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis

@@ -22,8 +22,8 @@ _HOME = {
     "log_mel": "asr.features", "mfcc": "asr.features",
     "GreedyDecoder": "asr.decoding", "LexiconDecoder": "asr.decoding",
     "Recognizer": "asr.recognizer", "load": "asr.recognizer",
-    "train": "asr.train",
-    "evaluate": "asr.evaluate",
+    "train": "asr.training",
+    "evaluate": "asr.evaluation",
     "score": "asr.scoring",
 }
 __all__ = [*sorted(_HOME), "__version__"]
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from asr.audio import load_audio, probe_audio
     from asr.decoding import GreedyDecoder, LexiconDecoder
     from asr.errors import AsrError
-    from asr.evaluate import evaluate
+    from asr.evaluation import evaluate
     from asr.features import log_mel, mfcc
     from asr.manifest import Utterance, read_manifest, write_manifest
     from asr.recipe import Recipe, dump_recipe, load_recipe
@@ -54,4 +54,4 @@ if TYPE_CHECKING:
     from asr.scoring import score
     from asr.text import normalize
     from asr.tokenizer import CharTokenizer
-    from asr.train import train
+    from asr.training import train

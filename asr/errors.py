@@ -12,7 +12,8 @@ In: nothing. Out: the exception tree. Floor 0: the standard library only.
     │   └── CorpusError         4  a corpus folder or archive that is not what its importer expects
     ├── BundleError (ValueError)     5  a model file that is damaged, hostile or of another version
     ├── CheckpointError (ValueError) 5  a run directory that cannot be resumed
-    └── TrainingStopped         1  the loss stayed non-finite, or another stop by policy
+    ├── TrainingStopped         1  the loss stayed non-finite, or another stop by policy
+    └── Interrupted       130, 143  a signal; what is written is whole and can be resumed
 """
 
 from __future__ import annotations
@@ -121,3 +122,18 @@ class TrainingStopped(AsrError):
     """Training was stopped by policy, for example by a loss that stayed non-finite."""
 
     default_code = "train.stopped"
+
+
+class Interrupted(AsrError):
+    """A signal stopped the work; what is written is whole, the same command goes on from there.
+
+    Args:
+        message: the sentence.
+        exit_code: 130 for SIGINT, 143 for SIGTERM.
+    """
+
+    default_code = "interrupted"
+
+    def __init__(self, message: str, *, exit_code: int = EXIT_INTERRUPTED):
+        super().__init__(message)
+        self.exit_code = exit_code

@@ -139,8 +139,8 @@ class TrainSettings:
     clip_norm: float = knob(5.0, "global gradient norm", low=1e-3, high=1e6)
     patience: int = knob(0, "epochs without a better validation WER; 0: never stop early", low=0,
                          high=10_000)
-    average: int = knob(0, "weights of this many last epochs averaged into best.asr if that is "
-                        "better; 0: none", low=0, high=100)
+    ema: float = knob(0.0, "validate and keep an exponential moving average of the weights with "
+                      "this momentum; 0: none", low=0.0, high=0.99999)
     deterministic: bool = knob(False, "one thread, deterministic ops: bit for bit reproducible")
     nonfinite_patience: int = knob(3, "non-finite losses in a row that stop the run", low=1,
                                    high=1_000)

@@ -1,0 +1,73 @@
+"""`asr evaluate BUNDLE MANIFEST...`: arguments to `asr.evaluate`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("manifests", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--audio-root", type=click.Path(path_type=Path), envvar="ASR_AUDIO_ROOT",
+              help="Folder that holds the audio when it is not beside the manifest.")
+@click.option("--allow-outside-root", is_flag=True, help="Accept audio anywhere.")
+@click.option("--output-dir", type=click.Path(path_type=Path),
+              help="Write utterances.jsonl and score.json here.")
+@click.option("--normalizer", help="Instead of the bundle's: none, basic, english or german.")
+@click.option("--decoder", help="Instead of the bundle's: greedy, lexicon or beam.")
+@click.option("--engine", default="auto", show_default=True, help="auto, numpy or keras.")
+@click.option("--on-error", default="fail", show_default=True,
+              help="fail at the first recording that cannot be used, or skip and list it.")
+@click.option("--report", type=click.Path(path_type=Path),
+              help="Write a self-contained HTML page.")
+@click.option("--json", "as_json", is_flag=True, help="Print the score as JSON.")
+def evaluate(bundle: Path, manifests: tuple[Path, ...], audio_root: Path | None,
+             allow_outside_root: bool, output_dir: Path | None, normalizer: str | None,
+             decoder: str | None, engine: str, on_error: str, report: Path | None,
+             as_json: bool) -> int:
+    """Word and character error rate of BUNDLE on MANIFEST..., with interval and receipt.
+
+    BUNDLE is an .asr file or a run directory. Every utterance is scored, or listed with the reason
+    why not (exit code 3).
+
+    \b
+    Example:
+      asr evaluate runs/digits data/fsdd/test.jsonl --output-dir results
+    """
+    from asr.cli.progress import count_on_stderr
+    from asr.errors import EXIT_OK, EXIT_SOME_FAILED
+    from asr.evaluation import evaluate as run
+    from asr.evaluation import hash_manifests
+    from asr.manifest import read_manifest
+    from asr.recognizer import load
+    utterances = [u for path in manifests for u in
+                  read_manifest(path, audio_root=audio_root, allow_outside_root=allow_outside_root)]
+    recognizer = load(bundle, engine=engine)
+    if decoder:
+        recognizer = recognizer.with_decoder(kind=decoder)
+    with count_on_stderr("evaluating") as progress:
+        result = run(recognizer, utterances, normalizer=normalizer, on_error=on_error,
+                     manifest_hash=hash_manifests(manifests), progress=progress)
+    if as_json:
+        print(json.dumps({**result.score.to_dict(), "failed": result.failed},
+                         ensure_ascii=False))
+    else:
+        print("\n".join(result.score.lines()))
+    if output_dir:
+        for path in result.write(output_dir):
+            print(f"written: {path}", file=sys.stderr)
+    if report:
+        _write_report(report, result, utterances)
+    for record in result.failed:
+        print(json.dumps(record, ensure_ascii=False), file=sys.stderr)
+    return EXIT_SOME_FAILED if result.failed else EXIT_OK
+
+
+def _write_report(path: Path, result, utterances) -> None:
+    from asr.scoring.report import write_report
+    write_report(path, result.score, audio={u.id: u.audio for u in utterances})
+    print(f"written: {path}", file=sys.stderr)

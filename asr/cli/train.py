@@ -1,0 +1,37 @@
+"""`asr train RECIPE RUN_DIR`: arguments to `asr.train`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("recipe", type=click.Path(path_type=Path))
+@click.argument("run_dir", type=click.Path(path_type=Path))
+@click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE",
+              help="Change one setting; may be repeated.")
+@click.option("--stop-after", default=0, metavar="N", show_default=False,
+              help="Leave after N epochs; the same command goes on from there.")
+@click.option("--quiet", is_flag=True, help="No table on stderr.")
+def train(recipe: Path, run_dir: Path, overrides: tuple[str, ...], stop_after: int,
+          quiet: bool) -> None:
+    """Train RECIPE into RUN_DIR; run again to go on after an interruption.
+
+    RUN_DIR receives the resolved recipe, versions, log, checkpoints and best.asr, the model to
+    transcribe and evaluate with.
+
+    \b
+    Example:
+      asr train recipes/tones.toml runs/tones --set train.epochs=5
+    """
+    from asr.recipe import load_recipe
+    from asr.training import train as run
+    result = run(load_recipe(recipe, overrides), run_dir, stop_after_epochs=stop_after,
+                 quiet=quiet)
+    print(result)
+    if not quiet:
+        print(f"Next: asr evaluate {result.run_dir} TEST.jsonl, "
+              f"asr transcribe {result.run_dir} RECORDING", file=sys.stderr)

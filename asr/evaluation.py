@@ -1,0 +1,210 @@
+"""The word error rate of a recogniser on a test set: utterances in = utterances scored.
+
+In: a `Recognizer` and utterances. Out: an `Evaluation`: the score with its receipt, and a
+transcript an utterance. Floor 4. A recording that fails stops the evaluation, or is skipped, listed
+and counted when the caller says so; it is never left out in silence.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from asr.audio import load_audio
+from asr.errors import AsrError, DataError, UsageError
+from asr.files import write_atomic
+from asr.manifest import Utterance
+from asr.recognizer import Recognizer, is_silent
+from asr.scoring import Conditions, Score, score
+from asr.transcript import Transcript
+
+CHUNK_SECONDS = 600.0  # of audio held in memory at a time
+
+
+@dataclass
+class Timings:
+    """Seconds spent in each stage, and seconds of audio."""
+
+    load: float = 0.0
+    features: float = 0.0
+    model: float = 0.0
+    decode: float = 0.0
+    audio: float = 0.0
+
+    @property
+    def real_time_factor(self) -> float | None:
+        """Seconds of computing per second of audio."""
+        spent = self.load + self.features + self.model + self.decode
+        return spent / self.audio if self.audio else None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What `evaluate` returns; `print()` shows the WER line.
+
+    Attributes:
+        score: WER, CER, intervals, rows, receipt.
+        transcripts: utterance id to transcript.
+        failed: a record for every utterance that was skipped.
+        timings: where the time went.
+    """
+
+    score: Score
+    transcripts: dict[str, Transcript]
+    failed: list[dict] = field(default_factory=list)
+    timings: Timings = field(default_factory=Timings)
+
+    @property
+    def wer(self) -> float:
+        """Word error rate, a fraction."""
+        return self.score.wer
+
+    @property
+    def cer(self) -> float:
+        """Character error rate, a fraction."""
+        return self.score.cer
+
+    def __str__(self) -> str:
+        return str(self.score)
+
+    def write(self, folder: str | Path) -> tuple[Path, Path]:
+        """Write `utterances.jsonl`, a row an utterance, and `score.json`, score and receipt.
+
+        Returns:
+            Their two paths.
+        """
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        lines = []
+        for row in self.score.rows:
+            transcript = self.transcripts[row.id]
+            lines.append(json.dumps({
+                "id": row.id, "reference": row.reference, "hypothesis": row.hypothesis,
+                "speaker": row.speaker, "duration": row.duration,
+                "words": asdict(row.words), "characters": asdict(row.characters),
+                "confidence": round(transcript.confidence, 4)}, ensure_ascii=False))
+        rows, result = folder / "utterances.jsonl", folder / "score.json"
+        write_atomic(rows, "\n".join(lines) + "\n")
+        write_atomic(result, json.dumps({**self.score.to_dict(), "failed": self.failed,
+                                         "timings": asdict(self.timings)},
+                                        ensure_ascii=False, indent=2) + "\n")
+        return rows, result
+
+
+def evaluate(recognizer: Recognizer, utterances: Sequence[Utterance], *,
+             normalizer: str | None = None, on_error: str = "fail",
+             manifest_hash: str = "", progress: Callable[[int, int], None] | None = None
+             ) -> Evaluation:
+    """Transcribe every utterance and score the lot.
+
+    Args:
+        recognizer: from `asr.load`.
+        utterances: from `asr.read_manifest`.
+        normalizer: applied to references and hypotheses; None: the one the model was trained with.
+        on_error: "fail" stops at the first recording that cannot be used, "skip" lists it.
+        manifest_hash: of the manifests, for the receipt; see `hash_manifests`.
+        progress: called with (utterances done, utterances in all).
+
+    Returns:
+        An `Evaluation`; utterances scored + failed = utterances given.
+
+    Raises:
+        AudioError: with on_error="fail".
+        DataError: no utterance, repeated ids, no word in any reference.
+        UsageError: an unknown `on_error` or normaliser.
+    """
+    if on_error not in ("fail", "skip"):
+        raise UsageError(f"on_error is {on_error!r}; choose fail or skip.")
+    if len({u.id for u in utterances}) != len(utterances):
+        raise DataError("Utterance ids repeat; a test set needs each id once.",
+                        code="manifest.duplicate_id")
+    timings, failed = Timings(), []
+    transcripts: dict[str, Transcript] = {}
+    for loaded in _chunks(recognizer, utterances, on_error, failed, timings):
+        transcripts.update(_transcribe(recognizer, loaded, timings))
+        if progress:
+            progress(len(transcripts) + len(failed), len(utterances))
+    conditions = Conditions(
+        decoder=_describe_decoder(recognizer), bundle_hash=recognizer.bundle.bundle_hash,
+        manifest_hash=manifest_hash, seed=recognizer.bundle.training.get("seed"),
+        real_time_factor=timings.real_time_factor)
+    result = score(
+        {u.id: u.text for u in utterances}, {k: t.text for k, t in transcripts.items()},
+        normalizer=normalizer or recognizer.bundle.text.normalizer,
+        speakers={u.id: u.speaker for u in utterances} if any(u.speaker for u in utterances)
+        else None,
+        durations={u.id: u.duration for u in utterances},
+        skipped={record["id"]: record["code"] for record in failed}, conditions=conditions)
+    return Evaluation(result, transcripts, failed, timings)
+
+
+def hash_manifests(paths: Sequence[str | Path]) -> str:
+    """SHA-256 over the bytes of manifests, in the order given."""
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(Path(path).read_bytes())
+    return digest.hexdigest()
+
+
+def _chunks(recognizer: Recognizer, utterances: Sequence[Utterance], on_error: str,
+            failed: list[dict], timings: Timings) -> Iterator[list[tuple[Utterance, object]]]:
+    """Loaded utterances, some minutes of audio at a time."""
+    chunk: list[tuple[Utterance, object]] = []
+    seconds = 0.0
+    for u in utterances:
+        started = time.perf_counter()
+        try:
+            audio = load_audio(u.audio, sample_rate=recognizer.sample_rate, offset=u.offset,
+                               duration=u.duration if u.offset else None)
+        except AsrError as error:
+            if on_error == "fail":
+                raise
+            failed.append({**error.as_record("evaluate"), "id": u.id})
+            continue
+        finally:
+            timings.load += time.perf_counter() - started
+        chunk.append((u, audio))
+        seconds += len(audio) / recognizer.sample_rate
+        if seconds >= CHUNK_SECONDS:
+            timings.audio += seconds
+            yield chunk
+            chunk, seconds = [], 0.0
+    timings.audio += seconds
+    if chunk:
+        yield chunk
+
+
+def _transcribe(recognizer: Recognizer, loaded, timings: Timings) -> dict[str, Transcript]:
+    """Transcripts of one chunk; silence gives the empty one."""
+    rate = recognizer.sample_rate
+    transcripts = {u.id: Transcript("", duration=len(audio) / rate) for u, audio in loaded}
+    spoken = [(u, audio) for u, audio in loaded if not is_silent(audio, rate)]
+    marks = [time.perf_counter()]
+    features = [recognizer.features(audio) for _, audio in spoken]
+    marks.append(time.perf_counter())
+    logits = recognizer.logits_batch(features)
+    marks.append(time.perf_counter())
+    for (u, audio), row in zip(spoken, logits, strict=True):
+        transcripts[u.id] = recognizer.decode(row, len(audio) / rate)
+    marks.append(time.perf_counter())
+    timings.features += marks[1] - marks[0]
+    timings.model += marks[2] - marks[1]
+    timings.decode += marks[3] - marks[2]
+    return transcripts
+
+
+def _describe_decoder(recognizer: Recognizer) -> str:
+    """The decoder with the settings that it uses, for the receipt."""
+    settings = recognizer.decoder_settings
+    if settings.kind == "greedy":
+        return "greedy"
+    if settings.kind == "lexicon":
+        return f"lexicon of {len(settings.lexicon)} words, bonus {settings.word_bonus:g}"
+    text = f"beam {settings.beam_width}"
+    if settings.lm:
+        text += f", lm {Path(settings.lm).name} weight {settings.lm_weight:g}"
+    return f"{text}, word bonus {settings.word_bonus:g}"

@@ -1,0 +1,240 @@
+"""From manifests to what an epoch is planned from: checked, normalised, cached, feasible.
+
+In: a recipe. Out: `Prepared`: tokenizer, feature cache, clips, and the list of what was left out,
+each with its reason. TensorFlow is not imported yet: the feature processes are spawned before it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from asr.batches import Clip, PlanSettings, gather_clips
+from asr.errors import DataError, RecipeError
+from asr.feature_cache import FeatureCache, build_cache
+from asr.features import global_cmvn_statistics
+from asr.lengths import feasible, output_length
+from asr.manifest import Utterance, read_manifest
+from asr.recipe import Recipe
+from asr.text import normalize
+from asr.tokenizer import CharTokenizer, build_alphabet, describe
+from asr.training.run_directory import RunDirectory
+
+
+@dataclass(frozen=True)
+class Split:
+    """One side of the data: its cache and its clips."""
+
+    cache: FeatureCache
+    clips: list[Clip]
+    texts: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """All that training needs of the data.
+
+    Attributes:
+        tokenizer: labels.
+        train, valid: cached and labelled.
+        cmvn: (mean, std) of the training features, if features.cmvn is "global".
+        excluded: one record an utterance that cannot be used: id, split, code, message.
+        plan: bounds and length-changing augmentation.
+    """
+
+    tokenizer: CharTokenizer
+    train: Split
+    valid: Split
+    cmvn: tuple[np.ndarray, np.ndarray] | None
+    excluded: list[dict]
+    plan: PlanSettings
+
+
+def prepare(recipe: Recipe, run: RunDirectory, say: Callable[[str], None]) -> Prepared:
+    """Read, check, normalise, extract.
+
+    Args:
+        recipe: the run's.
+        run: where generated data and the default cache live.
+        say: one line for people.
+
+    Raises:
+        RecipeError: no manifests are named.
+        ManifestError: a manifest cannot be read.
+        DataError: more than `data.max_bad_fraction` of a split cannot be used, or nothing is left.
+    """
+    manifests = _manifests(recipe, run)
+    excluded: list[dict] = []
+    texts: dict[str, dict[str, str]] = {}
+    chosen: dict[str, list[Utterance]] = {}
+    sizes: dict[str, int] = {}
+    for split, utterances in manifests.items():
+        sizes[split] = len(utterances)
+        texts[split] = {u.id: normalize(u.text, recipe.text.normalizer) for u in utterances}
+        chosen[split] = _of_usable_length(utterances, recipe, split, excluded)
+    alphabet = recipe.text.alphabet or build_alphabet(texts["train"].values())
+    tokenizer = CharTokenizer(alphabet)
+    for split in chosen:
+        chosen[split] = _writable(chosen[split], texts[split], tokenizer, split, excluded)
+    _warn_of_overlap(chosen, say)
+    splits = {}
+    for split, speeds in (("train", recipe.augment.speeds), ("valid", (1.0,))):
+        cache = _cache(chosen[split], recipe, run, speeds)
+        splits[split] = _labelled(split, cache, chosen[split], texts[split], tokenizer, recipe,
+                                  excluded)
+    run.write_jsonl("excluded.jsonl", excluded)
+    _refuse_too_many(excluded, sizes, recipe, run, say)
+    cmvn = None
+    if recipe.features.cmvn == "global":
+        cmvn = global_cmvn_statistics(splits["train"].cache.read(i) for i, row in
+                                      enumerate(splits["train"].cache.rows) if row.speed == 1.0)
+    return Prepared(tokenizer, splits["train"], splits["valid"], cmvn, excluded,
+                    PlanSettings.from_recipe(recipe, tokenizer))
+
+
+def _manifests(recipe: Recipe, run: RunDirectory) -> dict[str, list[Utterance]]:
+    if recipe.data.generate == "tones":
+        from asr.corpora.tones import generate
+        made = generate(run.path / "tones", seed=recipe.seed)
+        return {"train": made["train"], "valid": made["valid"]}
+    if not recipe.data.train or not recipe.data.valid:
+        raise RecipeError("data.train and data.valid must each name at least one manifest; "
+                          "`asr prepare` makes them from a corpus.")
+    root = recipe.data.audio_root or None
+    read = {}
+    for split, paths in (("train", recipe.data.train), ("valid", recipe.data.valid)):
+        read[split] = [u for path in paths for u in read_manifest(path, audio_root=root)]
+        repeated = [name for name, count in Counter(u.id for u in read[split]).items() if count > 1]
+        if repeated:
+            raise DataError(f"data.{split}: {len(repeated)} ids occur twice over its manifests, "
+                            f"first {repeated[0]!r}; ids must be unique.",
+                            code="manifest.duplicate_id")
+    return read
+
+
+def _of_usable_length(utterances: list[Utterance], recipe: Recipe, split: str,
+                      excluded: list[dict]) -> list[Utterance]:
+    low, high = recipe.data.min_seconds, recipe.data.max_seconds
+    kept = []
+    for u in utterances:
+        if low <= u.duration <= high:
+            kept.append(u)
+            continue
+        code = "audio.too_short" if u.duration < low else "audio.too_long"
+        excluded.append(_record(u.id, split, code, f"{u.duration:.2f} s is outside {low} .. "
+                                                   f"{high} s (data.min_seconds, max_seconds)"))
+    return kept
+
+
+def _writable(utterances: list[Utterance], texts: dict[str, str], tokenizer: CharTokenizer,
+              split: str, excluded: list[dict]) -> list[Utterance]:
+    """Without empty texts and texts outside the alphabet; nothing is dropped from a text."""
+    kept = []
+    for u in utterances:
+        text = texts[u.id]
+        unknown = tokenizer.unknown(text)
+        if not text.strip():
+            excluded.append(_record(u.id, split, "text.empty", f"no label is left of {u.text!r}"))
+        elif unknown:
+            excluded.append(_record(u.id, split, "text.out_of_alphabet",
+                                    f"{text!r} holds {', '.join(map(describe, unknown))}"))
+        else:
+            kept.append(u)
+    return kept
+
+
+def _cache(utterances: list[Utterance], recipe: Recipe, run: RunDirectory,
+           speeds: tuple[float, ...]) -> FeatureCache:
+    folder = Path(recipe.data.cache_dir) if recipe.data.cache_dir else run.path / "cache"
+    if not utterances:
+        raise DataError("No utterance is left after the checks; `asr validate` lists why.")
+    return build_cache(utterances, recipe.features, folder, speeds=speeds,
+                       num_workers=recipe.data.num_workers)
+
+
+def _labelled(split: str, cache: FeatureCache, utterances: list[Utterance],
+              texts: dict[str, str], tokenizer: CharTokenizer, recipe: Recipe,
+              excluded: list[dict]) -> Split:
+    """Clips with labels; the infeasible ones are excluded by id."""
+    failed = {record["id"] for record in cache.failed}
+    excluded.extend(_record(r["id"], split, r["code"], r["message"]) for r in cache.failed)
+    longest = {}
+    for row in cache.rows:
+        longest[row.id] = max(longest.get(row.id, 0), row.num_frames)
+    labels = {}
+    for u in utterances:
+        if u.id in failed:
+            continue
+        encoded = tokenizer.encode(texts[u.id])
+        frames = output_length(longest[u.id], recipe.model)
+        if feasible(frames, encoded):
+            labels[u.id] = encoded
+        else:
+            excluded.append(_record(u.id, split, "ctc.infeasible",
+                                    f"{len(encoded)} labels on {frames} output frames"))
+    return Split(cache, gather_clips(cache.rows, labels), {k: texts[k] for k in labels})
+
+
+def _warn_of_overlap(chosen: dict[str, list[Utterance]], say: Callable[[str], None]) -> None:
+    def recordings(split):
+        return {(str(u.audio), u.offset) for u in chosen[split]}
+    shared = recordings("train") & recordings("valid")
+    if shared:
+        say(f"warning: {len(shared)} recordings are in both data.train and data.valid; the "
+            "validation WER will flatter.")
+
+
+def _refuse_too_many(excluded: list[dict], sizes: dict[str, int], recipe: Recipe,
+                     run: RunDirectory, say: Callable[[str], None]) -> None:
+    """Say what was left out; stop when it is more than the recipe allows."""
+    for split, size in sizes.items():
+        records = [r for r in excluded if r["split"] == split]
+        if not records:
+            continue
+        counts = Counter(r["code"] for r in records)
+        summary = ", ".join(f"{n} {code}" for code, n in counts.most_common())
+        say(f"{split}: {len(records)} of {size} utterances cannot be used ({summary}), first "
+            f"{records[0]['id']!r}: {records[0]['message']}. All: {run.path / 'excluded.jsonl'}")
+        if len(records) > recipe.data.max_bad_fraction * size:
+            raise DataError(f"{len(records)} of {size} {split} utterances cannot be used "
+                            f"({summary}), more than data.max_bad_fraction = "
+                            f"{recipe.data.max_bad_fraction}. Mend them, take them out of the "
+                            "manifest, or raise the limit.", code="data.too_many_bad")
+
+
+def _record(utterance_id: str, split: str, code: str, message: str) -> dict:
+    return {"id": utterance_id, "split": split, "code": code, "message": message}
+
+
+def remap_rows(old: CharTokenizer, new: CharTokenizer, kernel: np.ndarray, bias: np.ndarray,
+               rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Output weights of another alphabet, carried over by character.
+
+    Args:
+        old, new: alphabets; the blank stays the blank.
+        kernel: (H, V_old); bias: (V_old,).
+        rng: of the small random column that a character gets which the old alphabet lacks.
+
+    Returns:
+        (H, V_new) and (V_new,): with a permuted alphabet the loss is the same at step 0; a new
+        character starts about 5 nats below the mean, so it does not disturb the others.
+    """
+    columns = np.concatenate([[0], [old.alphabet.find(c) + 1 for c in new.alphabet]]).astype(int)
+    known = np.concatenate([[True], columns[1:] > 0])
+    new_kernel = np.where(known, kernel[:, columns],
+                          rng.normal(0, 0.01, (len(kernel), len(columns)))).astype(np.float32)
+    new_bias = np.where(known, bias[columns], bias.mean() - 5.0).astype(np.float32)
+    return new_kernel, new_bias
+
+
+def settings_summary(recipe: Recipe) -> str:
+    """The network in one line."""
+    m = recipe.model
+    front = (f"{m.stacking} frames stacked" if m.front_end == "stack" else
+             f"2 convolutions of {m.conv_channels} channels")
+    return (f"{front}, every {m.subsampling}. frame kept, {m.num_layers} x {m.units} "
+            f"bidirectional LSTM")

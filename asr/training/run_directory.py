@@ -1,0 +1,179 @@
+"""The folder of one training run: locked, self-contained, compatible with its recipe or refused.
+
+    recipe.toml      resolved          versions.json   packages, machine, run id
+    excluded.jsonl   utterances that were not trained on, with the reason
+    log.jsonl        one record an epoch and an event     tensorboard/   the same for TensorBoard
+    checkpoints/     last and best, by tf.train.CheckpointManager        best.asr   the bundle
+    cache/           features, unless data.cache_dir says otherwise
+
+Nothing in it is ever deleted but rotated checkpoints of our own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import time
+import uuid
+from importlib import metadata
+from pathlib import Path
+
+from asr.errors import CheckpointError, UsageError
+from asr.files import write_atomic
+from asr.recipe import Recipe, dump_recipe, load_recipe, recipe_to_dict
+
+# What may change between two parts of one run: how long and on what, never what is learnt.
+MAY_CHANGE = {"train.epochs", "train.max_minutes", "train.patience", "train.nonfinite_patience",
+              "data.num_workers", "data.cache_dir", "data.max_bad_fraction"}
+PACKAGES = ("keras-asr", "tensorflow", "keras", "numpy", "librosa", "soundfile", "soxr", "numba",
+            "jiwer", "safetensors")
+
+
+class RunDirectory:
+    """One run's folder, held exclusively while it is open.
+
+    Args:
+        path: created if it does not exist.
+
+    Raises:
+        UsageError: the path is a file, cannot be written, or another training holds it.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = open(self.path / ".lock", "a+", encoding="utf-8")  # noqa: SIM115
+        except OSError as error:
+            raise UsageError(f"Cannot use {path} as a run directory: {error}. Name a folder that "
+                             "can be written.", path=path) from error
+        try:
+            _lock_exclusively(self._lock)
+        except OSError as error:
+            self._lock.close()
+            raise UsageError(f"{path} is in use by another training. Wait for it, stop it, or "
+                             "name another run directory.", code="run.locked",
+                             path=path) from error
+        self.run_id = ""
+
+    def close(self) -> None:
+        """Let go of the folder."""
+        self._lock.close()
+
+    def __enter__(self) -> RunDirectory:
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self.close()
+
+    @property
+    def bundle_path(self) -> Path:
+        """Where the best model so far is."""
+        return self.path / "best.asr"
+
+    def begin(self, recipe: Recipe) -> bool:
+        """Write or check `recipe.toml` and `versions.json`; True if the run existed before.
+
+        Raises:
+            UsageError: the run was begun with settings that cannot be mixed with these.
+            CheckpointError: `versions.json` cannot be read.
+        """
+        recipe_path = self.path / "recipe.toml"
+        existed = recipe_path.exists()
+        if existed:
+            self._check_compatible(load_recipe(recipe_path), recipe)
+        versions_path = self.path / "versions.json"
+        if versions_path.exists():
+            try:
+                self.run_id = str(json.loads(versions_path.read_text(encoding="utf-8"))["run_id"])
+            except (ValueError, KeyError, TypeError) as error:
+                raise CheckpointError(f"{versions_path} is damaged ({error}); restore it or start "
+                                      "a new run directory.", path=versions_path) from error
+        else:
+            self.run_id = uuid.uuid4().hex
+            write_atomic(versions_path, json.dumps(
+                {"run_id": self.run_id, **describe_machine()}, indent=2) + "\n")
+        write_atomic(recipe_path, dump_recipe(recipe))
+        return existed
+
+    def _check_compatible(self, old: Recipe, new: Recipe) -> None:
+        before, after = _flat(recipe_to_dict(old)), _flat(recipe_to_dict(new))
+        changed = [key for key in before if before[key] != after[key] and key not in MAY_CHANGE]
+        if changed:
+            details = "; ".join(f"{key} was {before[key]!r}, is {after[key]!r}" for key in changed)
+            raise UsageError(f"incompatible: {self.path} was begun with other settings: {details}. "
+                             "Restore them or train into a new run directory.",
+                             code="run.incompatible", path=self.path)
+
+    def log(self, record: dict) -> None:
+        """Append one JSON line to `log.jsonl`."""
+        line = json.dumps({"time": round(time.time(), 3), **record}, ensure_ascii=False)
+        with open(self.path / "log.jsonl", "a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+    def write_jsonl(self, name: str, records: list[dict]) -> Path:
+        """Write a whole JSONL file of this run."""
+        path = self.path / name
+        write_atomic(path, "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in records))
+        return path
+
+
+def read_log(run_dir: str | Path) -> list[dict]:
+    """The records of `log.jsonl`; a last line torn by a crash is left out."""
+    records = []
+    path = Path(run_dir) / "log.jsonl"
+    if not path.exists():
+        return records
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            records.append(json.loads(line))
+        except ValueError:
+            continue
+    return records
+
+
+def describe_machine() -> dict:
+    """Package versions, Python, processor: what a number needs beside it."""
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[package] = None
+    return {"python": platform.python_version(), "platform": platform.platform(),
+            "processor": _processor(), "cpus": len(os.sched_getaffinity(0))
+            if hasattr(os, "sched_getaffinity") else os.cpu_count(), "packages": versions}
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _flat(table: dict) -> dict:
+    """{"train": {"epochs": 2}} -> {"train.epochs": 2}."""
+    flat = {}
+    for key, value in table.items():
+        if isinstance(value, dict):
+            flat.update({f"{key}.{name}": item for name, item in value.items()})
+        else:
+            flat[key] = value
+    return flat
+
+
+def _lock_exclusively(file) -> None:
+    """OSError if another process, or another open file of this one, holds the lock."""
+    if os.name == "nt":
+        import msvcrt
+        file.seek(0)
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+    else:
+        import fcntl
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+

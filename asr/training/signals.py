@@ -1,0 +1,56 @@
+"""SIGINT and SIGTERM become a request that the step loop answers.
+
+In: signals. Out: `Interrupted`, after the checkpoint is written.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+
+from asr.errors import EXIT_INTERRUPTED, EXIT_TERMINATED, Interrupted
+
+
+class SignalWatch:
+    """Turns the first SIGINT or SIGTERM into a request; a second one leaves at once.
+
+    Inside a notebook or a thread, where handlers cannot be set, nothing is changed.
+    """
+
+    def __init__(self):
+        self.received: int | None = None
+        self._before: dict[int, object] = {}
+
+    def _handle(self, signum, frame):
+        if self.received is not None:
+            os._exit(_exit_code(signum))
+        self.received = signum
+        print(f"\n{signal.Signals(signum).name}: finishing this step and writing a checkpoint; "
+              "once more leaves at once.", file=sys.stderr)
+
+    def __enter__(self) -> SignalWatch:
+        if threading.current_thread() is threading.main_thread():
+            for signum in (signal.SIGINT, signal.SIGTERM):
+                self._before[signum] = signal.signal(signum, self._handle)
+        return self
+
+    def __exit__(self, *exception) -> None:
+        for signum, handler in self._before.items():
+            signal.signal(signum, handler)
+
+    def check(self) -> None:
+        """Raise `Interrupted` if a signal has come."""
+        if self.received is not None:
+            name = signal.Signals(self.received).name
+            raise Interrupted(f"Stopped by {name}; the checkpoint is written, the same command "
+                              "goes on from there.", exit_code=_exit_code(self.received))
+
+
+def _exit_code(signum: int) -> int:
+    return EXIT_INTERRUPTED if signum == signal.SIGINT else EXIT_TERMINATED
+
+
+class TimeIsUp(Exception):
+    """The wall-time budget of the recipe is spent; the epoch ends here."""

@@ -70,26 +70,29 @@ def bidirectional_forward(inputs: np.ndarray, num_frames: np.ndarray, forward, b
         UsageError: shapes that do not fit together, or a length outside 0 .. T.
     """
     directions = [Direction(*forward), Direction(*backward, backwards=True)]
-    return run_forward(inputs, num_frames, directions, threads=threads)[0]
+    return infer(inputs, num_frames, directions, threads=threads)
+
+
+def infer(inputs: np.ndarray, num_frames: np.ndarray, directions: list[Direction], *,
+          threads: int | None = None) -> np.ndarray:
+    """Outputs (B, T, D * U) of any directions; arguments as `bidirectional_forward`."""
+    return _forward(_Layer(inputs, num_frames, directions, threads), None)
 
 
 def run_forward(inputs: np.ndarray, num_frames: np.ndarray, directions: list[Direction], *,
-                keep: bool = False, threads: int | None = None
-                ) -> tuple[np.ndarray, Kept | None]:
-    """Outputs (B, T, D * U) of any directions, and what `run_backward` needs if `keep`.
-
-    Arguments and errors as `bidirectional_forward`.
-    """
+                threads: int | None = None) -> tuple[np.ndarray, Kept]:
+    """As `infer`, and everything that `run_backward` needs."""
     layer = _Layer(inputs, num_frames, directions, threads)
-    batch, steps, _ = layer.inputs.shape
-    outputs = aligned(batch, steps, layer.width)
-    kept = None
-    if keep:
-        kept = Kept(aligned(len(directions), layer.rows, 4 * layer.wide),
-                    aligned(len(directions), layer.rows, layer.wide), len(layer.slices))
+    kept = Kept(aligned(len(directions), layer.rows, 4 * layer.wide),
+                aligned(len(directions), layer.rows, layer.wide), len(layer.slices))
+    return _forward(layer, kept), kept
+
+
+def _forward(layer: _Layer, kept: Kept | None) -> np.ndarray:
+    outputs = aligned(*layer.inputs.shape[:2], layer.width)
     layer.each_direction(lambda d: layer.pack(d))
     layer.each_piece(lambda d, s: _forward_piece(layer, d, s, outputs, kept))
-    return outputs, kept
+    return outputs
 
 
 def run_backward(inputs: np.ndarray, num_frames: np.ndarray, directions: list[Direction],
@@ -142,9 +145,10 @@ class _Layer:
         shapes = ((self.features, 4 * self.units), (self.units, 4 * self.units),
                   (4 * self.units,))
         self.directions = [
-            Direction(*(_float32(weight, name, shape) for weight, name, shape in zip(
-                direction[:3], Direction._fields, shapes, strict=False)), direction.backwards)
-            for direction in directions]
+            Direction(_float32(kernel, "kernel", shapes[0]),
+                      _float32(recurrent, "recurrent_kernel", shapes[1]),
+                      _float32(bias, "bias", shapes[2]), backwards)
+            for kernel, recurrent, bias, backwards in directions]
         self.wide = padded(self.units)
         self.width = len(directions) * self.units
         self.threads = threads or pool.default_threads()
@@ -280,10 +284,12 @@ def compile_problem() -> str | None:
     length = np.ones(1, np.int64)
     directions = [Direction(one[0].repeat(4, 1), one[0].repeat(4, 1), one[0, 0].repeat(4))]
     try:
-        outputs, kept = run_forward(one, length, directions, keep=True, threads=1)
+        outputs, kept = run_forward(one, length, directions, threads=1)
+        again = infer(one, length, directions, threads=1)
         gradients = run_backward(one, length, directions, outputs, kept, outputs, threads=1)
     except Exception as error:  # numba raises what it likes; the caller logs the line
         return f"{type(error).__name__}: {error}".splitlines()[0]
-    if not (np.isfinite(outputs).all() and np.isfinite(gradients.inputs).all()):
-        return f"the compiled kernels returned {outputs.ravel()}, {gradients.inputs}"
+    results = *outputs.ravel(), *again.ravel(), *gradients.directions[0][2]
+    if not np.isfinite(results).all():
+        return f"the compiled kernels returned {results}"
     return None

@@ -9,6 +9,7 @@ through its generic kernel.
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -16,8 +17,7 @@ import tensorflow as tf
 from asr.lstm import cpu, pool
 
 
-def bidirectional_lstm(inputs: tf.Tensor, num_frames: tf.Tensor, *weights: tf.Tensor,
-                       keep: bool = True) -> tf.Tensor:
+def bidirectional_lstm(inputs, num_frames, *weights, keep: bool = True) -> Any:
     """Both directions of an LSTM over right-padded sequences.
 
     Args:
@@ -34,7 +34,7 @@ def bidirectional_lstm(inputs: tf.Tensor, num_frames: tf.Tensor, *weights: tf.Te
     Raises:
         tf.errors.InvalidArgumentError: a length outside 0 .. T, when the operation runs.
     """
-    units = weights[1].shape[0]
+    units = int(weights[1].shape[0])
 
     @tf.custom_gradient
     def apply(inputs, num_frames, *weights):
@@ -73,11 +73,11 @@ def _directions(weights) -> list[cpu.Direction]:
 
 
 def _infer(inputs, num_frames, *weights) -> np.ndarray:
-    return cpu.run_forward(inputs, num_frames, _directions(weights), threads=num_threads())[0]
+    return cpu.infer(inputs, num_frames, _directions(weights), threads=num_threads())
 
 
 def _forward(inputs, num_frames, *weights):
-    outputs, kept = cpu.run_forward(inputs, num_frames, _directions(weights), keep=True,
+    outputs, kept = cpu.run_forward(inputs, num_frames, _directions(weights),
                                     threads=num_threads())
     return outputs, kept.gates, kept.cells, np.int64(kept.num_slices)
 
@@ -85,7 +85,7 @@ def _forward(inputs, num_frames, *weights):
 def _backward(upstream, outputs, inputs, num_frames, *arrays):
     directions = _directions(arrays[:6])
     if len(arrays) == 6:
-        _, kept = cpu.run_forward(inputs, num_frames, directions, keep=True,
+        _, kept = cpu.run_forward(inputs, num_frames, directions,
                                   threads=num_threads())
     else:
         kept = cpu.Kept(arrays[6], arrays[7], int(arrays[8]))

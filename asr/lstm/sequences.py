@@ -144,7 +144,7 @@ def backward_slice(x, y, dy, dx, num_frames, features, units, wide, y_width, bac
 @compiled
 def weight_gradients(x, y, num_frames, features, units, wide, y_width, backwards, sequences,
                      lengths, offsets, first, last, dw, du, db, dz, packed, panels):
-    """Add X' dZ to dW, H' dZ to dU and the sum of dZ to db, over the rows of steps first .. last - 1."""
+    """Add X' dZ to dW, H' dZ to dU, sum dZ to db; the rows of steps first .. last - 1."""
     z_row = (4 * wide + SKEW) * BYTES
     rows = offsets[last] - offsets[first]
     pack_panels(rows, 4 * wide, dz, z_row, panels)

@@ -11,7 +11,9 @@ This package stands alone: jiwer and NumPy, no TensorFlow, no audio.
 
 from asr.scoring.bootstrap import Interval
 from asr.scoring.counts import Counts, Step, align
+from asr.scoring.formats import read_pair, read_texts, write_texts
 from asr.scoring.result import Conditions, Receipt, Row, Score, score, with_conditions
+from asr.scoring.storage import load, save, to_csv
 
-__all__ = ["Conditions", "Counts", "Interval", "Receipt", "Row", "Score", "Step", "align",
-           "score", "with_conditions"]
+__all__ = ["Conditions", "Counts", "Interval", "Receipt", "Row", "Score", "Step", "align", "load",
+           "read_pair", "read_texts", "save", "score", "to_csv", "with_conditions", "write_texts"]

@@ -83,3 +83,22 @@ def attached(values, ids: list[str], references: Texts, name: str, default) -> l
 def _some(names: Sequence[str], limit: int = 3) -> str:
     shown = ", ".join(repr(name) for name in names[:limit])
     return shown + (f" and {len(names) - limit:,} more" if len(names) > limit else "")
+
+
+def settle_missing(references: Mapping[str, str], hypotheses: Mapping[str, str],
+                   policy: str) -> tuple[dict[str, str], dict[str, str]]:
+    """What becomes of references without a hypothesis.
+
+    Args:
+        references, hypotheses: texts by id.
+        policy: "error" leaves them (scoring will refuse), "deletions" gives them an empty
+            hypothesis (Kaldi's mode=all), "skip" lists them as skipped (Kaldi's mode=present).
+
+    Returns:
+        The hypotheses to score, and the skipped ids with their reason.
+    """
+    missing = [name for name in references if name not in hypotheses]
+    texts = dict(hypotheses)
+    if policy == "deletions":
+        texts |= dict.fromkeys(missing, "")
+    return texts, dict.fromkeys(missing, "no hypothesis") if policy == "skip" else {}

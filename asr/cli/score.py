@@ -1,0 +1,86 @@
+"""`asr score REFERENCE HYPOTHESIS`: arguments to `asr.scoring.score`; no TensorFlow."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import click
+
+_FORMATS = ("auto", "plain", "kaldi", "trn", "jsonl", "stm", "ctm")
+
+
+@click.command()
+@click.argument("reference", type=click.Path(path_type=Path))
+@click.argument("hypothesis", type=click.Path(path_type=Path))
+@click.option("--format", "text_format", type=click.Choice(_FORMATS), default="auto",
+              help="Of both files; auto looks at the endings, then at the lines.")
+@click.option("--hyp-format", type=click.Choice(_FORMATS), default=None,
+              help="Of the second file, if it differs (ctm against stm).")
+@click.option("--normalizer", default="basic", show_default=True,
+              help="none, basic, english or german.")
+@click.option("--speakers", type=click.Path(path_type=Path),
+              help="Kaldi utt2spk: the interval is then over speakers.")
+@click.option("--missing", type=click.Choice(("error", "deletions", "skip")), default="error",
+              show_default=True, help="A reference without hypothesis: refuse, count its words as "
+              "deleted, or leave it out and list it.")
+@click.option("--json", "as_json", is_flag=True, help="The whole receipt as JSON on stdout.")
+@click.option("--per-utterance", type=click.Path(path_type=Path), metavar="OUT.jsonl",
+              help="One row an utterance, and OUT.receipt.json beside it; `asr compare` reads it.")
+@click.option("--csv", "csv_path", type=click.Path(path_type=Path), metavar="OUT.csv",
+              help="One row an utterance for a spreadsheet; formulas are made harmless.")
+@click.option("--raw-csv", is_flag=True, help="CSV cells exactly as the texts are.")
+@click.option("--pra", "pra_path", type=click.Path(path_type=Path), metavar="OUT.pra",
+              help="Word alignments in sclite's layout.")
+@click.option("--draws", default=10_000, show_default=True, help="Bootstrap draws.")
+@click.option("--seed", default=0, show_default=True, help="Of the bootstrap.")
+def score(reference: Path, hypothesis: Path, text_format: str, hyp_format: str | None,
+          normalizer: str, speakers: Path | None, missing: str, as_json: bool,
+          per_utterance: Path | None, csv_path: Path | None, raw_csv: bool,
+          pra_path: Path | None, draws: int, seed: int) -> None:
+    """Word and character error rate of HYPOTHESIS against REFERENCE, with 95 % intervals.
+
+    Reads plain lines, Kaldi text, sclite trn, JSONL, and ctm against stm. Utterances are matched
+    by id (plain lines by position); what does not match is an error, exit code 4.
+
+    \b
+    Examples:
+      asr score ref.txt hyp.txt
+      asr score data/test/text exp/decode/text --speakers data/test/utt2spk --normalizer english
+      asr score test.stm system.ctm --json
+    """  # noqa: D301 (click reads the backspace)
+    from asr.errors import DataError
+    from asr.files import write_atomic
+    from asr.scoring import read_pair, save, to_csv
+    from asr.scoring import score as count
+    from asr.scoring.formats import read_speakers
+    from asr.scoring.matching import settle_missing
+
+    try:
+        references, hypotheses = read_pair(reference, hypothesis, format=text_format,
+                                           hypothesis_format=hyp_format or "")
+        texts, skipped = settle_missing(references.texts, hypotheses.texts, missing)
+        known = read_speakers(speakers) if speakers else references.speakers or None
+        result = count(references.texts, texts, normalizer=normalizer, speakers=known,
+                       durations=references.durations, skipped=skipped, draws=draws,
+                       bootstrap_seed=seed)
+    except DataError as error:
+        if as_json:
+            print(json.dumps({"wer": None, "cer": None, "error": error.as_record("score")}))
+        raise
+    if per_utterance:
+        save(result, per_utterance)
+    if csv_path:
+        write_atomic(csv_path, to_csv(result.rows, raw=raw_csv))
+    if pra_path:
+        from asr.scoring.pra import pra
+        write_atomic(pra_path, pra(result.rows))
+    if as_json:
+        print(json.dumps(result.to_dict(), ensure_ascii=False, indent=1))
+    else:
+        print("\n".join(result.lines()))
+        for name, reason in result.receipt.skipped:
+            print(f"skipped {name!r}: {reason}", file=sys.stderr)
+    if (references.format, hypotheses.format) != (text_format, hyp_format or text_format):
+        print(f"Read as {references.format} and {hypotheses.format}.", file=sys.stderr)

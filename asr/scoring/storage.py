@@ -1,0 +1,143 @@
+"""A score on disk: one JSONL row an utterance, the receipt beside it, and a CSV for people.
+
+In: a `Score`. Out: `dev.jsonl`, `dev.receipt.json`, `dev.csv`; and the score back. Floor 1.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from asr.errors import DataError
+from asr.files import write_atomic
+from asr.scoring.bootstrap import DRAWS
+from asr.scoring.formats import read_texts
+from asr.scoring.lines import parse_object, read_lines
+from asr.scoring.result import Conditions, Row, Score, score
+from asr.text import normalizer_id
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+CSV_COLUMNS = ("id", "speaker", "duration", "words", "substitutions", "deletions", "insertions",
+               "wer", "cer", "reference", "hypothesis")
+
+
+def save(result: Score, path: str | Path) -> Path:
+    """Write the rows to `path` (JSONL) and the receipt beside it.
+
+    Returns:
+        The path of the receipt: `dev.jsonl` gets `dev.receipt.json`.
+    """
+    lines = (json.dumps(row_dict(row), ensure_ascii=False) + "\n" for row in result.rows)
+    write_atomic(path, "".join(lines))
+    receipt = receipt_path(path)
+    write_atomic(receipt, json.dumps(result.to_dict(), ensure_ascii=False, indent=1) + "\n")
+    return receipt
+
+
+def load(path: str | Path, *, normalizer: str = "", draws: int = DRAWS) -> tuple[Score, dict]:
+    """A saved score, counted again from its texts, with the receipt that lies beside it.
+
+    Args:
+        path: the JSONL file that `save` (or `asr evaluate`) wrote.
+        normalizer: instead of the receipt's, or where there is no receipt ("basic" then).
+        draws: of the bootstrap.
+
+    Returns:
+        The score, and the receipt as it was written ({} without one).
+
+    Raises:
+        DataError: a file that cannot be read, or a normaliser that this version does not have.
+    """
+    references = read_texts(path, "jsonl", role="reference")
+    hypotheses = read_texts(path, "jsonl", role="hypothesis")
+    stored = read_receipt(path)
+    receipt = stored.get("receipt", {})
+    name = normalizer or str(receipt.get("normalizer") or "basic").split("-")[0]
+    skipped = {entry["id"]: entry["reason"] for entry in receipt.get("skipped", [])}
+    result = score(references.texts, hypotheses.texts, normalizer=name,
+                   speakers=references.speakers or None, durations=references.durations,
+                   skipped=skipped, conditions=conditions_of(receipt), draws=draws)
+    written = receipt.get("normalizer")
+    if not normalizer and written and written != normalizer_id(name):
+        raise DataError(f"{receipt_path(path)}: scored with the normaliser {written}, but this "
+                        f"version has {normalizer_id(name)}; score both sides again, or name "
+                        "the normaliser with --normalizer.", code="score.normalizer", path=path)
+    return result, receipt
+
+
+def receipt_path(path: str | Path) -> Path:
+    """Where the receipt of a rows file lies: `dev.jsonl` has `dev.receipt.json`."""
+    path = Path(path)
+    return path.with_name(path.name.removesuffix(".jsonl") + ".receipt.json")
+
+
+def read_receipt(path: str | Path) -> dict:
+    """What `save` wrote beside `path`; {} where there is nothing.
+
+    Raises:
+        DataError: the file is there but damaged.
+    """
+    beside = receipt_path(path)
+    if not beside.is_file():
+        return {}
+    stored = parse_object("\n".join(read_lines(beside)), str(beside))
+    receipt = stored.get("receipt")
+    skipped = receipt.get("skipped", []) if isinstance(receipt, dict) else None
+    if not isinstance(skipped, list) or not all(
+            isinstance(entry, dict) and {"id", "reason"} <= entry.keys() for entry in skipped):
+        raise DataError(f"{beside}: this is not a receipt that `asr evaluate` or `asr score` "
+                        "wrote.", code="score.receipt", path=beside)
+    return stored
+
+
+def conditions_of(receipt: dict) -> Conditions:
+    """The conditions in a stored receipt; a value of the wrong type counts as not given."""
+    def typed(key: str, kinds: type | tuple[type, ...], default):
+        value = receipt.get(key, default)
+        return value if isinstance(value, kinds) and not isinstance(value, bool) else default
+
+    return Conditions(
+        decoder=typed("decoder", str, ""), bundle_hash=typed("bundle_hash", str, ""),
+        manifest_hash=typed("manifest_hash", str, ""), seed=typed("seed", int, None),
+        real_time_factor=typed("real_time_factor", (int, float), None),
+        extra=typed("extra", dict, {}))
+
+
+def row_dict(row: Row) -> dict:
+    """One utterance as JSON; `wer` and `cer` are null where the reference is empty."""
+    return {"id": row.id, "reference": row.reference, "hypothesis": row.hypothesis,
+            "normalized_reference": row.normalized_reference,
+            "normalized_hypothesis": row.normalized_hypothesis, "speaker": row.speaker,
+            "duration": row.duration, "words": row.words.reference,
+            "substitutions": row.words.substitutions, "deletions": row.words.deletions,
+            "insertions": row.words.insertions, "wer": row.words.rate,
+            "characters": row.characters.reference,
+            "character_errors": row.characters.errors, "cer": row.characters.rate}
+
+
+def to_csv(rows: Iterable[Row], *, raw: bool = False) -> str:
+    """A table for a spreadsheet.
+
+    Args:
+        rows: of a score.
+        raw: write texts as they are. Otherwise a cell that a spreadsheet would run as a formula
+            (it starts with = + - @, TAB or CR) gets a leading single quote (CWE-1236).
+    """
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(CSV_COLUMNS)
+    for row in rows:
+        record = row_dict(row)
+        writer.writerow([value if raw else safe_cell(value)
+                         for value in (record[column] for column in CSV_COLUMNS)])
+    return buffer.getvalue()
+
+
+def safe_cell(value: object) -> object:
+    """A text that a spreadsheet would run as a formula, made harmless; numbers stay numbers."""
+    if isinstance(value, str) and value.lstrip(" ").startswith(_FORMULA):
+        return "'" + value
+    return value

@@ -1,0 +1,201 @@
+"""NIST's formats with times: stm (reference segments) and ctm (recognised words).
+
+In: a path. Out: segments or words; words assigned to segments by their middle. Floor 1.
+Times are seconds, as in the files.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from asr.errors import DataError
+from asr.files import write_atomic
+from asr.scoring.lines import read_lines
+
+IGNORED = "IGNORE_TIME_SEGMENT_IN_SCORING"
+_ALTERNATION = re.compile(r"(?<!\S)[{}](?!\S)|<ALT", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One line of an stm: who said what, from `start` to `end` seconds."""
+
+    file: str
+    channel: str
+    speaker: str
+    start: float
+    end: float
+    text: str
+    label: str = ""
+
+    @property
+    def id(self) -> str:
+        """file-channel-start-end, times in milliseconds."""
+        return (f"{self.file}-{self.channel}-{round(1000 * self.start):07d}-"
+                f"{round(1000 * self.end):07d}")
+
+
+@dataclass(frozen=True, slots=True)
+class TimedWord:
+    """One line of a ctm: a word, from `start` for `duration` seconds."""
+
+    file: str
+    channel: str
+    start: float
+    duration: float
+    text: str
+    confidence: float | None = None
+
+
+def read_stm(path: str | Path) -> list[Segment]:
+    """The segments of an stm; the label `<...>` is optional, lines from ;; are comments.
+
+    Raises:
+        DataError: a line that is no segment, or two segments of one channel and time.
+    """
+    segments, seen = [], set()
+    for where, line in _entries(path):
+        parts = line.split(maxsplit=5)
+        start, end = (_seconds(part) for part in parts[3:5]) if len(parts) >= 5 else (None, None)
+        if start is None or end is None or end < start:
+            raise DataError(f"{where}: expected 'file channel speaker start end [<label>] words' "
+                            f"as in stm, got {line[:80]!r}.", code="text.stm", path=path)
+        label, text = "", parts[5] if len(parts) == 6 else ""
+        if text.startswith("<"):
+            label, _, text = text.partition(" ")
+        if _ALTERNATION.search(text):
+            raise DataError(f"{where}: alternatives such as {{ a / b }} are not supported; write "
+                            "one variant.", code="text.alternation", path=path)
+        segment = Segment(parts[0], parts[1], parts[2], start, end, text.strip(), label)
+        if segment.id in seen:
+            raise DataError(f"{where}: a second segment with the id {segment.id!r}.",
+                            code="text.duplicate_id", path=path)
+        seen.add(segment.id)
+        segments.append(segment)
+    return segments
+
+
+def read_ctm(path: str | Path) -> list[TimedWord]:
+    """The words of a ctm, in the order of the file.
+
+    Raises:
+        DataError: a line that is no word, or alternatives (<ALT_BEGIN>).
+    """
+    words = []
+    for where, line in _entries(path):
+        parts = line.split()
+        start, duration = (_seconds(part) for part in parts[2:4]) if len(parts) >= 5 else (None,
+                                                                                           None)
+        if start is None or duration is None:
+            raise DataError(f"{where}: expected 'file channel start duration word [confidence]' "
+                            f"as in ctm, got {line[:80]!r}.", code="text.ctm", path=path)
+        if _ALTERNATION.search(parts[4]):
+            raise DataError(f"{where}: alternatives are not supported; write one variant.",
+                            code="text.alternation", path=path)
+        confidence = _seconds(parts[5]) if len(parts) > 5 else None
+        words.append(TimedWord(parts[0], parts[1], start, duration, parts[4], confidence))
+    return words
+
+
+def segment_texts(segments: Sequence[Segment]) -> tuple[dict[str, str], dict[str, str],
+                                                        dict[str, float]]:
+    """Texts, speakers and durations by segment id; segments marked as ignored are left out."""
+    scored = [segment for segment in segments if segment.text != IGNORED]
+    return ({segment.id: segment.text for segment in scored},
+            {segment.id: segment.speaker for segment in scored},
+            {segment.id: segment.end - segment.start for segment in scored})
+
+
+def assign_words(words: Iterable[TimedWord], segments: Sequence[Segment],
+                 path: str | Path = "ctm") -> dict[str, str]:
+    """Hypotheses by segment id: each word goes where its middle lies, else to the nearest segment.
+
+    Words in ignored segments are dropped, as in sclite; no other word is, so that text invented
+    between the segments counts as insertions. A segment without words gets an empty hypothesis.
+
+    Raises:
+        DataError: a word of a file and channel that the references do not have.
+    """
+    by_channel: dict[tuple[str, str], list[Segment]] = defaultdict(list)
+    for segment in segments:
+        by_channel[segment.file, segment.channel].append(segment)
+    starts = {}
+    for key, channel in by_channel.items():
+        channel.sort(key=lambda segment: segment.start)
+        starts[key] = [segment.start for segment in channel]
+    found: dict[str, list[TimedWord]] = {segment.id: [] for segment in segments}
+    for word in words:
+        key = word.file, word.channel
+        if key not in by_channel:
+            raise DataError(f"{path}: {word.text!r} belongs to file {word.file!r} channel "
+                            f"{word.channel!r}, which the references do not have.",
+                            code="score.ids", path=path)
+        middle = word.start + word.duration / 2
+        right = bisect_right(starts[key], middle)
+        near = by_channel[key][max(0, right - 3):right + 1]
+        closest = min(near, key=lambda segment: max(segment.start - middle, middle - segment.end,
+                                                    0.0))
+        found[closest.id].append(word)
+    return {segment.id: " ".join(word.text for word in
+                                 sorted(found[segment.id], key=lambda word: word.start))
+            for segment in segments if segment.text != IGNORED}
+
+
+def texts_of_ctm(words: Iterable[TimedWord]) -> dict[str, str]:
+    """All words of each file and channel, in time order; the id is "file" or "file-channel"."""
+    spoken: dict[tuple[str, str], list[TimedWord]] = defaultdict(list)
+    for word in words:
+        spoken[word.file, word.channel].append(word)
+    files = [file for file, _ in spoken]
+    return {file if files.count(file) == 1 else f"{file}-{channel}":
+            " ".join(word.text for word in sorted(found, key=lambda word: word.start))
+            for (file, channel), found in spoken.items()}
+
+
+def write_stm(path: str | Path, segments: Iterable[Segment]) -> None:
+    """Write segments as stm; `read_stm` gives them back (times to the millisecond)."""
+    lines = []
+    for segment in segments:
+        _check_fields(segment.file, segment.channel, segment.speaker)
+        label = f" {segment.label}" if segment.label else ""
+        lines.append(f"{segment.file} {segment.channel} {segment.speaker} {segment.start:.3f} "
+                     f"{segment.end:.3f}{label} {' '.join(segment.text.split())}".rstrip())
+    write_atomic(path, "".join(line + "\n" for line in lines))
+
+
+def write_ctm(path: str | Path, words: Iterable[TimedWord]) -> None:
+    """Write words as ctm; `read_ctm` gives them back (times to the millisecond)."""
+    lines = []
+    for word in words:
+        _check_fields(word.file, word.channel, word.text)
+        confidence = "" if word.confidence is None else f" {word.confidence:.4f}"
+        lines.append(f"{word.file} {word.channel} {word.start:.3f} {word.duration:.3f} "
+                     f"{word.text}{confidence}")
+    write_atomic(path, "".join(line + "\n" for line in lines))
+
+
+def _check_fields(*fields: str) -> None:
+    for value in fields:
+        if not value or len(value.split()) != 1 or value != value.strip():
+            raise DataError(f"{value!r} cannot stand in stm or ctm; a field holds no space.",
+                            code="text.id")
+
+
+def _entries(path: str | Path) -> Iterable[tuple[str, str]]:
+    for number, line in enumerate(read_lines(path), 1):
+        if line.strip() and not line.lstrip().startswith(";;"):
+            yield f"{path}:{number}", line.strip()
+
+
+def _seconds(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) and value >= 0 else None

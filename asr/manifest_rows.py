@@ -58,18 +58,24 @@ def parse_line(raw: bytes) -> tuple[dict, list[Fault]]:
     if not raw.strip():
         return {}, [("manifest.line", "the line is empty; remove it.")]
     try:
-        row = _DECODER.decode(raw.decode("utf-8"))
+        text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
         return {}, [("manifest.encoding", f"byte {raw[error.start]:#04x} at position "
                      f"{error.start + 1} is not UTF-8; is this a text file?")]
+    row = parse_object(text)
+    return ({}, [("manifest.json", row)]) if isinstance(row, str) else (row, row_faults(row))
+
+
+def parse_object(text: str) -> dict | str:
+    """A JSON object without NaN and without repeated keys, or a sentence that says why not."""
+    try:
+        row = _DECODER.decode(text)
     except _RowFault as error:
-        return {}, [("manifest.json", str(error))]
+        return str(error)
     except (ValueError, RecursionError) as error:
         reason = str(error) if isinstance(error, ValueError) else "it is nested too deeply"
-        return {}, [("manifest.json", f"this is not JSON: {reason}.")]
-    if not isinstance(row, dict):
-        return {}, [("manifest.json", f"a row is a JSON object, got {show(row)}.")]
-    return row, row_faults(row)
+        return f"this is not JSON: {reason}."
+    return row if isinstance(row, dict) else f"a row is a JSON object, got {show(row)}."
 
 
 class _RowFault(ValueError):

@@ -1,0 +1,153 @@
+"""`asr prepare`: a corpus on disk becomes one manifest per split. `asr download` fetches it.
+
+In: arguments. Out: OUT/<split>.jsonl and OUT/report.json; counters on stderr. Floor: cli.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+from pathlib import Path
+
+import click
+
+from asr.cli.progress import count_on_stderr
+from asr.corpora import CORPORA, load_corpus
+from asr.errors import EXIT_OK, EXIT_SOME_FAILED, CorpusError, UsageError
+from asr.files import write_atomic
+from asr.manifest import Utterance, write_manifest
+
+REPORT = "report.json"
+
+
+@click.command(epilog=f"Corpora: {', '.join(CORPORA)}.")
+@click.argument("corpus")
+@click.argument("src", type=click.Path(path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--hold-out", metavar="SPEAKER", help="Test on this speaker, train on the others "
+              "(fsdd).")
+@click.option("--dev-every", type=int, metavar="N", help="Every Nth speaker (kaldi) or id "
+              "(ljspeech), sorted, starting with the first, goes to dev.")
+@click.option("--split-by", type=click.Choice(["text", "speaker", "utterance"]),
+              help="What may not be in two splits (nemo).")
+@click.option("--dev-fraction", type=float, metavar="SHARE", help="Of train, moved to dev (nemo).")
+@click.option("--test-fraction", type=float, metavar="SHARE", help="Of train, moved to test "
+              "(nemo).")
+@click.option("--min-seconds", type=float, default=0.1, show_default=True,
+              help="Shorter utterances are left out.")
+@click.option("--max-seconds", type=float, default=60.0, show_default=True,
+              help="Longer utterances are left out.")
+@click.option("--jobs", type=click.IntRange(0), default=0, help="Processes; 0: as many as pay.")
+@click.option("--overwrite", is_flag=True, help="Replace manifests that exist.")
+def prepare(corpus: str, src: Path, out: Path, min_seconds: float, max_seconds: float, jobs: int,
+            overwrite: bool, **options) -> int:
+    """Import the corpus SRC, laid out as CORPUS says, into OUT/<split>.jsonl.
+
+    A bad recording or row never stops the import: it is counted, and listed in OUT/report.json.
+    Exit code 3 if anything was left out.
+    """
+    from asr.corpora.collect import Checks
+
+    module = load_corpus(corpus)
+    given = _options_of(module, corpus, options)
+    with count_on_stderr("Looking at recordings") as show:
+        prepared = module.prepare(src, checks=Checks(min_seconds, max_seconds, jobs, show),
+                                  **given)
+    splits = {split: utterances for split, utterances in prepared.items() if utterances}
+    paths = {split: out / f"{split}.jsonl" for split in splits}
+    existing = [path for path in (*paths.values(), out / REPORT) if path.exists()]
+    if existing and not overwrite:
+        raise UsageError(f"{existing[0]} exists and was left as it is; give another folder, or "
+                         "--overwrite.", path=existing[0])
+    out.mkdir(parents=True, exist_ok=True)
+    report = {"corpus": corpus, "options": given, "counts": prepared.counts,
+              "splits": {split: _summary(splits[split]) for split in splits},
+              "excluded": [item.as_record() for item in prepared.excluded]}
+    write_atomic(out / REPORT, json.dumps(report, ensure_ascii=True, indent=1) + "\n")
+    for split, utterances in splits.items():
+        write_manifest(paths[split], utterances, overwrite=overwrite)
+        summary = report["splits"][split]
+        click.echo(f"{paths[split]}: {summary['utterances']:,} utterances, "
+                   f"{summary['hours']:.2f} h, {summary['speakers']:,} speakers", err=True)
+    counts = ", ".join(f"{name.replace('_', ' ')} {count:,}"
+                       for name, count in prepared.counts.items())
+    click.echo(f"{corpus}: {counts}", err=True)
+    if not splits:
+        raise CorpusError(f"No utterance of {src} could be used; {out / REPORT} says why of each.",
+                          path=src)
+    _say_root(splits, out)
+    if prepared.excluded:
+        click.echo(f"What was left out is listed in {out / REPORT}.", err=True)
+    return EXIT_SOME_FAILED if prepared.excluded else EXIT_OK
+
+
+@click.command(epilog="Corpora: fsdd, librispeech.")
+@click.argument("corpus")
+@click.argument("dest", type=click.Path(path_type=Path))
+@click.option("--part", "parts", multiple=True, help="Which archive, such as dev-clean; may be "
+              "repeated. Each corpus has a small default.")
+@click.option("--url", help="Fetch the part from this mirror; size and checksum stay the same.")
+@click.option("--keep-archive", is_flag=True, help="Do not remove the archive at the end.")
+def download(corpus: str, dest: Path, parts: tuple[str, ...], url: str | None,
+             keep_archive: bool) -> int:
+    """Fetch CORPUS into DEST: resumed after an interruption, checked, then unpacked."""
+    import dataclasses
+
+    from asr.corpora.download import fetch
+
+    module = load_corpus(corpus)
+    known = getattr(module, "PARTS", None)
+    if not known:
+        raise UsageError(f"{corpus} has no address to download from; get it from its makers "
+                         f"({(module.__doc__ or '').splitlines()[0]}).")
+    parts = parts or (module.DEFAULT_PART,)
+    if url and len(parts) > 1:
+        raise UsageError("--url is the address of one archive; give one --part.")
+    for part in parts:
+        if part not in known:
+            raise UsageError(f"{corpus} has no part {part!r}; it has {', '.join(known)}.")
+    for part in parts:
+        archive = dataclasses.replace(known[part], url=url) if url else known[part]
+        with count_on_stderr(part, unit="bytes") as show:
+            digest = fetch(archive, dest, keep_archive=keep_archive, progress=show)
+        place = dest / archive.provides
+        if not digest:
+            click.echo(f"{place} is there already; nothing was fetched.", err=True)
+        elif archive.sha256 is None:
+            click.echo(f"{place}: fetched. Nobody publishes a checksum of this archive; the "
+                       f"SHA-256 of what came is {digest}.", err=True)
+        else:
+            click.echo(f"{place}: fetched, SHA-256 as published.", err=True)
+    click.echo(f"Next: asr prepare {corpus} {dest} OUT", err=True)
+    return EXIT_OK
+
+
+def _options_of(module, corpus: str, options: dict) -> dict:
+    """Those options that were given, if this corpus has them."""
+    known = set(inspect.signature(module.prepare).parameters) - {"corpus_dir", "checks"}
+    given = {name: value for name, value in options.items() if value is not None}
+    for name in given:
+        if name not in known:
+            names = ", ".join(f"--{k.replace('_', '-')}" for k in sorted(known)) or "none"
+            raise UsageError(f"--{name.replace('_', '-')} is no option of the corpus {corpus}; "
+                             f"it has: {names}.")
+    return given
+
+
+def _summary(utterances: list[Utterance]) -> dict:
+    return {"utterances": len(utterances),
+            "hours": round(sum(u.duration for u in utterances) / 3_600, 4),
+            "speakers": len({u.speaker for u in utterances if u.speaker})}
+
+
+def _say_root(splits: dict[str, list[Utterance]], out: Path) -> None:
+    """Readers of these manifests need --audio-root unless the audio lies beside them."""
+    folders = {os.path.realpath(u.audio.parent) for group in splits.values() for u in group}
+    try:
+        common = os.path.commonpath(folders)
+    except ValueError:   # several drives, on Windows
+        return
+    if not Path(common).is_relative_to(os.path.realpath(out)):
+        click.echo(f"The audio is not beside the manifests: use them with --audio-root {common}",
+                   err=True)

@@ -1,0 +1,44 @@
+"""Corpora as their makers publish them become manifests: one file a corpus.
+
+In: a corpus folder. Out: `Prepared`, which is {split: [Utterance]} with counters and a list of
+everything that was left out. Floor 1.
+
+A corpus module has a docstring that shows its layout, `SUMMARY` (one line), and
+
+    prepare(corpus_dir, *, checks=Checks(), ...) -> Prepared
+
+whose further keyword arguments become options of `asr prepare`. It reads names and texts, and
+leaves the recordings to `asr.corpora.collect`. To add one, write the file and list it here; the
+conformance tests in tests/test_corpora.py then ask for an example of it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from types import ModuleType
+
+from asr.errors import UsageError
+
+CORPORA = {
+    "fsdd": "asr.corpora.fsdd",
+    "kaldi": "asr.corpora.kaldi",
+    "nemo": "asr.corpora.nemo",
+    "ljspeech": "asr.corpora.ljspeech",
+    "librispeech": "asr.corpora.librispeech",
+    "commonvoice": "asr.corpora.commonvoice",
+    "deepspeech": "asr.corpora.deepspeech",
+}
+
+
+def load_corpus(name: str) -> ModuleType:
+    """The module of a corpus; it is imported when it is first asked for.
+
+    Raises:
+        UsageError: there is no such corpus.
+    """
+    if name not in CORPORA:
+        close = difflib.get_close_matches(name, CORPORA, n=1)
+        hint = f" Did you mean {close[0]}?" if close else ""
+        raise UsageError(f"There is no corpus {name!r}.{hint} Known are {', '.join(CORPORA)}.")
+    return importlib.import_module(CORPORA[name])

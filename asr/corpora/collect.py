@@ -1,0 +1,179 @@
+"""What every importer shares: look at the recordings, keep the good, count and list the rest.
+
+In: candidates, in the order of the corpus. Out: `Prepared`. Floor 1.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from asr.manifest import Utterance
+from asr.probing import Probe, probe_all
+
+OUTCOMES = ("ok", "failed", "too_short", "too_long", "invalid_text")
+
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
+_DAMAGED = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffd]")   # U+FFFD: decoded wrongly once
+
+
+@dataclass(frozen=True)
+class Checks:
+    """How recordings are checked while a corpus is imported.
+
+    Args:
+        min_seconds, max_seconds: utterances outside are left out, counted and listed.
+        num_workers: processes that look at recordings; 0: as many as pay.
+        progress: called with (done, total) recordings.
+    """
+
+    min_seconds: float = 0.1
+    max_seconds: float = 60.0
+    num_workers: int = 0
+    progress: Callable[[int, int], None] | None = None
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One utterance as the corpus tells it; `source` is where, such as "text:17".
+
+    `duration` is None for a whole recording, else the seconds from `offset` on.
+    """
+
+    split: str
+    id: str
+    audio: Path
+    text: str
+    source: str
+    speaker: str = ""
+    offset: float = 0.0
+    duration: float | None = None
+
+
+@dataclass(frozen=True)
+class Excluded:
+    """One utterance that is not in the result, and why.
+
+    Args:
+        outcome: one of `OUTCOMES` but "ok".
+        code: a dotted name for machines, such as "audio.truncated".
+    """
+
+    outcome: str
+    id: str
+    source: str
+    path: str
+    code: str
+    message: str
+
+    def as_record(self) -> dict:
+        """One JSON record: path, stage, code, message, and which utterance it was."""
+        return {"path": self.path, "stage": "prepare", "code": self.code,
+                "message": self.message, "outcome": self.outcome, "id": self.id,
+                "source": self.source}
+
+
+class Prepared(dict[str, list[Utterance]]):
+    """{split: [Utterance]}, and in `excluded` what was left out, in the order of the corpus."""
+
+    def __init__(self):
+        super().__init__()
+        self.excluded: list[Excluded] = []
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many utterances had which outcome; the sum is everything the corpus lists."""
+        counted = Counter(item.outcome for item in self.excluded)
+        counted["ok"] = sum(map(len, self.values()))
+        return {outcome: counted[outcome] for outcome in OUTCOMES}
+
+
+def collect(items: Iterable[Candidate | Excluded], checks: Checks) -> Prepared:
+    """Candidates become utterances; one that cannot is counted and listed.
+
+    Args:
+        items: candidates, and rows that the importer itself had to exclude.
+        checks: limits of duration, processes, progress.
+    """
+    items = list(items)
+    paths = dict.fromkeys(item.audio for item in items if isinstance(item, Candidate))
+    done = 0
+
+    def advance(count: int) -> None:
+        nonlocal done
+        done += count
+        if checks.progress:
+            checks.progress(done, len(paths))
+
+    probes = probe_all(paths, num_workers=checks.num_workers, progress=advance)
+    prepared, seen = Prepared(), {}
+    for item in items:
+        if isinstance(item, Excluded):
+            prepared.excluded.append(item)
+            continue
+        utterances = prepared.setdefault(item.split, [])
+        result = (_name_fault(item, seen) or _text_fault(item)
+                  or _utterance(item, probes[item.audio], checks))
+        if isinstance(result, Excluded):
+            prepared.excluded.append(result)
+        else:
+            seen[item.id] = item.source
+            utterances.append(result)
+    return prepared
+
+
+def exclude(item: Candidate, outcome: str, code: str, message: str) -> Excluded:
+    """A candidate with the reason why it is left out."""
+    return Excluded(outcome, item.id, item.source, str(item.audio), code, message)
+
+
+def _name_fault(item: Candidate, seen: dict[str, str]) -> Excluded | None:
+    if item.id in seen:
+        return exclude(item, "failed", "corpus.duplicate_id",
+                       f"{item.source}: the id {item.id!r} is already that of {seen[item.id]}.")
+    for what, name in (("id", item.id), ("speaker", item.speaker)):
+        if _CONTROL.search(name) or what == "id" and not name:
+            return exclude(item, "failed", "corpus.name",
+                           f"{item.source}: the {what} {name!r} is empty or holds a control "
+                           "character.")
+    return None
+
+
+def _text_fault(item: Candidate) -> Excluded | None:
+    if not item.text.strip():
+        return exclude(item, "invalid_text", "text.empty",
+                       f"{item.source}: utterance {item.id!r} has no text.")
+    damage = _DAMAGED.search(item.text)
+    if damage:
+        return exclude(item, "invalid_text", "text.character",
+                       f"{item.source}: the text of {item.id!r} holds U+{ord(damage[0]):04X}, "
+                       "which no transcript should.")
+    return None
+
+
+def _utterance(item: Candidate, probe: Probe, checks: Checks) -> Utterance | Excluded:
+    if probe.info is None:
+        error = probe.error
+        return exclude(item, "failed", error.code if error else "audio",
+                       f"{item.source}: {error}")
+    whole = probe.info.duration
+    duration = whole - item.offset if item.duration is None else item.duration
+    tolerance = max(0.1, 0.01 * whole)   # seconds
+    if not (item.offset >= 0 and 0 < duration and item.offset + duration <= whole + tolerance):
+        return exclude(item, "failed", "corpus.duration",
+                       f"{item.source}: utterance {item.id!r} should be {duration:.3f} s from "
+                       f"{item.offset:.3f} s on, but {item.audio} has {whole:.3f} s.")
+    duration = min(duration, whole - item.offset)   # the tolerance is not audio
+    if duration < checks.min_seconds:
+        return exclude(item, "too_short", "audio.too_short",
+                       f"{item.source}: utterance {item.id!r} has {duration:.3f} s, less than "
+                       f"{checks.min_seconds} s.")
+    if duration > checks.max_seconds:
+        return exclude(item, "too_long", "audio.too_long",
+                       f"{item.source}: utterance {item.id!r} has {duration:.3f} s, more than "
+                       f"{checks.max_seconds} s.")
+    return Utterance(item.id, item.audio, item.text.strip(), round(duration, 6), item.speaker,
+                     item.offset)

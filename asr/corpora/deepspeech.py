@@ -1,0 +1,69 @@
+"""DeepSpeech and Coqui STT: a folder of CSV files, one a split.
+
+    train.csv          wav_filename,wav_filesize,transcript
+    clips/a.wav        wav_filename is relative to the CSV's folder, or absolute
+
+A recording whose size is not wav_filesize bytes was cut or replaced: it is listed as failed.
+Format: https://deepspeech.readthedocs.io, "Training Your Own Model". Speakers are not known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from asr.corpora.collect import Candidate, Checks, Excluded, Prepared, collect
+from asr.corpora.naming import unique_names
+from asr.corpora.tables import read_table
+from asr.errors import CorpusError
+
+SUMMARY = "DeepSpeech or Coqui CSV (wav_filename, wav_filesize, transcript)"
+COLUMNS = ("wav_filename", "wav_filesize", "transcript")
+
+
+def prepare(corpus_dir: str | Path, *, checks: Checks | None = None) -> Prepared:
+    """One split a CSV file, named as the file is.
+
+    Args:
+        corpus_dir: a CSV file, or a folder of them.
+        checks: limits of duration.
+
+    Raises:
+        CorpusError: there is no CSV file, or one cannot be read.
+    """
+    path = Path(corpus_dir).absolute()
+    tables = [path] if path.is_file() else sorted(path.glob("*.csv"))
+    if not tables:
+        raise CorpusError(f"{corpus_dir} is neither a CSV file nor a folder with one; expected "
+                          f"columns {', '.join(COLUMNS)}.", path=corpus_dir)
+    return collect(_candidates(tables), checks or Checks())
+
+
+def _candidates(tables: list[Path]) -> Iterator[Candidate | Excluded]:
+    rows = [(table, source, row) for table in tables
+            for source, row in read_table(table, COLUMNS, delimiter=",")]
+    names = unique_names(row["wav_filename"] for _, _, row in rows if isinstance(row, dict))
+    for table, source, row in rows:
+        if isinstance(row, str):
+            yield Excluded("failed", "", source, "", "corpus.row", f"{source}: {row}.")
+            continue
+        name, size = row["wav_filename"], row["wav_filesize"].strip()
+        audio = table.parent / name
+        reason = _fault(audio, size)
+        if reason:
+            yield Excluded("failed", names[name], source, str(audio), "corpus.audio",
+                           f"{source}: {reason}")
+        else:
+            yield Candidate(table.stem, names[name], audio, row["transcript"], source)
+
+
+def _fault(audio: Path, size: str) -> str:
+    if "\0" in str(audio):
+        return "the path holds a NUL character."
+    if not size:
+        return ""
+    if not (size.isascii() and size.isdigit()):
+        return f"wav_filesize must be a number of bytes, got {size[:80]!r}."
+    if audio.is_file() and audio.stat().st_size != int(size):
+        return f"{audio} has {audio.stat().st_size:,} bytes, wav_filesize says {int(size):,}."
+    return ""   # collect() says if it is missing

@@ -1,0 +1,269 @@
+"""Fetch a corpus: resumed, checked, then unpacked.
+
+In: an `Archive`, a folder. Out: the corpus in that folder. Floor 1, standard library only.
+What comes over the network is hostile until its SHA-256 says otherwise, and it is looked at before
+it is kept: many servers answer with a login page where an archive used to be.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import shutil
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from asr.corpora.unpack import unpack
+from asr.errors import CorpusError
+from asr.files import sha256_file, sync_folder, write_atomic
+
+WORK_FOLDER = ".asr-download"      # inside the destination; holds only what we made
+MAX_BYTES = 64 << 30               # of an archive whose size nobody publishes
+ATTEMPTS = 5
+TIMEOUT = 60.0                     # seconds without a byte
+
+_CHUNK = 1 << 20
+_GZIP_MAGIC = b"\x1f\x8b\x08"
+
+Progress = Callable[[int, int], None]   # (bytes received, bytes in all or 0)
+
+
+@dataclass(frozen=True)
+class Archive:
+    """One archive (.tar.gz) of a corpus.
+
+    Args:
+        url: where it is.
+        provides: the folder that it unpacks to, below the destination.
+        members: patterns of the files that are unpacked, after `strip`; others are left alone.
+        strip: leading folders of each member's name that are taken off.
+        size: bytes, as published; None if nobody does.
+        sha256: as published; None if nobody does.
+    """
+
+    url: str
+    provides: str
+    members: tuple[str, ...]
+    strip: int = 0
+    size: int | None = None
+    sha256: str | None = None
+
+
+def fetch(archive: Archive, dest: str | Path, *, keep_archive: bool = False,
+          progress: Progress | None = None, attempts: int = ATTEMPTS, pause: float = 2.0) -> str:
+    """Download and unpack; after an interruption, the same call goes on where it was.
+
+    Args:
+        archive: what to fetch.
+        dest: a folder; made if it is missing. Nothing in it is replaced.
+        keep_archive: leave the archive in `dest/.asr-download`.
+        progress: called with (bytes received, bytes in all or 0 if unknown).
+        attempts: how often a broken transfer is resumed.
+        pause: seconds before the second attempt, doubled before each further one.
+
+    Returns:
+        SHA-256 of the archive; empty if `archive.provides` was there already.
+
+    Raises:
+        CorpusError: the server has no archive there, the transfer kept breaking, the checksum or
+            size is wrong, or the archive holds something that may not be unpacked.
+        OSError: the disk is full or the folder cannot be written.
+    """
+    dest = Path(dest)
+    if (dest / archive.provides).exists():
+        return ""
+    work = dest / WORK_FOLDER
+    work.mkdir(parents=True, exist_ok=True)
+    path = download(archive, work, progress=progress, attempts=attempts, pause=pause)
+    digest = _verify(archive, path)
+    unpack(path, dest, work=work, provides=archive.provides, members=archive.members,
+           strip=archive.strip)
+    if not keep_archive:
+        path.unlink()
+        if not any(work.iterdir()):
+            work.rmdir()
+    return digest
+
+
+def download(archive: Archive, folder: Path, *, progress: Progress | None = None,
+             attempts: int = ATTEMPTS, pause: float = 2.0) -> Path:
+    """The archive in a folder; what an earlier call received is not received again.
+
+    Raises:
+        CorpusError: see `fetch`.
+    """
+    path = folder / Path(urllib.parse.urlsplit(archive.url).path).name
+    if path.exists():
+        return path
+    part = _Part(path)
+    if archive.size is not None:
+        free = shutil.disk_usage(folder).free
+        if free < archive.size - part.size:
+            raise CorpusError(f"{folder} has {free:,} bytes left, the archive needs "
+                              f"{archive.size:,}.", path=folder)
+    for attempt in range(attempts):
+        before = part.size
+        try:
+            if attempt and pause:
+                time.sleep(pause * 2 ** (attempt - 1))
+            if _transfer(archive, part, progress):
+                break
+        except (urllib.error.URLError, http.client.HTTPException, TimeoutError,
+                ConnectionError) as error:
+            if isinstance(error, urllib.error.HTTPError) and error.code < 500:
+                raise CorpusError(f"{archive.url} answers {error.code} {error.reason}; the corpus "
+                                  "may have moved. Fetch it by hand, or name another place with "
+                                  "--url.", code="corpus.http", path=archive.url) from error
+            reason = str(getattr(error, "reason", "")) or str(error) or type(error).__name__
+        else:
+            reason = "the server closed the connection"
+        if attempt + 1 == attempts:
+            raise CorpusError(f"The transfer of {archive.url} ended after {part.size:,} bytes "
+                              f"({part.size - before:,} in the last of {attempts} attempts): "
+                              f"{reason}. Run the same command again to go on from there.",
+                              code="corpus.transfer", path=archive.url)
+    os.replace(part.path, path)
+    part.forget()
+    sync_folder(folder)
+    return path
+
+
+class _Part:
+    """What has been received so far, and which version of the file it is a part of."""
+
+    def __init__(self, path: Path):
+        self.path = path.with_name(f"{path.name}.part")
+        self._notes = path.with_name(f"{path.name}.part.json")
+
+    @property
+    def size(self) -> int:
+        return self.path.stat().st_size if self.path.exists() else 0
+
+    @property
+    def version(self) -> str:
+        """ETag or date that the server gave; without one a transfer cannot be resumed."""
+        try:
+            version = json.loads(self._notes.read_text("utf-8"))["version"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return ""
+        return version if isinstance(version, str) else ""
+
+    def begin(self, version: str) -> None:
+        """Start over, with this version."""
+        self.path.unlink(missing_ok=True)
+        write_atomic(self._notes, json.dumps({"version": version}))
+
+    def forget(self) -> None:
+        """Remove what was received and the notes about it."""
+        self.path.unlink(missing_ok=True)
+        self._notes.unlink(missing_ok=True)
+
+
+def _transfer(archive: Archive, part: _Part, progress: Progress | None) -> bool:
+    """Receive what is missing; False if the connection ended too early."""
+    headers = {"User-Agent": "keras-asr", "Accept-Encoding": "identity"}
+    if part.size and part.version:
+        headers |= {"Range": f"bytes={part.size}-", "If-Range": part.version}
+    request = urllib.request.Request(archive.url, headers=headers)
+    try:
+        response = _OPENER.open(request, timeout=TIMEOUT)
+    except urllib.error.HTTPError as error:
+        if error.code == 416 and "Range" in headers:   # the part is whole, or of another version
+            error.close()
+            if _total(error.headers, 0) == part.size:
+                return True
+            part.forget()
+            return False
+        raise
+    with response:
+        if response.status == 206:
+            total = _total(response.headers, part.size)
+            if _start(response.headers) != part.size:
+                raise CorpusError(f"{archive.url} sent another range than was asked for; fetch "
+                                  "the archive by hand.", code="corpus.http", path=archive.url)
+        else:
+            total = _total(response.headers, 0)
+            tag = response.headers.get("ETag", "")
+            part.begin("" if tag.startswith("W/") else tag
+                       or response.headers.get("Last-Modified", ""))
+        limit = archive.size or MAX_BYTES
+        if total > limit or (archive.size and total and total != archive.size):
+            part.forget()
+            raise CorpusError(f"{archive.url} offers {total:,} bytes, expected "
+                              f"{'' if archive.size else 'at most '}{limit:,}; the corpus has "
+                              "changed, or this is another file.", code="corpus.size",
+                              path=archive.url)
+        _receive(response, part, archive.url, total, limit, progress)
+    return part.size == total if total else True
+
+
+def _receive(response, part: _Part, url: str, total: int, limit: int,
+             progress: Progress | None) -> None:
+    """Append the body to the part, which begins like a gzip file or is not written at all."""
+    received = part.size
+    with open(part.path, "ab") as file:
+        while chunk := response.read(_CHUNK):
+            if not received and not chunk.startswith(_GZIP_MAGIC[:len(chunk)]):
+                part.forget()
+                kind = response.headers.get("Content-Type", "of no stated type")
+                raise CorpusError(f"What {url} sent is not an archive: it is {kind} and begins "
+                                  f"with {ascii(chunk[:60])}. Open the address in a browser: it "
+                                  "may ask for a login or have moved.",
+                                  code="corpus.not_an_archive", path=url)
+            received += len(chunk)
+            if received > (total or limit):
+                part.forget()
+                raise CorpusError(f"{url} sent more than the {total or limit:,} bytes that it "
+                                  "announced.", code="corpus.size", path=url)
+            file.write(chunk)
+            if progress:
+                progress(received, total)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _verify(archive: Archive, path: Path) -> str:
+    """SHA-256 of the archive, if it is the right one; a wrong one is removed."""
+    size, digest = path.stat().st_size, sha256_file(path)
+    for what, expected, received in (("bytes", archive.size, size),
+                                     ("SHA-256", archive.sha256, digest)):
+        if expected is not None and expected != received:
+            path.unlink()
+            raise CorpusError(f"{archive.url} gave an archive with {what} {received}, expected "
+                              f"{expected}. It was removed; fetch it again, or ask where the "
+                              "right one is.", code="corpus.checksum", path=archive.url)
+    return digest
+
+
+def _total(headers, start: int) -> int:
+    """Size of the whole file as the server tells it; 0 if it does not."""
+    whole = headers.get("Content-Range", "").rpartition("/")[2]
+    length = headers.get("Content-Length", "")
+    if whole.isdigit():
+        return int(whole)
+    return start + int(length) if length.isdigit() else 0
+
+
+def _start(headers) -> int:
+    first = headers.get("Content-Range", "").removeprefix("bytes ").partition("-")[0]
+    return int(first) if first.isdigit() else -1
+
+
+class _SafeRedirects(urllib.request.HTTPRedirectHandler):
+    """Follows redirections, but never from https to something that can be read on the way."""
+
+    def redirect_request(self, req, fp, code, msg, headers, newurl):
+        schemes = urllib.parse.urlsplit(req.full_url).scheme, urllib.parse.urlsplit(newurl).scheme
+        if schemes not in (("http", "http"), ("http", "https"), ("https", "https")):
+            raise CorpusError(f"{req.full_url} leads to {newurl}, which is not followed.",
+                              code="corpus.http", path=req.full_url)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+_OPENER = urllib.request.build_opener(_SafeRedirects)

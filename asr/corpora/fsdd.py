@@ -1,0 +1,94 @@
+"""Free Spoken Digit Dataset: isolated English digits, 8 kHz, trimmed.
+
+    recordings/7_jackson_32.wav        {digit}_{speaker}_{take}.wav
+
+Official test set: takes 0 to 4; train: the rest. Both hold the same speakers, so a result on it
+says nothing about a new voice. `hold_out` and `leave_one_speaker_out` give the honest split.
+Source: https://github.com/Jakobovski/free-spoken-digit-dataset, CC BY-SA 4.0.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from asr.corpora.collect import Candidate, Checks, Excluded, Prepared, collect
+from asr.corpora.download import Archive
+from asr.corpora.tables import corpus_folder
+from asr.errors import CorpusError, UsageError
+from asr.manifest import Utterance
+
+SUMMARY = "Free Spoken Digit Dataset: isolated English digits"
+DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+OFFICIAL_TEST_TAKES = range(0, 5)
+
+_NAME = re.compile(r"(?P<digit>\d)_(?P<speaker>[^_]+)_(?P<take>\d+)")
+_MEMBERS = ("recordings/*.wav", "README.md", "LICENSE*", "metadata.py")
+_SITE = "https://github.com/Jakobovski/free-spoken-digit-dataset/archive/refs/tags/"
+
+# v1.0.9 (2,500 clips, 5 speakers): size and SHA-256 as published by TensorFlow Datasets
+# (audio/spoken_digit/checksums.tsv); not downloaded by us. v1.0.10 (6 speakers): nobody publishes
+# a checksum of this archive, so there is none here.
+DEFAULT_PART = "v1.0.9"
+PARTS = {
+    "v1.0.9": Archive(_SITE + "v1.0.9.tar.gz", "recordings", _MEMBERS, strip=1, size=11_975_353,
+                      sha256="8bc44cde129d505cbbb6b365c09f80c663f2aa77578afc634e6141a2f87100c0"),
+    "v1.0.10": Archive(_SITE + "v1.0.10.tar.gz", "recordings", _MEMBERS, strip=1),
+}
+
+
+def prepare(corpus_dir: str | Path, *, hold_out: str = "",
+            checks: Checks | None = None) -> Prepared:
+    """The official splits, or one speaker against the others.
+
+    Args:
+        corpus_dir: the folder that holds `recordings/`, or that folder itself.
+        hold_out: a speaker; all takes of it become `test`, all of the others `train`.
+        checks: limits of duration.
+
+    Raises:
+        CorpusError: there are no recordings.
+        UsageError: nobody is called `hold_out`.
+    """
+    folder = corpus_folder(corpus_dir, "the folder with FSDD's recordings/")
+    if (folder / "recordings").is_dir():
+        folder = folder / "recordings"
+    items = list(_candidates(folder))
+    if not items:
+        raise CorpusError(f"{folder} holds no .wav file; expected {{digit}}_{{speaker}}_{{take}}"
+                          ".wav, such as 7_jackson_32.wav.", path=folder)
+    if hold_out:
+        speakers = sorted({item.speaker for item in items if isinstance(item, Candidate)})
+        if hold_out not in speakers:
+            raise UsageError(f"No speaker is called {hold_out!r}; there are "
+                             f"{', '.join(speakers)}.")
+        items = [replace(item, split="test" if item.speaker == hold_out else "train")
+                 if isinstance(item, Candidate) else item for item in items]
+    return collect(items, checks or Checks())
+
+
+def leave_one_speaker_out(
+        utterances: Iterable[Utterance]) -> Iterator[tuple[str, list[Utterance], list[Utterance]]]:
+    """Every fold: (speaker, all utterances of the others, all utterances of this speaker).
+
+    Args:
+        utterances: all takes of all speakers: both splits of `prepare` together.
+    """
+    utterances = list(utterances)
+    for speaker in sorted({utterance.speaker for utterance in utterances}):
+        yield (speaker, [u for u in utterances if u.speaker != speaker],
+               [u for u in utterances if u.speaker == speaker])
+
+
+def _candidates(folder: Path) -> Iterator[Candidate | Excluded]:
+    for path in sorted(folder.glob("*.wav")):
+        match = _NAME.fullmatch(path.stem)
+        if match is None:
+            yield Excluded("failed", path.stem, path.name, str(path), "corpus.name",
+                           f"{path.name}: expected {{digit}}_{{speaker}}_{{take}}.wav.")
+            continue
+        split = "test" if int(match["take"]) in OFFICIAL_TEST_TAKES else "train"
+        yield Candidate(split, f"fsdd_{path.stem}", path, DIGITS[int(match["digit"])], path.name,
+                        speaker=match["speaker"])

@@ -1,0 +1,132 @@
+"""Kaldi data directories, one split each; speechocean762 is one.
+
+    train/wav.scp      {recording or utterance id} {path}
+    train/text         {utterance id} {words}
+    train/utt2spk      {utterance id} {speaker}                          optional
+    train/segments     {utterance id} {recording id} {start s} {end s}   optional
+
+Paths are taken from the data directory's parent, then from the data directory itself. A command
+(`sox ... |`) is never run, it is listed as failed; so is an archive (`foo.ark:17`).
+Format: https://kaldi-asr.org/doc/data_prep.html
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from asr.corpora.collect import Candidate, Checks, Excluded, Prepared, collect
+from asr.corpora.splitting import every_nth
+from asr.corpora.tables import corpus_folder, read_lines
+from asr.errors import CorpusError
+
+SUMMARY = "Kaldi data directory (wav.scp, text, utt2spk, segments), such as speechocean762"
+
+_ARCHIVE = re.compile(r".*\.ark:\d+(\[.*\])?")
+
+
+def prepare(corpus_dir: str | Path, *, dev_every: int = 0,
+            checks: Checks | None = None) -> Prepared:
+    """One split a data directory, named as the directory is.
+
+    Args:
+        corpus_dir: a data directory (it holds wav.scp), or a folder of several.
+        dev_every: every n-th speaker of `train`, in sorted order and starting with the
+            first, goes to `dev` with all its utterances; 0: no dev split.
+        checks: limits of duration.
+
+    Raises:
+        CorpusError: there is no data directory, or a list in it cannot be read.
+        UsageError: a dev split is asked for where there is one, or speakers are unknown.
+    """
+    folder = corpus_folder(corpus_dir, "a Kaldi data directory, or a folder of them")
+    is_one = (folder / "wav.scp").is_file()
+    splits = [folder] if is_one else sorted(path.parent for path in folder.glob("*/wav.scp"))
+    if not splits:
+        raise CorpusError(f"Neither {folder} nor a folder in it holds wav.scp; expected a Kaldi "
+                          "data directory.", path=folder)
+    items = [item for split in splits for item in _candidates(split)]
+    return collect(every_nth(items, dev_every, by="speaker"), checks or Checks())
+
+
+class _Segment(NamedTuple):
+    recording: str
+    offset: float            # seconds
+    duration: float | None   # seconds; None: to the end of the recording
+
+
+def _candidates(folder: Path) -> Iterator[Candidate | Excluded]:
+    recordings = _pairs(folder / "wav.scp")
+    speakers = _pairs(folder / "utt2spk") if (folder / "utt2spk").is_file() else {}
+    segments = _segments(folder / "segments") if (folder / "segments").is_file() else None
+    texts = _pairs(folder / "text")
+    located: dict[str, Path | str] = {}
+    for identifier, (source, text) in texts.items():
+        source = f"{folder.name}/{source}"
+        segment = _Segment(identifier, 0.0, None)
+        if segments is not None:
+            segment = segments.get(identifier, f"{source}: {identifier!r} is not in segments.")
+        if isinstance(segment, str):
+            yield Excluded("failed", identifier, source, "", "corpus.segment", segment)
+            continue
+        if segment.recording not in located:
+            entry = recordings.get(segment.recording)
+            located[segment.recording] = (_locate(folder, entry[1]) if entry else
+                                          f"{segment.recording!r} is not in wav.scp.")
+        audio = located[segment.recording]
+        if isinstance(audio, str):
+            yield Excluded("failed", identifier, source, "", "corpus.audio", f"{source}: {audio}")
+        else:
+            yield Candidate(folder.name, identifier, audio, text, source,
+                            speakers.get(identifier, ("", ""))[1].strip(), segment.offset,
+                            segment.duration)
+    for identifier in (segments if segments is not None else recordings):
+        if identifier not in texts:
+            yield Excluded("invalid_text", identifier, f"{folder.name}/text", "", "text.empty",
+                           f"{folder.name}/text: there is no line for {identifier!r}.")
+
+
+def _pairs(path: Path) -> dict[str, tuple[str, str]]:
+    """{first word: (source, rest of the line)}; Kaldi requires the first word to be unique."""
+    pairs: dict[str, tuple[str, str]] = {}
+    for source, line in read_lines(path):
+        identifier, _, rest = line.strip().replace("\t", " ", 1).partition(" ")
+        if identifier in pairs:
+            raise CorpusError(f"{path}: {identifier!r} stands on two lines ({pairs[identifier][0]} "
+                              f"and {source}); run Kaldi's utils/fix_data_dir.sh.", path=path)
+        pairs[identifier] = (source, rest.strip())
+    return pairs
+
+
+def _segments(path: Path) -> dict[str, _Segment | str]:
+    segments: dict[str, _Segment | str] = {}
+    for identifier, (source, rest) in _pairs(path).items():
+        try:
+            recording, start, end = rest.split()
+            offset, stop = float(start), float(end)
+        except ValueError:
+            segments[identifier] = f"{source}: expected recording, start and end, got {rest!r}."
+            continue
+        to_the_end = stop == -1   # Kaldi's way to say so
+        if not (0 <= offset < math.inf and (to_the_end or offset < stop < math.inf)):
+            segments[identifier] = f"{source}: {start} to {end} is no stretch of time."
+            continue
+        segments[identifier] = _Segment(recording, offset,
+                                        None if to_the_end else stop - offset)
+    return segments
+
+
+def _locate(folder: Path, entry: str) -> Path | str:
+    """The recording that an entry of wav.scp means, or why there is none."""
+    if entry.endswith("|") or entry.startswith("|"):
+        return (f"wav.scp names a command, {entry[:80]!r}, which is not run; write the recording "
+                "to a file and name that.")
+    if _ARCHIVE.fullmatch(entry) or entry in ("", "-") or "\0" in entry:
+        return f"wav.scp names {entry[:80]!r}, expected the path of a recording."
+    for base in (folder.parent, folder):
+        if (base / entry).is_file():
+            return base / entry
+    return folder.parent / entry   # collect() says that it is missing

@@ -1,0 +1,29 @@
+"""Ids for corpora that name recordings but not utterances.
+
+In: paths as a corpus writes them. Out: {path: id}. Floor 1.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import PurePosixPath
+
+
+def unique_names(paths: Iterable[str]) -> dict[str, str]:
+    """The file name without its suffix where that is unique, else as much of the path as is.
+
+    Example:
+        >>> unique_names(["a/one.wav", "b/one.wav", "b/two.wav"])
+        {'a/one.wav': 'a/one', 'b/one.wav': 'b/one', 'b/two.wav': 'two'}
+    """
+    known = list(dict.fromkeys(paths))
+    pure = {path: PurePosixPath(path.replace("\\", "/")) for path in known}
+    short = Counter(p.stem for p in pure.values())
+    longer = Counter(str(p.with_suffix("")) if p.name else path for path, p in pure.items())
+    names = {}
+    for path, p in pure.items():
+        without = str(p.with_suffix("")) if p.name else path
+        names[path] = (p.stem if short[p.stem] == 1 and p.stem else
+                       without if longer[without] == 1 else path)
+    return names

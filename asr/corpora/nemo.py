@@ -1,0 +1,91 @@
+"""NeMo manifests: JSON lines, as NeMo, lhotse exports and the rhasspy voices write them.
+
+    {"audio_filepath": "audio/a.wav", "text": "...", "duration": 3.2, "speaker": "kathleen"}
+
+`audio_filepath` is relative to the manifest's folder, or absolute. `duration` and `offset` say
+which part of the recording is meant; all keys but `audio_filepath` and `text` may be missing.
+Further keys are ignored. Format: NeMo's documentation, "Preparing Custom ASR Data".
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from asr.corpora.collect import Candidate, Checks, Excluded, Prepared, collect
+from asr.corpora.naming import unique_names
+from asr.corpora.splitting import by_fraction
+from asr.corpora.tables import read_lines
+from asr.errors import CorpusError
+from asr.manifest_rows import parse_object
+
+SUMMARY = "NeMo manifest (JSON lines with audio_filepath, text, duration)"
+
+_SUFFIXES = (".jsonl", ".json")
+
+
+def prepare(corpus_dir: str | Path, *, split_by: str = "utterance", dev_fraction: float = 0.0,
+            test_fraction: float = 0.0, checks: Checks | None = None) -> Prepared:
+    """One split a manifest, named as the file is without "manifest"; a lone one is `train`.
+
+    Args:
+        corpus_dir: a manifest, or a folder of them.
+        split_by: what may not be in two splits: "text" (the prompt), "speaker" or "utterance".
+        dev_fraction, test_fraction: shares of `train` that become `dev` and `test`.
+        checks: limits of duration.
+
+    Raises:
+        CorpusError: there is no manifest, or one cannot be read.
+        UsageError: the shares are impossible, or a split exists already.
+    """
+    path = Path(corpus_dir).absolute()
+    manifests = [path] if path.is_file() else sorted(
+        p for p in path.glob("*") if p.suffix in _SUFFIXES and p.is_file())
+    if not manifests:
+        raise CorpusError(f"{corpus_dir} is neither a manifest nor a folder with one; expected a "
+                          "file of JSON lines, .jsonl or .json.", path=corpus_dir)
+    items = by_fraction(_candidates(manifests), {"dev": dev_fraction, "test": test_fraction},
+                        by=split_by)
+    return collect(items, checks or Checks())
+
+
+def _candidates(manifests: list[Path]) -> Iterator[Candidate | Excluded]:
+    rows = [(manifest, source, _row(line)) for manifest in manifests
+            for source, line in read_lines(manifest)]
+    names = unique_names(row["audio_filepath"] for _, _, row in rows if isinstance(row, dict))
+    for manifest, source, row in rows:
+        if isinstance(row, str):
+            yield Excluded("failed", "", source, "", "corpus.row", f"{source}: {row}")
+            continue
+        offset = float(row.get("offset") or 0.0)
+        name = names[row["audio_filepath"]]
+        identifier = str(row.get("id") or (f"{name}-{offset:.3f}" if "offset" in row else name))
+        declared = row.get("duration")
+        split = "train" if len(manifests) == 1 else _split_name(manifest)
+        yield Candidate(split, identifier, manifest.parent / row["audio_filepath"], row["text"],
+                        source, str(row.get("speaker") or ""), offset,
+                        None if declared is None else float(declared))
+
+
+def _split_name(manifest: Path) -> str:
+    return re.sub(r"^manifest[_.-]|[_.-]manifest$", "", manifest.stem)
+
+
+def _row(line: str) -> dict | str:
+    """A row with checked types, or what is wrong with it."""
+    row = parse_object(line)
+    if isinstance(row, str):
+        return row
+    for key in ("audio_filepath", "text"):
+        if not isinstance(row.get(key), str):
+            return f"{key} must be a string, got {row.get(key)!r}."
+    if not row["audio_filepath"] or "\0" in row["audio_filepath"]:
+        return "audio_filepath is empty or holds a NUL character."
+    for key in ("duration", "offset"):
+        value = row.get(key, 0.0)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))
+                                  or not 0 <= value < math.inf):
+            return f"{key} must be a number of seconds, got {value!r}."
+    return row

@@ -1,0 +1,105 @@
+"""Splits for corpora whose makers give none: deterministic, and never one group in two splits.
+
+In: candidates. Out: the same ones, with other splits. Floor 1.
+Splitting happens before recordings are looked at, so one damaged file moves no other utterance.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+from asr.corpora.collect import Candidate, Excluded
+from asr.errors import UsageError
+from asr.text import normalize
+
+Items = list[Candidate | Excluded]
+
+GROUPS: dict[str, Callable[[Candidate], str]] = {
+    "text": lambda item: normalize(item.text, "basic"),   # "Yes!" and "yes" are one prompt
+    "speaker": lambda item: item.speaker,
+    "utterance": lambda item: item.id,
+}
+
+
+def every_nth(items: Iterable[Candidate | Excluded], nth: int, *, by: str, split: str = "train",
+              to: str = "dev") -> Items:
+    """Every nth group, in sorted order and starting with the first, moves to another split.
+
+    Args:
+        items: candidates, and rows already excluded, which stay.
+        nth: 0 moves nothing; else 2 or more.
+        by: a name in `GROUPS`: what is kept together.
+        split: only candidates of this split are looked at.
+        to: the split that receives them.
+
+    Raises:
+        UsageError: `nth` is 1 or negative, `to` exists already, or candidates lack a speaker.
+    """
+    items = list(items)
+    if not nth:
+        return items
+    if nth < 2:
+        raise UsageError(f"Every {nth}th cannot be set aside; give 2 or more, or 0 for none.")
+    _check(items, by, (to,), split)
+    key = GROUPS[by]
+    groups = sorted({key(item) for item in _of(items, split)})
+    chosen = set(groups[::nth])
+    return [replace(item, split=to) if isinstance(item, Candidate) and item.split == split
+            and key(item) in chosen else item for item in items]
+
+
+def by_fraction(items: Iterable[Candidate | Excluded], fractions: dict[str, float], *, by: str,
+                split: str = "train") -> Items:
+    """Groups move, in an order that only their names decide, until each split has its share.
+
+    Args:
+        items: candidates, and rows already excluded, which stay.
+        fractions: {split: share of the utterances}, such as {"dev": 0.1}.
+        by: a name in `GROUPS`: what is kept together.
+        split: where the groups are taken from.
+
+    Raises:
+        UsageError: the shares leave nothing for `split`, a split exists already, or candidates
+            lack a speaker.
+    """
+    items = list(items)
+    fractions = {name: share for name, share in fractions.items() if share}
+    if not fractions:
+        return items
+    if min(fractions.values()) < 0 or sum(fractions.values()) >= 1:
+        raise UsageError(f"The shares {fractions} must be 0 or more and leave something for "
+                         f"{split!r}.")
+    _check(items, by, tuple(fractions), split)
+    key = GROUPS[by]
+    groups: dict[str, int] = defaultdict(int)
+    for item in _of(items, split):
+        groups[key(item)] += 1
+    order = iter(sorted(groups, key=lambda name: hashlib.sha256(name.encode()).digest()))
+    target: dict[str, str] = {}
+    for name, share in fractions.items():
+        wanted = share * sum(groups.values())
+        while wanted > 0 and (group := next(order, None)) is not None:
+            target[group] = name
+            wanted -= groups[group]
+    return [replace(item, split=target.get(key(item), split)) if isinstance(item, Candidate)
+            and item.split == split else item for item in items]
+
+
+def _of(items: Items, split: str) -> list[Candidate]:
+    return [item for item in items if isinstance(item, Candidate) and item.split == split]
+
+
+def _check(items: Items, by: str, new: tuple[str, ...], split: str) -> None:
+    if by not in GROUPS:
+        raise UsageError(f"Cannot split by {by!r}; expected one of {', '.join(GROUPS)}.")
+    taken = {item.split for item in items if isinstance(item, Candidate)} & set(new)
+    if taken:
+        raise UsageError(f"The corpus has its own split {taken.pop()!r}; use it, or leave the "
+                         "option for a split away.")
+    nobody = next((item for item in _of(items, split) if not item.speaker), None)
+    if nobody and by == "speaker":
+        raise UsageError(f"{nobody.source}: utterance {nobody.id!r} has no speaker, so speakers "
+                         "cannot be kept apart; split by text or by utterance.")

@@ -1,0 +1,99 @@
+"""The text files in which corpora list their utterances.
+
+In: lists, tables and folders made elsewhere. Out: rows, each with its source "name:line". Floor 1.
+Other people's files may carry a byte order mark or CR LF; an importer lets both pass.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+from asr.errors import CorpusError
+
+MAX_TABLE_BYTES = 1 << 30   # of a file that lists utterances
+AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3")
+
+
+def corpus_folder(corpus_dir: str | Path, wanted: str) -> Path:
+    """The corpus folder, absolute.
+
+    Raises:
+        CorpusError: it is no folder; `wanted` says what one looks like.
+    """
+    path = Path(corpus_dir).absolute()
+    if not path.is_dir():
+        raise CorpusError(f"{corpus_dir} is not a folder; expected {wanted}.", path=corpus_dir)
+    return path
+
+
+def read_text(path: Path) -> str:
+    """A file that lists utterances, as text; a byte order mark and CR LF are let pass.
+
+    Raises:
+        CorpusError: it cannot be read, is too big for a list, or is not UTF-8.
+    """
+    try:
+        if path.stat().st_size > MAX_TABLE_BYTES:
+            raise CorpusError(f"{path} has more than {MAX_TABLE_BYTES:,} bytes; expected a list "
+                              "of utterances.", path=path)
+        data = path.read_bytes()
+    except OSError as error:
+        raise CorpusError(f"Cannot read {path}: {error.strerror or error}.", path=path) from error
+    try:
+        return data.decode("utf-8-sig").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise CorpusError(f"{path}:{line}: byte {data[error.start]:#04x} is not UTF-8. Convert "
+                          "the file, for example with iconv.", path=path) from error
+
+
+def read_lines(path: Path) -> Iterator[tuple[str, str]]:
+    """(source, line) of every line that is not blank; source is "name:number"."""
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
+        if line.strip():
+            yield f"{path.name}:{number}", line
+
+
+def read_table(path: Path, columns: tuple[str, ...], *, delimiter: str,
+               quotes: bool = True) -> Iterator[tuple[str, dict[str, str] | str]]:
+    """Rows of a CSV or TSV file with a header line.
+
+    Args:
+        path: the file.
+        columns: those that must be there; others are passed on as well.
+        delimiter: one character.
+        quotes: whether " encloses a field; if not, it is a character like any other.
+
+    Yields:
+        (source, row) with a dictionary, or with a string that says why the row is unusable.
+
+    Raises:
+        CorpusError: the file cannot be read or lacks a column.
+    """
+    reader = csv.reader(io.StringIO(read_text(path), newline=""), delimiter=delimiter, strict=True,
+                        quoting=csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE)
+    try:
+        header = next(reader, [])
+    except csv.Error as error:
+        raise CorpusError(f"{path}:1: the header cannot be read: {error}.", path=path) from error
+    missing = [column for column in columns if column not in header]
+    if missing:
+        raise CorpusError(f"{path} has no column {missing[0]!r}; its first line is "
+                          f"{delimiter.join(header)[:200]!r}, expected at least "
+                          f"{', '.join(columns)}.", path=path)
+    while True:
+        try:
+            row = next(reader, None)
+        except csv.Error as error:
+            yield f"{path.name}:{reader.line_num}", f"the row cannot be read: {error}"
+            continue
+        if row is None:
+            return
+        source = f"{path.name}:{reader.line_num}"
+        if len(row) == len(header):
+            yield source, dict(zip(header, row, strict=True))
+        elif row:
+            yield source, f"the row has {len(row)} columns, expected {len(header)}"

@@ -20,10 +20,10 @@ from asr.errors import AsrError, DataError, UsageError
 from asr.files import write_atomic
 from asr.recipe import FeatureSettings
 
-# Gaps between joined clips sound like the quiet tenth of those clips, with this much flutter
-# (nats; a stationary noise seen through mel filters has about this spread in log power).
+# Gaps between joined clips lie at the quiet tenth of each bin of the clips, with at most this much
+# flutter (nats; a stationary noise seen through mel filters has about this spread in log power).
 QUIET_PERCENTILE = 10
-GAP_FLUTTER = 0.5
+MAX_FLUTTER = 0.5
 
 # Frames this far below the loudest frame of a noise recording are its digital silence, of which
 # no signal-to-noise ratio can be made (ESC-10 pads a short bark to five seconds).
@@ -71,7 +71,9 @@ def join_clips(clips: Sequence[np.ndarray], gaps: Sequence[int],
     """Clips in a row, with background before, between and after them.
 
     A gap is filled with the background of its neighbours (from the left one's to the right one's,
-    a low percentile of each bin) and a little flutter, so that no digital silence is learnt.
+    a low percentile of each bin) and a little flutter, so that no digital silence is learnt. A bin
+    that is constant in the clips, such as those above 4 kHz of an 8 kHz recording, stays constant,
+    and no gap is quieter than the clips.
 
     Args:
         clips: each (T, F) float32, log power before CMVN.
@@ -89,22 +91,25 @@ def join_clips(clips: Sequence[np.ndarray], gaps: Sequence[int],
                          f"{len(gaps)}, and at least one clip.")
     if not any(gaps):
         return clips[0] if len(clips) == 1 else np.concatenate(clips)
-    quiet = [_background(clip) for clip in clips]
+    quiet = np.stack([_background(clip) for clip in clips])
     parts: list[np.ndarray] = []
     for index, gap in enumerate(gaps):
         left, right = quiet[max(index - 1, 0)], quiet[min(index, len(clips) - 1)]
-        fade = ((np.arange(gap, dtype=np.float32) + 0.5) / max(gap, 1))[:, np.newaxis]
-        flutter = GAP_FLUTTER * rng.standard_normal((gap, left.size), dtype=np.float32)
-        parts.append(left + fade * (right - left) + flutter)
+        fade = (np.arange(gap, dtype=np.float32) + 0.5) / np.float32(max(gap, 1))
+        lowest, level = np.moveaxis(left + fade[:, np.newaxis, np.newaxis] * (right - left), 1, 0)
+        flutter = rng.standard_normal(level.shape, dtype=np.float32)
+        spread = np.minimum(level - lowest, MAX_FLUTTER)
+        parts.append(np.maximum(level + spread * flutter, lowest))
         if index < len(clips):
             parts.append(clips[index])
     return np.concatenate(parts)
 
 
 def _background(clip: np.ndarray) -> np.ndarray:
-    """(F,) the QUIET_PERCENTILE of each bin, without interpolation."""
+    """(2, F): the minimum and the QUIET_PERCENTILE of each bin."""
     rank = len(clip) * QUIET_PERCENTILE // 100
-    return np.partition(clip, rank, axis=0)[rank]
+    ordered = np.partition(clip, (0, rank), axis=0)
+    return ordered[[0, rank]]
 
 
 @dataclass(frozen=True)

@@ -60,6 +60,26 @@ class FeatureAugmenter:
         self.batch = tf.function(self._batch, jit_compile=False, input_signature=[
             tf.TensorSpec([None, self.num_features], tf.float32),
             *[tf.TensorSpec([None], tf.int32)] * 3])
+        self._level_changes = bool(augment.warp or augment.tilt_db or augment.noise_probability
+                                   or augment.gain_db or augment.band_limit_probability)
+        self._check(mel_frequencies, noise, mean, std)
+        self._mean, self._std = (mean, std) if features.cmvn == "global" else (None, None)
+        with tf.device("/CPU:0"):  # tf.data computes there
+            if augment.warp and mel_frequencies is not None:
+                factors = 1.0 + augment.warp * np.linspace(-1.0, 1.0, WARP_STEPS)
+                self._warps = tf.constant(warp_matrices(mel_frequencies, factors))
+            if augment.noise_probability and noise is not None:
+                self._noise_frames = tf.constant(noise.frames)
+                self._noise_lengths = tf.constant(noise.lengths, tf.int32)
+                self._noise_starts = tf.cumsum(self._noise_lengths, exclusive=True)
+        if augment.band_limit_probability and mel_frequencies is not None:
+            self._lowest_bin = float(np.searchsorted(mel_frequencies, augment.band_limit_min_hz))
+
+    def _check(self, mel_frequencies, noise, mean, std) -> None:
+        augment, features = self.augment, self.features
+        if self._level_changes and (features.kind != "log_mel" or features.deltas):
+            raise UsageError("augment.noise_probability, warp, tilt_db, gain_db and "
+                             "band_limit_probability need log-mel features without deltas.")
         if features.cmvn == "global" and (mean is None or std is None):
             raise UsageError("features.cmvn = \"global\" needs mean and std of the training set.")
         if augment.noise_probability and noise is None:
@@ -67,18 +87,6 @@ class FeatureAugmenter:
                              "asr.augment.load_noise_bank.")
         if (augment.warp or augment.band_limit_probability) and mel_frequencies is None:
             raise UsageError("augment.warp and band_limit_probability need mel_frequencies.")
-        self._level_changes = bool(augment.warp or augment.tilt_db or augment.noise_probability
-                                   or augment.gain_db or augment.band_limit_probability)
-        self._mean, self._std = (mean, std) if features.cmvn == "global" else (None, None)
-        if augment.warp and mel_frequencies is not None:
-            factors = 1.0 + augment.warp * np.linspace(-1.0, 1.0, WARP_STEPS)
-            self._warps = tf.constant(warp_matrices(mel_frequencies, factors))
-        if augment.noise_probability and noise is not None:
-            self._noise_frames = tf.constant(noise.frames)
-            self._noise_lengths = tf.constant(noise.lengths, tf.int32)
-            self._noise_starts = tf.cumsum(self._noise_lengths, exclusive=True)
-        if augment.band_limit_probability and mel_frequencies is not None:
-            self._lowest_bin = float(np.searchsorted(mel_frequencies, augment.band_limit_min_hz))
 
     def __call__(self, frames: tf.Tensor, num_frames: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """One item, changed and normalised.

@@ -75,9 +75,18 @@ def test_joining_keeps_the_clips_and_fills_gaps_with_background(rng):
     np.testing.assert_array_equal(joined[360:380], clips[1])
     quiet = [np.percentile(clip, 10, axis=0) for clip in clips]
     np.testing.assert_allclose(joined[60:90].mean(0), quiet[0], atol=0.7)
-    np.testing.assert_allclose(joined[330:360].mean(0), quiet[1], atol=0.7)
+    np.testing.assert_allclose(joined[330:360].mean(0), quiet[1], atol=0.9)
     assert joined[60:360].std(axis=0).min() > 0.3, "a gap must not be digital silence"
+    assert (joined >= np.minimum(clips[0].min(0), clips[1].min(0))).all()
     np.testing.assert_array_equal(join_clips(clips, (10, 300, 5), np.random.default_rng(3)), joined)
+
+
+def test_a_band_that_is_empty_in_the_clips_is_empty_in_the_gaps(rng):
+    clip = rng.normal(-5, 1, (50, 4)).astype(np.float32)
+    clip[:, 2:] = LOG_FLOOR
+    joined = join_clips([clip, clip], (20, 20, 20), rng)
+    np.testing.assert_array_equal(joined[:, 2:], np.float32(LOG_FLOOR))
+    assert join_clips([clip[:1]], (2, 2), rng).shape == (5, 4)
 
 
 def test_joining_without_gaps_changes_nothing(rng):
@@ -343,3 +352,7 @@ def test_what_is_missing_is_said(graph):
         graph.FeatureAugmenter(EVERYTHING, FEATURES, mel_frequencies=MEL)
     with pytest.raises(UsageError, match="need mel_frequencies"):
         graph.FeatureAugmenter(AugmentSettings(warp=0.1), FEATURES)
+    for other in (replace(FEATURES, kind="mfcc"), replace(FEATURES, deltas=1)):
+        with pytest.raises(UsageError, match="log-mel features without deltas"):
+            graph.FeatureAugmenter(AugmentSettings(gain_db=3.0), other)
+        graph.FeatureAugmenter(AugmentSettings(freq_masks=2), other)

@@ -1,0 +1,336 @@
+"""The compiled kernels against the textbook equations; no TensorFlow."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from asr.errors import UsageError
+from asr.lstm import cpu, equations, jit, pool, products
+
+
+def make_directions(rng, features, units, count=2, scale=0.4):
+    return [cpu.Direction(*(rng.normal(size=shape).astype(np.float32) * scale for shape in
+                            ((features, 4 * units), (units, 4 * units), (4 * units,))),
+                          backwards=number % 2 == 1) for number in range(count)]
+
+
+def relative(got, expected):
+    return np.abs(got - expected).max(initial=0) / (np.abs(expected).max(initial=0) + 1e-30)
+
+
+SHAPES = dict(batch=st.integers(1, 20), steps=st.integers(1, 24), features=st.integers(1, 45),
+              units=st.sampled_from([1, 2, 5, 16, 31, 32, 33, 48]), count=st.sampled_from([1, 2]),
+              threads=st.sampled_from([1, 2, 3, 4, 9]), seed=st.integers(0, 2 ** 32 - 1))
+
+
+@settings(max_examples=40, deadline=None)
+@given(**SHAPES)
+def test_outputs_and_gradients_agree_with_the_equations(batch, steps, features, units, count,
+                                                        threads, seed):
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(batch, steps, features)).astype(np.float32)
+    lengths = rng.integers(1, steps + 1, batch)
+    directions = make_directions(rng, features, units, count)
+    y, kept = cpu.run_forward(x, lengths, directions, threads=threads)
+    expected = equations.forward_batch(x, lengths, directions)
+    np.testing.assert_allclose(y, expected, atol=1e-5)
+    np.testing.assert_array_equal(cpu.infer(x, lengths, directions, threads=threads), y)
+
+    upstream = rng.normal(size=y.shape).astype(np.float32)
+    got = cpu.run_backward(x, lengths, directions, y, kept, upstream, threads=threads)
+    dx, sums = equations.backward_batch(x, lengths, directions, upstream)
+    assert relative(got.inputs, dx) < 1e-4
+    for mine, theirs in zip(got.directions, sums, strict=True):
+        for part, want in zip(mine, theirs, strict=True):
+            assert part.shape == want.shape and relative(part, want) < 1e-4
+
+
+@settings(max_examples=15, deadline=None)
+@given(**{**SHAPES, "batch": st.integers(2, 20)})
+def test_padding_changes_nothing_bit_for_bit(batch, steps, features, units, count, threads, seed):
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(1, steps + 1, batch)
+    directions = make_directions(rng, features, units, count)
+    x = rng.normal(size=(batch, steps, features)).astype(np.float32)
+    upstream = rng.normal(size=(batch, steps, count * units)).astype(np.float32)
+    results = []
+    for garbage, extra in ((0.0, 0), (np.nan, 0), (1e30, 7)):
+        padded_x = np.full((batch, steps + extra, features), garbage, np.float32)
+        padded_dy = np.full((batch, steps + extra, count * units), garbage, np.float32)
+        for b, length in enumerate(lengths):
+            padded_x[b, :length], padded_dy[b, :length] = x[b, :length], upstream[b, :length]
+        y, kept = cpu.run_forward(padded_x, lengths, directions, threads=threads)
+        gradients = cpu.run_backward(padded_x, lengths, directions, y, kept, padded_dy,
+                                     threads=threads)
+        assert (y[:, steps:] == 0).all() and (gradients.inputs[:, steps:] == 0).all()
+        results.append([y[:, :steps], gradients.inputs[:, :steps],
+                        *(part for parts in gradients.directions for part in parts)])
+    for other in results[1:]:
+        for first, second in zip(results[0], other, strict=True):
+            np.testing.assert_array_equal(first, second)
+
+
+def test_one_sequence_alone_is_the_same_sequence_in_a_batch(rng):
+    directions = make_directions(rng, 6, 8)
+    x = rng.normal(size=(5, 9, 6)).astype(np.float32)
+    lengths = np.array([9, 1, 4, 9, 7])
+    together = cpu.infer(x, lengths, directions)
+    for b, length in enumerate(lengths):
+        alone = cpu.infer(x[b:b + 1, :length], lengths[b:b + 1], directions)
+        np.testing.assert_array_equal(alone[0], together[b, :length])
+
+
+def test_gradients_match_finite_differences_of_the_kernel_itself(rng):
+    """Independent of the oracle; float32, so the step is large and the bound loose."""
+    directions = make_directions(rng, 4, 3)
+    x = rng.normal(size=(3, 5, 4)).astype(np.float32)
+    lengths = np.array([5, 1, 3])
+    y, kept = cpu.run_forward(x, lengths, directions)
+    upstream = rng.normal(size=y.shape).astype(np.float32)
+    gradients = cpu.run_backward(x, lengths, directions, y, kept, upstream)
+    for number, name in enumerate(("kernel", "recurrent_kernel", "bias")):
+        for d in (0, 1):
+            toward = rng.normal(size=getattr(directions[d], name).shape).astype(np.float32)
+            change = []
+            for sign in (1, -1):
+                moved = list(directions)
+                moved[d] = moved[d]._replace(**{name: getattr(moved[d], name)
+                                                + sign * np.float32(1e-2) * toward})
+                change.append((cpu.infer(x, lengths, moved).astype(np.float64) * upstream).sum())
+            expected = (gradients.directions[d][number] * toward).sum()
+            assert (change[0] - change[1]) / 2e-2 == pytest.approx(expected, rel=2e-3, abs=2e-3)
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_repeats_bit_for_bit_also_from_many_threads_at_once(rng, threads):
+    directions = make_directions(rng, 20, 33)
+    x = rng.normal(size=(7, 40, 20)).astype(np.float32)
+    lengths = rng.integers(1, 41, 7)
+
+    def step():
+        y, kept = cpu.run_forward(x, lengths, directions, threads=threads)
+        gradients = cpu.run_backward(x, lengths, directions, y, kept, y, threads=threads)
+        return b"".join(a.tobytes() for a in (y, gradients.inputs, *gradients.directions[0],
+                                              *gradients.directions[1]))
+
+    results = {step()}
+    workers = [threading.Thread(target=lambda: results.update(step() for _ in range(5)))
+               for _ in range(6)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert len(results) == 1
+
+
+def test_sequences_of_length_zero_and_an_empty_batch(rng):
+    directions = make_directions(rng, 3, 2)
+    x = rng.normal(size=(2, 4, 3)).astype(np.float32)
+    y, kept = cpu.run_forward(x, np.array([0, 4]), directions)
+    assert (y[0] == 0).all() and (y[1] != 0).any()
+    gradients = cpu.run_backward(x, np.array([0, 4]), directions, y, kept, y)
+    assert (gradients.inputs[0] == 0).all()
+    for lengths in (np.array([0, 0]), np.zeros(0, np.int32)):
+        y, kept = cpu.run_forward(x[:len(lengths)], lengths, directions)
+        gradients = cpu.run_backward(x[:len(lengths)], lengths, directions, y, kept, y)
+        assert (y == 0).all() and (gradients.directions[0][0] == 0).all()
+
+
+def test_a_broken_input_shows_in_the_output_and_not_in_its_neighbours(rng):
+    directions = make_directions(rng, 3, 40)
+    x = rng.normal(size=(2, 4, 3)).astype(np.float32)
+    x[0, 2, 1] = np.nan
+    y = cpu.infer(x, np.array([4, 4]), directions)
+    assert np.isnan(y[0, 2:, :40]).all() and np.isfinite(y[0, :2, :40]).all()
+    assert np.isfinite(y[1]).all()
+
+
+def test_huge_inputs_saturate(rng):
+    directions = make_directions(rng, 3, 4)
+    x = np.full((1, 3, 3), 1e30, np.float32)
+    y = cpu.infer(x, np.array([3]), directions)
+    np.testing.assert_allclose(y, equations.forward_batch(x, [3], directions), atol=1e-5)
+
+
+def test_bidirectional_forward_takes_plain_triples_and_any_memory_order(rng):
+    ahead, back = make_directions(rng, 3, 2)
+    x = np.asfortranarray(rng.normal(size=(2, 4, 3)))  # float64, other order
+    y = cpu.bidirectional_forward(x, [4, 2], ahead[:3], back[:3])
+    np.testing.assert_allclose(
+        y, equations.forward_batch(x, [4, 2], [ahead, back]), atol=1e-5)
+
+
+@pytest.mark.parametrize("change, message", [
+    (dict(inputs=np.zeros((2, 3))), "inputs have shape"),
+    (dict(inputs=np.zeros((2, 4, 0))), "must be at least 1"),
+    (dict(num_frames=[1, 2, 3]), "expected 2 integers"),
+    (dict(num_frames=[1.0, 2.0]), "expected 2 integers"),
+    (dict(num_frames=[1, 5]), "expected 0 .. 4"),
+    (dict(num_frames=[-1, 4]), "expected 0 .. 4"),
+    (dict(kernel=np.zeros((3, 7))), r"kernel has shape \(3, 7\)"),
+    (dict(recurrent_kernel=np.zeros((3, 8))), "recurrent_kernel has shape"),
+    (dict(bias=np.zeros(9)), r"bias has shape \(9,\), expected \(8,\)"),
+])
+def test_shapes_that_do_not_fit_are_refused_before_any_pointer_is_used(change, message):
+    good = dict(inputs=np.zeros((2, 4, 3)), num_frames=[4, 2])
+    weights = dict(kernel=np.zeros((3, 8)), recurrent_kernel=np.zeros((2, 8)), bias=np.zeros(8))
+    first = tuple(weights.values())
+    for name, value in change.items():
+        (good if name in good else weights)[name] = value
+    with pytest.raises(UsageError, match=message):
+        cpu.bidirectional_forward(**good, forward=first, backward=tuple(weights.values()))
+
+
+def test_backward_refuses_what_another_call_kept(rng):
+    directions = make_directions(rng, 3, 2)
+    x = rng.normal(size=(2, 4, 3)).astype(np.float32)
+    y, kept = cpu.run_forward(x, [4, 2], directions)
+    with pytest.raises(UsageError, match="kept.cells has shape"):
+        cpu.run_backward(x, [4, 3], directions, y, kept, y)
+    with pytest.raises(UsageError, match="gradient has shape"):
+        cpu.run_backward(x, [4, 2], directions, y, kept, y[:1])
+
+
+def test_input_gradient_can_be_left_out(rng):
+    directions = make_directions(rng, 3, 2)
+    x = rng.normal(size=(2, 4, 3)).astype(np.float32)
+    y, kept = cpu.run_forward(x, [4, 2], directions)
+    with_it = cpu.run_backward(x, [4, 2], directions, y, kept, y)
+    without = cpu.run_backward(x, [4, 2], directions, y, kept, y, input_gradient=False)
+    assert without.inputs is None
+    np.testing.assert_array_equal(without.directions[1][0], with_it.directions[1][0])
+
+
+@settings(max_examples=30, deadline=None)
+@given(lengths=st.lists(st.integers(0, 9), max_size=30), num_slices=st.integers(1, 6))
+def test_slices_hold_every_sequence_once_and_count_its_rows(lengths, num_slices):
+    array = np.array(lengths, np.int64)
+    slices = cpu.plan_slices(array, num_slices)
+    assert sorted(np.concatenate([s.sequences for s in slices])) == list(range(len(lengths)))
+    assert sum(int(s.offsets[-1]) for s in slices) == sum(lengths)
+    for part in slices:
+        live = [int((part.lengths > t).sum()) for t in range(len(part.offsets) - 1)]
+        assert np.diff(part.offsets).tolist() == live
+
+
+@pytest.mark.parametrize("rows, depth, columns", [(1, 1, 1), (7, 3, 2), (8, 16, 1), (21, 5, 3)])
+def test_product_is_a_matrix_product(rng, rows, depth, columns):
+    columns *= products.PANEL
+    a, b, c = (rng.normal(size=shape).astype(np.float32) for shape in
+               ((rows, depth), (depth, columns), (rows, columns)))
+    panels = products.aligned(depth, columns)
+    products.pack_panels(depth, columns, b.ctypes.data, columns * 4, panels.ctypes.data)
+    expected = c + a.astype(np.float64) @ b
+    products.product(rows, depth, columns, a.ctypes.data, products.ROWS * depth * 4, depth * 4, 4,
+                     panels.ctypes.data, c.ctypes.data, columns * 4)
+    np.testing.assert_allclose(c, expected, atol=1e-4)
+
+
+def test_thread_count_comes_from_the_environment(monkeypatch):
+    monkeypatch.setenv("ASR_NUM_THREADS", "3")
+    assert pool.default_threads() == 3
+    monkeypatch.setenv("ASR_NUM_THREADS", "none")
+    with pytest.raises(UsageError, match="ASR_NUM_THREADS is 'none'"):
+        pool.default_threads()
+    monkeypatch.delenv("ASR_NUM_THREADS")
+    assert pool.default_threads() >= 1
+
+
+def test_pool_waits_for_every_task_before_it_raises():
+    done = []
+
+    def fail():
+        raise ValueError("first")
+
+    with pytest.raises(ValueError, match="first"):
+        pool.run([fail, lambda: done.append(1), lambda: done.append(2)], threads=3)
+    assert sorted(done) == [1, 2]
+    assert pool.run([lambda: 1, lambda: 2], threads=2) == [1, 2]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_pool_works_in_the_child_of_a_fork():
+    code = ("import os\nfrom asr.lstm import pool\n"
+            "pool.run([lambda: 1] * 3, 3)\n"
+            "child = os.fork()\n"
+            "if child == 0:\n    os._exit(0 if pool.run([lambda: 1] * 3, 3) == [1] * 3 else 1)\n"
+            "raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\n")
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, timeout=60)
+
+
+def run_child(code: str, **environment) -> subprocess.CompletedProcess:
+    base = {k: v for k, v in os.environ.items() if k not in ("NUMBA_CACHE_DIR", "XDG_CACHE_HOME")}
+    return subprocess.run([sys.executable, "-c", code], env={**base, **environment}, text=True,
+                          capture_output=True, timeout=120, cwd=Path(__file__).parents[1])
+
+
+def test_nothing_here_imports_tensorflow():
+    child = run_child("import asr.lstm.cpu, asr.lstm.equations, asr.lstm.warm, sys\n"
+                      "assert asr.lstm.cpu.compile_problem() is None\n"
+                      "print(sorted({'tensorflow', 'keras'} & set(sys.modules)))")
+    assert child.stdout == "[]\n", child.stderr
+
+
+def test_compiled_code_goes_to_the_first_place_that_can_be_written(tmp_path):
+    code = "from asr.lstm import jit; print(jit.cache_folder('asr.lstm'))"
+    home, chosen = tmp_path / "home", tmp_path / "chosen"
+    home.mkdir()
+    child = run_child(code, HOME=str(home), NUMBA_CACHE_DIR=str(chosen))
+    assert child.stdout.startswith(str(chosen)), child.stderr
+    child = run_child(code, HOME=str(home))
+    assert child.stdout.startswith(str(home / ".cache" / "keras-asr" / "asr.lstm-")), child.stderr
+    blocked = tmp_path / "a-file"
+    blocked.write_text("not a folder")
+    child = run_child(code, HOME=str(blocked), TMPDIR=str(tmp_path))
+    assert child.stdout.startswith(str(tmp_path / "keras-asr-")), child.stderr
+
+
+@pytest.mark.slow
+def test_runs_where_nothing_can_be_written(tmp_path):
+    blocked = tmp_path / "a-file"
+    blocked.write_text("not a folder")
+    code = ("import tempfile; tempfile.tempdir = '/proc'\n"
+            "from asr.lstm import cpu, jit\n"
+            "assert jit.cache_folder('asr.lstm') is None\nprint(cpu.compile_problem())")
+    child = run_child(code, HOME=str(blocked))
+    assert child.stdout == "None\n", child.stderr
+
+
+def test_a_cache_folder_of_somebody_else_is_not_used(tmp_path, monkeypatch):
+    monkeypatch.setattr(jit, "candidates", lambda: [tmp_path])
+    folder = tmp_path / jit.sources_key("asr.lstm")
+    folder.mkdir()
+    folder.chmod(0o777)
+    assert jit.cache_folder.__wrapped__("asr.lstm") is None
+    folder.chmod(0o700)
+    assert jit.cache_folder.__wrapped__("asr.lstm") == folder
+
+
+def test_a_failing_compiler_is_a_sentence(monkeypatch):
+    monkeypatch.setattr(cpu.sequences, "forward_slice",
+                        lambda *_: (_ for _ in ()).throw(RuntimeError("no LLVM here")))
+    assert cpu.compile_problem.__wrapped__() == "RuntimeError: no LLVM here"
+    monkeypatch.setattr(cpu, "infer", lambda *_, **__: np.array([np.nan]))
+    monkeypatch.undo()
+    monkeypatch.setattr(cpu, "infer", lambda *_, **__: np.array([np.nan]))
+    assert "returned" in cpu.compile_problem.__wrapped__()
+
+
+def test_warm_compiles_and_says_so(capsys, monkeypatch):
+    from asr.lstm import warm
+
+    monkeypatch.setattr(warm, "KERNEL_MODULES", ("asr.lstm.cpu", "asr.not_there"))
+    assert warm.main() == 0
+    assert "Compiling the kernels of asr.lstm.cpu" in capsys.readouterr().err
+    monkeypatch.setattr(cpu, "compile_problem", lambda: "no LLVM here")
+    assert warm.main() == 1
+    assert "cannot: no LLVM here" in capsys.readouterr().err

@@ -32,7 +32,8 @@ def bidirectional_lstm(inputs, num_frames, *weights, keep: bool = True) -> Any:
         (B, T, 2U) float32, zero beyond num_frames.
 
     Raises:
-        tf.errors.InvalidArgumentError: a length outside 0 .. T, when the operation runs.
+        UsageError: a length outside 0 .. T; inside a tf.function TensorFlow turns it into its
+            InvalidArgumentError with the same text.
     """
     units = int(weights[1].shape[0])
 

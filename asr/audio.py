@@ -7,10 +7,7 @@ with what was decoded. Anything else is an `AudioError` with a code; nothing is 
 
 from __future__ import annotations
 
-import io
 import math
-import os
-import stat
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,23 +16,25 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
+from asr.audio_source import MAX_STREAM_BYTES, Source, display_name, fingerprint, open_source
 from asr.containers import REMEDY, check_format, inspect_container
 from asr.errors import AudioError, UsageError
 
 if TYPE_CHECKING:
     import soundfile
 
+    from asr.manifest import Utterance
+
+__all__ = ["AudioInfo", "MAX_STREAM_BYTES", "RESAMPLER", "display_name", "load_audio",
+           "load_utterance", "mix_channels", "probe_audio", "resample"]
+
 MIN_SECONDS = 0.025  # one analysis window; nothing can be heard in less
 MAX_SECONDS = 3_600.0  # of one call: 220 MiB at 16 kHz
 MAX_AMPLITUDE = 8.0  # 18 dB over full scale: beyond it, the samples are no audio
-MAX_STREAM_BYTES = 1 << 30  # of a pipe, which has to be held in memory
 RESAMPLER = "soxr HQ"  # recorded in bundles: training and serving must use the same one
 
 _BLOCK_SAMPLES = 1 << 19  # decoded at once, all channels together: 2 MiB
-_IN_MEMORY_BYTES = 1 << 24  # smaller files are read whole: quicker, and they cannot change
 _MP3_TOLERANCE = 2 * 1_152  # frames; encoders round the length to whole MPEG frames
-
-Source = str | os.PathLike | bytes | BinaryIO
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ def probe_audio(source: Source) -> AudioInfo:
         AudioError: audio.missing, audio.unreadable, audio.empty, audio.header,
             audio.unsupported, audio.truncated (if the header alone shows it).
     """
-    with _open_source(source) as (file, name), _open_decoder(file, name) as (_, info, cut):
+    with open_source(source) as (file, name), _open_decoder(file, name) as (_, info, cut):
         if cut:
             raise _truncated(name, cut)
         return info
@@ -81,7 +80,7 @@ def probe_audio(source: Source) -> AudioInfo:
 def load_audio(source: Source, *, sample_rate: int, offset: float = 0.0,
                duration: float | None = None, allow_truncated: bool = False,
                min_seconds: float | None = None, max_seconds: float | None = None,
-               expected: AudioInfo | None = None) -> np.ndarray:
+               snap_to_end: bool = False, expected: AudioInfo | None = None) -> np.ndarray:
     """The samples of a recording, or of a part of it.
 
     Channels are averaged. Another rate is converted with soxr's HQ resampler. Samples beyond
@@ -97,6 +96,8 @@ def load_audio(source: Source, *, sample_rate: int, offset: float = 0.0,
         allow_truncated: use what is left of a cut recording, with a warning, not an error.
         min_seconds: a shorter result is an error; None: `MIN_SECONDS`.
         max_seconds: a longer one is an error before it is decoded; None: `MAX_SECONDS`.
+        snap_to_end: a part that stops within 0.1 s or 1 % of its length of the end runs to the
+            end, because durations in manifests are rounded.
         expected: an earlier `probe_audio`; an error if the recording is another one by now.
 
     Returns:
@@ -110,7 +111,7 @@ def load_audio(source: Source, *, sample_rate: int, offset: float = 0.0,
         UsageError: a rate, offset or duration that cannot be.
 
     Example:
-        >>> import soundfile
+        >>> import io, soundfile
         >>> file = io.BytesIO()
         >>> soundfile.write(file, np.zeros((8_000, 2)), 8_000, format="WAV")
         >>> load_audio(file.getvalue(), sample_rate=16_000).shape
@@ -119,18 +120,18 @@ def load_audio(source: Source, *, sample_rate: int, offset: float = 0.0,
     _check_arguments(sample_rate, offset, duration)
     min_seconds = MIN_SECONDS if min_seconds is None else min_seconds
     max_seconds = MAX_SECONDS if max_seconds is None else max_seconds
-    with _open_source(source) as (file, name), _open_decoder(file, name) as (decoder, info, cut):
-        before = _fingerprint(file)
+    with open_source(source) as (file, name), _open_decoder(file, name) as (decoder, info, cut):
+        before = fingerprint(file)
         if expected is not None and info != expected:
             raise AudioError(f"{name} was {expected} when it was probed and is {info} now. "
                              "Do not write to recordings while they are read.",
                              code="audio.changed", path=name)
         if cut:
             _refuse_or_warn(name, cut, allow_truncated)
-        start, num_samples = _segment(info, offset, duration, name)
+        start, num_samples = _segment(info, offset, duration, snap_to_end, name)
         _check_length(num_samples / info.sample_rate, min_seconds, max_seconds, name)
         audio, num_decoded = _decode(decoder, start, num_samples, sample_rate, name)
-        if _fingerprint(file) != before:
+        if fingerprint(file) != before:
             raise AudioError(f"{name} changed while it was read. Do not write to recordings "
                              "while they are read.", code="audio.changed", path=name)
     if num_decoded < num_samples - (_MP3_TOLERANCE if info.format == "MP3" else 0):
@@ -140,14 +141,28 @@ def load_audio(source: Source, *, sample_rate: int, offset: float = 0.0,
     return audio
 
 
+def load_utterance(utterance: Utterance, *, sample_rate: int, **limits) -> np.ndarray:
+    """The samples of one manifest row: the part from `offset` on that lasts `duration`.
+
+    A duration that ends within 0.1 s or 1 % of the end of the recording means its end.
+
+    Args:
+        utterance: a row.
+        sample_rate, **limits: as for `load_audio`.
+
+    Returns:
+        (num_samples,) float32.
+
+    Raises:
+        AudioError, UsageError: as `load_audio`.
+    """
+    return load_audio(utterance.audio, sample_rate=sample_rate, offset=utterance.offset,
+                      duration=utterance.duration, snap_to_end=True, **limits)
+
+
 def mix_channels(audio: np.ndarray) -> np.ndarray:
     """The mean over channels: (num_samples, channels) -> (num_samples,) float32."""
     return audio[:, 0] if audio.shape[1] == 1 else audio.mean(axis=1, dtype=np.float32)
-
-
-def display_name(path: str | os.PathLike) -> str:
-    """A path as text that can be printed anywhere: bytes that are no UTF-8 are escaped."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def _check_arguments(sample_rate: int, offset: float, duration: float | None) -> None:
@@ -158,67 +173,6 @@ def _check_arguments(sample_rate: int, offset: float, duration: float | None) ->
         raise UsageError(f"offset must be 0 or more seconds, got {offset!r}.")
     if duration is not None and not (math.isfinite(duration) and duration > 0):
         raise UsageError(f"duration must be above 0 seconds, got {duration!r}.")
-
-
-@contextmanager
-def _open_source(source: Source) -> Iterator[tuple[BinaryIO, str]]:
-    """A seekable file object that we opened, and what messages call it."""
-    if isinstance(source, (bytes, bytearray, memoryview)):
-        yield io.BytesIO(source), "the recording"
-    elif isinstance(source, (str, os.PathLike)):
-        with _open_regular(source) as file:
-            yield _buffered(file), display_name(source)
-    else:
-        name = getattr(source, "name", "")
-        name = display_name(name) if isinstance(name, (str, os.PathLike)) and name else "the stream"
-        if source.seekable():
-            source.seek(0)
-            yield source, name
-        else:
-            data = source.read(MAX_STREAM_BYTES + 1)
-            if len(data) > MAX_STREAM_BYTES:
-                raise AudioError(f"{name} sent more than {MAX_STREAM_BYTES:_} bytes. Write it to "
-                                 "a file and give its name.", code="audio.too_long", path=name)
-            yield io.BytesIO(data), name
-
-
-def _open_regular(path: str | os.PathLike) -> BinaryIO:
-    """Open a regular file and nothing else: a FIFO would block, a folder has no samples."""
-    name = display_name(path)
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    try:
-        descriptor = os.open(path, flags | getattr(os, "O_CLOEXEC", 0))
-    except FileNotFoundError as error:
-        what = "is a link to a file that is gone" if os.path.islink(path) else "does not exist"
-        raise AudioError(f"{name} {what}. Check the path.", code="audio.missing",
-                         path=name) from error
-    except (OSError, ValueError) as error:  # ValueError: a NUL byte in the name
-        reason = getattr(error, "strerror", None) or str(error)
-        raise AudioError(f"{name} cannot be opened: {reason}. Check its permissions.",
-                         code="audio.unreadable", path=name) from error
-    mode = os.fstat(descriptor).st_mode
-    if not stat.S_ISREG(mode):
-        os.close(descriptor)
-        kind = ("a folder" if stat.S_ISDIR(mode) else "a pipe" if stat.S_ISFIFO(mode) else
-                "no regular file")
-        raise AudioError(f"{name} is {kind}; expected a WAV, FLAC, Ogg or MP3 file.",
-                         code="audio.unreadable", path=name)
-    return os.fdopen(descriptor, "rb")
-
-
-def _buffered(file: BinaryIO) -> BinaryIO:
-    """Small files as bytes: libsndfile's many small reads cost less, and nothing can change."""
-    if os.fstat(file.fileno()).st_size > _IN_MEMORY_BYTES:
-        return file
-    return io.BytesIO(file.read(_IN_MEMORY_BYTES + 1))
-
-
-def _fingerprint(file: BinaryIO) -> tuple:
-    try:
-        status = os.fstat(file.fileno())
-    except (OSError, AttributeError):  # BytesIO has no descriptor, and cannot change
-        return ()
-    return status.st_size, status.st_mtime_ns
 
 
 @contextmanager
@@ -264,19 +218,21 @@ def _refuse_or_warn(name: str, reason: str, allow_truncated: bool) -> None:
     warnings.warn(f"{name} is cut: it {reason}. Using what is left.", stacklevel=3)
 
 
-def _segment(info: AudioInfo, offset: float, duration: float | None, name: str) -> tuple[int, int]:
+def _segment(info: AudioInfo, offset: float, duration: float | None, snap_to_end: bool,
+             name: str) -> tuple[int, int]:
     """First sample and number of samples at the recording's own rate."""
     start = round(offset * info.sample_rate)
-    stop = info.num_samples
+    stop = slack = info.num_samples
     if duration is not None:
         stop = start + max(1, round(duration * info.sample_rate))
-    # Durations in manifests are rounded: 0.1 s or 1 % beyond the end is the end.
-    slack = max(0.1 * info.sample_rate, 0.01 * info.num_samples)
+        slack = max(0.1, 0.01 * duration) * info.sample_rate  # the tolerance of manifests
     if start >= info.num_samples or stop > info.num_samples + slack:
         raise AudioError(f"{name} lasts {info.duration:.3f} s; the part from {offset:.3f} s to "
                          f"{stop / info.sample_rate:.3f} s is not in it. Correct the manifest.",
                          code="audio.offset", path=name)
-    return start, min(stop, info.num_samples) - start
+    if stop > info.num_samples or (snap_to_end and stop >= info.num_samples - slack):
+        stop = info.num_samples
+    return start, stop - start
 
 
 def _check_length(seconds: float, low: float, high: float, name: str) -> None:

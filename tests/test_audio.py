@@ -17,9 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asr import audio as audio_module
-from asr import containers
-from asr.audio import AudioInfo, load_audio, probe_audio, resample
+from asr import audio_source, containers
+from asr.audio import AudioInfo, load_audio, load_utterance, probe_audio, resample
 from asr.errors import AudioError, UsageError
+from asr.manifest import Utterance
 
 RATE = 16_000
 
@@ -83,7 +84,7 @@ def test_a_pipe_and_an_open_file_are_read(tmp_path):
 
 
 def test_a_pipe_without_end_is_bounded(monkeypatch):
-    monkeypatch.setattr(audio_module, "MAX_STREAM_BYTES", 1_000)
+    monkeypatch.setattr(audio_source, "MAX_STREAM_BYTES", 1_000)
     read, write = os.pipe()
     os.write(write, WAV[:2_000])
     os.close(write)
@@ -359,6 +360,16 @@ def test_parts_outside_the_recording(offset, duration):
     assert code_of(WAV, offset=offset, duration=duration) == "audio.offset"
 
 
+@pytest.mark.parametrize("offset, duration, start, stop", [
+    (0.0, 0.95, 0, 16_000), (0.0, 1.05, 0, 16_000), (0.0, 0.5, 0, 8_000),
+    (0.5, 0.41, 8_000, 16_000), (0.5, 0.39, 8_000, 14_240)])
+def test_an_utterance_snaps_to_the_end_of_its_recording(tmp_path, offset, duration, start, stop):
+    (tmp_path / "a.wav").write_bytes(WAV)
+    utterance = Utterance("a", tmp_path / "a.wav", "", duration, offset=offset)
+    np.testing.assert_array_equal(load_utterance(utterance, sample_rate=RATE),
+                                  load_audio(WAV, sample_rate=RATE)[start:stop])
+
+
 @pytest.mark.parametrize("arguments, message", [
     ({"sample_rate": 0}, "sample_rate"), ({"sample_rate": 8e3}, "sample_rate"),
     ({"sample_rate": RATE, "offset": -1.0}, "offset"),
@@ -376,7 +387,7 @@ def test_a_file_that_changes_while_it_is_read(tmp_path, monkeypatch):
     info = probe_audio(path)
     path.write_bytes(encode(tone(0.5)))
     assert code_of(path, expected=info) == "audio.changed"
-    monkeypatch.setattr(audio_module, "_IN_MEMORY_BYTES", 0)
+    monkeypatch.setattr(audio_source, "_IN_MEMORY_BYTES", 0)
     original = audio_module._decode
 
     def shorten_then_decode(*arguments):
@@ -393,7 +404,7 @@ def test_large_files_are_decoded_from_the_descriptor(tmp_path, monkeypatch):
     path = tmp_path / "a.flac"
     path.write_bytes(FLAC)
     whole = load_audio(path, sample_rate=RATE)
-    monkeypatch.setattr(audio_module, "_IN_MEMORY_BYTES", 0)
+    monkeypatch.setattr(audio_source, "_IN_MEMORY_BYTES", 0)
     monkeypatch.setattr(audio_module, "_BLOCK_SAMPLES", 777)
     np.testing.assert_array_equal(load_audio(path, sample_rate=RATE), whole)
 

@@ -1,0 +1,88 @@
+"""The bytes of a recording, from wherever they come, opened by us and by nothing else.
+
+In: a path, bytes, an open file or a pipe. Out: a seekable binary file and its name. Floor 1.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import BinaryIO
+
+from asr.errors import AudioError
+
+MAX_STREAM_BYTES = 1 << 30  # of a pipe, which has to be held in memory
+
+_IN_MEMORY_BYTES = 1 << 24  # smaller files are read whole: quicker, and they cannot change
+
+Source = str | os.PathLike | bytes | BinaryIO
+
+
+def display_name(path: str | os.PathLike) -> str:
+    """A path as text that can be printed anywhere: bytes that are no UTF-8 are escaped."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+@contextmanager
+def open_source(source: Source) -> Iterator[tuple[BinaryIO, str]]:
+    """A seekable file object that we opened, and what messages call it."""
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        yield io.BytesIO(source), "the recording"
+    elif isinstance(source, (str, os.PathLike)):
+        with open_regular(source) as file:
+            yield _buffered(file), display_name(source)
+    else:
+        name = getattr(source, "name", "")
+        name = display_name(name) if isinstance(name, (str, os.PathLike)) and name else "the stream"
+        if source.seekable():
+            source.seek(0)
+            yield source, name
+        else:
+            data = source.read(MAX_STREAM_BYTES + 1)
+            if len(data) > MAX_STREAM_BYTES:
+                raise AudioError(f"{name} sent more than {MAX_STREAM_BYTES:_} bytes. Write it to "
+                                 "a file and give its name.", code="audio.too_long", path=name)
+            yield io.BytesIO(data), name
+
+
+def open_regular(path: str | os.PathLike) -> BinaryIO:
+    """Open a regular file and nothing else: a FIFO would block, a folder has no samples."""
+    name = display_name(path)
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    try:
+        descriptor = os.open(path, flags | getattr(os, "O_CLOEXEC", 0))
+    except FileNotFoundError as error:
+        what = "is a link to a file that is gone" if os.path.islink(path) else "does not exist"
+        raise AudioError(f"{name} {what}. Check the path.", code="audio.missing",
+                         path=name) from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL byte in the name
+        reason = getattr(error, "strerror", None) or str(error)
+        raise AudioError(f"{name} cannot be opened: {reason}. Check its permissions.",
+                         code="audio.unreadable", path=name) from error
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(descriptor)
+        kind = ("a folder" if stat.S_ISDIR(mode) else "a pipe" if stat.S_ISFIFO(mode) else
+                "no regular file")
+        raise AudioError(f"{name} is {kind}; expected a WAV, FLAC, Ogg or MP3 file.",
+                         code="audio.unreadable", path=name)
+    return os.fdopen(descriptor, "rb")
+
+
+def _buffered(file: BinaryIO) -> BinaryIO:
+    """Small files as bytes: libsndfile's many small reads cost less, and nothing can change."""
+    if os.fstat(file.fileno()).st_size > _IN_MEMORY_BYTES:
+        return file
+    return io.BytesIO(file.read(_IN_MEMORY_BYTES + 1))
+
+
+def fingerprint(file: BinaryIO) -> tuple:
+    """Changes when an open file is written to; () for bytes in memory, which cannot change."""
+    try:
+        status = os.fstat(file.fileno())
+    except (OSError, AttributeError):  # BytesIO has no descriptor, and cannot change
+        return ()
+    return status.st_size, status.st_mtime_ns

@@ -52,3 +52,26 @@ def seeded_pairs(count: int, seed: int, vocabulary: int = 30) -> list[tuple[str,
             hypothesis = [draw.choice(words)]
         pairs.append((" ".join(reference), " ".join(hypothesis)))
     return pairs
+
+
+def paired_draws(errors_a: Sequence[int], errors_b: Sequence[int], words: Sequence[int],
+                 replications: int, seed: int) -> list[float]:
+    """Differences of WER on the same drawn utterances, one draw at a time, sorted."""
+    draw = random.Random(seed)
+    differences = []
+    for _ in range(replications):
+        picks = [draw.randrange(len(words)) for _ in words]
+        total = sum(words[p] for p in picks)
+        differences.append(sum(errors_a[p] - errors_b[p] for p in picks) / total)
+    return sorted(differences)
+
+
+def sign_flip_p(differences: Sequence[int]) -> float:
+    """Two-sided mid-p of the mean by flipping every combination of signs; ties count half."""
+    observed = abs(sum(differences))
+    number = len(differences)
+    hits = 0.0
+    for mask in range(2**number):
+        total = sum(-d if mask >> k & 1 else d for k, d in enumerate(differences))
+        hits += 0.5 * (abs(total) >= observed) + 0.5 * (abs(total) > observed)
+    return hits / 2**number

@@ -7,7 +7,7 @@ Floor 1: jiwer and NumPy.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import jiwer
@@ -99,20 +99,29 @@ def align(reference: str, hypothesis: str) -> list[Step]:
         >>> [(step.kind, step.reference, step.hypothesis) for step in align("a b c", "a x c d")]
         [('equal', 'a', 'a'), ('substitute', 'b', 'x'), ('equal', 'c', 'c'), ('insert', None, 'd')]
     """
-    output = jiwer.process_words([reference], [hypothesis])
-    words, heard = output.references[0], output.hypotheses[0]
+    return next(align_many([reference], [hypothesis]))
+
+
+def align_many(references: Sequence[str], hypotheses: Sequence[str]) -> Iterator[list[Step]]:
+    """The word alignment of each pair, in order."""
+    for start in range(0, len(references), _BATCH):
+        output = jiwer.process_words(list(references[start:start + _BATCH]),
+                                     list(hypotheses[start:start + _BATCH]))
+        yield from map(_steps, output.references, output.hypotheses, output.alignments)
+
+
+def _steps(words: list[str], heard: list[str], chunks: list) -> list[Step]:
     steps = []
-    for chunk in output.alignments[0]:
+    for chunk in chunks:
+        spoken = words[chunk.ref_start_idx:chunk.ref_end_idx]
+        written = heard[chunk.hyp_start_idx:chunk.hyp_end_idx]
         if chunk.type == "delete":
-            steps += [Step("delete", word, None)
-                      for word in words[chunk.ref_start_idx:chunk.ref_end_idx]]
+            steps += [Step("delete", word, None) for word in spoken]
         elif chunk.type == "insert":
-            steps += [Step("insert", None, word)
-                      for word in heard[chunk.hyp_start_idx:chunk.hyp_end_idx]]
+            steps += [Step("insert", None, word) for word in written]
         else:
-            steps += [Step(chunk.type, word, other) for word, other in
-                      zip(words[chunk.ref_start_idx:chunk.ref_end_idx],
-                          heard[chunk.hyp_start_idx:chunk.hyp_end_idx], strict=True)]
+            steps += [Step(chunk.type, word, other)
+                      for word, other in zip(spoken, written, strict=True)]
     return steps
 
 

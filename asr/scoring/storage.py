@@ -14,7 +14,8 @@ from pathlib import Path
 from asr.errors import DataError
 from asr.files import write_atomic
 from asr.scoring.bootstrap import DRAWS
-from asr.scoring.formats import read_texts
+from asr.scoring.comparison import stored_unlike
+from asr.scoring.formats import read_pair, read_speakers, read_texts
 from asr.scoring.lines import parse_object, read_lines
 from asr.scoring.result import Conditions, Row, Score, score
 from asr.text import normalizer_id
@@ -141,3 +142,49 @@ def safe_cell(value: object) -> object:
     if isinstance(value, str) and value.lstrip(" ").startswith(_FORMULA):
         return "'" + value
     return value
+
+
+def load_two(a: str | Path, b: str | Path, *, names: tuple[str, str] = ("A", "B"),
+             normalizer: str = "", force: bool = False) -> tuple[Score, Score]:
+    """Two saved scores that may be compared.
+
+    Args:
+        a, b: JSONL files that `save` wrote.
+        names: for messages.
+        normalizer: score both again with this one.
+        force: load them although their receipts differ; the normaliser is then that of `a`.
+
+    Raises:
+        DataError: the receipts name another reference set or normaliser; the message says which.
+    """
+    receipts = read_receipt(a).get("receipt", {}), read_receipt(b).get("receipt", {})
+    unlike = [] if force else stored_unlike(receipts)
+    if normalizer:
+        unlike = [reason for reason in unlike if not reason.startswith("normaliser")]
+    if unlike:
+        raise DataError(f"{names[0]} and {names[1]} cannot be compared: {'; '.join(unlike)}. "
+                        "--normalizer scores both again with one normaliser, --force compares "
+                        "what they have in common.", code="compare.unlike")
+    if force and not normalizer:
+        normalizer = str(receipts[0].get("normalizer") or "basic").split("-")[0]
+    if not normalizer and not all(receipts):  # a side without a receipt follows the other
+        normalizer = str((receipts[0] or receipts[1]).get("normalizer") or "basic").split("-")[0]
+    return tuple(load(path, normalizer=normalizer, draws=1_000)[0]
+                 for path in (a, b))  # type: ignore[return-value]
+
+
+def score_two(reference: str | Path, a: str | Path, b: str | Path, *,
+              format: str = "auto", normalizer: str = "basic",  # noqa: A002
+              speakers: str | Path | None = None) -> tuple[Score, Score]:
+    """Two text files with hypotheses, scored against the same references.
+
+    Raises:
+        DataError: as `asr.scoring.score` and `read_pair`.
+    """
+    scores = []
+    for path in (a, b):
+        references, hypotheses = read_pair(reference, path, format=format)
+        known = read_speakers(speakers) if speakers else references.speakers or None
+        scores.append(score(references.texts, hypotheses.texts, normalizer=normalizer,
+                            speakers=known, durations=references.durations, draws=1_000))
+    return scores[0], scores[1]

@@ -1,0 +1,62 @@
+"""`asr compare A B`: arguments to `asr.scoring.compare`; no TensorFlow."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+_FORMATS = ("auto", "plain", "kaldi", "trn", "jsonl", "stm", "ctm")
+
+
+@click.command()
+@click.argument("a", type=click.Path(path_type=Path))
+@click.argument("b", type=click.Path(path_type=Path))
+@click.option("--reference", type=click.Path(path_type=Path),
+              help="A and B are then text files with hypotheses only.")
+@click.option("--format", "text_format", type=click.Choice(_FORMATS), default="auto",
+              help="Of the text files given with --reference.")
+@click.option("--normalizer", default="", help="Score both again with none, basic, english or "
+              "german.  [default: that of the receipts, else basic]")
+@click.option("--speakers", type=click.Path(path_type=Path),
+              help="Kaldi utt2spk, for text files: whole speakers are drawn.")
+@click.option("--force", is_flag=True,
+              help="Compare what both have in common although the receipts differ.")
+@click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
+@click.option("--report", type=click.Path(path_type=Path), metavar="OUT.html",
+              help="Both systems side by side: which utterances changed, and how.")
+@click.option("--draws", default=10_000, show_default=True, help="Bootstrap draws.")
+@click.option("--seed", default=0, show_default=True, help="Of the bootstrap.")
+def compare(a: Path, b: Path, reference: Path | None, text_format: str, normalizer: str,
+            speakers: Path | None, force: bool, as_json: bool, report: Path | None, draws: int,
+            seed: int) -> None:
+    """Is B better than A, or can they not be told apart?
+
+    A and B are per-utterance JSONL files of `asr evaluate` or `asr score --per-utterance` (with
+    the receipt beside them), or text files with hypotheses together with --reference. Receipts
+    whose reference set or normaliser differ are refused.
+
+    \b
+    Examples:
+      asr compare runs/old/test.jsonl runs/new/test.jsonl
+      asr compare old.trn new.trn --reference test.trn --normalizer english
+    """  # noqa: D301 (click reads the backspace)
+    from asr.files import write_atomic
+    from asr.scoring import compare as judge
+    from asr.scoring import load_two, score_two
+
+    names = (a.stem, b.stem) if a.stem != b.stem else (str(a), str(b))
+    if reference is None:
+        sides = load_two(a, b, names=names, normalizer=normalizer, force=force)
+    else:
+        sides = score_two(reference, a, b, format=text_format, normalizer=normalizer or "basic",
+                          speakers=speakers)
+    comparison = judge(*sides, names=names, force=force, draws=draws, seed=seed)
+    if report:
+        from asr.scoring.report import comparison_report
+        write_atomic(report, comparison_report(comparison, *sides))
+    if as_json:
+        print(json.dumps(comparison.to_dict(), ensure_ascii=False, indent=1))
+    else:
+        print("\n".join(comparison.lines()))

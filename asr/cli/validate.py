@@ -1,0 +1,71 @@
+"""`asr validate`: every problem of a manifest; changes nothing.
+
+In: manifests, and what they are for. Out: one problem a line on stdout, exit code 0 or 4.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from asr.cli.progress import count_on_stderr
+from asr.errors import EXIT_DATA, EXIT_OK, UsageError
+
+
+@click.command()
+@click.argument("manifests", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--recipe", type=click.Path(path_type=Path), help="What the data is to train.")
+@click.option("--bundle", type=click.Path(path_type=Path), help="What the data is to measure.")
+@click.option("--against", multiple=True, type=click.Path(path_type=Path), help="Compare with this "
+              "manifest, without checking it; may be repeated.")
+@click.option("--audio-root", type=click.Path(path_type=Path), help="A folder that may hold the "
+              "audio, besides the manifest's own.")
+@click.option("--allow-outside-root", is_flag=True, help="Trust the manifest: audio may lie "
+              "anywhere.")
+@click.option("--shared-speakers", is_flag=True, help="A speaker in two manifests is no problem.")
+@click.option("--decode", is_flag=True, help="Decode every recording: slower, finds damage that "
+              "headers do not show.")
+@click.option("--jobs", type=click.IntRange(0), default=0, help="Processes; 0: as many as pay.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of lines.")
+def validate(manifests: tuple[Path, ...], recipe: Path | None, bundle: Path | None,
+             against: tuple[Path, ...], audio_root: Path | None, allow_outside_root: bool,
+             shared_speakers: bool, decode: bool, jobs: int, as_json: bool) -> int:
+    """List every problem of MANIFESTS with line and id; nothing is changed.
+
+    With a recipe or a bundle, texts are held against its alphabet and lengths against CTC. Several
+    manifests are also compared: nothing of a test set may be in a training set.
+    """
+    from asr.recipe import load_recipe
+    from asr.validate import Target
+    from asr.validate import validate as run
+
+    if recipe and bundle:
+        raise UsageError("Give --recipe or --bundle, not both.")
+    target = Target.from_bundle(bundle) if bundle else None
+    if recipe:
+        settings = load_recipe(recipe)
+        target = Target.from_recipe(settings)
+        audio_root = audio_root or (Path(settings.data.audio_root) if settings.data.audio_root
+                                    else None)
+    with count_on_stderr("Looking at recordings") as show:
+        report = run(manifests, target=target, against=against, audio_root=audio_root,
+                     allow_outside_root=allow_outside_root, shared_speakers=shared_speakers,
+                     decode=decode, num_workers=jobs, progress=show)
+    if as_json:
+        click.echo(json.dumps(report.to_dict(), ensure_ascii=False, indent=1))
+    else:
+        for problem in report.problems:
+            click.echo(_printable(f"{problem} [{problem.code}]"))
+    for note in report.notes:
+        click.echo(_printable(f"note: {note}"), err=True)
+    counts = ", ".join(f"{count:,} {code}" for code, count in report.counts.items())
+    click.echo(f"{report.num_utterances:,} utterances, {report.seconds / 3_600:.2f} h: "
+               f"{counts or 'no problem'}.", err=True)
+    return EXIT_DATA if report.problems else EXIT_OK
+
+
+def _printable(line: str) -> str:
+    """Without control characters: texts and names come from others and reach a terminal."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)

@@ -29,8 +29,9 @@ ACTIVE_RANGE_DB = 30.0
 # made once.
 WARP_STEPS = 129
 
-# Above a band limit a bin falls by this much for each bin (13 dB: a steep filter, not a cliff).
-BAND_LIMIT_SLOPE = 3.0
+# Above a band limit the level falls by this much a bin (26 dB), as it does above 4 kHz in an 8 kHz
+# recording that was resampled to 16 kHz.
+BAND_LIMIT_SLOPE = 6.0
 
 # Places in the vector of uniform numbers that one item draws.
 _WARP, _TILT, _NOISE, _NOISE_CLIP, _NOISE_START, _SNR, _GAIN, _BAND, _CUTOFF, _FILL = range(10)
@@ -154,7 +155,8 @@ class FeatureAugmenter:
         if a.band_limit_probability:
             cutoff = self._lowest_bin + (self.num_features - self._lowest_bin) * draw[_CUTOFF]
             x = tf.cond(draw[_BAND] < a.band_limit_probability,
-                        lambda: limit_band(x, cutoff, draw[_FILL]), lambda: x)
+                        lambda: limit_band(x, cutoff, tf.nn.relu(2.0 * draw[_FILL] - 1.0)),
+                        lambda: x)
         return x
 
     def _pick_noise(self, num_frames: tf.Tensor, draw: tf.Tensor) -> tf.Tensor:
@@ -223,7 +225,7 @@ def limit_band(x: tf.Tensor, cutoff: tf.Tensor, level: tf.Tensor) -> tf.Tensor:
         x: (T, F) log power.
         cutoff: () the last bin that stays, fractional.
         level: () in 0 .. 1: where the floor lies between LOG_FLOOR (digital silence, as resampled
-            8 kHz recordings have it) and the quietest value of the utterance.
+            8 kHz recordings have it; half of the draws) and the quietest value of the utterance.
     """
     beyond = tf.maximum(tf.range(_width(x), dtype=tf.float32) - cutoff, 0.0)
     floor = LOG_FLOOR + level * (tf.reduce_min(x) - LOG_FLOOR)

@@ -59,7 +59,7 @@ FOREIGN_MAGIC = {b"\x89HDF": "HDF5", b"\x80\x02": "a pickle", b"\x80\x03": "a pi
                  b"\x80\x04": "a pickle", b"\x80\x05": "a pickle"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Reference:
     """A clip with what the model made of it, to see later that nothing drifted.
 
@@ -74,7 +74,7 @@ class Reference:
     logits: np.ndarray
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # compare bundle_hash: arrays have no truth value
 class Bundle:
     """The content of one model file, all of it checked.
 

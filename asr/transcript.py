@@ -145,11 +145,10 @@ def _tsv(transcript: Transcript, name: str, escape_cells: bool = True) -> str:
 def _ctm(transcript: Transcript, name: str) -> str:
     """NIST CTM: recording, channel, start, duration, word, confidence; times in seconds.
 
-    White space in the recording's name becomes "_", because columns are split at it.
+    White space in names becomes "_", because columns are split at it.
     """
-    recording = re.sub(r"\s", "_", plain(name)) or "_"
-    return "".join(f"{recording} 1 {word.start:.3f} {word.end - word.start:.3f} "
-                   f"{plain(word.text)} {word.confidence:.4f}\n" for word in transcript.words)
+    return "".join(f"{_column(name)} 1 {word.start:.3f} {word.end - word.start:.3f} "
+                   f"{_column(word.text)} {word.confidence:.4f}\n" for word in transcript.words)
 
 
 FORMATS: dict[str, Callable[[Transcript, str], str]] = {
@@ -200,6 +199,10 @@ def escape_cell(cell: str) -> str:
 def _cue_text(text: str) -> str:
     # An arrow inside would be read as a time line; SubRip has no escape for it.
     return plain(text).replace("-->", "->")
+
+
+def _column(text: str) -> str:
+    return re.sub(r"\s", "_", plain(text)) or "_"
 
 
 def _escape(text: str) -> str:

@@ -1,0 +1,242 @@
+"""The recogniser: one object from audio to transcript."""
+
+from __future__ import annotations
+
+import doctest
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import tiny_bundle
+from tiny_bundle import FEATURES, TOKENIZER, write_bundle
+
+import asr.recognizer
+from asr.bundle import load_bundle
+from asr.decoding import GreedyDecoder
+from asr.engine import NumpyAcousticModel
+from asr.errors import AudioError, BundleError, UsageError
+from asr.features import FeatureExtractor, cmvn
+from asr.recipe import DecoderSettings, FeatureSettings
+from asr.recognizer import Recognizer, batches_by_length, find_bundle, is_silent, load
+from asr.transcript import Transcript, Word
+
+RATE = FEATURES.sample_rate
+
+
+@pytest.fixture(scope="module")
+def bundle_path(tmp_path_factory) -> Path:
+    return write_bundle(tmp_path_factory.mktemp("bundle") / "tiny.asr")
+
+
+@pytest.fixture(scope="module")
+def recognizer(bundle_path) -> Recognizer:
+    return load(bundle_path)
+
+
+def speech(seconds: float = 1.0, seed: int = 0) -> np.ndarray:
+    """Noise whose colour changes, which the random network writes as words."""
+    rng = np.random.default_rng(seed)
+    audio = rng.normal(size=int(seconds * RATE)) * 0.1
+    audio *= 1 + np.sin(np.arange(len(audio)) / 700)
+    return audio.astype(np.float32)
+
+
+def test_doctests():
+    assert doctest.testmod(asr.recognizer).failed == 0
+
+
+def test_transcribe_a_path_and_an_array(recognizer, tmp_path):
+    soundfile.write(tmp_path / "a.wav", speech(), RATE, subtype="FLOAT")
+    from_path = recognizer.transcribe(tmp_path / "a.wav")
+    from_array = recognizer.transcribe(speech())
+    assert isinstance(from_path, Transcript)
+    assert from_path == from_array
+    assert from_path == recognizer.transcribe(str(tmp_path / "a.wav"), )
+    assert from_path.text
+    assert from_path.duration == 1.0
+
+
+def test_words_lie_in_the_recording_in_order(recognizer):
+    transcript = recognizer.transcribe(speech(2.0))
+    assert transcript.text == " ".join(w.text for w in transcript.words)
+    times = [t for w in transcript.words for t in (w.start, w.end)]
+    assert times == sorted(times)
+    assert all(w.start < w.end <= 2.0 and 0 <= w.confidence <= 1 for w in transcript.words)
+    assert isinstance(transcript.words[0], Word)
+
+
+def test_word_times_are_output_frames(recognizer):
+    logits = np.full((6, TOKENIZER.vocab_size), -20.0, np.float32)
+    logits[:, 0] = 0.0
+    logits[2:4] = -20.0
+    logits[2, TOKENIZER.encode("a")[0]] = logits[3, TOKENIZER.encode("b")[0]] = 0.0
+    (word,) = recognizer.decode(logits).words
+    step = FEATURES.hop_length * 2 / RATE  # subsampling 2
+    assert recognizer.seconds_per_frame == step
+    assert (word.text, word.start, word.end) == ("ab", 2 * step, 4 * step)
+    assert recognizer.decode(logits, duration=3.5 * step).words[0].end == 3.5 * step
+
+
+def test_batches_equal_singles_in_any_order(recognizer):
+    audios = [speech(s, seed=i) for i, s in enumerate((0.3, 2.0, 0.05, 1.0, 0.7, 1.5, 0.31))]
+    alone = [recognizer.transcribe(audio).text for audio in audios]
+    assert [t.text for t in recognizer.transcribe_batch(audios)] == alone
+    assert [t.text for t in recognizer.transcribe_batch(audios[::-1])] == alone[::-1]
+    assert recognizer.transcribe_batch([]) == []
+
+
+def test_another_rate_is_resampled(recognizer):
+    from asr.audio import resample
+
+    audio = resample(speech(), RATE, 16_000)
+    transcript = recognizer.transcribe(audio, sample_rate=16_000)
+    assert transcript.duration == pytest.approx(1.0, abs=0.01)
+
+
+@pytest.mark.parametrize("audio", [np.zeros(8_000, "f4"), np.full(8_000, 1e-5, "f4"),
+                                   np.zeros(300, "f4"),
+                                   np.random.default_rng(0).normal(size=4_000).astype("f4") / 1e4])
+def test_silence_gives_the_empty_transcript(recognizer, audio):
+    transcript = recognizer.transcribe(audio)
+    assert (transcript.text, transcript.words) == ("", ())
+    assert transcript.duration == len(audio) / RATE
+
+
+def test_a_short_sound_is_not_silence():
+    audio = np.zeros(16_000, np.float32)
+    assert is_silent(audio, 16_000)
+    assert is_silent(np.zeros(3, np.float32), 16_000)
+    audio[8_000:8_400] = 0.01
+    assert not is_silent(audio, 16_000)
+    assert not is_silent(audio[8_000:8_003], 16_000)
+
+
+def test_the_stages_stand_alone(recognizer):
+    features = recognizer.features(speech())
+    assert features.shape == (101, 20)
+    np.testing.assert_array_equal(features, FeatureExtractor(FEATURES).extract(speech()))
+    logits = recognizer.logits(features)
+    assert logits.shape == (51, TOKENIZER.vocab_size)
+    assert logits.dtype == np.float32
+    assert recognizer.decode(logits, 1.0) == recognizer.transcribe(speech())
+    assert GreedyDecoder(recognizer.tokenizer).decode(logits)[0].text == \
+        recognizer.transcribe(speech()).text
+
+
+@pytest.mark.parametrize("kind", ["none", "utterance", "global"])
+def test_normalisation(tmp_path, kind, rng):
+    settings = FeatureSettings(**{**vars(FEATURES), "cmvn": kind})
+    statistics = (rng.normal(size=20), rng.uniform(1, 2, 20)) if kind == "global" else None
+    recognizer = load(write_bundle(tmp_path / "m.asr", features=settings, cmvn=statistics))
+    x = rng.normal(size=(7, 20)).astype("f4")
+    expected = {"none": x, "utterance": cmvn(x)}.get(kind)
+    if statistics:
+        expected = cmvn(x, *(s.astype("f4") for s in statistics))
+    np.testing.assert_allclose(recognizer.normalized(x), expected, rtol=1e-6)
+
+
+def test_with_decoder(recognizer):
+    other = recognizer.with_decoder(kind="lexicon", lexicon=("abc", "def"))
+    assert set(other.transcribe(speech()).text.split()) <= {"abc", "def"}
+    assert other.engine is recognizer.engine
+    assert recognizer.decoder_settings.kind == "greedy"
+    assert other.with_decoder(DecoderSettings()).transcribe(speech()) == \
+        recognizer.transcribe(speech())
+    decoder = GreedyDecoder(TOKENIZER)
+    assert recognizer.with_decoder(decoder).decoder is decoder
+    with pytest.raises(UsageError, match="Unknown decoder setting.*known are kind, lexicon"):
+        recognizer.with_decoder(width=3)
+    with pytest.raises(UsageError, match="no decoder 'best'"):
+        recognizer.with_decoder(kind="best")
+
+
+def test_describe_and_repr(recognizer, bundle_path):
+    about = recognizer.describe()
+    assert about["bundle"] == str(bundle_path)
+    assert about["engine"] == "numpy"
+    assert about["num_parameters"] == sum(w.size for w in tiny_bundle.random_weights().values())
+    assert repr(recognizer).startswith("Recognizer(")
+    assert "2 x 12 bidirectional LSTM" in repr(recognizer)
+    assert isinstance(recognizer.engine, NumpyAcousticModel)
+
+
+# -- loading
+
+
+def test_a_run_directory_means_its_best_bundle(tmp_path):
+    with pytest.raises(BundleError, match=r"holds no best\.asr"):
+        load(tmp_path)
+    write_bundle(tmp_path / "best.asr")
+    assert load(tmp_path).bundle.bundle_hash == load_bundle(tmp_path / "best.asr").bundle_hash
+    assert find_bundle(tmp_path) == tmp_path / "best.asr"
+    assert load(str(tmp_path)).bundle.path == tmp_path / "best.asr"
+
+
+def test_the_shipped_bundle_is_the_default(tmp_path, monkeypatch):
+    monkeypatch.setattr(asr.recognizer, "SHIPPED", tmp_path / "none.asr")
+    with pytest.raises(BundleError, match="ships no bundle"):
+        load()
+    monkeypatch.setattr(asr.recognizer, "SHIPPED", write_bundle(tmp_path / "ours.asr"))
+    assert load().bundle.path == tmp_path / "ours.asr"
+
+
+def test_a_missing_file_a_foreign_model_and_a_saved_model(tmp_path):
+    with pytest.raises(BundleError, match="Cannot open the bundle"):
+        load(tmp_path / "none.asr")
+    with pytest.raises(UsageError, match="executes code"):
+        load(tmp_path / "model.keras")
+    (tmp_path / "saved_model.pb").write_bytes(b"")
+    with pytest.raises(UsageError, match="SavedModel"):
+        load(tmp_path)
+
+
+@pytest.mark.tf
+def test_both_engines_write_the_same(bundle_path, recognizer):
+    keras = load(bundle_path, engine="keras")
+    audios = [speech(s, seed=i) for i, s in enumerate((0.3, 2.0, 0.05, 1.0))]
+    assert [t.text for t in keras.transcribe_batch(audios)] == \
+        [t.text for t in recognizer.transcribe_batch(audios)]
+
+
+def test_transcribing_imports_no_tensorflow(bundle_path, tmp_path):
+    soundfile.write(tmp_path / "a.wav", speech(), RATE)
+    code = ("import sys, asr\n"
+            "print(asr.load(sys.argv[1]).transcribe(sys.argv[2]).text)\n"
+            "print([m for m in ('tensorflow', 'keras', 'librosa', 'rich') if m in sys.modules])\n")
+    done = subprocess.run([sys.executable, "-c", code, bundle_path, tmp_path / "a.wav"],
+                          capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+# -- refusals
+
+
+def test_wrong_arrays(recognizer):
+    for audio in (np.zeros((2, 800), "f4"), np.zeros(800, "i2")):
+        with pytest.raises(UsageError, match="is not mono audio"):
+            recognizer.transcribe(audio)
+    with pytest.raises(UsageError, match="a file says its own"):
+        recognizer.transcribe("a.wav", sample_rate=8_000)
+    with pytest.raises(AudioError, match="NaN|finite"):
+        recognizer.transcribe(np.full(8_000, np.nan, "f4"))
+
+
+@pytest.mark.parametrize("shape", [(20,), (0, 20), (5, 19)])
+def test_wrong_features(recognizer, shape):
+    with pytest.raises(UsageError, match=r"expected \(frames, 20\)"):
+        recognizer.logits(np.zeros(shape, "f4"))
+
+
+def test_batches_by_length_bounds_frames_and_count(monkeypatch):
+    monkeypatch.setattr(asr.recognizer, "BATCH_FRAMES", 100)
+    monkeypatch.setattr(asr.recognizer, "BATCH_UTTERANCES", 3)
+    lengths = [10, 90, 40, 500, 1, 2, 3, 4]
+    batches = batches_by_length(lengths)
+    assert sorted(i for b in batches for i in b) == list(range(8))
+    for batch in batches:
+        assert len(batch) <= 3
+        assert len(batch) == 1 or len(batch) * max(lengths[i] for i in batch) <= 100
+    assert batches_by_length([]) == []

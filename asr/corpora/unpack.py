@@ -86,6 +86,10 @@ def _unpack_into(staging: Path, path: Path, patterns: tuple[str, ...], strip: in
                 raise _refusal(path, member, f"a file has {member.size:,} bytes")
             _write(archive, member, staging.joinpath(*parts), path)
             count += 1
+        while raw.read(_CHUNK):   # gzip compares its checksum when it reaches the end
+            if raw.tell() > limit:
+                raise CorpusError(f"{path} is not unpacked: it expands to more than {limit:,} "
+                                  "bytes.", code="corpus.archive", path=path)
     return count
 
 

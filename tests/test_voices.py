@@ -10,7 +10,7 @@ import pytest
 import soundfile
 
 from asr.corpora import voices
-from asr.corpora.voices import DIGITS, RESPELLINGS, Voice
+from asr.corpora.voice_list import DIGITS, RESPELLINGS, Voice, default_voices
 from asr.errors import CorpusError, UsageError
 from asr.manifest import read_manifest
 
@@ -47,9 +47,9 @@ def program(tmp_path, monkeypatch):
 
 
 def test_voices_are_many_distinct_and_seeded():
-    one = voices.default_voices(1)
+    one = default_voices(1)
     assert len(one) >= 120 and len({v.id for v in one}) == len(one)
-    assert one == voices.default_voices(1) != voices.default_voices(2)
+    assert one == default_voices(1) != default_voices(2)
     assert {v.program for v in one} == set(voices.PACKAGES)
 
 
@@ -172,11 +172,19 @@ def test_silence_around_the_speech_is_bounded(program):
     assert len(voices._trimmed(quiet, 8_000)) == pytest.approx(1_700, abs=2)
 
 
+def test_the_noise_bed_lies_as_far_below_the_speech_as_it_says():
+    speech = np.sin(np.arange(16_000) / 5).astype(np.float32)
+    for seed in range(20):
+        noise = voices.with_noise_bed(speech, np.random.default_rng(seed)) - speech
+        below = 10 * np.log10(np.mean(speech ** 2) / np.mean(noise ** 2))
+        assert 24.9 < below < 55.1
+
+
 @pytest.mark.parametrize("name", list(voices.PACKAGES))
 def test_the_real_program_speaks(name):
     if name not in voices.available_programs():
         pytest.skip(f"{name} is not installed")
-    voice = next(v for v in voices.default_voices() if v.program == name)
+    voice = next(v for v in default_voices() if v.program == name)
     try:
         short, long = (voices.say(voice, text) for text in ("one", "one two three four five"))
     except CorpusError as error:

@@ -1,0 +1,114 @@
+"""Which synthesised voices there are: programs, speakers, accents, and how each spells digits.
+
+In: a seed. Out: `Voice` rows for `asr.corpora.voices`. Floor 1: NumPy only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from asr.errors import UsageError
+
+DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+ESPEAK_ACCENTS = ("en-us", "en", "en-us-nyc", "en-gb-x-rp", "en-gb-scotland", "en-029",
+                  "en-gb-x-gbclan", "en-gb-x-gbcwmd")
+ESPEAK_VARIANTS = (
+    "m1", "f1", "m2", "f2", "m3", "f3", "m4", "f4", "m5", "f5", "m6", "m7", "m8", "klatt",
+    "klatt2", "klatt3", "klatt4", "adam", "Alex", "Alicia", "Andrea", "Andy", "anika", "Annie",
+    "antonio", "aunty", "belinda", "benjamin", "boris", "caleb", "david", "Denis", "Diogo", "ed",
+    "edward", "edward2", "Gene", "Gene2", "grandma", "grandpa", "gustave", "Henrique", "Hugo",
+    "iven", "iven2", "iven3", "iven4", "Jacky", "john", "kaukovalta", "Lee", "linda", "marcelo",
+    "Marco", "Mario", "max", "Michael", "michel", "miguel", "Mike", "norbert", "pablo", "paul",
+    "pedro", "quincy", "rob", "robert", "sandro", "shelby", "steph", "steph2", "steph3", "Storm",
+    "travis", "victor", "zac",
+)
+# A speaker of another language, as that language would spell the English digits: its own vowels,
+# its own r, no th. One spelling a digit, in the order of DIGITS.
+RESPELLINGS = {
+    "de": "siero wann tuh tri for feif sicks sewwen eit nein",
+    "fr": "ziro ouane tou sri fore faïve sixe sèvène éïte naïne",
+    "es": "sirou uan tu sri for faiv six seven eit nain",
+    "it": "zirou uan tu tri for faiv six seven eit nain",
+    "nl": "ziero wan toe srie foor faif siks seven eet najn",
+    "pl": "zirou łan tu sri for fajw siks sewen ejt najn",
+    "pt-br": "zirou uan tu tri for faiv siks seven eit nain",
+    "sv": "siråo oann to tri får fajv sicks seven ejt najn",
+    "el": "ζίροου ουάν του θρι φορ φάιβ σιξ σέβεν έιτ νάιν",
+    "fi": "siirou uan tuu srii foor faiv siks seven eit nain",
+    "ro": "zirou uan tu sri for faiv six seven eit nain",
+    "tr": "zirou van tu tri for fayv siks sevın eyt nayn",
+}
+_RESPELLED_VARIANTS = ("m1", "f1", "m3", "f2", "m7", "f4", "klatt2", "john")
+FLITE_VOICES = ("awb", "kal", "kal16", "rms", "slt")
+FESTIVAL_VOICES = ("cmu_us_slt_arctic_hts", "kal_diphone", "ked_diphone")
+
+
+@dataclass(frozen=True)
+class Voice:
+    """One speaker: a program, its voice, and how high and fast it speaks.
+
+    Args:
+        program: "espeak-ng", "flite" or "text2wave".
+        name: the program's own name, for espeak-ng `language+variant`.
+        pitch: espeak-ng 0 .. 99 (50 is its default), flite the mean in Hz; ignored by text2wave.
+        rate: factor of the usual speaking rate, 0.5 .. 2.
+    """
+
+    program: str
+    name: str
+    pitch: int
+    rate: float
+
+    @property
+    def id(self) -> str:
+        """A name for manifests and files, such as `espeak-ng.en-us+f2.p50.r1.00`."""
+        return f"{self.program}.{self.name}.p{self.pitch}.r{self.rate:.2f}"
+
+    def spelling(self, text: str) -> str:
+        """The text as this voice must read it: digits respelled for a voice of another language.
+
+        Raises:
+            UsageError: the voice reads another language and the text is not all digits.
+        """
+        language = self.name.partition("+")[0]
+        if self.program != "espeak-ng" or language not in RESPELLINGS:
+            return text
+        spelled: dict[str, str] = dict(zip(DIGITS, RESPELLINGS[language].split(), strict=True))
+        words = [(word.rstrip(","), word[len(word.rstrip(",")):]) for word in text.split()]
+        unknown = [word for word, _ in words if word not in spelled]
+        if unknown:
+            raise UsageError(f"{self.id} can say the ten English digits only, got {unknown[0]!r}; "
+                             "give it digit strings or use an English voice.")
+        return " ".join(spelled[word] + comma for word, comma in words)
+
+
+def default_voices(seed: int = 1, *, num_respelled: int = 36) -> list[Voice]:
+    """Every voice of the three programs with a pitch and rate of its own: about 130.
+
+    Args:
+        seed: of pitches, rates and accents.
+        num_respelled: how many speakers of other languages (`RESPELLINGS`) are among them.
+    """
+    rng = np.random.default_rng([1, seed])
+    voices = []
+    for index, variant in enumerate(ESPEAK_VARIANTS):
+        accent = ESPEAK_ACCENTS[index % len(ESPEAK_ACCENTS)]
+        voices.append(Voice("espeak-ng", f"{accent}+{variant}", *_manner(rng, 30, 70)))
+    languages = list(RESPELLINGS)
+    for index in range(num_respelled):
+        variant = _RESPELLED_VARIANTS[index % len(_RESPELLED_VARIANTS)]
+        language = languages[index % len(languages)]
+        voices.append(Voice("espeak-ng", f"{language}+{variant}", *_manner(rng, 30, 70)))
+    for name in FLITE_VOICES:
+        for low, high in ((85, 110), (110, 140), (150, 200)):
+            voices.append(Voice("flite", name, *_manner(rng, low, high)))
+    for name in FESTIVAL_VOICES:
+        voices.append(Voice("text2wave", name, 0, round(float(rng.uniform(0.8, 1.2)), 2)))
+    return voices
+
+
+def _manner(rng: np.random.Generator, low: int, high: int) -> tuple[int, float]:
+    """A pitch in low .. high and a speaking rate."""
+    return int(rng.integers(low, high + 1)), round(float(rng.uniform(0.75, 1.35)), 2)

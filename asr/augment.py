@@ -25,6 +25,10 @@ from asr.recipe import FeatureSettings
 QUIET_PERCENTILE = 10
 MAX_FLUTTER = 0.5
 
+# Frames at either end of a clip whose window reaches over its edge; a clip that was cut in the
+# middle of a sound has a click there.
+EDGE_FRAMES = 2
+
 # Frames this far below the loudest frame of a noise recording are its digital silence, of which
 # no signal-to-noise ratio can be made (ESC-10 pads a short bark to five seconds).
 NOISE_RANGE_DB = 50.0
@@ -73,7 +77,9 @@ def join_clips(clips: Sequence[np.ndarray], gaps: Sequence[int],
     A gap is filled with the background of its neighbours (from the left one's to the right one's,
     a low percentile of each bin) and a little flutter, so that no digital silence is learnt. A bin
     that is constant in the clips, such as those above 4 kHz of an 8 kHz recording, stays constant,
-    and no gap is quieter than the clips.
+    and no gap is quieter than the clips. Where a clip meets something else, its edge frames become,
+    bin by bin, no louder than the loudest of its other frames: a click at every join would tell
+    the model where words begin.
 
     Args:
         clips: each (T, F) float32, log power before CMVN.
@@ -89,8 +95,8 @@ def join_clips(clips: Sequence[np.ndarray], gaps: Sequence[int],
     if not clips or len(gaps) != len(clips) + 1:
         raise UsageError(f"{len(clips)} clips need {len(clips) + 1} gaps around them, got "
                          f"{len(gaps)}, and at least one clip.")
-    if not any(gaps):
-        return clips[0] if len(clips) == 1 else np.concatenate(clips)
+    if len(clips) == 1 and not any(gaps):
+        return clips[0]
     quiet = np.stack([_background(clip) for clip in clips])
     parts: list[np.ndarray] = []
     for index, gap in enumerate(gaps):
@@ -101,8 +107,20 @@ def join_clips(clips: Sequence[np.ndarray], gaps: Sequence[int],
         spread = np.minimum(level - lowest, MAX_FLUTTER)
         parts.append(np.maximum(level + spread * flutter, lowest))
         if index < len(clips):
-            parts.append(clips[index])
+            first, last = index == 0 and not gap, index == len(clips) - 1 and not gaps[-1]
+            parts.append(_without_clicks(clips[index], not first, not last))
     return np.concatenate(parts)
+
+
+def _without_clicks(clip: np.ndarray, begin: bool, end: bool) -> np.ndarray:
+    """A copy whose edge frames, at the ends that are named, stay below the inner frames."""
+    clip = clip.copy()
+    if len(clip) > 2 * EDGE_FRAMES:
+        loudest = clip[EDGE_FRAMES:-EDGE_FRAMES].max(axis=0)
+        for wanted, edge in ((begin, slice(EDGE_FRAMES)), (end, slice(-EDGE_FRAMES, None))):
+            if wanted:
+                np.minimum(clip[edge], loudest, out=clip[edge])
+    return clip
 
 
 def _background(clip: np.ndarray) -> np.ndarray:

@@ -304,9 +304,11 @@ def _item(string: list[_Choice], settings: PlanSettings, tempo: float, seed: int
     labels: list[int] = []
     for clip, _ in string:
         labels += [settings.space_label, *clip.labels] if labels else clip.labels
-    joinable = settings.concat_max > 1 and re.search(settings.concat_pattern, string[0][0].id)
-    gaps = (rng.integers(0, settings.gap_frames + 1, len(string) + 1).tolist() if joinable
-            else [0] * (len(string) + 1))
+    gaps = [0] * (len(string) + 1)
+    if settings.concat_max > 1 and re.search(settings.concat_pattern, string[0][0].id):
+        gaps = rng.integers(0, settings.gap_frames + 1, len(gaps)).tolist()
+        for outer in (0, -1):  # recordings begin and end in a pause, or cut close: half and half
+            gaps[outer] *= int(rng.integers(2))
     frames = sum(r.num_frames for _, r in string) + sum(gaps)
     while not _fits(frames, labels, settings):  # the joining space needs a frame too
         gaps[len(gaps) // 2] += 1

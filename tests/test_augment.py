@@ -71,8 +71,8 @@ def test_joining_keeps_the_clips_and_fills_gaps_with_background(rng):
              rng.normal(-9, 1, (20, 4)).astype(np.float32)]
     joined = join_clips(clips, (10, 300, 5), np.random.default_rng(3))
     assert joined.shape == (10 + 50 + 300 + 20 + 5, 4) and joined.dtype == np.float32
-    np.testing.assert_array_equal(joined[10:60], clips[0])
-    np.testing.assert_array_equal(joined[360:380], clips[1])
+    np.testing.assert_array_equal(joined[12:58], clips[0][2:-2])
+    np.testing.assert_array_equal(joined[362:378], clips[1][2:-2])
     quiet = [np.percentile(clip, 10, axis=0) for clip in clips]
     np.testing.assert_allclose(joined[60:90].mean(0), quiet[0], atol=0.7)
     np.testing.assert_allclose(joined[330:360].mean(0), quiet[1], atol=0.9)
@@ -89,11 +89,22 @@ def test_a_band_that_is_empty_in_the_clips_is_empty_in_the_gaps(rng):
     assert join_clips([clip[:1]], (2, 2), rng).shape == (5, 4)
 
 
-def test_joining_without_gaps_changes_nothing(rng):
+def test_no_click_where_clips_meet(rng):
+    clip = rng.normal(-9, 1, (30, 4)).astype(np.float32)
+    clip[[0, -1]] = 3.0
+    clip[1, 2] = -20.0
+    capped = np.minimum(clip, clip[2:-2].max(axis=0))
+    before = clip.copy()
+    joined = join_clips([clip, clip], (0, 0, 7), rng)
+    np.testing.assert_array_equal(joined[0], clip[0], "the outer edge stays as it is")
+    np.testing.assert_array_equal(joined[1:60], np.concatenate([capped, capped])[1:])
+    np.testing.assert_array_equal(clip, before, "the cache must not change")
+
+
+def test_one_clip_without_gaps_is_itself(rng):
     clip = rng.normal(size=(5, 3)).astype(np.float32)
     assert join_clips([clip], (0, 0), rng) is clip
-    np.testing.assert_array_equal(join_clips([clip, clip], (0, 0, 0), rng),
-                                  np.concatenate([clip, clip]))
+    assert join_clips([clip[:2], clip], (0, 0, 0), rng).shape == (7, 3)
     with pytest.raises(UsageError, match="2 clips need 3 gaps"):
         join_clips([clip, clip], (0, 0), rng)
     with pytest.raises(UsageError, match="at least one clip"):

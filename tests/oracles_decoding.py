@@ -41,3 +41,36 @@ def best_paths(log_probs: np.ndarray) -> dict[tuple[int, ...], float]:
 def is_word_string(text: str, words) -> bool:
     """Words of the list joined by single spaces; the empty text is one."""
     return text == "" or all(part in words for part in text.split(" "))
+
+
+class ToyModel:
+    """A back-off model read from ARPA text by the formula, dictionaries only, no speed."""
+
+    def __init__(self, arpa: str):
+        self.log_probs: dict[tuple[str, ...], float] = {}
+        self.backoffs: dict[tuple[str, ...], float] = {}
+        for line in arpa.splitlines():
+            fields = line.split("\t")
+            if len(fields) < 2:
+                continue
+            words = tuple(fields[1].split())
+            self.log_probs[words] = float(fields[0])
+            if len(fields) == 3:
+                self.backoffs[words] = float(fields[2])
+
+    def word(self, word: str, context: tuple[str, ...]) -> float:
+        """log10 P(word | context)."""
+        if (*context, word) in self.log_probs:
+            return self.log_probs[(*context, word)]
+        if not context:
+            return self.log_probs[("<unk>",)]
+        return self.backoffs.get(context, 0.0) + self.word(word, context[1:])
+
+    def score(self, words, *, start: bool = True, end: bool = True) -> float:
+        """Natural log of the probability of a sentence."""
+        known = [w if (w,) in self.log_probs else "<unk>" for w in words]
+        text = ["<s>"] * start + known + ["</s>"] * end
+        order = max(map(len, self.log_probs))
+        return math.log(10) * sum(
+            self.word(text[i], tuple(text[max(0, i - order + 1):i]))
+            for i in range(int(start), len(text)))

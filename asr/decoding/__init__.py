@@ -1,4 +1,4 @@
-"""Logits to text: greedy, closed vocabulary, alignment. NumPy and numba, nothing to compile.
+"""Logits to text: greedy, closed vocabulary, beam search, alignment. Nothing to compile.
 
 In: logits (T', V) float32, unnormalised. Out: `Hypothesis` objects, best first. Floor 1.
 
@@ -15,10 +15,12 @@ from asr.decoding.alignment import (
     span_seconds,
     word_spans,
 )
+from asr.decoding.beam import BeamSearchDecoder
 from asr.decoding.decoder import Decoder
 from asr.decoding.greedy import GreedyDecoder
 from asr.decoding.hypothesis import Hypothesis, WordSpan, check_logits, log_softmax
 from asr.decoding.lexicon import LexiconDecoder
+from asr.decoding.ngram import NgramModel, load_ngram
 from asr.errors import UsageError
 from asr.recipe import DecoderSettings
 from asr.tokenizer import CharTokenizer
@@ -26,23 +28,38 @@ from asr.tokenizer import CharTokenizer
 DECODERS: dict[str, type[Decoder]] = {
     "greedy": GreedyDecoder,
     "lexicon": LexiconDecoder,
+    "beam": BeamSearchDecoder,
 }
 
-__all__ = ["DECODERS", "Alignment", "Decoder", "GreedyDecoder", "Hypothesis", "LexiconDecoder",
-           "WordSpan", "align", "build_decoder", "character_spans", "check_logits", "log_softmax",
-           "span_seconds", "word_spans"]
+__all__ = ["DECODERS", "Alignment", "BeamSearchDecoder", "Decoder", "GreedyDecoder", "Hypothesis",
+           "LexiconDecoder", "NgramModel", "WordSpan", "align", "build_decoder", "character_spans",
+           "check_logits", "load_ngram", "log_softmax", "span_seconds", "word_spans"]
 
 
-def build_decoder(settings: DecoderSettings, tokenizer: CharTokenizer) -> Decoder:
+def build_decoder(settings: DecoderSettings, tokenizer: CharTokenizer, *,
+                  language_model: NgramModel | None = None) -> Decoder:
     """The decoder that the settings name.
+
+    Args:
+        settings: kind and numbers.
+        tokenizer: of the model that makes the logits.
+        language_model: for "beam"; None: read from `settings.lm`, if that names a file.
 
     Raises:
         UsageError: the kind is unknown, or its settings do not suffice.
         TextError: a lexicon word with characters outside the alphabet.
+        DataError: the language model cannot be read.
     """
     if settings.kind == "greedy":
         return GreedyDecoder(tokenizer)
     if settings.kind == "lexicon":
         return LexiconDecoder(tokenizer, settings.lexicon, settings.word_bonus)
+    if settings.kind == "beam":
+        if language_model is None and settings.lm:
+            language_model = load_ngram(settings.lm)
+        return BeamSearchDecoder(
+            tokenizer, settings.beam_width, language_model=language_model,
+            lm_weight=settings.lm_weight, word_bonus=settings.word_bonus,
+            lexicon=settings.lexicon or None)
     raise UsageError(f"There is no decoder {settings.kind!r}; choose one of "
                      f"{', '.join(DECODERS)}.")

@@ -1,0 +1,117 @@
+"""A language model and a lexicon made ready for one tokenizer.
+
+In: an `NgramModel`, a tokenizer, a list of words. Out: the parts of a `Fusion`. Floor 1: NumPy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from asr.decoding.arpa import SENTENCE_END, SENTENCE_START, UNKNOWN
+from asr.decoding.fusion import CharacterPart, WordPart
+from asr.decoding.ngram import NgramModel
+from asr.decoding.trees import best_below, build_tree
+from asr.errors import UsageError
+from asr.tokenizer import CharTokenizer
+
+# How character models write the space between words; the first that the model knows is taken.
+SPACE_TOKENS = ("<space>", "|", "\u2581", "_")
+SPECIAL = (SENTENCE_START, SENTENCE_END, *UNKNOWN)
+MIN_SPELLED = 0.1  # of the vocabulary; below, model and tokenizer do not belong together
+
+
+def is_character_model(model: NgramModel, tokenizer: CharTokenizer) -> bool:
+    """Whether the model's units are characters: each of its words is one, and the space is too."""
+    if not any(token in model.word_numbers for token in SPACE_TOKENS):
+        return False
+    words = [word for word in model.vocabulary if word not in (*SPECIAL, *SPACE_TOKENS)]
+    return all(len(word) == 1 for word in words)
+
+
+def character_part(model: NgramModel, tokenizer: CharTokenizer, weight: float) -> CharacterPart:
+    """A character model for a tokenizer.
+
+    Raises:
+        UsageError: the model knows hardly any of the alphabet.
+    """
+    space = next(token for token in SPACE_TOKENS if token in model.word_numbers)
+    units = [space if character == " " else character for character in tokenizer.alphabet]
+    known = sum(unit in model.word_numbers for unit in units)
+    if known < MIN_SPELLED * len(units) or known == 0:
+        raise UsageError(f"The character language model knows {known} of the {len(units)} "
+                         "characters of the alphabet; train it on texts of the same normaliser.")
+    numbers = [model.unknown, *(model.number(unit) for unit in units)]  # the blank is never asked
+    return CharacterPart(model.arrays, np.array(numbers, dtype=np.int32), model.sentence_end,
+                         model.start_state, float(weight))
+
+
+def spelled_words(model: NgramModel, tokenizer: CharTokenizer) -> list[str]:
+    """The words of the model that the tokenizer can write.
+
+    Raises:
+        UsageError: they are hardly any: another case, another language, other units.
+    """
+    words = [word for word in model.vocabulary if word not in SPECIAL]
+    spelled = [word for word in words if not tokenizer.unknown(word)]
+    if not spelled or len(spelled) < MIN_SPELLED * len(words):
+        example = next((word for word in words if tokenizer.unknown(word)), "")
+        raise UsageError(
+            f"The tokenizer can write {len(spelled):,} of the {len(words):,} words of the language "
+            f"model (not {example!r}, for example). Its alphabet is {tokenizer.alphabet!r}: train "
+            "the language model on texts of the same normaliser.", code="lm.units")
+    return spelled
+
+
+def word_part(model: NgramModel | None, tokenizer: CharTokenizer, lexicon: Sequence[str] | None, *,
+              weight: float, look_ahead: bool, unknown_bonus: float,
+              closed: bool) -> tuple[WordPart, list[str]]:
+    """The lexicon tree with its language model, and the words that the tree spells.
+
+    Args:
+        model: scores the words; None: all words are alike.
+        tokenizer: spells them.
+        lexicon: the words; None: those of the model that the tokenizer can write.
+        weight, look_ahead, unknown_bonus, closed: see `BeamSearchDecoder`.
+
+    Raises:
+        UsageError: no words, an empty word, one with a space, or hardly a word can be written.
+        TextError: a lexicon word with characters outside the alphabet.
+    """
+    if lexicon is None:
+        if model is None:
+            raise UsageError("Give a lexicon or a language model.")
+        lexicon = spelled_words(model, tokenizer)
+    words = list(dict.fromkeys(lexicon))
+    if not words:
+        raise UsageError("The lexicon is empty; give at least one word.")
+    for word in words:
+        if not word or any(c.isspace() for c in word):
+            raise UsageError(f"The lexicon word {word!r} is empty or holds a space; write one word "
+                             "an entry.")
+    spellings = [tokenizer.encode(word) for word in words]
+    lengths = np.array([len(spelling) for spelling in spellings])
+    sequences = np.zeros((len(words), lengths.max()), dtype=np.int64)
+    for row, spelling in zip(sequences, spellings, strict=True):
+        row[:len(spelling)] = spelling
+    tree = build_tree(sequences, lengths)
+    numbers = np.full(len(tree.symbols), -1, dtype=np.int32)
+    ahead = np.zeros(len(tree.symbols))
+    unknown_ahead = 0.0
+    if model is None:
+        numbers[tree.nodes] = 0
+        unknown, end, start = 0, -1, 0
+    else:
+        numbers[tree.nodes] = [model.number(word) for word in words]
+        unknown, end, start = model.unknown, model.sentence_end, model.start_state
+        if look_ahead:
+            unigrams = np.full(len(tree.symbols), -np.inf)
+            unigrams[tree.nodes] = model.arrays.log_probs[1 + numbers[tree.nodes]]
+            ahead = weight * best_below(tree, unigrams)
+            ahead[0] = 0.0
+            unknown_ahead = weight * float(model.arrays.log_probs[1 + unknown]) + unknown_bonus
+    part = WordPart(tree.first_child, tree.symbols, numbers, ahead, unknown_ahead,
+                    None if model is None else model.arrays, unknown, float(unknown_bonus), end,
+                    start, float(weight), closed)
+    return part, words

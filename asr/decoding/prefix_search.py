@@ -1,0 +1,234 @@
+"""The kernel of CTC prefix beam search: log domain, exact merging, pruning.
+
+In: log-probabilities, the arrays of a `Fusion`. Out: the label strings of the last beam with
+acoustic and total scores. Floor 1: NumPy, numba.
+
+A prefix is a node of a tree; every label string has at most one node, so two ways to the same
+string always meet. For each prefix of the beam two sums are kept (Hannun et al. 2014, algorithm 1):
+`blank`, over the alignments that end in a blank, and `label`, over those that end in its last
+label. `extra` is what language model, hot words and word bonus have said about the prefix so far.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from asr.decoding.compiled import compiled
+from asr.decoding.fusion import advance, finish, gain_bound, start_state
+
+NOTHING = -np.inf
+
+
+@compiled
+def log_add(a, b):
+    """log(exp(a) + exp(b)); either may be minus infinity."""
+    if a < b:
+        a, b = b, a
+    if b == NOTHING or a - b > 45.0:  # exp(-45) is below half an ulp of 1
+        return a
+    return a + np.log1p(np.exp(b - a))
+
+
+@compiled
+def _sift_down(scores, items, position, size):
+    """Restore the min-heap `scores[:size]` after the score at `position` has grown."""
+    score, item = scores[position], items[position]
+    while True:
+        child = 2 * position + 1
+        if child >= size:
+            break
+        if child + 1 < size and scores[child + 1] < scores[child]:
+            child += 1
+        if scores[child] >= score:
+            break
+        scores[position], items[position] = scores[child], items[child]
+        position = child
+    scores[position], items[position] = score, item
+
+
+@compiled
+def _offer(scores, items, size, score, item):
+    """Keep the best `len(scores)` offers in a min-heap; returns how many it holds now."""
+    if size == len(scores):
+        if score > scores[0]:
+            scores[0], items[0] = score, item
+            _sift_down(scores, items, 0, size)
+        return size
+    position = size
+    while position > 0 and scores[(position - 1) // 2] > score:
+        scores[position], items[position] = (scores[(position - 1) // 2],
+                                             items[(position - 1) // 2])
+        position = (position - 1) // 2
+    scores[position], items[position] = score, item
+    return size + 1
+
+
+@compiled
+def _child(parents, labels, first_child, next_sibling, num_nodes, parent, label):
+    """The node of prefix + label and the node count, which grows when the node is new."""
+    node = first_child[parent]
+    while node >= 0:
+        if labels[node] == label:
+            return node, num_nodes
+        node = next_sibling[node]
+    node = num_nodes
+    parents[node], labels[node] = parent, label
+    first_child[node], next_sibling[node] = -1, first_child[parent]
+    first_child[parent] = node
+    return node, num_nodes + 1
+
+
+@compiled
+def prefix_search(log_probs, beam_width, beam_threshold, label_threshold, fusion):
+    """Search one utterance.
+
+    Args:
+        log_probs: (T', V) float64, natural log.
+        beam_width: prefixes kept after each frame.
+        beam_threshold: prefixes this many nats below the best are dropped.
+        label_threshold: labels whose log-probability in a frame is lower do not extend a prefix.
+        fusion: see `asr.decoding.fusion.Fusion`.
+
+    Returns:
+        strings (N, L) int64, right-padded with 0; lengths (N,); acoustic (N,) float64, log of the
+        summed probability of the alignments that were kept; total (N,) float64, with everything
+        that the fusion adds, minus infinity where the string must not end. Best total first.
+    """
+    num_frames, vocab_size = log_probs.shape
+    capacity = 2 + num_frames * beam_width  # untouched pages of np.empty cost no memory
+    parents = np.empty(capacity, dtype=np.int32)
+    labels = np.empty(capacity, dtype=np.int32)
+    first_child = np.empty(capacity, dtype=np.int32)
+    next_sibling = np.empty(capacity, dtype=np.int32)
+    slots = np.empty(capacity, dtype=np.int32)  # place in the beam, -1 for none
+    extras = np.empty(capacity, dtype=np.float64)
+    states = np.empty((capacity, 4), dtype=np.int32)
+    parents[0], labels[0], first_child[0], next_sibling[0], slots[0] = -1, 0, -1, -1, 0
+    extras[0] = 0.0
+    states[0, 0], states[0, 1], states[0, 2], states[0, 3] = start_state(fusion)
+    num_nodes = 1
+
+    nodes = np.zeros(beam_width, dtype=np.int32)
+    blank = np.full(beam_width, NOTHING)
+    label_ = np.full(beam_width, NOTHING)
+    total = np.full(beam_width, NOTHING)
+    next_blank = np.empty(beam_width)
+    next_label = np.empty(beam_width)
+    blank[0] = total[0] = 0.0
+    size = 1
+    scores = np.empty(beam_width)
+    items = np.empty(beam_width, dtype=np.int64)  # slot * V + label; label 0: stay as it is
+    taken = np.zeros((beam_width, vocab_size), dtype=np.bool_)  # extension is in the beam already
+
+    for t in range(num_frames):
+        row = log_probs[t]
+        order = np.argsort(-row)
+        count = 0
+        highest = NOTHING
+        for i in range(size):
+            node = nodes[i]
+            last = labels[node]
+            next_blank[i] = total[i] + row[0]
+            next_label[i] = NOTHING
+            if last > 0:
+                next_label[i] = label_[i] + row[last]
+                parent_slot = slots[parents[node]]
+                if parent_slot >= 0 and row[last] >= label_threshold:
+                    # The parent, extended by the label, is this prefix: the two sums meet.
+                    base = (blank if labels[nodes[parent_slot]] == last else total)[parent_slot]
+                    next_label[i] = log_add(next_label[i], base + row[last])
+                    taken[parent_slot, last] = True
+            score = log_add(next_blank[i], next_label[i]) + extras[node]
+            highest = max(highest, score)
+            count = _offer(scores, items, count, score, i * vocab_size)
+        for i in range(size):
+            node = nodes[i]
+            last = labels[node]
+            limit = total[i] + extras[node] + gain_bound(fusion, states[node, 0], states[node, 3])
+            for label in order:
+                reachable = limit + row[label]
+                if (row[label] < label_threshold or reachable < highest - beam_threshold
+                        or (count == beam_width and reachable <= scores[0])):
+                    break  # labels come in falling order: none of the others can do better
+                if label == 0 or taken[i, label]:
+                    continue
+                base = blank[i] if label == last else total[i]
+                if base == NOTHING:
+                    continue
+                delta, _, _, _, _ = advance(fusion, states[node, 0], states[node, 1],
+                                            states[node, 2], states[node, 3], last, label)
+                score = base + row[label] + extras[node] + delta
+                if score == NOTHING:
+                    continue
+                highest = max(highest, score)
+                count = _offer(scores, items, count, score, i * vocab_size + label)
+        num_nodes, size = _keep(
+            scores[:count], items[:count], highest - beam_threshold, row, fusion, nodes, blank,
+            label_, total, next_blank, next_label, taken, parents, labels, first_child,
+            next_sibling, slots, extras, states, num_nodes, size)
+    return _read_out(nodes[:size], total[:size], parents, labels, extras, states, fusion)
+
+
+@compiled
+def _keep(scores, items, lowest, row, fusion, nodes, blank, label_, total, next_blank, next_label,
+          taken, parents, labels, first_child, next_sibling, slots, extras, states, num_nodes,
+          size):
+    """Make the offers that were kept the new beam; returns node count and beam size."""
+    vocab_size = len(row)
+    for i in range(size):
+        slots[nodes[i]] = -1
+        taken[i] = False
+    new_nodes = np.empty(len(items), dtype=np.int32)
+    new_blank = np.empty(len(items))
+    new_label = np.empty(len(items))
+    count = 0
+    for offer in range(len(items)):
+        if scores[offer] < lowest:
+            continue
+        i, label = items[offer] // vocab_size, items[offer] % vocab_size
+        node = nodes[i]
+        if label == 0:
+            new_nodes[count], new_blank[count], new_label[count] = (node, next_blank[i],
+                                                                    next_label[i])
+        else:
+            child, grown = _child(parents, labels, first_child, next_sibling, num_nodes, node,
+                                  label)
+            if grown > num_nodes:
+                delta, a, b, c, d = advance(
+                    fusion, states[node, 0], states[node, 1], states[node, 2], states[node, 3],
+                    labels[node], label)
+                extras[child] = extras[node] + delta
+                states[child, 0], states[child, 1], states[child, 2], states[child, 3] = a, b, c, d
+                num_nodes = grown
+            base = blank[i] if label == labels[node] else total[i]
+            new_nodes[count], new_blank[count], new_label[count] = (child, NOTHING,
+                                                                    base + row[label])
+        count += 1
+    for i in range(count):
+        nodes[i], blank[i], label_[i] = new_nodes[i], new_blank[i], new_label[i]
+        total[i] = log_add(blank[i], label_[i])
+        slots[nodes[i]] = i
+    return num_nodes, count
+
+
+@compiled
+def _read_out(nodes, acoustic, parents, labels, extras, states, fusion):
+    """Label strings of the last beam, best total first; see `prefix_search`."""
+    totals = np.empty(len(nodes))
+    lengths = np.zeros(len(nodes), dtype=np.int64)
+    for i in range(len(nodes)):
+        node = nodes[i]
+        totals[i] = acoustic[i] + extras[node] + finish(
+            fusion, states[node, 0], states[node, 1], states[node, 2], states[node, 3],
+            labels[node])
+        while node > 0:
+            lengths[i] += 1
+            node = parents[node]
+    order = np.argsort(-totals, kind="mergesort")
+    strings = np.zeros((len(nodes), max(1, lengths.max())), dtype=np.int64)
+    for place in range(len(order)):
+        node = nodes[order[place]]
+        for position in range(lengths[order[place]] - 1, -1, -1):
+            strings[place, position] = labels[node]
+            node = parents[node]
+    return strings, lengths[order], acoustic[order], totals[order]

@@ -18,7 +18,7 @@ import numpy as np
 
 from asr.audio import MAX_STREAM_BYTES, load_audio, probe_audio
 from asr.errors import AsrError, AudioError, UsageError
-from asr.files import write_atomic
+from asr.files import failpoint, write_atomic
 from asr.recognizer import Recognizer, is_silent
 from asr.transcript import FORMATS, Transcript, render
 from asr.worklist import Item, OutputFolder
@@ -131,6 +131,7 @@ def transcribe_to_folder(recognizer: Recognizer, items: Sequence[Item], folder: 
         try:
             text = render(outcome.transcript, format, outcome.item.name, escape_cells=escape_cells)
             write_atomic(path, text, overwrite=overwrite)
+            failpoint(f"transcript.written:{path.name}")
             yield Outcome(outcome.item, outcome.transcript, output=path)
         except OSError as error:
             failure = AsrError(f"Cannot write {path}: {error.strerror}. Nothing was left there; "

@@ -16,6 +16,7 @@ from __future__ import annotations
 import glob
 import json
 import os
+import time
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from asr.files import write_atomic
 STDIN = "-"
 AUDIO_SUFFIXES = frozenset((".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3"))
 INDEX = "index.jsonl"
+STALE_SECONDS = 3_600
 MAX_STEM_BYTES = 180  # of 255 that file systems allow; the rest is for suffix and temporary name
 
 
@@ -147,6 +149,7 @@ class OutputFolder:
                 write_atomic(self.folder / INDEX, "".join(rows))
             for folder in {path.parent for path in claimed.values()}:
                 folder.mkdir(parents=True, exist_ok=True)
+                _sweep(folder, {path.name for path in claimed.values()})
         except OSError as error:
             raise UsageError(f"Cannot write into {self.folder}: {error.strerror}.") from error
         return claimed
@@ -181,6 +184,15 @@ class OutputFolder:
                                  f"({error}). Choose another output folder.") from error
             stems[source] = stem
         return stems
+
+
+def _sweep(folder: Path, names: set[str]) -> None:
+    """Remove the half-written temporary files that a killed run left of these outputs."""
+    for path in folder.glob(".*.tmp"):
+        target = path.name[1:].rsplit(".", 2)[0]
+        old = time.time() - path.stat().st_mtime > STALE_SECONDS  # a run may be going on
+        if target in {name[:80] for name in names} and old:
+            path.unlink(missing_ok=True)
 
 
 def _candidates(item: Item) -> Iterable[str]:

@@ -22,7 +22,7 @@ def random_weights(model: ModelSettings = MODEL, features: FeatureSettings = FEA
     rng = np.random.default_rng(seed)
     weights = {}
     for name, shape in weight_shapes(model, num_features(features), vocab_size).items():
-        scale = 4.0 if name == "output/kernel" else 1.0
+        scale = 6.0 if name == "output/kernel" else 3.0 if name.startswith("lstm") else 1.0
         weights[name] = (scale * rng.normal(size=shape) / np.sqrt(max(shape[0], 1))
                          ).astype(np.float32)
     return weights

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from asr.errors import EXIT_OK, EXIT_SOME_FAILED, AsrError, UsageError
+from asr.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_SOME_FAILED, AsrError, UsageError
 from asr.transcript import FORMATS, plain, render
 
 if TYPE_CHECKING:
@@ -82,6 +82,11 @@ def transcribe(inputs: tuple[str, ...], bundle: str | None, format_: str | None,
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # quiet at exit, too
         return EXIT_BROKEN_PIPE
+    except KeyboardInterrupt:
+        report.close()
+        again = " Finished transcripts are kept; the same command goes on." if folder else ""
+        print(f"Interrupted.{again}", file=sys.stderr)
+        return EXIT_INTERRUPTED
     return report.close()
 
 

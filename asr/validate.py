@@ -22,7 +22,7 @@ from asr.text import normalize
 from asr.tokenizer import CharTokenizer, build_alphabet, count_repeats, describe
 
 DURATION_TOLERANCE = 0.1     # seconds, or
-DURATION_RATIO = 0.01        # of the recording, whichever is more
+DURATION_RATIO = 0.01        # of the declared duration, whichever is more
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def validate(manifests: Sequence[str | Path], *, target: Target | None = None,
     report = Report()
     tables: dict[str, list[Row]] = {}
     names = list(dict.fromkeys(map(str, manifests)))
-    for path in dict.fromkeys((*names, *map(str, against))):
+    for path in dict.fromkeys((*map(str, against), *names)):
         tables[path], problems = _scan(path, audio_root, allow_outside_root)
         if path in names:
             report.problems += problems
@@ -203,7 +203,7 @@ def _audio_problems(row: Row, probe: Probe, is_shared: bool, target: Target | No
         return [(error.code, error.message)] if error else []
     found: Found = []
     whole = probe.info.duration
-    tolerance = max(DURATION_TOLERANCE, DURATION_RATIO * whole)
+    tolerance = _tolerance(utterance.duration)
     is_part = utterance.offset > 0 or is_shared   # several rows may be parts of one recording
     end = utterance.offset + utterance.duration
     if end > whole + tolerance or (not is_part and end < whole - tolerance):
@@ -221,6 +221,10 @@ def _audio_problems(row: Row, probe: Probe, is_shared: bool, target: Target | No
         found.append(("audio.too_long", f"{seconds:.1f} s, at most {high:g} s are taken. Split "
                       "it, or raise data.max_seconds."))
     return found
+
+
+def _tolerance(duration: float) -> float:
+    return max(DURATION_TOLERANCE, DURATION_RATIO * duration)
 
 
 @dataclass
@@ -275,6 +279,8 @@ def _output_frames(row: Row, probe: Probe, target: Target, speed: float) -> int:
     if info is None:
         return 0
     start = round(utterance.offset * info.sample_rate)
-    native = min(round(utterance.duration * info.sample_rate), info.num_samples - start)
-    samples = round(native * target.features.sample_rate / info.sample_rate / speed)
+    stop = start + max(1, round(utterance.duration * info.sample_rate))
+    if stop >= info.num_samples - _tolerance(utterance.duration) * info.sample_rate:
+        stop = info.num_samples   # as asr.audio.load_utterance does: rows round their durations
+    samples = round((stop - start) * target.features.sample_rate / info.sample_rate / speed)
     return output_length(feature_length(samples, target.features.hop_length), target.model)

@@ -161,7 +161,7 @@ def _utterance(item: Candidate, probe: Probe, checks: Checks) -> Utterance | Exc
                        f"{item.source}: {error}")
     whole = probe.info.duration
     duration = whole - item.offset if item.duration is None else item.duration
-    tolerance = max(0.1, 0.01 * whole)   # seconds
+    tolerance = max(0.1, 0.01 * duration)   # seconds
     if not (item.offset >= 0 and 0 < duration and item.offset + duration <= whole + tolerance):
         return exclude(item, "failed", "corpus.duration",
                        f"{item.source}: utterance {item.id!r} should be {duration:.3f} s from "

@@ -483,6 +483,20 @@ def test_an_option_of_another_corpus_is_refused(tmp_path, capsys):
         capsys.readouterr().err
 
 
+def test_only_utterances_of_some_words(tmp_path, capsys):
+    for name in ("7_theo_0", "7_theo_9", "3_theo_9"):
+        speech(tmp_path / "recordings" / f"{name}.wav")
+    prefix = ["prepare", "fsdd", str(tmp_path)]
+    assert run([*prefix, str(tmp_path / "a"), "--only-words", "Seven, EIGHT!"]) == 0
+    assert [u.id for u in read_manifest(tmp_path / "a" / "train.jsonl", audio_root=tmp_path)] == [
+        "fsdd_7_theo_9"]
+    assert (tmp_path / "a" / "test.jsonl").exists()
+    assert run([*prefix, str(tmp_path / "b"), "--only-words", "nine"]) == 4
+    assert "consists of the words 'nine' alone" in capsys.readouterr().err
+    assert run([*prefix, str(tmp_path / "c"), "--only-words", "?"]) == 2
+    assert "holds no word" in capsys.readouterr().err
+
+
 def test_a_clean_import_exits_with_0(tmp_path, capsys):
     speech(tmp_path / "recordings" / "7_theo_0.wav")
     assert run(["prepare", "fsdd", str(tmp_path), str(tmp_path / "out")]) == 0

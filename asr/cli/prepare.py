@@ -34,14 +34,16 @@ REPORT = "report.json"
 @click.option("--dev-fraction", type=float, metavar="SHARE", help="Of train, moved to dev (nemo).")
 @click.option("--test-fraction", type=float, metavar="SHARE", help="Of train, moved to test "
               "(nemo).")
+@click.option("--only-words", metavar="WORDS", help="Keep the utterances that consist of these "
+              "words alone, such as \"zero one two\"; case and punctuation do not matter.")
 @click.option("--min-seconds", type=float, default=0.1, show_default=True,
               help="Shorter utterances are left out.")
 @click.option("--max-seconds", type=float, default=60.0, show_default=True,
               help="Longer utterances are left out.")
 @click.option("--jobs", type=click.IntRange(0), default=0, help="Processes; 0: as many as pay.")
 @click.option("--overwrite", is_flag=True, help="Replace manifests that exist.")
-def prepare(corpus: str, src: Path, out: Path, min_seconds: float, max_seconds: float, jobs: int,
-            overwrite: bool, **options) -> int:
+def prepare(corpus: str, src: Path, out: Path, only_words: str | None, min_seconds: float,
+            max_seconds: float, jobs: int, overwrite: bool, **options) -> int:
     """Import the corpus SRC, laid out as CORPUS says, into OUT/<split>.jsonl.
 
     A bad recording or row never stops the import: it is counted, and listed in OUT/report.json.
@@ -51,16 +53,17 @@ def prepare(corpus: str, src: Path, out: Path, min_seconds: float, max_seconds: 
 
     module = load_corpus(corpus)
     given = _options_of(module, corpus, options)
+    _refuse_existing([out / REPORT], overwrite)   # before an hour of work, not after it
     with count_on_stderr("Looking at recordings") as show:
         prepared = module.prepare(src, checks=Checks(min_seconds, max_seconds, jobs, show),
                                   **given)
-    splits = {split: utterances for split, utterances in prepared.items() if utterances}
+    splits = {split: chosen for split, utterances in prepared.items()
+              if (chosen := _of_words(utterances, only_words))}
     paths = {split: out / f"{split}.jsonl" for split in splits}
-    existing = [path for path in (*paths.values(), out / REPORT) if path.exists()]
-    if existing and not overwrite:
-        raise UsageError(f"{existing[0]} exists and was left as it is; give another folder, or "
-                         "--overwrite.", path=existing[0])
+    _refuse_existing(list(paths.values()), overwrite)
     out.mkdir(parents=True, exist_ok=True)
+    if only_words:
+        given["only_words"] = only_words
     report = {"corpus": corpus, "options": given, "counts": prepared.counts,
               "splits": {split: _summary(splits[split]) for split in splits},
               "excluded": [item.as_record() for item in prepared.excluded]}
@@ -74,8 +77,9 @@ def prepare(corpus: str, src: Path, out: Path, min_seconds: float, max_seconds: 
                        for name, count in prepared.counts.items())
     click.echo(f"{corpus}: {counts}", err=True)
     if not splits:
-        raise CorpusError(f"No utterance of {src} could be used; {out / REPORT} says why of each.",
-                          path=src)
+        raise CorpusError(f"No utterance of {src} could be used; {out / REPORT} says why of each."
+                          if not prepared.counts["ok"] else f"No utterance of {src} consists of "
+                          f"the words {only_words!r} alone.", path=src)
     _say_root(splits, out)
     if prepared.excluded:
         click.echo(f"What was left out is listed in {out / REPORT}.", err=True)
@@ -121,6 +125,24 @@ def download(corpus: str, dest: Path, parts: tuple[str, ...], url: str | None,
             click.echo(f"{place}: fetched, SHA-256 as published.", err=True)
     click.echo(f"Next: asr prepare {corpus} {dest} OUT", err=True)
     return EXIT_OK
+
+
+def _refuse_existing(paths: list[Path], overwrite: bool) -> None:
+    existing = [path for path in paths if path.exists()]
+    if existing and not overwrite:
+        raise UsageError(f"{existing[0]} exists and was left as it is; give another folder, or "
+                         "--overwrite.", path=existing[0])
+
+
+def _of_words(utterances: list[Utterance], words: str | None) -> list[Utterance]:
+    """Those whose words are all among `words`; all of them if there is no such list."""
+    from asr.text import normalize
+    if words is None:
+        return utterances
+    known = set(normalize(words, "basic").split())
+    if not known:
+        raise UsageError(f"--only-words {words!r} holds no word.")
+    return [u for u in utterances if set(normalize(u.text, "basic").split()) <= known]
 
 
 def _options_of(module, corpus: str, options: dict) -> dict:

@@ -53,7 +53,7 @@ class Item:
     @property
     def source(self) -> str:
         """What identifies the recording: its absolute path, symbolic links kept."""
-        return STDIN if self.path is None else os.path.abspath(self.path)
+        return STDIN if self.path is None else _unicode(os.path.abspath(self.path))
 
 
 def find_items(inputs: Iterable[str], *, recursive: bool = False) -> tuple[list[Item],
@@ -155,8 +155,8 @@ class OutputFolder:
         return claimed
 
     def path(self, stem: str) -> Path:
-        """The file of a stem."""
-        return self.folder / f"{stem}.{self.suffix}"
+        """The file of a stem; the name is UTF-8 whatever the locale says."""
+        return self.folder / os.fsdecode(f"{stem}.{self.suffix}".encode())
 
     def _free(self, stem: str) -> bool:
         """Neither claimed, in any capitalisation, nor a file of another origin."""
@@ -197,7 +197,7 @@ def _sweep(folder: Path, names: set[str]) -> None:
 
 def _candidates(item: Item) -> Iterable[str]:
     """Stems in the order in which they are tried; the last ones never end."""
-    *folders, file = item.relative.parts or ("stdin",)
+    *folders, file = map(_unicode, item.relative.parts or ("stdin",))
     folders = [_clean(folder) for folder in folders]
     stem = _clean(os.path.splitext(file)[0]) or "_"
     parent = _clean(os.path.basename(os.path.dirname(item.source)))
@@ -216,6 +216,11 @@ def _clean(name: str) -> str:
                    for c in name)
     kept = kept.encode("utf-8")[:MAX_STEM_BYTES].decode("utf-8", "ignore")
     return "_" + kept[1:] if kept.startswith(".") else kept.rstrip(" .")
+
+
+def _unicode(path: str) -> str:
+    """A path as the UTF-8 that its bytes are; under the locale C, Python sees them as ASCII."""
+    return os.fsencode(path).decode("utf-8", "surrogateescape")
 
 
 def _fold(stem: str) -> str:

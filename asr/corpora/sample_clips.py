@@ -1,0 +1,77 @@
+"""The sample clips in `asr/assets/clips`: digit strings in eight synthesised voices.
+
+In: a folder. Out: eight small recordings and `clips.jsonl`. Floor 1. Only a developer runs it; the
+clips are committed. Training holds out every string, and the voices of half of the clips:
+
+    python -c "from asr.corpora.sample_clips import write; write('asr/assets/clips')"
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+
+from asr.corpora.voice_list import Voice, default_voices
+from asr.corpora.voices import SAMPLE_RATE, say, with_noise_bed
+from asr.errors import CorpusError
+from asr.files import write_atomic
+from asr.manifest import Utterance, write_manifest
+
+# (name, beginning of the voice's id, what it says); `default_voices` puts the voices marked
+# "unseen" into "valid", so that no recipe trains on them.
+CLIPS = (
+    ("rms", "flite.rms.", "four two zero nine"),
+    ("slt", "text2wave.cmu_us_slt_arctic_hts.", "one eight six three five"),
+    ("ked", "text2wave.ked_diphone.", "nine five one"),
+    ("slt-phone", "flite.slt.p1", "six four zero"),
+    ("kal-unseen", "flite.kal16.p194", "two seven nine zero five three one"),
+    ("american-unseen", "espeak-ng.en-us+m1.", "seven seven two"),
+    ("scottish-unseen", "espeak-ng.en-gb-scotland+Andrea.", "zero three seven two eight six"),
+    ("lancashire-unseen", "espeak-ng.en-gb-x-gbclan+steph2.", "eight one four"),
+)
+TEXTS = tuple(text for _, _, text in CLIPS)
+
+
+def write(folder: str | Path) -> list[Utterance]:
+    """Make the clips: Ogg Opus at 16 kHz, those named "phone" 8 kHz FLAC.
+
+    Raises:
+        CorpusError: a speech program is missing or fails, or no voice has such an id.
+    """
+    folder = Path(folder).resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    utterances = []
+    for number, (name, voice_id, text) in enumerate(CLIPS, start=1):
+        rng = np.random.default_rng(number)
+        audio = with_noise_bed(say(_voice(voice_id), text), rng)
+        data, suffix, duration = _encoded(audio, phone="phone" in name)
+        path = folder / f"{number}-{name}{suffix}"
+        write_atomic(path, data)
+        utterances.append(Utterance(id=f"{number}-{name}", audio=path, text=text,
+                                    duration=duration, speaker=_voice(voice_id).id))
+    write_manifest(folder / "clips.jsonl", utterances)
+    return utterances
+
+
+def _voice(beginning: str) -> Voice:
+    for voice in default_voices():
+        if voice.id.startswith(beginning):
+            return voice
+    raise CorpusError(f"No default voice has an id that begins with {beginning!r}; see "
+                      "asr.corpora.voice_list.")
+
+
+def _encoded(audio: np.ndarray, *, phone: bool) -> tuple[bytes, str, float]:
+    """A file's bytes, its suffix, and its duration in seconds."""
+    import soundfile
+    import soxr
+
+    rate = 8_000 if phone else SAMPLE_RATE
+    audio = soxr.resample(audio, SAMPLE_RATE, rate)
+    container, subtype = ("FLAC", "PCM_16") if phone else ("OGG", "OPUS")
+    buffer = io.BytesIO()
+    soundfile.write(buffer, audio, rate, format=container, subtype=subtype)
+    buffer.seek(0)
+    return buffer.getvalue(), ".flac" if phone else ".ogg", soundfile.info(buffer).duration

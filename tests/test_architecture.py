@@ -1,0 +1,77 @@
+"""Arrows only point down: a stage may import what lies below it, never what lies above."""
+
+from __future__ import annotations
+
+import ast
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FLOORS = {  # ARCHITECTURE.md; a package is one room
+    0: "errors files recipe manifest manifest_rows tokenizer text text_english text_german lengths",
+    1: "framework archive audio audio_source containers content_hashes probing features tfrecord "
+       "augment augment_graph corpora scoring decoding transcript weights leakage worklist",
+    2: "lstm ctc feature_cache feature_pool feature_shards feature_worker batches data model "
+       "bundle engine",
+    3: "recognizer",
+    4: "training evaluation validate transcribe doctor doctor_report inspection",
+    5: "cli demo __main__ __init__"}
+FLOOR = {room: floor for floor, rooms in FLOORS.items() for room in rooms.split()}
+TENSORFLOW_AT_IMPORT = {"asr/lstm/layer.py", "asr/lstm/op.py", "asr/ctc.py", "asr/data.py",
+                        "asr/augment_graph.py", "asr/model.py", "asr/training"}
+
+
+def imported(tree: ast.AST) -> set[str]:
+    """Dotted names that a module imports, wherever in it."""
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def rooms() -> dict[str, set[str]]:
+    """Each room of asr/ and the rooms that it imports."""
+    graph: dict[str, set[str]] = {}
+    for path in sorted((ROOT / "asr").rglob("*.py")):
+        room = path.relative_to(ROOT / "asr").parts[0].removesuffix(".py")
+        found = {name.split(".")[1] for name in imported(ast.parse(path.read_text("utf-8")))
+                 if name.startswith("asr.")}
+        graph.setdefault(room, set()).update(found & FLOOR.keys() - {room})
+    return graph
+
+
+def test_every_room_has_a_floor():
+    assert set(rooms()) - set(FLOOR) == set(), "add it to FLOORS (and to ARCHITECTURE.md)"
+
+
+@pytest.mark.parametrize("room", sorted(rooms()))
+def test_arrows_point_down(room):
+    above = {other for other in rooms()[room] if FLOOR[other] > FLOOR.get(room, 5)}
+    assert not above, f"{room} (floor {FLOOR.get(room)}) imports {above} from above"
+
+
+def test_no_circles():
+    graph = {room: found for room, found in rooms().items() if room != "__init__"}
+    assert list(TopologicalSorter(graph).static_order())
+
+
+def test_tensorflow_is_imported_where_it_is_needed_and_nowhere_else():
+    for path in sorted((ROOT / "asr").rglob("*.py")):
+        name = path.relative_to(ROOT).as_posix()
+        body = [node for node in ast.parse(path.read_text("utf-8")).body
+                if isinstance(node, ast.Import | ast.ImportFrom)]
+        heavy = {n.split(".")[0] for node in body for n in imported(node)} & {
+            "tensorflow", "keras", "librosa"}
+        allowed = any(name.startswith(prefix) for prefix in TENSORFLOW_AT_IMPORT)
+        assert not heavy or allowed, f"{name} imports {heavy} when it is imported"
+
+
+def test_the_check_can_fail():
+    source = "from asr.cli import run\nimport asr.train\nfrom asr import bundle\nimport os"
+    assert {n for n in imported(ast.parse(source)) if n.startswith("asr")} == {
+        "asr.cli.run", "asr.train", "asr.bundle"}

@@ -126,8 +126,7 @@ def _without_clicks(clip: np.ndarray, begin: bool, end: bool) -> np.ndarray:
 def _background(clip: np.ndarray) -> np.ndarray:
     """(2, F): the minimum and the QUIET_PERCENTILE of each bin."""
     rank = len(clip) * QUIET_PERCENTILE // 100
-    ordered = np.partition(clip, (0, rank), axis=0)
-    return ordered[[0, rank]]
+    return np.sort(clip, axis=0)[[0, rank]]  # faster than np.partition here
 
 
 @dataclass(frozen=True)

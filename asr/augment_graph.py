@@ -103,9 +103,14 @@ class FeatureAugmenter:
         x = stretch_time(frames, num_frames)
         if self._level_changes:
             x = self._change_level(x, tf.random.stateless_uniform([10], tf.stack([seed, 0])))
+        groups, seeds = 1 + self.features.deltas, tf.stack([seed, 1])
         if self.features.cmvn != "none":
             x = normalize(x, self._mean, self._std)
-        return mask_spectrum(x, tf.stack([seed, 1]), self.augment, 1 + self.features.deltas)
+            return mask_spectrum(x, seeds, self.augment, groups)
+        if not self.augment.freq_masks and not self.augment.time_masks:
+            return x
+        mean = tf.reduce_mean(x, axis=0)  # which a mask stands for; it is not 0 without CMVN
+        return mask_spectrum(x - mean, seeds, self.augment, groups) + mean
 
     def _batch(self, frames, lengths, num_frames, seeds):
         """Items of a batch, one after the other in `frames`, to (B, max(num_frames), F).

@@ -45,9 +45,10 @@ class DataWait:
 
     Example:
         >>> wait = DataWait()
-        >>> for x, y in wait.measure(dataset):
-        ...     step(x, y)
-        >>> print(f"waited {wait.share:.1%} of the time")
+        >>> sum(wait.measure([1, 2, 3]))
+        6
+        >>> wait.num_batches, 0.0 <= wait.share <= 1.0
+        (3, True)
     """
 
     def __init__(self):

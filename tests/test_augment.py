@@ -299,6 +299,17 @@ def test_spec_augment_masks_are_zero_and_bounded(graph):
 
 
 @pytest.mark.tf
+def test_masks_are_the_mean_when_there_is_no_cmvn(graph, speech):
+    how = AugmentSettings(freq_masks=2, freq_mask_width=10)
+    augmenter = graph.FeatureAugmenter(how, replace(FEATURES, cmvn="none"))
+    masked = apply(augmenter, speech, seed=4)
+    changed = np.abs(masked - speech).max(axis=0) > 1e-4
+    assert changed.any() and not changed.all()
+    np.testing.assert_allclose(masked[:, changed], np.broadcast_to(
+        speech.mean(0)[changed], masked[:, changed].shape), atol=1e-4)
+
+
+@pytest.mark.tf
 def test_static_and_delta_bins_are_masked_together(graph):
     masked = graph.mask_spectrum(np.ones([5, 39], np.float32), [3, 1],
                                  AugmentSettings(freq_masks=2, freq_mask_width=5), 3).numpy()

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
+import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -233,3 +234,31 @@ def test_data_wait_splits_the_time(monkeypatch):
     assert wait.share == 0.25
     wait.reset()
     assert wait.share == 0.0
+
+
+def test_from_recordings_on_disk_to_batches(tmp_path, augmenters, rng):
+    """The real feature cache behind the same interface."""
+    from asr.audio import load_audio
+    from asr.data import evaluation_dataset, training_dataset
+    from asr.feature_cache import build_cache
+    from asr.features import FeatureExtractor
+    from asr.manifest import Utterance
+
+    utterances = []
+    for index in range(5):
+        path = tmp_path / f"{index}.wav"
+        soundfile.write(path, rng.uniform(-0.2, 0.2, 4_000 + 900 * index), 16_000)
+        utterances.append(Utterance(f"u{index}", path, "ab", (4_000 + 900 * index) / 16_000, "s"))
+    cache = build_cache(utterances, FEATURES, tmp_path / "cache", speeds=(0.9, 1.0))
+    clips = gather_clips(cache.rows, {u.id: [1, 2] for u in utterances})
+    plan = plan_evaluation(clips, PLAN)
+    extractor = FeatureExtractor(FEATURES)
+    for (x, _), batch in zip(evaluation_dataset(cache, plan, augmenters["plain"]), plan,
+                             strict=True):
+        for row, item in zip(x["features"].numpy(), batch.items, strict=True):
+            audio = load_audio(tmp_path / f"{item.ids[0][1:]}.wav", sample_rate=16_000)
+            np.testing.assert_allclose(row[:item.num_frames], cmvn(extractor.extract(audio)),
+                                       atol=1e-4)
+    trained = plan_epoch(clips, JOINED, 1, 0)
+    batches = as_arrays(training_dataset(cache, trained, augmenters["everything"]))
+    assert sum(len(x["num_frames"]) for x, _ in batches) == sum(len(b) for b in trained)

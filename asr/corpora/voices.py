@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from asr.corpora.voice_list import DIGITS, Voice
+from asr.corpora.voice_list import DIGITS, Voice, default_voices
 from asr.errors import CorpusError, UsageError
 from asr.files import write_atomic
 from asr.manifest import Utterance, read_manifest, write_manifest
@@ -56,6 +56,19 @@ def digit_strings(count: int, seed: int = 1, *, max_digits: int = 7,
 def available_programs() -> list[str]:
     """Which of the three programs this machine has."""
     return [program for program in PACKAGES if shutil.which(program)]
+
+
+def prepare_digits(out_dir: str | Path, *, num_workers: int = 2) -> dict[str, list[Utterance]]:
+    """The voices of the digit recipe: 50 utterances in each of about 130, without the clips'.
+
+    Args:
+        out_dir: as for `prepare`.
+        num_workers: programs running at once.
+    """
+    from asr.corpora.sample_clips import TEXTS
+
+    return prepare(out_dir, digit_strings(400, exclude=TEXTS), default_voices(),
+                   num_workers=num_workers)
 
 
 def prepare(out_dir: str | Path, texts: Sequence[str], voices: Sequence[Voice], *, seed: int = 1,

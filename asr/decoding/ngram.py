@@ -150,11 +150,14 @@ def build_ngram(vocabulary: Sequence[str], tables: Sequence[ArpaTable], *,
     log_probs = np.full(len(tree.symbols), np.nan, dtype=np.float32)
     backoffs = np.zeros(len(tree.symbols), dtype=np.float32)
     log_probs[tree.nodes] = np.concatenate([table.log_probs for table in tables]) * LN10
+    log_probs[0] = 0.0
     backoffs[tree.nodes] = np.concatenate([table.backoffs for table in tables]) * LN10
     contexts = int(np.searchsorted(tree.depths, order))
     arrays = NgramArrays(tree.symbols, log_probs, np.zeros(len(tree.symbols), dtype=np.int32),
                          tree.first_child[:contexts + 1], backoffs[:contexts])
     _link(arrays, tree.parents)
+    for array in arrays:  # as when mapped from the cache: one kernel serves both
+        array.flags.writeable = False
     return NgramModel(tuple(vocabulary), order, counts, arrays)
 
 

@@ -2,10 +2,10 @@
 
 In: arrays and the path of the ARPA file. Out: the same arrays, read-only, in milliseconds. Floor 1.
 
-Layout: 8 bytes magic, 8 bytes little-endian length of the header, the header (JSON: version, size
-and time of the source, vocabulary size, order, counts, and for each array type, shape, offset),
-then the vocabulary (UTF-8, one word a line) and the arrays, each aligned to 64 bytes. The header
-carries a CRC-32 of all that follows it, so that a damaged file is never followed into memory.
+Layout: 8 bytes magic, little-endian uint32 CRC-32 of all that follows, uint32 length of the header,
+the header (JSON: version, size and time of the source, bytes of the vocabulary, order, counts, and
+offset and length of each array), the vocabulary (UTF-8, one word a line) and the arrays, each
+aligned to 64 bytes. The checksum keeps a damaged file from being followed into memory.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from asr.files import write_atomic
 
 MAGIC = b"ASRNGRAM"
 VERSION = 1
+PRELUDE = len(MAGIC) + 8
 ALIGNMENT = 64
 TYPES = {"words": "<i4", "log_probs": "<f4", "suffixes": "<i4", "first_child": "<i4",
          "backoffs": "<f4"}
@@ -44,12 +45,11 @@ def write_cache(source: Path, vocabulary: tuple[str, ...], order: int, counts: t
         body += np.ascontiguousarray(array, dtype=TYPES[name]).tobytes()
     header = json.dumps({
         "version": VERSION, "source": _stamp(source), "order": order, "counts": counts,
-        "vocabulary_bytes": len("\n".join(vocabulary).encode()), "arrays": layout,
-        "body_bytes": len(body), "crc32": zlib.crc32(body)}).encode()
-    header += b" " * (-(len(MAGIC) + 8 + len(header)) % ALIGNMENT)
+        "vocabulary_bytes": len("\n".join(vocabulary).encode()), "arrays": layout}).encode()
+    header += b" " * (-(PRELUDE + len(header)) % ALIGNMENT)
+    content = struct.pack("<I", len(header)) + header + body
     try:
-        write_atomic(cache_path(source),
-                     MAGIC + struct.pack("<Q", len(header)) + header + bytes(body))
+        write_atomic(cache_path(source), MAGIC + struct.pack("<I", zlib.crc32(content)) + content)
     except OSError:  # a read-only folder or a full disk: the cache only saves time
         return False
     return True
@@ -60,16 +60,15 @@ def read_cache(source: Path) -> tuple[tuple[str, ...], int, tuple[int, ...], Ngr
     try:
         with open(cache_path(source), "rb") as file:
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        start = len(MAGIC) + 8
         if mapped[:len(MAGIC)] != MAGIC:
             return None
-        body = start + struct.unpack("<Q", mapped[len(MAGIC):start])[0]
-        header = json.loads(mapped[start:body])
+        checksum, length = struct.unpack("<II", mapped[len(MAGIC):PRELUDE])
         with memoryview(mapped) as view:
-            whole = (header["version"] == VERSION and header["source"] == _stamp(source)
-                     and len(mapped) == body + header["body_bytes"]
-                     and zlib.crc32(view[body:]) == header["crc32"])
-        if not whole:
+            if zlib.crc32(view[len(MAGIC) + 4:]) != checksum:
+                return None
+        body = PRELUDE + length
+        header = json.loads(mapped[PRELUDE:body])
+        if header["version"] != VERSION or header["source"] != _stamp(source):
             return None
         words = mapped[body:body + header["vocabulary_bytes"]].decode().split("\n")
         arrays = NgramArrays(**{

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from asr.manifest import Utterance
 
-__all__ = ["AudioInfo", "MAX_STREAM_BYTES", "RESAMPLER", "display_name", "load_audio",
-           "load_utterance", "mix_channels", "probe_audio", "resample"]
+__all__ = ["AudioInfo", "MAX_STREAM_BYTES", "RESAMPLER", "check_length", "display_name",
+           "load_audio", "load_utterance", "mix_channels", "probe_audio", "resample"]
 
 MIN_SECONDS = 0.025  # one analysis window; nothing can be heard in less
 MAX_SECONDS = 3_600.0  # of one call: 220 MiB at 16 kHz
@@ -118,8 +118,6 @@ def load_audio(source: Source, *, sample_rate: int, offset: float = 0.0,
         (16000,)
     """
     _check_arguments(sample_rate, offset, duration)
-    min_seconds = MIN_SECONDS if min_seconds is None else min_seconds
-    max_seconds = MAX_SECONDS if max_seconds is None else max_seconds
     with open_source(source) as (file, name), _open_decoder(file, name) as (decoder, info, cut):
         before = fingerprint(file)
         if expected is not None and info != expected:
@@ -129,7 +127,7 @@ def load_audio(source: Source, *, sample_rate: int, offset: float = 0.0,
         if cut:
             _refuse_or_warn(name, cut, allow_truncated)
         start, num_samples = _segment(info, offset, duration, snap_to_end, name)
-        _check_length(num_samples / info.sample_rate, min_seconds, max_seconds, name)
+        check_length(num_samples / info.sample_rate, min_seconds, max_seconds, name)
         audio, num_decoded = _decode(decoder, start, num_samples, sample_rate, name)
         if fingerprint(file) != before:
             raise AudioError(f"{name} changed while it was read. Do not write to recordings "
@@ -137,7 +135,7 @@ def load_audio(source: Source, *, sample_rate: int, offset: float = 0.0,
     if num_decoded < num_samples - (_MP3_TOLERANCE if info.format == "MP3" else 0):
         _refuse_or_warn(name, f"declares {num_samples:_} samples but holds {num_decoded:_}",
                         allow_truncated)
-        _check_length(num_decoded / info.sample_rate, min_seconds, max_seconds, name)
+        check_length(num_decoded / info.sample_rate, min_seconds, max_seconds, name)
     return audio
 
 
@@ -158,6 +156,28 @@ def load_utterance(utterance: Utterance, *, sample_rate: int, **limits) -> np.nd
     """
     return load_audio(utterance.audio, sample_rate=sample_rate, offset=utterance.offset,
                       duration=utterance.duration, snap_to_end=True, **limits)
+
+
+def check_length(seconds: float, min_seconds: float | None, max_seconds: float | None,
+                 name: str) -> None:
+    """Refuse what is too short or too long.
+
+    Args:
+        seconds: of the recording, or of the part that is wanted.
+        min_seconds, max_seconds: the limits; None: `MIN_SECONDS`, `MAX_SECONDS`.
+        name: what messages call the recording.
+
+    Raises:
+        AudioError: audio.too_short, audio.too_long.
+    """
+    low = MIN_SECONDS if min_seconds is None else min_seconds
+    high = MAX_SECONDS if max_seconds is None else max_seconds
+    if seconds > high:
+        raise AudioError(f"{name} lasts {seconds:.1f} s; at most {high:g} s are accepted. Split "
+                         "it, or raise the limit.", code="audio.too_long", path=name)
+    if seconds < low:
+        raise AudioError(f"{name} lasts {seconds * 1_000:.1f} ms; at least {low * 1_000:g} ms are "
+                         "needed. Drop it.", code="audio.too_short", path=name)
 
 
 def mix_channels(audio: np.ndarray) -> np.ndarray:
@@ -233,15 +253,6 @@ def _segment(info: AudioInfo, offset: float, duration: float | None, snap_to_end
     if stop > info.num_samples or (snap_to_end and stop >= info.num_samples - slack):
         stop = info.num_samples
     return start, stop - start
-
-
-def _check_length(seconds: float, low: float, high: float, name: str) -> None:
-    if seconds > high:
-        raise AudioError(f"{name} lasts {seconds:.1f} s; at most {high:g} s are accepted. Split "
-                         "it, or raise the limit.", code="audio.too_long", path=name)
-    if seconds < low:
-        raise AudioError(f"{name} lasts {seconds * 1_000:.1f} ms; at least {low * 1_000:g} ms are "
-                         "needed. Drop it.", code="audio.too_short", path=name)
 
 
 def _decode(decoder: soundfile.SoundFile, start: int, num_samples: int, sample_rate: int,

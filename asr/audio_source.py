@@ -86,3 +86,11 @@ def fingerprint(file: BinaryIO) -> tuple:
     except (OSError, AttributeError):  # BytesIO has no descriptor, and cannot change
         return ()
     return status.st_size, status.st_mtime_ns
+
+
+def stat_fingerprint(status: os.stat_result) -> tuple[int, ...]:
+    """Size, both times and inode: nobody can change a file and keep all of them.
+
+    The change time cannot be set by programs, so even `touch -r` after an edit shows.
+    """
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino

@@ -19,6 +19,7 @@ from asr.errors import AudioError, DataError, UsageError
 if TYPE_CHECKING:
     from asr.recipe import FeatureSettings
 
+FEATURES_VERSION = 1  # raised when the same audio and settings give other numbers: caches go stale
 POWER_FLOOR = 1e-10  # of a mel band: 100 dB below a full-scale tone's bin, under 16-bit rounding
 LOG_FLOOR = math.log(POWER_FLOOR)  # natural log: -23.03, the value of digital silence
 VARIANCE_FLOOR = 1e-4  # squared natural logs: a band that varies less is left near 0, not blown up

@@ -1,0 +1,88 @@
+"""What recordings contain, as SHA-256, remembered so that unchanged files are read only once.
+
+In: paths. Out: a hash and a fingerprint each, or why the file cannot be read. Floor 1.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from asr.audio_source import open_regular, stat_fingerprint
+from asr.errors import AudioError
+from asr.files import write_atomic
+
+# A file written within the clock's resolution of being hashed could change once more without a
+# new time stamp (git calls such an entry racy); it is hashed again next time.
+_SETTLED_NS = 2_000_000_000
+_THREADS = 8  # hashing releases the interpreter lock
+
+
+@dataclass(frozen=True)
+class FileHash:
+    """A file's content and what identified it at that moment.
+
+    Args:
+        sha256: hexadecimal.
+        fingerprint: `stat_fingerprint`; another one means that the file may have changed.
+    """
+
+    sha256: str
+    fingerprint: tuple[int, ...]
+
+
+def hash_files(paths: Iterable[Path], *, memory: Path) -> dict[Path, FileHash | AudioError]:
+    """Hash every file once.
+
+    Args:
+        paths: absolute.
+        memory: a JSON file of earlier results, updated; it is believed where size, inode,
+            modification and change time are all the same.
+
+    Returns:
+        By path: the hash, or the error (audio.missing, audio.unreadable).
+    """
+    unique = list(dict.fromkeys(paths))
+    known = _read_memory(memory)
+    with ThreadPoolExecutor(_THREADS) as pool:
+        results = dict(zip(unique, pool.map(lambda path: _hash(path, known), unique), strict=True))
+    settled = time.time_ns() - _SETTLED_NS
+    fresh = {str(path): [*result.fingerprint, result.sha256] for path, result in results.items()
+             if isinstance(result, FileHash) and max(result.fingerprint[1:3]) < settled}
+    if any(known.get(path) != entry for path, entry in fresh.items()):
+        write_atomic(memory, json.dumps({**known, **fresh}))
+    return results
+
+
+def _hash(path: Path, known: dict[str, list]) -> FileHash | AudioError:
+    try:
+        with open_regular(path) as file:
+            fingerprint = stat_fingerprint(os.fstat(file.fileno()))
+            entry = known.get(str(path))
+            if entry and tuple(entry[:-1]) == fingerprint:
+                return FileHash(entry[-1], fingerprint)
+            digest = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+            if stat_fingerprint(os.fstat(file.fileno())) != fingerprint:
+                raise AudioError(f"{path} changed while it was read. Do not write to recordings "
+                                 "while they are read.", code="audio.changed", path=path)
+    except AudioError as error:
+        return error
+    except OSError as error:
+        return AudioError(f"{path} cannot be read: {error.strerror or error}.",
+                          code="audio.unreadable", path=path)
+    return FileHash(digest, fingerprint)
+
+
+def _read_memory(path: Path) -> dict[str, list]:
+    """Earlier results; one that cannot be read only means that files are hashed again."""
+    try:
+        memory = json.loads(path.read_text(encoding="utf-8"))
+        return {key: entry for key, entry in memory.items() if len(entry) == 5}
+    except (OSError, ValueError, AttributeError, TypeError):
+        return {}

@@ -24,6 +24,7 @@ VERBS = {
     "evaluate": ("asr.cli.evaluate", "Word error rate of a bundle on a test manifest."),
     "score": ("asr.cli.score", "Word error rate of two text files; no TensorFlow."),
     "compare": ("asr.cli.compare", "Are two systems different? With a significance test."),
+    "lm": ("asr.cli.lm", "Train and inspect n-gram language models."),
     "doctor": ("asr.cli.doctor", "What runs here, how fast, and why not faster."),
 }
 

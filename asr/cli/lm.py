@@ -1,0 +1,104 @@
+"""`asr lm train` and `asr lm info`: n-gram language models; no TensorFlow."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+import sys
+from pathlib import Path
+
+import click
+
+
+@click.group()
+def lm() -> None:
+    """N-gram language models for the beam search."""
+
+
+@lm.command()
+@click.argument("texts", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path),
+              metavar="OUT.arpa.gz", help="ARPA file; packed if the name ends in .gz.")
+@click.option("--order", default=4, show_default=True, help="Words of the longest n-gram.")
+@click.option("--prune", default="0", show_default=True, metavar="0,0,1",
+              help="For each order, n-grams seen at most this often are dropped; the last number "
+              "holds for the orders above.")
+@click.option("--min-count", default=1, show_default=True, help="Rarer words become <unk>.")
+@click.option("--units", type=click.Choice(("words", "characters")), default="words",
+              show_default=True)
+@click.option("--normalizer", default="none", show_default=True,
+              help="none, basic, english or german: the one of the recogniser.")
+def train(texts: tuple[Path, ...], output: Path, order: int, prune: str, min_count: int,
+          units: str, normalizer: str) -> None:
+    """Train an interpolated modified Kneser-Ney model on TEXTS.
+
+    TEXTS are files with one sentence a line (plain or .gz), or .jsonl manifests, whose
+    transcripts are taken.
+
+    \b
+    Examples:
+      asr lm train data/train.jsonl --normalizer basic --order 3 -o lm.arpa.gz
+      asr lm train books.txt.gz --prune 0,0,1 -o books.arpa.gz
+    """  # noqa: D301 (click reads the backspace)
+    from asr.decoding.arpa import write_arpa
+    from asr.decoding.lm_text import read_sentences
+    from asr.decoding.lm_train import train_ngrams
+    from asr.errors import UsageError
+    from asr.files import write_atomic
+
+    try:
+        limits = [int(number) for number in prune.split(",")]
+    except ValueError:
+        raise UsageError(f"--prune {prune!r}: write whole numbers with commas, such as 0,0,1."
+                         ) from None
+    model = train_ngrams(read_sentences(texts, normalizer=normalizer, units=units), order,
+                         prune=limits, min_count=min_count)
+    text = write_arpa(model.vocabulary, model.tables).encode()
+    write_atomic(output, gzip.compress(text, mtime=0) if output.suffix == ".gz" else text)
+    for n, estimated in enumerate(model.estimated, start=1):
+        if not estimated:
+            print(f"Order {n}: the text is too small or too regular to estimate discounts; "
+                  "0.5, 1 and 1.5 are used.", file=sys.stderr)
+    sizes = " + ".join(f"{len(table.words):,}" for table in model.tables)
+    print(f"{output}: {sizes} n-grams of {model.num_tokens:,} tokens.", file=sys.stderr)
+
+
+@lm.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--perplexity", "texts", multiple=True, type=click.Path(path_type=Path),
+              metavar="TEXT", help="Perplexity on a text or manifest; may be repeated.")
+@click.option("--normalizer", default="none", show_default=True, help="Of that text.")
+@click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
+def info(model: Path, texts: tuple[Path, ...], normalizer: str, as_json: bool) -> None:
+    """What a language model holds, and how well it predicts a text."""
+    from asr.decoding.lm_text import read_sentences
+    from asr.decoding.ngram import load_ngram
+    from asr.decoding.ngram_fusion import SPACE_TOKENS, SPECIAL
+
+    ngrams = load_ngram(model)
+    words = [w for w in ngrams.vocabulary if w not in SPECIAL]
+    characters = (any(token in ngrams.word_numbers for token in SPACE_TOKENS)
+                  and all(len(w) == 1 for w in words if w not in SPACE_TOKENS))
+    units = "characters" if characters else "words"
+    total = sum(ngrams.counts)
+    found = {"path": str(model), "order": ngrams.order, "units": units,
+             "vocabulary": len(ngrams.vocabulary), "ngrams": list(ngrams.counts),
+             "bytes": ngrams.num_bytes, "bytes_per_ngram": round(ngrams.num_bytes / total, 1),
+             "perplexity": []}
+    for path in texts:
+        value, tokens, unknown = ngrams.perplexity(
+            read_sentences([path], normalizer=normalizer, units=units))
+        found["perplexity"].append({
+            "path": str(path), "perplexity": value, "tokens": tokens, "unknown": unknown,
+            "bits_per_token": math.log2(value)})
+    if as_json:
+        print(json.dumps(found, ensure_ascii=False, indent=1))
+        return
+    print(f"order {ngrams.order}, {units}, vocabulary {len(ngrams.vocabulary):,}")
+    for n, count in enumerate(ngrams.counts, start=1):
+        print(f"{n}-grams {count:,}")
+    print(f"{ngrams.num_bytes / 1e6:.1f} MB in memory, {found['bytes_per_ngram']} bytes an n-gram")
+    for row in found["perplexity"]:
+        print(f"{row['path']}: perplexity {row['perplexity']:.2f} on {row['tokens']:,} tokens, "
+              f"{row['unknown']:,} unknown ({row['unknown'] / row['tokens']:.1%})")

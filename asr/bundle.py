@@ -29,6 +29,7 @@ import numpy as np
 
 from asr.archive import Archive, json_bytes, write_archive
 from asr.audio import RESAMPLER
+from asr.decoding.packed import pack_lm
 from asr.errors import BundleError, RecipeError, UsageError
 from asr.files import write_atomic
 from asr.lengths import feature_length, output_length
@@ -114,6 +115,12 @@ class Bundle:
         """F."""
         return num_features(self.features)
 
+    def save(self, path: str | Path, *, overwrite: bool = True, **changes) -> str:
+        """Write it again with some arguments of `save_bundle` changed; returns the new hash."""
+        names = (*SETTINGS, "tokenizer", "weights", "cmvn", "training", "lm", "reference")
+        return save_bundle(path, overwrite=overwrite,
+                           **{name: getattr(self, name) for name in names} | changes)
+
 
 def save_bundle(path: str | Path, *, features: FeatureSettings, text: TextSettings,
                 model: ModelSettings, decoder: DecoderSettings, tokenizer: CharTokenizer,
@@ -130,7 +137,7 @@ def save_bundle(path: str | Path, *, features: FeatureSettings, text: TextSettin
         weights: tensor name -> array; must be exactly those of `weight_shapes`, finite.
         cmvn: (mean, std), each (F,); required if and only if features.cmvn is "global".
         training: plain values to keep (epochs, validation WER, ...); JSON must hold them.
-        lm: a gzipped ARPA language model.
+        lm: a gzipped ARPA language model; None: the file that decoder.lm names, if it does.
         reference: a clip for `asr doctor --bundle`.
         overwrite: False makes an existing file an error.
 
@@ -139,11 +146,15 @@ def save_bundle(path: str | Path, *, features: FeatureSettings, text: TextSettin
 
     Raises:
         BundleError: the content contradicts itself, or a weight is not finite.
+        DataError: the language model cannot be read.
         FileExistsError, OSError: see `asr.files.write_atomic`.
     """
     from safetensors.numpy import save
 
     where = f"Cannot write {path}"
+    if lm is None and decoder.lm not in ("", LM):
+        lm = pack_lm(decoder.lm)
+    decoder = dataclasses.replace(decoder, lm=decoder.lm and LM)
     sections = recipe_to_dict(Recipe(features=features, text=text, model=model, decoder=decoder))
     recipe = _checked_recipe({name: sections[name] for name in SETTINGS}, where)
     shapes = weight_shapes(model, num_features(features), tokenizer.vocab_size)
@@ -156,6 +167,7 @@ def save_bundle(path: str | Path, *, features: FeatureSettings, text: TextSettin
         config["cmvn"] = {"mean": np.asarray(cmvn[0], "<f4").tolist(),
                           "std": np.asarray(cmvn[1], "<f4").tolist()}
     _check_cmvn(config["cmvn"], recipe, where)
+    _check_lm(decoder, lm is not None, where)
     members = {CONFIG: json_bytes(config), TOKENIZER: json_bytes(tokenizer.to_dict()),
                WEIGHTS: save({name: arrays[name] for name in shapes})}
     if lm is not None:
@@ -196,6 +208,7 @@ def load_bundle(path: str | Path) -> Bundle:
             raise BundleError(f"{where}: training and versions must be tables, normalizer text.",
                               code="bundle.schema", path=path)
         cmvn = _check_cmvn(config["cmvn"], recipe, where)
+        _check_lm(recipe.decoder, LM in archive, where)
         tokenizer = _read_tokenizer(archive)
         weights = _read_weights(archive, recipe, tokenizer)
         reference = None
@@ -268,6 +281,14 @@ def _check_cmvn(value: object, recipe: Recipe, where: str):
     if not (arrays[1] > 0).all():
         raise BundleError(f"{where}: cmvn.std must be positive.", code="bundle.schema")
     return arrays[0], arrays[1]
+
+
+def _check_lm(decoder: DecoderSettings, present: bool, where: str) -> None:
+    """decoder.lm names the member or nothing: a bundle never makes us open a path of its own."""
+    if decoder.lm not in ("", LM) or bool(decoder.lm) != present:
+        raise BundleError(f"{where}: decoder.lm is {decoder.lm[:80]!r} and the bundle has "
+                          f"{'a' if present else 'no'} {LM}; both or neither.",
+                          code="bundle.schema")
 
 
 def _read_tokenizer(archive: Archive) -> CharTokenizer:

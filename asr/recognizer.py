@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from asr.audio import AudioInfo, load_audio, resample
-from asr.bundle import Bundle, load_bundle, refuse_foreign
+from asr.bundle import LM, Bundle, load_bundle, refuse_foreign
 from asr.decoding import Decoder, Hypothesis, build_decoder
+from asr.decoding.packed import unpack_lm
 from asr.engine import build_engine, pad_batch
 from asr.errors import BundleError, UsageError
 from asr.features import FeatureExtractor, cmvn
@@ -55,7 +56,7 @@ class Recognizer:
         self.engine = build_engine(engine, bundle.model, bundle.num_features,
                                    bundle.tokenizer.vocab_size, bundle.weights)
         self.decoder_settings = bundle.decoder
-        self.decoder = decoder or build_decoder(bundle.decoder, bundle.tokenizer)
+        self.decoder = decoder or self._build_decoder(bundle.decoder)
         self._extractor = FeatureExtractor(bundle.features)
 
     @property
@@ -93,7 +94,7 @@ class Recognizer:
         except TypeError as error:
             known = ", ".join(f.name for f in dataclasses.fields(DecoderSettings))
             raise UsageError(f"Unknown decoder setting ({error}); known are {known}.") from error
-        other.decoder = build_decoder(other.decoder_settings, self.tokenizer)
+        other.decoder = self._build_decoder(other.decoder_settings)
         return other
 
     def load_audio(self, audio: Audio, sample_rate: int | None = None, *,
@@ -229,6 +230,13 @@ class Recognizer:
         return (f"Recognizer({str(self.bundle.path)!r}, {m.num_layers} x {m.units} bidirectional "
                 f"LSTM, {self.bundle.tokenizer.vocab_size} labels, {self.decoder_settings.kind}, "
                 f"engine {self.engine.name})")
+
+    def _build_decoder(self, settings: DecoderSettings) -> Decoder:
+        """With the bundle's own language model, if the settings mean that one."""
+        model = None
+        if settings.kind == "beam" and settings.lm == LM and self.bundle.lm is not None:
+            model = unpack_lm(self.bundle.lm, f"{self.bundle.path}: {LM}")
+        return build_decoder(settings, self.tokenizer, language_model=model)
 
     def _transcript(self, hypothesis: Hypothesis, duration: float) -> Transcript:
         step = self.seconds_per_frame

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import gzip
 import hashlib
 import io
 import json
@@ -23,7 +24,8 @@ from tiny_bundle import FEATURES, MODEL, content, write_bundle
 
 from asr.archive import parse_json
 from asr.bundle import Reference, load_bundle, save_bundle
-from asr.errors import EXIT_BUNDLE, EXIT_USAGE, BundleError, UsageError
+from asr.decoding.packed import unpack_lm
+from asr.errors import EXIT_BUNDLE, EXIT_USAGE, BundleError, DataError, UsageError
 from asr.features import FeatureExtractor
 from asr.recipe import DecoderSettings, FeatureSettings, ModelSettings
 from asr.tokenizer import CharTokenizer
@@ -74,7 +76,7 @@ def test_round_trip(path):
     reference = Reference(rng.normal(size=800).astype("f4"), rng.normal(size=(11, 20)),
                           rng.normal(size=(6, 10)))
     given = content(features=features, cmvn=(mean, std), lm=b"gz", reference=reference,
-                    decoder=DecoderSettings(kind="lexicon", lexicon=("a", "bäd")),
+                    decoder=DecoderSettings(kind="lexicon", lexicon=("a", "bäd"), lm="lm.arpa.gz"),
                     tokenizer=CharTokenizer(" abcdefgä"), training={"wer": 0.25, "note": "süß"})
     bundle_hash = save_bundle(path, **given)
     bundle = load_bundle(path)
@@ -121,6 +123,42 @@ def test_num_features_is_that_of_the_extractor(kind, deltas):
     (ModelSettings(front_end="conv", conv_channels=8), 6 * 8)])
 def test_lstm_inputs(model, expected):
     assert lstm_inputs(model, 21) == expected
+
+
+ARPA = ("\\data\\\nngram 1=5\n\n\\1-grams:\n-1\t<s>\n-1\t</s>\n-1\t<unk>\n-0.3\tbad\n-0.3\tcab\n\n"
+        "\\end\\\n")
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_the_language_model_of_the_decoder_is_taken_in(path, tmp_path, packed):
+    arpa = tmp_path / "words.arpa"
+    arpa.write_bytes(gzip.compress(ARPA.encode()) if packed else ARPA.encode())
+    write_bundle(path, decoder=DecoderSettings(kind="beam", lm=str(arpa)))
+    arpa.unlink()
+    bundle = load_bundle(path)
+    assert bundle.decoder.lm == "lm.arpa.gz"
+    assert gzip.decompress(bundle.lm).decode() == ARPA
+    model = unpack_lm(bundle.lm, "x")
+    assert model.counts == (5,)
+    again = bundle.save(tmp_path / "again.asr")
+    assert again == bundle.bundle_hash
+    assert (tmp_path / "again.asr").read_bytes() == path.read_bytes()
+
+
+def test_language_models_that_cannot_be(path, tmp_path, monkeypatch):
+    with pytest.raises(DataError, match="Cannot read the language model"):
+        write_bundle(path, decoder=DecoderSettings(kind="beam", lm=str(tmp_path / "none.arpa")))
+    with pytest.raises(BundleError, match=r"has no lm\.arpa\.gz"):
+        write_bundle(path, decoder=DecoderSettings(kind="beam", lm="lm.arpa.gz"))
+    with pytest.raises(BundleError, match=r"has a lm\.arpa\.gz"):
+        write_bundle(path, lm=b"x")
+    for data in (b"x", gzip.compress(b"no arpa"), gzip.compress(ARPA.encode())[:40],
+                 gzip.compress(bytes(10_000_000)), gzip.compress(b"\xff\xfe\n")):
+        with pytest.raises(DataError):
+            unpack_lm(data, "x")
+    monkeypatch.setattr("asr.decoding.packed.MAX_TEXT_BYTES", 50)
+    with pytest.raises(DataError, match="larger than 50"):
+        unpack_lm(gzip.compress(ARPA.encode()), "x")
 
 
 # -- saving refuses what loading would refuse
@@ -343,6 +381,8 @@ def test_no_such_file_folder_and_fifo(path, tmp_path):
     (lambda c: c["features"].update(n_fft=16), "win_length"),
     (lambda c: c["features"].update(kind="exec"), "must be one of"),
     (lambda c: c["decoder"].update(kind="lexicon"), "lexicon"),
+    (lambda c: c["decoder"].update(lm="/etc/passwd"), "decoder.lm is '/etc/passwd'"),
+    (lambda c: c["decoder"].update(lm="lm.arpa.gz"), "has no lm.arpa.gz"),
     (lambda c: c.update(extra=1), "exactly"),
     (lambda c: c.pop("cmvn"), "exactly"),
     (lambda c: c.update(model=[]), "tables of knobs"),

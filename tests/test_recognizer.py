@@ -153,6 +153,20 @@ def test_with_decoder(recognizer):
         recognizer.with_decoder(kind="best")
 
 
+def test_a_language_model_inside_the_bundle(tmp_path):
+    from test_bundle import ARPA
+
+    (tmp_path / "words.arpa").write_text(ARPA)
+    settings = DecoderSettings(kind="beam", beam_width=8, lm=str(tmp_path / "words.arpa"),
+                               lm_weight=20.0, word_bonus=2.0)
+    recognizer = load(write_bundle(tmp_path / "m.asr", decoder=settings))
+    (tmp_path / "words.arpa").unlink()
+    with_lm = recognizer.transcribe(speech()).text
+    without = recognizer.with_decoder(lm="", word_bonus=0.0).transcribe(speech()).text
+    assert with_lm != without
+    assert recognizer.with_decoder(kind="greedy").transcribe(speech()).text
+
+
 def test_describe_and_repr(recognizer, bundle_path):
     about = recognizer.describe()
     assert about["bundle"] == str(bundle_path)

@@ -5,16 +5,17 @@ In: argv. Out: transcripts, on stdout or in a folder; progress, failures and tim
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import click
 
+from asr.cli.progress import count_on_stderr
 from asr.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_SOME_FAILED, AsrError, UsageError
 from asr.transcript import FORMATS, plain, render
 
@@ -129,15 +130,18 @@ def _run(items: list[Item], folder, report: _Report, show: Callable[[Outcome], N
         outcomes = transcribe_to_folder(recognizer, items, folder, format_, overwrite=overwrite,
                                         timings=spent, escape_cells=escape_cells,
                                         allow_truncated=allow_truncated)
-    with _progress(len(items), wanted=folder is not None or not sys.stdout.isatty()) as advance:
-        for outcome in outcomes:
+    # On a terminal that shows the results themselves, a bar would only be in their way.
+    wanted = len(items) > 1 and (folder is not None or not sys.stdout.isatty())
+    with count_on_stderr("Transcribing") if wanted else nullcontext() as progress:
+        for number, outcome in enumerate(outcomes, start=1):
             if outcome.error is not None:
                 report.failure(outcome.record(), outcome.error)
             elif outcome.kept:
                 report.kept += 1
             elif show is not None:
                 show(outcome)
-            advance()
+            if progress is not None:
+                progress(number, len(items))
     if timings:
         report.timings(spent.to_dict())
 
@@ -198,19 +202,3 @@ class _Report:
                 cells = "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=False))
                 print(f"  {cells}  {row[3]}", file=sys.stderr)
         return EXIT_SOME_FAILED
-
-
-@contextlib.contextmanager
-def _progress(total: int, *, wanted: bool) -> Iterator[Callable[[], None]]:
-    """A bar with the time that is left, where a person watches stderr; else nothing."""
-    if not wanted or total < 2 or not sys.stderr.isatty():
-        yield lambda: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    with Progress("Transcribing", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
-                  console=Console(stderr=True), redirect_stdout=False,
-                  transient=True) as progress:
-        task = progress.add_task("", total=total)
-        yield lambda: progress.advance(task)

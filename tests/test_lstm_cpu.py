@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asr.errors import UsageError
-from asr.lstm import cpu, equations, jit, pool, products
+from asr.lstm import cpu, equations, jit, memory, pool, products
 
 
 def make_directions(rng, features, units, count=2, scale=0.4):
@@ -227,12 +227,40 @@ def test_product_is_a_matrix_product(rng, rows, depth, columns):
     columns *= products.PANEL
     a, b, c = (rng.normal(size=shape).astype(np.float32) for shape in
                ((rows, depth), (depth, columns), (rows, columns)))
-    panels = products.aligned(depth, columns)
+    panels = memory.aligned(depth, columns)
     products.pack_panels(depth, columns, b.ctypes.data, columns * 4, panels.ctypes.data)
     expected = c + a.astype(np.float64) @ b
     products.product(rows, depth, columns, a.ctypes.data, products.ROWS * depth * 4, depth * 4, 4,
                      panels.ctypes.data, c.ctypes.data, columns * 4)
     np.testing.assert_allclose(c, expected, atol=1e-4)
+
+
+def test_memory_is_aligned_and_used_again():
+    memory.release()
+    first = memory.aligned(300, 1000)
+    address = first.ctypes.data
+    assert address % 64 == 0 and first.shape == (300, 1000)
+    view = first[10:20]
+    del first
+    assert memory.aligned(300, 1000).ctypes.data != address  # a view still looks at it
+    del view
+    assert memory.aligned(299, 1001, zero=True).ctypes.data == address  # same size class
+    assert memory.release() > 0 and memory.release() == 0
+
+
+def test_memory_that_waits_is_bounded(monkeypatch):
+    memory.release()
+    monkeypatch.setattr(memory, "KEEP", 3_000_000)
+    arrays = [memory.aligned(1 << 18) for _ in range(8)]
+    arrays.clear()
+    assert 0 < memory.release() <= 3_000_000
+
+
+@given(st.integers(1, 1 << 40))
+def test_size_classes_waste_at_most_an_eighth(size):
+    block = memory.size_class(size)
+    assert size <= block <= size * 1.125 + memory.LINE
+    assert memory.size_class(block) == block
 
 
 def test_thread_count_comes_from_the_environment(monkeypatch):

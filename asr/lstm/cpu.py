@@ -16,7 +16,8 @@ import numpy as np
 
 from asr.errors import UsageError
 from asr.lstm import pool, products, sequences
-from asr.lstm.products import aligned, padded
+from asr.lstm.memory import aligned
+from asr.lstm.products import padded
 from asr.lstm.simd import BYTES, ROWS
 
 
@@ -120,8 +121,7 @@ def run_backward(inputs: np.ndarray, num_frames: np.ndarray, directions: list[Di
     dx = [aligned(*layer.inputs.shape) for _ in range(wanted)]
     pieces = layer.each_piece(lambda d, s: _backward_piece(layer, d, s, outputs, kept, gradient,
                                                            dx[d] if wanted else None))
-    count = len(layer.slices)
-    sums = layer.each_direction(lambda d: layer.unpad(pieces[d * count:(d + 1) * count]))
+    sums = layer.each_direction(lambda d: layer.unpad(pieces[d::len(directions)]))
     for other in dx[1:]:
         dx[0] += other
     return Gradients(dx[0] if wanted else None, sums)
@@ -155,7 +155,7 @@ class _Layer:
         lengths = _lengths(num_frames, inputs.shape[0], inputs.shape[1])
         self.rows = int(lengths.sum())
         if num_slices is None:
-            num_slices = max(1, min(len(lengths), self.threads // len(directions)))
+            num_slices = choose_slices(len(lengths), self.threads, len(directions))
         self.slices = plan_slices(lengths, num_slices)
         self.packed: dict[int, tuple[np.ndarray, ...]] = {}
         self.zeros = aligned(self.wide, zero=True)
@@ -164,8 +164,9 @@ class _Layer:
         return pool.run([lambda d=d: work(d) for d in range(len(self.directions))], self.threads)
 
     def each_piece(self, work) -> list:
-        return pool.run([lambda d=d, s=s: work(d, s) for d in range(len(self.directions))
-                         for s in self.slices], self.threads)
+        """Results of work(direction, slice), slice by slice: the longest sequences first."""
+        return pool.run([lambda d=d, s=s: work(d, s) for s in self.slices
+                         for d in range(len(self.directions))], self.threads)
 
     def pack(self, d: int) -> None:
         """Panels of both weight matrices and the padded bias of one direction."""
@@ -238,19 +239,29 @@ def _backward_piece(layer: _Layer, d: int, part: Slice, outputs, kept: Kept, gra
     return dw, du, db
 
 
+def choose_slices(batch: int, threads: int, num_directions: int) -> int:
+    """How many slices: work for every thread, twice over where slices keep four sequences.
+
+    Four rows fill a tile of the recurrent product nearly as well as eight, and two pieces per
+    thread let one that is done early (shorter sequences, a busy machine) help out.
+    """
+    needed = -(-threads // num_directions)
+    return max(1, min(batch, needed), min(batch // 4, 2 * needed))
+
+
 def plan_slices(lengths: np.ndarray, num_slices: int) -> list[Slice]:
-    """Deal the sequences, longest first, to `num_slices` hands of nearly equal work."""
+    """Cut the sequences, longest first, into slices of nearly the same number of sequences.
+
+    Neighbours in length share a slice, so that its rows stay live together.
+    """
     order = np.argsort(-lengths, kind="stable")
-    turn = np.arange(len(order)) % (2 * num_slices)
-    hand = np.minimum(turn, 2 * num_slices - 1 - turn)  # 0 1 2 2 1 0 0 1 2 ...
     slices, first_row = [], 0
-    for number in range(num_slices):
-        mine = np.ascontiguousarray(order[hand == number])
+    for mine in np.array_split(order, num_slices):
         own = np.ascontiguousarray(lengths[mine])
         longest = int(own.max(initial=0))
         live = np.searchsorted(-own, -np.arange(longest), side="left")  # own length > step
         offsets = np.concatenate([[0], np.cumsum(live)]).astype(np.int64)
-        slices.append(Slice(mine, own, offsets, first_row))
+        slices.append(Slice(np.ascontiguousarray(mine), own, offsets, first_row))
         first_row += int(offsets[-1])
     return slices
 

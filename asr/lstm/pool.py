@@ -38,19 +38,32 @@ def default_threads() -> int:
 def run(tasks: Sequence[Callable[[], object]], threads: int) -> list:
     """Results of all tasks, in their order; the calling thread works too.
 
-    Tasks must not call `run` themselves. The first exception of a task is raised here, after all
-    tasks have ended.
+    A thread that is done takes the next task, so put the long ones first. Tasks must not call
+    `run` themselves. The first exception of a task is raised here, after all tasks have ended.
     """
     if threads <= 1 or len(tasks) <= 1:
         return [task() for task in tasks]
+    results: list = [None] * len(tasks)
+    numbers = iter(range(len(tasks)))
+
+    def work() -> None:
+        while True:
+            with _lock:
+                number = next(numbers, None)
+            if number is None:
+                return
+            results[number] = tasks[number]()
+
     executor = _executor(threads - 1)
-    futures = [executor.submit(task) for task in tasks[1:]]
+    futures = [executor.submit(work) for _ in range(min(threads, len(tasks)) - 1)]
     try:
-        first = tasks[0]()
+        work()
     finally:
         for future in futures:
             future.exception()  # wait: no task may outlive the memory that it works on
-    return [first, *(future.result() for future in futures)]
+    for future in futures:
+        future.result()
+    return results
 
 
 def _executor(workers: int) -> ThreadPoolExecutor:

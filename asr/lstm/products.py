@@ -10,8 +10,6 @@ blocks: [rows / ROWS][depth][ROWS].
 
 from __future__ import annotations
 
-import numpy as np
-
 from asr.lstm import simd
 from asr.lstm.jit import compiled
 from asr.lstm.simd import BYTES, LANES, PANEL, ROWS, clear, copy, read, write
@@ -135,12 +133,3 @@ def pack_columns(source, at, depth, columns, target):
         else:
             copy(target, source + first * BYTES, columns - first)
         target += depth * ROWS * BYTES
-
-
-def aligned(*shape: int, zero: bool = False) -> np.ndarray:
-    """float32 memory that begins at a multiple of 64 bytes, for whole cache lines."""
-    size = int(np.prod(shape, dtype=np.int64))
-    make = np.zeros if zero else np.empty
-    memory = make(size * BYTES + 64, np.uint8)
-    start = -memory.ctypes.data % 64
-    return memory[start:start + size * BYTES].view(np.float32).reshape(shape)

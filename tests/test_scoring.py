@@ -280,9 +280,9 @@ def test_settings_out_of_range(setting, message):
 def test_10_000_draws_of_2_500_utterances_take_less_than_a_second(rng):
     words = rng.integers(3, 20, (2_500, 2))
     errors = rng.binomial(words, 0.1)
-    start = time.perf_counter()
+    start = time.thread_time()  # of this thread: the machine may be busy
     bootstrap_rates(errors, words)
-    assert time.perf_counter() - start < 1
+    assert time.thread_time() - start < 1
 
 
 def test_same_seed_same_interval():

@@ -3,7 +3,7 @@
     from asr.scoring import score
 
     result = score({"utt1": "one two three"}, {"utt1": "one too three"}, normalizer="english")
-    print(result)                  # WER 33.33 % ± 0.0 (S 1 D 0 I 0 N 3)
+    print(result)                  # WER 33.33 % (S 1 D 0 I 0 N 3)
     print(result.receipt.line())   # what exactly was scored, and how
 
 This package stands alone: jiwer and NumPy, no TensorFlow, no audio.

@@ -57,6 +57,12 @@ class Interval:
         """Mean - 1.96 sd, mean + 1.96 sd: what Kaldi's compute-wer-bootci prints."""
         return self.mean - self.half_width, self.mean + self.half_width
 
+    def __str__(self) -> str:
+        """What follows the rate in percent: "± 0.6", "(at most 1.00)", "" from one cluster."""
+        if self.method == "rule of three":
+            return f"(at most {100 * self.high:.2f})"
+        return f"± {100 * self.half_width:.1f}" if self.clusters > 1 else ""
+
     def to_dict(self) -> dict:
         """JSON-ready."""
         return {"low": self.low, "high": self.high, "half_width": self.half_width,
@@ -121,25 +127,27 @@ def draw_sums(values: np.ndarray, draws: int, seed: int) -> np.ndarray:
     """Sums over resampled rows.
 
     Args:
-        values: (num_clusters, K) counts; sums below 2 ** 53 are exact.
+        values: (num_clusters, K) int64 counts.
         draws: number of resamplings, each of num_clusters rows with replacement.
         seed: of NumPy's default generator.
 
     Returns:
-        (draws, K) float64. Each draw is a histogram of the rows times `values`, in blocks of
-        about 4 MB, so that memory does not grow with draws x clusters.
+        (draws, K) int64. Each draw is a histogram of the rows times `values`, in blocks of
+        about 4 MB, so that memory does not grow with draws x clusters. (einsum, not BLAS: its
+        threads would wait for each other on a busy machine.)
     """
     generator = np.random.default_rng(seed)
     clusters = len(values)
-    values = values.astype(np.float64)
+    columns = np.ascontiguousarray(values.T)
     block = max(1, 500_000 // clusters)
-    sums = np.empty((draws, values.shape[1]))
+    sums = np.empty((draws, len(columns)), np.int64)
     for start in range(0, draws, block):
         rows = min(block, draws - start)
         picks = generator.integers(0, clusters, size=(rows, clusters))
         picks += np.arange(rows)[:, None] * clusters
         histogram = np.bincount(picks.ravel(), minlength=rows * clusters)
-        sums[start:start + rows] = histogram.reshape(rows, clusters).astype(np.float64) @ values
+        np.einsum("rn,kn->rk", histogram.reshape(rows, clusters), columns,
+                  out=sums[start:start + rows])
     return sums
 
 

@@ -199,7 +199,7 @@ def score(references: Texts, hypotheses: Texts, *, normalizer: str = "basic",
 
     Example:
         >>> print(score({"a": "one two three four"}, {"a": "one too three"}, draws=100))
-        WER 50.00 % ± 0.0 (S 1 D 1 I 0 N 4)
+        WER 50.00 % (S 1 D 1 I 0 N 4)
     """
     identifier = normalizer_id(normalizer)
     reasons = dict(skipped or {})
@@ -260,9 +260,13 @@ def total(counts: np.ndarray) -> Counts:
 
 def rate_line(name: str, counts: Counts, interval: Interval | None) -> str:
     """A rate as one line: "WER 8.31 % ± 0.6 (S 2,103 D 402 I 330 N 34,117)"."""
-    width = "" if interval is None else f" ± {100 * interval.half_width:.1f}"
-    return (f"{name} {percent(counts.rate)}{width} (S {counts.substitutions:,} "
+    return (f"{with_interval(name, counts.rate, interval)} (S {counts.substitutions:,} "
             f"D {counts.deletions:,} I {counts.insertions:,} N {counts.reference:,})")
+
+
+def with_interval(name: str, rate: float | None, interval: Interval | None) -> str:
+    """A rate and its interval: "WER 8.31 % ± 0.6"; from one utterance alone there is none."""
+    return " ".join(filter(None, (name, percent(rate), str(interval or ""))))
 
 
 def percent(rate: float | None) -> str:

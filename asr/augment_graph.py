@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from asr.augment import NEPERS_PER_DB, NoiseBank, warped_positions
 from asr.errors import UsageError
-from asr.features import LOG_FLOOR, VARIANCE_FLOOR
+from asr.features import LEVEL_FLOOR, LOG_FLOOR, STATISTICS_NEEDED, VARIANCE_FLOOR
 from asr.recipe import AugmentSettings, FeatureSettings
 
 # Power of an utterance is that of its active frames, those within this of the loudest (dB), so
@@ -45,7 +45,8 @@ class FeatureAugmenter:
         features: the [features] section, for CMVN and the meaning of the bins.
         mel_frequencies: (F,) Hz, centre of each mel filter; only for log-mel features.
         noise: recordings to mix in; needed if `augment.noise_probability` is above 0.
-        mean, std: (F,) of the training set; used, and needed, for `features.cmvn = "global"`.
+        mean, std: (F,) of the training set; used, and needed, for `features.cmvn` "global" and
+            "map".
 
     Raises:
         UsageError: something that the settings need is missing, or does not fit them.
@@ -64,7 +65,8 @@ class FeatureAugmenter:
         self._level_changes = bool(augment.warp or augment.tilt_db or augment.noise_probability
                                    or augment.gain_db or augment.band_limit_probability)
         self._check(mel_frequencies, noise, mean, std)
-        self._mean, self._std = (mean, std) if features.cmvn == "global" else (None, None)
+        self._mean, self._std = (
+            (mean, std) if features.cmvn in STATISTICS_NEEDED else (None, None))
         with tf.device("/CPU:0"):  # tf.data computes there
             if augment.warp and mel_frequencies is not None:
                 factors = 1.0 + augment.warp * np.linspace(-1.0, 1.0, WARP_STEPS)
@@ -81,8 +83,9 @@ class FeatureAugmenter:
         if self._level_changes and (features.kind != "log_mel" or features.deltas):
             raise UsageError("augment.noise_probability, warp, tilt_db, gain_db and "
                              "band_limit_probability need log-mel features without deltas.")
-        if features.cmvn == "global" and (mean is None or std is None):
-            raise UsageError("features.cmvn = \"global\" needs mean and std of the training set.")
+        if features.cmvn in STATISTICS_NEEDED and (mean is None or std is None):
+            raise UsageError(f"features.cmvn = {features.cmvn!r} needs mean and std of the training "
+                             "set.")
         if augment.noise_probability and noise is None:
             raise UsageError("augment.noise_probability needs a noise bank, see "
                              "asr.augment.load_noise_bank.")
@@ -105,7 +108,8 @@ class FeatureAugmenter:
             x = self._change_level(x, tf.random.stateless_uniform([10], tf.stack([seed, 0])))
         groups, seeds = 1 + self.features.deltas, tf.stack([seed, 1])
         if self.features.cmvn != "none":
-            x = normalize(x, self._mean, self._std)
+            prior = self.features.cmvn_prior if self.features.cmvn == "map" else 0
+            x = normalize(x, self._mean, self._std, prior)
             return mask_spectrum(x, seeds, self.augment, groups)
         if not self.augment.freq_masks and not self.augment.time_masks:
             return x
@@ -237,14 +241,30 @@ def limit_band(x: tf.Tensor, cutoff: tf.Tensor, level: tf.Tensor) -> tf.Tensor:
     return tf.where(beyond > 0.0, tf.maximum(x - BAND_LIMIT_SLOPE * beyond, floor), x)
 
 
-def normalize(x: tf.Tensor, mean: np.ndarray | None = None,
-              std: np.ndarray | None = None) -> tf.Tensor:
+def level(x: tf.Tensor) -> tf.Tensor:
+    """The formula of `asr.features.level`."""
+    cells = tf.cast(tf.size(x), tf.float32)
+    return tf.maximum(x - (tf.reduce_logsumexp(x) - tf.math.log(cells)), LEVEL_FLOOR)
+
+
+def normalize(x: tf.Tensor, mean: np.ndarray | None = None, std: np.ndarray | None = None,
+              prior: int = 0) -> tf.Tensor:
     """The formula of `asr.features.cmvn`: over this utterance, or with statistics (F,) given.
+
+    With a prior, in frames, that of `asr.features.map_cmvn`.
 
     Statistics of the utterance are summed relative to its first frame, which makes float32 as good
     as the float64 of the NumPy formula, and silence exactly 0.
     """
     floor = np.float32(math.sqrt(VARIANCE_FLOOR))
+    if prior and mean is not None and std is not None:
+        x = level(x) - np.float32(mean)  # relative to the prior's mean: float32 is enough
+        num_frames = tf.cast(tf.shape(x)[0], tf.float32)
+        share = num_frames / (num_frames + prior)
+        x = x - share * tf.reduce_mean(x, axis=0)
+        variance = share * tf.reduce_mean(tf.square(x), axis=0) + (1.0 - share) * np.square(
+            np.float32(std))
+        return x / tf.maximum(tf.sqrt(variance), floor)
     if mean is not None and std is not None:
         return (x - np.float32(mean)) / np.maximum(np.float32(std), floor)
     x = x - x[:1]

@@ -117,6 +117,7 @@ class PlanSettings:
         tempo: time axis times 1 ± this.
         concat_max: clips in a string at most; 1 joins nothing.
         concat_pattern: regular expression, searched in the id; "" matches all.
+        concat_single: share of strings that are one clip, besides those drawn by chance.
         gap_frames: background before, between and after joined clips, at most.
         space_label: the label of " ", put between the texts of joined clips.
     """
@@ -127,6 +128,7 @@ class PlanSettings:
     tempo: float = 0.0
     concat_max: int = 1
     concat_pattern: str = ""
+    concat_single: float = 0.0
     gap_frames: int = 0
     space_label: int = 0
 
@@ -154,7 +156,7 @@ class PlanSettings:
         rate = recipe.features.sample_rate / recipe.features.hop_length
         return cls(data.batch_frames, data.max_utterances, recipe.model, augment.tempo,
                    augment.concat_max, augment.concat_pattern,
-                   round(augment.concat_gap_max * rate), space)
+                   augment.concat_single, round(augment.concat_gap_max * rate), space)
 
 
 def gather_clips(rows: Sequence[CacheRow], labels: Mapping[str, Sequence[int]]) -> list[Clip]:
@@ -281,7 +283,8 @@ def _join(clips: Sequence[Clip], settings: PlanSettings,
             if len(string) == wanted or longest > settings.batch_frames:
                 string = []
                 strings.append(string)
-                wanted = int(rng.integers(1, settings.concat_max + 1))
+                wanted = (1 if rng.random() < settings.concat_single
+                          else int(rng.integers(1, settings.concat_max + 1)))
             string.append(group[index])
     return strings
 

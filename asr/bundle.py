@@ -29,8 +29,8 @@ import numpy as np
 
 from asr.archive import Archive, json_bytes, write_archive
 from asr.audio import RESAMPLER
-from asr.decoding.packed import pack_lm
 from asr.errors import BundleError, RecipeError, UsageError
+from asr.features import STATISTICS_NEEDED
 from asr.files import write_atomic
 from asr.lengths import feature_length, output_length
 from asr.recipe import (
@@ -83,7 +83,7 @@ class Bundle:
         features, text, model, decoder: the settings it was trained with.
         tokenizer: labels and characters.
         weights: tensor name -> float32 array, exactly those of `weight_shapes`.
-        cmvn: (mean, std), each (F,) float32, if features.cmvn is "global"; else None.
+        cmvn: (mean, std), each (F,) float32, if features.cmvn is "global" or "map".
         training: whatever the trainer noted: plain values.
         versions: package name -> version, of the machine that made it.
         normalizer: `asr.text.normalizer_id` of the texts it learnt from.
@@ -135,7 +135,7 @@ def save_bundle(path: str | Path, *, features: FeatureSettings, text: TextSettin
         features, text, model, decoder: the recipe's sections.
         tokenizer: labels and characters.
         weights: tensor name -> array; must be exactly those of `weight_shapes`, finite.
-        cmvn: (mean, std), each (F,); required if and only if features.cmvn is "global".
+        cmvn: (mean, std), each (F,); required if and only if features.cmvn is "global" or "map".
         training: plain values to keep (epochs, validation WER, ...); JSON must hold them.
         lm: a gzipped ARPA language model; None: the file that decoder.lm names, if it does.
         reference: a clip for `asr doctor --bundle`.
@@ -153,6 +153,8 @@ def save_bundle(path: str | Path, *, features: FeatureSettings, text: TextSettin
 
     where = f"Cannot write {path}"
     if lm is None and decoder.lm not in ("", LM):
+        from asr.decoding.packed import pack_lm  # imports numba, which reading does not need
+
         lm = pack_lm(decoder.lm)
     decoder = dataclasses.replace(decoder, lm=decoder.lm and LM)
     sections = recipe_to_dict(Recipe(features=features, text=text, model=model, decoder=decoder))
@@ -263,7 +265,7 @@ def _is_text_table(value: object) -> bool:
 
 def _check_cmvn(value: object, recipe: Recipe, where: str):
     """(mean, std) float32, or None; present exactly if the features want it."""
-    if (value is not None) != (recipe.features.cmvn == "global"):
+    if (value is not None) != (recipe.features.cmvn in STATISTICS_NEEDED):
         raise BundleError(f"{where}: cmvn statistics {'are missing' if value is None else 'given'}"
                           f", but features.cmvn is {recipe.features.cmvn!r}.",
                           code="bundle.schema")

@@ -297,7 +297,7 @@ def cache_key(settings: FeatureSettings) -> str:
 
 def _identity(settings: FeatureSettings) -> dict:
     numbers = asdict(settings)
-    del numbers["cmvn"]  # applied after the cache
+    del numbers["cmvn"], numbers["cmvn_prior"]  # applied after the cache
     if settings.kind == "log_mel":
         del numbers["n_mfcc"]
     return {"settings": numbers, "features_version": FEATURES_VERSION, "resampler": RESAMPLER,

@@ -34,6 +34,8 @@ class DataSettings:
 
     train: tuple[str, ...] = knob((), "manifests to train on; paths from the working directory")
     valid: tuple[str, ...] = knob((), "manifests for model selection; never the test set")
+    repeats: tuple[int, ...] = knob((), "how often an epoch uses each manifest of data.train; "
+                                    "empty: once", low=1, high=1_000)
     audio_root: str = knob("", "folder that holds the audio when it is not beside the manifests")
     cache_dir: str = knob("", "feature cache; empty: <run_dir>/cache")
     generate: str = knob("", "a corpus that the project makes itself", choices=("", "tones"))
@@ -71,8 +73,10 @@ class FeatureSettings:
                         high=96_000)
     n_mfcc: int = knob(13, "cepstral coefficients (mfcc only)", low=1, high=128)
     deltas: int = knob(0, "0 none, 1 with delta, 2 with delta and delta-delta", low=0, high=2)
-    cmvn: str = knob("utterance", "mean and variance normalisation",
-                     choices=("none", "utterance", "global"))
+    cmvn: str = knob("utterance", "mean and variance normalisation; map: of the utterance, with "
+                     "the training set as prior", choices=("none", "utterance", "global", "map"))
+    cmvn_prior: int = knob(100, "frames that the prior counts for (cmvn = \"map\")", low=1,
+                           high=100_000)
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,8 @@ class AugmentSettings:
                            low=1, high=32)
     concat_pattern: str = knob("", "only utterances whose id matches this regular expression are "
                                "joined; empty: all")
+    concat_single: float = knob(0.0, "share of such strings that are one clip, besides those drawn "
+                                "by chance", low=0.0, high=1.0)
     concat_gap_max: float = knob(0.5, "seconds between joined clips, at most", low=0.0, high=5)
 
 
@@ -330,10 +336,15 @@ def _check_together(recipe: Recipe, source: str) -> None:
         (m.front_end != "stack" or m.stacking >= m.subsampling,
          f"model.stacking {m.stacking} must be at least model.subsampling {m.subsampling}, or "
          "frames would be skipped"),
+        (not recipe.data.repeats or len(recipe.data.repeats) == len(recipe.data.train),
+         f"data.repeats must have one number a manifest of data.train: "
+         f"{len(recipe.data.train)}, got {len(recipe.data.repeats)}"),
         (recipe.data.min_seconds < recipe.data.max_seconds, "data.min_seconds must be below "
                                                             "data.max_seconds"),
         (recipe.decoder.kind != "lexicon" or bool(recipe.decoder.lexicon),
          "decoder.kind = \"lexicon\" needs decoder.lexicon, the list of words"),
+        (f.cmvn != "map" or (f.kind == "log_mel" and not f.deltas),
+         "features.cmvn = \"map\" works on log-mel features without deltas"),
         (f.kind == "log_mel" and not f.deltas or not _mel_augmentation(a),
          "augment.noise_probability, warp, tilt_db, gain_db and band_limit_probability work on "
          "log-mel features without deltas"),

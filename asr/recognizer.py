@@ -20,8 +20,8 @@ from asr.decoding import Decoder, Hypothesis, build_decoder
 from asr.decoding.packed import unpack_lm
 from asr.engine import build_engine, pad_batch
 from asr.errors import BundleError, UsageError
-from asr.features import FeatureExtractor, cmvn
-from asr.recipe import DecoderSettings
+from asr.features import FeatureExtractor, normalize_features
+from asr.recipe import DecoderSettings, settings_from_dict
 from asr.tokenizer import CharTokenizer
 from asr.transcript import Transcript, Word
 
@@ -83,17 +83,14 @@ class Recognizer:
             knobs: settings to change, such as kind="greedy".
 
         Raises:
-            UsageError: an unknown knob, or a decoder that cannot be built.
+            UsageError: a knob that is unknown or out of bounds, or a decoder that cannot be built.
         """
         other = copy.copy(self)
         if isinstance(settings, Decoder):
             other.decoder = settings
             return other
-        try:
-            other.decoder_settings = dataclasses.replace(settings or self.decoder_settings, **knobs)
-        except TypeError as error:
-            known = ", ".join(f.name for f in dataclasses.fields(DecoderSettings))
-            raise UsageError(f"Unknown decoder setting ({error}); known are {known}.") from error
+        table = dataclasses.asdict(settings or self.decoder_settings) | knobs
+        other.decoder_settings = settings_from_dict(DecoderSettings, table, source="with_decoder")
         other.decoder = self._build_decoder(other.decoder_settings)
         return other
 
@@ -132,11 +129,7 @@ class Recognizer:
 
     def normalized(self, features: np.ndarray) -> np.ndarray:
         """Features as the network was trained on: after its mean and variance normalisation."""
-        if self.bundle.features.cmvn == "none":
-            return features
-        if self.bundle.cmvn is not None:
-            return cmvn(features, *self.bundle.cmvn)
-        return cmvn(features)
+        return normalize_features(features, self.bundle.features, self.bundle.cmvn)
 
     def logits(self, features: np.ndarray) -> np.ndarray:
         """(T', V) float32 of one utterance.

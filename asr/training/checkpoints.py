@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import re
 import shutil
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ class TrainingState:
         seconds: training time so far, over all parts of the run.
         loss_sum, label_sum, frames: of the epoch under way.
         best_wer: lowest validation WER so far; None before the first.
+        best_loss: its validation loss, which decides between equal WERs.
         best_epoch: the epoch that reached it.
         first_token_epoch: the first epoch after which the network wrote a label; 0: none yet.
         nonfinite_in_row: non-finite steps directly before this point.
@@ -48,6 +50,7 @@ class TrainingState:
     label_sum: float = 0.0
     frames: int = 0
     best_wer: float | None = None
+    best_loss: float = math.inf
     best_epoch: int = 0
     first_token_epoch: int = 0
     nonfinite_in_row: int = 0

@@ -33,6 +33,8 @@ from asr.training.table import EpochTable
 from asr.training.validation import Validation, Validator
 
 FLOOR_SAMPLE = 60  # utterances
+_SCALARS = tf.compat.v1.SummaryMetadata(
+    plugin_data=tf.compat.v1.SummaryMetadata.PluginData(plugin_name="scalars"), data_class=1)
 
 
 class TrainingLoop:
@@ -103,7 +105,7 @@ class TrainingLoop:
                     and state.epoch - state.best_epoch >= settings.patience)
 
     def _plan(self, epoch: int) -> list[Batch]:
-        return plan_epoch(self.data.train.clips, self.data.plan, self.recipe.seed, epoch)
+        return plan_epoch(self.data.epoch_clips, self.data.plan, self.recipe.seed, epoch)
 
     def _epoch(self) -> None:
         state = self.state
@@ -147,11 +149,14 @@ class TrainingLoop:
         if validation.emitted and not state.first_token_epoch:
             state.first_token_epoch = state.epoch
         wer = validation.wer
-        best = wer is not None and math.isfinite(wer) and math.isfinite(validation.loss) and (
-            state.best_wer is None or wer < state.best_wer)
+        # Equal WER: the lower loss wins. What is not a number never does.
+        best = (wer is not None and math.isfinite(wer) and math.isfinite(validation.loss)
+                and (state.best_wer is None
+                     or (wer, validation.loss) < (state.best_wer, state.best_loss)))
         state.seconds += time.perf_counter() - started
         if best:
-            state.best_wer, state.best_epoch = wer, state.epoch
+            state.best_wer, state.best_loss = wer, validation.loss
+            state.best_epoch = state.epoch
             self._save_bundle(validation)
             self.checkpoints.save(state, best=True)
         facts = EpochFacts(state.epoch, int(model.optimizer.iterations.numpy()), loss, self.floor,
@@ -186,7 +191,9 @@ class TrainingLoop:
             for name in ("loss", "valid_loss", "wer", "cer", "frames_per_second", "data_wait",
                          "learning_rate", "blank_share"):
                 if record[name] is not None:
-                    tf.summary.scalar(name, record[name])
+                    # tf.summary.scalar would need the tensorboard package only to write this.
+                    tf.summary.write(name, tf.constant(record[name], tf.float32),
+                                     metadata=_SCALARS)
         self.writer.flush()
 
     def _warn(self, record: dict) -> None:
@@ -199,8 +206,8 @@ class TrainingLoop:
         mean, std = self.data.cmvn or (None, None)
         noise = None
         if augment.noise_probability:
-            noise = load_noise_bank(augment.noise_dir, extractor,
-                                    sample_rate=features.sample_rate)
+            folder = self.recipe.data.cache_dir or self.run_dir.path / "cache"
+            noise = load_noise_bank(augment.noise_dir, extractor, cache_dir=folder)
         mel = extractor.mel_frequencies if features.kind == "log_mel" else None
         return FeatureAugmenter(augment, features, mel_frequencies=mel, noise=noise, mean=mean,
                                 std=std)

@@ -16,7 +16,7 @@ import numpy as np
 from asr.batches import Clip, PlanSettings, gather_clips
 from asr.errors import DataError, RecipeError
 from asr.feature_cache import FeatureCache, build_cache
-from asr.features import global_cmvn_statistics
+from asr.features import training_statistics
 from asr.lengths import feasible, output_length
 from asr.manifest import Utterance, read_manifest
 from asr.recipe import Recipe
@@ -41,7 +41,8 @@ class Prepared:
     Attributes:
         tokenizer: labels.
         train, valid: cached and labelled.
-        cmvn: (mean, std) of the training features, if features.cmvn is "global".
+        cmvn: (mean, std) of the training features, if features.cmvn is "global" or "map".
+        epoch_clips: of an epoch: the training clips, each as often as data.repeats says.
         excluded: one record an utterance that cannot be used: id, split, code, message.
         plan: bounds and length-changing augmentation.
     """
@@ -50,6 +51,7 @@ class Prepared:
     train: Split
     valid: Split
     cmvn: tuple[np.ndarray, np.ndarray] | None
+    epoch_clips: list[Clip]
     excluded: list[dict]
     plan: PlanSettings
 
@@ -88,11 +90,13 @@ def prepare(recipe: Recipe, run: RunDirectory, say: Callable[[str], None]) -> Pr
                                   excluded)
     run.write_jsonl("excluded.jsonl", excluded)
     _refuse_too_many(excluded, sizes, recipe, run, say)
-    cmvn = None
-    if recipe.features.cmvn == "global":
-        cmvn = global_cmvn_statistics(splits["train"].cache.read(i) for i, row in
-                                      enumerate(splits["train"].cache.rows) if row.speed == 1.0)
-    return Prepared(tokenizer, splits["train"], splits["valid"], cmvn, excluded,
+    train = splits["train"].cache
+    cmvn = training_statistics((train.read(i) for i, row in enumerate(train.rows)
+                                if row.speed == 1.0), recipe.features)
+    repeats = _repeats(recipe)
+    epoch_clips = [clip for clip in splits["train"].clips
+                   for _ in range(repeats.get(clip.id, 1))]
+    return Prepared(tokenizer, splits["train"], splits["valid"], cmvn, epoch_clips, excluded,
                     PlanSettings.from_recipe(recipe, tokenizer))
 
 
@@ -114,6 +118,13 @@ def _manifests(recipe: Recipe, run: RunDirectory) -> dict[str, list[Utterance]]:
                             f"first {repeated[0]!r}; ids must be unique.",
                             code="manifest.duplicate_id")
     return read
+
+
+def _repeats(recipe: Recipe) -> dict[str, int]:
+    """How often an epoch uses each training utterance, where it is not once."""
+    root = recipe.data.audio_root or None
+    return {u.id: times for path, times in zip(recipe.data.train, recipe.data.repeats, strict=False)
+            if times > 1 for u in read_manifest(path, audio_root=root)}
 
 
 def _of_usable_length(utterances: list[Utterance], recipe: Recipe, split: str,

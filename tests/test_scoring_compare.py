@@ -290,3 +290,17 @@ def test_load_two_follows_the_receipt_of_one(two_runs):
     Path(receipt).write_text('{"receipt": {}}')
     a, b = load_two(*two_runs)
     assert a.receipt.normalizer == b.receipt.normalizer
+
+
+def test_folders_of_evaluate(tmp_path, rng, capsys):
+    references = corpus(rng, 30)
+    for name, rate in (("old", 0.5), ("new", 0.1)):
+        result = system(rng, references, rate)
+        (tmp_path / name).mkdir()
+        receipt = save(result, tmp_path / name / "utterances.jsonl")
+        receipt.rename(tmp_path / name / "score.json")
+    assert run(["compare", str(tmp_path / "old"), str(tmp_path / "new")]) == 0
+    assert capsys.readouterr().out.startswith("new is better: ")
+    stored = tmp_path / "new" / "score.json"
+    stored.write_text(stored.read_text().replace("basic-1-", "basic-7-"))
+    assert run(["compare", str(tmp_path / "old"), str(tmp_path / "new")]) == 4

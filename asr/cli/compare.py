@@ -33,13 +33,13 @@ def compare(a: Path, b: Path, reference: Path | None, text_format: str, normaliz
             seed: int) -> None:
     """Is B better than A, or can they not be told apart?
 
-    A and B are per-utterance JSONL files of `asr evaluate` or `asr score --per-utterance` (with
-    the receipt beside them), or text files with hypotheses together with --reference. Receipts
-    whose reference set or normaliser differ are refused.
+    A and B are folders of `asr evaluate --output-dir`, or JSONL files of `asr score
+    --per-utterance` (with the receipt beside them), or text files with hypotheses together with
+    --reference. Receipts whose reference set or normaliser differ are refused.
 
     \b
     Examples:
-      asr compare runs/old/test.jsonl runs/new/test.jsonl
+      asr compare results/old results/new --report difference.html
       asr compare old.trn new.trn --reference test.trn --normalizer english
     """  # noqa: D301 (click reads the backspace)
     from asr.files import write_atomic

@@ -61,13 +61,17 @@ def evaluate(bundle: Path, manifests: tuple[Path, ...], audio_root: Path | None,
         for path in result.write(output_dir):
             print(f"written: {path}", file=sys.stderr)
     if report:
-        _write_report(report, result, utterances)
+        _write_report(report, result, utterances, bundle)
     for record in result.failed:
         print(json.dumps(record, ensure_ascii=False), file=sys.stderr)
     return EXIT_SOME_FAILED if result.failed else EXIT_OK
 
 
-def _write_report(path: Path, result, utterances) -> None:
-    from asr.scoring.report import write_report
-    write_report(path, result.score, audio={u.id: u.audio for u in utterances})
-    print(f"written: {path}", file=sys.stderr)
+def _write_report(path: Path, result, utterances, bundle: Path) -> None:
+    from asr.scoring.report import read_curve, write_report
+    written = write_report(
+        path, result.score, audio={u.id: u for u in utterances},
+        words={name: transcript.words for name, transcript in result.transcripts.items()},
+        curve=read_curve((bundle if bundle.is_dir() else bundle.parent) / "log.jsonl"))
+    for file in written:
+        print(f"written: {file}", file=sys.stderr)

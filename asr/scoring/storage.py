@@ -42,7 +42,7 @@ def load(path: str | Path, *, normalizer: str = "", draws: int = DRAWS) -> tuple
     """A saved score, counted again from its texts, with the receipt that lies beside it.
 
     Args:
-        path: the JSONL file that `save` (or `asr evaluate`) wrote.
+        path: the JSONL file that `save` wrote, or the folder of `asr evaluate --output-dir`.
         normalizer: instead of the receipt's, or where there is no receipt ("basic" then).
         draws: of the bootstrap.
 
@@ -52,6 +52,7 @@ def load(path: str | Path, *, normalizer: str = "", draws: int = DRAWS) -> tuple
     Raises:
         DataError: a file that cannot be read, or a normaliser that this version does not have.
     """
+    path = rows_path(path)
     references = read_texts(path, "jsonl", role="reference")
     hypotheses = read_texts(path, "jsonl", role="hypothesis")
     stored = read_receipt(path)
@@ -75,13 +76,22 @@ def receipt_path(path: str | Path) -> Path:
     return path.with_name(path.name.removesuffix(".jsonl") + ".receipt.json")
 
 
+def rows_path(path: str | Path) -> Path:
+    """The rows file itself, or `utterances.jsonl` in a folder of `asr evaluate --output-dir`."""
+    path = Path(path)
+    return path / "utterances.jsonl" if path.is_dir() else path
+
+
 def read_receipt(path: str | Path) -> dict:
     """What `save` wrote beside `path`; {} where there is nothing.
 
     Raises:
         DataError: the file is there but damaged.
     """
+    path = rows_path(path)
     beside = receipt_path(path)
+    if not beside.is_file() and path.name == "utterances.jsonl":
+        beside = path.with_name("score.json")  # as `asr evaluate --output-dir` names it
     if not beside.is_file():
         return {}
     stored = parse_object("\n".join(read_lines(beside)), str(beside))
@@ -149,7 +159,7 @@ def load_two(a: str | Path, b: str | Path, *, names: tuple[str, str] = ("A", "B"
     """Two saved scores that may be compared.
 
     Args:
-        a, b: JSONL files that `save` wrote.
+        a, b: JSONL files that `save` wrote, or folders of `asr evaluate --output-dir`.
         names: for messages.
         normalizer: score both again with this one.
         force: load them although their receipts differ; the normaliser is then that of `a`.

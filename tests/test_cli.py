@@ -22,6 +22,7 @@ from asr import __version__
 from asr.cli import VERBS, run
 from asr.cli.transcribe import is_model
 from asr.errors import EXIT_BUNDLE, EXIT_OK, EXIT_SOME_FAILED, EXIT_USAGE
+from asr.lstm import cpu
 from asr.tokenizer import CharTokenizer
 
 RATE = FEATURES.sample_rate
@@ -34,6 +35,12 @@ def audio_bytes(seconds: float = 0.5, seed: int = 0) -> bytes:
     file = io.BytesIO()
     soundfile.write(file, audio * (1 + np.sin(np.arange(len(audio)) / 700)), RATE, format="WAV")
     return file.getvalue()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled_kernels() -> None:
+    """So that no command says that it is compiling."""
+    assert cpu.compile_problem() is None
 
 
 @pytest.fixture(scope="module")
@@ -222,7 +229,8 @@ def test_usage_errors(capsys, bundle, clip, tmp_path):
             (["transcribe", bundle, clip, "--overwrite"], "no --output-dir"),
             (["transcribe", bundle, clip, "--json", "--format", "srt"], "contradict"),
             (["transcribe", bundle, clip, other, "--format", "srt"], "Give --output-dir"),
-            (["transcribe", bundle, clip, "--decoder", "best"], "no decoder 'best'"),
+            (["transcribe", bundle, clip, "--decoder", "best"], "kind must be one of"),
+            (["transcribe", bundle, clip, "--beam-width", "0"], "beam_width must be between"),
             (["transcribe", bundle, clip, "-o", clip], "Cannot make the output folder"),
             (["transcribe", tmp_path / "m.keras", clip], "executes code"),
             (["transcribe", tmp_path / "m.h5", clip], "not supported"),
@@ -327,13 +335,31 @@ def bare_environment(**more) -> dict[str, str]:
 def test_read_only_home_and_working_directory(bundle, clip):
     done = asr_command("transcribe", bundle, clip, "--json", cwd="/proc",
                        env=bare_environment(HOME="/proc/no-home"))
-    assert (done.returncode, done.stderr) == (0, b"")
+    assert (done.returncode, done.stderr) == (0, b"")  # --json: no word about compiling either
     assert json.loads(done.stdout)["path"] == str(clip)
+
+
+def test_the_first_run_on_a_machine_says_that_it_compiles(bundle, clip, tmp_path):
+    done = asr_command("transcribe", bundle, clip, env={**os.environ,
+                                                        "NUMBA_CACHE_DIR": str(tmp_path)})
+    assert done.returncode == 0
+    assert done.stderr == b"Compiling the kernels, once on this machine: about 10 seconds.\n"
+    assert list(tmp_path.rglob("*.nbi"))
+
+
+def test_a_language_model_from_the_command_line(capsys, bundle, clip, tmp_path):
+    from test_bundle import ARPA
+
+    (tmp_path / "words.arpa").write_text(ARPA)
+    code, out, _ = asr(capsys, "transcribe", bundle, clip, "--lm", tmp_path / "words.arpa",
+                       "--lm-weight", "20", "--word-bonus", "2", "--beam-width", "8")
+    assert code == 0
+    assert out != asr(capsys, "transcribe", bundle, clip)[1]
 
 
 def test_another_keras_backend_does_not_matter_without_keras(bundle, clip):
     done = asr_command("transcribe", bundle, clip, env=bare_environment(KERAS_BACKEND="jax"))
-    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.returncode == 0
 
 
 @pytest.mark.tf

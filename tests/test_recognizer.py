@@ -147,10 +147,12 @@ def test_with_decoder(recognizer):
         recognizer.transcribe(speech())
     decoder = GreedyDecoder(TOKENIZER)
     assert recognizer.with_decoder(decoder).decoder is decoder
-    with pytest.raises(UsageError, match="Unknown decoder setting.*known are kind, lexicon"):
-        recognizer.with_decoder(width=3)
-    with pytest.raises(UsageError, match="no decoder 'best'"):
+    with pytest.raises(UsageError, match=r"unknown key beam_with\. Did you mean beam_width"):
+        recognizer.with_decoder(beam_with=3)
+    with pytest.raises(UsageError, match="kind must be one of 'greedy'"):
         recognizer.with_decoder(kind="best")
+    with pytest.raises(UsageError, match="beam_width must be between"):
+        recognizer.with_decoder(kind="beam", beam_width=0)
 
 
 def test_a_language_model_inside_the_bundle(tmp_path):

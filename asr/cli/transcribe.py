@@ -38,6 +38,10 @@ FOREIGN = (".keras", ".h5", ".hdf5", ".pkl", ".pickle", ".pt", ".pth", ".pb", ".
 @click.option("--overwrite", is_flag=True, help="Write again what exists in the output folder.")
 @click.option("--decoder", type=str, help="Another decoder than the bundle's: greedy, lexicon, "
               "beam.")
+@click.option("--beam-width", type=int, help="Prefixes that the beam decoder keeps.")
+@click.option("--lm", type=str, help="An n-gram language model in ARPA form, for the beam decoder.")
+@click.option("--lm-weight", type=float, help="Of the language model.")
+@click.option("--word-bonus", type=float, help="Nats a word: above 0 favours more words.")
 @click.option("--engine", type=click.Choice(["auto", "numpy", "keras"]), default="auto",
               help="auto is numpy, which starts quickly; keras uses a GPU if there is one.")
 @click.option("--allow-truncated", is_flag=True, help="Use what is left of a cut recording.")
@@ -49,8 +53,9 @@ FOREIGN = (".keras", ".h5", ".hdf5", ".pkl", ".pickle", ".pt", ".pth", ".pb", ".
               "formulas as they are.")
 def transcribe(inputs: tuple[str, ...], bundle: str | None, format_: str | None,
                output_dir: str | None, recursive: bool, overwrite: bool, decoder: str | None,
-               engine: str, allow_truncated: bool, timings: bool, as_json: bool,
-               raw_csv: bool) -> int:
+               beam_width: int | None, lm: str | None, lm_weight: float | None,
+               word_bonus: float | None, engine: str, allow_truncated: bool, timings: bool,
+               as_json: bool, raw_csv: bool) -> int:
     """Transcribe recordings: files, folders, glob patterns, or - for standard input.
 
     The first argument is taken as the model if it is an .asr file or a run directory; without one
@@ -77,8 +82,11 @@ def transcribe(inputs: tuple[str, ...], bundle: str | None, format_: str | None,
         _show(outcome, format_, several=report.total > 1, escape_cells=not raw_csv)
 
     try:
+        knobs = {"kind": decoder or ("beam" if lm else None), "beam_width": beam_width, "lm": lm,
+                 "lm_weight": lm_weight, "word_bonus": word_bonus}
         _run(items, folder, report, show if folder is None else None, bundle=bundle,
-             engine=engine, decoder=decoder, format_=format_, overwrite=overwrite,
+             engine=engine, knobs={k: v for k, v in knobs.items() if v is not None},
+             format_=format_, overwrite=overwrite,
              allow_truncated=allow_truncated, timings=timings, escape_cells=not raw_csv)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # quiet at exit, too
@@ -113,7 +121,7 @@ def _check_options(inputs: tuple[str, ...], format_: str | None, output_dir: str
 
 
 def _run(items: list[Item], folder, report: _Report, show: Callable[[Outcome], None] | None, *,
-         bundle: str | None, engine: str, decoder: str | None, format_: str, overwrite: bool,
+         bundle: str | None, engine: str, knobs: dict, format_: str, overwrite: bool,
          allow_truncated: bool, timings: bool, escape_cells: bool) -> None:
     if not items:
         return
@@ -121,8 +129,10 @@ def _run(items: list[Item], folder, report: _Report, show: Callable[[Outcome], N
     from asr.transcribe import Timings, transcribe_items, transcribe_to_folder
 
     recognizer = load(bundle, engine=engine)
-    if decoder is not None:
-        recognizer = recognizer.with_decoder(kind=decoder)
+    if knobs:
+        recognizer = recognizer.with_decoder(**knobs)
+    if not report.as_json:
+        _say_if_compiling()
     spent = Timings()
     if folder is None:
         outcomes = transcribe_items(recognizer, items, spent, allow_truncated=allow_truncated)
@@ -144,6 +154,18 @@ def _run(items: list[Item], folder, report: _Report, show: Callable[[Outcome], N
                 progress(number, len(items))
     if timings:
         report.timings(spent.to_dict())
+
+
+def _say_if_compiling() -> None:
+    """The one long silence of a new machine gets an explanation."""
+    import asr.lstm
+    from asr.lstm.jit import cache_folder
+
+    folder = cache_folder(asr.lstm.__name__)
+    if folder is None or next(folder.rglob("*.nbi"), None) is None:
+        kept = "" if folder else " (no folder to keep them in can be written)"
+        print(f"Compiling the kernels, once on this machine{kept}: about 10 seconds.",
+              file=sys.stderr)
 
 
 def _show(outcome: Outcome, format_: str, *, several: bool, escape_cells: bool) -> None:

@@ -21,6 +21,7 @@ from asr.decoding.greedy import GreedyDecoder
 from asr.decoding.hypothesis import Hypothesis, WordSpan, check_logits, log_softmax
 from asr.decoding.lexicon import LexiconDecoder
 from asr.decoding.ngram import NgramModel, load_ngram
+from asr.decoding.phrases import HotWord, parse_hot_word
 from asr.errors import UsageError
 from asr.recipe import DecoderSettings
 from asr.tokenizer import CharTokenizer
@@ -31,9 +32,10 @@ DECODERS: dict[str, type[Decoder]] = {
     "beam": BeamSearchDecoder,
 }
 
-__all__ = ["DECODERS", "Alignment", "BeamSearchDecoder", "Decoder", "GreedyDecoder", "Hypothesis",
-           "LexiconDecoder", "NgramModel", "WordSpan", "align", "build_decoder", "character_spans",
-           "check_logits", "load_ngram", "log_softmax", "span_seconds", "word_spans"]
+__all__ = ["DECODERS", "Alignment", "BeamSearchDecoder", "Decoder", "GreedyDecoder", "HotWord",
+           "Hypothesis", "LexiconDecoder", "NgramModel", "WordSpan", "align", "build_decoder",
+           "character_spans", "check_logits", "load_ngram", "log_softmax", "parse_hot_word",
+           "span_seconds", "word_spans"]
 
 
 def build_decoder(settings: DecoderSettings, tokenizer: CharTokenizer, *,

@@ -17,6 +17,7 @@ from asr.decoding.hypothesis import Hypothesis
 from asr.decoding.lexicon import LexiconDecoder
 from asr.decoding.ngram import NgramModel
 from asr.decoding.ngram_fusion import character_part, is_character_model, word_part
+from asr.decoding.phrases import HotWord, parse_hot_word, phrase_part
 from asr.decoding.prefix_search import prefix_search
 from asr.errors import UsageError
 from asr.tokenizer import CharTokenizer
@@ -43,6 +44,8 @@ class BeamSearchDecoder(Decoder):
             model gives <unk>.
         look_ahead: charge the best word that can still come of it already inside a word, so that
             the beam does not fill up with beginnings of unlikely words.
+        hot_words: phrases to expect, with boosts; or "PHRASE:BOOST" texts, see
+            `asr.decoding.phrases`. They can be read whatever the lexicon says.
         num_hypotheses: readings returned at most.
         beam_threshold: prefixes this many nats below the best are dropped.
         label_threshold: labels whose log-probability in a frame is below this do not extend.
@@ -58,8 +61,8 @@ class BeamSearchDecoder(Decoder):
                  language_model: NgramModel | None = None, lm_weight: float = 0.5,
                  word_bonus: float = 0.0, lexicon: Iterable[str] | None = None,
                  lexicon_only: bool = False, unknown_bonus: float = -5.0, look_ahead: bool = True,
-                 num_hypotheses: int = 1, beam_threshold: float = 30.0,
-                 label_threshold: float = -15.0):
+                 hot_words: Iterable[HotWord | str] = (), num_hypotheses: int = 1,
+                 beam_threshold: float = 30.0, label_threshold: float = -15.0):
         super().__init__(tokenizer)
         if beam_width < 1 or num_hypotheses < 1:
             raise UsageError(f"beam_width {beam_width} and num_hypotheses {num_hypotheses} must be "
@@ -77,7 +80,11 @@ class BeamSearchDecoder(Decoder):
         self.num_hypotheses = num_hypotheses
         self._thresholds = float(beam_threshold), float(label_threshold)
         self._rescue = None  # reads the best text where no prefix of the beam may end
-        words = characters = None
+        words = characters = phrases = None
+        boosted = [parse_hot_word(item) if isinstance(item, str) else item for item in hot_words]
+        if boosted:
+            phrases = phrase_part(boosted, tokenizer)
+        extra = [word for item in boosted for word in item.phrase.split()]
         lexicon = None if lexicon is None else list(lexicon)
         if language_model is not None and is_character_model(language_model, tokenizer):
             characters = character_part(language_model, tokenizer, lm_weight)
@@ -90,17 +97,19 @@ class BeamSearchDecoder(Decoder):
                                  "supported; use one of them, or a word language model.")
         if language_model is not None or lexicon is not None:
             words, spelled = word_part(
-                language_model, tokenizer, lexicon, weight=lm_weight, look_ahead=look_ahead,
+                language_model, tokenizer, lexicon, extra, weight=lm_weight, look_ahead=look_ahead,
                 unknown_bonus=unknown_bonus, closed=lexicon_only or lexicon is not None)
             if words.closed:
                 self._rescue = LexiconDecoder(tokenizer, spelled, word_bonus)
         space = tokenizer.encode(" ")[0] if " " in tokenizer.alphabet else -1
-        self._fusion = Fusion(space, float(word_bonus), words, characters)
+        self._fusion = Fusion(space, float(word_bonus), words, characters, None, phrases)
 
     def search(self, log_probs: np.ndarray) -> list[Hypothesis]:
         """See `Decoder.search`; at most `num_hypotheses`, no text twice."""
         strings, lengths, _, totals = prefix_search(
             log_probs, self.beam_width, *self._thresholds, self._fusion)
+        order = np.argsort(-totals, kind="stable")
+        strings, lengths, totals = strings[order], lengths[order], totals[order]
         allowed = np.isfinite(totals)
         if not allowed.any() and self._rescue is not None:
             return self._rescue.search(log_probs)

@@ -64,8 +64,8 @@ def spelled_words(model: NgramModel, tokenizer: CharTokenizer) -> list[str]:
     return spelled
 
 
-def word_part(model: NgramModel | None, tokenizer: CharTokenizer, lexicon: Sequence[str] | None, *,
-              weight: float, look_ahead: bool, unknown_bonus: float,
+def word_part(model: NgramModel | None, tokenizer: CharTokenizer, lexicon: Sequence[str] | None,
+              extra: Sequence[str] = (), *, weight: float, look_ahead: bool, unknown_bonus: float,
               closed: bool) -> tuple[WordPart, list[str]]:
     """The lexicon tree with its language model, and the words that the tree spells.
 
@@ -73,6 +73,7 @@ def word_part(model: NgramModel | None, tokenizer: CharTokenizer, lexicon: Seque
         model: scores the words; None: all words are alike.
         tokenizer: spells them.
         lexicon: the words; None: those of the model that the tokenizer can write.
+        extra: further words, such as those of hot words.
         weight, look_ahead, unknown_bonus, closed: see `BeamSearchDecoder`.
 
     Raises:
@@ -83,7 +84,7 @@ def word_part(model: NgramModel | None, tokenizer: CharTokenizer, lexicon: Seque
         if model is None:
             raise UsageError("Give a lexicon or a language model.")
         lexicon = spelled_words(model, tokenizer)
-    words = list(dict.fromkeys(lexicon))
+    words = list(dict.fromkeys([*lexicon, *extra]))
     if not words:
         raise UsageError("The lexicon is empty; give at least one word.")
     for word in words:

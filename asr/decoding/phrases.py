@@ -1,0 +1,133 @@
+"""Hot words: phrases that the search is told to expect, compiled to an automaton over labels.
+
+In: phrases with boosts. Out: the `PhrasePart` of a `Fusion`. Floor 1: NumPy.
+
+The unit is nats per character of the phrase, spaces included: "new york" with 2 adds 16 nats to
+every text that holds it as whole words. The credit is given along the phrase, character by
+character, so that its beginning survives in the beam, and is taken back with the first character
+that leaves the phrase: a text that does not hold it scores as if there were no hot word.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from asr.decoding.fusion import PhrasePart
+from asr.errors import UsageError
+from asr.tokenizer import CharTokenizer
+
+DEFAULT_BOOST = 1.5  # nats per character
+WORD_START, OTHER_WORD = 0, 1  # states: at the start of a word, inside a word of no phrase
+
+
+@dataclass(frozen=True)
+class HotWord:
+    """A phrase and its boost.
+
+    Attributes:
+        phrase: one or more words, in the recogniser's alphabet, single spaces.
+        boost: nats per character; negative makes the phrase less likely.
+    """
+
+    phrase: str
+    boost: float = DEFAULT_BOOST
+
+
+def parse_hot_word(text: str) -> HotWord:
+    """`PHRASE` or `PHRASE:BOOST`, as on the command line: "Weißenburg:8".
+
+    Raises:
+        UsageError: no phrase, or a boost that is no finite number.
+    """
+    phrase, separator, boost = text.rpartition(":")
+    if not separator:
+        phrase, boost = text, str(DEFAULT_BOOST)
+    try:
+        value = float(boost)
+    except ValueError:
+        value = math.nan
+    phrase = " ".join(phrase.split())
+    if not phrase or not math.isfinite(value):
+        raise UsageError(f"Hot word {text!r}: write PHRASE or PHRASE:BOOST, the boost in nats per "
+                         "character, for example \"new york:2\".")
+    return HotWord(phrase, value)
+
+
+def phrase_part(hot_words: Iterable[HotWord], tokenizer: CharTokenizer) -> PhrasePart:
+    """The automaton of some phrases.
+
+    Its states are the beginnings of phrases. Where a phrase is left, the longest end of what was
+    read that starts at a word and begins a phrase goes on (Aho and Corasick 1975). In an alphabet
+    without a space, phrases are found anywhere.
+
+    Raises:
+        UsageError: an empty phrase, or a boost that is not finite.
+        TextError: a phrase with characters outside the alphabet.
+    """
+    space = tokenizer.encode(" ")[0] if " " in tokenizer.alphabet else -1
+    boosts: dict[tuple[int, ...], float] = {}
+    for hot_word in hot_words:
+        phrase = " ".join(hot_word.phrase.split())
+        if not phrase or not math.isfinite(hot_word.boost):
+            raise UsageError(f"{hot_word}: the phrase must not be empty and the boost be finite.")
+        boosts[tuple(tokenizer.encode(phrase))] = float(hot_word.boost)
+    states, potential = _beginnings(boosts)
+    size = max(states.values()) + 1
+    targets = np.empty((size, tokenizer.vocab_size), dtype=np.int32)
+    gains = np.zeros((size, tokenizer.vocab_size))
+    final = np.zeros(size)
+    fallbacks: dict[int, int] = {}
+    commits = np.zeros(size)  # credit of the phrases that are complete in a state
+    elsewhere = OTHER_WORD if space >= 0 else WORD_START
+    targets[OTHER_WORD] = elsewhere
+    if space >= 0:
+        targets[OTHER_WORD, space] = WORD_START
+    for path, state in states.items():  # shorter ones first: their rows are finished
+        fallback = _fallback(path, states, space)
+        fallbacks[state] = fallback
+        if path:
+            commits[state] = boosts.get(path, 0.0) * len(path) + commits[fallback]
+            targets[state] = targets[fallback]
+        else:
+            targets[state] = elsewhere
+            if space >= 0:
+                targets[state, space] = WORD_START
+        for label in range(1, tokenizer.vocab_size):
+            targets[state, label] = states.get((*path, label), targets[state, label])
+    ends = np.full(tokenizer.vocab_size, space < 0)
+    ends[max(space, 0)] = True
+    gains = potential[targets] - potential[:, None] + np.where(ends, commits[:, None], 0.0)
+    final = commits - potential
+    gains[:, 0] = 0.0
+    return PhrasePart(targets, gains, gains.max(axis=1), final)
+
+
+def _beginnings(boosts: dict[tuple[int, ...], float]) -> tuple[dict[tuple[int, ...], int],
+                                                               np.ndarray]:
+    """Every beginning of a phrase with its state, short ones first, and the credit given there."""
+    best: dict[tuple[int, ...], float] = {}
+    for phrase, boost in boosts.items():
+        for length in range(1, len(phrase) + 1):
+            path = phrase[:length]
+            best[path] = max(best.get(path, -math.inf), boost * length)
+    states = {(): WORD_START}
+    for path in sorted(best, key=lambda path: (len(path), path)):
+        states[path] = len(states) + 1  # state 1 is OTHER_WORD
+    potential = np.zeros(len(states) + 1)
+    for path, credit in best.items():
+        potential[states[path]] = credit
+    return states, potential
+
+
+def _fallback(path: Sequence[int], states: dict[tuple[int, ...], int], space: int) -> int:
+    """The state of the longest proper end of the path that begins at a word, or OTHER_WORD."""
+    for start in range(1, len(path) + 1):
+        if space < 0 or path[start - 1] == space:
+            state = states.get(tuple(path[start:]))
+            if state is not None:
+                return state
+    return OTHER_WORD if path else WORD_START

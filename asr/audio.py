@@ -266,7 +266,8 @@ def _decode(decoder: soundfile.SoundFile, start: int, num_samples: int, sample_r
         rate, sample_rate, 1, dtype="float32", quality="HQ")
     # Pages are committed when they are written, so a header that lies costs nothing.
     audio = np.empty(-(-num_samples * sample_rate // rate) + 64, np.float32)
-    block = np.empty((max(1, _BLOCK_SAMPLES // decoder.channels), decoder.channels), np.float32)
+    block = np.empty((min(num_samples, max(1, _BLOCK_SAMPLES // decoder.channels)),
+                      decoder.channels), np.float32)
     num_decoded = num_written = 0
     try:
         _seek(decoder, start)

@@ -16,11 +16,14 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from typing import BinaryIO
 
 from asr.errors import AsrError
 from asr.feature_worker import Config, Job
+
+THREAD_NAME = "asr-features"
 
 _START = ("import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
           "from asr.feature_worker import main; main()")
@@ -75,7 +78,8 @@ class _Pool:
                 log = tempfile.TemporaryFile()
                 process = _spawn(log)
                 self._processes.append(process)
-                thread = threading.Thread(target=self._serve, args=(process, log), daemon=True)
+                thread = threading.Thread(target=self._serve, args=(process, log), daemon=True,
+                                          name=THREAD_NAME)
                 thread.start()
                 self._threads.append(thread)
         except BaseException:
@@ -96,11 +100,14 @@ class _Pool:
 
     def _serve(self, process: subprocess.Popen, log: BinaryIO) -> None:
         try:
-            with log, process.stdin, process.stdout:  # type: ignore[union-attr]
-                self._talk(process, log)
+            self._talk(process, log)
         except BaseException as error:  # handed to the caller's thread, which raises it
             if not self._ended:
                 self.messages.put(error)
+        finally:
+            for stream in (log, process.stdin, process.stdout):
+                with suppress(OSError):  # what could not be written is of no use to the dead
+                    stream.close()  # type: ignore[union-attr]
 
     def _talk(self, process: subprocess.Popen, log: BinaryIO) -> None:
         alive = _send(process, self._config)

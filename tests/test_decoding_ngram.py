@@ -240,6 +240,20 @@ def test_bigram_by_hand():
     assert 10 ** model.log_probs[("<s>", "a")] == pytest.approx(1 / 2 + 0.5 * 0.25, rel=1e-5)
 
 
+@pytest.mark.parametrize("order,prune,counts,seen,unseen", [
+    (1, (), (12,), 9.232139926633248, 10.002281649766617),
+    (2, (), (12, 28), 5.9663027326535945, 6.988682802967994),
+    (3, (), (12, 28, 34), 2.8605753944929275, 9.053706041933395),
+    (3, (0, 0, 1), (12, 28, 5), 5.133592525550818, 8.050009388543998),
+])
+def test_perplexity_equals_lmplz(order, prune, counts, seen, unseen):
+    """Kenlm 0.3.0, `lmplz -o ORDER --prune ... --discount_fallback` on TEXT."""
+    model = build_ngram(*_of(train_ngrams(SENTENCES, order, prune=prune)))
+    assert model.counts == counts
+    assert model.perplexity(SENTENCES)[0] == pytest.approx(seen, rel=1e-5)
+    assert model.perplexity([["the", "bird", "sat"]])[0] == pytest.approx(unseen, rel=1e-5)
+
+
 def test_training_round_trip_prune_and_rare_words(tmp_path):
     trained = train_ngrams(SENTENCES, 3)
     path = tmp_path / "t.arpa"

@@ -78,9 +78,6 @@ def phrase_part(hot_words: Iterable[HotWord], tokenizer: CharTokenizer) -> Phras
     states, potential = _beginnings(boosts)
     size = max(states.values()) + 1
     targets = np.empty((size, tokenizer.vocab_size), dtype=np.int32)
-    gains = np.zeros((size, tokenizer.vocab_size))
-    final = np.zeros(size)
-    fallbacks: dict[int, int] = {}
     commits = np.zeros(size)  # credit of the phrases that are complete in a state
     elsewhere = OTHER_WORD if space >= 0 else WORD_START
     targets[OTHER_WORD] = elsewhere
@@ -88,7 +85,6 @@ def phrase_part(hot_words: Iterable[HotWord], tokenizer: CharTokenizer) -> Phras
         targets[OTHER_WORD, space] = WORD_START
     for path, state in states.items():  # shorter ones first: their rows are finished
         fallback = _fallback(path, states, space)
-        fallbacks[state] = fallback
         if path:
             commits[state] = boosts.get(path, 0.0) * len(path) + commits[fallback]
             targets[state] = targets[fallback]
@@ -97,7 +93,8 @@ def phrase_part(hot_words: Iterable[HotWord], tokenizer: CharTokenizer) -> Phras
             if space >= 0:
                 targets[state, space] = WORD_START
         for label in range(1, tokenizer.vocab_size):
-            targets[state, label] = states.get((*path, label), targets[state, label])
+            if (*path, label) in states:
+                targets[state, label] = states[*path, label]
     ends = np.full(tokenizer.vocab_size, space < 0)
     ends[max(space, 0)] = True
     gains = potential[targets] - potential[:, None] + np.where(ends, commits[:, None], 0.0)
@@ -114,7 +111,7 @@ def _beginnings(boosts: dict[tuple[int, ...], float]) -> tuple[dict[tuple[int, .
         for length in range(1, len(phrase) + 1):
             path = phrase[:length]
             best[path] = max(best.get(path, -math.inf), boost * length)
-    states = {(): WORD_START}
+    states: dict[tuple[int, ...], int] = {(): WORD_START}
     for path in sorted(best, key=lambda path: (len(path), path)):
         states[path] = len(states) + 1  # state 1 is OTHER_WORD
     potential = np.zeros(len(states) + 1)

@@ -157,7 +157,7 @@ def _count(vocabulary: list[str], tokens: np.ndarray, sentence: np.ndarray,
 def _discounts(counts: np.ndarray) -> tuple[tuple[float, float, float], bool]:
     """D for counts of 1, 2, and 3 or more (Chen and Goodman, eq. 26); False: the fallback."""
     t = np.bincount(np.minimum(counts, 5), minlength=6)[:5].astype(float)
-    if (t[1:5] == 0).any():
+    if (t[1:4] == 0).any():
         return FALLBACK_DISCOUNTS, False
     y = t[1] / (t[1] + 2 * t[2])
     values = tuple(float(j - (j + 1) * y * t[j + 1] / t[j]) for j in (1, 2, 3))

@@ -56,7 +56,7 @@ class BidirectionalLSTM(keras.layers.Layer):
                              f"{', '.join(KERNELS)}.")
         self.units = units
         self.kernel = kernel
-        self.resolved_kernel, self.kernel_reason = resolve_kernel(kernel)
+        self.resolved_kernel, self.kernel_reason = resolve_kernel(kernel, self.compute_dtype)
         self.forward = self._direction("forward")
         self.backward = self._direction("backward")
 
@@ -115,11 +115,12 @@ class BidirectionalLSTM(keras.layers.Layer):
         return {**super().get_config(), "units": self.units, "kernel": self.kernel}
 
 
-def resolve_kernel(kernel: str) -> tuple[str, str]:
+def resolve_kernel(kernel: str, dtype: str = "float32") -> tuple[str, str]:
     """Which kernel runs on this machine, and why.
 
     Args:
         kernel: one of KERNELS.
+        dtype: the layer's compute type; float64 is more than the compiled kernels offer.
 
     Returns:
         ("cudnn" | "cpu" | "generic", one sentence of reason).
@@ -136,6 +137,8 @@ def resolve_kernel(kernel: str) -> tuple[str, str]:
         raise UsageError('kernel "cudnn" needs a GPU that TensorFlow can see and there is none. '
                          'Use kernel "auto" to run on the CPU.')
     problem = compiled_kernel_problem()
+    if dtype == "float64":
+        problem = "they compute in float32 and the layer in float64"
     if problem is None:
         return "cpu", "asked for" if kernel == "cpu" else "no GPU is visible"
     if kernel == "cpu":

@@ -10,9 +10,9 @@ import json
 import os
 import time
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from asr.audio_source import open_regular, stat_fingerprint
 from asr.errors import AudioError
@@ -21,7 +21,7 @@ from asr.files import write_atomic
 # A file written within the clock's resolution of being hashed could change once more without a
 # new time stamp (git calls such an entry racy); it is hashed again next time.
 _SETTLED_NS = 2_000_000_000
-_THREADS = 8  # hashing releases the interpreter lock
+_AT_ONCE_BYTES = 1 << 20  # `file_digest` fills a new buffer of 256 KiB, dear for a short clip
 
 
 @dataclass(frozen=True)
@@ -48,10 +48,8 @@ def hash_files(paths: Iterable[Path], *, memory: Path) -> dict[Path, FileHash | 
     Returns:
         By path: the hash, or the error (audio.missing, audio.unreadable).
     """
-    unique = list(dict.fromkeys(paths))
     known = _read_memory(memory)
-    with ThreadPoolExecutor(_THREADS) as pool:
-        results = dict(zip(unique, pool.map(lambda path: _hash(path, known), unique), strict=True))
+    results = {path: _hash(path, known) for path in dict.fromkeys(paths)}
     settled = time.time_ns() - _SETTLED_NS
     fresh = {str(path): [*result.fingerprint, result.sha256] for path, result in results.items()
              if isinstance(result, FileHash) and max(result.fingerprint[1:3]) < settled}
@@ -67,7 +65,7 @@ def _hash(path: Path, known: dict[str, list]) -> FileHash | AudioError:
             entry = known.get(str(path))
             if entry and tuple(entry[:-1]) == fingerprint:
                 return FileHash(entry[-1], fingerprint)
-            digest = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+            digest = _digest(file, fingerprint[0])
             if stat_fingerprint(os.fstat(file.fileno())) != fingerprint:
                 raise AudioError(f"{path} changed while it was read. Do not write to recordings "
                                  "while they are read.", code="audio.changed", path=path)
@@ -77,6 +75,12 @@ def _hash(path: Path, known: dict[str, list]) -> FileHash | AudioError:
         return AudioError(f"{path} cannot be read: {error.strerror or error}.",
                           code="audio.unreadable", path=path)
     return FileHash(digest, fingerprint)
+
+
+def _digest(file: BinaryIO, size: int) -> str:
+    if size <= _AT_ONCE_BYTES:
+        return hashlib.sha256(file.read()).hexdigest()
+    return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
 
 
 def _read_memory(path: Path) -> dict[str, list]:

@@ -40,9 +40,9 @@ def main() -> None:
     parser.add_argument("--max-files", type=int, default=2_500)
     parser.add_argument("--peer", action="store_true")
     arguments = parser.parse_args()
-    report = {"machine": platform.machine(), "cores": os.cpu_count(), "python": platform.python_version(),
-              "numpy": np.__version__, "settings": vars(SETTINGS), "log_mel": time_log_mel(
-                  arguments.peer), "sets": {}}
+    report = {"machine": platform.machine(), "cores": os.cpu_count(),
+              "python": platform.python_version(), "numpy": np.__version__,
+              "settings": vars(SETTINGS), "log_mel": time_log_mel(arguments.peer), "sets": {}}
     for item in arguments.sets:
         name, _, folder = item.partition("=")
         report["sets"][name] = time_set(Path(folder), arguments)

@@ -176,11 +176,18 @@ def test_hashes_are_remembered_only_when_settled(corpus, tmp_path, monkeypatch):
     monkeypatch.setattr(content_hashes, "_SETTLED_NS", -10**12)
     hashes = content_hashes.hash_files(paths, memory=memory)
     assert len(json.loads(memory.read_text())) == 12
-    monkeypatch.setattr(content_hashes.hashlib, "file_digest", lambda *_: 1 / 0)
+    monkeypatch.setattr(content_hashes, "_digest", lambda *_: 1 / 0)
     assert content_hashes.hash_files(paths, memory=memory) == hashes
     with pytest.raises(ZeroDivisionError):
         memory.write_text("{not json")
         content_hashes.hash_files(paths, memory=memory)
+
+
+def test_large_and_small_files_hash_alike(corpus, tmp_path, monkeypatch):
+    paths = [u.audio for u in corpus]
+    small = content_hashes.hash_files(paths, memory=tmp_path / "a.json")
+    monkeypatch.setattr(content_hashes, "_AT_ONCE_BYTES", 0)
+    assert content_hashes.hash_files(paths, memory=tmp_path / "b.json") == small
 
 
 @pytest.mark.parametrize("change", [

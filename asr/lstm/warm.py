@@ -6,36 +6,50 @@ that no later command waits for the compiler.
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import sys
 import time
-
-# Modules with compiled kernels; each has warm() -> None, or compile_problem() -> str | None.
-KERNEL_MODULES = ("asr.lstm.cpu", "asr.decoding.kernels")
+from collections.abc import Callable
 
 
-def warm(module_name: str) -> str | None:
-    """Compile the kernels of one module; None when it worked, else one line of why not."""
-    module = importlib.import_module(module_name)
-    if hasattr(module, "compile_problem"):
-        return module.compile_problem()
-    module.warm()
+def warm_lstm() -> str | None:
+    """Run the LSTM kernels on one number; None when it worked, else one line of why not."""
+    from asr.lstm import cpu
+
+    return cpu.compile_problem()
+
+
+def warm_decoding() -> str | None:
+    """Run every decoder and the alignment on three frames."""
+    import numpy as np
+
+    from asr.decoding import BeamSearchDecoder, GreedyDecoder, LexiconDecoder, align, log_softmax
+    from asr.tokenizer import CharTokenizer
+
+    tokenizer = CharTokenizer(" ab")
+    logits = np.zeros((3, tokenizer.vocab_size), np.float32)
+    for decoder in (GreedyDecoder(tokenizer), LexiconDecoder(tokenizer, ("a", "ab")),
+                    BeamSearchDecoder(tokenizer, 2),
+                    BeamSearchDecoder(tokenizer, 2, lexicon=("a", "ab"))):
+        decoder.decode(logits)
+    align(log_softmax(logits), [2])
     return None
 
 
+KERNELS: dict[str, Callable[[], str | None]] = {"LSTM": warm_lstm, "decoding": warm_decoding}
+
+
 def main() -> int:
-    """Warm every module that is there; 1 if one of them cannot be compiled."""
+    """Warm everything; 1 if something cannot be compiled."""
     failed = 0
-    for name in KERNEL_MODULES:
-        if importlib.util.find_spec(name) is None:
-            continue
+    for name, warm in KERNELS.items():
         started = time.perf_counter()
-        print(f"Compiling the kernels of {name} (once per machine) ...", file=sys.stderr)
-        problem = warm(name)
-        seconds = time.perf_counter() - started
+        print(f"Compiling the {name} kernels (once per machine) ...", file=sys.stderr)
+        try:
+            problem = warm()
+        except ImportError as error:
+            problem = f"{type(error).__name__}: {error}"
         if problem is None:
-            print(f"  ready in {seconds:.1f} s", file=sys.stderr)
+            print(f"  ready in {time.perf_counter() - started:.1f} s", file=sys.stderr)
         else:
             failed = 1
             print(f"  cannot: {problem}. A slower path runs instead.", file=sys.stderr)

@@ -13,6 +13,7 @@ from oracles_decoding import ToyModel, is_word_string, label_string_scores
 from asr.decoding import BeamSearchDecoder, GreedyDecoder, build_decoder, log_softmax
 from asr.decoding.arpa import parse_arpa
 from asr.decoding.fusion import Fusion
+from asr.decoding.grammar import parse_grammar
 from asr.decoding.ngram import build_ngram
 from asr.decoding.prefix_search import log_add, prefix_search
 from asr.errors import DataError, TextError, UsageError
@@ -213,13 +214,15 @@ def test_errors():
     for options, match in (
             ({"beam_width": 0}, "must be at least 1"),
             ({"num_hypotheses": 0}, "must be at least 1"),
-            ({"beam_threshold": 0}, "must be above 0"),
-            ({"label_threshold": 0}, "below 0"),
+            ({"beam_threshold": -1}, "beam_threshold is out of bounds"),
+            ({"max_gap": math.nan}, "max_gap is out of bounds"),
+            ({"label_threshold": 1}, "label_threshold is out of bounds"),
             ({"lm_weight": math.nan}, "lm_weight must be finite"),
             ({"word_bonus": math.inf}, "word_bonus must be finite"),
             ({"lexicon_only": True}, "needs a word language model or a lexicon"),
             ({"lexicon_only": True, "language_model": CHARACTER_MODEL}, "this one is of char"),
             ({"lexicon": ["a"], "language_model": CHARACTER_MODEL}, "together with a character"),
+            ({"lexicon": ["a"], "grammar": parse_grammar("a")}, "leave the lexicon out"),
             ({"lexicon": []}, "lexicon is empty"),
             ({"lexicon": ["a b"]}, "holds a space"),
             ({"language_model": model_of(WORD_ARPA.replace("a", "x").replace("dxtx", "data")

@@ -17,6 +17,7 @@ from asr.decoding.alignment import (
 )
 from asr.decoding.beam import BeamSearchDecoder
 from asr.decoding.decoder import Decoder
+from asr.decoding.grammar import Grammar, parse_grammar, read_grammar
 from asr.decoding.greedy import GreedyDecoder
 from asr.decoding.hypothesis import Hypothesis, WordSpan, check_logits, log_softmax
 from asr.decoding.lexicon import LexiconDecoder
@@ -32,10 +33,10 @@ DECODERS: dict[str, type[Decoder]] = {
     "beam": BeamSearchDecoder,
 }
 
-__all__ = ["DECODERS", "Alignment", "BeamSearchDecoder", "Decoder", "GreedyDecoder", "HotWord",
-           "Hypothesis", "LexiconDecoder", "NgramModel", "WordSpan", "align", "build_decoder",
-           "character_spans", "check_logits", "load_ngram", "log_softmax", "parse_hot_word",
-           "span_seconds", "word_spans"]
+__all__ = ["DECODERS", "Alignment", "BeamSearchDecoder", "Decoder", "Grammar", "GreedyDecoder",
+           "HotWord", "Hypothesis", "LexiconDecoder", "NgramModel", "WordSpan", "align",
+           "build_decoder", "character_spans", "check_logits", "load_ngram", "log_softmax",
+           "parse_grammar", "parse_hot_word", "read_grammar", "span_seconds", "word_spans"]
 
 
 def build_decoder(settings: DecoderSettings, tokenizer: CharTokenizer, *,

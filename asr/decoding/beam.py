@@ -5,15 +5,18 @@ In: log-probabilities. Out: the n best hypotheses. Floor 1: NumPy, numba.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterable
 
 import numpy as np
 
-from asr.decoding.alignment import word_spans
+from asr.decoding.alignment import align, word_spans
+from asr.decoding.automaton import arcs_of, best_path
 from asr.decoding.decoder import Decoder
 from asr.decoding.fusion import Fusion
-from asr.decoding.hypothesis import Hypothesis
+from asr.decoding.grammar import Grammar, grammar_part
+from asr.decoding.hypothesis import Hypothesis, collapse, hypothesis_from_path
 from asr.decoding.lexicon import LexiconDecoder
 from asr.decoding.ngram import NgramModel
 from asr.decoding.ngram_fusion import character_part, is_character_model, word_part
@@ -46,13 +49,18 @@ class BeamSearchDecoder(Decoder):
             the beam does not fill up with beginnings of unlikely words.
         hot_words: phrases to expect, with boosts; or "PHRASE:BOOST" texts, see
             `asr.decoding.phrases`. They can be read whatever the lexicon says.
+        grammar: only its sentences can be read, see `asr.decoding.grammar`.
+        max_gap: with a grammar, nats per character by which the nearest sentence may sound worse
+            than what was heard freely; beyond, the text is empty and `rejected` names it.
         num_hypotheses: readings returned at most.
         beam_threshold: prefixes this many nats below the best are dropped.
         label_threshold: labels whose log-probability in a frame is below this do not extend.
 
     Raises:
-        UsageError: a number is out of bounds, the lexicon is closed but there is none, or the
-            language model has hardly a word that the tokenizer can spell.
+        UsageError: a number is out of bounds, options exclude each other, the lexicon is closed
+            but there is none, or the language model has hardly a word that the tokenizer can
+            spell.
+        TextError: a word of lexicon, hot words or grammar has characters outside the alphabet.
 
     Reference: Hannun et al. 2014, arXiv:1408.2873, algorithm 1.
     """
@@ -61,62 +69,67 @@ class BeamSearchDecoder(Decoder):
                  language_model: NgramModel | None = None, lm_weight: float = 0.5,
                  word_bonus: float = 0.0, lexicon: Iterable[str] | None = None,
                  lexicon_only: bool = False, unknown_bonus: float = -5.0, look_ahead: bool = True,
-                 hot_words: Iterable[HotWord | str] = (), num_hypotheses: int = 1,
+                 hot_words: Iterable[HotWord | str] = (), grammar: Grammar | None = None,
+                 max_gap: float = 3.0, num_hypotheses: int = 1,
                  beam_threshold: float = 30.0, label_threshold: float = -15.0):
         super().__init__(tokenizer)
-        if beam_width < 1 or num_hypotheses < 1:
-            raise UsageError(f"beam_width {beam_width} and num_hypotheses {num_hypotheses} must be "
-                             "at least 1.")
-        if beam_threshold <= 0 or label_threshold >= 0:
-            raise UsageError(f"beam_threshold {beam_threshold} must be above 0 and label_threshold "
-                             f"{label_threshold} below 0, in nats.")
+        for name, value, low in (
+                ("beam_width", beam_width, 1), ("num_hypotheses", num_hypotheses, 1),
+                ("beam_threshold", beam_threshold, 0), ("label_threshold", -label_threshold, 0),
+                ("max_gap", max_gap, 0)):
+            if not value >= low:
+                raise UsageError(f"{name} is out of bounds; its size must be at least {low}, got "
+                                 f"{value}.")
         for name, value in (("lm_weight", lm_weight), ("word_bonus", word_bonus),
                             ("unknown_bonus", unknown_bonus)):
             if not math.isfinite(value):
                 raise UsageError(f"{name} must be finite, got {value}.")
-        if lexicon_only and language_model is None and lexicon is None:
-            raise UsageError("lexicon_only needs a word language model or a lexicon.")
+        _check_together(language_model, tokenizer, lexicon is not None, lexicon_only,
+                        grammar is not None)
         self.beam_width = beam_width
         self.num_hypotheses = num_hypotheses
+        self.max_gap = float(max_gap)
         self._thresholds = float(beam_threshold), float(label_threshold)
-        self._rescue = None  # reads the best text where no prefix of the beam may end
-        words = characters = phrases = None
+        self._lexicon = None  # reads where no prefix of the beam is a whole text
         boosted = [parse_hot_word(item) if isinstance(item, str) else item for item in hot_words]
-        if boosted:
-            phrases = phrase_part(boosted, tokenizer)
-        extra = [word for item in boosted for word in item.phrase.split()]
-        lexicon = None if lexicon is None else list(lexicon)
+        words = characters = None
         if language_model is not None and is_character_model(language_model, tokenizer):
             characters = character_part(language_model, tokenizer, lm_weight)
-            language_model = None
-            if lexicon_only and lexicon is None:
-                raise UsageError("lexicon_only needs a word language model; this one is of "
-                                 "characters.")
-            if lexicon is not None:
-                raise UsageError("A lexicon together with a character language model is not "
-                                 "supported; use one of them, or a word language model.")
-        if language_model is not None or lexicon is not None:
+        elif language_model is not None or lexicon is not None:
             words, spelled = word_part(
-                language_model, tokenizer, lexicon, extra, weight=lm_weight, look_ahead=look_ahead,
-                unknown_bonus=unknown_bonus, closed=lexicon_only or lexicon is not None)
+                language_model, tokenizer, None if lexicon is None else list(lexicon),
+                [word for item in boosted for word in item.phrase.split()], weight=lm_weight,
+                look_ahead=look_ahead, unknown_bonus=unknown_bonus,
+                closed=lexicon_only or lexicon is not None)
             if words.closed:
-                self._rescue = LexiconDecoder(tokenizer, spelled, word_bonus)
-        space = tokenizer.encode(" ")[0] if " " in tokenizer.alphabet else -1
-        self._fusion = Fusion(space, float(word_bonus), words, characters, None, phrases)
+                self._lexicon = LexiconDecoder(tokenizer, spelled, word_bonus)
+        sentences = None if grammar is None else grammar_part(grammar, tokenizer)
+        self._arcs = None if sentences is None else arcs_of(sentences)
+        self._fusion = Fusion(
+            tokenizer.encode(" ")[0] if " " in tokenizer.alphabet else -1, float(word_bonus), words,
+            characters, sentences, phrase_part(boosted, tokenizer) if boosted else None)
 
     def search(self, log_probs: np.ndarray) -> list[Hypothesis]:
         """See `Decoder.search`; at most `num_hypotheses`, no text twice."""
+        hypotheses = self._readings(log_probs)
+        if self._arcs is not None and self._gap(log_probs, hypotheses[0]) > self.max_gap:
+            best = hypotheses[0]
+            return [dataclasses.replace(best, text="", labels=(), words=(), confidence=0.0,
+                                        rejected=best.text)]
+        return hypotheses
+
+    def _readings(self, log_probs: np.ndarray) -> list[Hypothesis]:
         strings, lengths, _, totals = prefix_search(
             log_probs, self.beam_width, *self._thresholds, self._fusion)
         order = np.argsort(-totals, kind="stable")
         strings, lengths, totals = strings[order], lengths[order], totals[order]
-        allowed = np.isfinite(totals)
-        if not allowed.any() and self._rescue is not None:
-            return self._rescue.search(log_probs)
+        allowed = np.flatnonzero(np.isfinite(totals))
+        if not len(allowed):
+            return self._rescue(log_probs)
         shares = np.exp(totals - np.logaddexp.reduce(totals))
         hypotheses: list[Hypothesis] = []
         seen = set()
-        for place in np.flatnonzero(allowed):
+        for place in allowed:
             labels = strings[place, :lengths[place]]
             text = " ".join(self.tokenizer.decode(labels).split())
             if text in seen:  # the same words with a doubled space
@@ -128,3 +141,40 @@ class BeamSearchDecoder(Decoder):
             if len(hypotheses) == self.num_hypotheses:
                 break
         return hypotheses
+
+    def _rescue(self, log_probs: np.ndarray) -> list[Hypothesis]:
+        """The best alignment path where no prefix of the beam is a whole text."""
+        if self._lexicon is not None:
+            return self._lexicon.search(log_probs)
+        if self._arcs is not None:
+            path, score = best_path(log_probs, self._arcs)
+            if math.isfinite(score):
+                return [hypothesis_from_path(path, log_probs, score, self.tokenizer)]
+        # Too short for any sentence of the grammar.
+        return [Hypothesis("", float(log_probs[:, 0].sum()), confidence=0.0)]
+
+    def _gap(self, log_probs: np.ndarray, best: Hypothesis) -> float:
+        """Nats per character between the best path of all and the best path of this text."""
+        free = log_probs.argmax(axis=1)
+        characters = max(len(best.labels), len(collapse(free)[0]), 1)
+        difference = log_probs.max(axis=1).sum() - align(log_probs, best.labels).score
+        return float(difference) / characters
+
+
+def _check_together(language_model: NgramModel | None, tokenizer: CharTokenizer, lexicon: bool,
+                    lexicon_only: bool, grammar: bool) -> None:
+    """Options that exclude or need each other."""
+    characters = language_model is not None and is_character_model(language_model, tokenizer)
+    rules = [
+        (lexicon_only and language_model is None and not lexicon,
+         "lexicon_only needs a word language model or a lexicon"),
+        (lexicon_only and characters,
+         "lexicon_only needs a word language model; this one is of characters"),
+        (lexicon and characters, "A lexicon together with a character language model is not "
+         "supported; use one of them, or a word language model"),
+        (grammar and (lexicon or lexicon_only),
+         "A grammar is a closed vocabulary already; leave the lexicon out"),
+    ]
+    for broken, message in rules:
+        if broken:
+            raise UsageError(f"{message}.")

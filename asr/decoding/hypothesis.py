@@ -43,6 +43,8 @@ class Hypothesis:
         labels: the label sequence as it was found, blanks removed, spaces kept.
         words: the words in order, with output frames.
         confidence: 0 .. 1; the decoder's docstring says of what. 1 for the empty text.
+        rejected: with a closed grammar, its nearest sentence where the recording sounds like
+            none; the text is then empty.
     """
 
     text: str
@@ -50,6 +52,7 @@ class Hypothesis:
     labels: tuple[int, ...] = ()
     words: tuple[WordSpan, ...] = ()
     confidence: float = 1.0
+    rejected: str = ""
 
 
 def check_logits(logits: np.ndarray, vocab_size: int) -> np.ndarray:

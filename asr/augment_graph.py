@@ -4,7 +4,8 @@ In: log-mel features (T, F), natural log of power, BEFORE CMVN, of one utterance
 and a seed. Out: features after CMVN and SpecAugment, (num_frames, F). Floor 1: TensorFlow.
 
 The order is that of the physical world: the speaker (tempo, vocal tract), the room and distance
-(tilt), other sound (noise), the device (gain, band limit), then normalisation and SpecAugment.
+(tilt, equaliser, reverberation), other sound (noise), the device (gain, band limit), then
+normalisation and SpecAugment.
 Every effect is the identity at strength zero. Random numbers are stateless: they depend on the
 seed of the item alone, never on threads, batch or order.
 """
@@ -28,6 +29,14 @@ ACTIVE_RANGE_DB = 30.0
 # Warp factors are drawn from this many, evenly spaced over 1 ± warp, so that the matrices are
 # made once.
 WARP_STEPS = 129
+
+# The random equaliser is a line through so many points, evenly spaced over the mel axis.
+CURVE_POINTS = 6
+
+# Energy of the direct sound over that of the reverberation, dB, and the shortest time to -60 dB,
+# seconds: from a headset to a hall. (The longest is a setting.)
+DIRECT_TO_REVERBERANT = (0.0, 15.0)
+SHORTEST_REVERB = 0.1
 
 # Above a band limit the level falls by this much a bin (26 dB), as it does above 4 kHz in an 8 kHz
 # recording that was resampled to 16 kHz.
@@ -62,7 +71,8 @@ class FeatureAugmenter:
         self.batch = tf.function(self._batch, jit_compile=False, input_signature=[
             tf.TensorSpec([None, self.num_features], tf.float32),
             *[tf.TensorSpec([None], tf.int32)] * 3])
-        self._level_changes = bool(augment.warp or augment.tilt_db or augment.noise_probability
+        self._level_changes = bool(augment.warp or augment.tilt_db or augment.curve_db
+                                   or augment.reverb_probability or augment.noise_probability
                                    or augment.gain_db or augment.band_limit_probability)
         self._check(mel_frequencies, noise, mean, std)
         self._mean, self._std = (
@@ -81,11 +91,12 @@ class FeatureAugmenter:
     def _check(self, mel_frequencies, noise, mean, std) -> None:
         augment, features = self.augment, self.features
         if self._level_changes and (features.kind != "log_mel" or features.deltas):
-            raise UsageError("augment.noise_probability, warp, tilt_db, gain_db and "
-                             "band_limit_probability need log-mel features without deltas.")
+            raise UsageError("augment.noise_probability, reverb_probability, "
+                             "band_limit_probability, warp, tilt_db, curve_db and gain_db need "
+                             "log-mel features without deltas.")
         if features.cmvn in STATISTICS_NEEDED and (mean is None or std is None):
-            raise UsageError(f"features.cmvn = {features.cmvn!r} needs mean and std of the training "
-                             "set.")
+            raise UsageError(f"features.cmvn = {features.cmvn!r} needs mean and std of the "
+                             "training set.")
         if augment.noise_probability and noise is None:
             raise UsageError("augment.noise_probability needs a noise bank, see "
                              "asr.augment.load_noise_bank.")
@@ -105,7 +116,7 @@ class FeatureAugmenter:
         """
         x = stretch_time(frames, num_frames)
         if self._level_changes:
-            x = self._change_level(x, tf.random.stateless_uniform([10], tf.stack([seed, 0])))
+            x = self._change_level(x, seed)
         groups, seeds = 1 + self.features.deltas, tf.stack([seed, 1])
         if self.features.cmvn != "none":
             prior = self.features.cmvn_prior if self.features.cmvn == "map" else 0
@@ -145,13 +156,19 @@ class FeatureAugmenter:
         """The same CMVN alone, for evaluation."""
         return FeatureAugmenter(AugmentSettings(), self.features, mean=self._mean, std=self._std)
 
-    def _change_level(self, x: tf.Tensor, draw: tf.Tensor) -> tf.Tensor:
+    def _change_level(self, x: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         a = self.augment
+        draw = tf.random.stateless_uniform([10], tf.stack([seed, 0]))
         if a.warp:
             index = tf.cast(draw[_WARP] * WARP_STEPS, tf.int32)
             x = tf.matmul(x, self._warps[tf.minimum(index, WARP_STEPS - 1)])
         if a.tilt_db:
             x = tilt(x, a.tilt_db * (2.0 * draw[_TILT] - 1.0))
+        if a.curve_db:
+            x = equalize(x, a.curve_db * tf.random.stateless_normal([CURVE_POINTS],
+                                                                    tf.stack([seed, 2])))
+        if a.reverb_probability:
+            x = self._reverberate(x, tf.random.stateless_uniform([3], tf.stack([seed, 3])))
         if a.noise_probability:
             snr = a.noise_snr_min + (a.noise_snr_max - a.noise_snr_min) * draw[_SNR]
             x = tf.cond(draw[_NOISE] < a.noise_probability,
@@ -159,7 +176,7 @@ class FeatureAugmenter:
                         lambda: x)
         if a.gain_db:
             x = x + a.gain_db * (2.0 * draw[_GAIN] - 1.0) * NEPERS_PER_DB
-        if a.tilt_db or a.gain_db:
+        if a.tilt_db or a.curve_db or a.gain_db:
             x = tf.maximum(x, LOG_FLOOR)
         if a.band_limit_probability:
             cutoff = self._lowest_bin + (self.num_features - self._lowest_bin) * draw[_CUTOFF]
@@ -167,6 +184,14 @@ class FeatureAugmenter:
                         lambda: limit_band(x, cutoff, tf.nn.relu(2.0 * draw[_FILL] - 1.0)),
                         lambda: x)
         return x
+
+    def _reverberate(self, x: tf.Tensor, draw: tf.Tensor) -> tf.Tensor:
+        longest, hop = self.augment.reverb_seconds_max, self.features.hop_length
+        seconds = SHORTEST_REVERB + draw[1] * (longest - SHORTEST_REVERB)
+        low, high = DIRECT_TO_REVERBERANT
+        return tf.cond(draw[0] < self.augment.reverb_probability,
+                       lambda: reverberate(x, seconds * self.features.sample_rate / hop,
+                                           low + draw[2] * (high - low)), lambda: x)
 
     def _pick_noise(self, num_frames: tf.Tensor, draw: tf.Tensor) -> tf.Tensor:
         """(num_frames, F) of one recording, from a random frame on, round and round."""
@@ -205,6 +230,35 @@ def tilt(x: tf.Tensor, decibels: tf.Tensor) -> tf.Tensor:
     """A straight line over the mel axis from -decibels / 2 to +decibels / 2."""
     line = np.linspace(-0.5, 0.5, _width(x)).astype(np.float32) * np.float32(NEPERS_PER_DB)
     return x + decibels * line
+
+
+def equalize(x: tf.Tensor, decibels: tf.Tensor) -> tf.Tensor:
+    """A line through (N,) points, evenly spaced over the mel axis, added to (T, F) log power."""
+    points = int(decibels.shape[0])  # type: ignore[arg-type]
+    places = np.linspace(0.0, points - 1.0, _width(x))[:, np.newaxis]
+    weights = np.maximum(0.0, 1.0 - np.abs(places - np.arange(points))) * NEPERS_PER_DB
+    return x + tf.linalg.matvec(tf.constant(weights, tf.float32), decibels)
+
+
+def reverberate(x: tf.Tensor, num_frames: tf.Tensor, ratio_db: tf.Tensor) -> tf.Tensor:
+    """An exponential tail behind every frame: log(exp(x[t]) + sum over k > 0 of g d^k exp(x[t-k])).
+
+    Args:
+        x: (T, F) log power.
+        num_frames: () reverberation time: the tail is 60 dB down after so many frames.
+        ratio_db: () energy of the direct sound over that of the tail, dB.
+
+    Reference: the exponential energy envelope of Polack's model of a room (1988), frame by frame.
+    """
+    log_decay = -60.0 * float(NEPERS_PER_DB) / tf.cast(num_frames, tf.float32)
+    steps = tf.cast(tf.range(tf.shape(x)[0]), tf.float32)
+    behind = steps[:, tf.newaxis] - steps  # frames from source to target
+    tail = tf.where(behind > 0.0, tf.exp(log_decay * tf.maximum(behind, 0.0)), 0.0)
+    # The powers of d sum to d / (1 - d).
+    gain = tf.math.log(tf.math.expm1(-log_decay)) - tf.cast(ratio_db * NEPERS_PER_DB, tf.float32)
+    loudest = tf.reduce_max(x)
+    late = tf.math.log(tf.matmul(tail, tf.exp(x - loudest)) + 1e-37) + loudest + gain
+    return x + tf.nn.softplus(late - x)
 
 
 def log_power(x: tf.Tensor) -> tf.Tensor:

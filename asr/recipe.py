@@ -100,6 +100,11 @@ class AugmentSettings:
     gain_db: float = knob(0.0, "level ± this", low=0.0, high=40)
     tilt_db: float = knob(0.0, "spectral tilt over the band ± this: microphones and rooms",
                           low=0.0, high=40)
+    curve_db: float = knob(0.0, "smooth random equaliser, standard deviation of its points: "
+                           "microphones and rooms", low=0.0, high=20)
+    reverb_probability: float = knob(0.0, "share of utterances in a random room", low=0.0, high=1.0)
+    reverb_seconds_max: float = knob(0.6, "longest reverberation time, to -60 dB, seconds",
+                                     low=0.1, high=5)
     band_limit_probability: float = knob(0.0, "share of utterances losing their upper band",
                                          low=0.0, high=1.0)
     band_limit_min_hz: float = knob(3_000.0, "lowest upper edge of such a band, Hz", low=500,
@@ -309,7 +314,8 @@ def _suggest(key: str, cls, prefix: str) -> str:
     names = [prefix + f.name for f in dataclasses.fields(cls)]
     for section in dataclasses.fields(Recipe):
         if section.default_factory is not dataclasses.MISSING:
-            names += [f"{section.name}.{f.name}" for f in dataclasses.fields(section.default_factory)]
+            names += [f"{section.name}.{f.name}"
+                      for f in dataclasses.fields(section.default_factory)]
     close = difflib.get_close_matches(prefix + key, names, n=1, cutoff=0.6)
     return f" Did you mean {close[0]}?" if close else ""
 

@@ -29,7 +29,8 @@ FEATURES = FeatureSettings(n_mels=NUM_FEATURES)
 MEL = np.geomspace(60, 7_800, NUM_FEATURES)
 EVERYTHING = AugmentSettings(
     freq_masks=2, freq_mask_width=8, time_masks=2, time_mask_width=10, noise_dir="given",
-    noise_probability=1.0, warp=0.1, gain_db=6.0, tilt_db=6.0, band_limit_probability=1.0)
+    noise_probability=1.0, warp=0.1, gain_db=6.0, tilt_db=6.0, curve_db=3.0,
+    reverb_probability=1.0, band_limit_probability=1.0)
 
 
 @pytest.fixture
@@ -270,6 +271,41 @@ def test_tilt_in_decibels(graph, speech):
     change = 10 / np.log(10) * (np.asarray(graph.tilt(speech, 6.0)) - speech)
     np.testing.assert_allclose(change[:, 0], -3.0, atol=1e-4)
     np.testing.assert_allclose(change[:, -1], 3.0, atol=1e-4)
+
+
+@pytest.mark.tf
+def test_equalizer_draws_a_line_through_its_points(graph, speech):
+    points = np.array([0.0, 6.0, -3.0, 1.0], np.float32)
+    change = 10 / np.log(10) * (np.asarray(graph.equalize(speech, points)) - speech)
+    places = np.linspace(0, 3, NUM_FEATURES)
+    expected = np.interp(places, np.arange(4), points)
+    np.testing.assert_allclose(change, np.broadcast_to(expected, change.shape), atol=1e-4)
+    same = graph.equalize(speech, np.zeros(6, np.float32))
+    np.testing.assert_array_equal(same, speech)
+
+
+@pytest.mark.tf
+@pytest.mark.parametrize("ratio_db", [0.0, 10.0])
+def test_reverberation_against_a_loop(graph, speech, ratio_db):
+    frames = 40.0
+    decay = 10 ** (-6 / frames)
+    gain = 10 ** (-ratio_db / 10) * (1 - decay) / decay
+    power = np.exp(speech.astype(np.float64))
+    expected, tail = power.copy(), np.zeros(NUM_FEATURES)
+    for t in range(1, len(power)):
+        tail = (tail + power[t - 1]) * decay
+        expected[t] += gain * tail
+    ours = graph.reverberate(speech, frames, ratio_db).numpy()
+    np.testing.assert_allclose(ours, np.log(expected), atol=1e-4)
+    np.testing.assert_array_equal(ours[0], speech[0], "nothing comes before the first frame")
+
+
+@pytest.mark.tf
+def test_reverberation_of_silence_and_of_one_frame(graph, speech):
+    silence = np.full((30, NUM_FEATURES), LOG_FLOOR, np.float32)
+    assert np.isfinite(graph.reverberate(silence, 20.0, 0.0).numpy()).all()
+    np.testing.assert_array_equal(graph.reverberate(speech[:1], 20.0, 0.0), speech[:1])
+    np.testing.assert_allclose(graph.reverberate(speech, 20.0, 200.0), speech, atol=1e-5)
 
 
 @pytest.mark.tf

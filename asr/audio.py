@@ -34,6 +34,7 @@ MAX_AMPLITUDE = 8.0  # 18 dB over full scale: beyond it, the samples are no audi
 RESAMPLER = "soxr HQ"  # recorded in bundles: training and serving must use the same one
 
 _BLOCK_SAMPLES = 1 << 19  # decoded at once, all channels together: 2 MiB
+_UNKNOWN_LENGTH = 1 << 62  # libsndfile's way to say so is 2 ** 63 - 1
 _MP3_TOLERANCE = 2 * 1_152  # frames; encoders round the length to whole MPEG frames
 
 
@@ -199,18 +200,16 @@ def _check_arguments(sample_rate: int, offset: float, duration: float | None) ->
 def _open_decoder(file: BinaryIO, name: str
                   ) -> Iterator[tuple[soundfile.SoundFile, AudioInfo, str | None]]:
     """A decoder (libsndfile) on a file whose header we have checked first."""
-    import soundfile  # 0.01 s, and a shared library that scoring and manifests need not have
-
     container, cut = inspect_container(file, name)
-    try:
-        decoder = soundfile.SoundFile(file)
-    except (soundfile.SoundFileError, RuntimeError, TypeError, ValueError, OSError) as error:
-        if cut:
-            raise _truncated(name, cut) from error
-        raise AudioError(f"{name} looks like {container} but its header cannot be read: "
-                         f"{_reason(error)}. {REMEDY}", code="audio.header", path=name) from error
+    decoder = _sound_file(file, container, cut, name)
+    num_samples = decoder.frames
+    if num_samples >= _UNKNOWN_LENGTH:
+        with decoder:
+            num_samples = _count_samples(decoder, name)
+        file.seek(0)
+        decoder = _sound_file(file, container, cut, name)
     with decoder:
-        info = AudioInfo(decoder.samplerate, decoder.channels, decoder.frames,
+        info = AudioInfo(decoder.samplerate, decoder.channels, num_samples,
                          "WAV" if decoder.format == "WAVEX" else decoder.format, decoder.subtype)
         check_format(name, container=info.format, subtype=info.subtype,
                      sample_rate=info.sample_rate, channels=info.channels)
@@ -220,6 +219,37 @@ def _open_decoder(file: BinaryIO, name: str
             raise AudioError(f"{name} is {container} without samples. Record or copy it again.",
                              code="audio.empty", path=name)
         yield decoder, info, cut
+
+
+def _sound_file(file: BinaryIO, container: str, cut: str | None,
+                name: str) -> soundfile.SoundFile:
+    import soundfile  # 0.01 s, and a shared library that scoring and manifests need not have
+
+    try:
+        return soundfile.SoundFile(file)
+    except (soundfile.SoundFileError, RuntimeError, TypeError, ValueError, OSError) as error:
+        if cut:
+            raise _truncated(name, cut) from error
+        raise AudioError(f"{name} looks like {container} but its header cannot be read: "
+                         f"{_reason(error)}. {REMEDY}", code="audio.header", path=name) from error
+
+
+def _count_samples(decoder: soundfile.SoundFile, name: str) -> int:
+    """The length of a FLAC file that was written into a pipe and does not state it."""
+    decoder.seekable = lambda: False
+    block = np.empty((_BLOCK_SAMPLES // decoder.channels, decoder.channels), np.float32)
+    count = 0
+    try:
+        while num_read := len(decoder.read(out=block)):
+            count += num_read
+    except (RuntimeError, ValueError, OSError) as error:
+        raise _damaged(name, count, error) from error
+    return count
+
+
+def _damaged(name: str, position: int, error: BaseException) -> AudioError:
+    return AudioError(f"{name} is damaged or cut near sample {position:_}: {_reason(error)}. Copy "
+                      "or record it again.", code="audio.decode", path=name)
 
 
 def _reason(error: BaseException) -> str:
@@ -258,7 +288,6 @@ def _segment(info: AudioInfo, offset: float, duration: float | None, snap_to_end
 def _decode(decoder: soundfile.SoundFile, start: int, num_samples: int, sample_rate: int,
             name: str) -> tuple[np.ndarray, int]:
     """Decode in blocks of bounded size; returns audio at `sample_rate` and samples decoded."""
-    import soundfile
     import soxr
 
     rate = decoder.samplerate
@@ -281,12 +310,10 @@ def _decode(decoder: soundfile.SoundFile, start: int, num_samples: int, sample_r
             if stream is not None:
                 mono = stream.resample_chunk(mono)
             num_written += _append(audio, num_written, mono)
-    except (soundfile.SoundFileError, RuntimeError, ValueError, OSError) as error:
-        if isinstance(error, AudioError):
-            raise
-        raise AudioError(f"{name} is damaged or cut near sample {start + num_decoded:_}: "
-                         f"{_reason(error)}. Copy or record it again.", code="audio.decode",
-                         path=name) from error
+    except AudioError:
+        raise
+    except (RuntimeError, ValueError, OSError) as error:
+        raise _damaged(name, start + num_decoded, error) from error
     if stream is not None:
         rest = stream.resample_chunk(np.empty(0, np.float32), last=True)
         num_written += _append(audio, num_written, rest)

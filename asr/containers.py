@@ -33,6 +33,9 @@ _STREAMED_SIZES = range(0x7FFFF000, 0x80000000), range(0xFFFFFF00, 0x100000000)
 _WAV_BITS = {1: (8, 16, 24, 32), 3: (32, 64), 6: (8,), 7: (8,), 0xFFFE: (8, 16, 24, 32, 64)}
 _MAX_CHUNKS = 1_000
 _MAX_OGG_PAGE = 27 + 255 + 255 * 255
+_MP3_BIT_RATES = (  # kbit/s by index, layer III: MPEG 2 and 2.5, MPEG 1
+    (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160, 0),
+    (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 0))
 _STRANGERS = (  # (offset, magic, name): what people mistake for one of ours
     (0, b"RF64", "a 64-bit WAV (RF64)"), (0, b"FORM", "AIFF"), (0, b".snd", "Sun AU"),
     (0, b"caff", "Core Audio"), (0, b"NIST", "NIST SPHERE"), (4, b"ftyp", "MP4, M4A or AAC"),
@@ -67,6 +70,8 @@ def inspect_container(file: BinaryIO, name: str) -> tuple[str, str | None]:
         cut = _inspect_wav(file, size, name)
     elif container == "OGG":
         cut = _inspect_ogg(file, size)
+    elif container == "MP3":
+        cut = _inspect_mp3(file, size, name)
     file.seek(0)
     return container, cut
 
@@ -184,3 +189,47 @@ def _inspect_ogg(file: BinaryIO, size: int) -> str | None:
     if not tail[start + 5] & 0x04:
         return "stops without an Ogg page that is marked as the last"
     return None
+
+
+def _inspect_mp3(file: BinaryIO, size: int, name: str) -> str | None:
+    """A length that is stated, or that follows from frames which are all alike and whole.
+
+    Without a Xing, Info or VBRI header, libsndfile guesses the length from the first frame's bit
+    rate and hides what comes after the guess.
+    """
+    file.seek(0)
+    head = file.read(10)
+    position = 0
+    if head[:3] == b"ID3" and len(head) == 10:  # its length: 4 times 7 bits
+        position = 10 + sum((byte & 127) << shift for byte, shift in zip(head[6:], (21, 14, 7, 0),
+                                                                          strict=True))
+    file.seek(position)
+    first = file.read(200)
+    if any(mark in first for mark in (b"Xing", b"Info", b"VBRI")):
+        return None
+    bit_rates = set()
+    while position + 4 <= size:
+        file.seek(position)
+        bit_rate, length = _mp3_frame(file.read(4))
+        if not length:
+            break  # tags at the end, or free format, which libsndfile counts by itself
+        bit_rates.add(bit_rate)
+        position += length
+        if len(bit_rates) > 1:
+            raise _unsupported(name, "is an MP3 of variable bit rate without the header that "
+                                     "states its length")
+    return "ends inside an MPEG frame" if position > size else None
+
+
+def _mp3_frame(header: bytes) -> tuple[int, int]:
+    """Bit rate in kbit/s and length in bytes of a layer III frame; (0, 0) if it is none."""
+    word = int.from_bytes(header, "big")
+    version, rate = word >> 19 & 3, word >> 10 & 3  # version 3: MPEG 1, 2: 2, 0: 2.5
+    if word >> 21 != 0x7FF or version == 1 or word >> 17 & 3 != 1 or rate == 3:
+        return 0, 0
+    bit_rate = _MP3_BIT_RATES[version == 3][word >> 12 & 15]
+    if not bit_rate:
+        return 0, 0
+    sample_rate = (44_100, 48_000, 32_000)[rate] // {3: 1, 2: 2, 0: 4}[version]
+    slots = 144_000 if version == 3 else 72_000
+    return bit_rate, slots * bit_rate // sample_rate + (word >> 9 & 1)

@@ -155,6 +155,44 @@ def test_a_wav_from_a_pipe_states_no_length():
                                       load_audio(WAV, sample_rate=RATE))
 
 
+def test_a_flac_from_a_pipe_states_no_length():
+    """`ffmpeg -f flac -` leaves the total at 0, which libsndfile reads as 2 ** 63 - 1."""
+    streamed = patched(FLAC, 21, bytes([FLAC[21] & 0xF0]) + bytes(4))
+    assert probe_audio(streamed).num_samples == RATE
+    for arguments in ({}, {"offset": 0.3, "duration": 0.2}):
+        np.testing.assert_array_equal(load_audio(streamed, sample_rate=RATE, **arguments),
+                                      load_audio(FLAC, sample_rate=RATE, **arguments))
+    assert code_of(streamed[:len(FLAC) // 2]) == "audio.decode"
+
+
+def constant_mp3() -> bytes:
+    """MP3 of constant bit rate, its first frame, which holds only the length, removed."""
+    file = io.BytesIO()
+    soundfile.write(file, np.tile(tone(), 5), RATE, format="MP3", subtype="MPEG_LAYER_III",
+                    bitrate_mode="CONSTANT", compression_level=0.5)
+    data = file.getvalue()
+    return data[containers._mp3_frame(data[:4])[1]:]
+
+
+def test_an_mp3_without_a_length_header():
+    data = constant_mp3()
+    assert b"Xing" not in data and b"Info" not in data
+    id3 = b"ID3\x04\0\0\0\0\0\x0a" + bytes(10)
+    for whole in (data, id3 + data, data + b"TAG" + bytes(125)):
+        assert abs(len(load_audio(whole, sample_rate=RATE)) - 5 * RATE) < 3 * 1_152
+    assert code_of(data[:-10]) == "audio.truncated"
+    variable = MP3.replace(b"Xing", bytes(4))  # libsndfile alone returns 7,992 of 16,000 samples
+    with pytest.raises(AudioError, match="variable bit rate without the header"):
+        load_audio(variable, sample_rate=RATE)
+
+
+def test_tags_before_a_recording_are_skipped():
+    id3 = b"ID3\x04\0\0\0\0\0\x0a" + bytes(10)
+    for data in (MP3, FLAC):
+        np.testing.assert_array_equal(load_audio(id3 + data, sample_rate=RATE),
+                                      load_audio(data, sample_rate=RATE))
+
+
 def test_chunks_around_the_data_are_skipped():
     extra = b"LIST" + struct.pack("<I", 5) + b"hello\0"
     assert len(load_audio(WAV[:12] + extra + WAV[12:] + extra, sample_rate=RATE)) == RATE
@@ -166,7 +204,7 @@ def test_chunks_around_the_data_are_skipped():
     (b"", "audio.empty"), (WAV[:4], "audio.header"), (WAV[:20], "audio.header"),
     (WAV[:30], "audio.header"), (WAV[:40], "audio.header"), (WAV[:44], "audio.empty"),
     (patched(WAV[:44], 40, bytes(4)), "audio.empty"), (FLAC[:20], "audio.header"),
-    (VORBIS[:200], "audio.truncated"), (OPUS[:20], "audio.truncated"), (MP3[:4], "audio.header"),
+    (VORBIS[:200], "audio.truncated"), (OPUS[:20], "audio.truncated"), (MP3[:4], "audio.truncated"),
     (patched(WAV, 16, b"\x0c"), "audio.header"), (patched(WAV, 12, b"junk"), "audio.header"),
     (patched(WAV, 32, b"\x03"), "audio.header"),
     (encode(np.zeros(0), container="FLAC"), "audio.empty")])

@@ -64,24 +64,25 @@ def make_strings(clips: list[Utterance], folder: Path) -> list[Utterance]:
         NUM_STRINGS utterances.
     """
     clips = sorted(clips, key=lambda u: u.id)
+    audio = [load_audio(u.audio, sample_rate=SAMPLE_RATE) for u in clips]
+    # The clips are cut close, many hold no pause at all: the median clip, frequency by frequency.
+    spectrum = np.median([_background(a) for a in audio], axis=0)
     rng = np.random.default_rng(SEED)
     folder.mkdir(parents=True, exist_ok=True)
     strings = []
     for number in range(NUM_STRINGS):
         size = int(rng.integers(CLIPS_IN_STRING[0], CLIPS_IN_STRING[1] + 1))
-        chosen = [clips[int(i)] for i in rng.choice(len(clips), size, replace=False)]
-        audio = [load_audio(u.audio, sample_rate=SAMPLE_RATE) for u in chosen]
-        spectrum = np.mean([_background(a) for a in audio], axis=0)
+        chosen = rng.choice(len(clips), size, replace=False)
         parts = [_noise(spectrum, rng)]
-        for clip in audio:
-            parts += [clip, _noise(spectrum, rng)]
+        for index in chosen:
+            parts += [audio[index], _noise(spectrum, rng)]
         joined = np.concatenate(parts)
         path = folder / f"{number:03d}.wav"
         soundfile.write(path, joined, SAMPLE_RATE, subtype="PCM_16")
         strings.append(Utterance(
             id=f"string_{clips[0].speaker}_{number:03d}", audio=path.resolve(),
-            text=" ".join(u.text for u in chosen), duration=len(joined) / SAMPLE_RATE,
-            speaker=clips[0].speaker))
+            text=" ".join(clips[index].text for index in chosen),
+            duration=len(joined) / SAMPLE_RATE, speaker=clips[0].speaker))
     return strings
 
 

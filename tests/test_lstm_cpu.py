@@ -231,7 +231,7 @@ def test_product_is_a_matrix_product(rng, rows, depth, columns):
     products.pack_panels(depth, columns, b.ctypes.data, columns * 4, panels.ctypes.data)
     expected = c + a.astype(np.float64) @ b
     products.product(rows, depth, columns, a.ctypes.data, products.ROWS * depth * 4, depth * 4, 4,
-                     panels.ctypes.data, c.ctypes.data, columns * 4)
+                     panels.ctypes.data, c.ctypes.data, products.PANEL * 4, columns * 4)
     np.testing.assert_allclose(c, expected, atol=1e-4)
 
 

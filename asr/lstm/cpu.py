@@ -18,7 +18,7 @@ from asr.errors import UsageError
 from asr.lstm import pool, products, sequences
 from asr.lstm.memory import aligned
 from asr.lstm.products import padded
-from asr.lstm.simd import BYTES, ROWS
+from asr.lstm.simd import BYTES, PANEL, ROWS
 
 
 class Direction(NamedTuple):
@@ -194,9 +194,11 @@ class _Layer:
             total = arrays[0]
             for other in arrays[1:]:
                 total += other
-            shape = total.shape[:-1]
-            gates = total.reshape(*shape, 4, self.wide)[..., :self.units]
-            sums.append(np.ascontiguousarray(gates).reshape(*shape, 4 * self.units))
+            rows = () if total.ndim == 1 else (total.shape[1],)
+            if rows:  # panels
+                total = total.transpose(1, 0, 2)
+            gates = total.reshape(*rows, 4, self.wide)[..., :self.units]
+            sums.append(np.ascontiguousarray(gates).reshape(*rows, 4 * self.units))
         return tuple(sums)
 
 
@@ -221,7 +223,8 @@ def _backward_piece(layer: _Layer, d: int, part: Slice, outputs, kept: Kept, gra
     count, wide = len(part.sequences), layer.wide
     rows = max(sequences.CHUNK, count)
     w, u = layer.packed[d]
-    dw, du = (aligned(n, 4 * wide, zero=True) for n in (layer.features, layer.units))
+    dw, du = (aligned(4 * wide // PANEL, n, PANEL, zero=True)
+              for n in (layer.features, layer.units))
     db = aligned(4 * wide, zero=True)
     dh, dc = (aligned(count, wide + sequences.SKEW, zero=True) for _ in range(2))
     dz = aligned(rows, 4 * wide + sequences.SKEW)

@@ -44,7 +44,7 @@ def _tile(rows, a, a_row, a_column, b, c, c_row, depth):
 
 
 @compiled
-def product(rows, depth, columns, a, a_block, a_row, a_column, b, c, c_row):
+def product(rows, depth, columns, a, a_block, a_row, a_column, b, c, c_panel, c_row):
     """C[rows, columns] += A[rows, depth] B[depth, columns].
 
     Args:
@@ -52,12 +52,13 @@ def product(rows, depth, columns, a, a_block, a_row, a_column, b, c, c_row):
         a: address of A; a_block, a_row, a_column are the bytes from one block of ROWS rows,
             one row, one column to the next.
         b: address of B, packed in panels.
-        c: address of C; c_row is the bytes between its rows.
+        c: address of C; c_panel, c_row are the bytes from one panel, one row to the next: a C
+            that is only added up is kept in panels too, where it is read from end to end.
     """
     panel_bytes = depth * PANEL * BYTES
     for panel in range(columns // PANEL):
         b_at = b + panel * panel_bytes
-        c_at = c + panel * PANEL * BYTES
+        c_at = c + panel * c_panel
         a_at = a
         for row in range(0, rows, ROWS):
             _tile(min(ROWS, rows - row), a_at, a_row, a_column, b_at, c_at, c_row, depth)

@@ -72,12 +72,13 @@ def forward_slice(x, y, num_frames, features, units, wide, y_width, backwards,
                     pack_block(rows_at, row - block * ROWS, features,
                                packed + block * ROWS * features * BYTES)
         product(rows, features, 4 * wide, packed, ROWS * features * BYTES, BYTES, ROWS * BYTES,
-                w, z_at, z_row)
+                w, z_at, PANEL * BYTES, z_row)
         for t in range(first, last):
             live = offsets[t + 1] - offsets[t]
             at = z_at + (offsets[t] - offsets[first]) * z_row
             if t > 0:
-                product(live, units, 4 * wide, h, ROWS * h_row, h_row, BYTES, u, at, z_row)
+                product(live, units, 4 * wide, h, ROWS * h_row, h_row, BYTES, u, at,
+                        PANEL * BYTES, z_row)
             for k in range(live):
                 c_now = c_before = c + k * h_row
                 if keep:
@@ -101,7 +102,8 @@ def backward_slice(x, y, dy, dx, num_frames, features, units, wide, y_width, bac
     Args:
         dy: as y in `forward_slice`. dx: (B, num_frames, features), or 0 if not wanted.
         w_transposed, u_transposed: transposed weights in panels.
-        dw: (features, 4 * wide), du: (units, 4 * wide), db: (4 * wide,): zero, added to.
+        dw: (4 * wide / PANEL, features, PANEL), du: (4 * wide / PANEL, units, PANEL),
+            db: (4 * wide,): zero, added to.
         dh, dc: (n, wide + SKEW), zero. dz, packed, panels, dx_rows: scratch.
         The rest: as in `forward_slice`, gates and cells as it kept them.
     """
@@ -130,7 +132,7 @@ def backward_slice(x, y, dy, dx, num_frames, features, units, wide, y_width, bac
                     copy(dh + k * h_row, frame(dy, sequences[k], lengths[k], t - 1, backwards,
                                                num_frames, y_width), units)
                 product(live, 4 * wide, wide, dz_at, ROWS * z_row, z_row, BYTES, u_transposed,
-                        dh, h_row)
+                        dh, PANEL * BYTES, h_row)
         weight_gradients(x, y, num_frames, features, units, wide, y_width, backwards, sequences,
                          lengths, offsets, first, last, dw, du, db, dz, packed, panels)
         if dx != 0:
@@ -156,7 +158,7 @@ def weight_gradients(x, y, num_frames, features, units, wide, y_width, backwards
             add(4 * wide, db, dz + row * z_row)
             row += 1
     product(features, rows, 4 * wide, packed, rows * ROWS * BYTES, BYTES, ROWS * BYTES,
-            panels, dw, 4 * wide * BYTES)
+            panels, dw, features * PANEL * BYTES, PANEL * BYTES)
     row = 0
     for t in range(first, last):
         for k in range(offsets[t + 1] - offsets[t]):
@@ -166,7 +168,7 @@ def weight_gradients(x, y, num_frames, features, units, wide, y_width, backwards
             pack_columns(before, row, rows, units, packed)
             row += 1
     product(units, rows, 4 * wide, packed, rows * ROWS * BYTES, BYTES, ROWS * BYTES,
-            panels, du, 4 * wide * BYTES)
+            panels, du, units * PANEL * BYTES, PANEL * BYTES)
 
 
 @compiled
@@ -178,7 +180,7 @@ def input_gradients(dx, num_frames, features, wide, backwards, sequences, length
     rows = offsets[last] - offsets[first]
     clear(dx_rows, rows * columns)
     product(rows, 4 * wide, columns, dz, ROWS * z_row, z_row, BYTES, w_transposed, dx_rows,
-            columns * BYTES)
+            PANEL * BYTES, columns * BYTES)
     at = dx_rows
     for t in range(first, last):
         for k in range(offsets[t + 1] - offsets[t]):

@@ -42,7 +42,7 @@ def __dir__() -> list[str]:
     return __all__
 
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # ruff: noqa: F401
     from asr.audio import load_audio, probe_audio
     from asr.decoding import GreedyDecoder, LexiconDecoder
     from asr.errors import AsrError

@@ -283,7 +283,7 @@ def _join(clips: Sequence[Clip], settings: PlanSettings,
             if len(string) == wanted or longest > settings.batch_frames:
                 string = []
                 strings.append(string)
-                wanted = (1 if rng.random() < settings.concat_single
+                wanted = (1 if settings.concat_single and rng.random() < settings.concat_single
                           else int(rng.integers(1, settings.concat_max + 1)))
             string.append(group[index])
     return strings

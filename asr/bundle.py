@@ -75,6 +75,20 @@ class Reference:
     logits: np.ndarray
 
 
+def reference_clip(sample_rate: int) -> np.ndarray:
+    """A second of buzzing sweeps over faint noise: speech-like, and nobody's recording.
+
+    Returns:
+        (sample_rate,) float32, the same on every machine.
+    """
+    time = np.arange(sample_rate) / sample_rate
+    pitch = 2 * np.pi * np.cumsum(120 + 60 * np.sin(2 * np.pi * 1.5 * time)) / sample_rate
+    voice = np.sum([np.sin(k * pitch) / k for k in range(1, 12)], axis=0)
+    syllables = np.clip(np.sin(2 * np.pi * 3 * time), 0, None)
+    noise = np.random.Generator(np.random.PCG64(7)).uniform(-1, 1, sample_rate)
+    return (0.15 * voice * syllables + 0.003 * noise).astype(np.float32)
+
+
 @dataclass(frozen=True, eq=False)  # compare bundle_hash: arrays have no truth value
 class Bundle:
     """The content of one model file, all of it checked.

@@ -38,5 +38,5 @@ def ctc_loss(logits: tf.Tensor, num_frames: tf.Tensor, labels: tf.Tensor,
     indices = tf.where(tf.sequence_mask(num_labels, tf.shape(labels)[1]))
     sparse = tf.SparseTensor(indices, tf.gather_nd(labels, indices),
                              tf.shape(labels, out_type=tf.int64))
-    return tf.nn.ctc_loss(sparse, logits, label_length=None, logit_length=num_frames,
-                          logits_time_major=False, blank_index=BLANK_ID)
+    return tf.nn.ctc_loss(sparse, logits, None,  # type: ignore  (sparse labels have no lengths)
+                          logit_length=num_frames, logits_time_major=False, blank_index=BLANK_ID)

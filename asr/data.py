@@ -157,6 +157,8 @@ def training_dataset(cache: Cache, plan: Sequence[Batch], augmenter: FeatureAugm
     options.deterministic = True
     options.threading.private_threadpool_size = num_threads
     options.threading.max_intra_op_parallelism = 1
+    # Nothing here is left to autotune, and its thread can hold up the end of an epoch for a minute.
+    options.autotune.enabled = False
     return (tf.data.Dataset.range(start, len(plan))
             .map(read)
             .map(compute, num_parallel_calls=num_threads)

@@ -35,11 +35,12 @@ class StackFrames(keras.layers.Layer):
         self.subsampling = subsampling
 
     def call(self, features, num_frames):
+        """(B, T, F) float32 and (B,) int32 -> (B, T', S F)."""
         del num_frames  # zeros beyond the length stay zeros
         s = self.subsampling
         num_outputs = -(-tf.shape(features)[1] // s)
         room = num_outputs * s + self.stacking - tf.shape(features)[1]
-        padded = tf.pad(features, [[0, 0], [0, room], [0, 0]])
+        padded = tf.pad(features, tf.stack([[0, 0], [0, room], [0, 0]]))
         return tf.concat([padded[:, k:k + num_outputs * s:s] for k in range(self.stacking)], -1)
 
 
@@ -57,6 +58,7 @@ class ConvFrontEnd(keras.layers.Layer):
         self.time_strides = CONV_TIME_STRIDES[subsampling]
 
     def build(self, input_shape):
+        """Create kernels and biases; the shapes depend on the settings alone."""
         shapes = [(3, 3, 1, self.channels), (3, 3, self.channels, self.channels)]
         self.kernels = [self.add_weight(shape=shape, initializer="he_uniform", name=f"kernel_{i}")
                         for i, shape in enumerate(shapes)]
@@ -64,15 +66,15 @@ class ConvFrontEnd(keras.layers.Layer):
                                        name=f"bias_{i}") for i in range(2)]
 
     def call(self, features, num_frames):
-        num_features = features.shape[-1]
+        """(B, T, F) float32 and (B,) int32 -> (B, T', mel bins times channels)."""
         x = features[..., tf.newaxis]
         for kernel, bias, stride in zip(self.kernels, self.biases, self.time_strides, strict=True):
             x = tf.nn.conv2d(x, kernel, strides=(1, stride, 2, 1),
-                             padding=[[0, 0], [1, 1], [1, 1], [0, 0]])
+                             padding=[[0, 0], [1, 1], [1, 1], [0, 0]])  # type: ignore
             num_frames = -(-num_frames // stride)
             valid = tf.sequence_mask(num_frames, tf.shape(x)[1])[:, :, tf.newaxis, tf.newaxis]
             x = tf.where(valid, tf.nn.relu(x + bias), 0.0)
-        width = -(-(-(-num_features // 2)) // 2) * self.channels
+        width = -(-features.shape[-1] // 4) * self.channels  # halved twice, rounding up
         return tf.reshape(x, [tf.shape(x)[0], tf.shape(x)[1], width])
 
 
@@ -111,9 +113,13 @@ class AcousticModel(keras.Model):
         self.ema_weights: list[tf.Variable] = []
         self.data_wait_seconds = 0.0
         self.device_seconds = 0.0
-        self({"features": tf.zeros([1, 3, num_features]), "num_frames": tf.constant([3])})
+        # Traced, not run: every layer creates its weights, and no kernel needs to exist here.
+        tf.function(self, jit_compile=False).get_concrete_function({
+            "features": tf.TensorSpec([None, None, num_features]),
+            "num_frames": tf.TensorSpec([None], tf.int32)})
 
-    def call(self, x, training=False):
+    def call(self, x: dict, training=False):
+        """Logits (B, T', V) float32 of the x of the batch contract."""
         features, num_frames = x["features"], x["num_frames"]
         valid = tf.sequence_mask(num_frames, tf.shape(features)[1])[:, :, tf.newaxis]
         hidden = self.front_end(tf.where(valid, features, 0.0), num_frames)
@@ -183,7 +189,7 @@ class AcousticModel(keras.Model):
 
     def compile_for_training(self, optimizer) -> None:
         """Attach the optimizer and, if asked for, the averaged copy of the weights."""
-        self.compile(optimizer=optimizer, jit_compile=False)
+        self.compile(optimizer=optimizer, jit_compile=False)  # type: ignore[arg-type]
         optimizer.build(self.trainable_variables)
         if self.ema_momentum:
             self.ema_weights = [tf.Variable(v.value, trainable=False, name=f"ema_{i}")

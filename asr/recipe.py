@@ -168,6 +168,10 @@ class DecoderSettings:
     lm: str = knob("", "n-gram language model, ARPA (beam)")
     lm_weight: float = knob(0.5, "beam with a language model", low=0.0, high=100.0)
     word_bonus: float = knob(0.0, "nats a word (beam, lexicon)", low=-100.0, high=100.0)
+    unknown_bonus: float = knob(-5.0, "nats for a word that the language model does not know",
+                                low=-100.0, high=100.0)
+    lexicon_only: bool = knob(False, "read only words that the language model knows")
+    hot_words: tuple[str, ...] = knob((), "PHRASE or PHRASE:BOOST, nats a character (beam)")
 
 
 @dataclass(frozen=True)

@@ -116,3 +116,41 @@ def test_the_loss_falls_and_swapping_the_average_twice_is_the_identity(rng):
     model.swap_ema()
     for name, value in model.get_named_weights().items():
         np.testing.assert_array_equal(value, weights[name])
+
+
+def nodes_of(function) -> list[str]:
+    """Operation types of a traced function, those of its inner functions included."""
+    graph = function.graph.as_graph_def()
+    return [node.op for node in graph.node] + [
+        node.op for inner in graph.library.function for node in inner.node_def]
+
+
+def test_on_a_gpu_every_layer_trains_on_cudnn_and_nothing_loops(monkeypatch):
+    # FAULTS.md G1: this machine's graph, traced as if a GPU were there.
+    import importlib
+
+    from asr.lstm import layer
+    rnn = importlib.import_module("keras.src.backend.tensorflow.rnn")  # a function hides it
+    monkeypatch.setattr(rnn, "_is_gpu_available", lambda: True)
+    monkeypatch.setattr(layer, "gpu_is_visible", lambda: True)
+    model = AcousticModelOnPaper(STACK)
+    ops = nodes_of(model.traced_train_step())
+    assert ops.count("CudnnRNNV3") == 2 * STACK.num_layers
+    assert not {"While", "StatelessWhile"} & set(ops)
+
+
+class AcousticModelOnPaper:
+    """A model that is traced and never run: its kernels need not exist here."""
+
+    def __init__(self, settings):
+        inputs = {"features": tf.TensorSpec([None, None, 6]),
+                  "num_frames": tf.TensorSpec([None], tf.int32)}
+        labels = {"labels": tf.TensorSpec([None, None], tf.int32),
+                  "num_labels": tf.TensorSpec([None], tf.int32)}
+        self.model = build_model(settings, 6, 9)
+        self.model.compile_for_training(keras.optimizers.AdamW(1e-3))
+        self.specs = (inputs, labels)
+
+    def traced_train_step(self):
+        return tf.function(lambda x, y: self.model.train_step((x, y))).get_concrete_function(
+            *self.specs)

@@ -13,8 +13,14 @@ import numpy as np
 import pytest
 
 from asr.bundle import load_bundle
-from asr.errors import CheckpointError, DataError, Interrupted, RecipeError, TrainingStopped
-from asr.errors import UsageError
+from asr.errors import (
+    CheckpointError,
+    DataError,
+    Interrupted,
+    RecipeError,
+    TrainingStopped,
+    UsageError,
+)
 from asr.manifest import write_manifest
 from asr.recipe import Recipe, load_recipe, recipe_from_dict
 from asr.recognizer import load
@@ -95,9 +101,10 @@ def test_2_plus_2_epochs_are_4_bit_for_bit(tones, tmp_path):
 
 def _assert_same_run(one: Path, other: Path) -> None:
     assert epochs_of(one) == epochs_of(other)
-    assert load_bundle(one / "best.asr").weights_hash == load_bundle(other / "best.asr").weights_hash
-    reader, copy = (tf.train.load_checkpoint(tf.train.latest_checkpoint(str(run / "checkpoints/last")))
-                    for run in (one, other))
+    assert (load_bundle(one / "best.asr").weights_hash
+            == load_bundle(other / "best.asr").weights_hash)
+    reader, copy = (tf.train.load_checkpoint(tf.train.latest_checkpoint(
+        str(run / "checkpoints/last"))) for run in (one, other))
     names = sorted(reader.get_variable_to_shape_map())
     assert names == sorted(copy.get_variable_to_shape_map())
     for name in names:
@@ -191,8 +198,9 @@ def test_a_checkpoint_of_another_run_is_not_taken(tones, tmp_path):
 
 
 def test_shuffled_labels_raise_the_alarm_and_right_ones_never(tones, tmp_path, rng):
-    from asr.manifest import read_manifest
     from dataclasses import replace
+
+    from asr.manifest import read_manifest
     for split in ("train", "valid"):
         utterances = read_manifest(tones / f"{split}.jsonl")
         texts = rng.permutation([u.text for u in utterances])
@@ -239,7 +247,8 @@ def test_fine_tuning_follows_characters(tones, tmp_path):
                        "train.learning_rate=1e-7", "train.final_learning_rate=0.0")
     train(mixed, tmp_path / "second", quiet=True)
     first, second = (read_log(tmp_path / n) for n in ("first", "second"))
-    best = min((r for r in first if r["event"] == "epoch"), key=lambda r: (r["wer"], r["valid_loss"]))
+    best = min((r for r in first if r["event"] == "epoch"),
+               key=lambda r: (r["wer"], r["valid_loss"]))
     assert second[-1]["valid_loss"] == pytest.approx(best["valid_loss"], rel=0.05)
     with pytest.raises(UsageError, match="other .features. or .model. settings"):
         train(recipe_for(tones, base, "model.units=8"), tmp_path / "third", quiet=True)
@@ -269,3 +278,23 @@ def test_a_full_disk_stops_with_a_sentence_and_keeps_what_was(tones, tmp_path):
     for name, content in before.items():
         assert (run / "checkpoints/last" / name).read_bytes() == content
     assert train(recipe_for(tones, "train.epochs=3"), run, quiet=True).epochs == 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("failpoint", ["ckpt.before_save", "ckpt.after_save", "file.before_rename",
+                                       "file.after_rename"])
+def test_kill_9_at_any_point_and_resume_is_the_uninterrupted_run(failpoint, tones, tmp_path):
+    recipe = recipe_for(tones)
+    command = ["train", str(RECIPES / "tones.toml"), *overrides_of(recipe), "--quiet",
+               "--set=train.deterministic=true"]
+    assert run_cli(*command, str(tmp_path / "whole")).returncode == 0
+    assert run_cli(*command, str(tmp_path / "parts"), "--stop-after=1").returncode == 0
+    killed = run_cli(*command, str(tmp_path / "parts"), ASR_TESTING="1", ASR_FAILPOINT=failpoint)
+    assert killed.returncode == -signal.SIGKILL
+    (tmp_path / "parts/mine.txt").write_text("stays", encoding="utf-8")
+    assert run_cli(*command, str(tmp_path / "parts")).returncode == 0
+    mine = {r["epoch"]: r for r in epochs_of(tmp_path / "parts")}  # a repeated epoch is the same
+    assert list(mine.values()) == epochs_of(tmp_path / "whole")
+    assert (load_bundle(tmp_path / "whole/best.asr").weights_hash
+            == load_bundle(tmp_path / "parts/best.asr").weights_hash)
+    assert (tmp_path / "parts/mine.txt").read_text(encoding="utf-8") == "stays"

@@ -7,6 +7,7 @@ sentence, the traceback only with --debug.
 from __future__ import annotations
 
 import importlib
+import io
 import sys
 
 import click
@@ -24,6 +25,7 @@ VERBS = {
     "evaluate": ("asr.cli.evaluate", "Word error rate of a bundle on a test manifest."),
     "score": ("asr.cli.score", "Word error rate of two text files; no TensorFlow."),
     "compare": ("asr.cli.compare", "Are two systems different? With a significance test."),
+    "tune": ("asr.cli.tune", "Find the weight of a language model on development data."),
     "lm": ("asr.cli.lm", "Train and inspect n-gram language models."),
     "doctor": ("asr.cli.doctor", "What runs here, how fast, and why not faster."),
 }
@@ -60,7 +62,7 @@ def main(argv: list[str] | None = None) -> None:
 def run(argv: list[str]) -> int:
     """Run one command; returns its exit code and prints at most one sentence of error."""
     for stream in (sys.stdout, sys.stderr):  # UTF-8 whatever the locale says
-        if hasattr(stream, "reconfigure"):
+        if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     debug = "--debug" in argv
     arguments = [argument for argument in argv if argument != "--debug"]

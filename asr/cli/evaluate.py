@@ -29,7 +29,7 @@ def evaluate(bundle: Path, manifests: tuple[Path, ...], audio_root: Path | None,
              allow_outside_root: bool, output_dir: Path | None, normalizer: str | None,
              decoder: str | None, engine: str, on_error: str, report: Path | None,
              as_json: bool) -> int:
-    """Word and character error rate of BUNDLE on MANIFEST..., with interval and receipt.
+    r"""Word and character error rate of BUNDLE on MANIFEST..., with interval and receipt.
 
     BUNDLE is an .asr file or a run directory. Every utterance is scored, or listed with the reason
     why not (exit code 3).

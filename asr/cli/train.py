@@ -18,7 +18,7 @@ import click
 @click.option("--quiet", is_flag=True, help="No table on stderr.")
 def train(recipe: Path, run_dir: Path, overrides: tuple[str, ...], stop_after: int,
           quiet: bool) -> None:
-    """Train RECIPE into RUN_DIR; run again to go on after an interruption.
+    r"""Train RECIPE into RUN_DIR; run again to go on after an interruption.
 
     RUN_DIR receives the resolved recipe, versions, log, checkpoints and best.asr, the model to
     transcribe and evaluate with.

@@ -1,9 +1,9 @@
 """Exact resume: everything that the next step depends on, in one TensorFlow checkpoint.
 
-In: a compiled model and a `TrainingState`. Out: files under checkpoints/last and checkpoints/best.
-Weights, optimizer slots and counters, dropout seeds, the averaged weights and the state travel as one
-checkpoint, so they can never disagree. Resume walks from the newest checkpoint back to one that is
-whole and belongs to this run.
+In: a compiled model and a `TrainingState`. Out: files below checkpoints/last and checkpoints/best.
+Weights, optimizer slots and counters, dropout seeds, the averaged weights and the state travel as
+one checkpoint, so they can never disagree. Resume walks from the newest checkpoint back to one
+that is whole and belongs to this run.
 """
 
 from __future__ import annotations
@@ -69,8 +69,8 @@ class Checkpoints:
     def __init__(self, folder: Path, model, run_id: str):
         self.folder = folder
         self.run_id = run_id
-        self._state = tf.Variable("", dtype=tf.string, trainable=False)
-        variables = [v.value for v in model.variables] + [v.value for v in model.optimizer.variables]
+        self._state = tf.Variable(tf.constant(""), trainable=False)
+        variables = [v.value for v in [*model.variables, *model.optimizer.variables]]
         # Model variables contain those of the optimizer in some Keras versions: each once.
         unique = {id(v): v for v in [*variables, *model.ema_weights]}
         self._bytes = sum(v.dtype.size * v.shape.num_elements() for v in unique.values())
@@ -114,7 +114,7 @@ class Checkpoints:
         for prefix in prefixes:
             try:
                 self._checkpoint.restore(str(prefix)).assert_consumed()
-                state = TrainingState(**json.loads(self._state.numpy()))
+                state = TrainingState(**json.loads(bytes(self._state.numpy())))
             except (tf.errors.OpError, AssertionError, ValueError, TypeError, IndexError,
                     OSError) as error:
                 problems.append(f"{prefix.name}: {type(error).__name__} "

@@ -15,11 +15,11 @@ import tensorflow as tf
 from asr.augment import load_noise_bank
 from asr.augment_graph import FeatureAugmenter
 from asr.batches import Batch, largest_batch, plan_epoch, plan_evaluation
-from asr.bundle import load_bundle, save_bundle
+from asr.bundle import Reference, load_bundle, reference_clip, save_bundle
 from asr.data import training_dataset
 from asr.decoding import build_decoder
 from asr.errors import Interrupted, TrainingStopped, UsageError
-from asr.features import FeatureExtractor
+from asr.features import FeatureExtractor, normalize_features
 from asr.lengths import output_length
 from asr.model import build_model
 from asr.recipe import Recipe
@@ -120,7 +120,7 @@ class TrainingLoop:
                               self._warn, self.table.moving)
         try:
             if state.batch < len(plan):
-                self.model.fit(dataset, epochs=1, verbose=0, shuffle=False,
+                self.model.fit(dataset, epochs=1, verbose=0, shuffle=False,  # type: ignore
                                callbacks=[*self.callbacks, monitor])
         except TimeIsUp:
             pass
@@ -184,7 +184,17 @@ class TrainingLoop:
                     "train_utterances": len(data.train.clips), "seed": recipe.seed}
         save_bundle(self.run_dir.bundle_path, features=recipe.features, text=recipe.text,
                     model=recipe.model, decoder=recipe.decoder, tokenizer=data.tokenizer,
-                    weights=self.model.get_named_weights(), cmvn=data.cmvn, training=training)
+                    weights=self.model.get_named_weights(), cmvn=data.cmvn, training=training,
+                    reference=self._reference())
+
+    def _reference(self) -> Reference:
+        """What this model makes of a made-up clip, for `asr doctor --bundle`; nobody's voice."""
+        audio = reference_clip(self.recipe.features.sample_rate)
+        features = normalize_features(FeatureExtractor(self.recipe.features).extract(audio),
+                                      self.recipe.features, self.data.cmvn)
+        logits = self.model({"features": features[np.newaxis],
+                             "num_frames": np.array([len(features)], np.int32)})
+        return Reference(audio, features, logits.numpy()[0])
 
     def _tensorboard(self, record: dict) -> None:
         with self.writer.as_default(step=record["epoch"]):

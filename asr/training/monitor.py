@@ -45,12 +45,14 @@ class StepMonitor(keras.callbacks.Callback):
         self._mark = time.perf_counter()
 
     def on_train_batch_begin(self, batch, logs=None):
-        optimizer = self.model.optimizer
+        """Set the learning rate of this step."""
+        optimizer = self.model.optimizer  # type: ignore[union-attr]
         step = int(optimizer.iterations.numpy())
         done = progress(self.settings, step, self.total_steps, self.state.seconds)
         optimizer.learning_rate.assign(learning_rate(self.settings, step, done))
 
     def on_train_batch_end(self, batch, logs=None):
+        """Count, report, and answer signals."""
         state, logs = self.state, logs or {}
         done = self.batches[state.batch]
         state.batch += 1
@@ -83,6 +85,6 @@ class StepMonitor(keras.callbacks.Callback):
         if state.nonfinite_in_row >= self.settings.nonfinite_patience:
             raise TrainingStopped(
                 f"The loss or its gradient was not finite {state.nonfinite_in_row} times in a row, "
-                f"last for {', '.join(ids[:5])}{' ...' if len(ids) > 5 else ''}. The weights before "
-                "it are kept. Look at these recordings, or lower train.learning_rate.",
+                f"last for {', '.join(ids[:5])}{' ...' if len(ids) > 5 else ''}. The weights "
+                "before it are kept. Look at these recordings, or lower train.learning_rate.",
                 code="train.nonfinite")

@@ -6,6 +6,7 @@ each with its reason. TensorFlow is not imported yet: the feature processes are 
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -85,7 +86,7 @@ def prepare(recipe: Recipe, run: RunDirectory, say: Callable[[str], None]) -> Pr
     _warn_of_overlap(chosen, say)
     splits = {}
     for split, speeds in (("train", recipe.augment.speeds), ("valid", (1.0,))):
-        cache = _cache(chosen[split], recipe, run, speeds)
+        cache = _cache(chosen[split], recipe, run, speeds, say)
         splits[split] = _labelled(split, cache, chosen[split], texts[split], tokenizer, recipe,
                                   excluded)
     run.write_jsonl("excluded.jsonl", excluded)
@@ -159,12 +160,20 @@ def _writable(utterances: list[Utterance], texts: dict[str, str], tokenizer: Cha
 
 
 def _cache(utterances: list[Utterance], recipe: Recipe, run: RunDirectory,
-           speeds: tuple[float, ...]) -> FeatureCache:
+           speeds: tuple[float, ...], say: Callable[[str], None]) -> FeatureCache:
     folder = Path(recipe.data.cache_dir) if recipe.data.cache_dir else run.path / "cache"
     if not utterances:
         raise DataError("No utterance is left after the checks; `asr validate` lists why.")
-    return build_cache(utterances, recipe.features, folder, speeds=speeds,
-                       num_workers=recipe.data.num_workers)
+    started = time.perf_counter()
+    cache = build_cache(utterances, recipe.features, folder, speeds=speeds,
+                        num_workers=recipe.data.num_workers)
+    if cache.num_extracted:
+        took = time.perf_counter() - started
+        hop = recipe.features.hop_length / recipe.features.sample_rate
+        audio = hop * sum(r.num_frames for r in cache.rows) * cache.num_extracted / len(cache.rows)
+        say(f"features of {audio / 3600:.2f} h extracted in {took:.0f} s, "
+            f"{audio / took:,.0f} x real time")
+    return cache
 
 
 def _labelled(split: str, cache: FeatureCache, utterances: list[Utterance],

@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import threading
+from typing import Any
 
 from asr.errors import EXIT_INTERRUPTED, EXIT_TERMINATED, Interrupted
 
@@ -21,7 +22,7 @@ class SignalWatch:
 
     def __init__(self):
         self.received: int | None = None
-        self._before: dict[int, object] = {}
+        self._before: dict[int, Any] = {}
 
     def _handle(self, signum, frame):
         if self.received is not None:

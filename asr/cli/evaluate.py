@@ -29,7 +29,7 @@ def evaluate(bundle: Path, manifests: tuple[Path, ...], audio_root: Path | None,
              allow_outside_root: bool, output_dir: Path | None, normalizer: str | None,
              decoder: str | None, engine: str, on_error: str, report: Path | None,
              as_json: bool) -> int:
-    r"""Word and character error rate of BUNDLE on MANIFEST..., with interval and receipt.
+    """Word and character error rate of BUNDLE on MANIFEST..., with interval and receipt.
 
     BUNDLE is an .asr file or a run directory. Every utterance is scored, or listed with the reason
     why not (exit code 3).
@@ -37,7 +37,7 @@ def evaluate(bundle: Path, manifests: tuple[Path, ...], audio_root: Path | None,
     \b
     Example:
       asr evaluate runs/digits data/fsdd/test.jsonl --output-dir results
-    """
+    """  # noqa: D301 (click reads the backspace)
     from asr.cli.progress import count_on_stderr
     from asr.errors import EXIT_OK, EXIT_SOME_FAILED
     from asr.evaluation import evaluate as run

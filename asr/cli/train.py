@@ -18,7 +18,7 @@ import click
 @click.option("--quiet", is_flag=True, help="No table on stderr.")
 def train(recipe: Path, run_dir: Path, overrides: tuple[str, ...], stop_after: int,
           quiet: bool) -> None:
-    r"""Train RECIPE into RUN_DIR; run again to go on after an interruption.
+    """Train RECIPE into RUN_DIR; run again to go on after an interruption.
 
     RUN_DIR receives the resolved recipe, versions, log, checkpoints and best.asr, the model to
     transcribe and evaluate with.
@@ -26,7 +26,7 @@ def train(recipe: Path, run_dir: Path, overrides: tuple[str, ...], stop_after: i
     \b
     Example:
       asr train recipes/tones.toml runs/tones --set train.epochs=5
-    """
+    """  # noqa: D301 (click reads the backspace)
     from asr.recipe import load_recipe
     from asr.training import train as run
     result = run(load_recipe(recipe, overrides), run_dir, stop_after_epochs=stop_after,

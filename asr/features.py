@@ -1,4 +1,4 @@
-"""Samples become features: log-mel energies, MFCC, their deltas, and normalisation.
+"""Samples become features: log-mel energies, MFCC, and their deltas.
 
 In: (num_samples,) float32, mono, in [-1, 1]. Out: (T, F) float32, T = 1 + num_samples // hop.
 Floor 1. The numbers are librosa's (the tests compare with it to 1e-5); the code is NumPy only,
@@ -8,27 +8,37 @@ because librosa's first feature costs 1 - 20 s of imports and compilation, and o
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from asr.errors import AudioError, DataError, UsageError
+from asr.errors import AudioError, UsageError
+from asr.normalization import (
+    LEVEL_FLOOR,
+    STATISTICS_NEEDED,
+    VARIANCE_FLOOR,
+    cmvn,
+    global_cmvn_statistics,
+    level,
+    map_cmvn,
+    normalize_features,
+    training_statistics,
+)
 
 if TYPE_CHECKING:
     from asr.recipe import FeatureSettings
 
+__all__ = ["FEATURES_VERSION", "LEVEL_FLOOR", "LOG_FLOOR", "STATISTICS_NEEDED", "VARIANCE_FLOOR",
+           "FeatureExtractor", "add_deltas", "cmvn", "global_cmvn_statistics", "level", "log_mel",
+           "map_cmvn", "mel_filters", "mel_frequencies", "mfcc", "normalize_features", "num_frames",
+           "training_statistics"]
+
 FEATURES_VERSION = 1  # raised when the same audio and settings give other numbers: caches go stale
 POWER_FLOOR = 1e-10  # of a mel band: 100 dB below a full-scale tone's bin, under 16-bit rounding
 LOG_FLOOR = math.log(POWER_FLOOR)  # natural log: -23.03, the value of digital silence
-VARIANCE_FLOOR = 1e-4  # squared natural logs: a band that varies less is left near 0, not blown up
 MAX_AMPLITUDE = 8.0  # the limit of asr.audio; more is no audio, and 1e30 squared is infinite
 DELTA_WIDTH = 9  # frames of the regression, librosa's default
-
-LEVEL_FLOOR = -12.0  # natural log: 52 dB below the mean power of an utterance (cmvn = "map")
-
-STATISTICS_NEEDED = ("global", "map")  # values of features.cmvn
 
 # Of complex spectrum at once, 24 frames by default: arrays of this size stay in a core's cache, and
 # malloc keeps them; larger ones go back to the system and cost a page fault every 4 KiB.
@@ -206,139 +216,6 @@ def add_deltas(features: np.ndarray, order: int) -> np.ndarray:
     windows = np.lib.stride_tricks.sliding_window_view(padded, DELTA_WIDTH, axis=0)
     slopes = [windows @ kernel.astype(np.float32) for kernel in kernels]
     return np.concatenate([features, *slopes], axis=1)
-
-
-def cmvn(features: np.ndarray, mean: np.ndarray | None = None,
-         std: np.ndarray | None = None) -> np.ndarray:
-    """Mean and variance normalisation: per utterance, or with given statistics.
-
-    Args:
-        features: (T, F) float32, T >= 1.
-        mean, std: (F,), both or neither; None: those of this utterance. A standard deviation
-            below sqrt(VARIANCE_FLOOR) counts as that, so silence becomes 0, not NaN.
-
-    Returns:
-        (T, F) float32.
-
-    Raises:
-        UsageError: one of mean and std without the other.
-    """
-    if (mean is None) != (std is None):
-        raise UsageError("cmvn needs both mean and std, or neither.")
-    center = features.mean(axis=0, dtype=np.float64) if mean is None else mean
-    spread = features.std(axis=0, dtype=np.float64) if std is None else std
-    scale = 1.0 / np.maximum(spread, math.sqrt(VARIANCE_FLOOR))
-    return ((features - center) * scale).astype(np.float32, copy=False)
-
-
-def level(features: np.ndarray) -> np.ndarray:
-    """Log-mel energies relative to the utterance's mean power, at most 52 dB below it.
-
-    Takes the recording level and digital silence away: whatever lies below LEVEL_FLOOR, a
-    difference between microphones rather than sounds, becomes LEVEL_FLOOR.
-
-    Args:
-        features: (T, F) float32, natural log of power.
-
-    Returns:
-        (T, F) float32.
-    """
-    peak = float(features.max())
-    mean_power = peak + math.log(float(np.mean(np.exp(features - peak), dtype=np.float64)))
-    return np.maximum(features - np.float32(mean_power), np.float32(LEVEL_FLOOR))
-
-
-def map_cmvn(features: np.ndarray, mean: np.ndarray, std: np.ndarray, prior: int) -> np.ndarray:
-    """CMVN whose statistics are those of the utterance, with the training set as a prior.
-
-    Mean and variance of a clip of half a second depend on the word that is said; counting the
-    training set as `prior` more frames keeps them steady. An hour is normalised by itself, as with
-    `cmvn`; a single word nearly as with global statistics. Applied after `level`.
-
-    Args:
-        features: (T, F) float32, T >= 1, before any normalisation.
-        mean, std: (F,), of the training set after `level`.
-        prior: frames that they count for.
-
-    Returns:
-        (T, F) float32.
-
-    Reference: maximum a posteriori estimation of a Gaussian's parameters, Gauvain and Lee 1994.
-    """
-    x = level(features).astype(np.float64)
-    share = len(x) / (len(x) + prior)
-    center = share * x.mean(axis=0) + (1.0 - share) * mean
-    variance = share * ((x - center) ** 2).mean(axis=0) + (1.0 - share) * np.square(
-        std, dtype=np.float64)
-    return ((x - center) / np.sqrt(np.maximum(variance, VARIANCE_FLOOR))).astype(np.float32)
-
-
-def normalize_features(features: np.ndarray, settings: FeatureSettings,
-                       statistics: tuple[np.ndarray, np.ndarray] | None = None) -> np.ndarray:
-    """Features as the network sees them, by `settings.cmvn`.
-
-    Args:
-        features: (T, F) float32, from `FeatureExtractor.extract`.
-        settings: the [features] section.
-        statistics: (mean, std) of the training set, for "global" and "map".
-
-    Raises:
-        UsageError: the statistics are missing, or given where none are used.
-    """
-    if (statistics is not None) != (settings.cmvn in STATISTICS_NEEDED):
-        raise UsageError(f"features.cmvn = {settings.cmvn!r} goes with"
-                         f"{'out' if statistics is not None else ''} training statistics.")
-    if settings.cmvn == "none":
-        return features
-    if settings.cmvn == "map" and statistics is not None:
-        return map_cmvn(features, *statistics, settings.cmvn_prior)
-    return cmvn(features, *(statistics or ()))
-
-
-def training_statistics(features: Iterable[np.ndarray], settings: FeatureSettings
-                        ) -> tuple[np.ndarray, np.ndarray] | None:
-    """(mean, std) of the training set that `settings.cmvn` needs; None if it needs none.
-
-    Raises:
-        DataError: no frames at all.
-    """
-    if settings.cmvn not in STATISTICS_NEEDED:
-        return None
-    return global_cmvn_statistics(map(level, features) if settings.cmvn == "map" else features)
-
-
-def global_cmvn_statistics(features: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation over all frames of many utterances, in one pass.
-
-    Args:
-        features: arrays of (T, F), before CMVN; training set only.
-
-    Returns:
-        mean (F,), std (F,), float32.
-
-    Raises:
-        DataError: no frames at all.
-
-    Reference: Chan, Golub, LeVeque 1979, "Updating formulae and a pairwise algorithm".
-    """
-    count, mean, squares = 0, np.zeros(0), np.zeros(0)
-    for array in features:
-        if not len(array):
-            continue
-        block = np.asarray(array, np.float64)
-        block_mean = block.mean(axis=0)
-        block_squares = ((block - block_mean) ** 2).sum(axis=0)
-        if not count:
-            mean, squares = np.zeros_like(block_mean), np.zeros_like(block_mean)
-        total = count + len(block)
-        shift = block_mean - mean
-        mean = mean + shift * (len(block) / total)
-        squares = squares + block_squares + shift ** 2 * (count * len(block) / total)
-        count = total
-    if not count:
-        raise DataError("Global CMVN needs at least one frame, got none. Check the training "
-                        "manifest, or set features.cmvn = \"utterance\".", code="features.empty")
-    return mean.astype(np.float32), np.sqrt(squares / count).astype(np.float32)
 
 
 def mel_frequencies(count: int, f_min: float, f_max: float) -> np.ndarray:

@@ -13,14 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asr import features as module
-from asr.errors import AudioError, DataError, UsageError
+from asr.errors import AudioError, UsageError
 from asr.features import (
     LOG_FLOOR,
-    VARIANCE_FLOOR,
     FeatureExtractor,
     add_deltas,
     cmvn,
-    global_cmvn_statistics,
     log_mel,
     mel_filters,
     mel_frequencies,
@@ -182,13 +180,9 @@ def test_other_arguments_that_cannot_be():
         FeatureExtractor(FeatureSettings(win_length=513))
     with pytest.raises(UsageError, match="deltas"):
         add_deltas(np.zeros((3, 2), np.float32), 3)
-    with pytest.raises(UsageError, match="both"):
-        cmvn(np.zeros((3, 2), np.float32), mean=np.zeros(2))
-    with pytest.raises(DataError, match="at least one frame"):
-        global_cmvn_statistics([np.zeros((0, 4), np.float32)])
 
 
-# --- the extractor and normalisation ----------------------------------------------------------
+# --- the extractor ---------------------------------------------------------------------------
 
 def test_every_setting_changes_the_features():
     base = FeatureSettings(kind="mfcc", deltas=1, f_max=7_000.0)
@@ -225,29 +219,6 @@ def test_blocks_do_not_change_features(monkeypatch, block):
     expected = log_mel(noise(30_000), sample_rate=16_000)
     monkeypatch.setattr(module, "_BLOCK_BYTES", block)
     np.testing.assert_allclose(log_mel(noise(30_000), sample_rate=16_000), expected, atol=1e-5)
-
-
-@given(frames=st.lists(st.integers(0, 9), min_size=1, max_size=6), seed=st.integers(0, 99))
-@settings(max_examples=50, deadline=None)
-def test_global_statistics_equal_those_of_all_frames(frames, seed):
-    source = np.random.default_rng(seed)
-    arrays = [(source.standard_normal((n, 3)) * 5 - 12).astype(np.float32) for n in frames]
-    joined = np.concatenate(arrays).astype(np.float64)
-    if not len(joined):
-        return
-    mean, std = global_cmvn_statistics(iter(arrays))
-    assert mean.dtype == std.dtype == np.float32
-    np.testing.assert_allclose(mean, joined.mean(axis=0), rtol=1e-5, atol=1e-5)
-    np.testing.assert_allclose(std, joined.std(axis=0), rtol=1e-4, atol=1e-4)
-    np.testing.assert_allclose(
-        cmvn(joined.astype(np.float32), mean, std),
-        (joined - mean) / np.maximum(std, VARIANCE_FLOOR ** 0.5), atol=1e-4)
-
-
-def test_cmvn_gives_zero_mean_and_unit_variance():
-    normal = cmvn(log_mel(noise(16_000), sample_rate=16_000))
-    np.testing.assert_allclose(normal.mean(axis=0), 0, atol=1e-5)
-    np.testing.assert_allclose(normal.std(axis=0), 1, atol=1e-4)
 
 
 # --- quick ------------------------------------------------------------------------------------

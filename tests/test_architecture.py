@@ -11,8 +11,9 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FLOORS = {  # ARCHITECTURE.md; a package is one room
     0: "errors files recipe manifest manifest_rows tokenizer text text_english text_german lengths",
-    1: "framework archive audio audio_source containers content_hashes probing features normalization "
-       "tfrecord augment augment_graph corpora scoring decoding transcript weights leakage worklist",
+    1: "framework archive audio audio_source containers content_hashes probing features "
+       "normalization tfrecord augment augment_graph corpora scoring decoding transcript weights "
+       "leakage worklist",
     2: "lstm ctc feature_cache feature_pool feature_shards feature_worker batches data model "
        "bundle engine",
     3: "recognizer",

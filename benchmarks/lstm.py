@@ -210,11 +210,13 @@ def compare(case: str, contenders: list[Contender], rounds: int) -> dict:
             runs[contender.name].append(contender.run(case))
     result = {name: {key: statistics.median(run[key] for run in values)
                      for key in ("seconds", "cpu_seconds", "peak_mib")} | {
-                         "best_seconds": min(run["seconds"] for run in values)}
+                         f"best_{key}": min(run[key] for run in values)
+                         for key in ("seconds", "cpu_seconds")}
               for name, values in runs.items()}
     result["ratio_of_ours_to"] = {
         name: {"median": result["ours"]["seconds"] / values["seconds"],
                "best": result["ours"]["best_seconds"] / values["best_seconds"],
+               "best_cpu": result["ours"]["best_cpu_seconds"] / values["best_cpu_seconds"],
                "peak_memory": result["ours"]["peak_mib"] / max(values["peak_mib"], 1e-9)}
         for name, values in list(result.items()) if name != "ours"}
     return result

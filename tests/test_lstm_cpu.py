@@ -333,6 +333,30 @@ def test_runs_where_nothing_can_be_written(tmp_path):
     assert child.stdout == "None\n", child.stderr
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("features, lanes", [({"avx2": True, "avx": True}, 8), ({"neon": True}, 4),
+                                             ({}, 4)])
+def test_other_processors_get_other_tiles_and_the_same_numbers(tmp_path, features, lanes):
+    code = ("import llvmlite.binding as llvm\nreal = llvm.get_host_cpu_features\n"
+            f"llvm.get_host_cpu_features = lambda: {features}\nfrom asr.lstm import simd\n"
+            "llvm.get_host_cpu_features = real\n"
+            "import numpy as np\nfrom asr.lstm import cpu, equations\n"
+            f"assert simd.LANES == {lanes}\nrng = np.random.default_rng(0)\n"
+            "shapes = (11, 36), (9, 36), (36,)\n"
+            "ds = [cpu.Direction(*(rng.normal(size=s) for s in shapes), b) for b in (0, 1)]\n"
+            "x, n = rng.normal(size=(9, 7, 11)), rng.integers(1, 8, 9)\n"
+            "y, kept = cpu.run_forward(x, n, ds)\n"
+            "g = cpu.run_backward(x, n, ds, y, kept, y)\n"
+            "dx, sums = equations.backward_batch(x, n, ds, y)\n"
+            "assert np.abs(y - equations.forward_batch(x, n, ds)).max() < 1e-5\n"
+            "assert np.abs(g.inputs - dx).max() < 1e-3 * np.abs(dx).max()\n"
+            "for a, b in zip(g.directions, sums):\n"
+            "    for c, d in zip(a, b):\n"
+            "        assert np.abs(c - d).max() < 1e-3 * np.abs(d).max()\n")
+    child = run_child(code, NUMBA_CACHE_DIR=str(tmp_path))
+    assert child.returncode == 0, child.stderr
+
+
 def test_a_cache_folder_of_somebody_else_is_not_used(tmp_path, monkeypatch):
     monkeypatch.setattr(jit, "candidates", lambda: [tmp_path])
     folder = tmp_path / jit.sources_key("asr.lstm")

@@ -17,7 +17,7 @@ FLOORS = {  # ARCHITECTURE.md; a package is one room
     2: "lstm ctc feature_cache feature_pool feature_shards feature_worker batches data model "
        "bundle engine",
     3: "recognizer",
-    4: "training evaluation validate transcribe doctor doctor_report inspection",
+    4: "training evaluation validate transcribe tuning tuning_plot doctor doctor_report inspection",
     5: "cli demo __main__ __init__"}
 FLOOR = {room: floor for floor, rooms in FLOORS.items() for room in rooms.split()}
 TENSORFLOW_AT_IMPORT = {"asr/lstm/layer.py", "asr/lstm/op.py", "asr/ctc.py", "asr/data.py",

@@ -27,6 +27,7 @@ VERBS = {
     "compare": ("asr.cli.compare", "Are two systems different? With a significance test."),
     "tune": ("asr.cli.tune", "Find the weight of a language model on development data."),
     "lm": ("asr.cli.lm", "Train and inspect n-gram language models."),
+    "audit": ("asr.cli.audit", "Leaks between splits, doubtful references, invented words."),
     "doctor": ("asr.cli.doctor", "What runs here, how fast, and why not faster."),
 }
 

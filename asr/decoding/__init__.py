@@ -63,6 +63,7 @@ def build_decoder(settings: DecoderSettings, tokenizer: CharTokenizer, *,
         return BeamSearchDecoder(
             tokenizer, settings.beam_width, language_model=language_model,
             lm_weight=settings.lm_weight, word_bonus=settings.word_bonus,
-            lexicon=settings.lexicon or None)
+            unknown_bonus=settings.unknown_bonus, lexicon_only=settings.lexicon_only,
+            lexicon=settings.lexicon or None, hot_words=settings.hot_words)
     raise UsageError(f"There is no decoder {settings.kind!r}; choose one of "
                      f"{', '.join(DECODERS)}.")

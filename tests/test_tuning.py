@@ -1,0 +1,144 @@
+"""Tuning a language model: finds what helps, says so when nothing does, and stores the winner."""
+
+from __future__ import annotations
+
+import json
+import types
+import xml.etree.ElementTree
+
+import numpy as np
+import pytest
+import soundfile
+from tiny_bundle import TOKENIZER, write_bundle
+
+from asr.bundle import load_bundle
+from asr.cli import run
+from asr.decoding import GreedyDecoder
+from asr.decoding.lm_train import train_ngrams
+from asr.decoding.ngram import build_ngram
+from asr.errors import DataError, UsageError
+from asr.manifest import Utterance
+from asr.recognizer import load
+from asr.tuning import DevSet, read_dev_set, tune, word_errors
+from asr.tuning_plot import surface
+
+TEXTS = ["bad head", "a bad bed", "feed a bad head", "bed a cab", "a cab had a bad bed"] * 6
+
+
+def noisy_logits(text, rng):
+    """Frames that spell the text, two a character, with so much noise that greedy errs."""
+    path = [x for label in TOKENIZER.encode(text) for x in (label, 0)]
+    logits = rng.normal(size=(len(path), TOKENIZER.vocab_size)).astype(np.float32)
+    logits[np.arange(len(path)), path] += 2.0
+    return logits
+
+
+@pytest.fixture(scope="module")
+def dev():
+    rng = np.random.default_rng(4)
+    return DevSet(tuple(map(str, range(30))), tuple(TEXTS), tuple(str(n % 10) for n in range(30)),
+                  (None, *(noisy_logits(text, rng) for text in TEXTS[1:])), "basic")
+
+
+def model_of(texts):
+    trained = train_ngrams([text.split() for text in texts], 3)
+    return build_ngram(trained.vocabulary, trained.tables)
+
+
+RECOGNIZER = types.SimpleNamespace(tokenizer=TOKENIZER)
+
+
+def test_a_model_of_the_texts_helps(dev):
+    seen = []
+    result = tune(RECOGNIZER, dev, model_of(TEXTS), "x.arpa", weights=(0.0, 1.0),
+                  bonuses=(0.0, 1.0), beam_width=8, progress=lambda done, most: seen.append((done, most)))
+    assert result.helps and result.best.wer < 0.7 * result.greedy_wer
+    assert result.settings.kind == "beam" and result.settings.lm == "x.arpa"
+    assert (result.settings.lm_weight, result.settings.word_bonus) == (
+        result.best.lm_weight, result.best.word_bonus)
+    assert result.best.wer == min(p.wer for p in result.points)
+    assert result.gain.unit == "speaker" and result.gain.clusters == 10
+    assert seen[-1][0] == len(result.points) <= seen[-1][1]
+    assert not any("does not help" in note for note in result.notes)
+    errors = word_errors(dev, GreedyDecoder(TOKENIZER))
+    assert errors[:, 0].sum() / errors[:, 1].sum() == result.greedy_wer
+    assert errors[0].tolist() == [2, 2], "silence is two deletions"
+    json.dumps(result.to_dict())
+    root = xml.etree.ElementTree.fromstring(surface(result))
+    assert len(root.findall("{*}rect")) >= 5
+
+
+def test_a_model_of_other_texts_does_not_help(dev):
+    result = tune(RECOGNIZER, dev, model_of(["gag egg", "fag hag"]), "x", weights=(0.0,),
+                  bonuses=(0.0,), beam_width=4)
+    assert not result.helps
+    assert any("does not help" in note for note in result.notes)
+    assert any("does not know" in note for note in result.notes)
+
+
+def test_bad_grids(dev):
+    for grids in ({"weights": ()}, {"bonuses": (1.0, 0.0)}):
+        with pytest.raises(UsageError, match="rising"):
+            tune(RECOGNIZER, dev, model_of(TEXTS), "x", **grids)
+
+
+@pytest.fixture
+def recordings(tmp_path):
+    rng = np.random.default_rng(0)
+    rows = []
+    for n in range(4):
+        soundfile.write(tmp_path / f"{n}.wav", 0.1 * rng.normal(size=4_000), 8_000)
+        rows.append({"id": str(n), "audio_filepath": f"{n}.wav", "text": "bad head",
+                     "duration": 0.5})
+    soundfile.write(tmp_path / "3.wav", np.zeros(4_000), 8_000)
+    (tmp_path / "dev.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "text.txt").write_text("\n".join(TEXTS))
+    assert run(["lm", "train", str(tmp_path / "text.txt"), "-o", str(tmp_path / "lm.arpa")]) == 0
+    write_bundle(tmp_path / "m.asr")
+    return tmp_path
+
+
+def test_the_command_line(recordings, capsys):
+    command = ["tune", str(recordings / "m.asr"), str(recordings / "dev.jsonl"), "--lm",
+               str(recordings / "lm.arpa"), "--weights", "0,1", "--bonuses", "0", "--beam-width",
+               "4"]
+    plot = recordings / "s.svg"
+    capsys.readouterr()
+    assert run([*command, "--plot", str(plot)]) == 0
+    out = capsys.readouterr().out
+    assert "greedy" in out and "95 % interval" in out and plot.read_text().startswith("<svg")
+    output = recordings / "tuned.asr"
+    assert run([*command, "--json", "-o", str(output)]) == 0
+    captured = capsys.readouterr()
+    found = json.loads(captured.out)
+    assert len(found["points"]) >= 2
+    if found["helps"]:  # random weights: whatever it is, both branches must tell the truth
+        bundle = load_bundle(output)
+        assert bundle.decoder.kind == "beam" and bundle.lm
+        assert bundle.training["tuning"]["wer"] == found["wer"]
+    else:
+        assert "not written" in captured.err and not output.exists()
+    assert run([*command[:-2], "--weights", "x"]) == 2
+    assert "rising numbers" in capsys.readouterr().err
+
+
+def test_the_winner_travels_in_the_bundle(recordings, monkeypatch, capsys):
+    monkeypatch.setattr("asr.tuning.Tuning.helps", True)
+    output = recordings / "tuned.asr"
+    assert run(["tune", str(recordings / "m.asr"), str(recordings / "dev.jsonl"), "--lm",
+                str(recordings / "lm.arpa"), "--weights", "0.5", "--bonuses", "0", "--beam-width",
+                "4", "-o", str(output)]) == 0
+    recognizer = load(output)
+    assert recognizer.decoder_settings.kind == "beam"
+    assert recognizer.bundle.training["tuning"]["beam_width"] in (4, 8)
+    assert recognizer.transcribe(recordings / "0.wav").text is not None
+
+
+def test_the_forward_pass(recordings):
+    recognizer = load(recordings / "m.asr")
+    utterances = [Utterance(str(n), recordings / f"{n}.wav", "Bad head!", 0.5) for n in range(4)]
+    dev = read_dev_set(recognizer, utterances)
+    assert dev.references == ("bad head",) * 4
+    assert dev.logits[3] is None and all(row is not None for row in dev.logits[:3])
+    with pytest.raises(DataError, match="no word"):
+        read_dev_set(recognizer, [Utterance("0", recordings / "0.wav", "!", 0.5)])

@@ -66,7 +66,8 @@ def write_report(path: str | Path, result: Score, *, title: str = "",
                  audio: Mapping[str, Path | str | Utterance] | None = None,
                  words: Mapping[str, Sequence[TimedWord]] | None = None,
                  curve: Sequence[Mapping] = (), flags: Mapping[str, str] | None = None,
-                 max_audio_bytes: int = MAX_AUDIO_BYTES, tables: bool = True) -> list[Path]:
+                 max_audio_bytes: int = MAX_AUDIO_BYTES, show: str = "all",
+                 tables: bool = True) -> list[Path]:
     """Write the report, and beside it the utterances as CSV and JSONL.
 
     Args:
@@ -79,6 +80,7 @@ def write_report(path: str | Path, result: Score, *, title: str = "",
         words: recognised words with times, drawn under the spectrogram.
         curve: epoch records with "epoch", "wer", "cer"; see `read_curve`.
         flags: remarks by utterance id, such as why `asr audit` doubts the reference.
+        show: what the list shows first: "all", "errors" or "flagged".
         tables: also write `<name>.csv`, `<name>.jsonl` and `<name>.receipt.json`.
 
     Returns:
@@ -86,7 +88,7 @@ def write_report(path: str | Path, result: Score, *, title: str = "",
     """
     path = Path(path)
     page = score_report(result, title=title or path.stem, audio=audio, words=words, curve=curve,
-                        flags=flags, max_audio_bytes=max_audio_bytes)
+                        flags=flags, max_audio_bytes=max_audio_bytes, show=show)
     write_atomic(path, page)
     if not tables:
         return [path]
@@ -99,7 +101,7 @@ def score_report(result: Score, *, title: str = "Word error rate",
                  audio: Mapping[str, Path | str | Utterance] | None = None,
                  words: Mapping[str, Sequence[TimedWord]] | None = None,
                  curve: Sequence[Mapping] = (), flags: Mapping[str, str] | None = None,
-                 max_audio_bytes: int = MAX_AUDIO_BYTES) -> str:
+                 max_audio_bytes: int = MAX_AUDIO_BYTES, show: str = "all") -> str:
     """The HTML of one system; arguments as for `write_report`."""
     rows = result.rows
     steps = list(_aligned(rows))
@@ -121,7 +123,7 @@ def score_report(result: Score, *, title: str = "Word error rate",
             utterance_section(two=False, clips=clips),
             skipped_section(result.receipt.skipped, clips.failed)]
     data = _page_data(["hypothesis"], [[row] for row in rows], [[step] for step in steps], clips,
-                      words or {}, flags or {}, examples)
+                      words or {}, flags or {}, examples) | {"show": show}
     return render(title, "".join(body), data)
 
 

@@ -34,7 +34,7 @@ const columns = [
   { key: "wer", name: "WER %", value: (r) => wer(r), show: percent },
 ]).filter((column) => rows.some((row) => column.value(row) !== null && column.value(row) !== ""));
 
-const state = { key: two ? "change" : "errors", down: !two, query: "", show: "all", page: 0,
+const state = { key: two ? "change" : "errors", down: !two, query: "", show: data.show ?? "all", page: 0,
                 size: 25 };
 let found = rows;
 
@@ -296,6 +296,8 @@ function setUp() {
   for (const option of [...$("show").options]) {
     if (option.value !== "all" && !rows.some(shown[option.value])) option.remove();
   }
+  $("show").value = state.show;
+  if ($("show").selectedIndex < 0) $("show").value = state.show = "all";
   $("search").addEventListener("input", (event) => {
     state.query = event.target.value;
     state.page = 0;

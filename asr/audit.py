@@ -1,0 +1,105 @@
+"""Find the lie before the reader does: leaks between splits, wrong references, invented words.
+
+In: manifests, and a recogniser where references are to be doubted. Out: an `Audit`. Floor 4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from asr.errors import ManifestError
+from asr.fingerprint import find_copies, fingerprints
+from asr.manifest import Problem, scan_manifest
+from asr.validate import validate
+
+if TYPE_CHECKING:
+    from asr.suspects import Suspect
+
+SUSPECT_SHARE = 0.05
+"""Of the utterances, the most doubtful that are listed: where 2 % of the references were swapped
+on purpose, nine of ten of those stand in it."""
+
+
+@dataclass
+class Audit:
+    """What was found.
+
+    `leaks` make a result on the later manifest worthless, `notes` are worth knowing (shared
+    sentences, recordings twice in one manifest), `suspects` are all utterances, the most doubtful
+    reference first, and `silence` is words per minute where nobody speaks.
+    """
+
+    leaks: list[Problem] = field(default_factory=list)
+    notes: list[Problem] = field(default_factory=list)
+    suspects: list[Suspect] = field(default_factory=list)
+    silence: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def listed(self) -> list[Suspect]:
+        """The suspects worth listening to: the first 5 %, at least one."""
+        return self.suspects[:max(1, round(SUSPECT_SHARE * len(self.suspects)))]
+
+    def to_dict(self) -> dict:
+        """JSON-ready."""
+        return {"leaks": [vars(problem) for problem in self.leaks],
+                "notes": [vars(problem) for problem in self.notes],
+                "suspects": [suspect.to_dict() for suspect in self.listed],
+                "words_per_minute_without_speech": self.silence}
+
+
+def find_leaks(manifests: Sequence[str | Path], *, audio_root: str | Path | None = None,
+               allow_outside_root: bool = False, shared_speakers: bool = False,
+               fingerprint: bool = True,
+               progress: Callable[[int, int], None] | None = None) -> Audit:
+    """What several manifests share, also where a file hash cannot see it.
+
+    Args:
+        manifests: training set first, test set last.
+        audio_root, allow_outside_root: see `asr.manifest.read_manifest`.
+        shared_speakers: a speaker in two manifests is a note, not a leak.
+        fingerprint: also look for re-encoded, louder, cut or padded copies; reads all audio.
+        progress: called with (done, total) recordings.
+
+    Raises:
+        ManifestError: a manifest that cannot be read.
+    """
+    report = validate(manifests, audio_root=audio_root, allow_outside_root=allow_outside_root,
+                      shared_speakers=shared_speakers)
+    unreadable = [problem for problem in report.problems if problem.code.startswith("manifest.")]
+    if unreadable:
+        raise ManifestError(str(unreadable[0]), code=unreadable[0].code)
+    audit = Audit([problem for problem in report.problems if problem.code.startswith("split.")],
+                  [problem for problem in report.notes if problem.code.startswith("split.")])
+    if fingerprint:
+        _add_copies(audit, manifests, audio_root, allow_outside_root, progress)
+    return audit
+
+
+def _add_copies(audit: Audit, manifests: Sequence[str | Path], audio_root: str | Path | None,
+                allow_outside_root: bool, progress: Callable[[int, int], None] | None) -> None:
+    """Add the copies that `find_shared` did not report by their hash."""
+    rows = [(str(path), row) for path in dict.fromkeys(map(str, manifests))
+            for row in scan_manifest(path, audio_root=audio_root,
+                                     allow_outside_root=allow_outside_root)[0]]
+    known = {(problem.path, problem.line) for problem in audit.leaks
+             if problem.code == "split.audio"}
+    utterances = [row.utterance for _, row in rows]
+    prints = fingerprints(utterances, progress)
+    for copy in find_copies(utterances, prints):
+        (before, first), (path, row) = rows[copy.first], rows[copy.second]
+        if (path, row.line) in known:
+            continue
+        across = before != path
+        message = (f"the recording sounds like {before}:{first.line} utterance "
+                   f"{first.utterance.id!r} (correlation {copy.similarity:.2f}): a copy, "
+                   f"perhaps encoded again. {'Keep it in one split.' if across else 'Keep one.'}")
+        (audit.leaks if across else audit.notes).append(
+            Problem(path, row.line, row.utterance.id, "split.copy" if across else "audio.copy",
+                    message))
+    if prints.failed:
+        audit.notes.append(Problem(str(manifests[0]), 0, "", "audio.unreadable",
+                                   f"{len(prints.failed):,} recordings could not be read, among "
+                                   f"them {prints.failed[0]!r}; `asr validate` says why."))

@@ -1,0 +1,144 @@
+"""`asr audit`: leaks between manifests, doubtful references, words invented on silence.
+
+In: manifests, perhaps a bundle. Out: findings on stdout, exit code 4 if a leak was found.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from asr.audit import Audit
+    from asr.recognizer import Recognizer
+
+
+@click.command()
+@click.argument("manifests", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--bundle", type=click.Path(path_type=Path), help="A model: rank the references of "
+              "the last manifest by how little they fit their recordings.")
+@click.option("--silence", is_flag=True, help="With --bundle: count the words that it writes on "
+              "silence, noise and music.")
+@click.option("--noise", type=click.Path(path_type=Path, exists=True, file_okay=False),
+              help="With --silence: a folder of recordings without speech.")
+@click.option("--audio-root", type=click.Path(path_type=Path), envvar="ASR_AUDIO_ROOT",
+              help="Folder that holds the audio when it is not beside the manifests.")
+@click.option("--allow-outside-root", is_flag=True, help="Accept audio anywhere.")
+@click.option("--shared-speakers", is_flag=True, help="A speaker in two manifests is no leak.")
+@click.option("--no-fingerprint", is_flag=True, help="Skip the search for re-encoded copies, "
+              "which reads every recording.")
+@click.option("--top", default=20, show_default=True, help="Suspects to print.")
+@click.option("--report", type=click.Path(path_type=Path), metavar="OUT.html",
+              help="With --bundle: a page with the suspects, their alignments and recordings.")
+@click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
+def audit(manifests: tuple[Path, ...], bundle: Path | None, silence: bool, noise: Path | None,
+          audio_root: Path | None, allow_outside_root: bool, shared_speakers: bool,
+          no_fingerprint: bool, top: int, report: Path | None, as_json: bool) -> int:
+    """Find leaks between MANIFESTS (training set first, test set last), and doubtful references.
+
+    Leaks are found by id, by file hash, by fingerprint (also re-encoded, louder, cut or padded
+    copies), by speaker and by sentence.
+
+    \b
+    Examples:
+      asr audit data/fsdd/train.jsonl data/fsdd/test.jsonl
+      asr audit data/test.jsonl --bundle runs/digits --silence --report audit.html
+    """  # noqa: D301 (click reads the backspace)
+    from asr.audit import find_leaks
+    from asr.cli.progress import count_on_stderr
+    from asr.errors import EXIT_DATA, EXIT_OK, UsageError
+
+    if (silence or report) and not bundle:
+        raise UsageError("--silence and --report need a model; name one with --bundle.")
+    if noise and not silence:
+        raise UsageError("--noise goes with --silence.")
+    with count_on_stderr("Listening") as show:
+        found = find_leaks(manifests, audio_root=audio_root, shared_speakers=shared_speakers,
+                           allow_outside_root=allow_outside_root,
+                           fingerprint=not no_fingerprint, progress=show)
+    if bundle:
+        _ask_model(found, bundle, manifests[-1], audio_root, allow_outside_root,
+                   silence, noise, report)
+    if as_json:
+        click.echo(json.dumps(found.to_dict(), ensure_ascii=False, indent=1))
+    else:
+        _print(found, top)
+    counts = f"{len(found.leaks):,} leaks, {len(found.notes):,} notes"
+    click.echo(f"{', '.join(map(str, manifests))}: {counts}.", err=True)
+    return EXIT_DATA if found.leaks else EXIT_OK
+
+
+def _ask_model(found: Audit, bundle: Path, manifest: Path, audio_root: Path | None,
+               allow_outside_root: bool, silence: bool, noise: Path | None,
+               report: Path | None) -> None:
+    from asr.cli.progress import count_on_stderr
+    from asr.manifest import read_manifest
+    from asr.recognizer import load
+    from asr.silence import words_without_speech
+    from asr.suspects import rank_suspects
+
+    recognizer = load(bundle)
+    utterances = read_manifest(manifest, audio_root=audio_root,
+                               allow_outside_root=allow_outside_root)
+    with count_on_stderr("Doubting") as show:
+        found.suspects = rank_suspects(recognizer, utterances, progress=show)
+    if silence:
+        recordings = sorted(path for path in noise.rglob("*") if path.is_file()) if noise else []
+        found.silence = words_without_speech(recognizer, recordings=recordings)
+    if report:
+        _write_report(found, recognizer, report)
+
+
+def _write_report(found: Audit, recognizer: Recognizer, path: Path) -> None:
+    from asr.scoring import Conditions, score
+    from asr.scoring.report import write_report
+
+    ranked = found.suspects
+    result = score({s.utterance.id: s.utterance.text for s in ranked},
+                   {s.utterance.id: s.transcript.text for s in ranked},
+                   normalizer=recognizer.bundle.text.normalizer,
+                   speakers={s.utterance.id: s.utterance.speaker for s in ranked},
+                   durations={s.utterance.id: s.utterance.duration for s in ranked},
+                   conditions=Conditions(bundle_hash=recognizer.bundle.bundle_hash,
+                                         extra=_per_minute(found.silence)))
+    flags = {s.utterance.id: f"suspect {rank}: {_explain(s)}"
+             for rank, s in enumerate(found.listed, 1)}
+    write_report(path, result, audio={s.utterance.id: s.utterance for s in ranked},
+                 words={s.utterance.id: s.transcript.words for s in ranked}, flags=flags,
+                 title=f"Audit: {len(flags):,} of {len(ranked):,} references in doubt",
+                 show="flagged", tables=False)
+    click.echo(f"written: {path}", err=True)
+
+
+def _per_minute(silence: dict[str, float]) -> dict[str, object]:
+    return {f"words per minute of {name}": rate for name, rate in silence.items()}
+
+
+def _explain(suspect) -> str:
+    doubt = (f"{suspect.doubt:.2f} nats a character" if math.isfinite(suspect.doubt)
+             else "impossible")
+    return "; ".join((doubt, *suspect.reasons))
+
+
+def _print(found: Audit, top: int) -> None:
+    for problem in found.leaks:
+        click.echo(_printable(f"{problem} [{problem.code}]"))
+    for problem in found.notes:
+        click.echo(_printable(f"note: {problem}"), err=True)
+    for rank, suspect in enumerate(found.listed[:top], 1):
+        click.echo(_printable(f"suspect {rank}: {suspect.utterance.id}: "
+                              f"{suspect.utterance.text!r}, heard {suspect.transcript.text!r} "
+                              f"({_explain(suspect)})"))
+    for name, rate in found.silence.items():
+        click.echo(f"{rate:g} words per minute of {name}")
+    sys.stdout.flush()
+
+
+def _printable(line: str) -> str:
+    """Without control characters: texts and names come from others and reach a terminal."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)

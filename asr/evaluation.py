@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from asr.audio import load_audio
+from asr.audio import load_utterance
 from asr.errors import AsrError, DataError, UsageError
 from asr.files import write_atomic
 from asr.manifest import Utterance
@@ -158,8 +158,7 @@ def _chunks(recognizer: Recognizer, utterances: Sequence[Utterance], on_error: s
     for u in utterances:
         started = time.perf_counter()
         try:
-            audio = load_audio(u.audio, sample_rate=recognizer.sample_rate, offset=u.offset,
-                               duration=u.duration if u.offset else None)
+            audio = load_utterance(u, sample_rate=recognizer.sample_rate)
         except AsrError as error:
             if on_error == "fail":
                 raise

@@ -298,3 +298,9 @@ def test_kill_9_at_any_point_and_resume_is_the_uninterrupted_run(failpoint, tone
     assert (load_bundle(tmp_path / "whole/best.asr").weights_hash
             == load_bundle(tmp_path / "parts/best.asr").weights_hash)
     assert (tmp_path / "parts/mine.txt").read_text(encoding="utf-8") == "stays"
+
+
+def test_recordings_in_both_splits_are_said(tones, tmp_path, capsys):
+    both = [f'data.valid=["{tones}/train.jsonl"]', "train.epochs=1"]
+    train(recipe_for(tones, *both), tmp_path / "run")
+    assert "60 recordings and 60 ids are in both" in capsys.readouterr().err

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from asr.batches import Clip, PlanSettings, gather_clips
+from asr.content_hashes import hash_files
 from asr.errors import DataError, RecipeError
 from asr.feature_cache import FeatureCache, build_cache
 from asr.features import training_statistics
@@ -83,7 +84,7 @@ def prepare(recipe: Recipe, run: RunDirectory, say: Callable[[str], None]) -> Pr
     tokenizer = CharTokenizer(alphabet)
     for split in chosen:
         chosen[split] = _writable(chosen[split], texts[split], tokenizer, split, excluded)
-    _warn_of_overlap(chosen, say)
+    _warn_of_overlap(chosen, run.path / "recordings.json", say)
     splits = {}
     for split, speeds in (("train", recipe.augment.speeds), ("valid", (1.0,))):
         cache = _cache(chosen[split], recipe, run, speeds, say)
@@ -199,13 +200,19 @@ def _labelled(split: str, cache: FeatureCache, utterances: list[Utterance],
     return Split(cache, gather_clips(cache.rows, labels), {k: texts[k] for k in labels})
 
 
-def _warn_of_overlap(chosen: dict[str, list[Utterance]], say: Callable[[str], None]) -> None:
-    def recordings(split):
-        return {(str(u.audio), u.offset) for u in chosen[split]}
-    shared = recordings("train") & recordings("valid")
-    if shared:
-        say(f"warning: {len(shared)} recordings are in both data.train and data.valid; the "
-            "validation WER will flatter.")
+def _warn_of_overlap(chosen: dict[str, list[Utterance]], memory: Path,
+                     say: Callable[[str], None]) -> None:
+    """The same bytes, or the same id, on both sides; `asr validate` makes an error of it."""
+    hashes = hash_files((u.audio for us in chosen.values() for u in us), memory=memory)
+
+    def recordings(split: str) -> set:
+        return {(getattr(hashes[u.audio], "sha256", u.audio), u.offset) for u in chosen[split]}
+
+    shared = len(recordings("train") & recordings("valid"))
+    ids = len({u.id for u in chosen["train"]} & {u.id for u in chosen["valid"]})
+    if shared or ids:
+        say(f"warning: {shared} recordings and {ids} ids are in both data.train and data.valid; "
+            "the validation WER will flatter.")
 
 
 def _refuse_too_many(excluded: list[dict], sizes: dict[str, int], recipe: Recipe,

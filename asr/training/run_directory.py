@@ -4,6 +4,7 @@
     excluded.jsonl   utterances that were not trained on, with the reason
     log.jsonl        one record an epoch and an event     tensorboard/   the same for TensorBoard
     checkpoints/     last and best, by tf.train.CheckpointManager        best.asr   the bundle
+    recordings.json  SHA-256 of the audio, to find what is in two splits
     cache/           features, unless data.cache_dir says otherwise
 
 Nothing in it is ever deleted but rotated checkpoints of our own.

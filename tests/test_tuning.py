@@ -51,7 +51,8 @@ RECOGNIZER = types.SimpleNamespace(tokenizer=TOKENIZER)
 def test_a_model_of_the_texts_helps(dev):
     seen = []
     result = tune(RECOGNIZER, dev, model_of(TEXTS), "x.arpa", weights=(0.0, 1.0),
-                  bonuses=(0.0, 1.0), beam_width=8, progress=lambda done, most: seen.append((done, most)))
+                  bonuses=(0.0, 1.0), beam_width=8,
+                  progress=lambda done, most: seen.append((done, most)))
     assert result.helps and result.best.wer < 0.7 * result.greedy_wer
     assert result.settings.kind == "beam" and result.settings.lm == "x.arpa"
     assert (result.settings.lm_weight, result.settings.word_bonus) == (

@@ -7,7 +7,8 @@ Posteriors are exchanged as .npz, so the peers (fast-ctc-decode, flashlight-text
 in an environment of their own; one that is not installed there is left out. tf.nn runs here with
 --tensorflow. "flat" posteriors are noise around a text, the hard case for pruning; "peaky" ones
 are what a trained network writes. Every decoder gets the same arrays, with one core. Shown are the
-median processor time of the utterances, which other work on the machine disturbs little, and the character error against the text that is hidden in them.
+median processor time of the utterances, which other work on the machine disturbs little, and the
+character error against the text that is hidden in them.
 """
 
 from __future__ import annotations

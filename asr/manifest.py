@@ -198,7 +198,8 @@ def _open(path: Path) -> BinaryIO:
         if isinstance(error, ManifestError):
             raise
         reason = getattr(error, "strerror", None) or error
-        raise ManifestError(f"Cannot read the manifest {path}: {reason}.",
+        raise ManifestError(f"Cannot read the manifest {path}: {reason}. `asr prepare` writes "
+                            "manifests.",
                             code="manifest.unreadable", path=path) from error
 
 

@@ -176,7 +176,9 @@ class AudioFolders:
         if audio_root is not None:
             root = os.path.realpath(audio_root)
             if not os.path.isdir(root):
-                raise ManifestError(f"The audio root {audio_root} is not a folder.",
+                raise ManifestError(f"The audio root {audio_root} is not a folder. Give the one "
+                                    "that holds the recordings: --audio-root, or data.audio_root "
+                                    "of the recipe.",
                                     code="manifest.audio_root", path=audio_root)
             self._roots.append(root)
         self._anywhere = anywhere

@@ -203,7 +203,9 @@ def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"Cannot read the recipe {path}: {error}.", path=path) from error
+        reason = getattr(error, "strerror", None) or error
+        raise RecipeError(f"Cannot read the recipe {path}: {reason}. Give the path of a .toml "
+                          "file, such as recipes/tones.toml.", path=path) from error
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"{path} is not TOML: {error}.", path=path) from error
     for override in overrides:

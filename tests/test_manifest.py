@@ -295,9 +295,9 @@ def test_a_hundred_thousand_rows_are_quick(tmp_path):
                             "WE CALL IT BEAR ÜBER", 1.0 + k / 7, f"s{k % 100}")
                   for k in range(100_000)]
     write_manifest(tmp_path / "m.jsonl", utterances)
-    start = time.perf_counter()
+    start = time.process_time()
     rows = read_manifest(tmp_path / "m.jsonl")
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
     assert rows[-1].text == utterances[-1].text and len(rows) == 100_000
     assert seconds < 10, f"{seconds:.1f} s"   # about 1.5 s on one core
 

@@ -40,7 +40,7 @@ def tones(tmp_path_factory) -> Path:
     """A small corpus of tones; its cache is shared by the tests of this file."""
     from asr.corpora.tones import generate
     folder = tmp_path_factory.mktemp("tones")
-    generate(folder, num_train=60, num_valid=16, num_test=4)
+    generate(folder, num_train=60, num_valid=32, num_test=4)
     return folder
 
 
@@ -171,13 +171,13 @@ def test_a_loss_that_stays_nan_stops_and_keeps_a_checkpoint(tones, tmp_path, mon
 
 def test_damaged_checkpoints_fall_back_to_the_one_before(tones, tmp_path):
     run = tmp_path / "run"
-    train(recipe_for(tones, "train.epochs=2"), run, quiet=True)
+    train(recipe_for(tones), run, stop_after_epochs=2, quiet=True)
     newest, before = sorted((run / "checkpoints/last").glob("ckpt-*.data*"), reverse=True)[:2]
     content = newest.read_bytes()
     for damaged in (b"", content[:len(content) // 2],
                     content[:-100] + bytes([content[-100] ^ 1]) + content[-99:]):
         newest.write_bytes(damaged)
-        again = train(recipe_for(tones, "train.epochs=2"), run, quiet=True)
+        again = train(recipe_for(tones), run, stop_after_epochs=1, quiet=True)
         assert again.epochs == 2
         events = [r for r in read_log(run) if r["event"] == "resumed"]
         assert events[-1]["epoch"] in (1, 2)
@@ -185,16 +185,16 @@ def test_damaged_checkpoints_fall_back_to_the_one_before(tones, tmp_path):
     for path in (run / "checkpoints/last").glob("ckpt-*.index"):
         path.write_bytes(b"torn")
     with pytest.raises(CheckpointError, match="can be used"):
-        train(recipe_for(tones, "train.epochs=2"), run, quiet=True)
+        train(recipe_for(tones), run, quiet=True)
 
 
 def test_a_checkpoint_of_another_run_is_not_taken(tones, tmp_path):
     for name in ("one", "two"):
-        train(recipe_for(tones, "train.epochs=1"), tmp_path / name, quiet=True)
+        train(recipe_for(tones), tmp_path / name, stop_after_epochs=1, quiet=True)
     for path in (tmp_path / "one/checkpoints/last").iterdir():
         (tmp_path / "two/checkpoints/last" / path.name).write_bytes(path.read_bytes())
     with pytest.raises(CheckpointError, match="belongs to another run"):
-        train(recipe_for(tones, "train.epochs=1"), tmp_path / "two", quiet=True)
+        train(recipe_for(tones), tmp_path / "two", quiet=True)
 
 
 def test_shuffled_labels_raise_the_alarm_and_right_ones_never(tones, tmp_path, rng):
@@ -206,7 +206,7 @@ def test_shuffled_labels_raise_the_alarm_and_right_ones_never(tones, tmp_path, r
         texts = rng.permutation([u.text for u in utterances])
         write_manifest(tones / f"shuffled-{split}.jsonl",
                        [replace(u, text=str(t)) for u, t in zip(utterances, texts, strict=True)])
-    overrides = ["train.epochs=5", "data.batch_frames=300", "train.learning_rate=3e-3"]
+    overrides = ["train.epochs=4", "data.max_utterances=1", "train.learning_rate=1e-2"]
     train(recipe_for(tones, *overrides, f'data.train=["{tones}/shuffled-train.jsonl"]',
                      f'data.valid=["{tones}/shuffled-valid.jsonl"]',
                      "data.max_bad_fraction=0.5"), tmp_path / "shuffled", quiet=True)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from oracles import ctc_loss_by_enumeration
 
-from asr.errors import CheckpointError, UsageError
+from asr.errors import CheckpointError, ManifestError, UsageError
 from asr.recipe import Recipe, TrainSettings, recipe_from_dict
 from asr.tokenizer import CharTokenizer
-from asr.training import coach
+from asr.training import coach, train
 from asr.training.run_directory import RunDirectory, read_log
-from asr.training.schedule import learning_rate, progress
+from asr.training.schedule import is_over, learning_rate, progress
 
 
 def test_warm_up_then_decay_to_the_final_rate():
@@ -58,7 +61,7 @@ def test_the_coach_raises_the_alarm_only_when_exchanged_labels_do_as_well():
     assert coach.is_alarm(coach.advice(facts()))
     assert coach.is_alarm(coach.advice(facts(emitted=50, loss=1.0)))
     assert not coach.is_alarm(coach.advice(facts(epoch=2)))
-    assert not coach.is_alarm(coach.advice(facts(steps=20)))
+    assert not coach.is_alarm(coach.advice(facts(steps=100)))
     assert "still on the blank plateau" in coach.advice(facts(gap=5.0))
     assert "normal so far" in coach.advice(facts(gap=5.0, emitted=100))
 
@@ -83,6 +86,10 @@ def test_other_settings_or_vocabulary_are_refused_before_training(tmp_path):
     with RunDirectory(tmp_path) as run:
         assert not run.begin(Recipe())
         first = run.run_id
+        assert run.begin(recipe_from_dict({"seed": 7}))  # nothing is learnt yet: put right
+        assert run.begin(Recipe())
+    (tmp_path / "checkpoints/last").mkdir(parents=True)
+    (tmp_path / "checkpoints/last/ckpt-1.index").touch()
     with RunDirectory(tmp_path) as run:
         assert run.begin(recipe_from_dict({"train": {"epochs": 3}}))
         assert run.run_id == first
@@ -91,6 +98,70 @@ def test_other_settings_or_vocabulary_are_refused_before_training(tmp_path):
     (tmp_path / "versions.json").write_text("{", encoding="utf-8")
     with RunDirectory(tmp_path) as run, pytest.raises(CheckpointError, match="damaged"):
         run.begin(recipe_from_dict({"train": {"epochs": 3}}))
+
+
+def test_a_run_is_over_when_epochs_clock_or_patience_are_spent():
+    settings = TrainSettings(epochs=10, max_minutes=2, patience=3)
+    stands = {"epoch": 5, "best_epoch": 4, "seconds": 60.0}
+    assert not is_over(settings, **stands)
+    assert is_over(settings, **{**stands, "epoch": 10})
+    assert is_over(settings, **{**stands, "seconds": 120.0})
+    assert is_over(settings, **{**stands, "best_epoch": 2})
+    assert not is_over(TrainSettings(epochs=10), **{**stands, "seconds": 1e6, "best_epoch": 0})
+
+
+def test_a_finished_run_says_so_at_once_and_more_epochs_go_on(tmp_path, capsys, monkeypatch):
+    class GoesOn(Exception):
+        pass
+
+    def prepare(*arguments):
+        raise GoesOn
+
+    monkeypatch.setattr("asr.training.run.prepare", prepare)
+    page = {"data": {"generate": "tones"}, "train": {"epochs": 4}}
+    with RunDirectory(tmp_path) as run:
+        run.begin(recipe_from_dict(page))
+        run.log({"event": "finished", "epochs": 4, "best_wer": 0.125, "best_epoch": 3,
+                 "minutes": 1.5, "excluded": 2})
+    with pytest.raises(GoesOn):  # the log alone is no model
+        train(recipe_from_dict(page), tmp_path)
+    (tmp_path / "best.asr").touch()
+    result = train(recipe_from_dict(page), tmp_path)
+    assert "is finished. To go on, raise train.epochs" in capsys.readouterr().err
+    assert str(result).endswith("4 epochs, 1.5 min, best validation WER 12.50 % (epoch 3)")
+    assert (result.finished, result.excluded) == (True, 2)
+    (tmp_path / "checkpoints").mkdir()
+    with pytest.raises(GoesOn):
+        train(recipe_from_dict({**page, "train": {"epochs": 5}}), tmp_path)
+    with RunDirectory(tmp_path) as run:
+        run.log({"event": "resumed"})
+    with pytest.raises(GoesOn):  # a part was begun after it, and not ended
+        train(recipe_from_dict({**page, "train": {"epochs": 5}}), tmp_path)
+
+
+def test_missing_manifests_are_named_with_the_command_that_makes_them(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    page = {"data": {"train": ["data/x/train.jsonl"], "valid": ["data/x/dev.jsonl"]}}
+    with pytest.raises(ManifestError, match=r"data/x/train.jsonl \(and 1 more\).*does not exist.*"
+                                            r"asr prepare CORPUS SOURCE data/x; the head"):
+        train(recipe_from_dict(page), "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_a_second_signal_leaves_at_once(name, code):
+    script = ("import os, signal\n"
+              "from asr.training.signals import SignalWatch\n"
+              "with SignalWatch() as watch:\n"
+              f"    os.kill(os.getpid(), signal.{name})\n"
+              "    print(watch.received, flush=True)\n"
+              f"    os.kill(os.getpid(), signal.{name})\n"
+              "    print('still here', flush=True)\n")
+    child = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True,
+                           timeout=60)
+    assert child.returncode == code
+    assert child.stdout.split() == [str(int(getattr(signal, name)))]
+    assert f"{name}: finishing this step and writing a checkpoint" in child.stderr
 
 
 def test_the_files_of_the_user_stay(tmp_path):

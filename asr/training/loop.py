@@ -28,6 +28,7 @@ from asr.training.coach import EpochFacts, advice, listening_floor
 from asr.training.monitor import StepMonitor
 from asr.training.preparation import Prepared, remap_rows
 from asr.training.run_directory import RunDirectory
+from asr.training.schedule import is_over
 from asr.training.signals import SignalWatch, TimeIsUp
 from asr.training.table import EpochTable
 from asr.training.validation import Validation, Validator
@@ -85,7 +86,9 @@ class TrainingLoop:
             Whether the run is finished (False: `stop_after_epochs` was reached first).
         """
         if self.state.epoch or self.state.batch:
-            self.table.write(f"going on after epoch {self.state.epoch}, batch {self.state.batch}")
+            self.table.write(f"going on in epoch {self.state.epoch + 1}"
+                             + (f", after {self.state.batch} of its batches" if self.state.batch
+                                else ""))
             self.run_dir.log({"event": "resumed", "epoch": self.state.epoch,
                               "batch": self.state.batch})
         first = self.state.epoch
@@ -96,13 +99,9 @@ class TrainingLoop:
         return True
 
     def _finished(self) -> bool:
-        state, settings = self.state, self.recipe.train
-        if state.epoch >= settings.epochs:
-            return True
-        if settings.max_minutes and state.seconds >= 60 * settings.max_minutes:
-            return True
-        return bool(settings.patience and state.epoch
-                    and state.epoch - state.best_epoch >= settings.patience)
+        state = self.state
+        return is_over(self.recipe.train, epoch=state.epoch, best_epoch=state.best_epoch,
+                       seconds=state.seconds)
 
     def _plan(self, epoch: int) -> list[Batch]:
         return plan_epoch(self.data.epoch_clips, self.data.plan, self.recipe.seed, epoch)

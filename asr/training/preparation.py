@@ -16,7 +16,7 @@ import numpy as np
 
 from asr.batches import Clip, PlanSettings, gather_clips
 from asr.content_hashes import hash_files
-from asr.errors import DataError, RecipeError
+from asr.errors import DataError, ManifestError, RecipeError
 from asr.feature_cache import FeatureCache, build_cache
 from asr.features import training_statistics
 from asr.lengths import feasible, output_length
@@ -67,7 +67,6 @@ def prepare(recipe: Recipe, run: RunDirectory, say: Callable[[str], None]) -> Pr
         say: one line for people.
 
     Raises:
-        RecipeError: no manifests are named.
         ManifestError: a manifest cannot be read.
         DataError: more than `data.max_bad_fraction` of a split cannot be used, or nothing is left.
     """
@@ -102,14 +101,32 @@ def prepare(recipe: Recipe, run: RunDirectory, say: Callable[[str], None]) -> Pr
                     PlanSettings.from_recipe(recipe, tokenizer))
 
 
+def require_manifests(recipe: Recipe) -> None:
+    """Refuse a recipe whose manifests are not there, before a run directory is made for it.
+
+    Raises:
+        RecipeError: it names none.
+        ManifestError: one does not exist; the message has the command that makes it.
+    """
+    if recipe.data.generate:
+        return
+    if not recipe.data.train or not recipe.data.valid:
+        raise RecipeError("data.train and data.valid must each name at least one manifest; "
+                          "`asr prepare` makes them from a corpus.")
+    missing = [path for path in (*recipe.data.train, *recipe.data.valid) if not Path(path).exists()]
+    if missing:
+        more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
+        raise ManifestError(f"The manifest {missing[0]}{more} of the recipe does not exist in "
+                            f"{Path.cwd()}. Make it: asr prepare CORPUS SOURCE "
+                            f"{Path(missing[0]).parent}; the head of the recipe says from what.",
+                            code="manifest.unreadable", path=missing[0])
+
+
 def _manifests(recipe: Recipe, run: RunDirectory) -> dict[str, list[Utterance]]:
     if recipe.data.generate == "tones":
         from asr.corpora.tones import generate
         made = generate(run.path / "tones", seed=recipe.seed)
         return {"train": made["train"], "valid": made["valid"]}
-    if not recipe.data.train or not recipe.data.valid:
-        raise RecipeError("data.train and data.valid must each name at least one manifest; "
-                          "`asr prepare` makes them from a corpus.")
     root = recipe.data.audio_root or None
     read = {}
     for split, paths in (("train", recipe.data.train), ("valid", recipe.data.valid)):

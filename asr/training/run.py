@@ -14,8 +14,10 @@ from pathlib import Path
 from asr.errors import Interrupted, UsageError
 from asr.framework import import_tensorflow
 from asr.recipe import Recipe
-from asr.training.preparation import Prepared, prepare, settings_summary
+from asr.training.preparation import Prepared, prepare, require_manifests, settings_summary
 from asr.training.run_directory import RunDirectory, read_log
+from asr.training.schedule import is_over
+from asr.training.table import EpochTable
 
 
 @dataclass(frozen=True)
@@ -69,10 +71,14 @@ def train(recipe: Recipe, run_dir: str | Path, *, stop_after_epochs: int = 0,
     """
     if stop_after_epochs < 0:
         raise UsageError(f"stop_after_epochs is {stop_after_epochs}; give 0 or more.")
+    require_manifests(recipe)
+    table = EpochTable(quiet=quiet)
     with RunDirectory(run_dir) as run:
         run.begin(recipe)
-        from asr.training.table import EpochTable
-        table = EpochTable(quiet=quiet)
+        if done := _finished_before(recipe, run):
+            table.write(f"{run.path} is finished. To go on, raise train.epochs (or max_minutes, "
+                        "patience); to train anew, name another run directory.")
+            return done
         prepared = prepare(recipe, run, table.write)
         import_tensorflow(deterministic=recipe.train.deterministic)
         from asr.training.loop import TrainingLoop
@@ -82,8 +88,23 @@ def train(recipe: Recipe, run_dir: str | Path, *, stop_after_epochs: int = 0,
             table.write(describe(recipe, prepared, loop.model))
             finished = loop.run(stop_after_epochs)
         state = loop.state
-        return TrainingResult(run.path, state.epoch, state.best_wer, state.best_epoch,
-                              state.seconds / 60, len(prepared.excluded), finished)
+        facts = {"epochs": state.epoch, "best_wer": state.best_wer, "best_epoch": state.best_epoch,
+                 "minutes": state.seconds / 60, "excluded": len(prepared.excluded)}
+        if finished:
+            run.log({"event": "finished", **facts})
+        return TrainingResult(run.path, **facts, finished=finished)
+
+
+def _finished_before(recipe: Recipe, run: RunDirectory) -> TrainingResult | None:
+    """What an earlier part came to, if nothing is left to do; saves the minutes of finding out."""
+    last = (read_log(run.path) or [{}])[-1]
+    if last.get("event") != "finished" or not run.bundle_path.exists():
+        return None
+    facts = {key: last[key] for key in ("epochs", "best_wer", "best_epoch", "minutes", "excluded")}
+    if not is_over(recipe.train, epoch=facts["epochs"], best_epoch=facts["best_epoch"],
+                   seconds=60 * facts["minutes"]):
+        return None
+    return TrainingResult(run.path, **facts, finished=True)
 
 
 def describe(recipe: Recipe, prepared: Prepared, model) -> str:

@@ -82,7 +82,7 @@ class RunDirectory:
         """
         recipe_path = self.path / "recipe.toml"
         existed = recipe_path.exists()
-        if existed:
+        if existed and self._has_learnt():
             self._check_compatible(load_recipe(recipe_path), recipe)
         versions_path = self.path / "versions.json"
         if versions_path.exists():
@@ -97,6 +97,10 @@ class RunDirectory:
                 {"run_id": self.run_id, **describe_machine()}, indent=2) + "\n")
         write_atomic(recipe_path, dump_recipe(recipe))
         return existed
+
+    def _has_learnt(self) -> bool:
+        """Before the first checkpoint a wrong path or number in the recipe can be put right."""
+        return any((self.path / "checkpoints").rglob("ckpt-*")) or self.bundle_path.exists()
 
     def _check_compatible(self, old: Recipe, new: Recipe) -> None:
         before, after = _flat(recipe_to_dict(old)), _flat(recipe_to_dict(new))

@@ -21,6 +21,20 @@ def progress(settings: TrainSettings, step: int, total_steps: int, seconds: floa
     return min(1.0, max(by_steps, by_clock))
 
 
+def is_over(settings: TrainSettings, *, epoch: int, best_epoch: int, seconds: float) -> bool:
+    """Whether a run that stands here has nothing left to do: epochs, clock or patience are spent.
+
+    Args:
+        settings: the [train] section.
+        epoch: epochs finished.
+        best_epoch: the one with the lowest validation WER; 0: none yet.
+        seconds: training time so far.
+    """
+    return bool(epoch >= settings.epochs
+                or (settings.max_minutes and seconds >= 60 * settings.max_minutes)
+                or (settings.patience and epoch and epoch - best_epoch >= settings.patience))
+
+
 def learning_rate(settings: TrainSettings, step: int, done: float) -> float:
     """Linear warm-up from 0, then constant, linear or cosine decay to `final_learning_rate`.
 

@@ -10,6 +10,7 @@ be "is", "has" or a possessive, and only after a pronoun is it read as "is".
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 _ONES = ("zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen "
          "fifteen sixteen seventeen eighteen nineteen").split()
@@ -21,16 +22,16 @@ _CURRENCIES = {"$": "dollar", "£": "pound", "€": "euro"}
 
 _CONTRACTIONS = tuple((re.compile(rf"(?<!\w){pattern}(?!\w)"), replacement) for pattern, replacement
                       in (
-    ("won't", "will not"), ("can't", "can not"), ("cannot", "can not"), ("shan't", "shall not"),
-    ("ain't", "is not"), ("let's", "let us"), ("y'all", "you all"),
-    (r"(\w+)n't", r"\1 not"),
+    ("won't", "will not"), ("can't", "can not"), ("shan't", "shall not"), ("ain't", "is not"),
+    ("let's", "let us"), ("y'all", "you all"), (r"(\w+)n't", r"\1 not"),
     ("(it|he|she|that|what|there|here|who|where|how|when)'s", r"\1 is"),
     (r"(\w+)'re", r"\1 are"), (r"(\w+)'ve", r"\1 have"), (r"(\w+)'ll", r"\1 will"),
     (r"(i|you|he|she|it|we|they|who|there|that)'d", r"\1 would"), ("i'm", "i am"),
-    ("gonna", "going to"), ("wanna", "want to"), ("gotta", "got to"), ("gimme", "give me"),
-    (r"mr\.?", "mister"), (r"mrs\.?", "missus"), (r"dr\.?", "doctor"), (r"prof\.?", "professor"),
-    ("ok", "okay"), ("alright", "all right"),
 ))
+_LONG_FORMS = {"cannot": "can not", "gonna": "going to", "wanna": "want to", "gotta": "got to",
+               "gimme": "give me", "ok": "okay", "alright": "all right", "mr": "mister",
+               "mrs": "missus", "dr": "doctor", "prof": "professor"}
+_LONG = re.compile(rf"(?<!\w)({'|'.join(_LONG_FORMS)})(?!\w)")
 
 _GROUPED = r"\d{1,3}(?:,\d{3})+|\d+"
 _MONEY = re.compile(rf"([$£€])\s?({_GROUPED})(?:\.(\d\d)(?!\d)|\.(\d+))?")
@@ -88,8 +89,10 @@ _WORDS: dict[str, str] = dict((pair.split(":")[0], pair.split(":")[1]) for pair 
 
 def expand_english(text: str) -> str:
     """Contractions, titles, symbols and digits become words; punctuation is left alone."""
-    for pattern, replacement in _CONTRACTIONS:
-        text = pattern.sub(replacement, text)
+    if "'" in text:
+        for pattern, replacement in _CONTRACTIONS:
+            text = pattern.sub(replacement, text)
+    text = _LONG.sub(lambda match: _LONG_FORMS[match[0]], text)
     text = text.replace("&", " and ").replace("%", " percent ")
     if not any(character.isdigit() for character in text):
         return text
@@ -102,9 +105,14 @@ def unify_english(text: str) -> str:
     """American spelling, and one way to say "two hundred (and) five"; after punctuation is gone."""
     for pattern, replacement in _UNIFY_NUMBERS:
         text = pattern.sub(replacement, text)
+    return " ".join(map(_american, text.split(" ")))
+
+
+@lru_cache(maxsize=100_000)
+def _american(word: str) -> str:
     for pattern, replacement in _SPELLING:
-        text = pattern.sub(replacement, text)
-    return " ".join(_WORDS.get(word, word) for word in text.split(" "))
+        word = pattern.sub(replacement, word)
+    return _WORDS.get(word, word)
 
 
 def spell_cardinal(number: int) -> str:

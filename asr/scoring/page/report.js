@@ -34,7 +34,7 @@ const columns = [
   { key: "wer", name: "WER %", value: (r) => wer(r), show: percent },
 ]).filter((column) => rows.some((row) => column.value(row) !== null && column.value(row) !== ""));
 
-const state = { key: two ? "change" : "errors", down: !two, query: "", show: data.show ?? "all", page: 0,
+const state = { key: data.show === "flagged" ? "order" : two ? "change" : "errors", down: !two, query: "", show: data.show ?? "all", page: 0,
                 size: 25 };
 let found = rows;
 
@@ -56,7 +56,8 @@ function haystack(row) {
 
 function refresh() {
   const query = state.query.trim().toLowerCase();
-  const column = columns.find((candidate) => candidate.key === state.key) ?? columns[0];
+  const column = columns.find((candidate) => candidate.key === state.key)
+    ?? { value: () => 0 };  // the order of the file
   const sign = state.down ? -1 : 1;
   found = rows.filter((row) => shown[state.show](row) && (!query || haystack(row).includes(query)));
   found.sort((one, other) => {

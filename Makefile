@@ -1,37 +1,32 @@
-# make install | make demo | make test | make check. Needs Python >= 3.11, make, a package index.
+# Needs Python >= 3.11, make, and a package index. `make` alone lists the targets.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: install demo test check lint types clean
+.PHONY: help install demo test lint types check notebooks clean
 
-install: $(STAMP)  ## the package and the development tools, in .venv
+help:  ## this list
+	@sed -n 's/^\([a-z]*\):.*##  */  make \1\t/p' Makefile | expand -t 20
+
+install: $(STAMP)  ## the package and the development tools, in .venv (3 GB)
 
 $(STAMP): pyproject.toml constraints.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
-	$(BIN)/python -m asr.lstm.warm
-	touch $(STAMP)
+	@$(PYTHON) -c "import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v < (3, 14) else \
+	'Python 3.11 to 3.13 is needed, %s is %d.%d. Try: make install PYTHON=python3.12' \
+	% ((sys.executable,) + v))"
+	@echo "Installing into $(VENV): TensorFlow and the tools, 3 GB on disk, some minutes ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@$(BIN)/python -m asr.lstm.warm
+	@touch $(STAMP)
 
-test: install  ## everything a newcomer can check
-	$(BIN)/python -m pytest
-
-lint: install
-	$(BIN)/ruff check asr tests benchmarks
-	$(BIN)/codespell asr tests recipes benchmarks README.md
-
-types: install
-	$(BIN)/pyright
-
-check: lint types test  ## what CI runs
-
-demo: install  ## real transcripts in minutes: the very commands that you would type
-	@echo; echo "== 1. Transcribe the sample clips with the shipped model"; echo
+demo: install  ## real transcripts and a training run: the very commands that you would type
+	@echo; echo "== 1. The shipped model transcribes eight sample clips"; echo
 	$(BIN)/asr transcribe asr/assets/clips
-	@echo; echo "== 2. How good is it? Word error rate on them, with its interval"; echo
+	@echo; echo "== 2. How good is that? Word error rate, its interval, and what was measured"; echo
 	$(BIN)/asr evaluate asr/assets/digits.asr asr/assets/clips/clips.jsonl
-	@echo; echo "== 3. Train a recogniser: eight tone words, under a minute"; echo
+	@echo; echo "== 3. A training run of your own: eight tone words, about a minute"; echo
 	$(BIN)/asr train recipes/tones.toml runs/tones
 	$(BIN)/asr evaluate runs/tones runs/tones/tones/test.jsonl
 	$(BIN)/asr transcribe runs/tones runs/tones/tones/audio/test-0000.wav
@@ -41,5 +36,20 @@ demo: install  ## real transcripts in minutes: the very commands that you would 
 	@echo "  asr prepare --help                          your folder of recordings becomes a manifest"
 	@echo "  asr train recipes/read_english.toml RUN     the header of each recipe has its commands"
 
-clean:
+test: install  ## the tests, minutes on two cores
+	$(BIN)/python -m pytest
+
+lint: install  ## style and spelling
+	$(BIN)/ruff check asr tests benchmarks notebooks
+	$(BIN)/codespell asr tests recipes benchmarks notebooks README.md CHANGELOG.md CONTRIBUTING.md
+
+types: install  ## annotations
+	$(BIN)/pyright
+
+check: lint types test  ## all three, which is what CI runs
+
+notebooks: install  ## execute the notebooks and keep their pictures
+	$(BIN)/python notebooks/execute.py
+
+clean:  ## remove .venv and caches; runs/ and data/ stay
 	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis

@@ -114,9 +114,8 @@ class AcousticModel(keras.Model):
         self.data_wait_seconds = 0.0
         self.device_seconds = 0.0
         # Traced, not run: every layer creates its weights, and no kernel needs to exist here.
-        tf.function(self, jit_compile=False).get_concrete_function({
-            "features": tf.TensorSpec([None, None, num_features]),
-            "num_frames": tf.TensorSpec([None], tf.int32)})
+        tf.function(self, jit_compile=False).get_concrete_function(
+            batch_signature(num_features)[0])
 
     def call(self, x: dict, training=False):
         """Logits (B, T', V) float32 of the x of the batch contract."""
@@ -172,13 +171,14 @@ class AcousticModel(keras.Model):
         """Keras calls this; ours also measures how long a step waited for data."""
         if self.train_function is not None and not force:
             return self.train_function
-        step = tf.function(self.train_step, jit_compile=False, reduce_retracing=True)
+        step = tf.function(lambda x, y: self.train_step((x, y)), jit_compile=False,
+                           input_signature=batch_signature(self.num_features))
 
         def train_function(iterator):
             started = time.perf_counter()
             batch = next(iterator)
             fetched = time.perf_counter()
-            logs = step(batch)
+            logs = step(*batch)
             logs = {key: value.numpy() for key, value in logs.items()}  # wait for the device
             self.data_wait_seconds += fetched - started
             self.device_seconds += time.perf_counter() - fetched
@@ -233,6 +233,14 @@ class AcousticModel(keras.Model):
                 raise UsageError(f"{name} has shape {tuple(weights[name].shape)}, this network "
                                  f"needs {tuple(variable.shape)}.")
             variable.assign(weights[name])
+
+
+def batch_signature(num_features: int) -> tuple[dict, dict]:
+    """The x and y of the batch contract for any B, T and L: one trace serves all batches."""
+    counts = tf.TensorSpec([None], tf.int32)
+    return ({"features": tf.TensorSpec([None, None, num_features], tf.float32),
+             "num_frames": counts},
+            {"labels": tf.TensorSpec([None, None], tf.int32), "num_labels": counts})
 
 
 def build_model(settings: ModelSettings, num_features: int, vocab_size: int, *,

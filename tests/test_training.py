@@ -206,7 +206,8 @@ def test_shuffled_labels_raise_the_alarm_and_right_ones_never(tones, tmp_path, r
         texts = rng.permutation([u.text for u in utterances])
         write_manifest(tones / f"shuffled-{split}.jsonl",
                        [replace(u, text=str(t)) for u, t in zip(utterances, texts, strict=True)])
-    overrides = ["train.epochs=4", "data.max_utterances=1", "train.learning_rate=1e-2"]
+    overrides = ["train.epochs=4", "data.max_utterances=1", "data.batch_frames=4_000",
+                 "train.learning_rate=1e-2"]
     train(recipe_for(tones, *overrides, f'data.train=["{tones}/shuffled-train.jsonl"]',
                      f'data.valid=["{tones}/shuffled-valid.jsonl"]',
                      "data.max_bad_fraction=0.5"), tmp_path / "shuffled", quiet=True)

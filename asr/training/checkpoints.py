@@ -123,8 +123,7 @@ class Checkpoints:
             if state.run_id != self.run_id:
                 problems.append(f"{prefix.name}: belongs to another run")
                 continue
-            # The pointer may name a damaged one; rotation must count from what is there.
-            self._last.checkpoint.save_counter.assign(_number(prefixes[0]))
+            self._rotate_from(prefix, prefixes)
             return state
         if problems or any((self.folder / "last").glob("ckpt-*")):
             raise CheckpointError(f"No checkpoint in {self.folder / 'last'} can be used "
@@ -132,6 +131,16 @@ class Checkpoints:
                                   "the folder from a copy, or train into a new run directory.",
                                   path=self.folder)
         return None
+
+
+    def _rotate_from(self, good: Path, prefixes: list[Path]) -> None:
+        """Rotation counts whole checkpoints only, or a damaged one would push out a good one."""
+        if good != prefixes[0]:
+            whole = [str(p) for p in reversed(prefixes[prefixes.index(good):])]
+            tf.compat.v1.train.update_checkpoint_state(str(self.folder / "last"), str(good), whole)
+            self._last = tf.train.CheckpointManager(self._checkpoint, str(self.folder / "last"),
+                                                    KEEP)
+        self._checkpoint.save_counter.assign(_number(prefixes[0]))
 
 
 def _prefixes(folder: Path) -> list[Path]:

@@ -21,7 +21,8 @@ from dataclasses import dataclass
 import numpy as np
 
 FIRST_ALARM_EPOCH = 3
-FIRST_ALARM_STEPS = 60
+FIRST_ALARM_STEPS = 150
+MIN_PAIRS = 24  # fewer utterances cannot tell a slow start from a broken one
 GAP_ALARM = 2.0  # standard errors
 
 
@@ -97,11 +98,11 @@ def pairing_gap(right: np.ndarray, exchanged: np.ndarray) -> float | None:
         right, exchanged: (N,) losses of the same utterances; non-finite pairs are left out.
 
     Returns:
-        mean difference over its standard error; None for fewer than 8 usable pairs.
+        mean difference over its standard error; None for fewer than MIN_PAIRS usable pairs.
     """
     difference = np.asarray(exchanged, np.float64) - np.asarray(right, np.float64)
     difference = difference[np.isfinite(difference)]
-    if len(difference) < 8:
+    if len(difference) < MIN_PAIRS:
         return None
     error = difference.std(ddof=1) / np.sqrt(len(difference))
     return float(difference.mean() / max(error, 1e-9))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -68,9 +69,11 @@ class TrainingLoop:
         self.augmenter = self._augmenter(extractor)
         normalizer = self.augmenter.without_augmentation()
         decoder = build_decoder(recipe.decoder, prepared.tokenizer)
+        # The coach exchanges transcripts within a batch, so one utterance is not a batch here.
+        bounds = replace(prepared.plan, max_utterances=max(8, prepared.plan.max_utterances))
         self.validator = Validator(self.model, prepared.valid,
-                                   plan_evaluation(prepared.valid.clips, prepared.plan),
-                                   normalizer, decoder)
+                                   plan_evaluation(prepared.valid.clips, bounds), normalizer,
+                                   decoder)
         plan = self._plan(0)
         self.total_steps = len(plan) * recipe.train.epochs
         self._try_largest(largest_batch(plan))

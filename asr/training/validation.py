@@ -13,12 +13,14 @@ import tensorflow as tf
 from asr.batches import Batch
 from asr.data import evaluation_dataset
 from asr.lengths import feasible
+from asr.model import batch_signature
 from asr.scoring.counts import count_characters, count_words
 from asr.tokenizer import BLANK_ID
 from asr.training.coach import pairing_gap
 from asr.training.preparation import Split
 
 MAX_GAP_UTTERANCES = 512
+PARTNERS = (1, 2, 3, 5)  # rows of the length-sorted batch that an utterance exchanges with
 
 
 @dataclass(frozen=True)
@@ -60,13 +62,13 @@ class Validator:
         self.normalizer = normalizer
         self.decoder = decoder
 
-        @tf.function(jit_compile=False, reduce_retracing=True)
+        @tf.function(jit_compile=False, input_signature=batch_signature(model.num_features))
         def step(x, y):
             logits = model(x, training=False)
             lengths = model.output_length(x["num_frames"])
-            exchanged = _exchange(y, lengths)
-            return (model.losses_of(x, y, logits), model.losses_of(x, exchanged, logits), logits,
-                    lengths)
+            others = [model.losses_of(x, _exchange(y, lengths, shift), logits)
+                      for shift in PARTNERS]
+            return model.losses_of(x, y, logits), tf.stack(others), logits, lengths
 
         self._step = step
 
@@ -79,9 +81,8 @@ class Validator:
         for batch, (x, y) in zip(self.plan, dataset, strict=True):
             loss, other, logits, lengths = (t.numpy() for t in self._step(x, y))
             losses.append(loss)
-            usable = _exchangeable(batch, lengths)
-            right.append(loss[usable])
-            exchanged.append(other[usable])
+            right.append(loss)
+            exchanged.append(_mean_of_usable(other, batch, lengths))
             for item, row, length in zip(batch.items, logits, lengths, strict=True):
                 best = row[:length].argmax(-1)
                 blanks += int((best == BLANK_ID).sum())
@@ -104,21 +105,26 @@ class Validator:
         return self.decoder.decode(logits)[0].text
 
 
-def _exchange(y, lengths):
-    """Everybody's labels go to the next row; one label where they would not fit its frames."""
-    labels, num_labels = tf.roll(y["labels"], 1, axis=0), tf.roll(y["num_labels"], 1, axis=0)
+def _exchange(y, lengths, shift: int):
+    """Everybody's labels go `shift` rows on; one label where they would not fit the frames."""
+    labels = tf.roll(y["labels"], shift, axis=0)
+    num_labels = tf.roll(y["num_labels"], shift, axis=0)
     repeats = tf.reduce_sum(tf.cast((labels[:, 1:] == labels[:, :-1]) & (labels[:, 1:] != BLANK_ID),
                                     tf.int32), axis=1)
     fits = num_labels + repeats <= lengths
     return {"labels": labels, "num_labels": tf.where(fits, num_labels, 1)}
 
 
-def _exchangeable(batch: Batch, lengths: np.ndarray) -> np.ndarray:
-    """Rows whose neighbour's transcript differs and would fit their own frames."""
+def _mean_of_usable(others: np.ndarray, batch: Batch, lengths: np.ndarray) -> np.ndarray:
+    """(B,) mean loss over the partners whose transcript differs and fits; NaN without one."""
     items = batch.items
-    return np.array([items[i - 1].labels != items[i].labels
-                     and feasible(int(lengths[i]), items[i - 1].labels)
-                     for i in range(len(items))])
+    usable = np.array([[items[i - shift].labels != items[i].labels
+                        and feasible(int(lengths[i]), items[i - shift].labels)
+                        for i in range(len(items))] if len(items) > shift
+                       else [False] * len(items) for shift in PARTNERS])
+    count = usable.sum(axis=0)
+    total = np.where(usable, others, 0.0).sum(axis=0)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
 def _rate(counts: np.ndarray) -> float | None:

@@ -8,12 +8,14 @@ trimmed test sets do not show it. The sounds are made here, from a seed; recordi
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from asr.errors import DataError
 from asr.recognizer import Recognizer
+from asr.scoring import Score, with_conditions
 
 CLIP_SECONDS = 10.0
 _CHORDS = ((220.0, 277.2, 329.6), (246.9, 311.1, 370.0), (196.0, 246.9, 293.7),
@@ -51,6 +53,18 @@ def words_without_speech(recognizer: Recognizer, *, seconds: float = 60.0, seed:
         rates["recordings"] = _words_per_minute(
             recognizer, [recognizer.load_audio(path) for path in recordings])  # type: ignore
     return rates
+
+
+def with_silence(result: Score, rates: Mapping[str, float]) -> Score:
+    """The same score with the words per minute of each sound in its receipt.
+
+    Args:
+        result: from `asr.scoring.score`.
+        rates: from `words_without_speech`.
+    """
+    conditions = result.receipt.conditions
+    extra = {f"words per minute of {name}": rate for name, rate in rates.items()}
+    return with_conditions(result, replace(conditions, extra={**conditions.extra, **extra}))
 
 
 def no_speech(seconds: float, sample_rate: int, seed: int = 0) -> Mapping[str, np.ndarray]:

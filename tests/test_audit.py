@@ -21,7 +21,7 @@ from asr.fingerprint import (
 )
 from asr.manifest import Utterance, write_manifest
 from asr.scoring import score
-from asr.silence import no_speech, words_without_speech
+from asr.silence import no_speech, with_silence, words_without_speech
 from asr.suspects import Suspect, rank_suspects
 from asr.tokenizer import CharTokenizer
 from asr.transcript import Transcript
@@ -299,6 +299,12 @@ def test_invented_words_are_counted_per_minute(tmp_path):
         ("quiet room", "white noise", "pink noise", "hum", "music", "recordings"), 60.0)
     with pytest.raises(DataError, match="seconds is 0"):
         words_without_speech(Inventor(), seconds=0)  # type: ignore
+
+
+def test_the_receipt_carries_them_when_asked():
+    result = with_silence(score(["a b"], ["a b"], draws=100), {"music": 81.0})
+    assert "words per minute of music 81.0" in result.receipt.line()
+    assert result.receipt.to_dict()["extra"] == {"words per minute of music": 81.0}
 
 
 # --- command -----------------------------------------------------------------------------------

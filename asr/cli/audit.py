@@ -97,6 +97,7 @@ def _ask_model(found: Audit, bundle: Path, manifest: Path, audio_root: Path | No
 def _write_report(found: Audit, recognizer: Recognizer, path: Path) -> None:
     from asr.scoring import Conditions, score
     from asr.scoring.report import write_report
+    from asr.silence import with_silence
 
     ranked = found.suspects
     result = score({s.utterance.id: s.utterance.text for s in ranked},
@@ -104,8 +105,8 @@ def _write_report(found: Audit, recognizer: Recognizer, path: Path) -> None:
                    normalizer=recognizer.bundle.text.normalizer,
                    speakers={s.utterance.id: s.utterance.speaker for s in ranked},
                    durations={s.utterance.id: s.utterance.duration for s in ranked},
-                   conditions=Conditions(bundle_hash=recognizer.bundle.bundle_hash,
-                                         extra=_per_minute(found.silence)))
+                   conditions=Conditions(bundle_hash=recognizer.bundle.bundle_hash))
+    result = with_silence(result, found.silence)
     flags = {s.utterance.id: f"suspect {rank}: {_explain(s)}"
              for rank, s in enumerate(found.listed, 1)}
     write_report(path, result, audio={s.utterance.id: s.utterance for s in ranked},
@@ -113,10 +114,6 @@ def _write_report(found: Audit, recognizer: Recognizer, path: Path) -> None:
                  title=f"Audit: {len(flags):,} of {len(ranked):,} references in doubt",
                  show="flagged", tables=False)
     click.echo(f"written: {path}", err=True)
-
-
-def _per_minute(silence: dict[str, float]) -> dict[str, object]:
-    return {f"words per minute of {name}": rate for name, rate in silence.items()}
 
 
 def _explain(suspect) -> str:

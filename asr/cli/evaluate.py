@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -24,11 +25,13 @@ import click
               help="fail at the first recording that cannot be used, or skip and list it.")
 @click.option("--report", type=click.Path(path_type=Path),
               help="Write a self-contained HTML page.")
+@click.option("--silence", is_flag=True, help="Also count the words written per minute of "
+              "silence, noise and music; they stand in the receipt.")
 @click.option("--json", "as_json", is_flag=True, help="Print the score as JSON.")
 def evaluate(bundle: Path, manifests: tuple[Path, ...], audio_root: Path | None,
              allow_outside_root: bool, output_dir: Path | None, normalizer: str | None,
              decoder: str | None, engine: str, on_error: str, report: Path | None,
-             as_json: bool) -> int:
+             silence: bool, as_json: bool) -> int:
     """Word and character error rate of BUNDLE on MANIFEST..., with interval and receipt.
 
     BUNDLE is an .asr file or a run directory. Every utterance is scored, or listed with the reason
@@ -52,6 +55,10 @@ def evaluate(bundle: Path, manifests: tuple[Path, ...], audio_root: Path | None,
     with count_on_stderr("evaluating") as progress:
         result = run(recognizer, utterances, normalizer=normalizer, on_error=on_error,
                      manifest_hash=hash_manifests(manifests), progress=progress)
+    if silence:
+        from asr.silence import with_silence, words_without_speech
+        result = replace(result, score=with_silence(result.score,
+                                                    words_without_speech(recognizer)))
     if as_json:
         print(json.dumps({**result.score.to_dict(), "failed": result.failed},
                          ensure_ascii=False))

@@ -87,6 +87,7 @@ class Receipt:
             parts.append(f"seed {known.seed}")
         if known.real_time_factor is not None:
             parts.append(f"RTF {known.real_time_factor:.3g}")
+        parts += [f"{name} {value}" for name, value in known.extra.items()]
         parts.append(", ".join(f"{name} {version}" for name, version in self.versions.items()))
         return " · ".join(parts)
 

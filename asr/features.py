@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from asr.errors import AudioError, UsageError
+from asr.lengths import feature_length
 from asr.normalization import (
     LEVEL_FLOOR,
     STATISTICS_NEEDED,
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FEATURES_VERSION", "LEVEL_FLOOR", "LOG_FLOOR", "STATISTICS_NEEDED", "VARIANCE_FLOOR",
            "FeatureExtractor", "add_deltas", "cmvn", "global_cmvn_statistics", "level", "log_mel",
-           "map_cmvn", "mel_filters", "mel_frequencies", "mfcc", "normalize_features", "num_frames",
+           "map_cmvn", "mel_filters", "mel_frequencies", "mfcc", "normalize_features",
            "training_statistics"]
 
 FEATURES_VERSION = 1  # raised when the same audio and settings give other numbers: caches go stale
@@ -86,7 +87,7 @@ class FeatureExtractor:
 
     def num_frames(self, num_samples: int) -> int:
         """T of a recording of so many samples."""
-        return num_frames(num_samples, self.settings.hop_length)
+        return feature_length(num_samples, self.settings.hop_length)
 
     def extract(self, audio: np.ndarray) -> np.ndarray:
         """Features of one utterance, before CMVN.
@@ -105,11 +106,6 @@ class FeatureExtractor:
         else:
             features = log_mel(audio, **self._spectrum)
         return add_deltas(features, self.settings.deltas)
-
-
-def num_frames(num_samples: int, hop_length: int) -> int:
-    """Frames of a recording: centred, so that frame t looks at sample t * hop_length."""
-    return 1 + num_samples // hop_length
 
 
 def log_mel(audio: np.ndarray, *, sample_rate: int, n_fft: int = 512, win_length: int = 400,
@@ -151,7 +147,7 @@ def log_mel(audio: np.ndarray, *, sample_rate: int, n_fft: int = 512, win_length
     # librosa centres the window in n_fft zeros; starting at its first sample instead turns
     # phases only, so the power is the same and the zeros cost nothing.
     before = n_fft // 2 - (n_fft - win_length) // 2
-    count = num_frames(len(audio), hop_length)
+    count = feature_length(len(audio), hop_length)
     padded = np.zeros((count - 1) * hop_length + win_length, np.float32)
     stop = min(len(audio), len(padded) - before)
     padded[before:before + stop] = audio[:stop]

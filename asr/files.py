@@ -22,10 +22,21 @@ def write_atomic(path: str | Path, data: bytes | str, *, overwrite: bool = True)
 
     Raises:
         FileExistsError: the file exists and `overwrite` is False.
-        OSError: the disk is full or the folder cannot be written; the old file is intact.
+        OSError: the disk is full or the folder cannot be written; the old file is intact, and
+            `filename` of the error is `path`.
     """
     path = Path(path)
     payload = data.encode("utf-8") if isinstance(data, str) else data
+    try:
+        _write(path, payload, overwrite)
+    except OSError as error:  # a person knows the final name, not the temporary one
+        error.filename = str(path)
+        raise
+    failpoint("file.after_rename")
+    sync_folder(path.parent)
+
+
+def _write(path: Path, payload: bytes, overwrite: bool) -> None:
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name[:80]}.", suffix=".tmp",
                                              dir=path.parent)
     try:
@@ -43,8 +54,6 @@ def write_atomic(path: str | Path, data: bytes | str, *, overwrite: bool = True)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
-    failpoint("file.after_rename")
-    sync_folder(path.parent)
 
 
 def sync_folder(folder: str | Path) -> None:

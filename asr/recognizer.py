@@ -90,7 +90,7 @@ class Recognizer:
             other.decoder = settings
             return other
         table = dataclasses.asdict(settings or self.decoder_settings) | knobs
-        other.decoder_settings = settings_from_dict(DecoderSettings, table, source="with_decoder")
+        other.decoder_settings = settings_from_dict(DecoderSettings, table, source="decoder")
         other.decoder = self._build_decoder(other.decoder_settings)
         return other
 

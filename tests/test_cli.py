@@ -229,7 +229,6 @@ def test_usage_errors(capsys, bundle, clip, tmp_path):
             (["transcribe", bundle, clip, "--overwrite"], "no --output-dir"),
             (["transcribe", bundle, clip, "--json", "--format", "srt"], "contradict"),
             (["transcribe", bundle, clip, other, "--format", "srt"], "Give --output-dir"),
-            (["transcribe", bundle, clip, "--decoder", "best"], "kind must be one of"),
             (["transcribe", bundle, clip, "--beam-width", "0"], "beam_width must be between"),
             (["transcribe", bundle, clip, "-o", clip], "Cannot make the output folder"),
             (["transcribe", tmp_path / "m.keras", clip], "executes code"),
@@ -246,9 +245,44 @@ def test_bundle_errors(capsys, clip, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "recipe.toml").write_text("")
     for model in ("bad.asr", "none.asr", "run"):
-        code, out, err = asr(capsys, "transcribe", tmp_path / model, clip)
-        assert (code, out) == (EXIT_BUNDLE, "")
-        assert len(err.strip().splitlines()) == 1
+        for recording in (clip, tmp_path / "none.wav"):  # the model comes first
+            code, out, err = asr(capsys, "transcribe", tmp_path / model, recording)
+            assert (code, out) == (EXIT_BUNDLE, "")
+            assert len(err.strip().splitlines()) == 1
+
+
+def test_an_unknown_choice_is_answered_with_the_known_ones(capsys, clip):
+    code, out, err = asr(capsys, "transcribe", clip, "--decoder", "best")
+    assert (code, out) == (EXIT_USAGE, "")
+    assert "'best' is not one of 'greedy', 'lexicon', 'beam'" in err
+
+
+def test_a_result_that_cannot_be_written_is_a_sentence_with_the_name_that_was_asked_for(
+        capsys, tmp_path):
+    text = tmp_path / "text"
+    text.write_text("one\n", encoding="utf-8")
+    code, _, err = asr(capsys, "score", text, text, "--csv", text / "out.csv")
+    assert code == EXIT_USAGE
+    assert err == (f"Error: Cannot use {text / 'out.csv'}: Not a directory. Name another place; "
+                   "what existed is as it was.\n")
+
+
+def test_a_full_disk_is_a_sentence_and_exit_code_1(tmp_path):
+    text = tmp_path / "text"
+    text.write_text("one two\n" * 500, encoding="utf-8")
+    (tmp_path / "out.csv").write_text("before", encoding="utf-8")
+    script = ("import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+              "resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, 1_000));"
+              "from asr.cli import main; main(sys.argv[1:])")
+    done = subprocess.run([sys.executable, "-c", script, "score", text, text, "--draws", "100",
+                           "--csv", tmp_path / "out.csv"], capture_output=True, text=True,
+                          timeout=60)
+    assert done.returncode == 1
+    assert done.stderr.endswith(f"Error: Cannot use {tmp_path / 'out.csv'}: File too large. Make "
+                                "room and run the same command again; what existed is as it was."
+                                "\n")
+    assert [p.name for p in sorted(tmp_path.iterdir())] == ["out.csv", "text"]
+    assert (tmp_path / "out.csv").read_text(encoding="utf-8") == "before"
 
 
 def test_which_argument_is_the_model(tmp_path, bundle):

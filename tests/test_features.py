@@ -23,8 +23,8 @@ from asr.features import (
     mel_filters,
     mel_frequencies,
     mfcc,
-    num_frames,
 )
+from asr.lengths import feature_length
 from asr.recipe import FeatureSettings
 
 librosa = pytest.importorskip("librosa")
@@ -63,7 +63,7 @@ def test_log_mel_equals_librosa(arguments, num_samples):
     theirs = librosa_mel(audio, **arguments)
     assert ours.dtype == np.float32
     # An odd n_fft has no middle: librosa then has one frame less where the last one is at the end.
-    assert len(ours) == num_frames(num_samples, arguments.get("hop_length", 160))
+    assert len(ours) == feature_length(num_samples, arguments.get("hop_length", 160))
     assert len(theirs) in {len(ours), len(ours) - arguments.get("n_fft", 512) % 2}
     np.testing.assert_allclose(np.exp(ours[:len(theirs)]), np.maximum(theirs, 1e-10), rtol=2e-5)
 
@@ -75,7 +75,7 @@ def test_the_frame_formula_equals_librosa(num_samples, hop_length, seed):
                  "n_mels": 10}
     theirs = librosa_mel(noise(num_samples, seed), **arguments)
     ours = log_mel(noise(num_samples, seed), **arguments)
-    assert len(theirs) == len(ours) == num_frames(num_samples, hop_length)
+    assert len(theirs) == len(ours) == feature_length(num_samples, hop_length)
     np.testing.assert_allclose(np.exp(ours), np.maximum(theirs, 1e-10), rtol=2e-5)
 
 

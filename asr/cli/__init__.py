@@ -6,6 +6,7 @@ sentence, the traceback only with --debug.
 
 from __future__ import annotations
 
+import errno
 import importlib
 import io
 import sys
@@ -87,6 +88,17 @@ def run(argv: list[str]) -> int:
     except Exception as error:
         if debug:
             raise
+        if isinstance(error, OSError) and error.filename is not None:
+            return _cannot_use(error)
         print(f"Internal error: {type(error).__name__}: {error}. Run again with --debug and "
               "report the traceback.", file=sys.stderr)
         return EXIT_INTERNAL
+
+
+def _cannot_use(error: OSError) -> int:
+    """A file or folder that the system refuses: a wrong name is usage, a full disk is not."""
+    no_room = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+    remedy = "Make room and run the same command again" if no_room else "Name another place"
+    print(f"Error: Cannot use {error.filename}: {error.strerror}. {remedy}; what existed is as it "
+          "was.", file=sys.stderr)
+    return EXIT_INTERNAL if no_room else EXIT_USAGE

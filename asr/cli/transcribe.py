@@ -36,8 +36,8 @@ FOREIGN = (".keras", ".h5", ".hdf5", ".pkl", ".pickle", ".pt", ".pth", ".pb", ".
 @click.option("-o", "--output-dir", type=str, help="Write one file a recording into this folder.")
 @click.option("-r", "--recursive", is_flag=True, help="Look into subfolders of folders.")
 @click.option("--overwrite", is_flag=True, help="Write again what exists in the output folder.")
-@click.option("--decoder", type=str, help="Another decoder than the bundle's: greedy, lexicon, "
-              "beam.")
+@click.option("--decoder", type=click.Choice(["greedy", "lexicon", "beam"]),
+              help="Another decoder than the bundle's.")
 @click.option("--beam-width", type=int, help="Prefixes that the beam decoder keeps.")
 @click.option("--lm", type=str, help="An n-gram language model in ARPA form, for the beam decoder.")
 @click.option("--lm-weight", type=float, help="Of the language model.")
@@ -123,12 +123,14 @@ def _check_options(inputs: tuple[str, ...], format_: str | None, output_dir: str
 def _run(items: list[Item], folder, report: _Report, show: Callable[[Outcome], None] | None, *,
          bundle: str | None, engine: str, knobs: dict, format_: str, overwrite: bool,
          allow_truncated: bool, timings: bool, escape_cells: bool) -> None:
-    if not items:
+    if not items and bundle is None:
         return
     from asr.recognizer import load
     from asr.transcribe import Timings, transcribe_items, transcribe_to_folder
 
-    recognizer = load(bundle, engine=engine)
+    recognizer = load(bundle, engine=engine)  # a wrong model comes before missing recordings
+    if not items:
+        return
     if knobs:
         recognizer = recognizer.with_decoder(**knobs)
     if not report.as_json:

@@ -115,8 +115,8 @@ def train_fold(args: argparse.Namespace, speaker: str, train: list[Utterance]) -
                  for name in recipe.data.train]
     if manifests == list(recipe.data.train):
         raise SystemExit(f"{args.recipe} names no manifest of the folder fsdd in data.train")
-    settings = [*args.overrides, f"data.train={json.dumps(manifests)}",
-                f"data.cache_dir={args.out / 'cache'}"]
+    settings = [f"data.cache_dir={args.out / 'cache'}", *args.overrides,
+                f"data.train={json.dumps(manifests)}"]
     if args.minutes:
         settings.append(f"train.max_minutes={args.minutes}")
     command = [sys.executable, "-m", "asr", "train", str(args.recipe), str(fold / "run")]

@@ -75,6 +75,8 @@ class Checkpoints:
         unique = {id(v): v for v in [*variables, *model.ema_weights]}
         self._bytes = sum(v.dtype.size * v.shape.num_elements() for v in unique.values())
         self._checkpoint = tf.train.Checkpoint(state=self._state, variables=list(unique.values()))
+        for name in ("last", "best"):
+            _mend_pointer(folder / name)
         self._last = tf.train.CheckpointManager(self._checkpoint, str(folder / "last"), KEEP)
         self._best = tf.train.CheckpointManager(self._checkpoint, str(folder / "best"), KEEP)
 
@@ -141,6 +143,18 @@ class Checkpoints:
             self._last = tf.train.CheckpointManager(self._checkpoint, str(self.folder / "last"),
                                                     KEEP)
         self._checkpoint.save_counter.assign(_number(prefixes[0]))
+
+
+def _mend_pointer(folder: Path) -> None:
+    """Write the pointer file anew where a crash left one that TensorFlow cannot read."""
+    try:
+        tf.train.get_checkpoint_state(str(folder))
+    except ValueError:  # empty, or not UTF-8; the checkpoints beside it are none the worse
+        prefixes = [str(prefix) for prefix in reversed(_prefixes(folder))]
+        if prefixes:
+            tf.compat.v1.train.update_checkpoint_state(str(folder), prefixes[-1], prefixes)
+        else:
+            (folder / "checkpoint").unlink()
 
 
 def _prefixes(folder: Path) -> list[Path]:

@@ -29,7 +29,7 @@ import click
 def tune(bundle: Path, manifests: tuple[Path, ...], lm_path: Path, output: Path | None,
          audio_root: Path | None, allow_outside_root: bool, beam_width: int, weights: str,
          bonuses: str, lexicon_only: bool, plot: Path | None, as_json: bool) -> None:
-    r"""Find the weight of a language model on development data; never on a test set.
+    """Find the weight of a language model on development data; never on a test set.
 
     The network runs once; weight, word bonus and beam are then swept on its output. A bundle is
     written only where the gain is more than chance.
@@ -37,7 +37,7 @@ def tune(bundle: Path, manifests: tuple[Path, ...], lm_path: Path, output: Path 
     \b
     Example:
       asr tune runs/english/best.asr data/dev.jsonl --lm lm.arpa.gz -o english-lm.asr
-    """
+    """  # noqa: D301 (click reads the backspace)
     from asr.cli.progress import count_on_stderr
     from asr.decoding import load_ngram
     from asr.files import write_atomic

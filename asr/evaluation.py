@@ -161,7 +161,9 @@ def _chunks(recognizer: Recognizer, utterances: Sequence[Utterance], on_error: s
             audio = load_utterance(u, sample_rate=recognizer.sample_rate)
         except AsrError as error:
             if on_error == "fail":
-                raise
+                raise type(error)(f"Utterance {u.id!r}: {error} With on-error skip it is listed "
+                                  "and the others are scored.", code=error.code,
+                                  path=error.path) from error
             failed.append({**error.as_record("evaluate"), "id": u.id})
             continue
         finally:

@@ -18,11 +18,14 @@ import click
 @click.option("--allow-outside-root", is_flag=True, help="Accept audio anywhere.")
 @click.option("--output-dir", type=click.Path(path_type=Path),
               help="Write utterances.jsonl and score.json here.")
-@click.option("--normalizer", help="Instead of the bundle's: none, basic, english or german.")
-@click.option("--decoder", help="Instead of the bundle's: greedy, lexicon or beam.")
-@click.option("--engine", default="auto", show_default=True, help="auto, numpy or keras.")
-@click.option("--on-error", default="fail", show_default=True,
-              help="fail at the first recording that cannot be used, or skip and list it.")
+@click.option("--normalizer", type=click.Choice(["none", "basic", "english", "german"]),
+              help="Instead of the bundle's.")
+@click.option("--decoder", type=click.Choice(["greedy", "lexicon", "beam"]),
+              help="Instead of the bundle's.")
+@click.option("--engine", type=click.Choice(["auto", "numpy", "keras"]), default="auto",
+              help="auto is numpy, which starts quickly; keras uses a GPU if there is one.")
+@click.option("--on-error", type=click.Choice(["fail", "skip"]), default="fail", show_default=True,
+              help="Fail at the first recording that cannot be used, or skip and list it.")
 @click.option("--report", type=click.Path(path_type=Path),
               help="Write a self-contained HTML page.")
 @click.option("--silence", is_flag=True, help="Also count the words written per minute of "
@@ -47,6 +50,7 @@ def evaluate(bundle: Path, manifests: tuple[Path, ...], audio_root: Path | None,
     from asr.evaluation import hash_manifests
     from asr.manifest import read_manifest
     from asr.recognizer import load
+    _refuse_places(output_dir, report)  # before the work, not after it
     utterances = [u for path in manifests for u in
                   read_manifest(path, audio_root=audio_root, allow_outside_root=allow_outside_root)]
     recognizer = load(bundle, engine=engine)
@@ -72,6 +76,16 @@ def evaluate(bundle: Path, manifests: tuple[Path, ...], audio_root: Path | None,
     for record in result.failed:
         print(json.dumps(record, ensure_ascii=False), file=sys.stderr)
     return EXIT_SOME_FAILED if result.failed else EXIT_OK
+
+
+def _refuse_places(output_dir: Path | None, report: Path | None) -> None:
+    """Where the results are to go must be there, or can be made."""
+    from asr.errors import UsageError
+    if output_dir:
+        output_dir.mkdir(parents=True, exist_ok=True)
+    if report and (report.is_dir() or not report.absolute().parent.is_dir()):
+        raise UsageError(f"--report {report}: expected the name of a file in a folder that exists.",
+                         path=report)
 
 
 def _write_report(path: Path, result, utterances, bundle: Path) -> None:

@@ -20,10 +20,9 @@ from asr.errors import EXIT_DATA, EXIT_OK, UsageError
 @click.option("--bundle", type=click.Path(path_type=Path), help="What the data is to measure.")
 @click.option("--against", multiple=True, type=click.Path(path_type=Path), help="Compare with this "
               "manifest, without checking it; may be repeated.")
-@click.option("--audio-root", type=click.Path(path_type=Path), help="A folder that may hold the "
-              "audio, besides the manifest's own.")
-@click.option("--allow-outside-root", is_flag=True, help="Trust the manifest: audio may lie "
-              "anywhere.")
+@click.option("--audio-root", type=click.Path(path_type=Path), envvar="ASR_AUDIO_ROOT",
+              help="Folder that holds the audio when it is not beside the manifest.")
+@click.option("--allow-outside-root", is_flag=True, help="Accept audio anywhere.")
 @click.option("--shared-speakers", is_flag=True, help="A speaker in two manifests is no problem.")
 @click.option("--decode", is_flag=True, help="Decode every recording: slower, finds damage that "
               "headers do not show.")

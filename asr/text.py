@@ -26,6 +26,7 @@ from asr.text_english import expand_english, unify_english
 from asr.text_german import expand_german
 
 _APOSTROPHES = "'\u2018\u2019\u201b\u02bc\u02b9\u00b4`\uff07"
+_ONE_APOSTROPHE = {ord(character): "'" for character in _APOSTROPHES}
 _LONE_APOSTROPHE = re.compile(r"(?<!\w)'+|'+(?!\w)")
 
 
@@ -76,15 +77,19 @@ def _basic(text: str) -> str:
 
 
 def _english(text: str) -> str:
-    return unify_english(_strip(expand_english(_one_apostrophe(_lower(text)))))
+    return unify_english(_strip(expand_english(_plain(_lower(text)))))
 
 
 def _german(text: str) -> str:
-    return _strip(expand_german(_one_apostrophe(_lower(text))))
+    return _strip(expand_german(_plain(_lower(text))))
 
 
-def _one_apostrophe(text: str) -> str:
-    return text.translate({ord(character): "'" for character in _APOSTROPHES})
+def _plain(text: str) -> str:
+    """One kind of apostrophe and no invisible characters, before words are looked at."""
+    text = text.translate(_ONE_APOSTROPHE)
+    if text.isascii():
+        return text
+    return "".join(c for c in text if unicodedata.category(c) != "Cf")
 
 
 # name: (version, function). Raise the version when the behaviour changes; a test pins the ids.

@@ -40,8 +40,8 @@ _DIGITS_IN_WORD = re.compile(r"\d+")
 
 _NUMBER_WORDS = "|".join(_ONES + _TENS[2:])
 _UNIFY_NUMBERS = (
-    (re.compile(rf"\b(hundred|thousand|million|billion) and (?=(?:{_NUMBER_WORDS})\b)"), r"\1 "),
     (re.compile(r"\ba (?=(?:hundred|thousand|million|billion)\b)"), "one "),
+    (re.compile(rf"\b(hundred|thousand|million|billion) and (?=(?:{_NUMBER_WORDS})\b)"), r"\1 "),
 )
 
 _ISE = ("apolog author capital categor central character civil computer critic crystall digital "
@@ -89,16 +89,15 @@ _WORDS: dict[str, str] = dict((pair.split(":")[0], pair.split(":")[1]) for pair 
 
 def expand_english(text: str) -> str:
     """Contractions, titles, symbols and digits become words; punctuation is left alone."""
+    if any(character.isdigit() for character in text):  # first: "ok5" holds a short form, too
+        text = _MONEY.sub(_spell_money, text)
+        text = _NUMBER.sub(_spell_number, text)
+        text = _DIGITS_IN_WORD.sub(lambda match: f" {_spell_digits(match[0])} ", text)
     if "'" in text:
         for pattern, replacement in _CONTRACTIONS:
             text = pattern.sub(replacement, text)
     text = _LONG.sub(lambda match: _LONG_FORMS[match[0]], text)
-    text = text.replace("&", " and ").replace("%", " percent ")
-    if not any(character.isdigit() for character in text):
-        return text
-    text = _MONEY.sub(_spell_money, text)
-    text = _NUMBER.sub(_spell_number, text)
-    return _DIGITS_IN_WORD.sub(lambda match: f" {_spell_digits(match[0])} ", text)
+    return text.replace("&", " and ").replace("%", " percent ")
 
 
 def unify_english(text: str) -> str:

@@ -280,5 +280,6 @@ def settings_summary(recipe: Recipe) -> str:
     m = recipe.model
     front = (f"{m.stacking} frames stacked" if m.front_end == "stack" else
              f"2 convolutions of {m.conv_channels} channels")
-    return (f"{front}, every {m.subsampling}. frame kept, {m.num_layers} x {m.units} "
+    kept = ("every frame", "every 2nd frame", "every 3rd frame", "every 4th frame")
+    return (f"{front}, {kept[m.subsampling - 1]} kept, {m.num_layers} x {m.units} "
             f"bidirectional LSTM")

@@ -79,7 +79,9 @@ def train(recipe: Recipe, run_dir: str | Path, *, stop_after_epochs: int = 0,
             table.write(f"{run.path} is finished. To go on, raise train.epochs (or max_minutes, "
                         "patience); to train anew, name another run directory.")
             return done
+        table.write("reading manifests, looking at recordings ...")
         prepared = prepare(recipe, run, table.write)
+        table.write("starting TensorFlow, trying the largest batch ...")
         import_tensorflow(deterministic=recipe.train.deterministic)
         from asr.training.loop import TrainingLoop
         from asr.training.signals import SignalWatch

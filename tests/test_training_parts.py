@@ -148,7 +148,6 @@ def test_missing_manifests_are_named_with_the_command_that_makes_them(tmp_path, 
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
 def test_the_network_in_one_line():
     from asr.training.preparation import settings_summary
     page = {"model": {"front_end": "stack", "stacking": 3, "subsampling": 3, "num_layers": 2,
@@ -157,6 +156,7 @@ def test_the_network_in_one_line():
         "3 frames stacked, every 3rd frame kept, 2 x 8 bidirectional LSTM")
 
 
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
 def test_a_second_signal_leaves_at_once(name, code):
     script = ("import os, signal\n"
               "from asr.training.signals import SignalWatch\n"

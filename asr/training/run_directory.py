@@ -47,8 +47,8 @@ class RunDirectory:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = open(self.path / ".lock", "a+", encoding="utf-8")  # noqa: SIM115
         except OSError as error:
-            raise UsageError(f"Cannot use {path} as a run directory: {error.strerror}. Name a folder that "
-                             "can be written.", path=path) from error
+            raise UsageError(f"Cannot use {path} as a run directory: {error.strerror}. "
+                             "Name a folder that can be written.", path=path) from error
         try:
             _lock_exclusively(self._lock)
         except OSError as error:

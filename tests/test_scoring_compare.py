@@ -285,6 +285,15 @@ def test_command_on_text_files(tmp_path, capsys):
     assert capsys.readouterr().out.startswith("b is better: 50.0 points")
 
 
+def test_names_of_files_cannot_drive_the_terminal(tmp_path, capsys):
+    for name in ("a\x1b[31m.trn", "b.trn", "r.trn"):
+        (tmp_path / name).write_text("one two (u1)\n")
+    assert run(["compare", str(tmp_path / "a\x1b[31m.trn"), str(tmp_path / "b.trn"),
+                "--reference", str(tmp_path / "r.trn")]) == 0
+    out, err = capsys.readouterr()
+    assert "\x1b" not in out + err and "a␛[31m and b cannot be told apart" in out
+
+
 def test_load_two_follows_the_receipt_of_one(two_runs):
     receipt = two_runs[1].removesuffix(".jsonl") + ".receipt.json"
     Path(receipt).write_text('{"receipt": {}}')

@@ -223,11 +223,13 @@ def test_written_files(tmp_path, result):
     assert write_report(tmp_path / "b.html", result, tables=False) == [tmp_path / "b.html"]
 
 
-def test_20_000_utterances_stay_small(tmp_path):
-    pairs = seeded_pairs(20_000, seed=2)
+@pytest.mark.parametrize("count, limit", [
+    (2_000, 500_000), pytest.param(20_000, 5_000_000, marks=pytest.mark.slow)])
+def test_many_utterances_stay_small_and_quick(tmp_path, count, limit):
+    pairs = seeded_pairs(count, seed=2)
     large = score([pair[0] for pair in pairs], [pair[1] for pair in pairs], draws=100)
     write_report(tmp_path / "large.html", large, tables=False)
-    assert (tmp_path / "large.html").stat().st_size < 5_000_000
+    assert (tmp_path / "large.html").stat().st_size < limit
     if BINARY:
         with Page() as page:
             page.open(tmp_path / "large.html")
@@ -244,6 +246,21 @@ def test_compare_command_writes_a_report(tmp_path, result):
     assert run(["compare", str(tmp_path / "a.jsonl"), str(tmp_path / "b.jsonl"), "--report",
                 str(tmp_path / "c.html"), "--draws", "200"]) == 0
     assert "cannot be told apart" in (tmp_path / "c.html").read_text()
+
+
+def test_score_command_writes_a_report_with_recordings(tmp_path):
+    (tmp_path / "r.trn").write_text("one two (u1)\nthree (u2)\n")
+    (tmp_path / "h.trn").write_text("one too (u1)\nthree (u2)\n")
+    (tmp_path / "audio").mkdir()
+    tone(tmp_path / "audio", "u1")
+    assert run(["score", str(tmp_path / "r.trn"), str(tmp_path / "h.trn"), "--report",
+                str(tmp_path / "s.html"), "--audio", str(tmp_path / "audio")]) == 0
+    page = (tmp_path / "s.html").read_text()
+    assert "1 recording embedded" in page and "WER 33.33 %" in page
+    assert run(["compare", str(tmp_path / "h.trn"), str(tmp_path / "r.trn"), "--reference",
+                str(tmp_path / "r.trn"), "--report", str(tmp_path / "c.html"), "--audio",
+                str(tmp_path / "audio")]) == 0
+    assert "1 recording embedded" in (tmp_path / "c.html").read_text()
 
 
 # --- in a browser ------------------------------------------------------------------------------

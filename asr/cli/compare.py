@@ -26,11 +26,14 @@ _FORMATS = ("auto", "plain", "kaldi", "trn", "jsonl", "stm", "ctm")
 @click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
 @click.option("--report", type=click.Path(path_type=Path), metavar="OUT.html",
               help="Both systems side by side: which utterances changed, and how.")
+@click.option("--audio", type=click.Path(path_type=Path, exists=True, file_okay=False),
+              metavar="FOLDER", help="With --report: recordings named after the utterance ids, "
+              "to listen to.")
 @click.option("--draws", default=10_000, show_default=True, help="Bootstrap draws.")
 @click.option("--seed", default=0, show_default=True, help="Of the bootstrap.")
 def compare(a: Path, b: Path, reference: Path | None, text_format: str, normalizer: str,
-            speakers: Path | None, force: bool, as_json: bool, report: Path | None, draws: int,
-            seed: int) -> None:
+            speakers: Path | None, force: bool, as_json: bool, report: Path | None,
+            audio: Path | None, draws: int, seed: int) -> None:
     """Is B better than A, or can they not be told apart?
 
     A and B are folders of `asr evaluate --output-dir`, or JSONL files of `asr score
@@ -45,8 +48,10 @@ def compare(a: Path, b: Path, reference: Path | None, text_format: str, normaliz
     from asr.files import write_atomic
     from asr.scoring import compare as judge
     from asr.scoring import load_two, score_two
+    from asr.scoring.charts import visible
 
-    names = (a.stem, b.stem) if a.stem != b.stem else (str(a), str(b))
+    pair = (a.stem, b.stem) if a.stem != b.stem else (str(a), str(b))
+    names = visible(pair[0]), visible(pair[1])
     if reference is None:
         sides = load_two(a, b, names=names, normalizer=normalizer, force=force)
     else:
@@ -54,8 +59,10 @@ def compare(a: Path, b: Path, reference: Path | None, text_format: str, normaliz
                           speakers=speakers)
     comparison = judge(*sides, names=names, force=force, draws=draws, seed=seed)
     if report:
+        from asr.scoring.clips import find_recordings
         from asr.scoring.report import comparison_report
-        write_atomic(report, comparison_report(comparison, *sides))
+        recordings = find_recordings(audio, (row.id for row in sides[0].rows)) if audio else {}
+        write_atomic(report, comparison_report(comparison, *sides, audio=recordings))
     if as_json:
         print(json.dumps(comparison.to_dict(), ensure_ascii=False, indent=1))
     else:

@@ -33,12 +33,18 @@ _FORMATS = ("auto", "plain", "kaldi", "trn", "jsonl", "stm", "ctm")
 @click.option("--raw-csv", is_flag=True, help="CSV cells exactly as the texts are.")
 @click.option("--pra", "pra_path", type=click.Path(path_type=Path), metavar="OUT.pra",
               help="Word alignments in sclite's layout.")
+@click.option("--report", type=click.Path(path_type=Path), metavar="OUT.html",
+              help="A page to search and sort, with coloured alignments.")
+@click.option("--audio", type=click.Path(path_type=Path, exists=True, file_okay=False),
+              metavar="FOLDER", help="With --report: recordings named after the utterance ids, "
+              "to listen to.")
 @click.option("--draws", default=10_000, show_default=True, help="Bootstrap draws.")
 @click.option("--seed", default=0, show_default=True, help="Of the bootstrap.")
 def score(reference: Path, hypothesis: Path, text_format: str, hyp_format: str | None,
           normalizer: str, speakers: Path | None, missing: str, as_json: bool,
           per_utterance: Path | None, csv_path: Path | None, raw_csv: bool,
-          pra_path: Path | None, draws: int, seed: int) -> None:
+          pra_path: Path | None, report: Path | None, audio: Path | None, draws: int,
+          seed: int) -> None:
     """Word and character error rate of HYPOTHESIS against REFERENCE, with 95 % intervals.
 
     Reads plain lines, Kaldi text, sclite trn, JSONL, and ctm against stm. Utterances are matched
@@ -76,6 +82,11 @@ def score(reference: Path, hypothesis: Path, text_format: str, hyp_format: str |
     if pra_path:
         from asr.scoring.pra import pra
         write_atomic(pra_path, pra(result.rows))
+    if report:
+        from asr.scoring.clips import find_recordings
+        from asr.scoring.report import write_report
+        recordings = find_recordings(audio, references.texts) if audio else {}
+        write_report(report, result, audio=recordings, tables=False)
     if as_json:
         print(json.dumps(result.to_dict(), ensure_ascii=False, indent=1))
     else:

@@ -75,6 +75,13 @@ def read_clips(audio: Mapping[str, Path | str | Utterance], order: Iterable[str]
     return clips
 
 
+def find_recordings(folder: str | Path, ids: Iterable[str]) -> dict[str, Path]:
+    """Recordings in a folder (and below) whose name without ending is an utterance id."""
+    wanted = set(ids)
+    return {path.stem: path for path in sorted(Path(folder).rglob("*"))
+            if path.stem in wanted and path.is_file()}
+
+
 def encode_mp3(samples: np.ndarray) -> bytes:
     """(num_samples,) float32 at `CLIP_RATE` as MP3, which every browser plays."""
     import soundfile

@@ -42,7 +42,9 @@ def __dir__() -> list[str]:
     return __all__
 
 
-if TYPE_CHECKING:  # ruff: noqa: F401
+# The names are for type checkers; __getattr__ imports them.  (ruff sees no use)
+# ruff: noqa: F401
+if TYPE_CHECKING:
     from asr.audio import load_audio, probe_audio
     from asr.decoding import GreedyDecoder, LexiconDecoder
     from asr.errors import AsrError

@@ -1,0 +1,102 @@
+"""Files are the old or the new one, never torn, whatever happens in between."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from asr.files import sha256_file, write_atomic
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_text_and_bytes_replace_what_was(tmp_path):
+    path = tmp_path / "a.txt"
+    write_atomic(path, "süß\n")
+    assert path.read_bytes() == "süß\n".encode()
+    write_atomic(path, b"\x00new")
+    assert path.read_bytes() == b"\x00new"
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_an_existing_file_is_kept_when_asked(tmp_path):
+    path = tmp_path / "a.txt"
+    write_atomic(path, "mine", overwrite=False)
+    with pytest.raises(FileExistsError) as error:
+        write_atomic(path, "yours", overwrite=False)
+    assert error.value.filename == str(path)
+    assert path.read_text(encoding="utf-8") == "mine"
+    assert names(tmp_path) == ["a.txt"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX modes")
+def test_others_may_read_what_the_umask_lets_them(tmp_path):
+    before = os.umask(0o027)
+    try:
+        write_atomic(tmp_path / "a", b"x")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o640
+
+
+def test_a_very_long_name_has_room_for_the_temporary_one(tmp_path):
+    path = tmp_path / ("n" * 250)
+    write_atomic(path, b"x")
+    assert path.read_bytes() == b"x"
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_a_failure_leaves_the_old_file_no_litter_and_the_name_that_was_asked_for(
+        tmp_path, monkeypatch, step):
+    path = tmp_path / "a.txt"
+    write_atomic(path, "old")
+
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(f"asr.files.os.{step}", full)
+    with pytest.raises(OSError, match="No space left") as error:
+        write_atomic(path, "new")
+    assert error.value.filename == str(path)
+    assert path.read_text(encoding="utf-8") == "old"
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_a_folder_that_is_not_there_is_named_by_the_file(tmp_path):
+    with pytest.raises(FileNotFoundError) as error:
+        write_atomic(tmp_path / "none/a.txt", b"x")
+    assert error.value.filename == str(tmp_path / "none/a.txt")
+
+
+@pytest.mark.parametrize(("failpoint", "found"), [("file.before_rename", "old"),
+                                                  ("file.after_rename", "new"), ("", "new")])
+def test_kill_9_leaves_one_of_the_two(tmp_path, failpoint, found):
+    path = tmp_path / "a.txt"
+    write_atomic(path, "old")
+    child = subprocess.run([sys.executable, "-c", "import sys; from asr.files import write_atomic; "
+                            "write_atomic(sys.argv[1], 'new')", path], timeout=60,
+                           env={**os.environ, "ASR_TESTING": "1", "ASR_FAILPOINT": failpoint})
+    assert child.returncode == (-signal.SIGKILL if failpoint else 0)
+    assert path.read_text(encoding="utf-8") == found
+
+
+def test_failpoints_sleep_outside_tests(tmp_path):
+    child = subprocess.run([sys.executable, "-c", "import sys; from asr.files import write_atomic; "
+                            "write_atomic(sys.argv[1], 'new')", tmp_path / "a"], timeout=60,
+                           env={**{k: v for k, v in os.environ.items() if k != "ASR_TESTING"},
+                                "ASR_FAILPOINT": "file.before_rename"})
+    assert child.returncode == 0
+
+
+def test_sha256(tmp_path):
+    (tmp_path / "abc").write_bytes(b"abc")
+    assert sha256_file(tmp_path / "abc") == (
+        "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad")

@@ -118,7 +118,7 @@ def test_nothing_foreign_is_touched(program, tmp_path):
     program()
     out = tmp_path / "out"
     voices.prepare(out, ["one two"], PAIR)
-    with pytest.raises(CorpusError, match="other texts, voices or seed"):
+    with pytest.raises(CorpusError, match=r"holds voices made with other settings \(seed\)"):
         voices.prepare(out, ["one two"], PAIR, seed=2)
     (out / "voices.json").write_text("{")
     with pytest.raises(CorpusError, match="is not JSON"):

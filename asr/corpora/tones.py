@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from asr.errors import CorpusError, UsageError
+from asr.corpora.generated import is_made
+from asr.errors import UsageError
 from asr.files import write_atomic
 from asr.manifest import Utterance, read_manifest, write_manifest
 
@@ -70,7 +71,8 @@ def generate(out_dir: str | Path, *, num_train: int = 300, num_valid: int = 40,
         raise UsageError(f"seed is {seed}; give a whole number of 0 or more.")
     out_dir = Path(out_dir).resolve()
     settings = {"version": _VERSION, "seed": seed, **counts}
-    if _is_made(out_dir, settings):
+    ours = {"audio", *(f"{split}.jsonl" for split in SPLITS)}
+    if is_made(out_dir, _SETTINGS_NAME, settings, ours, "tones"):
         return {split: read_manifest(out_dir / f"{split}.jsonl") for split in SPLITS}
     (out_dir / "audio").mkdir(parents=True, exist_ok=True)
     splits = {split: [_write_utterance(out_dir, split, index, seed) for index in range(count)]
@@ -150,30 +152,3 @@ def _wav_bytes(audio: np.ndarray) -> bytes:
         file.setframerate(SAMPLE_RATE)
         file.writeframes(np.round(audio * 32_767).astype("<i2").tobytes())
     return buffer.getvalue()
-
-
-def _is_made(out_dir: Path, settings: dict) -> bool:
-    """Whether the folder holds exactly this corpus; anything foreign in it is an error."""
-    if not out_dir.exists():
-        return False
-    if not out_dir.is_dir():
-        raise CorpusError(f"{out_dir} is a file; name a folder for the tones.", path=out_dir)
-    settings_path = out_dir / _SETTINGS_NAME
-    if settings_path.exists():
-        try:
-            found = json.loads(settings_path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise CorpusError(f"{settings_path} is not JSON ({error}); delete the folder and "
-                              "generate the tones again.", path=settings_path) from error
-        if found == settings:
-            return True
-        raise CorpusError(f"{out_dir} holds tones with the settings {found}, asked for "
-                          f"{settings}. Delete it or name another folder.", path=out_dir)
-    # Without settings it is empty or an interrupted run, which is made again.
-    ours = {"audio"} | {f"{split}.jsonl" for split in SPLITS}
-    foreign = sorted(p.name for p in out_dir.iterdir()
-                     if p.name not in ours and not p.name.endswith(".tmp"))
-    if foreign:
-        raise CorpusError(f"{out_dir} already holds {foreign[0]!r}; name an empty folder for the "
-                          "tones.", path=out_dir)
-    return False

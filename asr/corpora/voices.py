@@ -22,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
+from asr.corpora.generated import is_made
 from asr.corpora.voice_list import DIGITS, Voice, default_voices
 from asr.errors import CorpusError, UsageError
 from asr.files import write_atomic
@@ -97,7 +98,8 @@ def prepare(out_dir: str | Path, texts: Sequence[str], voices: Sequence[Voice], 
     settings = {"version": _VERSION, "seed": seed, "texts_per_voice": texts_per_voice,
                 "valid_every": valid_every, "voices": [v.id for v in voices],
                 "texts": list(texts)}
-    if _is_made(out_dir, settings):
+    ours = {*settings["voices"], *(f"{split}.jsonl" for split in SPLITS)}
+    if is_made(out_dir, _SETTINGS_NAME, settings, ours, "voices"):
         return {split: read_manifest(out_dir / f"{split}.jsonl") for split in SPLITS}
     rng = np.random.default_rng([_VERSION, seed])
     jobs = [(voice, number, text, prompt, int(rng.integers(2**32))) for voice in voices
@@ -254,26 +256,3 @@ def _check(texts: Sequence[str], voices: Sequence[Voice], valid_every: int) -> N
         raise CorpusError(f"Speech programs not installed: {', '.join(missing)}; install them (on "
                           f"Debian and Ubuntu: apt install {packages}) or leave their voices "
                           "out.", code="corpus.no_program")
-
-
-def _is_made(out_dir: Path, settings: dict) -> bool:
-    """Whether the folder holds exactly this corpus; an unfinished one is made again."""
-    settings_path = out_dir / _SETTINGS_NAME
-    if settings_path.exists():
-        try:
-            found = json.loads(settings_path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise CorpusError(f"{settings_path} is not JSON ({error}); delete the folder and make "
-                              "the voices again.", path=settings_path) from error
-        if found == settings:
-            return True
-        raise CorpusError(f"{out_dir} holds voices made with other texts, voices or seed. Delete "
-                          "it or name another folder.", path=out_dir)
-    if out_dir.exists() and not out_dir.is_dir():
-        raise CorpusError(f"{out_dir} is a file; name a folder for the voices.", path=out_dir)
-    known = set(settings["voices"]) | {f"{split}.jsonl" for split in SPLITS}
-    foreign = sorted(p.name for p in out_dir.glob("*") if p.name not in known)
-    if foreign:
-        raise CorpusError(f"{out_dir} already holds {foreign[0]!r}; name an empty folder for the "
-                          "voices.", path=out_dir)
-    return False

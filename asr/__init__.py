@@ -26,7 +26,7 @@ _HOME = {
     "evaluate": "asr.evaluation",
     "score": "asr.scoring",
 }
-__all__ = [*sorted(_HOME), "__version__"]
+__all__ = [*sorted(_HOME), "__version__"]  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str):

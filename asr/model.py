@@ -9,6 +9,7 @@ with CTC). `asr.engine` runs the same weights with NumPy alone.
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import keras
 import numpy as np
@@ -141,7 +142,7 @@ class AcousticModel(keras.Model):
         """(B,) CTC losses in nats."""
         return ctc_loss(logits, self.output_length(x["num_frames"]), y["labels"], y["num_labels"])
 
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+    def compute_loss(self, x=None, y: Any = None, y_pred=None, sample_weight=None, training=True):
         """Nats a label: the summed loss of a batch over its summed labels."""
         losses = self.losses_of(x, y, y_pred)
         return tf.reduce_sum(losses) / tf.cast(tf.reduce_sum(y["num_labels"]), tf.float32)

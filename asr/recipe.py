@@ -22,7 +22,7 @@ from asr.errors import RecipeError
 SCHEMA_VERSION = 1
 
 
-def knob(default, help, *, low=None, high=None, choices=None):  # noqa: A002
+def knob(default, help, *, low=None, high=None, choices=None) -> typing.Any:  # noqa: A002
     """A dataclass field with its bounds and its one-line help."""
     return field(default=default, metadata={"help": help, "low": low, "high": high,
                                             "choices": choices})
@@ -240,7 +240,7 @@ def settings_from_dict(cls, table: Mapping, *, source: str, prefix: str = ""):
 
 def recipe_to_dict(recipe: Recipe) -> dict:
     """Nested tables of plain values, tuples as lists."""
-    def plain(value):
+    def plain(value) -> typing.Any:
         if dataclasses.is_dataclass(value):
             return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
         return list(value) if isinstance(value, tuple) else value
@@ -321,7 +321,7 @@ def _suggest(key: str, cls, prefix: str) -> str:
     for section in dataclasses.fields(Recipe):
         if section.default_factory is not dataclasses.MISSING:
             names += [f"{section.name}.{f.name}"
-                      for f in dataclasses.fields(section.default_factory)]
+                      for f in dataclasses.fields(typing.cast(type, section.default_factory))]
     close = difflib.get_close_matches(prefix + key, names, n=1, cutoff=0.6)
     return f" Did you mean {close[0]}?" if close else ""
 

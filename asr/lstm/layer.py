@@ -63,7 +63,9 @@ class BidirectionalLSTM(keras.layers.Layer):
     def _direction(self, name: str) -> keras.layers.LSTM:
         return keras.layers.LSTM(self.units, return_sequences=True, name=name,
                                  dtype=self.dtype_policy,
-                                 use_cudnn=self.resolved_kernel == "cudnn")
+                                 # Keras's stub knows "auto" only, its code takes booleans
+                                 use_cudnn=self.resolved_kernel == "cudnn"  # type: ignore
+                                 )
 
     def build(self, inputs_shape, num_frames_shape=None) -> None:
         """Create the weights of both directions for inputs (B, T, F)."""

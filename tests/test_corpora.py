@@ -497,6 +497,12 @@ def test_only_utterances_of_some_words(tmp_path, capsys):
     assert "holds no word" in capsys.readouterr().err
 
 
+def test_a_file_where_the_manifests_should_go_is_refused_before_the_import(tmp_path, capsys):
+    (tmp_path / "out").touch()
+    assert run(["prepare", "fsdd", str(tmp_path / "nowhere"), str(tmp_path / "out")]) == 2
+    assert "which is a file; name a folder" in capsys.readouterr().err
+
+
 def test_a_clean_import_exits_with_0(tmp_path, capsys):
     speech(tmp_path / "recordings" / "7_theo_0.wav")
     assert run(["prepare", "fsdd", str(tmp_path), str(tmp_path / "out")]) == 0

@@ -32,6 +32,8 @@ VERBS = {
     "doctor": ("asr.cli.doctor", "What runs here, how fast, and why not faster."),
 }
 
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+
 
 class _Verbs(click.Group):
     """Knows the verbs without importing them, so that --help is quick."""
@@ -69,7 +71,9 @@ def run(argv: list[str]) -> int:
     debug = "--debug" in argv
     arguments = [argument for argument in argv if argument != "--debug"]
     try:
-        return cli.main(arguments, prog_name="asr", standalone_mode=False) or 0
+        code = cli.main(arguments, prog_name="asr", standalone_mode=False) or 0
+        sys.stdout.flush()  # a full disk behind a pipe or file is seen here, not at exit
+        return code
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except click.Abort:
@@ -88,7 +92,7 @@ def run(argv: list[str]) -> int:
     except Exception as error:
         if debug:
             raise
-        if isinstance(error, OSError) and error.filename is not None:
+        if isinstance(error, OSError) and (error.filename is not None or error.errno in _NO_ROOM):
             return _cannot_use(error)
         print(f"Internal error: {type(error).__name__}: {error}. Run again with --debug and "
               "report the traceback.", file=sys.stderr)
@@ -97,8 +101,12 @@ def run(argv: list[str]) -> int:
 
 def _cannot_use(error: OSError) -> int:
     """A file or folder that the system refuses: a wrong name is usage, a full disk is not."""
-    no_room = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+    name = error.filename
+    if name is None:
+        name = "standard output"
+        sys.stdout = None  # what is left in its buffer cannot be written at exit either
+    no_room = error.errno in _NO_ROOM
     remedy = "Make room and run the same command again" if no_room else "Name another place"
-    print(f"Error: Cannot use {error.filename}: {error.strerror}. {remedy}; what existed is as it "
-          "was.", file=sys.stderr)
+    print(f"Error: Cannot use {name}: {error.strerror}. {remedy}; what existed is as it was.",
+          file=sys.stderr)
     return EXIT_INTERNAL if no_room else EXIT_USAGE

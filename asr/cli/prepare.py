@@ -54,6 +54,8 @@ def prepare(corpus: str, src: Path, out: Path, only_words: str | None, min_secon
     module = load_corpus(corpus)
     given = _options_of(module, corpus, options)
     _refuse_existing([out / REPORT], overwrite)   # before an hour of work, not after it
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"OUT is {out}, which is a file; name a folder.", path=out)
     with count_on_stderr("Looking at recordings") as show:
         prepared = module.prepare(src, checks=Checks(min_seconds, max_seconds, jobs, show),
                                   **given)

@@ -130,7 +130,7 @@ def test_without_tensorflow_transcribing_is_still_examined(monkeypatch):
     monkeypatch.setattr(doctor, "tensorflow_problem", lambda: "does not work: no module")
     report = doctor.examine(measure=True)
     assert report["threads"]["tensorflow"] is None
-    assert [row["kernel"] for row in report["layers"]] == ["cpu"] * 3
+    assert [row["kernel"] for row in report["layers"]] == ["cpu"] * len(report["layers"])
     assert set(report["timings"]["seconds"]) == {"cpu"}
     assert "training cannot run, transcribing can" in report["problems"][0]
     monkeypatch.setattr(cpu, "compile_problem", lambda: "LLVMError: none")

@@ -35,7 +35,7 @@ def processor() -> dict:
     except OSError:
         pass  # not Linux; the short name will do
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {"name": name, "system": f"{platform.system()} {platform.release()}",
+    return {"name": name, "system": " ".join(platform.uname()[:3:2]),
             "cores": usable}
 
 

@@ -45,7 +45,8 @@ def write(folder: str | Path) -> list[Utterance]:
     utterances = []
     for number, (name, voice_id, text) in enumerate(CLIPS, start=1):
         rng = np.random.default_rng(number)
-        audio = with_noise_bed(say(_voice(voice_id), text), rng)
+        # With pauses, as people read out a number: some of these voices join five words a second.
+        audio = with_noise_bed(say(_voice(voice_id), text.replace(" ", ", ")), rng)
         data, suffix, duration = _encoded(audio, phone="phone" in name)
         path = folder / f"{number}-{name}{suffix}"
         write_atomic(path, data)

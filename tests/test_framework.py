@@ -58,7 +58,7 @@ def run_training(tmp_path, **environment) -> subprocess.CompletedProcess:
             "from asr.errors import AsrError\n"
             "try:\n    import_tensorflow()\nexcept AsrError as error:\n"
             "    print(error, file=sys.stderr)\n    sys.exit(error.exit_code)\n")
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120,
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300,
                           env={**os.environ, "KERAS_HOME": str(tmp_path), **environment})
 
 

@@ -33,7 +33,11 @@ def blocks(language: str, text: str = README) -> list[str]:
 
 
 def commands(text: str, verb: str = "asr") -> list[list[str]]:
-    """Lines that begin with the command, at the start of a line or of a comment."""
+    """Lines that begin with the command, at the start of a line or of a comment.
+
+    A backslash at the end of a line joins the next one.
+    """
+    text = re.sub(r"\\\n[ \t]*#?[ \t]*", " ", text)
     found = re.findall(rf"^[ \t]*(?:#[ \t]*)?(?:\.venv/bin/|\$\(BIN\)/)?({verb} [^\n]*)", text,
                        re.MULTILINE)
     return [shlex.split(line, comments=True) for line in found]

@@ -7,7 +7,6 @@ import doctest
 import importlib
 import math
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,10 +21,8 @@ from oracles_decoding import (
 )
 
 from asr.decoding import DECODERS, GreedyDecoder, LexiconDecoder, build_decoder, log_softmax
-from asr.decoding import compiled as compiled_module
 from asr.decoding.hypothesis import collapse
 from asr.decoding.lexicon import build_trie
-from asr.decoding.prefix_search import prefix_search
 from asr.errors import DataError, TextError, UsageError
 from asr.recipe import DecoderSettings
 from asr.tokenizer import CharTokenizer
@@ -157,40 +154,6 @@ def test_examples_in_docstrings(module):
     results = doctest.testmod(importlib.import_module(f"asr.decoding.{module}"),
                               extraglobs={"np": np})
     assert results.attempted and not results.failed
-
-
-def test_kernels_compile_where_no_cache_can_be_written(monkeypatch):
-    def njit(cache=False, **options):
-        def wrap(function):
-            if cache:
-                raise RuntimeError(f"cannot cache function {function.__name__!r}: no locator")
-            return options, function
-        return wrap
-    monkeypatch.setattr(compiled_module, "njit", njit)
-    options, function = compiled_module.compiled(lambda: None)
-    assert options == {"nogil": True} and function.__qualname__ != "<lambda>"
-
-    def broken(**options):
-        raise RuntimeError("something else")
-    monkeypatch.setattr(compiled_module, "njit", broken)
-    with pytest.raises(RuntimeError, match="something else"):
-        compiled_module.compiled(lambda: None)
-
-
-def test_a_changed_callee_in_another_file_is_compiled_anew(tmp_path):
-    checksums = set()
-    for a, b in (("1", "2"), ("1", "3"), ("2", "3")):
-        (tmp_path / "a.py").write_text(f"x = {a}\n@compiled\ndef f(): ...\n")
-        (tmp_path / "b.py").write_text(f"x = {b}\n@compiled\ndef g(): ...\n")
-        (tmp_path / "no_kernel.py").write_text(f"x = {a}{b}{len(checksums)}\n")
-        compiled_module.kernel_checksum.cache_clear()
-        checksums.add(compiled_module.kernel_checksum(tmp_path))
-        (tmp_path / "no_kernel.py").write_text("y = 1\n")
-        compiled_module.kernel_checksum.cache_clear()
-        checksums.add(compiled_module.kernel_checksum(tmp_path))
-    assert len(checksums) == 3
-    assert prefix_search.__qualname__.endswith(
-        compiled_module.kernel_checksum(Path(compiled_module.__file__).parent))
 
 
 # --- greedy

@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 from tiny_bundle import content, write_bundle
 
-from asr import doctor
+from asr import doctor, jit
 from asr.bundle import Reference, load_bundle
 from asr.cli import run
 from asr.doctor import kernels, machine, parity, tensorflow_io
 from asr.doctor.report import render
 from asr.engine import build_engine
-from asr.lstm import cpu, jit
+from asr.lstm import cpu
 from asr.recipe import ModelSettings
 
 pytestmark = pytest.mark.tf

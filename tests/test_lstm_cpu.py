@@ -308,31 +308,6 @@ def test_nothing_here_imports_tensorflow():
     assert child.stdout == "[]\n", child.stderr
 
 
-def test_compiled_code_goes_to_the_first_place_that_can_be_written(tmp_path):
-    code = "from asr.lstm import jit; print(jit.cache_folder('asr.lstm'))"
-    home, chosen = tmp_path / "home", tmp_path / "chosen"
-    home.mkdir()
-    child = run_child(code, HOME=str(home), NUMBA_CACHE_DIR=str(chosen))
-    assert child.stdout.startswith(str(chosen)), child.stderr
-    child = run_child(code, HOME=str(home))
-    assert child.stdout.startswith(str(home / ".cache" / "keras-asr" / "asr.lstm-")), child.stderr
-    blocked = tmp_path / "a-file"
-    blocked.write_text("not a folder")
-    child = run_child(code, HOME=str(blocked), TMPDIR=str(tmp_path))
-    assert child.stdout.startswith(str(tmp_path / "keras-asr-")), child.stderr
-
-
-@pytest.mark.slow
-def test_runs_where_nothing_can_be_written(tmp_path):
-    blocked = tmp_path / "a-file"
-    blocked.write_text("not a folder")
-    code = ("import tempfile; tempfile.tempdir = '/proc'\n"
-            "from asr.lstm import cpu, jit\n"
-            "assert jit.cache_folder('asr.lstm') is None\nprint(cpu.compile_problem())")
-    child = run_child(code, HOME=str(blocked))
-    assert child.stdout == "None\n", child.stderr
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("features, lanes", [({"avx2": True, "avx": True}, 8), ({"neon": True}, 4),
                                              ({}, 4)])

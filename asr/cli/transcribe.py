@@ -161,7 +161,7 @@ def _run(items: list[Item], folder, report: _Report, show: Callable[[Outcome], N
 def _say_if_compiling() -> None:
     """The one long silence of a new machine gets an explanation."""
     import asr.lstm
-    from asr.lstm.jit import cache_folder
+    from asr.jit import cache_folder
 
     folder = cache_folder(asr.lstm.__name__)
     if folder is None or next(folder.rglob("*.nbi"), None) is None:

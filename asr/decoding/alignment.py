@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from asr.decoding.compiled import compiled
 from asr.decoding.hypothesis import WordSpan, words_from_runs
 from asr.errors import DataError, UsageError
+from asr.jit import compiled
 from asr.tokenizer import CharTokenizer, frames_needed
 
 

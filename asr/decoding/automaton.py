@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from asr.decoding.compiled import compiled
 from asr.decoding.fusion import GrammarPart
+from asr.jit import compiled
 
 
 class Arcs(NamedTuple):

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from asr.decoding.compiled import compiled
 from asr.decoding.ngram_kernel import NgramArrays, ngram_step
+from asr.jit import compiled
 
 FORBIDDEN = -np.inf
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from asr.decoding.compiled import compiled
 from asr.errors import DataError, UsageError
+from asr.jit import compiled
 from asr.tokenizer import CharTokenizer
 
 

@@ -9,10 +9,10 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from asr.decoding.compiled import compiled
 from asr.decoding.decoder import Decoder
 from asr.decoding.hypothesis import Hypothesis, hypothesis_from_path
 from asr.errors import UsageError
+from asr.jit import compiled
 from asr.tokenizer import CharTokenizer
 
 

@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 
 from asr.decoding.arpa import SENTENCE_END, SENTENCE_START, UNKNOWN, ArpaTable, read_arpa
-from asr.decoding.compiled import compiled
 from asr.decoding.ngram_cache import read_cache, write_cache
 from asr.decoding.ngram_kernel import NgramArrays, find_child, ngram_step
 from asr.decoding.trees import build_tree
 from asr.errors import DataError
+from asr.jit import compiled
 
 LN10 = math.log(10.0)
 MISSING_UNKNOWN = -100.0  # log10; KenLM's value for a model without <unk>

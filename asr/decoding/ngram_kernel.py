@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from asr.decoding.compiled import compiled
+from asr.jit import compiled
 
 
 class NgramArrays(NamedTuple):

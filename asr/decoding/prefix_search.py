@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from asr.decoding.compiled import compiled
 from asr.decoding.fusion import advance, finish, gain_bound, start_state
+from asr.jit import compiled
 
 NOTHING = -np.inf
 

@@ -98,7 +98,8 @@ def graphics_processors() -> list[dict]:
 def numba_state() -> dict:
     """Whether the kernels compile, for which vectors, and where the machine code is kept."""
     try:
-        from asr.lstm import cpu, jit, simd
+        from asr import jit
+        from asr.lstm import cpu, simd
     except ImportError as error:
         return {"problem": f"{type(error).__name__}: {error}", "vector": None, "cache": None,
                 "cache_candidates": []}

@@ -10,8 +10,8 @@ blocks: [rows / ROWS][depth][ROWS].
 
 from __future__ import annotations
 
+from asr.jit import compiled
 from asr.lstm import simd
-from asr.lstm.jit import compiled
 from asr.lstm.simd import BYTES, LANES, PANEL, ROWS, clear, copy, read, write
 
 _tile1, _tile2, _tile3, _tile4 = (simd.tile(rows) for rows in (1, 2, 3, 4))

@@ -12,7 +12,7 @@ the cache when the steps read it. No arithmetic is spent on padding.
 
 from __future__ import annotations
 
-from asr.lstm.jit import compiled
+from asr.jit import compiled
 from asr.lstm.products import pack_block, pack_columns, pack_panels, product
 from asr.lstm.simd import BYTES, PANEL, ROWS, add, cell_backward, cell_forward, clear, copy
 

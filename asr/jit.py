@@ -3,15 +3,17 @@
 In: a Python function. Out: the same, compiled on its first call and cached. Floor 0; needs numba.
 
 numba's own cache lies beside the source file, is keyed by that file alone, and fails when the
-installation is read-only. Here every set of sources has a folder of its own (so a changed
-helper can never meet stale machine code), in the first writable place of: NUMBA_CACHE_DIR, the
-user's cache folder, the temporary folder.
+installation is read-only. Here all kernels of a package share a folder that is named after the
+text of every file that holds one (so a changed callee or constant in another file can never meet
+stale machine code), in the first writable place of: NUMBA_CACHE_DIR, the user's cache folder, the
+temporary folder.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Callable
@@ -19,6 +21,8 @@ from functools import cache
 from pathlib import Path
 
 import numba
+
+HOLDS_KERNELS = re.compile(rb"^(from|import) (numba|asr\.jit)\b", re.MULTILINE)
 
 
 def candidates() -> list[Path]:
@@ -33,11 +37,16 @@ def candidates() -> list[Path]:
 
 
 def sources_key(package: str) -> str:
-    """A name for the present text of every source file in the folder of `package`."""
+    """A name for the present text of every file of `package` that imports numba or this module.
+
+    What a kernel reads when it is compiled, constants too, must stand in such a file.
+    """
     folder = Path(sys.modules[package].__file__ or "").parent
     digest = hashlib.sha256(numba.__version__.encode())
-    for path in sorted(folder.glob("*.py")):
-        digest.update(path.name.encode() + path.read_bytes())
+    for path in [Path(__file__), *sorted(folder.glob("*.py"))]:
+        source = path.read_bytes()
+        if HOLDS_KERNELS.search(source):
+            digest.update(path.name.encode() + source)
     return f"{package}-{digest.hexdigest()[:12]}"
 
 

@@ -1,0 +1,81 @@
+"""Compiled kernels: kept where there is a place, compiled anew when any of their files changes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+from asr import jit
+from asr.decoding.prefix_search import prefix_search
+
+ROOT = Path(__file__).parents[1]
+
+
+def run_child(code: str, **environment) -> subprocess.CompletedProcess:
+    base = {k: v for k, v in os.environ.items() if k not in ("NUMBA_CACHE_DIR", "XDG_CACHE_HOME")}
+    return subprocess.run([sys.executable, "-c", code], env={**base, **environment}, text=True,
+                          capture_output=True, timeout=120, cwd=ROOT)
+
+
+def test_compiled_code_goes_to_the_first_place_that_can_be_written(tmp_path):
+    code = "import asr.lstm\nfrom asr import jit\nprint(jit.cache_folder('asr.lstm'))"
+    home, chosen = tmp_path / "home", tmp_path / "chosen"
+    home.mkdir()
+    child = run_child(code, HOME=str(home), NUMBA_CACHE_DIR=str(chosen))
+    assert child.stdout.startswith(str(chosen)), child.stderr
+    child = run_child(code, HOME=str(home))
+    assert child.stdout.startswith(str(home / ".cache" / "keras-asr" / "asr.lstm-")), child.stderr
+    blocked = tmp_path / "a-file"
+    blocked.write_text("not a folder")
+    child = run_child(code, HOME=str(blocked), TMPDIR=str(tmp_path))
+    assert child.stdout.startswith(str(tmp_path / "keras-asr-")), child.stderr
+
+
+@pytest.mark.slow
+def test_runs_where_nothing_can_be_written(tmp_path):
+    blocked = tmp_path / "a-file"
+    blocked.write_text("not a folder")
+    code = ("import tempfile; tempfile.tempdir = '/proc'\n"
+            "from asr import jit\nfrom asr.lstm import cpu\n"
+            "assert jit.cache_folder('asr.lstm') is None\nprint(cpu.compile_problem())")
+    child = run_child(code, HOME=str(blocked))
+    assert child.stdout == "None\n", child.stderr
+
+
+def test_a_folder_of_somebody_else_is_not_used(tmp_path, monkeypatch):
+    monkeypatch.setattr(jit, "candidates", lambda: [tmp_path / "open", tmp_path / "own"])
+    (tmp_path / "open" / jit.sources_key("asr.decoding")).mkdir(parents=True)
+    (tmp_path / "open" / jit.sources_key("asr.decoding")).chmod(0o777)
+    assert jit.cache_folder.__wrapped__("asr.decoding").parent == tmp_path / "own"
+
+
+def test_a_changed_callee_in_another_file_is_compiled_anew(tmp_path, monkeypatch):
+    package = types.ModuleType("kernels_of_a_test")
+    package.__file__ = str(tmp_path / "__init__.py")
+    monkeypatch.setitem(sys.modules, package.__name__, package)
+    keys = set()
+    for a, b in (("1", "2"), ("1", "3"), ("2", "3")):
+        (tmp_path / "a.py").write_text(f"from asr.jit import compiled\nx = {a}\n")
+        (tmp_path / "b.py").write_text(f"import numba\nx = {b}\n")
+        for text in ("x = 1", "y = 2"):  # a file without a kernel plays no part
+            (tmp_path / "no_kernel.py").write_text(text)
+            keys.add(jit.sources_key(package.__name__))
+    assert len(keys) == 3
+
+
+def test_kernels_of_the_decoders_are_kept_there_too():
+    folder = jit.cache_folder("asr.decoding")
+    assert folder is not None
+    assert Path(prefix_search._cache.cache_path).parent == folder
+
+
+def test_every_file_with_a_kernel_is_in_the_key():
+    for path in (ROOT / "asr").rglob("*.py"):
+        source = path.read_bytes()
+        if b"\n@compiled" in source or b"\n@intrinsic" in source:
+            assert jit.HOLDS_KERNELS.search(source), path

@@ -92,10 +92,13 @@ class AcousticModel(keras.Model):
         kernel: "auto", "cudnn", "cpu" or "generic", see `asr.lstm.layer`.
         seed: of dropout.
         ema: momentum of an averaged copy of the weights; 0: none.
+        intermediate_ctc: share of a second CTC loss, read off the middle LSTM layer by an output
+            layer that training alone has; 0: none. Reference: Lee and Watanabe 2021, ICASSP.
     """
 
     def __init__(self, settings: ModelSettings, num_features: int, vocab_size: int, *,
-                 kernel: str = "auto", seed: int = 1, ema: float = 0.0):
+                 kernel: str = "auto", seed: int = 1, ema: float = 0.0,
+                 intermediate_ctc: float = 0.0):
         super().__init__(name="acoustic_model")
         self.settings = settings
         self.num_features = num_features
@@ -110,6 +113,12 @@ class AcousticModel(keras.Model):
         self.dropouts = [keras.layers.Dropout(settings.dropout, seed=seed + 1 + i)
                          for i in range(settings.num_layers + 1)]
         self.output_layer = keras.layers.Dense(vocab_size, dtype="float32", name="output")
+        self.intermediate_ctc = intermediate_ctc
+        self.intermediate_layer = None
+        if intermediate_ctc:
+            self.intermediate_layer = keras.layers.Dense(vocab_size, dtype="float32",
+                                                         name="intermediate")
+            self.intermediate_layer.build((None, None, 2 * settings.units))
         self.ema_momentum = ema
         self.ema_weights: list[tf.Variable] = []
         self.data_wait_seconds = 0.0
@@ -120,17 +129,24 @@ class AcousticModel(keras.Model):
 
     def call(self, x: dict, training=False):
         """Logits (B, T', V) float32 of the x of the batch contract."""
+        return self.output_layer(self.hidden_layers(x, training)[-1])
+
+    def hidden_layers(self, x: dict, training=False) -> list[tf.Tensor]:
+        """(B, T', 2 U) float32 of each LSTM layer, as the layer above it sees them."""
+        outputs = []
         features, num_frames = x["features"], x["num_frames"]
         valid = tf.sequence_mask(num_frames, tf.shape(features)[1])[:, :, tf.newaxis]
         hidden = self.front_end(tf.where(valid, features, 0.0), num_frames)
         lengths = self.output_length(num_frames)
         valid = tf.sequence_mask(lengths, tf.shape(hidden)[1])[:, :, tf.newaxis]
+        hidden = self.dropouts[0](hidden, training=training)
         for i, lstm in enumerate(self.lstm_layers):
-            hidden = self.dropouts[i](hidden, training=training)
             hidden = lstm(hidden, lengths, training=training)
             if self.norms:
                 hidden = tf.where(valid, self.norms[i](hidden), 0.0)
-        return self.output_layer(self.dropouts[-1](hidden, training=training))
+            hidden = self.dropouts[i + 1](hidden, training=training)
+            outputs.append(hidden)
+        return outputs
 
     def output_length(self, num_frames):
         """T' of T input frames: ceil(T / subsampling); a number, an array or a tensor."""
@@ -151,11 +167,17 @@ class AcousticModel(keras.Model):
         """One step; returns loss (nats a label), finite (0 or 1), finite_rows (B,) bool."""
         x, y = data
         with tf.GradientTape() as tape:
-            losses = self.losses_of(x, y, self(x, training=True))
+            hidden = self.hidden_layers(x, training=True)
+            losses = self.losses_of(x, y, self.output_layer(hidden[-1]))
             num_labels = tf.cast(tf.reduce_sum(y["num_labels"]), tf.float32)
-            loss = tf.reduce_sum(losses) / num_labels
+            loss = objective = tf.reduce_sum(losses) / num_labels
+            if self.intermediate_layer is not None:
+                middle = self.intermediate_layer(hidden[(len(hidden) - 1) // 2])
+                share = self.intermediate_ctc
+                objective = ((1.0 - share) * loss
+                             + share * tf.reduce_sum(self.losses_of(x, y, middle)) / num_labels)
         weights = [v.value for v in self.trainable_variables]
-        gradients = tape.gradient(loss, weights)
+        gradients = tape.gradient(objective, weights)
         norm = tf.linalg.global_norm(gradients)
         finite = tf.math.is_finite(loss) & tf.math.is_finite(norm)
         tf.cond(finite, lambda: self._apply(gradients), lambda: tf.constant(False))
@@ -245,8 +267,8 @@ def batch_signature(num_features: int) -> tuple[dict, dict]:
 
 
 def build_model(settings: ModelSettings, num_features: int, vocab_size: int, *,
-                kernel: str = "auto", seed: int | None = None, ema: float = 0.0
-                ) -> AcousticModel:
+                kernel: str = "auto", seed: int | None = None, ema: float = 0.0,
+                intermediate_ctc: float = 0.0) -> AcousticModel:
     """A built network with fresh weights; the arguments of `AcousticModel`.
 
     A seed also seeds Python, NumPy and TensorFlow, so that the initial weights are reproducible;
@@ -255,4 +277,5 @@ def build_model(settings: ModelSettings, num_features: int, vocab_size: int, *,
     if seed is not None:
         keras.utils.set_random_seed(seed)
     return AcousticModel(settings, num_features, vocab_size, kernel=kernel,
-                         seed=1 if seed is None else seed, ema=ema)
+                         seed=1 if seed is None else seed, ema=ema,
+                         intermediate_ctc=intermediate_ctc)

@@ -152,6 +152,8 @@ class TrainSettings:
                          high=10_000)
     ema: float = knob(0.0, "validate and keep an exponential moving average of the weights with "
                       "this momentum; 0: none", low=0.0, high=0.99999)
+    intermediate_ctc: float = knob(0.0, "share of a second CTC loss at the middle LSTM layer, in "
+                                   "training alone", low=0.0, high=0.9)
     deterministic: bool = knob(False, "one thread, deterministic ops: bit for bit reproducible")
     nonfinite_patience: int = knob(3, "non-finite losses in a row that stop the run", low=1,
                                    high=1_000)

@@ -118,6 +118,30 @@ def test_the_loss_falls_and_swapping_the_average_twice_is_the_identity(rng):
         np.testing.assert_array_equal(value, weights[name])
 
 
+def test_the_intermediate_loss_trains_the_lower_layers_and_leaves_no_trace_in_the_bundle(rng):
+    settings = ModelSettings(stacking=2, subsampling=1, num_layers=3, units=4)
+    x = batch_of(rng, [9, 12])
+    y = {"labels": np.array([[1, 2], [3, 0]], np.int32), "num_labels": np.array([2, 1], np.int32)}
+    plain = build_model(settings, 6, 5, seed=3)
+    deep = build_model(settings, 6, 5, seed=3, intermediate_ctc=0.9)
+    assert deep.get_named_weights().keys() == plain.get_named_weights().keys()
+    deep.set_named_weights(plain.get_named_weights())
+    losses, moved = [], []
+    for model in (plain, deep):
+        model.compile_for_training(keras.optimizers.SGD(0.1))
+        before = model.get_named_weights()
+        losses.append(float(model.train_step((x, y))["loss"]))
+        after = model.get_named_weights()
+        moved.append({name: float(np.abs(after[name] - before[name]).max()) for name in before})
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)  # the loss told is that of the output
+    top, middle = "lstm_2/forward/kernel", "lstm_1/forward/kernel"
+    assert moved[1][top] == pytest.approx(0.1 * moved[0][top], rel=1e-3)
+    assert moved[1][middle] != pytest.approx(0.1 * moved[0][middle], rel=1e-1)
+    kernel = deep.intermediate_layer.kernel.numpy()
+    deep.train_step((x, y))
+    assert np.abs(deep.intermediate_layer.kernel.numpy() - kernel).max() > 0
+
+
 def nodes_of(function) -> list[str]:
     """Operation types of a traced function, those of its inner functions included."""
     graph = function.graph.as_graph_def()

@@ -58,7 +58,8 @@ class TrainingLoop:
         extractor = FeatureExtractor(recipe.features)
         self.model = build_model(recipe.model, extractor.num_features,
                                  prepared.tokenizer.vocab_size, seed=recipe.seed,
-                                 ema=recipe.train.ema)
+                                 ema=recipe.train.ema,
+                                 intermediate_ctc=recipe.train.intermediate_ctc)
         if recipe.train.initial_bundle:
             self._start_from(recipe.train.initial_bundle)
         optimizer = keras.optimizers.AdamW(learning_rate=recipe.train.learning_rate,

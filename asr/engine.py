@@ -90,7 +90,7 @@ class NumpyAcousticModel:
         """
         features, num_frames = check_batch(features, num_frames, self.num_features)
         lengths = output_length(num_frames, self.settings)
-        rows = [self._front_end(row[:n]) for row, n in zip(features, num_frames, strict=True)]
+        rows = [self.front_end(row[:n]) for row, n in zip(features, num_frames, strict=True)]
         hidden = np.zeros((len(rows), int(lengths.max()), rows[0].shape[1]), np.float32)
         for index, row in enumerate(rows):
             hidden[index, :len(row)] = row
@@ -101,7 +101,7 @@ class NumpyAcousticModel:
             row[length:] = 0.0
         return logits, lengths
 
-    def _front_end(self, features: np.ndarray) -> np.ndarray:
+    def front_end(self, features: np.ndarray) -> np.ndarray:
         """(T, F) of one utterance -> (T', inputs of the first LSTM layer).
 
         One utterance at a time, without padding: its result cannot depend on its neighbours.

@@ -21,6 +21,7 @@ from asr.decoding.packed import unpack_lm
 from asr.engine import build_engine, pad_batch
 from asr.errors import BundleError, UsageError
 from asr.features import FeatureExtractor, normalize_features
+from asr.inspection import Inspection, inspect_audio
 from asr.recipe import DecoderSettings, settings_from_dict
 from asr.tokenizer import CharTokenizer
 from asr.transcript import Transcript, Word
@@ -205,6 +206,27 @@ class Recognizer:
         for i, row in zip(spoken, logits, strict=True):
             transcripts[i] = self.decode(row, len(loaded[i]) / self.sample_rate)
         return transcripts
+
+    def inspect(self, audio: Audio, sample_rate: int | None = None) -> Inspection:
+        """Every gate and memory cell while the network listens, in the time of the recording.
+
+        Args:
+            audio, sample_rate: as for `transcribe`; a minute at most.
+
+        Returns:
+            Features (T, F), the gates of each layer and direction (T', U), posteriors (T', V) and
+            the text; see `asr.inspection.Inspection`.
+
+        Raises:
+            AudioError: the recording cannot be used.
+            UsageError: it is silent or too long, or the array is not mono floating point.
+        """
+        samples = self.load_audio(audio, sample_rate)
+        if is_silent(samples, self.sample_rate):
+            raise UsageError(f"The recording never gets louder than {SILENCE_DB:g} dB of full "
+                             "scale: the network is not asked about silence, so there is nothing "
+                             "to see. Give a recording with speech.")
+        return inspect_audio(self.bundle, samples, self.decode)
 
     def describe(self) -> dict:
         """Plain values for people and for JSON: what this recogniser is."""

@@ -38,6 +38,26 @@ def best_paths(log_probs: np.ndarray) -> dict[tuple[int, ...], float]:
     return best
 
 
+def median_spans(log_probs: np.ndarray, labels: tuple[int, ...]) -> list[tuple[int, int]]:
+    """For each label the first frame by which half of the probability of all its alignments has
+    begun it, and the first by which half has left it (or the number of frames)."""
+    begun = np.zeros((len(log_probs), len(labels)))
+    left = np.zeros_like(begun)
+    for path, score in every_path(log_probs):
+        if collapse_path(path) != labels:
+            continue
+        index, previous = -1, 0
+        for t, label in enumerate(path):
+            index += label not in (0, previous)
+            previous = label
+            begun[t, :index + 1] += math.exp(score)
+            left[t, :index + (label == 0)] += math.exp(score)
+    half = begun[-1, -1] * (0.5 - 1e-9)
+    return [(int(np.argmax(begun[:, i] >= half)),
+             int(np.argmax(left[:, i] >= half)) if left[-1, i] >= half else len(log_probs))
+            for i in range(len(labels))]
+
+
 def is_word_string(text: str, words) -> bool:
     """Words of the list joined by single spaces; the empty text is one."""
     return text == "" or all(part in words for part in text.split(" "))

@@ -73,6 +73,7 @@ def check_decoder(decoder):
             assert h.text == " ".join(tokenizer.decode(h.labels).split())
             assert h.text == " ".join(w.text for w in h.words)
             assert 0 <= h.confidence <= 1
+            assert len(h.spans) == len(h.labels)
             edges = [edge for w in h.words for edge in (w.start, w.end)]
             assert edges == sorted(edges) and all(w.start < w.end for w in h.words)
             assert not edges or 0 <= edges[0] and edges[-1] <= len(logits)

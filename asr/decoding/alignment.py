@@ -1,6 +1,7 @@
 """Forced alignment: which frames wrote which label, by Viterbi over the CTC lattice.
 
-In: log-probabilities and the labels of a text. Out: frame spans of labels and words. Floor 1.
+In: log-probabilities and the labels of a text. Out: frame spans of labels and words, which
+`asr.decoding.posterior` takes from all alignments around the best one. Floor 1.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from asr.decoding.hypothesis import WordSpan, words_from_runs
+from asr.decoding.hypothesis import Hypothesis, WordSpan, hypothesis_from_path
 from asr.errors import DataError, UsageError
 from asr.jit import compiled
 from asr.tokenizer import CharTokenizer, frames_needed
@@ -60,34 +61,51 @@ def align(log_probs: np.ndarray, labels: Sequence[int] | np.ndarray) -> Alignmen
     return Alignment(labels, starts, ends, float(score))
 
 
+def aligned(log_probs: np.ndarray, labels: Sequence[int] | np.ndarray,
+            tokenizer: CharTokenizer) -> Hypothesis:
+    """A given text as a hypothesis: words and labels with frame spans; raises like `align`.
+
+    `score` is the natural log of the best alignment's probability; `confidence` is the geometric
+    mean over the words of their confidences.
+    """
+    best = align(log_probs, labels)
+    path = np.zeros(len(log_probs), dtype=np.int64)
+    for label, start, end in zip(best.labels, best.starts, best.ends, strict=True):
+        path[start:end] = label
+    return hypothesis_from_path(path, log_probs, best.score, tokenizer)
+
+
 def word_spans(log_probs: np.ndarray, labels: Sequence[int] | np.ndarray,
                tokenizer: CharTokenizer) -> tuple[WordSpan, ...]:
     """The words of a label sequence with frame spans and confidences; raises like `align`."""
-    best = align(log_probs, labels)
-    return words_from_runs(best.labels, best.starts, best.ends, log_probs, tokenizer)
+    return aligned(log_probs, labels, tokenizer).words
 
 
 def character_spans(log_probs: np.ndarray, labels: Sequence[int] | np.ndarray,
                     tokenizer: CharTokenizer) -> tuple[WordSpan, ...]:
     """Each character, spaces included, with its frame span; raises like `align`."""
-    best = align(log_probs, labels)
+    found = aligned(log_probs, labels, tokenizer)
     return tuple(
-        WordSpan(tokenizer.decode([label]), int(start), int(end),
+        WordSpan(tokenizer.decode([label]), start, end,
                  min(1.0, float(np.exp(log_probs[start:end, label].max()))))
-        for label, start, end in zip(best.labels.tolist(), best.starts, best.ends, strict=True))
+        for label, (start, end) in zip(found.labels, found.spans, strict=True))
 
 
-def span_seconds(span: WordSpan, seconds_per_frame: float, duration: float) -> tuple[float, float]:
+def span_seconds(span: WordSpan, seconds_per_frame: float, duration: float,
+                 origin: float = 0.0) -> tuple[float, float]:
     """Start and end of a span in seconds, inside 0 .. duration.
 
     Args:
         span: output frames.
         seconds_per_frame: subsampling * hop_length / sample_rate, by construction of the front
-            end; frame t covers t * seconds_per_frame up to the next one.
+            end.
         duration: seconds of audio.
+        origin: seconds at which frame 0 begins, see `asr.lengths.frame_origin`; frame t covers
+            origin + t * seconds_per_frame up to the next one.
     """
-    return (min(span.start * seconds_per_frame, duration),
-            min(span.end * seconds_per_frame, duration))
+    start, end = (min(max(origin + frame * seconds_per_frame, 0.0), duration)
+                  for frame in (span.start, span.end))
+    return start, end
 
 
 @compiled

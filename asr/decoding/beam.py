@@ -11,14 +11,14 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from asr.decoding.alignment import align, word_spans
+from asr.decoding.alignment import align, aligned
 from asr.decoding.automaton import arcs_of, best_path
 from asr.decoding.decoder import Decoder
 from asr.decoding.fusion import Fusion
 from asr.decoding.grammar import Grammar, grammar_part
 from asr.decoding.hypothesis import Hypothesis, collapse, hypothesis_from_path
+from asr.decoding.language_model import LanguageModel
 from asr.decoding.lexicon import LexiconDecoder
-from asr.decoding.ngram import NgramModel
 from asr.decoding.ngram_fusion import character_part, is_character_model, word_part
 from asr.decoding.phrases import HotWord, parse_hot_word, phrase_part
 from asr.decoding.prefix_search import prefix_search
@@ -31,7 +31,7 @@ class BeamSearchDecoder(Decoder):
 
     `score` of a hypothesis is the natural log of its probability, plus `lm_weight` times the
     language model's natural log, plus `word_bonus` for each word. `confidence` is its share of
-    the last beam. Word spans come from a Viterbi alignment of the text.
+    the last beam. Word spans come from an alignment of the text.
 
     Args:
         tokenizer: of the model that made the logits.
@@ -66,7 +66,7 @@ class BeamSearchDecoder(Decoder):
     """
 
     def __init__(self, tokenizer: CharTokenizer, beam_width: int = 32, *,
-                 language_model: NgramModel | None = None, lm_weight: float = 0.5,
+                 language_model: LanguageModel | None = None, lm_weight: float = 0.5,
                  word_bonus: float = 0.0, lexicon: Iterable[str] | None = None,
                  lexicon_only: bool = False, unknown_bonus: float = -5.0, look_ahead: bool = True,
                  hot_words: Iterable[HotWord | str] = (), grammar: Grammar | None = None,
@@ -87,6 +87,7 @@ class BeamSearchDecoder(Decoder):
         _check_together(language_model, tokenizer, lexicon is not None, lexicon_only,
                         grammar is not None)
         self.beam_width = beam_width
+        self.language_model = language_model
         self.num_hypotheses = num_hypotheses
         self.max_gap = float(max_gap)
         self._thresholds = float(beam_threshold), float(label_threshold)
@@ -114,8 +115,8 @@ class BeamSearchDecoder(Decoder):
         hypotheses = self._readings(log_probs)
         if self._arcs is not None and self._gap(log_probs, hypotheses[0]) > self.max_gap:
             best = hypotheses[0]
-            return [dataclasses.replace(best, text="", labels=(), words=(), confidence=0.0,
-                                        rejected=best.text)]
+            return [dataclasses.replace(best, text="", labels=(), words=(), spans=(),
+                                        confidence=0.0, rejected=best.text)]
         return hypotheses
 
     def _readings(self, log_probs: np.ndarray) -> list[Hypothesis]:
@@ -135,9 +136,9 @@ class BeamSearchDecoder(Decoder):
             if text in seen:  # the same words with a doubled space
                 continue
             seen.add(text)
-            hypotheses.append(Hypothesis(
-                text, float(totals[place]), tuple(labels.tolist()),
-                word_spans(log_probs, labels, self.tokenizer), min(1.0, float(shares[place]))))
+            hypotheses.append(dataclasses.replace(
+                aligned(log_probs, labels, self.tokenizer), score=float(totals[place]),
+                confidence=min(1.0, float(shares[place]))))
             if len(hypotheses) == self.num_hypotheses:
                 break
         return hypotheses
@@ -161,7 +162,7 @@ class BeamSearchDecoder(Decoder):
         return float(difference) / characters
 
 
-def _check_together(language_model: NgramModel | None, tokenizer: CharTokenizer, lexicon: bool,
+def _check_together(language_model: LanguageModel | None, tokenizer: CharTokenizer, lexicon: bool,
                     lexicon_only: bool, grammar: bool) -> None:
     """Options that exclude or need each other."""
     characters = language_model is not None and is_character_model(language_model, tokenizer)

@@ -6,11 +6,11 @@ In: logits. Out: checked log-probabilities; hypotheses of words with frame spans
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from asr.decoding.posterior import posterior_spans
 from asr.errors import DataError, UsageError
 from asr.jit import compiled
 from asr.tokenizer import CharTokenizer
@@ -24,13 +24,16 @@ class WordSpan:
         text: the word.
         start: first output frame of the word.
         end: one past its last output frame; `end > start`.
-        confidence: 0 .. 1, the geometric mean of its characters' highest posteriors.
+        confidence: 0 .. 1, the geometric mean of its characters' highest posteriors; after
+            `asr.decoding.evidence.calibrated` the probability that the word is right.
+        share: 0 .. 1, beam search alone: the part of the last beam that has the word in its place.
     """
 
     text: str
     start: int
     end: int
     confidence: float
+    share: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ class Hypothesis:
         confidence: 0 .. 1; the decoder's docstring says of what. 1 for the empty text.
         rejected: with a closed grammar, its nearest sentence where the recording sounds like
             none; the text is then empty.
+        spans: (start, end) output frames of each of `labels`, ends exclusive, in order.
     """
 
     text: str
@@ -53,6 +57,7 @@ class Hypothesis:
     words: tuple[WordSpan, ...] = ()
     confidence: float = 1.0
     rejected: str = ""
+    spans: tuple[tuple[int, int], ...] = ()
 
 
 def check_logits(logits: np.ndarray, vocab_size: int) -> np.ndarray:
@@ -135,31 +140,39 @@ def hypothesis_from_path(path: np.ndarray, log_probs: np.ndarray, score: float,
         tokenizer: labels to characters.
     """
     labels, starts, ends = collapse(path)
-    words = words_from_runs(labels, starts, ends, log_probs, tokenizer)
+    words, spans = words_from_runs(labels, starts, ends, log_probs, tokenizer)
     peaks = [math.log(max(word.confidence, 1e-300)) for word in words]
     return Hypothesis(
         text=" ".join(word.text for word in words), score=float(score),
         labels=tuple(labels.tolist()), words=words,
-        confidence=math.exp(sum(peaks) / len(peaks)) if peaks else 1.0)
+        confidence=math.exp(sum(peaks) / len(peaks)) if peaks else 1.0, spans=spans)
 
 
-def words_from_runs(labels: Sequence[int] | np.ndarray, starts: np.ndarray, ends: np.ndarray,
-                    log_probs: np.ndarray, tokenizer: CharTokenizer) -> tuple[WordSpan, ...]:
-    """Words of labelled runs: split at spaces, from the first run's start to the last one's end.
+def words_from_runs(
+        labels: np.ndarray, starts: np.ndarray, ends: np.ndarray, log_probs: np.ndarray,
+        tokenizer: CharTokenizer) -> tuple[tuple[WordSpan, ...], tuple[tuple[int, int], ...]]:
+    """Words and label spans of an alignment; a word goes from its first label to its last one.
+
+    The alignment's runs give the confidences, the posterior around it gives the times.
 
     Args:
         labels, starts, ends: of L runs in time order; ends exclusive.
         log_probs: (T', V) float64.
         tokenizer: labels to characters.
+
+    Returns:
+        (words, spans): see `Hypothesis`.
     """
     text = tokenizer.decode(labels)
+    spans = tuple((int(start), int(end))
+                  for start, end in posterior_spans(log_probs, labels, starts, ends))
     words, first = [], 0
     for index in range(len(text) + 1):
         if index < len(text) and not text[index].isspace():
             continue
         if index > first:
             peaks = [log_probs[starts[i]:ends[i], labels[i]].max() for i in range(first, index)]
-            words.append(WordSpan(text[first:index], int(starts[first]), int(ends[index - 1]),
+            words.append(WordSpan(text[first:index], spans[first][0], spans[index - 1][1],
                                   min(1.0, math.exp(float(np.mean(peaks))))))
         first = index + 1
-    return tuple(words)
+    return tuple(words), spans

@@ -11,7 +11,8 @@ In: settings, tokenizer, weights. Out: `*.asr`, and back a `Bundle`. Floor 2: Nu
 
 The file is a ZIP whose members are stored, with fixed timestamps: equal content, equal bytes.
 A setting that is missing in config.json means its default, so a new knob's default must keep the
-old behaviour; one that is unknown or out of bounds refuses to load.
+old behaviour; one that is unknown or out of bounds refuses to load. `calibration` stands in
+config.json only where there is one.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ import numpy as np
 
 from asr.archive import Archive, json_bytes, write_archive
 from asr.audio import RESAMPLER
+from asr.confidence import Calibration, read_calibrations
 from asr.errors import BundleError, RecipeError, UsageError
 from asr.features import STATISTICS_NEEDED
 from asr.files import write_atomic
@@ -103,6 +105,8 @@ class Bundle:
         normalizer: `asr.text.normalizer_id` of the texts it learnt from.
         lm: the gzipped ARPA language model, or None.
         reference: see `Reference`, or None.
+        calibration: kind of decoder (`asr.confidence.KINDS`) -> what makes its confidences
+            probabilities; {} before `asr tune --confidence`.
         bundle_hash: SHA-256 over the hashes of all members: equal content, equal hash.
         weights_hash: SHA-256 of the weights alone.
         path: where it was read from.
@@ -120,6 +124,7 @@ class Bundle:
     normalizer: str = ""
     lm: bytes | None = field(default=None, repr=False)
     reference: Reference | None = field(default=None, repr=False)
+    calibration: Mapping[str, Calibration] = field(default_factory=dict)
     bundle_hash: str = ""
     weights_hash: str = ""
     path: Path | None = None
@@ -131,7 +136,8 @@ class Bundle:
 
     def save(self, path: str | Path, *, overwrite: bool = True, **changes) -> str:
         """Write it again with some arguments of `save_bundle` changed; returns the new hash."""
-        names = (*SETTINGS, "tokenizer", "weights", "cmvn", "training", "lm", "reference")
+        names = (*SETTINGS, "tokenizer", "weights", "cmvn", "training", "lm", "reference",
+                 "calibration")
         return save_bundle(path, overwrite=overwrite,
                            **{name: getattr(self, name) for name in names} | changes)
 
@@ -141,7 +147,9 @@ def save_bundle(path: str | Path, *, features: FeatureSettings, text: TextSettin
                 weights: Mapping[str, np.ndarray],
                 cmvn: tuple[np.ndarray, np.ndarray] | None = None,
                 training: Mapping | None = None, lm: bytes | None = None,
-                reference: Reference | None = None, overwrite: bool = True) -> str:
+                reference: Reference | None = None,
+                calibration: Mapping[str, Calibration] | None = None,
+                overwrite: bool = True) -> str:
     """Write a bundle: the whole file or none of it; equal content gives equal bytes.
 
     Args:
@@ -153,6 +161,7 @@ def save_bundle(path: str | Path, *, features: FeatureSettings, text: TextSettin
         training: plain values to keep (epochs, validation WER, ...); JSON must hold them.
         lm: a gzipped ARPA language model; None: the file that decoder.lm names, if it does.
         reference: a clip for `asr doctor --bundle`.
+        calibration: kind of decoder -> `Calibration`.
         overwrite: False makes an existing file an error.
 
     Returns:
@@ -183,6 +192,9 @@ def save_bundle(path: str | Path, *, features: FeatureSettings, text: TextSettin
         config["cmvn"] = {"mean": np.asarray(cmvn[0], "<f4").tolist(),
                           "std": np.asarray(cmvn[1], "<f4").tolist()}
     _check_cmvn(config["cmvn"], recipe, where)
+    if calibration:
+        config["calibration"] = {kind: one.to_dict() for kind, one in calibration.items()}
+        read_calibrations(config["calibration"], where)
     _check_lm(decoder, lm is not None, where)
     members = {CONFIG: json_bytes(config), TOKENIZER: json_bytes(tokenizer.to_dict()),
                WEIGHTS: save({name: arrays[name] for name in shapes})}
@@ -212,7 +224,7 @@ def load_bundle(path: str | Path) -> Bundle:
         where = f"{path}: {CONFIG}"
         config = archive.read_json(CONFIG)
         expected = {*SETTINGS, "cmvn", "training", "versions", "resampler", "normalizer"}
-        if not isinstance(config, dict) or set(config) != expected:
+        if not isinstance(config, dict) or set(config) - {"calibration"} != expected:
             raise BundleError(f"{where} must hold exactly {', '.join(sorted(expected))}.",
                               code="bundle.schema", path=path)
         recipe = _checked_recipe({name: config[name] for name in SETTINGS}, where)
@@ -237,6 +249,7 @@ def load_bundle(path: str | Path) -> Bundle:
             weights=MappingProxyType(weights), cmvn=cmvn, reference=reference,
             training=MappingProxyType(config["training"]),
             versions=MappingProxyType(config["versions"]), normalizer=config["normalizer"],
+            calibration=MappingProxyType(read_calibrations(config.get("calibration", {}), where)),
             lm=archive.read(LM) if LM in archive else None, bundle_hash=archive.sha256,
             weights_hash=archive.digest(WEIGHTS), path=path)
 

@@ -14,12 +14,12 @@ FLOORS = {  # ARCHITECTURE.md; a package is one room
        "jit stopwatch",
     1: "framework archive audio audio_source containers content_hashes probing features "
        "normalization tfrecord augment augment_graph corpora scoring decoding transcript weights "
-       "leakage worklist fingerprint audio_blocks recording loudness windows",
+       "leakage worklist confidence fingerprint audio_blocks recording loudness windows",
     2: "lstm ctc feature_cache feature_pool feature_shards feature_worker batches data model "
        "bundle engine long_recordings inspection",
     3: "recognizer",
-    4: "training evaluation validate transcribe tuning tuning_plot doctor doctor_report "
-       "audit suspects silence",
+    4: "training evaluation validate transcribe tuning tuning_plot calibration doctor "
+       "doctor_report audit suspects silence",
     5: "cli demo __main__ __init__"}
 FLOOR = {room: floor for floor, rooms in FLOORS.items() for room in rooms.split()}
 TENSORFLOW_AT_IMPORT = {"asr/lstm/layer.py", "asr/lstm/op.py", "asr/ctc.py", "asr/data.py",

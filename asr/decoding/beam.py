@@ -14,6 +14,7 @@ import numpy as np
 from asr.decoding.alignment import align, aligned
 from asr.decoding.automaton import arcs_of, best_path
 from asr.decoding.decoder import Decoder
+from asr.decoding.evidence import with_shares
 from asr.decoding.fusion import Fusion
 from asr.decoding.grammar import Grammar, grammar_part
 from asr.decoding.hypothesis import Hypothesis, collapse, hypothesis_from_path
@@ -128,17 +129,18 @@ class BeamSearchDecoder(Decoder):
         if not len(allowed):
             return self._rescue(log_probs)
         shares = np.exp(totals - np.logaddexp.reduce(totals))
+        readings = [self.tokenizer.decode(strings[place, :lengths[place]]).split()
+                    for place in allowed]
         hypotheses: list[Hypothesis] = []
         seen = set()
-        for place in allowed:
-            labels = strings[place, :lengths[place]]
-            text = " ".join(self.tokenizer.decode(labels).split())
-            if text in seen:  # the same words with a doubled space
+        for place, words in zip(allowed, readings, strict=True):
+            if tuple(words) in seen:  # the same words with a doubled space
                 continue
-            seen.add(text)
+            seen.add(tuple(words))
+            found = aligned(log_probs, strings[place, :lengths[place]], self.tokenizer)
             hypotheses.append(dataclasses.replace(
-                aligned(log_probs, labels, self.tokenizer), score=float(totals[place]),
-                confidence=min(1.0, float(shares[place]))))
+                found, score=float(totals[place]), confidence=min(1.0, float(shares[place])),
+                words=with_shares(found.words, readings, shares[allowed])))
             if len(hypotheses) == self.num_hypotheses:
                 break
         return hypotheses

@@ -16,7 +16,9 @@ import numpy as np
 
 from asr.audio import AudioInfo, load_audio, resample
 from asr.bundle import LM, Bundle, load_bundle, refuse_foreign
+from asr.confidence import calibration_kind
 from asr.decoding import Decoder, Hypothesis, build_decoder
+from asr.decoding.evidence import CalibratedDecoder
 from asr.decoding.packed import unpack_lm
 from asr.engine import build_engine, pad_batch
 from asr.errors import BundleError, UsageError
@@ -247,11 +249,13 @@ class Recognizer:
                 f"engine {self.engine.name})")
 
     def _build_decoder(self, settings: DecoderSettings) -> Decoder:
-        """With the bundle's own language model, if the settings mean that one."""
+        """With the bundle's language model, if the settings mean it, and its calibration."""
         model = None
         if settings.kind == "beam" and settings.lm == LM and self.bundle.lm is not None:
             model = unpack_lm(self.bundle.lm, f"{self.bundle.path}: {LM}")
-        return build_decoder(settings, self.tokenizer, language_model=model)
+        decoder = build_decoder(settings, self.tokenizer, language_model=model)
+        calibration = self.bundle.calibration.get(calibration_kind(settings))
+        return CalibratedDecoder(decoder, calibration) if calibration else decoder
 
     def _transcript(self, hypothesis: Hypothesis, duration: float) -> Transcript:
         step = self.seconds_per_frame

@@ -17,7 +17,7 @@ import re
 import sys
 import tempfile
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import numba
@@ -74,12 +74,19 @@ def _is_ours(folder: Path) -> bool:
     return status.st_uid == os.getuid() and not status.st_mode & 0o022
 
 
-def compiled(function: Callable) -> Callable:
-    """Decorator: nopython machine code without the GIL, cached on disk if there is a place."""
+def compiled(function: Callable | None = None, *, nogil: bool = True) -> Callable:
+    """Decorator: nopython machine code, cached on disk if there is a place.
+
+    Args:
+        function: arrays and numbers in and out.
+        nogil: release the interpreter lock while it runs.
+    """
+    if function is None:
+        return partial(compiled, nogil=nogil)
     folder = cache_folder(function.__module__.rpartition(".")[0])
     before = numba.config.CACHE_DIR
     numba.config.CACHE_DIR = str(folder or "")  # read when the decorator runs, restored below
     try:
-        return numba.njit(nogil=True, error_model="numpy", cache=folder is not None)(function)
+        return numba.njit(nogil=nogil, error_model="numpy", cache=folder is not None)(function)
     finally:
         numba.config.CACHE_DIR = before

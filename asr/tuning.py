@@ -15,12 +15,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from asr.audio import load_audio
-from asr.decoding import BeamSearchDecoder, Decoder, GreedyDecoder, NgramModel
+from asr.decoding import BeamSearchDecoder, Decoder, GreedyDecoder, LanguageModel
 from asr.decoding.ngram_fusion import is_character_model
 from asr.errors import DataError, UsageError
+from asr.loudness import is_silent
 from asr.manifest import Utterance
 from asr.recipe import DecoderSettings
-from asr.recognizer import Recognizer, is_silent
+from asr.recognizer import Recognizer
 from asr.scoring.bootstrap import Interval, cluster_sums, clusters_of, draw_sums, interval_of
 from asr.scoring.counts import count_words
 from asr.text import normalize
@@ -131,9 +132,10 @@ def word_errors(dev: DevSet, decoder: Decoder) -> np.ndarray:
     return np.stack([counts[:, :3].sum(axis=1), counts[:, 3]], axis=1)
 
 
-def tune(recognizer: Recognizer, dev: DevSet, model: NgramModel, lm: str, *, beam_width: int = 32,
-         weights: Sequence[float] = WEIGHTS, bonuses: Sequence[float] = BONUSES,
-         lexicon_only: bool = False, progress: Callable[[int, int], None] | None = None) -> Tuning:
+def tune(recognizer: Recognizer, dev: DevSet, model: LanguageModel, lm: str, *,
+         beam_width: int = 32, weights: Sequence[float] = WEIGHTS,
+         bonuses: Sequence[float] = BONUSES, lexicon_only: bool = False,
+         progress: Callable[[int, int], None] | None = None) -> Tuning:
     """Sweep weight and bonus on a grid, then finer around the best, then wider beams.
 
     Args:
@@ -191,7 +193,7 @@ def _half_step(grid: Sequence[float], value: float) -> float:
 
 
 def _summary(dev: DevSet, tried: dict, best: tuple[float, float, int], settings: DecoderSettings,
-             recognizer: Recognizer, model: NgramModel,
+             recognizer: Recognizer, model: LanguageModel,
              grids: tuple[Sequence[float], Sequence[float]]) -> Tuning:
     greedy = word_errors(dev, GreedyDecoder(recognizer.tokenizer))
     words = int(greedy[:, 1].sum())
@@ -214,7 +216,8 @@ def _summary(dev: DevSet, tried: dict, best: tuple[float, float, int], settings:
                   tuple(notes))
 
 
-def unit_notes(references: Sequence[str], model: NgramModel, recognizer: Recognizer) -> list[str]:
+def unit_notes(references: Sequence[str], model: LanguageModel,
+               recognizer: Recognizer) -> list[str]:
     """Sentences where model and texts do not speak of the same words."""
     if is_character_model(model, recognizer.tokenizer):
         return []

@@ -13,7 +13,7 @@ import click
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("manifests", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--lm", "lm_path", required=True, type=click.Path(path_type=Path),
-              help="ARPA language model, plain or .gz; see asr lm train.")
+              help="ARPA language model, plain or .gz (see asr lm train), or a KenLM binary.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="OUT.asr",
               help="Write the bundle with language model and winner; may be BUNDLE itself.")
 @click.option("--audio-root", type=click.Path(path_type=Path), envvar="ASR_AUDIO_ROOT",
@@ -40,6 +40,7 @@ def tune(bundle: Path, manifests: tuple[Path, ...], lm_path: Path, output: Path 
     """  # noqa: D301 (click reads the backspace)
     from asr.cli.progress import count_on_stderr
     from asr.decoding import load_ngram
+    from asr.decoding.packed import refuse_kenlm
     from asr.files import write_atomic
     from asr.manifest import read_manifest
     from asr.recognizer import load
@@ -48,6 +49,8 @@ def tune(bundle: Path, manifests: tuple[Path, ...], lm_path: Path, output: Path 
     from asr.tuning_plot import surface
 
     grids = _grid(weights, "--weights", WEIGHTS), _grid(bonuses, "--bonuses", BONUSES)
+    if output:
+        refuse_kenlm(lm_path)
     utterances = [u for path in manifests for u in
                   read_manifest(path, audio_root=audio_root, allow_outside_root=allow_outside_root)]
     model = load_ngram(lm_path)

@@ -20,6 +20,7 @@ from asr.decoding.decoder import Decoder
 from asr.decoding.grammar import Grammar, parse_grammar, read_grammar
 from asr.decoding.greedy import GreedyDecoder
 from asr.decoding.hypothesis import Hypothesis, WordSpan, check_logits, log_softmax
+from asr.decoding.language_model import LanguageModel
 from asr.decoding.lexicon import LexiconDecoder
 from asr.decoding.ngram import NgramModel, load_ngram
 from asr.decoding.phrases import HotWord, parse_hot_word
@@ -34,13 +35,13 @@ DECODERS: dict[str, type[Decoder]] = {
 }
 
 __all__ = ["DECODERS", "Alignment", "BeamSearchDecoder", "Decoder", "Grammar", "GreedyDecoder",
-           "HotWord", "Hypothesis", "LexiconDecoder", "NgramModel", "WordSpan", "align",
-           "build_decoder", "character_spans", "check_logits", "load_ngram", "log_softmax",
+           "HotWord", "Hypothesis", "LanguageModel", "LexiconDecoder", "NgramModel", "WordSpan",
+           "align", "build_decoder", "character_spans", "check_logits", "load_ngram", "log_softmax",
            "parse_grammar", "parse_hot_word", "read_grammar", "span_seconds", "word_spans"]
 
 
 def build_decoder(settings: DecoderSettings, tokenizer: CharTokenizer, *,
-                  language_model: NgramModel | None = None) -> Decoder:
+                  language_model: LanguageModel | None = None) -> Decoder:
     """The decoder that the settings name.
 
     Args:

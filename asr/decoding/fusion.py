@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from asr.decoding.kenlm_kernel import step_outside
 from asr.decoding.ngram_kernel import NgramArrays, ngram_step
 from asr.jit import compiled
 
@@ -33,6 +34,7 @@ class WordPart(NamedTuple):
     ahead: np.ndarray  # (N,) float32, nats expected already inside the word; all 0: none
     unknown_ahead: float  # the same for prefixes of no word
     model: NgramArrays | None
+    handle: int | None  # of a model that only Python can ask, instead
     unknown_word: int  # the n-gram model's <unk>
     unknown_bonus: float  # nats for a word outside the lexicon, on top of <unk>
     sentence_end: int  # the n-gram model's </s>, or -1
@@ -44,7 +46,8 @@ class WordPart(NamedTuple):
 class CharacterPart(NamedTuple):
     """A character n-gram model, asked at every label."""
 
-    model: NgramArrays
+    model: NgramArrays | None
+    handle: int | None  # of a model that only Python can ask, instead
     words: np.ndarray  # (V,) int32, the model's number of each label
     sentence_end: int
     sentence_start: int
@@ -165,15 +168,17 @@ def _end_word(words, tree, model):
             return FORBIDDEN, model
         gain += words.unknown_bonus
         word = words.unknown_word
-    nats, model = _ask(words.model, model, word)
+    nats, model = _ask(words.model, words.handle, model, word)
     return gain + words.weight * nats, model
 
 
 @compiled
-def _ask(model, state, word):
-    if model is None:
-        return 0.0, state
-    return ngram_step(model, state, word)
+def _ask(model, handle, state, word):
+    if model is not None:
+        return ngram_step(model, state, word)
+    if handle is not None:
+        return step_outside(handle, state, word)
+    return 0.0, state
 
 
 @compiled
@@ -186,7 +191,7 @@ def _finish_words(words, tree, model, written):
     elif words.closed and written:  # a space that no word follows
         return FORBIDDEN
     if words.sentence_end >= 0:
-        nats, _ = _ask(words.model, model, words.sentence_end)
+        nats, _ = _ask(words.model, words.handle, model, words.sentence_end)
         gain += words.weight * nats
     return gain
 
@@ -203,7 +208,7 @@ def _bound_words(words, tree):
 def _advance_characters(characters, model, label):
     if characters is None:
         return 0.0, model
-    nats, model = ngram_step(characters.model, model, characters.words[label])
+    nats, model = _ask(characters.model, characters.handle, model, characters.words[label])
     return characters.weight * nats, model
 
 
@@ -211,7 +216,7 @@ def _advance_characters(characters, model, label):
 def _finish_characters(characters, model):
     if characters is None or characters.sentence_end < 0:
         return 0.0
-    nats, _ = ngram_step(characters.model, model, characters.sentence_end)
+    nats, _ = _ask(characters.model, characters.handle, model, characters.sentence_end)
     return characters.weight * nats
 
 

@@ -5,59 +5,36 @@ In: an ARPA file. Out: an `NgramModel`, from a memory-mapped cache the second ti
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from asr.decoding.arpa import SENTENCE_END, SENTENCE_START, UNKNOWN, ArpaTable, read_arpa
+from asr.decoding.arpa import SENTENCE_START, UNKNOWN, ArpaTable, read_arpa
+from asr.decoding.kenlm_model import is_kenlm_binary, load_kenlm
+from asr.decoding.language_model import LN10, LanguageModel
 from asr.decoding.ngram_cache import read_cache, write_cache
 from asr.decoding.ngram_kernel import NgramArrays, find_child, ngram_step
 from asr.decoding.trees import build_tree
 from asr.errors import DataError
 from asr.jit import compiled
 
-LN10 = math.log(10.0)
 MISSING_UNKNOWN = -100.0  # log10; KenLM's value for a model without <unk>
 
 
 @dataclass(frozen=True, eq=False)
-class NgramModel:
-    """An n-gram model in flat arrays; `load_ngram` makes one.
-
-    Attributes:
-        vocabulary: the words by number, <unk> among them.
-        order: words of the longest n-gram.
-        counts: n-grams of each order, as in the file.
-        arrays: what the kernels read.
-    """
+class NgramModel(LanguageModel):
+    """An n-gram model in flat arrays; `load_ngram` makes one."""
 
     vocabulary: tuple[str, ...]
     order: int
     counts: tuple[int, ...]
     arrays: NgramArrays
 
-    @cached_property
-    def word_numbers(self) -> dict[str, int]:
-        """The number of each word."""
-        return {word: number for number, word in enumerate(self.vocabulary)}
-
-    @cached_property
-    def unknown(self) -> int:
-        """The number of <unk>."""
-        return next(self.word_numbers[word] for word in UNKNOWN if word in self.word_numbers)
-
-    @property
-    def sentence_end(self) -> int:
-        """The number of </s>, or -1."""
-        return self.word_numbers.get(SENTENCE_END, -1)
-
     @property
     def start_state(self) -> int:
-        """The state after <s>; the empty context if the model has none."""
+        """See `LanguageModel`."""
         return self.word_numbers.get(SENTENCE_START, -1) + 1
 
     @property
@@ -66,55 +43,33 @@ class NgramModel:
         return (sum(array.nbytes for array in self.arrays)
                 + sum(len(word.encode()) + 1 for word in self.vocabulary))
 
-    def number(self, word: str) -> int:
-        """The number of a word; that of <unk> if the model does not know it."""
-        found = self.word_numbers.get(word)
-        return self.unknown if found is None else found
+    def score_numbers(self, state: int, numbers: Sequence[int]) -> np.ndarray:
+        """See `LanguageModel`."""
+        return _score_sequence(self.arrays, state, np.array(numbers, dtype=np.int64))
 
-    def score_words(self, words: Sequence[str], *, start: bool = True,
-                    end: bool = True) -> np.ndarray:
-        """Natural log of the probability of each word, given those before it.
+    def unigrams(self, numbers: Sequence[int] | np.ndarray) -> np.ndarray:
+        """See `LanguageModel`."""
+        return self.arrays.log_probs[1 + np.asarray(numbers)]
 
-        Args:
-            words: the sentence, without <s> and </s>.
-            start: begin after <s>; False begins in the empty context.
-            end: add </s> at the end, if the model has one.
-
-        Returns:
-            (number of words, plus one with `end`) float64.
-        """
-        numbers = [self.number(word) for word in words]
-        if end and self.sentence_end >= 0:
-            numbers.append(self.sentence_end)
-        return _score_sequence(self.arrays, self.start_state if start else 0,
-                               np.array(numbers, dtype=np.int64))
-
-    def perplexity(self, sentences: Iterable[Sequence[str]]) -> tuple[float, int, int]:
-        """(perplexity, scored tokens, unknown words) of sentences, </s> included."""
-        total, tokens, unknown = 0.0, 0, 0
-        for words in sentences:
-            scores = self.score_words(words)
-            total += float(scores.sum())
-            tokens += len(scores)
-            unknown += sum(word not in self.word_numbers for word in words)
-        if not tokens:
-            raise DataError("There is no sentence to compute a perplexity of.", code="lm.empty")
-        return math.exp(-total / tokens), tokens, unknown
-
-    def __repr__(self) -> str:
-        return f"NgramModel(order={self.order}, counts={self.counts})"
+    __repr__ = LanguageModel.__repr__
 
 
-def load_ngram(path: str | Path, *, cache: bool = True) -> NgramModel:
+def load_ngram(path: str | Path, *, cache: bool = True) -> LanguageModel:
     """Read an ARPA file; the second time its arrays are memory-mapped from `<path>.cache`.
+
+    A binary file of KenLM is told by its first bytes and given to the module `kenlm`, see
+    `asr.decoding.kenlm_model`.
 
     The cache carries the size and time of the file that it was made of and a checksum; where it
     is not of this file, it is made anew. Where it cannot be written, the file is read each time.
 
     Raises:
         DataError: the file is not an ARPA model (code "lm.arpa").
+        UsageError: a binary file of KenLM where the extra `kenlm` is not installed.
     """
     path = Path(path)
+    if is_kenlm_binary(path):
+        return load_kenlm(path)
     if cache and (found := read_cache(path)) is not None:
         return NgramModel(*found)
     model = build_ngram(*read_arpa(path), name=str(path))

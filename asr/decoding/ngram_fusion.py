@@ -1,6 +1,6 @@
 """A language model and a lexicon made ready for one tokenizer.
 
-In: an `NgramModel`, a tokenizer, a list of words. Out: the parts of a `Fusion`. Floor 1: NumPy.
+In: a `LanguageModel`, a tokenizer, a list of words. Out: the parts of a `Fusion`. Floor 1: NumPy.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import numpy as np
 
 from asr.decoding.arpa import SENTENCE_END, SENTENCE_START, UNKNOWN
 from asr.decoding.fusion import CharacterPart, WordPart
-from asr.decoding.ngram import NgramModel
+from asr.decoding.language_model import LanguageModel
 from asr.decoding.trees import best_below, build_tree
 from asr.errors import UsageError
 from asr.tokenizer import CharTokenizer
@@ -22,7 +22,7 @@ SPECIAL = (SENTENCE_START, SENTENCE_END, *UNKNOWN)
 MIN_SPELLED = 0.1  # of the vocabulary; below, model and tokenizer do not belong together
 
 
-def is_character_model(model: NgramModel, tokenizer: CharTokenizer) -> bool:
+def is_character_model(model: LanguageModel, tokenizer: CharTokenizer) -> bool:
     """Whether the model's units are characters: each of its words is one, and the space is too."""
     if not any(token in model.word_numbers for token in SPACE_TOKENS):
         return False
@@ -30,7 +30,7 @@ def is_character_model(model: NgramModel, tokenizer: CharTokenizer) -> bool:
     return all(len(word) == 1 for word in words)
 
 
-def character_part(model: NgramModel, tokenizer: CharTokenizer, weight: float) -> CharacterPart:
+def character_part(model: LanguageModel, tokenizer: CharTokenizer, weight: float) -> CharacterPart:
     """A character model for a tokenizer.
 
     Raises:
@@ -43,11 +43,11 @@ def character_part(model: NgramModel, tokenizer: CharTokenizer, weight: float) -
         raise UsageError(f"The character language model knows {known} of the {len(units)} "
                          "characters of the alphabet; train it on texts of the same normaliser.")
     numbers = [model.unknown, *(model.number(unit) for unit in units)]  # the blank is never asked
-    return CharacterPart(model.arrays, np.array(numbers, dtype=np.int32), model.sentence_end,
-                         model.start_state, float(weight))
+    return CharacterPart(model.arrays, model.handle, np.array(numbers, dtype=np.int32),
+                         model.sentence_end, model.start_state, float(weight))
 
 
-def spelled_words(model: NgramModel, tokenizer: CharTokenizer) -> list[str]:
+def spelled_words(model: LanguageModel, tokenizer: CharTokenizer) -> list[str]:
     """The words of the model that the tokenizer can write.
 
     Raises:
@@ -64,7 +64,7 @@ def spelled_words(model: NgramModel, tokenizer: CharTokenizer) -> list[str]:
     return spelled
 
 
-def word_part(model: NgramModel | None, tokenizer: CharTokenizer, lexicon: Sequence[str] | None,
+def word_part(model: LanguageModel | None, tokenizer: CharTokenizer, lexicon: Sequence[str] | None,
               extra: Sequence[str] = (), *, weight: float, look_ahead: bool, unknown_bonus: float,
               closed: bool) -> tuple[WordPart, list[str]]:
     """The lexicon tree with its language model, and the words that the tree spells.
@@ -108,11 +108,12 @@ def word_part(model: NgramModel | None, tokenizer: CharTokenizer, lexicon: Seque
         unknown, end, start = model.unknown, model.sentence_end, model.start_state
         if look_ahead:
             unigrams = np.full(len(tree.symbols), -np.inf)
-            unigrams[tree.nodes] = model.arrays.log_probs[1 + numbers[tree.nodes]]
+            unigrams[tree.nodes] = model.unigrams(numbers[tree.nodes])
             ahead = weight * best_below(tree, unigrams)
             ahead[0] = 0.0
-            unknown_ahead = weight * float(model.arrays.log_probs[1 + unknown]) + unknown_bonus
+            unknown_ahead = weight * float(model.unigrams([unknown])[0]) + unknown_bonus
     part = WordPart(tree.first_child, tree.symbols, numbers, ahead, unknown_ahead,
-                    None if model is None else model.arrays, unknown, float(unknown_bonus), end,
+                    None if model is None else model.arrays,
+                    None if model is None else model.handle, unknown, float(unknown_bonus), end,
                     start, float(weight), closed)
     return part, words

@@ -13,8 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from asr.decoding.arpa import parse_arpa
+from asr.decoding.kenlm_model import is_kenlm_binary
 from asr.decoding.ngram import NgramModel, build_ngram
-from asr.errors import DataError
+from asr.errors import DataError, UsageError
 
 MAX_LINE_BYTES = 65_536
 MAX_TEXT_BYTES = 4_000_000_000
@@ -25,7 +26,9 @@ def pack_lm(path: str | Path) -> bytes:
 
     Raises:
         DataError: the file cannot be read.
+        UsageError: a binary file of KenLM, which no bundle carries.
     """
+    refuse_kenlm(path)
     try:
         with open(path, "rb") as file:
             data = file.read()
@@ -35,6 +38,18 @@ def pack_lm(path: str | Path) -> bytes:
         raise DataError(f"Cannot read the language model {path}: {error}.", code="lm.arpa",
                         path=path) from error
     return gzip.compress(data, compresslevel=6, mtime=0)
+
+
+def refuse_kenlm(path: str | Path) -> None:
+    """A bundle runs everywhere, so it carries ARPA text.
+
+    Raises:
+        UsageError: the file is a binary one of KenLM.
+    """
+    if is_kenlm_binary(path):
+        raise UsageError(f"{path} is a binary file of KenLM; a bundle carries ARPA text, which "
+                         "needs no module. Give the ARPA file that the binary was built from.",
+                         code="lm.kenlm")
 
 
 def unpack_lm(data: bytes, name: str) -> NgramModel:

@@ -1,0 +1,112 @@
+"""What the beam search, the tuning and `asr lm info` ask of a language model, whatever holds it.
+
+In: words. Out: natural logs of probabilities. Floor 1. Two classes hold models: `NgramModel`
+(ARPA, flat arrays inside the compiled search) and `KenlmModel` (KenLM's binary files).
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+
+import numpy as np
+
+from asr.decoding.arpa import SENTENCE_END, UNKNOWN
+from asr.decoding.ngram_kernel import NgramArrays
+from asr.errors import DataError
+
+LN10 = math.log(10.0)
+
+
+class LanguageModel(ABC):
+    """A back-off n-gram model.
+
+    Attributes:
+        vocabulary: the words by number, <unk> among them.
+        order: words of the longest n-gram.
+        counts: n-grams of each order, as in the file.
+        arrays: what the compiled search reads, or None.
+        handle: by what the compiled search asks a model that has no arrays, or None.
+    """
+
+    vocabulary: tuple[str, ...]
+    order: int
+    counts: tuple[int, ...]
+    arrays: NgramArrays | None = None
+    handle: int | None = None
+
+    @cached_property
+    def word_numbers(self) -> dict[str, int]:
+        """The number of each word."""
+        return {word: number for number, word in enumerate(self.vocabulary)}
+
+    @cached_property
+    def unknown(self) -> int:
+        """The number of <unk>."""
+        return next(self.word_numbers[word] for word in UNKNOWN if word in self.word_numbers)
+
+    @property
+    def sentence_end(self) -> int:
+        """The number of </s>, or -1."""
+        return self.word_numbers.get(SENTENCE_END, -1)
+
+    @property
+    @abstractmethod
+    def start_state(self) -> int:
+        """The state after <s>; 0, the empty context, if the model has none."""
+
+    @property
+    @abstractmethod
+    def num_bytes(self) -> int:
+        """Bytes that the model takes."""
+
+    def number(self, word: str) -> int:
+        """The number of a word; that of <unk> if the model does not know it."""
+        found = self.word_numbers.get(word)
+        return self.unknown if found is None else found
+
+    @abstractmethod
+    def score_numbers(self, state: int, numbers: Sequence[int]) -> np.ndarray:
+        """(n,) float64, natural log of each word's probability, from a state on."""
+
+    @abstractmethod
+    def unigrams(self, numbers: Sequence[int] | np.ndarray) -> np.ndarray:
+        """(n,) floating point, natural log of the probability of each word without a context."""
+
+    def score_words(self, words: Sequence[str], *, start: bool = True,
+                    end: bool = True) -> np.ndarray:
+        """Natural log of the probability of each word, given those before it.
+
+        Args:
+            words: the sentence, without <s> and </s>.
+            start: begin after <s>; False begins in the empty context.
+            end: add </s> at the end, if the model has one.
+
+        Returns:
+            (number of words, plus one with `end`) float64.
+        """
+        numbers = [self.number(word) for word in words]
+        if end and self.sentence_end >= 0:
+            numbers.append(self.sentence_end)
+        return self.score_numbers(self.start_state if start else 0, numbers)
+
+    def perplexity(self, sentences: Iterable[Sequence[str]]) -> tuple[float, int, int]:
+        """(perplexity, scored tokens, unknown words) of sentences, </s> included.
+
+        Raises:
+            DataError: there is no sentence.
+        """
+        total, tokens, unknown = 0.0, 0, 0
+        for words in sentences:
+            scores = self.score_words(words)
+            total += float(scores.sum())
+            tokens += len(scores)
+            unknown += sum(word not in self.word_numbers for word in words)
+        if not tokens:
+            raise DataError("There is no sentence to compute a perplexity of.", code="lm.empty")
+        return math.exp(-total / tokens), tokens, unknown
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(order={self.order}, counts={self.counts})"

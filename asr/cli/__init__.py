@@ -29,6 +29,7 @@ VERBS = {
     "tune": ("asr.cli.tune", "Find the weight of a language model on development data."),
     "lm": ("asr.cli.lm", "Train and inspect n-gram language models."),
     "audit": ("asr.cli.audit", "Leaks between splits, doubtful references, invented words."),
+    "inspect": ("asr.cli.inspect", "Look inside the LSTM while it listens: a page or a picture."),
     "doctor": ("asr.cli.doctor", "What runs here, how fast, and why not faster."),
 }
 

@@ -29,6 +29,7 @@ from asr.scoring.charts import visible
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
 
 FORMATS = ("png", "svg", "pdf")
 DPI = 150
@@ -38,7 +39,7 @@ SOUND, SHARE, SIGNED = "magma", "viridis", "RdBu_r"
 INCHES_A_STEP = 0.13  # of an output frame, so that a decoded character has room
 MIN_WIDTH, MAX_WIDTH = 13.0, 60.0  # inches
 SOUND_INCHES, ROW_INCHES, MIN_PANEL, LABEL_INCHES = 1.7, 0.058, 0.6, 0.15
-LEFT, RIGHT, BETWEEN = 0.85, 0.75, 0.36  # inches beside the panels and between them, for titles
+LEFT, RIGHT, BETWEEN = 0.85, 0.95, 0.36  # inches beside the panels and between them, for titles
 INK, SOFT = "#1c1d20", "#5d626b"
 MEL_TICKS = (250, 500, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000)  # Hz
 
@@ -144,7 +145,7 @@ def _sound(axis: Axes, bar: Axes, inspection: Inspection) -> None:
 
 
 def _cells(axis: Axes, bar: Axes, panel: Panel, array: np.ndarray, view: View) -> None:
-    high = view.memory_range if panel.kind == "memory" else 1.0
+    high = view.memory_limit if panel.kind == "memory" else 1.0
     low = 0.0 if panel.kind == "gate" else -high
     image = axis.imshow(array.T, aspect="auto", cmap=SHARE if panel.kind == "gate" else SIGNED,
                         vmin=low, vmax=high, interpolation="nearest",
@@ -155,7 +156,9 @@ def _cells(axis: Axes, bar: Axes, panel: Panel, array: np.ndarray, view: View) -
     every = -(-len(view.units) // 8)
     axis.set_yticks(range(0, len(view.units), every), map(str, view.units[::every]), fontsize=7.5)
     axis.set_ylabel("cell")
-    _bar(bar, image, panel.symbol, [low, high] if panel.kind == "gate" else [low, 0.0, high])
+    beyond = panel.kind == "memory" and bool(np.abs(array).max() > high)
+    _bar(bar, image, panel.symbol, [low, high] if panel.kind == "gate" else [low, 0.0, high],
+         beyond)
 
 
 def _posteriors(axis: Axes, bar: Axes, inspection: Inspection, labels: list[int]) -> None:
@@ -179,9 +182,13 @@ def _posteriors(axis: Axes, bar: Axes, inspection: Inspection, labels: list[int]
     _bar(bar, image, "P", [0.0, 1.0])
 
 
-def _bar(bar: Axes, image, label: str, ticks: list[float]) -> None:
+def _bar(bar: Axes, image: AxesImage, symbol: str, ticks: list[float],
+         beyond: bool = False) -> None:
     """The colours and their values, in a narrow axis of its own."""
     bar.figure.colorbar(image, cax=bar, ticks=ticks)
-    bar.set_title(label, fontsize=8, loc="left", pad=3, color=SOFT)
-    bar.set_yticks(ticks, [f"{tick:g}".replace("-", "−") for tick in ticks], fontsize=8)
+    bar.set_title(symbol, fontsize=8, loc="left", pad=3, color=SOFT)
+    texts = [f"{tick:g}".replace("-", "−") for tick in ticks]
+    if beyond:  # some values lie further out than the last colour
+        texts = ["≤ " + texts[0], *texts[1:-1], "≥ " + texts[-1]]
+    bar.set_yticks(ticks, texts, fontsize=8)
     bar.tick_params(length=2)

@@ -67,9 +67,14 @@ class View:
         return Trace(*(array[:, self.units] for array in trace))
 
     @property
-    def memory_range(self) -> float:
-        """The largest magnitude in these memory cells, rounded up: the scale is symmetric."""
-        return float(np.ceil(10.0 * max(np.abs(self.trace.memory).max(), 0.1)) / 10.0)
+    def memory_limit(self) -> float:
+        """Where the colours of the memory cells end, on both sides of 0.
+
+        The magnitude that all but 2 % of the values stay below, so that one cell that counts
+        far does not leave the others pale.
+        """
+        high = np.quantile(np.abs(self.trace.memory), 0.98)
+        return float(np.ceil(10.0 * max(high, 0.1)) / 10.0)
 
     def which(self) -> str:
         """Layer, direction and units in words."""
@@ -80,8 +85,12 @@ class View:
                 f"all {view.num_units} cells, in the order of their peaks")
         return f"Layer {self.layer} of {len(view.layers)}, {self.direction}; {rows}"
 
-    def how_to_read(self) -> list[str]:
-        """Sentences under the picture: what one sees, and how to read it."""
+    def how_to_read(self, *, both: bool = False) -> list[str]:
+        """Sentences with the picture: what one sees, and how to read it.
+
+        Args:
+            both: the reader can switch to the other direction.
+        """
         milliseconds = 1000 * self.inspection.seconds_per_frame
         sentences = [
             f"Time runs to the right, {milliseconds:g} ms a step, the same in all panels; each row "
@@ -91,9 +100,9 @@ class View:
             "output gate o decides how much of it the next layer sees.",
             "Where f is near 1 and i near 0 a row of the memory keeps its colour: that cell "
             "remembers."]
-        if self.direction == "backward":
-            sentences.append("This direction reads the recording from its end: follow its memory "
-                             "from right to left.")
+        if both or self.direction == "backward":
+            sentences.append(f"{'The backward' if both else 'This'} direction reads the recording "
+                             "from its end: follow its memory from right to left.")
         sentences.append(
             "At the bottom, what the network says: at each step a probability for every character "
             "and for the blank, “nothing new”. CTC reads the spikes from left to right and drops "

@@ -13,7 +13,7 @@ from asr.scoring.comparison import Comparison, p_value, points
 from asr.scoring.counts import Counts
 from asr.scoring.result import Receipt, Score, percent, plural, with_interval
 
-_THEME = "<button id='theme' type='button' aria-label='Light or dark'>◐</button>"
+THEME = "<button id='theme' type='button' aria-label='Light or dark'>◐</button>"
 _KEYS = ("<p class='soft wide'>Keys: <kbd>/</kbd> search, <kbd>j</kbd> <kbd>k</kbd> next and "
          "previous utterance, <kbd>Enter</kbd> listen, <kbd>n</kbd> <kbd>p</kbd> pages.</p>")
 _LEGEND = ("<div class='key al'><span>Top: what was said.</span><span class='w s'>"
@@ -37,7 +37,7 @@ def score_header(result: Score, title: str) -> str:
         span = span.replace("95 %", f"{100 * interval.confidence:g} %", 1)
     notes = "".join(f"<p class='note'>{escape(note)}</p>" for note in result.notes())
     return (
-        f"<header><div class='top'><h1>{escape(title)}</h1>{_THEME}</div>"
+        f"<header><div class='top'><h1>{escape(title)}</h1>{THEME}</div>"
         f"<p class='headline'>{with_interval('WER', result.wer, interval)} "
         f"<small>{_counts(result.words)}</small></p>"
         f"<p>{escape(span)}. {with_interval('CER', result.cer, result.cer_interval)}. "
@@ -56,7 +56,7 @@ def comparison_header(comparison: Comparison, scores: tuple[Score, Score]) -> st
                        for name, wer, score in zip(comparison.names, comparison.wers, scores,
                                                    strict=True))
     return (
-        f"<header><div class='top'><h1>{escape(a)} against {escape(b)}</h1>{_THEME}</div>"
+        f"<header><div class='top'><h1>{escape(a)} against {escape(b)}</h1>{THEME}</div>"
         f"<p class='headline'>{escape(comparison.verdict)}</p>"
         f"<p>Difference {points(comparison.difference)} points, {100 * interval.confidence:g} % "
         f"interval {points(interval.low)} to {points(interval.high)} (paired bootstrap over "

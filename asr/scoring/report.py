@@ -183,14 +183,29 @@ def read_curve(path: str | Path) -> list[dict]:
 
 def render(title: str, body: str, data: dict) -> str:
     """The page: template, style and script of this package, with the parts put in."""
-    style, script, page = (resources.files("asr.scoring").joinpath("page", name)
-                           .read_text(encoding="utf-8")
-                           for name in ("report.css", "report.js", "report.html"))
+    style, script = (page_file(name) for name in ("report.css", "report.js"))
+    return fill_page(title, body, data, style, script)
+
+
+def page_file(name: str) -> str:
+    """A style, script or template of this package."""
+    return resources.files("asr.scoring").joinpath("page", name).read_text(encoding="utf-8")
+
+
+def fill_page(title: str, body: str, data: dict, style: str, script: str) -> str:
+    """A page that can load and run nothing but what is in it.
+
+    Args:
+        title: any text.
+        body: HTML, escaped by the caller.
+        data: for the script, as JSON in the element "data".
+        style, script: CSS and JavaScript; the policy allows these two and no others.
+    """
     policy = ("default-src 'none'; media-src data:; img-src data:; base-uri 'none'; "
               f"form-action 'none'; style-src '{_source_hash(style)}'; "
               f"script-src '{_source_hash(script)}'")
-    return Template(page).substitute(title=escape(title), csp=policy, style=style, script=script,
-                                     body=body, data=embed(data))
+    return Template(page_file("report.html")).substitute(
+        title=escape(title), csp=policy, style=style, script=script, body=body, data=embed(data))
 
 
 def embed(data: dict) -> str:

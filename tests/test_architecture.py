@@ -11,14 +11,15 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FLOORS = {  # ARCHITECTURE.md; a package is one room
     0: "errors files recipe manifest manifest_rows tokenizer text text_english text_german lengths "
-       "jit stopwatch",
+       "jit pool stopwatch textgrid",
     1: "framework archive audio audio_source containers content_hashes probing features "
        "normalization tfrecord augment augment_graph corpora scoring decoding transcript weights "
-       "leakage worklist confidence fingerprint audio_blocks recording loudness windows",
+       "leakage worklist confidence fingerprint audio_blocks recording loudness windows "
+       "pauses",
     2: "lstm ctc feature_cache feature_pool feature_shards feature_worker batches data model "
-       "bundle engine long_recordings inspection",
+       "bundle engine long_recordings inspection timing",
     3: "recognizer",
-    4: "training evaluation validate transcribe tuning tuning_plot calibration doctor "
+    4: "align training evaluation validate transcribe tuning tuning_plot calibration doctor "
        "doctor_report audit suspects silence",
     5: "cli demo __main__ __init__"}
 FLOOR = {room: floor for floor, rooms in FLOORS.items() for room in rooms.split()}

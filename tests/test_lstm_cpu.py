@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from asr import pool
 from asr.errors import UsageError
-from asr.lstm import cpu, equations, jit, memory, pool, products
+from asr.lstm import cpu, equations, memory, products
 
 
 def make_directions(rng, features, units, count=2, scale=0.4):
@@ -287,7 +288,7 @@ def test_pool_waits_for_every_task_before_it_raises():
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 def test_pool_works_in_the_child_of_a_fork():
-    code = ("import os\nfrom asr.lstm import pool\n"
+    code = ("import os\nfrom asr import pool\n"
             "pool.run([lambda: 1] * 3, 3)\n"
             "child = os.fork()\n"
             "if child == 0:\n    os._exit(0 if pool.run([lambda: 1] * 3, 3) == [1] * 3 else 1)\n"
@@ -330,16 +331,6 @@ def test_other_processors_get_other_tiles_and_the_same_numbers(tmp_path, feature
             "        assert np.abs(c - d).max() < 1e-3 * np.abs(d).max()\n")
     child = run_child(code, NUMBA_CACHE_DIR=str(tmp_path))
     assert child.returncode == 0, child.stderr
-
-
-def test_a_cache_folder_of_somebody_else_is_not_used(tmp_path, monkeypatch):
-    monkeypatch.setattr(jit, "candidates", lambda: [tmp_path])
-    folder = tmp_path / jit.sources_key("asr.lstm")
-    folder.mkdir()
-    folder.chmod(0o777)
-    assert jit.cache_folder.__wrapped__("asr.lstm") is None
-    folder.chmod(0o700)
-    assert jit.cache_folder.__wrapped__("asr.lstm") == folder
 
 
 def test_a_failing_compiler_is_a_sentence(monkeypatch):

@@ -5,13 +5,13 @@ In: logits. Out: hypotheses, best first. Floor 1: NumPy.
 
 from __future__ import annotations
 
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 
+from asr import pool
 from asr.decoding.hypothesis import Hypothesis, check_logits, log_softmax
 from asr.errors import UsageError
 from asr.tokenizer import CharTokenizer
@@ -48,7 +48,7 @@ class Decoder(ABC):
         Args:
             logits: (B, T', V) float32, right-padded with anything.
             num_frames: (B,) integers, 1 .. T'.
-            num_threads: 0 means one a core.
+            num_threads: 0: one a core, or ASR_NUM_THREADS.
 
         Raises:
             UsageError: shapes or lengths do not fit together.
@@ -64,11 +64,9 @@ class Decoder(ABC):
             raise UsageError(f"Lengths {min(lengths)} .. {max(lengths)} do not fit batches of "
                              f"{logits.shape[1]} frames.")
         rows = [row[:n] for row, n in zip(logits, lengths, strict=True)]
-        workers = min(num_threads or os.cpu_count() or 1, len(rows))
-        if workers <= 1:
-            return [self.decode(row) for row in rows]
-        with ThreadPoolExecutor(workers) as pool:  # the kernels release the interpreter lock
-            return list(pool.map(self.decode, rows))
+        # The kernels release the interpreter lock.
+        return pool.run([partial(self.decode, row) for row in rows],
+                        num_threads or pool.default_threads())
 
     @abstractmethod
     def search(self, log_probs: np.ndarray) -> list[Hypothesis]:

@@ -54,7 +54,7 @@ def tensorflow_problem() -> str | None:
 
 def threads(missing: str | None) -> dict:
     """Threads of the LSTM kernels and of TensorFlow, and what sets them."""
-    from asr.lstm import pool
+    from asr import pool
 
     result: dict = {"kernels": pool.default_threads(), "tensorflow": None,
                     "environment": {name: os.environ[name] for name in

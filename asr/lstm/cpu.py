@@ -14,8 +14,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from asr import pool
 from asr.errors import UsageError
-from asr.lstm import pool, products, sequences
+from asr.lstm import products, sequences
 from asr.lstm.memory import aligned
 from asr.lstm.products import padded
 from asr.lstm.simd import BYTES, PANEL, ROWS

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from asr.lstm import cpu, pool
+from asr import pool
+from asr.lstm import cpu
 
 
 def bidirectional_lstm(inputs, num_frames, *weights, keep: bool = True) -> Any:

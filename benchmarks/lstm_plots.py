@@ -1,0 +1,186 @@
+"""The pictures of `lstm_requirements`: what was solved, how fast, and through how much noise.
+
+In: the report of that script. Out: matplotlib figures. Also used by the notebooks, for one look.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+# Okabe and Ito's colours, told apart by all kinds of colour vision, and in grey by their marks.
+LOOKS = {"LSTM": ("#0072B2", "-", "o"), "LSTM, bias 1": ("#56B4E9", "--", "s"),
+         "RNN tanh": ("#D55E00", "-", "^"), "RNN ReLU": ("#E69F00", "--", "v")}
+NAMES = {"LSTM": "LSTM", "LSTM, bias 1": "LSTM, forget bias 1", "RNN tanh": "plain RNN, tanh",
+         "RNN ReLU": "plain RNN, ReLU"}
+INK = "#444444"
+PAPER = {"adding": {100: 74_000, 500: 209_000, 1_000: 853_000},  # tables 7 and 9
+         "temporal order": {100: 31_390}}
+CHANCE = {"adding": 15, "temporal order": 0}  # % right of whoever always gives the mean answer
+
+
+def style(**more) -> None:
+    """Quiet axes and readable sizes for every figure that follows."""
+    plt.rcParams.update({
+        "figure.figsize": (9, 3), "figure.dpi": 80, "figure.constrained_layout.use": True,
+        "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": INK,
+        "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK, "font.size": 10,
+        "axes.titlesize": 11, "axes.titlelocation": "left", "savefig.dpi": 120} | more)
+
+
+def label_ends(ax, ends: dict[str, tuple[float, float, str]], gap: float = 0.085) -> None:
+    """Write each curve's name beside its end, pushed apart where ends are close.
+
+    Args:
+        ends: name to (x, y, colour), of the curve's last point.
+        gap: least distance of two names, as a share of the axis.
+    """
+    low, high = ax.transData.transform([(0, y) for y in ax.get_ylim()])[:, 1]
+    places, floor = [], -np.inf
+    for name, (x, y, colour) in sorted(ends.items(), key=lambda item: item[1][1]):
+        share = (ax.transData.transform((x, y))[1] - low) / (high - low)
+        floor = max(share, floor + gap)
+        places.append((name, x, floor, colour))
+    over = max(0.0, places[-1][2] - 1) if places else 0.0
+    for name, _, share, colour in places:
+        ax.annotate(name, (1.0, share - over), xycoords="axes fraction", xytext=(5, 0),
+                    textcoords="offset points", va="center", color=colour, annotation_clip=False)
+
+
+def best_runs(report: dict, problem: str, length: int, network: str) -> list[dict]:
+    """All runs of a case with the learning rate that the report's table chose."""
+    rate = next(row["rate"] for row in report["table"] if (
+        row["problem"], row["length"], row["network"]) == (problem, length, network))
+    return [run for run in report["runs"] if run["requirement"] == "memory" and (
+        run["problem"], run["length"], run["network"], run["rate"]) == (
+            problem, length, network, rate)]
+
+
+def learning(report: dict):
+    """Share of right answers against sequences seen: a row per problem, a column per length."""
+    problems = list(dict.fromkeys(row["problem"] for row in report["table"]))
+    lengths = sorted({row["length"] for row in report["table"] if row["network"] != "LSTM"})
+    fig, axes = plt.subplots(len(problems), len(lengths), sharex=True, sharey=True, squeeze=False,
+                             figsize=(max(6.5, 1.6 + 2.7 * len(lengths)), 2.6 * len(problems)))
+    for (row, column), ax in np.ndenumerate(axes):
+        ends = {}
+        for network in dict.fromkeys(r["network"] for r in report["table"]):
+            colour, line, _ = LOOKS[network]
+            for run in best_runs(report, problems[row], lengths[column], network):
+                curve = np.array(run["curve"])
+                x, y = curve[:, 0] / 1_000, 100 * curve[:, 2]
+                if run["solved"]:  # what is solved stays solved; the run ended here
+                    ax.plot(x[-1], 100, "o", color=colour, markersize=5, clip_on=False, zorder=3)
+                ax.plot(x, y, line, color=colour, linewidth=1.6, alpha=0.85)
+                ends.setdefault(network, (x[-1], y[-1]))
+        ax.axhline(CHANCE[problems[row]], color="0.6", linewidth=1, linestyle=":")
+        ax.set(ylim=(-3, 104), xlim=(0, report["settings"]["budget"] / 1_000),
+               title=f"{problems[row]}, T = {lengths[column]:,}")
+        if column == 0:
+            ax.set_ylabel("right answers, %")
+        if row == len(problems) - 1:
+            ax.set_xlabel("sequences seen, thousands")
+    fig.canvas.draw()
+    _key(fig, dict.fromkeys(r["network"] for r in report["table"]))
+    return fig
+
+
+def _key(fig, networks) -> None:
+    """One line above the panels that names the curves, in their colours."""
+    lines = [plt.Line2D([], [], color=LOOKS[n][0], linestyle=LOOKS[n][1], linewidth=1.8)
+             for n in networks]
+    lines.append(plt.Line2D([], [], color="0.6", linestyle=":"))
+    names = [*(NAMES[n] for n in networks), "always the mean"]
+    fig.legend(lines, names, loc="outside upper center", ncols=len(names), frameon=False,
+               handlelength=2.2, columnspacing=1.4,
+               labelcolor=[*(LOOKS[n][0] for n in networks), "0.45"])
+
+
+def time_to_solve(report: dict):
+    """Sequences and processor seconds until solved, against the length; a dot is a run."""
+    problems = list(dict.fromkeys(row["problem"] for row in report["table"]))
+    fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4))
+    for p, problem in enumerate(problems):
+        filled = p == 0
+        for network, (colour, line, mark) in LOOKS.items():
+            rows = [row for row in report["table"] if row["problem"] == problem
+                    and row["network"] == network and row["solved"] == row["runs"]]
+            if not rows:
+                continue
+            lengths = [row["length"] for row in rows]
+            name = f"{NAMES[network]}: {problem}"
+            for ax, key, scale in ((left, "sequences", 1e3), (right, "cpu_seconds", 1)):
+                ax.plot(lengths, [row[key] / scale for row in rows], line if filled else ":",
+                        color=colour, linewidth=1.6, label=name, marker=mark, markersize=5,
+                        markerfacecolor=colour if filled else "white")
+                for row in rows:
+                    ax.plot(*zip(*[(row["length"], run[key] / scale) for run in
+                                   best_runs(report, problem, row["length"], network)],
+                                 strict=True), ".", color=colour, alpha=0.5, markersize=5)
+        paper = PAPER[problem]
+        left.plot(list(paper), [n / 1e3 for n in paper.values()], "-D" if filled else "D",
+                  color="#888888", linewidth=1, markersize=5, label=f"1997 paper: {problem}",
+                  markerfacecolor="#888888" if filled else "white")
+    for ax in (left, right):
+        ax.set(xscale="log", yscale="log", xlabel="length T of the sequences, frames")
+        ticks = sorted({row["length"] for row in report["table"]})
+        ax.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
+        ax.set_xticks([], minor=True)
+        ax.yaxis.set_major_formatter(lambda value, _: f"{value:,g}")
+    left.set(title="sequences until solved", ylabel="thousands")
+    right.set(title="time until solved, one core", ylabel="processor seconds")
+    handles, names = left.get_legend_handles_labels()
+    fig.legend(handles, names, loc="outside right center", frameon=False, fontsize=9)
+    return fig
+
+
+def noise(report: dict):
+    """Accuracy against the level of what is irrelevant; mean and range of the seeds."""
+    runs = [run for run in report["runs"] if run["requirement"] == "noise"]
+    fig, axes = plt.subplots(1, 2, sharey=True, figsize=(9, 3.4))
+    for ax, same_channel in zip(axes, (False, True), strict=True):
+        for network in LOOKS:
+            mine = _noise_runs(runs, network, same_channel)
+            if not mine:
+                continue
+            levels = mine[0]["levels_db"]
+            accuracy = 100 * np.array([run["accuracy"] for run in mine])
+            colour, line, mark = LOOKS[network]
+            ax.fill_between(levels, accuracy.min(axis=0), accuracy.max(axis=0), color=colour,
+                            alpha=0.2, linewidth=0)
+            ax.plot(levels, accuracy.mean(axis=0), line, color=colour, marker=mark,
+                    markersize=5, linewidth=1.6, label=NAMES[network])
+        if same_channel:
+            ax.plot(levels, 100 * np.array(report["best_possible"]), color="black",
+                    linewidth=1.2, linestyle=(0, (5, 2)), label="the best possible")
+            ax.plot(levels, 100 * np.array(report["without_gating"]), color="0.5", linewidth=1.2,
+                    linestyle=":", label="adding all frames alike")
+            ax.legend(frameon=False, loc="lower right", fontsize=9)
+        ax.set(xlabel="message over noise, dB", ylim=(48, 101.5), xticks=levels[::2],
+               title="noise in the channel of the message" if same_channel else
+               "noise in a channel of its own")
+        ax.axhline(50, color="0.6", linewidth=1, linestyle=":")
+    axes[0].set_ylabel("right answers, %")
+    axes[0].annotate("guessing", (levels[-1], 50), ha="right", va="bottom", color="0.45",
+                     fontsize=9)
+    return fig
+
+
+def _noise_runs(runs: list[dict], network: str, same_channel: bool) -> list[dict]:
+    """The runs with the rate that was repeated with other seeds."""
+    mine = [run for run in runs if run["network"] == network
+            and run["same_channel"] == same_channel]
+    rates = [run["rate"] for run in mine]
+    return [run for run in mine if run["rate"] == max(rates, key=rates.count)]
+
+
+def save_all(report: dict, folder: Path) -> None:
+    """learning.png, time.png and noise.png."""
+    plt.switch_backend("agg")
+    style()
+    for name, draw in (("learning", learning), ("time", time_to_solve), ("noise", noise)):
+        figure = draw(report)
+        figure.savefig(folder / f"{name}.png")
+        plt.close(figure)

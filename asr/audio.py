@@ -8,16 +8,20 @@ with what was decoded. Anything else is an `AudioError` with a code; nothing is 
 from __future__ import annotations
 
 import math
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from asr.audio_blocks import (
+    AudioInfo,
+    decode_blocks,
+    mix_channels,
+    num_missing,
+    open_decoder,
+    refuse_or_warn,
+    truncated,
+)
 from asr.audio_source import MAX_STREAM_BYTES, Source, display_name, fingerprint, open_source
-from asr.containers import REMEDY, check_format, inspect_container
 from asr.errors import AudioError, UsageError
 
 if TYPE_CHECKING:
@@ -29,37 +33,8 @@ __all__ = ["AudioInfo", "MAX_STREAM_BYTES", "RESAMPLER", "check_length", "displa
            "load_audio", "load_utterance", "mix_channels", "probe_audio", "resample"]
 
 MIN_SECONDS = 0.025  # one analysis window; nothing can be heard in less
-MAX_SECONDS = 3_600.0  # of one call: 220 MiB at 16 kHz
-MAX_AMPLITUDE = 8.0  # 18 dB over full scale: beyond it, the samples are no audio
+MAX_SECONDS = 3_600.0  # in memory at once: 220 MiB at 16 kHz; asr.recording reads longer ones
 RESAMPLER = "soxr HQ"  # recorded in bundles: training and serving must use the same one
-
-_BLOCK_SAMPLES = 1 << 19  # decoded at once, all channels together: 2 MiB
-_UNKNOWN_LENGTH = 1 << 62  # libsndfile's way to say so is 2 ** 63 - 1
-_MP3_TOLERANCE = 2 * 1_152  # frames; encoders round the length to whole MPEG frames
-
-
-@dataclass(frozen=True)
-class AudioInfo:
-    """What a recording declares.
-
-    Attributes:
-        sample_rate: Hz.
-        channels: 1 .. 8.
-        num_samples: a channel.
-        format: "WAV", "FLAC", "OGG" or "MP3".
-        subtype: libsndfile's name of the encoding, such as "PCM_16" or "OPUS".
-    """
-
-    sample_rate: int
-    channels: int
-    num_samples: int
-    format: str
-    subtype: str
-
-    @property
-    def duration(self) -> float:
-        """Seconds."""
-        return self.num_samples / self.sample_rate
 
 
 def probe_audio(source: Source) -> AudioInfo:
@@ -72,9 +47,9 @@ def probe_audio(source: Source) -> AudioInfo:
         AudioError: audio.missing, audio.unreadable, audio.empty, audio.header,
             audio.unsupported, audio.truncated (if the header alone shows it).
     """
-    with open_source(source) as (file, name), _open_decoder(file, name) as (_, info, cut):
+    with open_source(source) as (file, name), open_decoder(file, name) as (_, info, cut):
         if cut:
-            raise _truncated(name, cut)
+            raise truncated(name, cut)
         return info
 
 
@@ -119,22 +94,22 @@ def load_audio(source: Source, *, sample_rate: int, offset: float = 0.0,
         (16000,)
     """
     _check_arguments(sample_rate, offset, duration)
-    with open_source(source) as (file, name), _open_decoder(file, name) as (decoder, info, cut):
+    with open_source(source) as (file, name), open_decoder(file, name) as (decoder, info, cut):
         before = fingerprint(file)
         if expected is not None and info != expected:
             raise AudioError(f"{name} was {expected} when it was probed and is {info} now. "
                              "Do not write to recordings while they are read.",
                              code="audio.changed", path=name)
         if cut:
-            _refuse_or_warn(name, cut, allow_truncated)
+            refuse_or_warn(name, cut, allow_truncated)
         start, num_samples = _segment(info, offset, duration, snap_to_end, name)
         check_length(num_samples / info.sample_rate, min_seconds, max_seconds, name)
         audio, num_decoded = _decode(decoder, start, num_samples, sample_rate, name)
         if fingerprint(file) != before:
             raise AudioError(f"{name} changed while it was read. Do not write to recordings "
                              "while they are read.", code="audio.changed", path=name)
-    if num_decoded < num_samples - (_MP3_TOLERANCE if info.format == "MP3" else 0):
-        _refuse_or_warn(name, f"declares {num_samples:_} samples but holds {num_decoded:_}",
+    if num_missing(info, num_samples, num_decoded):
+        refuse_or_warn(name, f"declares {num_samples:_} samples but holds {num_decoded:_}",
                         allow_truncated)
         check_length(num_decoded / info.sample_rate, min_seconds, max_seconds, name)
     return audio
@@ -181,11 +156,6 @@ def check_length(seconds: float, min_seconds: float | None, max_seconds: float |
                          "needed. Drop it.", code="audio.too_short", path=name)
 
 
-def mix_channels(audio: np.ndarray) -> np.ndarray:
-    """The mean over channels: (num_samples, channels) -> (num_samples,) float32."""
-    return audio[:, 0] if audio.shape[1] == 1 else audio.mean(axis=1, dtype=np.float32)
-
-
 def _check_arguments(sample_rate: int, offset: float, duration: float | None) -> None:
     check_rate = isinstance(sample_rate, (int, np.integer)) and 0 < sample_rate <= 1_000_000
     if not check_rate:
@@ -194,78 +164,6 @@ def _check_arguments(sample_rate: int, offset: float, duration: float | None) ->
         raise UsageError(f"offset must be 0 or more seconds, got {offset!r}.")
     if duration is not None and not (math.isfinite(duration) and duration > 0):
         raise UsageError(f"duration must be above 0 seconds, got {duration!r}.")
-
-
-@contextmanager
-def _open_decoder(file: BinaryIO, name: str
-                  ) -> Iterator[tuple[soundfile.SoundFile, AudioInfo, str | None]]:
-    """A decoder (libsndfile) on a file whose header we have checked first."""
-    container, cut = inspect_container(file, name)
-    decoder = _sound_file(file, container, cut, name)
-    num_samples = decoder.frames
-    if num_samples >= _UNKNOWN_LENGTH:
-        with decoder:
-            num_samples = _count_samples(decoder, name)
-        file.seek(0)
-        decoder = _sound_file(file, container, cut, name)
-    with decoder:
-        info = AudioInfo(decoder.samplerate, decoder.channels, num_samples,
-                         "WAV" if decoder.format == "WAVEX" else decoder.format, decoder.subtype)
-        check_format(name, container=info.format, subtype=info.subtype,
-                     sample_rate=info.sample_rate, channels=info.channels)
-        if info.num_samples <= 0:
-            if cut:
-                raise _truncated(name, cut)
-            raise AudioError(f"{name} is {container} without samples. Record or copy it again.",
-                             code="audio.empty", path=name)
-        yield decoder, info, cut
-
-
-def _sound_file(file: BinaryIO, container: str, cut: str | None,
-                name: str) -> soundfile.SoundFile:
-    import soundfile  # 0.01 s, and a shared library that scoring and manifests need not have
-
-    try:
-        return soundfile.SoundFile(file)
-    except (soundfile.SoundFileError, RuntimeError, TypeError, ValueError, OSError) as error:
-        if cut:
-            raise _truncated(name, cut) from error
-        raise AudioError(f"{name} looks like {container} but its header cannot be read: "
-                         f"{_reason(error)}. {REMEDY}", code="audio.header", path=name) from error
-
-
-def _count_samples(decoder: soundfile.SoundFile, name: str) -> int:
-    """The length of a FLAC file that was written into a pipe and does not state it."""
-    decoder.seekable = lambda: False
-    block = np.empty((_BLOCK_SAMPLES // decoder.channels, decoder.channels), np.float32)
-    count = 0
-    try:
-        while num_read := len(decoder.read(out=block)):
-            count += num_read
-    except (RuntimeError, ValueError, OSError) as error:
-        raise _damaged(name, count, error) from error
-    return count
-
-
-def _damaged(name: str, position: int, error: BaseException) -> AudioError:
-    return AudioError(f"{name} is damaged or cut near sample {position:_}: {_reason(error)}. Copy "
-                      "or record it again.", code="audio.decode", path=name)
-
-
-def _reason(error: BaseException) -> str:
-    """The last part of libsndfile's sentence, without the repr of our file object."""
-    return str(error).rpartition(": ")[2].rstrip(".") or type(error).__name__
-
-
-def _truncated(name: str, reason: str) -> AudioError:
-    return AudioError(f"{name} is cut: it {reason}. Copy it again, or use what is left with "
-                      "--allow-truncated.", code="audio.truncated", path=name)
-
-
-def _refuse_or_warn(name: str, reason: str, allow_truncated: bool) -> None:
-    if not allow_truncated:
-        raise _truncated(name, reason)
-    warnings.warn(f"{name} is cut: it {reason}. Using what is left.", stacklevel=3)
 
 
 def _segment(info: AudioInfo, offset: float, duration: float | None, snap_to_end: bool,
@@ -287,66 +185,14 @@ def _segment(info: AudioInfo, offset: float, duration: float | None, snap_to_end
 
 def _decode(decoder: soundfile.SoundFile, start: int, num_samples: int, sample_rate: int,
             name: str) -> tuple[np.ndarray, int]:
-    """Decode in blocks of bounded size; returns audio at `sample_rate` and samples decoded."""
-    import soxr
-
-    rate = decoder.samplerate
-    stream = None if rate == sample_rate else soxr.ResampleStream(
-        rate, sample_rate, 1, dtype="float32", quality="HQ")
+    """All blocks in one array; returns audio at `sample_rate` and samples decoded."""
     # Pages are committed when they are written, so a header that lies costs nothing.
-    audio = np.empty(-(-num_samples * sample_rate // rate) + 64, np.float32)
-    block = np.empty((min(num_samples, max(1, _BLOCK_SAMPLES // decoder.channels)),
-                      decoder.channels), np.float32)
+    audio = np.empty(-(-num_samples * sample_rate // decoder.samplerate) + 64, np.float32)
     num_decoded = num_written = 0
-    try:
-        _seek(decoder, start)
-        while num_decoded < num_samples:
-            samples = decoder.read(out=block[:num_samples - num_decoded])
-            if not len(samples):
-                break
-            _check_samples(samples, name)
-            num_decoded += len(samples)
-            mono = mix_channels(samples)
-            if stream is not None:
-                mono = stream.resample_chunk(mono)
-            num_written += _append(audio, num_written, mono)
-    except AudioError:
-        raise
-    except (RuntimeError, ValueError, OSError) as error:
-        raise _damaged(name, start + num_decoded, error) from error
-    if stream is not None:
-        rest = stream.resample_chunk(np.empty(0, np.float32), last=True)
-        num_written += _append(audio, num_written, rest)
-    audio = audio[:num_written]
-    return np.clip(audio, -1.0, 1.0, out=audio), num_decoded
-
-
-def _seek(decoder: soundfile.SoundFile, start: int) -> None:
-    """Go to a sample; MP3 frames lean on earlier ones, so it begins a second before and drops."""
-    preroll = min(start, decoder.samplerate) if decoder.format == "MP3" else 0
-    if start > preroll:
-        decoder.seek(start - preroll)
-    # soundfile seeks to where it already is after every read, which makes an MP3 decoder forget
-    # the frame that the next one leans on (and costs time); it does not when told it cannot seek.
-    decoder.seekable = lambda: False
-    if preroll:
-        decoder.read(preroll, dtype="float32")
-
-
-def _append(audio: np.ndarray, position: int, samples: np.ndarray) -> int:
-    audio[position:position + len(samples)] = samples
-    return len(samples)
-
-
-def _check_samples(samples: np.ndarray, name: str) -> None:
-    peak = max(float(samples.max()), -float(samples.min()))
-    if peak <= MAX_AMPLITUDE:
-        return
-    if not np.isfinite(samples).all():
-        raise AudioError(f"{name} holds NaN or infinite samples. Export it again, as 16-bit PCM.",
-                         code="audio.nonfinite", path=name)
-    raise AudioError(f"{name} holds samples up to {peak:g}; audio lies in [-1, 1] and at most "
-                     f"±{MAX_AMPLITUDE:g} is accepted. Scale it.", code="audio.range", path=name)
+    for block, so_far in decode_blocks(decoder, start, num_samples, sample_rate, name):
+        audio[num_written:num_written + len(block)] = block
+        num_written, num_decoded = num_written + len(block), so_far
+    return audio[:num_written], num_decoded
 
 
 def resample(audio: np.ndarray, from_rate: float, to_rate: float) -> np.ndarray:

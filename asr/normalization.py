@@ -7,7 +7,7 @@ The graph of `asr.augment_graph` computes the same for batches in training.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -46,7 +46,7 @@ def cmvn(features: np.ndarray, mean: np.ndarray | None = None,
     return ((features - center) * scale).astype(np.float32, copy=False)
 
 
-def level(features: np.ndarray) -> np.ndarray:
+def level(features: np.ndarray, mean_power: float | None = None) -> np.ndarray:
     """Log-mel energies relative to the utterance's mean power, at most 52 dB below it.
 
     Takes the recording level and digital silence away: whatever lies below LEVEL_FLOOR, a
@@ -54,13 +54,29 @@ def level(features: np.ndarray) -> np.ndarray:
 
     Args:
         features: (T, F) float32, natural log of power.
+        mean_power: natural log, of the whole utterance where `features` are a piece of it; None:
+            that of `features`.
 
     Returns:
         (T, F) float32.
     """
-    peak = float(features.max())
-    mean_power = peak + math.log(float(np.mean(np.exp(features - peak), dtype=np.float64)))
+    if mean_power is None:
+        mean_power = log_mean_power([features])
     return np.maximum(features - np.float32(mean_power), np.float32(LEVEL_FLOOR))
+
+
+def log_mean_power(features: Iterable[np.ndarray]) -> float:
+    """Natural log of the mean of exp(features) over all frames and bands of an utterance.
+
+    Args:
+        features: (T, F) float32 blocks, at least one frame in all.
+    """
+    total, count = -math.inf, 0
+    for block in features:
+        peak = float(block.max())
+        power = peak + math.log(float(np.sum(np.exp(block - peak), dtype=np.float64)))
+        total, count = float(np.logaddexp(total, power)), count + block.size
+    return total - math.log(count)
 
 
 def map_cmvn(features: np.ndarray, mean: np.ndarray, std: np.ndarray, prior: int) -> np.ndarray:
@@ -81,11 +97,18 @@ def map_cmvn(features: np.ndarray, mean: np.ndarray, std: np.ndarray, prior: int
     Reference: maximum a posteriori estimation of a Gaussian's parameters, Gauvain and Lee 1994.
     """
     x = level(features).astype(np.float64)
-    share = len(x) / (len(x) + prior)
-    center = share * x.mean(axis=0) + (1.0 - share) * mean
-    variance = share * ((x - center) ** 2).mean(axis=0) + (1.0 - share) * np.square(
-        std, dtype=np.float64)
-    return ((x - center) / np.sqrt(np.maximum(variance, VARIANCE_FLOOR))).astype(np.float32)
+    center, spread = _map_statistics(len(x), x.mean(axis=0), x.std(axis=0), mean, std, prior)
+    return ((x - center) / spread).astype(np.float32)
+
+
+def _map_statistics(count: int, own_mean: np.ndarray, own_std: np.ndarray, mean: np.ndarray,
+                    std: np.ndarray, prior: int) -> tuple[np.ndarray, np.ndarray]:
+    """Center and spread, (F,) float64, of `count` frames with the training set as a prior."""
+    share = count / (count + prior)
+    center = share * own_mean + (1.0 - share) * mean
+    around_center = np.square(own_std, dtype=np.float64) + (own_mean - center) ** 2
+    variance = share * around_center + (1.0 - share) * np.square(std, dtype=np.float64)
+    return center, np.sqrt(np.maximum(variance, VARIANCE_FLOOR))
 
 
 def normalize_features(features: np.ndarray, settings: FeatureSettings,
@@ -108,6 +131,37 @@ def normalize_features(features: np.ndarray, settings: FeatureSettings,
     if settings.cmvn == "map" and statistics is not None:
         return map_cmvn(features, *statistics, settings.cmvn_prior)
     return cmvn(features, *(statistics or ()))
+
+
+def fit_normalization(passes: Callable[[], Iterable[np.ndarray]], settings: FeatureSettings,
+                      statistics: tuple[np.ndarray, np.ndarray] | None = None
+                      ) -> Callable[[np.ndarray], np.ndarray]:
+    """`normalize_features` of an utterance that is too long to be held: fitted first, then applied.
+
+    The statistics are those of the whole utterance, so a piece is normalised as it would be within
+    the whole.
+
+    Args:
+        passes: starts a pass over the utterance: (T, F) float32 blocks, T >= 1. Called once for
+            "utterance", twice for "map", else never.
+        settings, statistics: as for `normalize_features`.
+
+    Returns:
+        (T, F) float32 of any piece -> the same shape, normalised.
+
+    Raises:
+        DataError: no frames at all.
+        UsageError: as `normalize_features`.
+    """
+    if settings.cmvn == "utterance" and statistics is None:
+        mean, std, _ = _mean_std_count(passes())
+        return lambda features: cmvn(features, mean, std)
+    if settings.cmvn != "map" or statistics is None:
+        return lambda features: normalize_features(features, settings, statistics)
+    power = log_mean_power(passes())
+    own_mean, own_std, count = _mean_std_count(level(block, power) for block in passes())
+    center, spread = _map_statistics(count, own_mean, own_std, *statistics, settings.cmvn_prior)
+    return lambda features: ((level(features, power) - center) / spread).astype(np.float32)
 
 
 def training_statistics(features: Iterable[np.ndarray], settings: FeatureSettings
@@ -133,6 +187,13 @@ def global_cmvn_statistics(features: Iterable[np.ndarray]) -> tuple[np.ndarray, 
 
     Raises:
         DataError: no frames at all.
+    """
+    mean, std, _ = _mean_std_count(features)
+    return mean.astype(np.float32), std.astype(np.float32)
+
+
+def _mean_std_count(features: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray, int]:
+    """Mean (F,) and standard deviation (F,), float64, and number of frames, in one pass.
 
     Reference: Chan, Golub, LeVeque 1979, "Updating formulae and a pairwise algorithm".
     """
@@ -153,4 +214,4 @@ def global_cmvn_statistics(features: Iterable[np.ndarray]) -> tuple[np.ndarray, 
     if not count:
         raise DataError("Global CMVN needs at least one frame, got none. Check the training "
                         "manifest, or set features.cmvn = \"utterance\".", code="features.empty")
-    return mean.astype(np.float32), np.sqrt(squares / count).astype(np.float32)
+    return mean, np.sqrt(squares / count), count

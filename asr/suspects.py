@@ -19,8 +19,9 @@ from asr.audio import load_utterance
 from asr.decoding.alignment import align
 from asr.decoding.hypothesis import log_softmax
 from asr.errors import AudioError, DataError
+from asr.loudness import is_silent
 from asr.manifest import Utterance
-from asr.recognizer import Recognizer, is_silent
+from asr.recognizer import Recognizer
 from asr.text import normalize
 from asr.transcript import Transcript
 

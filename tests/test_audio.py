@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asr import audio as audio_module
-from asr import audio_source, containers
+from asr import audio_blocks, audio_source, containers
 from asr.audio import AudioInfo, load_audio, load_utterance, probe_audio, resample
 from asr.errors import AudioError, UsageError
 from asr.manifest import Utterance
@@ -148,7 +148,7 @@ def test_blocks_do_not_change_the_resampled_signal(from_rate, num_samples, block
     noise = np.random.default_rng(seed).uniform(-0.2, 0.2, num_samples).astype(np.float32)
     data = encode(noise, rate=from_rate, subtype="FLOAT")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(audio_module, "_BLOCK_SAMPLES", block)
+        patch.setattr(audio_blocks, "BLOCK_SAMPLES", block)
         loaded = load_audio(data, sample_rate=RATE, min_seconds=0)
     np.testing.assert_allclose(loaded, resample(noise, from_rate, RATE), atol=1e-6)
 
@@ -453,7 +453,7 @@ def test_large_files_are_decoded_from_the_descriptor(tmp_path, monkeypatch):
     path.write_bytes(FLAC)
     whole = load_audio(path, sample_rate=RATE)
     monkeypatch.setattr(audio_source, "_IN_MEMORY_BYTES", 0)
-    monkeypatch.setattr(audio_module, "_BLOCK_SAMPLES", 777)
+    monkeypatch.setattr(audio_blocks, "BLOCK_SAMPLES", 777)
     np.testing.assert_array_equal(load_audio(path, sample_rate=RATE), whole)
 
 

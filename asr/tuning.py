@@ -7,13 +7,13 @@ with its interval, and whether the model helps at all. Floor 4.
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
+from asr import pool
 from asr.audio import load_audio
 from asr.decoding import BeamSearchDecoder, Decoder, GreedyDecoder, LanguageModel
 from asr.decoding.ngram_fusion import is_character_model
@@ -122,13 +122,17 @@ def read_dev_set(recognizer: Recognizer, utterances: Sequence[Utterance], *,
                   tuple(u.speaker for u in utterances), tuple(logits), normalizer)
 
 
-def word_errors(dev: DevSet, decoder: Decoder) -> np.ndarray:
-    """(N, 2) int64: word errors and reference words of each utterance, on all cores."""
+def read_texts(dev: DevSet, decoder: Decoder) -> list[str]:
+    """What a decoder reads in each utterance, normalised as the references are; on all cores."""
     def read(logits: np.ndarray | None) -> str:
         return "" if logits is None else decoder.decode(logits)[0].text
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        texts = [normalize(text, dev.normalizer) for text in pool.map(read, dev.logits)]
-    counts = count_words([" ".join(r.split()) for r in dev.references], texts)
+    texts = pool.run([partial(read, logits) for logits in dev.logits], pool.default_threads())
+    return [normalize(text, dev.normalizer) for text in texts]
+
+
+def word_errors(dev: DevSet, decoder: Decoder) -> np.ndarray:
+    """(N, 2) int64: word errors and reference words of each utterance."""
+    counts = count_words([" ".join(r.split()) for r in dev.references], read_texts(dev, decoder))
     return np.stack([counts[:, :3].sum(axis=1), counts[:, 3]], axis=1)
 
 

@@ -20,7 +20,7 @@ FLOORS = {  # ARCHITECTURE.md; a package is one room
        "bundle engine long_recordings inspection timing",
     3: "recognizer",
     4: "align training evaluation validate transcribe tuning tuning_plot calibration doctor "
-       "doctor_report audit suspects silence",
+       "hot_words doctor_report audit suspects silence",
     5: "cli demo __main__ __init__"}
 FLOOR = {room: floor for floor, rooms in FLOORS.items() for room in rooms.split()}
 TENSORFLOW_AT_IMPORT = {"asr/lstm/layer.py", "asr/lstm/op.py", "asr/ctc.py", "asr/data.py",

@@ -1,80 +1,134 @@
-"""`asr tune BUNDLE MANIFEST...`: arguments to `asr.tuning`."""
+"""`asr tune BUNDLE MANIFEST...`: arguments to `asr.tuning` and `asr.hot_words`."""
 
 from __future__ import annotations
 
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from asr.hot_words import HotTuning
+    from asr.recognizer import Recognizer
+    from asr.tuning import DevSet, Tuning
 
 
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("manifests", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--lm", "lm_path", required=True, type=click.Path(path_type=Path),
-              help="ARPA language model, plain or .gz (see asr lm train), or a KenLM binary.")
+@click.option("--lm", "lm_path", type=click.Path(path_type=Path),
+              help="Find the weight of this language model: ARPA, plain or .gz (see asr lm train), "
+              "or a KenLM binary.")
+@click.option("--hot-words", "words_path", type=click.Path(path_type=Path), metavar="LIST.txt",
+              help="Find the boost of these phrases, one a line.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="OUT.asr",
-              help="Write the bundle with language model and winner; may be BUNDLE itself.")
+              help="Write the bundle with the winner; may be BUNDLE itself.")
 @click.option("--audio-root", type=click.Path(path_type=Path), envvar="ASR_AUDIO_ROOT",
               help="Folder that holds the audio when it is not beside the manifest.")
 @click.option("--allow-outside-root", is_flag=True, help="Accept audio anywhere.")
-@click.option("--beam-width", default=32, show_default=True)
+@click.option("--beam-width", type=click.IntRange(min=1), help="Prefixes kept. [default: 32 with "
+              "--lm, the bundle's with --hot-words]")
 @click.option("--weights", default="", metavar="0,0.5,1", help="Grid of language model weights.")
 @click.option("--bonuses", default="", metavar="-1,0,1", help="Grid of word bonuses, nats.")
+@click.option("--boosts", default="", metavar="0.5,1,2",
+              help="Grid of boosts, nats per character.")
 @click.option("--lexicon-only", is_flag=True, help="Read only words of the language model.")
 @click.option("--plot", type=click.Path(path_type=Path), metavar="OUT.svg",
-              help="Draw the error surface.")
+              help="Draw the error surface of --lm.")
 @click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
-def tune(bundle: Path, manifests: tuple[Path, ...], lm_path: Path, output: Path | None,
-         audio_root: Path | None, allow_outside_root: bool, beam_width: int, weights: str,
-         bonuses: str, lexicon_only: bool, plot: Path | None, as_json: bool) -> None:
-    """Find the weight of a language model on development data; never on a test set.
+def tune(bundle: Path, manifests: tuple[Path, ...], lm_path: Path | None, words_path: Path | None,
+         output: Path | None, audio_root: Path | None, allow_outside_root: bool,
+         beam_width: int | None, weights: str, bonuses: str, boosts: str, lexicon_only: bool,
+         plot: Path | None, as_json: bool) -> None:
+    """Find a language model's weight, or hot words' boost, on development data.
 
-    The network runs once; weight, word bonus and beam are then swept on its output. A bundle is
-    written only where the gain is more than chance.
+    Never on a test set. The network runs once; all that is tuned is then swept on its output. A
+    bundle is written only where the gain is more than chance.
 
     \b
-    Example:
+    Examples:
       asr tune runs/english/best.asr data/dev.jsonl --lm lm.arpa.gz -o english-lm.asr
+      asr tune english-lm.asr data/dev.jsonl --hot-words names.txt -o english-names.asr
     """  # noqa: D301 (click reads the backspace)
     from asr.cli.progress import count_on_stderr
-    from asr.decoding import load_ngram
     from asr.decoding.packed import refuse_kenlm
-    from asr.files import write_atomic
+    from asr.errors import UsageError
     from asr.manifest import read_manifest
     from asr.recognizer import load
     from asr.tuning import BONUSES, WEIGHTS, read_dev_set
+
+    if (lm_path is None) == (words_path is None):
+        raise UsageError("Give what is to be tuned, one thing at a time: --lm FILE or --hot-words "
+                         "LIST; hot words on top of the bundle that --lm ... -o wrote.")
+    if lm_path is not None and output:
+        refuse_kenlm(lm_path)
+    grids = _grid(weights, "--weights", WEIGHTS), _grid(bonuses, "--bonuses", BONUSES)
+    utterances = [u for path in manifests for u in
+                  read_manifest(path, audio_root=audio_root, allow_outside_root=allow_outside_root)]
+    recognizer = load(bundle)
+
+    def dev_set() -> DevSet:
+        with count_on_stderr("reading") as progress:
+            return read_dev_set(recognizer, utterances, progress=progress)
+
+    result: Tuning | HotTuning
+    if lm_path is not None:
+        result = _tune_lm(recognizer, dev_set, lm_path, beam_width or 32, grids, lexicon_only, plot)
+        lines = _lm_lines(result)
+        table = {**result.to_dict(), "points": [vars(p) for p in result.points]}
+    else:
+        result = _tune_hot_words(recognizer, dev_set, words_path, beam_width, boosts)
+        lines = _hot_lines(result)
+        table = {**result.to_dict(), "tried": {f"{boost:g}": counts.to_dict()
+                                               for boost, counts in result.tried.items()}}
+    print(json.dumps(table, ensure_ascii=False, indent=1) if as_json else "\n".join(lines))
+    if output and result.helps:
+        name = "tuning" if lm_path is not None else "hot_words"
+        training = {**recognizer.bundle.training, name: result.to_dict()}
+        changes: dict[str, Any] = {"decoder": result.settings, "training": training}
+        if lm_path is not None:
+            changes["lm"] = None  # the file that the settings name is packed
+        recognizer.bundle.save(output, **changes)
+        print(f"Wrote {output}.", file=sys.stderr)
+    elif output:
+        print(f"{output} is not written: the gain is within chance.", file=sys.stderr)
+
+
+def _tune_lm(recognizer: Recognizer, dev_set, lm_path: Path, beam_width: int, grids,
+             lexicon_only: bool, plot: Path | None) -> Tuning:
+    from asr.cli.progress import count_on_stderr
+    from asr.decoding import load_ngram
+    from asr.files import write_atomic
     from asr.tuning import tune as search
     from asr.tuning_plot import surface
 
-    grids = _grid(weights, "--weights", WEIGHTS), _grid(bonuses, "--bonuses", BONUSES)
-    if output:
-        refuse_kenlm(lm_path)
-    utterances = [u for path in manifests for u in
-                  read_manifest(path, audio_root=audio_root, allow_outside_root=allow_outside_root)]
     model = load_ngram(lm_path)
-    recognizer = load(bundle)
-    with count_on_stderr("reading") as progress:
-        dev = read_dev_set(recognizer, utterances, progress=progress)
+    dev = dev_set()
     with count_on_stderr("tuning", unit="points") as progress:
         result = search(recognizer, dev, model, str(lm_path), beam_width=beam_width,
                         weights=grids[0], bonuses=grids[1], lexicon_only=lexicon_only,
                         progress=progress)
     if plot:
         write_atomic(plot, surface(result))
-    if as_json:
-        print(json.dumps({**result.to_dict(), "points": [vars(p) for p in result.points]},
-                         ensure_ascii=False, indent=1))
-    else:
-        for line in _lines(result):
-            print(line)
-    if output and result.helps:
-        training = {**recognizer.bundle.training, "tuning": result.to_dict()}
-        recognizer.bundle.save(output, decoder=result.settings, lm=None, training=training)
-        print(f"Wrote {output}.", file=sys.stderr)
-    elif output:
-        print(f"{output} is not written: the gain is within chance.", file=sys.stderr)
+    return result
+
+
+def _tune_hot_words(recognizer: Recognizer, dev_set, words_path: Path | None,
+                    beam_width: int | None, boosts: str) -> HotTuning:
+    from asr.cli.progress import count_on_stderr
+    from asr.decoding.phrases import read_hot_words
+    from asr.hot_words import BOOSTS, HotDecoders, tune_hot_words
+
+    grid = _grid(boosts, "--boosts", BOOSTS)
+    words = read_hot_words(words_path or "")
+    if beam_width:
+        recognizer = recognizer.with_decoder(kind="beam", beam_width=beam_width)
+    HotDecoders(recognizer, [word.phrase for word in words])  # a bad phrase comes before the work
+    dev = dev_set()
+    with count_on_stderr("tuning", unit="boosts") as progress:
+        return tune_hot_words(recognizer, dev, words, boosts=grid, progress=progress)
 
 
 def _grid(text: str, name: str, default: tuple[float, ...]) -> tuple[float, ...]:
@@ -86,16 +140,17 @@ def _grid(text: str, name: str, default: tuple[float, ...]) -> tuple[float, ...]
         raise UsageError(f"{name} {text!r}: write rising numbers with commas.") from None
 
 
-def _lines(result) -> list[str]:
+def _lm_lines(result: Tuning) -> list[str]:
     """The result for people."""
     best, gain = result.best, result.gain
-    lines = ["   WER %  bonus " + "".join(f"{bonus:>8g}" for bonus in _values(result, "bonus"))]
-    for weight in _values(result, "weight"):
+    weights, bonuses = (sorted({getattr(p, name) for p in result.points})
+                        for name in ("lm_weight", "word_bonus"))
+    lines = ["   WER %  bonus " + "".join(f"{bonus:>8g}" for bonus in bonuses)]
+    for weight in weights:
         row = {p.word_bonus: p.wer for p in result.points
                if p.lm_weight == weight and p.beam_width == result.points[0].beam_width}
         lines.append(f"weight {weight:<7g}" + " " + "".join(
-            f"{100 * row[bonus]:8.2f}" if bonus in row else " " * 8
-            for bonus in _values(result, "bonus")))
+            f"{100 * row[bonus]:8.2f}" if bonus in row else " " * 8 for bonus in bonuses))
     lines.append(f"greedy {100 * result.greedy_wer:.2f} %; best {100 * best.wer:.2f} % at "
                  f"lm_weight {best.lm_weight:g}, word_bonus {best.word_bonus:g}, beam_width "
                  f"{best.beam_width}")
@@ -106,6 +161,17 @@ def _lines(result) -> list[str]:
     return [*lines, *result.notes]
 
 
-def _values(result, name: str) -> list[float]:
-    return sorted({getattr(p, {"weight": "lm_weight", "bonus": "word_bonus"}[name])
-                   for p in result.points})
+def _hot_lines(result: HotTuning) -> list[str]:
+    """The result for people."""
+    gain = result.gain
+    lines = [" boost  recall %  precision %  F-score  false alarms / 1,000 words   WER %"]
+    for boost, counts in sorted(result.tried.items()):
+        recall, precision = (f"{100 * rate:.1f}" if rate is not None else "-"
+                             for rate in (counts.recall, counts.precision))
+        lines.append(f"{boost:6g} {recall:>9} {precision:>12} {counts.f_score:>8.3f} "
+                     f"{counts.false_alarms_per_thousand:>27.1f} {100 * counts.wer:>7.2f}"
+                     + ("  <- best" if boost == result.boost else ""))
+    return [*lines, f"{len(result.phrases)} phrases, {result.tried[0.0].spoken} times spoken; F-"
+            f"score gain {result.tried[result.boost].f_score - result.tried[0.0].f_score:.3f}, "
+            f"95 % interval {gain.low:.3f} .. {gain.high:.3f} over {gain.clusters} {gain.unit}s",
+            f"best boost {result.boost:g} nats per character", *result.notes]

@@ -13,11 +13,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from asr.decoding.fusion import PhrasePart
-from asr.errors import UsageError
+from asr.errors import DataError, UsageError
 from asr.tokenizer import CharTokenizer
 
 DEFAULT_BOOST = 1.5  # nats per character
@@ -55,6 +56,31 @@ def parse_hot_word(text: str) -> HotWord:
         raise UsageError(f"Hot word {text!r}: write PHRASE or PHRASE:BOOST, the boost in nats per "
                          "character, for example \"new york:2\".")
     return HotWord(phrase, value)
+
+
+def read_hot_words(path: str | Path) -> list[HotWord]:
+    """The phrases of a text file (UTF-8), one `PHRASE` or `PHRASE:BOOST` a line; empty lines count
+    for nothing.
+
+    Raises:
+        DataError: the file cannot be read, or holds no phrase.
+        UsageError: a line that is no phrase; the message names file and line.
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"Cannot read the hot words {path}: {error}.", code="hot_words.file",
+                        path=path) from error
+    found = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            found += [parse_hot_word(line)] if line.strip() else []
+        except UsageError as error:
+            raise UsageError(f"{path}:{number}: {error}", path=path) from error
+    if not found:
+        raise DataError(f"{path} holds no hot word; write one phrase a line.",
+                        code="hot_words.file", path=path)
+    return found
 
 
 def phrase_part(hot_words: Iterable[HotWord], tokenizer: CharTokenizer) -> PhrasePart:

@@ -20,6 +20,8 @@ from asr.files import write_atomic
 from asr.manifest import Utterance
 from asr.recognizer import Recognizer, is_silent
 from asr.scoring import Conditions, Score, score
+from asr.scoring.confidence import ConfidenceReport, assess_confidence
+from asr.scoring.risk import check_targets
 from asr.transcript import Transcript
 
 CHUNK_SECONDS = 600.0  # of audio held in memory at a time
@@ -51,12 +53,14 @@ class Evaluation:
         transcripts: utterance id to transcript.
         failed: a record for every utterance that was skipped.
         timings: where the time went.
+        confidence: whether confidences can be believed, and what a person should look at.
     """
 
     score: Score
     transcripts: dict[str, Transcript]
     failed: list[dict] = field(default_factory=list)
     timings: Timings = field(default_factory=Timings)
+    confidence: ConfidenceReport | None = None
 
     @property
     def wer(self) -> float:
@@ -86,10 +90,14 @@ class Evaluation:
                 "id": row.id, "reference": row.reference, "hypothesis": row.hypothesis,
                 "speaker": row.speaker, "duration": row.duration,
                 "words": asdict(row.words), "characters": asdict(row.characters),
-                "confidence": round(transcript.confidence, 4)}, ensure_ascii=False))
+                "confidence": round(transcript.confidence, 4),
+                "word_confidences": [round(word.confidence, 4) for word in transcript.words]},
+                ensure_ascii=False))
         rows, result = folder / "utterances.jsonl", folder / "score.json"
         write_atomic(rows, "\n".join(lines) + "\n")
         write_atomic(result, json.dumps({**self.score.to_dict(), "failed": self.failed,
+                                         "confidence": self.confidence
+                                         and self.confidence.to_dict(),
                                          "timings": asdict(self.timings)},
                                         ensure_ascii=False, indent=2) + "\n")
         return rows, result
@@ -97,8 +105,8 @@ class Evaluation:
 
 def evaluate(recognizer: Recognizer, utterances: Sequence[Utterance], *,
              normalizer: str | None = None, on_error: str = "fail",
-             manifest_hash: str = "", progress: Callable[[int, int], None] | None = None
-             ) -> Evaluation:
+             manifest_hash: str = "", target_wers: Sequence[float] = (),
+             progress: Callable[[int, int], None] | None = None) -> Evaluation:
     """Transcribe every utterance and score the lot.
 
     Args:
@@ -107,6 +115,8 @@ def evaluate(recognizer: Recognizer, utterances: Sequence[Utterance], *,
         normalizer: applied to references and hypotheses; None: the one the model was trained with.
         on_error: "fail" stops at the first recording that cannot be used, "skip" lists it.
         manifest_hash: of the manifests, for the receipt; see `hash_manifests`.
+        target_wers: word error rates, fractions: how many utterances must go to a person to reach
+            them? (): round ones, see `asr.scoring.risk`.
         progress: called with (utterances done, utterances in all).
 
     Returns:
@@ -115,8 +125,9 @@ def evaluate(recognizer: Recognizer, utterances: Sequence[Utterance], *,
     Raises:
         AudioError: with on_error="fail".
         DataError: no utterance, repeated ids, no word in any reference.
-        UsageError: an unknown `on_error` or normaliser.
+        UsageError: an unknown `on_error` or normaliser, or a target that is not a fraction.
     """
+    check_targets(target_wers)
     if on_error not in ("fail", "skip"):
         raise UsageError(f"on_error is {on_error!r}; choose fail or skip.")
     if len({u.id for u in utterances}) != len(utterances):
@@ -132,14 +143,16 @@ def evaluate(recognizer: Recognizer, utterances: Sequence[Utterance], *,
         decoder=_describe_decoder(recognizer), bundle_hash=recognizer.bundle.bundle_hash,
         manifest_hash=manifest_hash, seed=recognizer.bundle.training.get("seed"),
         real_time_factor=timings.real_time_factor)
+    normalizer = normalizer or recognizer.bundle.text.normalizer
     result = score(
         {u.id: u.text for u in utterances}, {k: t.text for k, t in transcripts.items()},
-        normalizer=normalizer or recognizer.bundle.text.normalizer,
+        normalizer=normalizer,
         speakers={u.id: u.speaker for u in utterances} if any(u.speaker for u in utterances)
         else None,
         durations={u.id: u.duration for u in utterances},
         skipped={record["id"]: record["code"] for record in failed}, conditions=conditions)
-    return Evaluation(result, transcripts, failed, timings)
+    return Evaluation(result, transcripts, failed, timings,
+                      assess_confidence(result, transcripts, normalizer, target_wers))
 
 
 def hash_manifests(paths: Sequence[str | Path]) -> str:

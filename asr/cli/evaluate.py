@@ -30,12 +30,17 @@ import click
               help="Write a self-contained HTML page.")
 @click.option("--silence", is_flag=True, help="Also count the words written per minute of "
               "silence, noise and music; they stand in the receipt.")
+@click.option("--target-wer", "targets", multiple=True, type=float, metavar="PERCENT",
+              help="How many utterances must go to a person to reach this WER? May be repeated.")
 @click.option("--json", "as_json", is_flag=True, help="Print the score as JSON.")
 def evaluate(bundle: Path, manifests: tuple[Path, ...], audio_root: Path | None,
              allow_outside_root: bool, output_dir: Path | None, normalizer: str | None,
              decoder: str | None, engine: str, on_error: str, report: Path | None,
-             silence: bool, as_json: bool) -> int:
+             silence: bool, targets: tuple[float, ...], as_json: bool) -> int:
     """Word and character error rate of BUNDLE on MANIFEST..., with interval and receipt.
+
+    Then whether confidences can be believed (ECE, the expected calibration error), and which part
+    of the utterances, the least sure ones, should go to a person; --report draws both.
 
     BUNDLE is an .asr file or a run directory. Every utterance is scored, or listed with the reason
     why not (exit code 3).
@@ -58,16 +63,19 @@ def evaluate(bundle: Path, manifests: tuple[Path, ...], audio_root: Path | None,
         recognizer = recognizer.with_decoder(kind=decoder)
     with count_on_stderr("evaluating") as progress:
         result = run(recognizer, utterances, normalizer=normalizer, on_error=on_error,
-                     manifest_hash=hash_manifests(manifests), progress=progress)
+                     manifest_hash=hash_manifests(manifests),
+                     target_wers=[target / 100 for target in targets], progress=progress)
     if silence:
         from asr.silence import with_silence, words_without_speech
         result = replace(result, score=with_silence(result.score,
                                                     words_without_speech(recognizer)))
     if as_json:
-        print(json.dumps({**result.score.to_dict(), "failed": result.failed},
+        print(json.dumps({**result.score.to_dict(), "failed": result.failed,
+                          "confidence": result.confidence and result.confidence.to_dict()},
                          ensure_ascii=False))
     else:
-        print("\n".join(result.score.lines()))
+        print("\n".join(result.score.lines() + (
+            result.confidence.lines() if result.confidence else [])))
     if output_dir:
         for path in result.write(output_dir):
             print(f"written: {path}", file=sys.stderr)
@@ -93,6 +101,7 @@ def _write_report(path: Path, result, utterances, bundle: Path) -> None:
     written = write_report(
         path, result.score, audio={u.id: u for u in utterances},
         words={name: transcript.words for name, transcript in result.transcripts.items()},
-        curve=read_curve((bundle if bundle.is_dir() else bundle.parent) / "log.jsonl"))
+        curve=read_curve((bundle if bundle.is_dir() else bundle.parent) / "log.jsonl"),
+        confidence=result.confidence)
     for file in written:
         print(f"written: {file}", file=sys.stderr)

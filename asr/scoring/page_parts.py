@@ -28,14 +28,15 @@ def section(name: str, heading: str, content: str) -> str:
     return f"<section id='{name}'><h2>{heading}</h2>{content}</section>" if content else ""
 
 
-def score_header(result: Score, title: str) -> str:
-    """Title, WER, CER, raw rates, notes and the receipt."""
+def score_header(result: Score, title: str, *, confidence: bool = False) -> str:
+    """Title, WER, CER, raw rates, notes, the receipt, and where to jump."""
     interval = result.wer_interval
     span = (f"95 % interval {points(interval.low)} to {points(interval.high)}, over "
             f"{plural(interval.clusters, interval.unit)}" if interval else "")
     if interval and interval.confidence != 0.95:
         span = span.replace("95 %", f"{100 * interval.confidence:g} %", 1)
     notes = "".join(f"<p class='note'>{escape(note)}</p>" for note in result.notes())
+    jump = "<a href='#confidence'>Confidence</a>" if confidence else ""
     return (
         f"<header><div class='top'><h1>{escape(title)}</h1>{THEME}</div>"
         f"<p class='headline'>{with_interval('WER', result.wer, interval)} "
@@ -43,7 +44,7 @@ def score_header(result: Score, title: str) -> str:
         f"<p>{escape(span)}. {with_interval('CER', result.cer, result.cer_interval)}. "
         f"Without normalising: WER {percent(result.raw_words.rate)}, CER "
         f"{percent(result.raw_characters.rate)}.</p>{notes}{receipt_details(result.receipt)}"
-        "<nav class='jump'><a href='#where'>Where</a><a href='#words'>Words</a>"
+        f"<nav class='jump'><a href='#where'>Where</a>{jump}<a href='#words'>Words</a>"
         "<a href='#examples'>Examples</a><a href='#utterances'>Utterances</a></nav></header>")
 
 

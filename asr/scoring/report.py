@@ -32,6 +32,8 @@ from asr.scoring.breakdown import (
 from asr.scoring.charts import escape, group_table, learning_curve, visible, word_tables
 from asr.scoring.clips import MAX_AUDIO_BYTES, Clips, read_clips
 from asr.scoring.comparison import Comparison
+from asr.scoring.confidence import ConfidenceReport
+from asr.scoring.confidence_charts import confidence_charts
 from asr.scoring.counts import Step, align_many
 from asr.scoring.lines import read_objects
 from asr.scoring.page_parts import (
@@ -67,7 +69,7 @@ def write_report(path: str | Path, result: Score, *, title: str = "",
                  words: Mapping[str, Sequence[TimedWord]] | None = None,
                  curve: Sequence[Mapping] = (), flags: Mapping[str, str] | None = None,
                  max_audio_bytes: int = MAX_AUDIO_BYTES, show: str = "all",
-                 tables: bool = True) -> list[Path]:
+                 confidence: ConfidenceReport | None = None, tables: bool = True) -> list[Path]:
     """Write the report, and beside it the utterances as CSV and JSONL.
 
     Args:
@@ -81,6 +83,7 @@ def write_report(path: str | Path, result: Score, *, title: str = "",
         curve: epoch records with "epoch", "wer", "cer"; see `read_curve`.
         flags: remarks by utterance id, such as why `asr audit` doubts the reference.
         show: what the list shows first: "all", "errors" or "flagged".
+        confidence: what the recogniser's confidences are worth, see `asr.scoring.confidence`.
         tables: also write `<name>.csv`, `<name>.jsonl` and `<name>.receipt.json`.
 
     Returns:
@@ -88,7 +91,8 @@ def write_report(path: str | Path, result: Score, *, title: str = "",
     """
     path = Path(path)
     page = score_report(result, title=title or path.stem, audio=audio, words=words, curve=curve,
-                        flags=flags, max_audio_bytes=max_audio_bytes, show=show)
+                        flags=flags, max_audio_bytes=max_audio_bytes, show=show,
+                        confidence=confidence)
     write_atomic(path, page)
     if not tables:
         return [path]
@@ -101,7 +105,8 @@ def score_report(result: Score, *, title: str = "Word error rate",
                  audio: Mapping[str, Path | str | Utterance] | None = None,
                  words: Mapping[str, Sequence[TimedWord]] | None = None,
                  curve: Sequence[Mapping] = (), flags: Mapping[str, str] | None = None,
-                 max_audio_bytes: int = MAX_AUDIO_BYTES, show: str = "all") -> str:
+                 max_audio_bytes: int = MAX_AUDIO_BYTES, show: str = "all",
+                 confidence: ConfidenceReport | None = None) -> str:
     """The HTML of one system; arguments as for `write_report`."""
     rows = result.rows
     steps = list(_aligned(rows))
@@ -113,10 +118,12 @@ def score_report(result: Score, *, title: str = "Word error rate",
               + group_table("By speaking rate", by_speaking_rate(rows))
               + group_table("By signal-to-noise ratio (estimated)", by_snr(rows, clips.snr)))
     drawn = learning_curve(curve)
-    body = [score_header(result, title),
+    body = [score_header(result, title, confidence=confidence is not None),
             section("curve", "Learning curve", f"<div class='card'>{drawn}</div>" if drawn else ""),
             section("where", "Where the errors are",
                     f"<div class='grid roomy'>{groups}</div>" if groups else ""),
+            section("confidence", "Confidence",
+                    confidence_charts(confidence) if confidence else ""),
             section("words", "Which words", f"<div class='grid'>"
                     f"{word_tables(word_errors(steps))}</div>"),
             examples_section(examples),

@@ -106,6 +106,7 @@ class NumpyAcousticModel:
 
         One utterance at a time, without padding: its result cannot depend on its neighbours.
         """
+        features = quiet_edges(features, self.settings.edge_frames * self.settings.subsampling)
         if self.settings.front_end == "stack":
             return stack_frames(features, self.settings.stacking, self.settings.subsampling)
         hidden = features[:, :, np.newaxis]
@@ -196,6 +197,20 @@ def pad_batch(features: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     for padded, row in zip(batch, features, strict=True):
         padded[:len(row)] = row
     return batch, num_frames
+
+
+def quiet_edges(features: np.ndarray, count: int) -> np.ndarray:
+    """`count` frames of each bin's quietest value before and behind (T, F): (T + 2 count, F).
+
+    A recording that is cut where the word begins gives a recurrent network nothing to start from
+    and CTC no frame for the last label.
+
+    Example:
+        >>> quiet_edges(np.array([[3.0], [1.0], [2.0]]), 1).ravel().tolist()
+        [1.0, 3.0, 1.0, 2.0, 1.0]
+    """
+    edge = np.repeat(features.min(axis=0, keepdims=True), count, axis=0)
+    return np.concatenate([edge, features, edge])
 
 
 def stack_frames(features: np.ndarray, stacking: int, subsampling: int) -> np.ndarray:

@@ -79,6 +79,27 @@ class ConvFrontEnd(keras.layers.Layer):
         return tf.reshape(x, [tf.shape(x)[0], tf.shape(x)[1], width])
 
 
+def quiet_edges(features: tf.Tensor, num_frames: tf.Tensor, count: int
+                ) -> tuple[tf.Tensor, tf.Tensor]:
+    """`count` frames of each bin's quietest value before and behind every utterance.
+
+    Args:
+        features: (B, T, F) float32, zeros beyond the lengths.
+        num_frames: (B,) int32.
+        count: feature frames on each side.
+
+    Returns:
+        (B, T + 2 count, F) and (B,). `asr.engine.quiet_edges` is the same for one utterance.
+    """
+    inside = tf.sequence_mask(num_frames, tf.shape(features)[1])[:, :, tf.newaxis]
+    quiet = tf.reduce_min(tf.where(inside, features, features.dtype.max), axis=1, keepdims=True)
+    around = [[0, 0], [count, count], [0, 0]]
+    longer = num_frames + 2 * count
+    valid = tf.sequence_mask(longer, tf.shape(features)[1] + 2 * count)[:, :, tf.newaxis]
+    filled = tf.where(tf.pad(inside, around), tf.pad(features, around), quiet)
+    return tf.where(valid, filled, 0.0), longer
+
+
 class AcousticModel(keras.Model):
     """Features to logits, with the CTC loss inside `train_step`.
 
@@ -136,8 +157,12 @@ class AcousticModel(keras.Model):
         outputs = []
         features, num_frames = x["features"], x["num_frames"]
         valid = tf.sequence_mask(num_frames, tf.shape(features)[1])[:, :, tf.newaxis]
-        hidden = self.front_end(tf.where(valid, features, 0.0), num_frames)
+        features = tf.where(valid, features, 0.0)
         lengths = self.output_length(num_frames)
+        if self.settings.edge_frames:
+            count = self.settings.edge_frames * self.settings.subsampling
+            features, num_frames = quiet_edges(features, num_frames, count)
+        hidden = self.front_end(features, num_frames)
         valid = tf.sequence_mask(lengths, tf.shape(hidden)[1])[:, :, tf.newaxis]
         hidden = self.dropouts[0](hidden, training=training)
         for i, lstm in enumerate(self.lstm_layers):
@@ -149,9 +174,9 @@ class AcousticModel(keras.Model):
         return outputs
 
     def output_length(self, num_frames):
-        """T' of T input frames: ceil(T / subsampling); a number, an array or a tensor."""
+        """T' of T >= 1 input frames, as `asr.lengths`; a number, an array or a tensor."""
         if isinstance(num_frames, tf.Tensor):
-            return -(-num_frames // self.settings.subsampling)
+            return -(-num_frames // self.settings.subsampling) + 2 * self.settings.edge_frames
         return output_length(num_frames, self.settings)
 
     def losses_of(self, x, y, logits):

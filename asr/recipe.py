@@ -128,6 +128,8 @@ class ModelSettings:
     conv_channels: int = knob(32, "channels of the two 3x3 convolutions (conv only)", low=1,
                               high=512)
     subsampling: int = knob(3, "input frames per output frame", low=1, high=4)
+    edge_frames: int = knob(0, "output frames at the utterance's quietest level added before and "
+                            "behind it: for clips that are cut close", low=0, high=100)
     num_layers: int = knob(3, "bidirectional LSTM layers", low=1, high=16)
     units: int = knob(256, "cells per direction", low=1, high=4_096)
     dropout: float = knob(0.0, "on the input of every LSTM layer and of the output", low=0.0,
@@ -174,6 +176,11 @@ class DecoderSettings:
                                 low=-100.0, high=100.0)
     lexicon_only: bool = knob(False, "read only words that the language model knows")
     hot_words: tuple[str, ...] = knob((), "PHRASE or PHRASE:BOOST, nats a character (beam)")
+    grammar: str = knob("", "the sentences that may be said, the text itself (beam); see "
+                        "asr.decoding.grammar")
+    max_gap: float = knob(3.0, "nats a character by which the nearest sentence of the grammar may "
+                          "sound worse than what was heard", low=0.0, high=1_000.0)
+    num_hypotheses: int = knob(1, "readings returned at most (beam)", low=1, high=10_000)
 
 
 @dataclass(frozen=True)

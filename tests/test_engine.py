@@ -88,6 +88,7 @@ def test_any_lengths(lengths, subsampling, front_end, seed):
 @pytest.mark.parametrize("front_end", ["stack", "conv"])
 def test_numpy_and_keras_agree(front_end, subsampling):
     model = ModelSettings(num_layers=2, units=6, layer_norm=subsampling % 2 == 0, stacking=5,
+                          edge_frames=subsampling // 2,
                           front_end=front_end, conv_channels=3, subsampling=subsampling)
     weights = random_weights(model, FEATURES, 5)
     batch, num_frames = pad_batch(utterances([23, 1, 7, 2, 16]))

@@ -35,6 +35,15 @@ def test_an_array_gives_what_its_elements_give(model):
     assert together.tolist() == [output_length(int(t), model) for t in lengths]
 
 
+def test_quiet_edges_add_to_what_there_is_and_to_nothing_else():
+    for front_end in ("stack", "conv"):
+        model = ModelSettings(front_end=front_end, subsampling=3, edge_frames=2)
+        lengths = np.array([0, 1, 3, 4], np.int32)
+        assert output_length(lengths, model).tolist() == [0, 5, 5, 6]
+        assert output_length(lengths, model).dtype == np.int32
+        assert [output_length(int(n), model) for n in lengths] == [0, 5, 5, 6]
+
+
 def test_one_frame_is_never_lost():
     assert all(output_length(1, model) == 1 for model in MODELS)
 

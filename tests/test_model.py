@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -20,6 +22,7 @@ from asr.weights import weight_shapes  # noqa: E402
 STACK = ModelSettings(stacking=3, subsampling=2, num_layers=2, units=5, dropout=0.2)
 CONV = ModelSettings(front_end="conv", conv_channels=3, subsampling=3, num_layers=1, units=4,
                      layer_norm=True)
+EDGES = dataclasses.replace(STACK, edge_frames=2)
 
 
 def batch_of(rng, lengths, num_features=6):
@@ -29,7 +32,7 @@ def batch_of(rng, lengths, num_features=6):
     return {"features": features, "num_frames": np.array(lengths, np.int32)}
 
 
-@pytest.mark.parametrize("settings", [STACK, CONV], ids=["stack", "conv"])
+@pytest.mark.parametrize("settings", [STACK, CONV, EDGES], ids=["stack", "conv", "edges"])
 def test_padding_batch_and_order_change_no_logit(settings, rng):
     model = build_model(settings, 6, 9, seed=3)
     lengths = [1, 2, 3, 17, 40, 8]
@@ -47,9 +50,10 @@ def test_padding_batch_and_order_change_no_logit(settings, rng):
 
 @pytest.mark.parametrize("front_end", ["stack", "conv"])
 @pytest.mark.parametrize("subsampling", [1, 2, 3, 4])
-def test_output_length_is_exact(front_end, subsampling, rng):
+@pytest.mark.parametrize("edge_frames", [0, 3])
+def test_output_length_is_exact(front_end, subsampling, edge_frames, rng):
     settings = ModelSettings(front_end=front_end, stacking=4, subsampling=subsampling,
-                             conv_channels=2, num_layers=1, units=2)
+                             conv_channels=2, num_layers=1, units=2, edge_frames=edge_frames)
     model = build_model(settings, 5, 3)
     for length in [*range(1, 14), 63, 64]:
         logits = model(batch_of(rng, [length], 5))

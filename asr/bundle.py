@@ -30,7 +30,7 @@ import numpy as np
 
 from asr.archive import Archive, json_bytes, write_archive
 from asr.audio import RESAMPLER
-from asr.confidence import Calibration, read_calibrations
+from asr.confidence import Calibration, calibration_kind, read_calibrations
 from asr.errors import BundleError, RecipeError, UsageError
 from asr.features import STATISTICS_NEEDED
 from asr.files import write_atomic
@@ -135,9 +135,16 @@ class Bundle:
         return num_features(self.features)
 
     def save(self, path: str | Path, *, overwrite: bool = True, **changes) -> str:
-        """Write it again with some arguments of `save_bundle` changed; returns the new hash."""
-        names = (*SETTINGS, "tokenizer", "weights", "cmvn", "training", "lm", "reference",
-                 "calibration")
+        """Write it again with some arguments of `save_bundle` changed; returns the new hash.
+
+        A calibration does not outlive what it was fitted to: new weights drop all of them, a new
+        decoder drops the one of its kind.
+        """
+        names = (*SETTINGS, "tokenizer", "weights", "cmvn", "training", "lm", "reference")
+        decoder = changes.get("decoder", self.decoder)
+        stale = calibration_kind(decoder) if decoder != self.decoder else ""
+        changes.setdefault("calibration", {} if "weights" in changes else {
+            kind: one for kind, one in self.calibration.items() if kind != stale})
         return save_bundle(path, overwrite=overwrite,
                            **{name: getattr(self, name) for name in names} | changes)
 

@@ -1,4 +1,4 @@
-"""`asr tune BUNDLE MANIFEST...`: arguments to `asr.tuning` and `asr.hot_words`."""
+"""`asr tune BUNDLE MANIFEST...`: arguments to `asr.tuning`, `asr.hot_words`, `asr.calibration`."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
               "or a KenLM binary.")
 @click.option("--hot-words", "words_path", type=click.Path(path_type=Path), metavar="LIST.txt",
               help="Find the boost of these phrases, one a line.")
+@click.option("--confidence", is_flag=True,
+              help="Make word confidences of the bundle's decoder probabilities.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="OUT.asr",
               help="Write the bundle with the winner; may be BUNDLE itself.")
 @click.option("--audio-root", type=click.Path(path_type=Path), envvar="ASR_AUDIO_ROOT",
@@ -39,18 +41,20 @@ if TYPE_CHECKING:
               help="Draw the error surface of --lm.")
 @click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
 def tune(bundle: Path, manifests: tuple[Path, ...], lm_path: Path | None, words_path: Path | None,
-         output: Path | None, audio_root: Path | None, allow_outside_root: bool,
+         confidence: bool, output: Path | None, audio_root: Path | None, allow_outside_root: bool,
          beam_width: int | None, weights: str, bonuses: str, boosts: str, lexicon_only: bool,
          plot: Path | None, as_json: bool) -> None:
-    """Find a language model's weight, or hot words' boost, on development data.
+    """Find a language model's weight, hot words' boost, or true confidences, on development data.
 
     Never on a test set. The network runs once; all that is tuned is then swept on its output. A
-    bundle is written only where the gain is more than chance.
+    bundle is written only where the gain is more than chance (--confidence: where the calibration
+    error falls). Calibrate last: another decoder needs its own calibration.
 
     \b
     Examples:
       asr tune runs/english/best.asr data/dev.jsonl --lm lm.arpa.gz -o english-lm.asr
       asr tune english-lm.asr data/dev.jsonl --hot-words names.txt -o english-names.asr
+      asr tune english-lm.asr data/dev.jsonl --confidence -o english-lm.asr
     """  # noqa: D301 (click reads the backspace)
     from asr.cli.progress import count_on_stderr
     from asr.decoding.packed import refuse_kenlm
@@ -59,9 +63,10 @@ def tune(bundle: Path, manifests: tuple[Path, ...], lm_path: Path | None, words_
     from asr.recognizer import load
     from asr.tuning import BONUSES, WEIGHTS, read_dev_set
 
-    if (lm_path is None) == (words_path is None):
-        raise UsageError("Give what is to be tuned, one thing at a time: --lm FILE or --hot-words "
-                         "LIST; hot words on top of the bundle that --lm ... -o wrote.")
+    if (lm_path is not None) + (words_path is not None) + confidence != 1:
+        raise UsageError("Give what is to be tuned, one thing at a time: --lm FILE, --hot-words "
+                         "LIST or --confidence; each on top of the bundle that the one before "
+                         "wrote with -o.")
     if lm_path is not None and output:
         refuse_kenlm(lm_path)
     grids = _grid(weights, "--weights", WEIGHTS), _grid(bonuses, "--bonuses", BONUSES)
@@ -73,6 +78,10 @@ def tune(bundle: Path, manifests: tuple[Path, ...], lm_path: Path | None, words_
         with count_on_stderr("reading") as progress:
             return read_dev_set(recognizer, utterances, progress=progress)
 
+    if confidence:
+        from asr.cli.tune_confidence import tune_confidence
+        tune_confidence(recognizer, dev_set(), output, as_json)
+        return
     result: Tuning | HotTuning
     if lm_path is not None:
         result = _tune_lm(recognizer, dev_set, lm_path, beam_width or 32, grids, lexicon_only, plot)

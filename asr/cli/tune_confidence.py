@@ -1,0 +1,58 @@
+"""`asr tune --confidence`: from `asr.calibration` to lines and a bundle."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from asr.calibration import Fit
+    from asr.recognizer import Recognizer
+    from asr.tuning import DevSet
+
+
+def tune_confidence(recognizer: Recognizer, dev: DevSet, output: Path | None,
+                    as_json: bool) -> None:
+    """Calibrate the decoder of the bundle, print what it is worth, store it.
+
+    Args:
+        recognizer: of the bundle.
+        dev: utterances that it was not trained on.
+        output: for the bundle; None: nothing is written.
+        as_json: JSON instead of lines.
+
+    Raises:
+        DataError: too few words to learn from.
+    """
+    from asr.calibration import calibrate, judge
+
+    fit = calibrate(judge(recognizer, dev))
+    if as_json:
+        print(json.dumps(fit.to_dict(), ensure_ascii=False, indent=1))
+    else:
+        print("\n".join(lines(fit)))
+    if output and fit.helps:
+        bundle = recognizer.bundle
+        bundle.save(output, calibration={**bundle.calibration, fit.kind: fit.calibration})
+        print(f"Wrote {output}.", file=sys.stderr)
+    elif output:
+        print(f"{output} is not written: the calibration does not help on words that it has not "
+              "seen.", file=sys.stderr)
+
+
+def lines(fit: Fit) -> list[str]:
+    """The result for people."""
+    parameters = fit.calibration
+    drawn = fit.after.interval.unit
+    found = [f"before: {fit.before.line()}",
+             f"after:  {fit.after.line()}",
+             f"decoder {fit.kind}: log-odds = {parameters.peak:.3f} peak + "
+             f"{parameters.segment:.3f} segment + {parameters.share:.3f} share "
+             f"{parameters.bias:+.3f}",
+             f"\"after\" is by {fit.folds} fits, each judged on {drawn}s that it has not seen; the "
+             "bundle gets one fit to all."]
+    if fit.left_out:
+        found.append(f"{fit.left_out} utterances are left out, whose words the normaliser joins.")
+    return found

@@ -1,0 +1,114 @@
+"""Are confidences probabilities after calibration, on people who had no part in it? Prints JSON.
+
+    python benchmarks/calibration.py --fit BUNDLE DEV --test BUNDLE TEST --audio-root DATA
+    python benchmarks/calibration.py --fit BUNDLE DEV --halves --audio-root DATA
+    python benchmarks/calibration.py --fit FOLD1 SPEAKER1 --fit FOLD2 SPEAKER2 ... --store OUT.asr
+
+The claim: the expected calibration error halves on held-out data and is 0.05 at most. Every pair of
+bundle and manifest is decoded once with the bundle's decoder; the words of all --fit pairs are
+pooled, those of all --test pairs too. In the result
+
+    fit       on the words of --fit, each judged by a fit that its speaker had no part in;
+    test      the words of --test by one fit to all of --fit;
+    halves    --fit cut in two by speaker: each half judged by the fit to the other one.
+
+Each has ECE, interval and `chance` (what exact confidences would show on as many words), before and
+after. `excess` is ECE - chance, which is what a calibration can take away. --store writes the fit
+into a copy of --base, for a network that has heard every speaker there is: the folds of
+benchmarks/digits_loso.py, each with the speaker whom it has not heard, stand in for it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+
+from asr.calibration import Judged, calibrate, fit, judge, pooled
+from asr.manifest import read_manifest
+from asr.recognizer import load
+from asr.scoring.reliability import Reliability, reliability
+from asr.tuning import read_dev_set
+
+
+def read_pairs(pairs: list[list[Path]], audio_root: Path | None) -> Judged:
+    """The judged words of all (bundle, manifest) pairs."""
+    parts = []
+    for bundle, manifest in pairs:
+        recognizer = load(bundle)
+        utterances = read_manifest(manifest, audio_root=audio_root)
+        parts.append(judge(recognizer, read_dev_set(recognizer, utterances)))
+    return pooled(parts)
+
+
+def measure(judged: Judged, confidences: np.ndarray) -> Reliability:
+    """Their reliability, with an interval over speakers."""
+    return reliability(confidences, judged.right, utterances=judged.utterances,
+                       speakers=judged.speakers)
+
+
+def halves(judged: Judged) -> np.ndarray:
+    """Probabilities of every word by a fit to the other half of the speakers."""
+    names = sorted(set(judged.speakers))
+    if len(names) < 2:
+        raise SystemExit("--halves needs two speakers at least")
+    first = np.isin(np.array(judged.speakers)[judged.utterances], names[::2])
+    found = np.empty(len(judged.right))
+    for half in (first, ~first):
+        other = Judged(judged.kind, judged.evidence[~half], judged.raw[~half], judged.right[~half],
+                       judged.utterances[~half], judged.speakers)
+        found[half] = fit(other).probabilities(judged.evidence[half])
+    return found
+
+
+def summary(before: Reliability, after: Reliability) -> dict:
+    """What changed, and whether the claim holds."""
+    table = {}
+    for name, one in (("before", before), ("after", after)):
+        table[name] = {
+            "ece": round(one.ece, 4), "low": round(one.interval.low, 4),
+            "high": round(one.interval.high, 4), "chance": round(one.chance, 4),
+            "excess": round(max(0.0, one.ece - one.chance), 4), "brier": round(one.brier, 4),
+            "nce": one.nce and round(one.nce, 4), "auc": one.auc and round(one.auc, 4)}
+    return table | {"words": after.words, "right": round(after.right, 4),
+                    "interval_over": f"{after.interval.clusters} {after.interval.unit}s",
+                    "halved": after.ece <= before.ece / 2, "at_most_0.05": after.ece <= 0.05,
+                    "excess_halved": table["after"]["excess"] <= table["before"]["excess"] / 2}
+
+
+def main() -> None:
+    """Arguments in, JSON out."""
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in ("--fit", "--test"):
+        parser.add_argument(name, nargs=2, action="append", type=Path, default=[],
+                            metavar=("BUNDLE", "MANIFEST"), required=name == "--fit")
+    parser.add_argument("--halves", action="store_true")
+    parser.add_argument("--audio-root", type=Path)
+    parser.add_argument("--base", type=Path, help="bundle to store the fit in; default: --store")
+    parser.add_argument("--store", type=Path, metavar="OUT.asr")
+    args = parser.parse_args()
+    learnt = read_pairs(args.fit, args.audio_root)
+    found = calibrate(learnt)
+    result = {"decoder": found.kind, "calibration": found.calibration.to_dict(),
+              "fit": summary(found.before, found.after)}
+    if args.halves:
+        result["halves"] = summary(found.before, measure(learnt, halves(learnt)))
+    if args.test:
+        test = read_pairs(args.test, args.audio_root)
+        if test.kind != found.kind:
+            raise SystemExit(f"--fit has the decoder {found.kind}, --test {test.kind}")
+        result["test"] = summary(
+            measure(test, test.raw),
+            measure(test, found.calibration.probabilities(test.evidence)))
+    if args.store:
+        bundle = load(args.base or args.store).bundle
+        bundle.save(args.store, calibration={**bundle.calibration, found.kind: found.calibration})
+        result["stored"] = str(args.store)
+    print(json.dumps(result, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,6 +1,6 @@
 """What a person gets: a transcript with words in time, and the formats it is written in.
 
-In: words with seconds and confidences. Out: text of txt, json, srt, vtt, tsv, ctm. Floor 1.
+In: words with seconds and confidences. Out: txt, json, srt, vtt, tsv, ctm, TextGrid. Floor 1.
 Pure functions, standard library only; nothing here opens a file.
 """
 
@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from asr.errors import UsageError
+from asr.textgrid import textgrid
 
 MAX_CUE_CHARACTERS = 84  # two subtitle lines of 42, the common broadcasting limit
 MAX_CUE_SECONDS = 7.0
@@ -23,10 +24,10 @@ _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|.
 
 @dataclass(frozen=True)
 class Word:
-    """One word and when it was said.
+    """One word, or one character, and when it was said.
 
     Attributes:
-        text: the word.
+        text: the word or the character.
         start, end: seconds from the start of the recording.
         confidence: 0 .. 1.
     """
@@ -34,6 +35,21 @@ class Word:
     text: str
     start: float
     end: float
+    confidence: float
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """One reading of n-best.
+
+    Attributes:
+        text: the words, joined by single spaces.
+        score: natural log, what the decoder maximised.
+        confidence: 0 .. 1.
+    """
+
+    text: str
+    score: float
     confidence: float
 
 
@@ -47,6 +63,10 @@ class Transcript:
         words: in order.
         confidence: 0 .. 1, of the whole text.
         duration: seconds of the recording.
+        characters: of the words, in order; each lasts until the next one of its word begins.
+        alternatives: the best readings, this one first, where more than one was asked for.
+        rejected: the nearest sentence of a closed grammar, where what was heard is not in it; the
+            text is then empty.
     """
 
     text: str
@@ -54,14 +74,36 @@ class Transcript:
     words: tuple[Word, ...] = ()
     confidence: float = 1.0
     duration: float = 0.0
+    characters: tuple[Word, ...] = ()
+    alternatives: tuple[Alternative, ...] = ()
+    rejected: str = ""
 
-    def to_dict(self) -> dict:
-        """Plain values for JSON: seconds to the millisecond, confidences to four digits."""
-        return {
+    def to_dict(self, *, characters: bool = False) -> dict:
+        """Plain values for JSON: seconds to the millisecond, confidences to four digits.
+
+        "alternatives" and "rejected" are there only where there are some.
+
+        Args:
+            characters: with the times of characters.
+        """
+        table: dict = {
             "text": self.text, "score": round(self.score, 4),
             "confidence": round(self.confidence, 4), "duration": round(self.duration, 3),
-            "words": [{"text": w.text, "start": round(w.start, 3), "end": round(w.end, 3),
-                       "confidence": round(w.confidence, 4)} for w in self.words]}
+            "words": [_timed(word) for word in self.words]}
+        if characters:
+            table["characters"] = [_timed(character) for character in self.characters]
+        if self.alternatives:
+            table["alternatives"] = [{"text": a.text, "score": round(a.score, 4),
+                                      "confidence": round(a.confidence, 4)}
+                                     for a in self.alternatives]
+        if self.rejected:
+            table["rejected"] = self.rejected
+        return table
+
+
+def _timed(word: Word) -> dict:
+    return {"text": word.text, "start": round(word.start, 3), "end": round(word.end, 3),
+            "confidence": round(word.confidence, 4)}
 
 
 @dataclass(frozen=True)
@@ -93,7 +135,8 @@ def cues(words: Sequence[Word]) -> list[Cue]:
     return [Cue(g[0].start, g[-1].end, " ".join(w.text for w in g)) for g in groups]
 
 
-def render(transcript: Transcript, format: str, name: str, *, escape_cells: bool = True) -> str:
+def render(transcript: Transcript, format: str, name: str, *, escape_cells: bool = True,
+           characters: bool = False) -> str:
     """A transcript as the content of a file.
 
     Args:
@@ -101,6 +144,7 @@ def render(transcript: Transcript, format: str, name: str, *, escape_cells: bool
         format: one of `FORMATS`.
         name: of the recording; json stores it, ctm opens every line with it.
         escape_cells: tsv only: put ' before cells that a spreadsheet would run as a formula.
+        characters: json only: with the times of characters.
 
     Raises:
         UsageError: there is no such format.
@@ -109,15 +153,22 @@ def render(transcript: Transcript, format: str, name: str, *, escape_cells: bool
         raise UsageError(f"There is no format {format!r}; choose one of {', '.join(FORMATS)}.")
     if format == "tsv":
         return _tsv(transcript, name, escape_cells)
+    if format == "json":
+        return _json(transcript, name, characters)
     return FORMATS[format](transcript, name)
 
 
 def _txt(transcript: Transcript, name: str) -> str:
-    return transcript.text + "\n"
+    """The text; of several readings a line each: text, score and confidence, the best first."""
+    if not transcript.alternatives:
+        return transcript.text + "\n"
+    return "".join(f"{a.text}\t{a.score:.4f}\t{a.confidence:.4f}\n"
+                   for a in transcript.alternatives)
 
 
-def _json(transcript: Transcript, name: str) -> str:
-    return json.dumps({"path": name, **transcript.to_dict()}, ensure_ascii=False) + "\n"
+def _json(transcript: Transcript, name: str, characters: bool = False) -> str:
+    return json.dumps({"path": name, **transcript.to_dict(characters=characters)},
+                      ensure_ascii=False) + "\n"
 
 
 def _srt(transcript: Transcript, name: str) -> str:
@@ -151,8 +202,17 @@ def _ctm(transcript: Transcript, name: str) -> str:
                    f"{_column(word.text)} {word.confidence:.4f}\n" for word in transcript.words)
 
 
+def _textgrid(transcript: Transcript, name: str) -> str:
+    """Praat: a tier of words and one of characters, see `asr.textgrid`."""
+    return textgrid({tier: [(w.start, w.end, plain(w.text)) for w in words] for tier, words in
+                     (("words", transcript.words), ("characters", transcript.characters))},
+                    transcript.duration)
+
+
 FORMATS: dict[str, Callable[[Transcript, str], str]] = {
-    "txt": _txt, "json": _json, "srt": _srt, "vtt": _vtt, "tsv": _tsv, "ctm": _ctm}
+    "txt": _txt, "json": _json, "srt": _srt, "vtt": _vtt, "tsv": _tsv, "ctm": _ctm,
+    "textgrid": _textgrid}
+SUFFIXES = {name: name for name in FORMATS} | {"textgrid": "TextGrid"}  # of files
 
 
 def milliseconds(seconds: float) -> int:

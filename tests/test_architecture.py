@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FLOORS = {  # ARCHITECTURE.md; a package is one room
     0: "errors files recipe manifest manifest_rows tokenizer text text_english text_german lengths "
-       "jit pool stopwatch textgrid",
+       "jit pool strict_json stopwatch textgrid",
     1: "framework archive audio audio_source containers content_hashes probing features "
        "normalization tfrecord augment augment_graph corpora scoring decoding transcript weights "
        "leakage worklist confidence fingerprint audio_blocks recording loudness windows "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import doctest
 import io
 import json
@@ -11,6 +12,7 @@ import re
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_textgrid import read_textgrid
 
 import asr.transcript
 from asr.errors import UsageError
@@ -18,6 +20,7 @@ from asr.transcript import (
     FORMATS,
     MAX_CUE_CHARACTERS,
     MAX_CUE_SECONDS,
+    Alternative,
     Transcript,
     Word,
     clock,
@@ -57,9 +60,34 @@ def test_every_format_by_hand():
                   {"text": "two", "start": 61.0, "end": 61.5, "confidence": 1.0}]}
 
 
+def test_readings_and_rejection_in_text_and_json():
+    many = dataclasses.replace(TWO, alternatives=(Alternative("one two", -1.25, 0.8),
+                                                  Alternative("one too", -3.0, 0.1)))
+    assert render(many, "txt", "a.wav") == "one two\t-1.2500\t0.8000\none too\t-3.0000\t0.1000\n"
+    assert json.loads(render(many, "json", "a.wav"))["alternatives"] == [
+        {"text": "one two", "score": -1.25, "confidence": 0.8},
+        {"text": "one too", "score": -3.0, "confidence": 0.1}]
+    assert json.loads(render(Transcript("", rejected="lights on"), "json", "a.wav"))[
+        "rejected"] == "lights on"
+    assert not {"alternatives", "rejected", "characters"} & TWO.to_dict().keys()
+
+
+def test_characters_in_json_and_textgrid():
+    timed = dataclasses.replace(TWO, characters=(Word("o", 0.5, 0.7, 0.5), Word('"', 0.7, 0.9, 1)))
+    assert json.loads(render(timed, "json", "a.wav", characters=True))["characters"] == [
+        {"text": "o", "start": 0.5, "end": 0.7, "confidence": 0.5},
+        {"text": '"', "start": 0.7, "end": 0.9, "confidence": 1}]
+    tiers = read_textgrid(render(timed, "textgrid", "a.wav"))
+    assert list(tiers) == ["words", "characters"]
+    assert tiers["characters"] == [(0.0, 0.5, ""), (0.5, 0.7, "o"), (0.7, 0.9, '"'),
+                                   (0.9, 62.0, "")]
+    assert [label for _, _, label in tiers["words"]] == ["", "one", "", "two", ""]
+
+
 def test_silence_in_every_format():
     empty = Transcript("", duration=3.0)
     results = {name: render(empty, name, "a.wav") for name in FORMATS}
+    assert results.pop("textgrid").count('text = ""') == 2, "a silent interval in both tiers"
     assert json.loads(results.pop("json"))["words"] == []
     assert results == {"txt": "\n", "srt": "", "vtt": "WEBVTT\n", "tsv": "start\tend\ttext\n",
                        "ctm": ""}

@@ -23,7 +23,7 @@ from asr.decoding.hypothesis import Hypothesis, WordSpan, check_logits, log_soft
 from asr.decoding.language_model import LanguageModel
 from asr.decoding.lexicon import LexiconDecoder
 from asr.decoding.ngram import NgramModel, load_ngram
-from asr.decoding.phrases import HotWord, parse_hot_word
+from asr.decoding.phrases import HotWord, parse_hot_word, read_hot_words
 from asr.errors import UsageError
 from asr.recipe import DecoderSettings
 from asr.tokenizer import CharTokenizer
@@ -37,7 +37,8 @@ DECODERS: dict[str, type[Decoder]] = {
 __all__ = ["DECODERS", "Alignment", "BeamSearchDecoder", "Decoder", "Grammar", "GreedyDecoder",
            "HotWord", "Hypothesis", "LanguageModel", "LexiconDecoder", "NgramModel", "WordSpan",
            "align", "build_decoder", "character_spans", "check_logits", "load_ngram", "log_softmax",
-           "parse_grammar", "parse_hot_word", "read_grammar", "span_seconds", "word_spans"]
+           "parse_grammar", "parse_hot_word", "read_grammar", "read_hot_words", "span_seconds",
+           "word_spans"]
 
 
 def build_decoder(settings: DecoderSettings, tokenizer: CharTokenizer, *,
@@ -65,6 +66,8 @@ def build_decoder(settings: DecoderSettings, tokenizer: CharTokenizer, *,
             tokenizer, settings.beam_width, language_model=language_model,
             lm_weight=settings.lm_weight, word_bonus=settings.word_bonus,
             unknown_bonus=settings.unknown_bonus, lexicon_only=settings.lexicon_only,
-            lexicon=settings.lexicon or None, hot_words=settings.hot_words)
+            lexicon=settings.lexicon or None, hot_words=settings.hot_words,
+            grammar=parse_grammar(settings.grammar) if settings.grammar else None,
+            max_gap=settings.max_gap, num_hypotheses=settings.num_hypotheses)
     raise UsageError(f"There is no decoder {settings.kind!r}; choose one of "
                      f"{', '.join(DECODERS)}.")

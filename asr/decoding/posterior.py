@@ -1,4 +1,4 @@
-"""When each label was said: its span by the posterior of all alignments, not by the best one's peak.
+"""When each label was said: its span by the posterior of all alignments, not one path's peak.
 
 In: log-probabilities, labels and one alignment of them. Out: a frame span for each label. Floor 1.
 

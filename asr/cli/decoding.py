@@ -1,0 +1,87 @@
+"""The options of decoders, which `asr transcribe` and `asr evaluate` share.
+
+In: a command. Out: the same with options, which arrive as one dictionary of settings.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+import click
+
+from asr.errors import UsageError
+
+_OPTIONS = (
+    click.option("--decoder", type=click.Choice(["greedy", "lexicon", "beam"]),
+                 help="Another decoder than the bundle's; the options below choose beam."),
+    click.option("--beam-width", type=int, help="Prefixes that the beam decoder keeps."),
+    click.option("--lm", type=str, help="An n-gram language model in ARPA form."),
+    click.option("--lm-weight", type=float, help="Of the language model."),
+    click.option("--word-bonus", type=float, help="Nats a word: above 0 favours more words."),
+    click.option("--lexicon-only", is_flag=True, help="Read only words of the language model, or "
+                 "of the bundle's lexicon."),
+    click.option("--hot-word", "hot_words", multiple=True, metavar="PHRASE[:BOOST]",
+                 help="A phrase to expect; boost in nats a character. Repeatable."),
+    click.option("--grammar", type=str, metavar="FILE", help="Read only sentences of this grammar, "
+                 "in place of the bundle's lexicon: lines of patterns, or JSGF."),
+    click.option("--max-gap", type=float, help="Nats a character by which a sentence of the "
+                 "grammar may sound worse than what was heard."),
+)
+_NBEST = click.option("--nbest", type=click.IntRange(min=1), help="Show this many readings, where "
+                      "there are so many.")
+_BEAM_ONLY = ("beam_width", "lm", "lm_weight", "lexicon_only", "hot_words", "grammar", "max_gap",
+              "num_hypotheses")
+
+
+def decoder_options(command: Callable | None = None, *, nbest: bool = False) -> Callable:
+    """Add the options; the command gets their `DecoderSettings` knobs as `knobs`.
+
+    Args:
+        command: the function below the other options.
+        nbest: with `--nbest`.
+    """
+    if command is None:
+        return functools.partial(decoder_options, nbest=nbest)
+
+    @functools.wraps(command)
+    def wrapped(*arguments, decoder, beam_width, lm, lm_weight, word_bonus, lexicon_only, hot_words,
+                grammar, max_gap, nbest=None, **others):
+        table = {"beam_width": beam_width, "lm": lm, "lm_weight": lm_weight,
+                 "word_bonus": word_bonus, "lexicon_only": lexicon_only or None,
+                 "hot_words": list(hot_words) or None, "grammar": grammar, "max_gap": max_gap,
+                 "num_hypotheses": nbest}
+        return command(*arguments, knobs=_knobs(decoder, {
+            name: value for name, value in table.items() if value is not None}), **others)
+
+    for option in reversed((*_OPTIONS, _NBEST) if nbest else _OPTIONS):
+        wrapped = option(wrapped)
+    return wrapped
+
+
+def _knobs(decoder: str | None, knobs: dict) -> dict:
+    """The settings to change; those of the beam search choose it.
+
+    Raises:
+        UsageError: another decoder was named with options that only the beam search has.
+        DataError: the grammar cannot be read.
+    """
+    wanted = [name for name in _BEAM_ONLY if name in knobs]
+    if decoder not in (None, "beam") and wanted:
+        option = {"hot_words": "hot-word", "num_hypotheses": "nbest"}.get(wanted[0], wanted[0])
+        raise UsageError(f"--{option.replace('_', '-')} is an option of the beam decoder, not of "
+                         f"{decoder}; leave out --decoder {decoder}.")
+    kind = decoder or ("beam" if wanted else None)
+    if "grammar" in knobs:
+        knobs |= {"grammar": _grammar_text(knobs["grammar"]), "lexicon": []}
+    return knobs | ({"kind": kind} if kind else {})
+
+
+def _grammar_text(path: str) -> str:
+    """The text of a grammar file, checked here, where its errors can name file and line."""
+    from pathlib import Path
+
+    from asr.decoding.grammar import read_grammar
+
+    read_grammar(path)
+    return Path(path).read_text(encoding="utf-8-sig")

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from asr.errors import BundleError
+from asr.strict_json import parse_json as parse_strict_json
 
 MANIFEST = "manifest.json"
 MAX_MANIFEST_BYTES = 65_536
@@ -197,22 +198,10 @@ def parse_json(data: bytes, where: str):
     Raises:
         BundleError: anything else; `where` opens the message.
     """
-    def refuse_constant(name: str):
-        raise ValueError(f"{name} is not JSON")
-
-    def unique(pairs: list[tuple[str, object]]) -> dict:
-        table = dict(pairs)
-        if len(table) != len(pairs):
-            raise ValueError("a key appears twice")
-        return table
-
     try:
-        return json.loads(data.decode("utf-8"), parse_constant=refuse_constant,
-                          object_pairs_hook=unique)
-    except RecursionError as error:
-        raise BundleError(f"{where}: nested too deeply.", code="bundle.json") from error
+        return parse_strict_json(data.decode("utf-8"))
     except ValueError as error:
-        raise BundleError(f"{where}: not strict JSON ({error}).", code="bundle.json") from error
+        raise BundleError(f"{where}: this is not JSON: {error}.", code="bundle.json") from error
 
 
 def json_bytes(value: object) -> bytes:

@@ -6,7 +6,6 @@ In: bytes from a file that somebody else may have written. Out: a checked dictio
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import re
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from asr.errors import ManifestError
+from asr.strict_json import StrictJsonError, parse_json
 
 MAX_LINE_BYTES = 1 << 20       # exclusive; a longer line is not a manifest row
 MAX_SECONDS = 1_000_000.0      # eleven days: a larger duration is a mistake of units
@@ -69,33 +69,10 @@ def parse_line(raw: bytes) -> tuple[dict, list[Fault]]:
 def parse_object(text: str) -> dict | str:
     """A JSON object without NaN and without repeated keys, or a sentence that says why not."""
     try:
-        row = _DECODER.decode(text)
-    except _RowFault as error:
-        return str(error)
-    except (ValueError, RecursionError) as error:
-        reason = str(error) if isinstance(error, ValueError) else "it is nested too deeply"
-        return f"this is not JSON: {reason}."
+        row = parse_json(text, surrogates=True)
+    except StrictJsonError as error:
+        return f"this is not JSON: {error}."
     return row if isinstance(row, dict) else f"a row is a JSON object, got {show(row)}."
-
-
-class _RowFault(ValueError):
-    """Valid JSON to Python's reader, but not to us."""
-
-
-def _object(pairs: list[tuple[str, object]]) -> dict:
-    row = dict(pairs)
-    if len(row) < len(pairs):
-        keys = [key for key, _ in pairs]
-        repeated = next(key for key in keys if keys.count(key) > 1)
-        raise _RowFault(f"the key {show(repeated)} stands twice; keep one.")
-    return row
-
-
-def _constant(name: str) -> float:
-    raise _RowFault(f"{name} is not a JSON number; expected a finite one.")
-
-
-_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant)
 
 
 def row_faults(row: dict) -> list[Fault]:

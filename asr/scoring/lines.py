@@ -5,11 +5,11 @@ In: a path. Out: lines without surprises (UTF-8, no BOM, no CR, only LF ends a l
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
 from asr.errors import DataError
+from asr.strict_json import StrictJsonError, parse_json
 
 
 def read_lines(path: str | Path) -> list[str]:
@@ -58,29 +58,10 @@ def parse_object(text: str, where: str) -> dict:
         DataError: with `where` (file and line) in front.
     """
     try:
-        row = _DECODER.decode(text)
-        if "\\ud" in text.lower():  # an escape may be half of a surrogate pair
-            json.dumps(row, ensure_ascii=False).encode("utf-8")
-    except (ValueError, RecursionError) as error:
-        reason = str(error) if isinstance(error, ValueError) else "it is nested too deeply"
-        raise DataError(f"{where}: this is not JSON: {reason}.", code="text.json") from None
+        row = parse_json(text)
+    except StrictJsonError as error:
+        raise DataError(f"{where}: this is not JSON: {error}.", code="text.json") from None
     if not isinstance(row, dict):
         raise DataError(f"{where}: expected a JSON object, got {type(row).__name__}.",
                         code="text.json")
     return row
-
-
-def _pairs(pairs: list[tuple[str, object]]) -> dict:
-    row = dict(pairs)
-    if len(row) < len(pairs):
-        keys = [key for key, _ in pairs]
-        repeated = next(key for key in keys if keys.count(key) > 1)
-        raise ValueError(f"the key {repeated!r} stands twice")
-    return row
-
-
-def _constant(name: str) -> float:
-    raise ValueError(f"{name} is not a JSON number")
-
-
-_DECODER = json.JSONDecoder(object_pairs_hook=_pairs, parse_constant=_constant)

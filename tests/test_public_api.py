@@ -21,6 +21,7 @@ LIGHT_MODULES = ["asr", "asr.cli", "asr.errors", "asr.recipe", "asr.manifest", "
 WITHOUT_TENSORFLOW = ["asr.audio", "asr.features", "asr.augment", "asr.feature_cache",
                       "asr.batches", "asr.bundle", "asr.engine", "asr.recognizer",
                       "asr.decoding", "asr.scoring", "asr.evaluation", "asr.transcribe",
+                      "asr.inspection", "asr.inspection.page", "asr.inspection.plot",
                       "asr.validate", "asr.training", "asr.doctor", "asr.lstm.cpu",
                       "asr.lstm.equations", "asr.corpora.tones", "asr.corpora.voices"]
 

@@ -21,13 +21,16 @@ PAGE = "html"
               show_default=True, help="Backward cells read the recording from its end.")
 @click.option("--units", default="", metavar="0-15", help="Cells to show, in this order, such as "
               "3,7,20-24. Default: the 16 whose memory moves most.")
+@click.option("--seconds", default="", metavar="1.5-4", help="The stretch of time that a picture "
+              "shows, and that a page opens at. Default: all of it.")
 @click.option("-o", "--output", "outputs", multiple=True, type=click.Path(path_type=Path),
               help="A page with hover (.html) or a picture (.png, .svg, .pdf: needs matplotlib); "
               "may be given several times. Default: AUDIO-inspect.html, here.")
 @click.option("--overwrite", is_flag=True, help="Replace files that exist.")
 @click.option("--no-sound", is_flag=True, help="Leave the recording itself out of the page.")
 def inspect(inputs: tuple[str, ...], bundle: str | None, layer: int | None, direction: str,
-            units: str, outputs: tuple[Path, ...], overwrite: bool, no_sound: bool) -> None:
+            units: str, seconds: str, outputs: tuple[Path, ...], overwrite: bool,
+            no_sound: bool) -> None:
     """Look inside the LSTM while it listens: sound, gates, memory cells, posteriors.
 
     Everything on one time axis, in a page that answers the mouse or in a picture. The model is
@@ -55,7 +58,7 @@ def inspect(inputs: tuple[str, ...], bundle: str | None, layer: int | None, dire
     from asr.transcript import plain
 
     recognizer = load(bundle)
-    view = choose(recognizer.inspect(clip), layer, direction, units)
+    view = choose(recognizer.inspect(clip), layer, direction, units, seconds)
     names = {"clip": clip.name, "bundle": _name(recognizer.bundle.path)}
     files: dict[Path, str | bytes] = {}  # all of them are made before the first is written
     for path in outputs:

@@ -13,13 +13,14 @@ from typing import NamedTuple
 import numpy as np
 
 from asr.bundle import Bundle
-from asr.decoding.alignment import character_spans, span_seconds
+from asr.decoding.alignment import character_spans
 from asr.decoding.hypothesis import log_softmax
 from asr.engine import NumpyAcousticModel, layer_norm
 from asr.errors import UsageError
 from asr.features import FeatureExtractor, log_mel, normalize_features
 from asr.lstm.equations import Trace, forward
 from asr.recipe import FeatureSettings, ModelSettings
+from asr.timing import FrameClock
 from asr.transcript import Transcript, Word
 
 MAX_SECONDS = 60.0  # every gate of every step is kept: a 3 x 256 network makes 150 MB of a minute
@@ -40,8 +41,8 @@ class LayerTrace(NamedTuple):
 class Inspection:
     """One recording on its way through a network.
 
-    T feature frames, T' = ceil(T / subsampling) output frames, F features, M mel filters, U units
-    a direction, V classes with the blank.
+    T feature frames, T' output frames (see `asr.lengths.output_length`), F features, M mel filters,
+    U units a direction, V classes with the blank.
 
     Attributes:
         samples: (num_samples,) float32, what was heard, at `sample_rate`.
@@ -56,10 +57,11 @@ class Inspection:
         posteriors: (T', V) float64, softmax of the logits; each row sums to 1.
         labels: V texts; the first is "", the blank.
         transcript: the text with word times, as `Recognizer.transcribe` gives it.
-        characters: each character of the decoded text, spaces included, on its most probable
-            stretch (Viterbi), in seconds.
-        seconds_per_frame: of an output frame; frame t covers t to t + 1 of them.
-        seconds_per_feature_frame: of a feature frame.
+        characters: each character of the decoded text, spaces included, where the posteriors say
+            it (Viterbi), in seconds; a word sounds longer than its spikes.
+        start: seconds, where output frame 0 begins; before 0 where the network adds quiet frames.
+        seconds_per_frame: of an output frame; frame t begins at start + t of them.
+        seconds_per_feature_frame: of a feature frame; frame t is centred at t of them.
     """
 
     samples: np.ndarray
@@ -74,6 +76,7 @@ class Inspection:
     labels: tuple[str, ...]
     transcript: Transcript
     characters: tuple[Word, ...]
+    start: float
     seconds_per_frame: float
     seconds_per_feature_frame: float
 
@@ -81,6 +84,11 @@ class Inspection:
     def text(self) -> str:
         """What was understood."""
         return self.transcript.text
+
+    @property
+    def end(self) -> float:
+        """Seconds, where the last output frame ends; a little after the recording."""
+        return self.start + len(self.logits) * self.seconds_per_frame
 
     @property
     def num_units(self) -> int:
@@ -107,13 +115,14 @@ class Inspection:
 
 
 def inspect_audio(bundle: Bundle, samples: np.ndarray,
-                  decode: Callable[[np.ndarray, float], Transcript]) -> Inspection:
+                  decode: Callable[[np.ndarray, float, np.ndarray], Transcript]) -> Inspection:
     """Run the network step by step and keep everything.
 
     Args:
         bundle: the trained network.
         samples: (num_samples,) float32 at the bundle's rate.
-        decode: logits (T', V) and seconds to a transcript, such as `Recognizer.decode`.
+        decode: logits (T', V), seconds and features (T, F) to a transcript, such as
+            `Recognizer.decode`.
 
     Raises:
         UsageError: the recording is longer than MAX_SECONDS.
@@ -130,8 +139,8 @@ def inspect_audio(bundle: Bundle, samples: np.ndarray,
     normalized = normalize_features(features, settings, bundle.cmvn)
     layers, logits = trace_network(bundle.model, bundle.weights, normalized,
                                    bundle.tokenizer.vocab_size)
-    transcript = decode(logits, duration)
-    step = settings.hop_length * bundle.model.subsampling / settings.sample_rate
+    transcript = decode(logits, duration, features)
+    clock = FrameClock.of(settings, bundle.model)
     log_probs = log_softmax(logits)
     spans = character_spans(log_probs, bundle.tokenizer.encode(transcript.text), bundle.tokenizer)
     return Inspection(
@@ -141,10 +150,10 @@ def inspect_audio(bundle: Bundle, samples: np.ndarray,
         layers=layers, logits=logits, posteriors=np.exp(log_probs),
         labels=("", *bundle.tokenizer.alphabet),
         transcript=transcript,
-        characters=tuple(Word(span.text, *span_seconds(span, step, duration), span.confidence)
-                         for span in spans),
-        seconds_per_frame=step,
-        seconds_per_feature_frame=settings.hop_length / settings.sample_rate)
+        characters=tuple(Word(span.text, float(clock.seconds(span.start)),
+                              float(clock.seconds(span.end)), span.confidence) for span in spans),
+        start=float(clock.seconds(0)), seconds_per_frame=clock.seconds_per_frame,
+        seconds_per_feature_frame=clock.hop)
 
 
 def trace_network(settings: ModelSettings, weights: Mapping[str, np.ndarray],

@@ -25,9 +25,14 @@ const number = (value, digits = 2) =>
 // ---- state ----------------------------------------------------------------------------------
 const FULL = 32767, STEP_PIXELS = 10;  // an output frame is never narrower than this
 const steps = data.frames, seconds = steps * data.step;
+const across = (time) => 100 * (time - data.start) / seconds + "%";  // of the time axis
+const beginning = (frame) => Math.max(0, data.start + frame * data.step);
+const frameAt = (time) => Math.floor((time - data.start) / data.step);
 const posteriors = integers(data.posteriors), soundLevels = bytes(data.sound.values);
-const state = { layer: data.shown[0], direction: data.shown[1], row: 0, mel: 0, zoom: 1,
-                frame: Math.round((data.characters[0]?.[1] ?? 0) / data.step) };
+const state = { layer: data.shown[0], direction: data.shown[1], row: 0, mel: 0,
+                zoom: clamp(seconds / (data.span[1] - data.span[0]), 1, 64), frame: 0 };
+const first = data.characters.find(([, start]) => start >= data.span[0] && start < data.span[1]);
+state.frame = frameAt((first?.[1] ?? data.span[0]) + data.step / 2);
 let shown = null;  // { units, which, high, limit, cells: { name: Int16Array } }, time first
 const unpacked = new Map();
 let markers = [], charts = [], cursor = null, scroller = null, track = null;
@@ -114,14 +119,13 @@ function texts(className, entries, middle) {
   for (const [text, start, end] of entries) {
     if (!text.trim()) continue;
     const span = make("span", "", text);
-    span.style.left = 100 * (middle ? (start + end) / 2 : start) / seconds + "%";
+    span.style.left = across(middle ? (start + end) / 2 : start);
     plot.append(span);
   }
 }
 
 function sound() {
   const mels = data.sound.hertz.length, height = 150, count = data.sound.frames;
-  const columns = Math.max(count, Math.round(seconds / data.sound.step));
   head("Sound", "", "log-mel energies, in dB below the loudest; above them the decoded words",
        "sound", number(data.sound.low, 0) + " dB", "0");
   texts("words", data.words, false);
@@ -133,8 +137,10 @@ function sound() {
   const names = [250, 500, 1000, 2000, 4000, 8000, 16000].map((f) => [f / 1000, place(f)])
     .filter(([, share]) => share !== null);
   const plot = row("logmel", height, names, "kHz");
-  plot.append(heat(columns, mels, "sound", (x, y) =>
-    x < count ? soundLevels[x * mels + mels - 1 - y] / 255 : 0));
+  const picture = heat(count, mels, "sound", (x, y) => soundLevels[x * mels + mels - 1 - y] / 255);
+  picture.style.left = across(-data.sound.step / 2);  // feature frames are centred on their time
+  picture.style.width = 100 * count * data.sound.step / seconds + "%";
+  plot.append(picture);
   plot.dataset.mels = mels;
 }
 
@@ -144,8 +150,7 @@ function cells(panel) {
   const beyond = memory && shown.high > high;  // some values lie further out than the last colour
   const units = shown.units.length, height = clamp(4 * units, 88, 420);
   head(panel.title, panel.symbol, panel.meaning, signed ? "signed" : "share",
-       (beyond ? "≤ " : "") + number(signed ? -high : 0, high % 1 ? 1 : 0),
-       (beyond ? "≥ " : "") + number(high, high % 1 ? 1 : 0));
+       (beyond ? "≤ " : "") + short(signed ? -high : 0), (beyond ? "≥ " : "") + short(high));
   const plot = row("cells", height, thinned(shown.units, height), "cell");
   const array = shown.cells[panel.name];
   plot.append(heat(steps, units, signed ? "signed" : "share", (x, y) =>
@@ -178,7 +183,7 @@ function chart(title, names, low, limit) {  // low: 0, or -1 for a scale around 
     const y = (v) => (0.04 + 0.92 * (high - v) / (high - low * high)).toFixed(4);
     unit.textContent = `Cell ${shown.units[state.row]}`;
     [high, 0, low ? -high : 0].forEach((tick, n) => {
-      ticks[n].textContent = number(tick, tick % 1 ? 1 : 0);
+      ticks[n].textContent = short(tick);
     });
     for (const [curve, name] of curves) {
       curve.setAttribute("points", Array.from({ length: steps }, (_, t) =>
@@ -199,9 +204,9 @@ function posteriorPanel() {
 function axis(width) {
   const plot = row("axis");
   const step = [0.05, 0.1, 0.2, 0.25, 0.5, 1, 2, 5, 10].find((s) => s / seconds * width > 60) ?? 20;
-  for (let n = 0; n * step < 0.985 * seconds; n++) {
-    const tick = make("span", n ? "" : "zero", String(Number((n * step).toFixed(2))));
-    tick.style.left = 100 * n * step / seconds + "%";
+  for (let n = 0; n * step < data.start + 0.985 * seconds; n++) {
+    const tick = make("span", n || data.start < -data.step ? "" : "zero", String(Number((n * step).toFixed(2))));
+    tick.style.left = across(n * step);
     plot.append(tick);
   }
   plot.append(make("span", "label", "time in seconds"));
@@ -228,7 +233,7 @@ function build() {
   const lines = make("div", "lines");
   for (const [, start] of data.words) {
     const guide = make("div", "guide");
-    guide.style.left = 100 * start / seconds + "%";
+    guide.style.left = across(start);
     lines.append(guide);
   }
   cursor = make("div", "cursor");
@@ -260,10 +265,10 @@ function read() {
   const t = state.frame, count = data.labels.length;
   const best = [...data.labels.keys()].map((v) => [posteriors[t * count + v] / FULL, v])
     .sort((a, b) => b[0] - a[0]).slice(0, 2).filter(([share], n) => n === 0 || share > 0.005);
-  const first = make("p"), heard = make("b", "", number(t * data.step) + " s");
-  const at = Math.min(data.sound.frames - 1, Math.round(t * data.step / data.sound.step));
+  const first = make("p"), middle = data.start + (t + 0.5) * data.step;
+  const at = clamp(Math.round(middle / data.sound.step), 0, data.sound.frames - 1);
   const level = soundLevels[at * data.sound.hertz.length + state.mel] / 255;
-  first.append(heard, " · says ", ...best.flatMap(([share, v], n) => [
+  first.append(make("b", "", number(middle) + " s"), " · says ", ...best.flatMap(([share, v], n) => [
     n ? ", " : "", make("b", "", data.labels[v]), ` ${number(100 * share, 0)} %`]),
     ` · sound at ${number(data.sound.hertz[state.mel] / 1000)} kHz: `
     + `${number(data.sound.low * (1 - level), 0)} dB`);
@@ -280,6 +285,7 @@ function read() {
   $("readout").replaceChildren(first, second);
 }
 
+const short = (x) => number(x, x.toFixed(1).endsWith("0") ? 0 : 1);
 const bracket = (x) => x < 0 ? `(${number(x)})` : number(x);
 
 function point(event) {
@@ -311,7 +317,7 @@ function listen() {
 
 function follow() {
   if (player.paused || player.ended) return;
-  move({ frame: Math.floor(player.currentTime / data.step) });
+  move({ frame: frameAt(player.currentTime) });
   reveal();
   requestAnimationFrame(follow);
 }
@@ -342,7 +348,7 @@ function controls() {
     $("tools").append(node);
     return node;
   };
-  const zoom = (factor) => { state.zoom = clamp(state.zoom * factor, 1, 16); build(); reveal(); };
+  const zoom = (factor) => { state.zoom = clamp(state.zoom * factor, 1, 64); build(); reveal(); };
   button("wider", "Time +", () => zoom(2), "Stretch time");
   button("narrower", "Time −", () => zoom(0.5), "Shrink time");
   if (data.mp3) {
@@ -367,7 +373,7 @@ $("figure").addEventListener("pointermove", (event) => {
 });
 $("figure").addEventListener("click", (event) => {
   point(event);
-  if (player) player.currentTime = state.frame * data.step;
+  if (player) player.currentTime = beginning(state.frame);
 });
 $("figure").addEventListener("keydown", (event) => {
   const moves = { ArrowLeft: { frame: state.frame - 1 }, ArrowRight: { frame: state.frame + 1 },
@@ -388,4 +394,5 @@ if (innerWidth < 640) document.querySelector("header details").open = false;
 choose(state.layer, state.direction);
 controls();
 build();
+scroller.scrollLeft = (data.span[0] - data.start) / seconds * track.offsetWidth;
 drawnWidth = $("figure").clientWidth;

@@ -7,6 +7,7 @@ frame, the style and the content security policy of the evaluation report.
 from __future__ import annotations
 
 import base64
+from dataclasses import replace
 from importlib import resources
 
 import numpy as np
@@ -51,15 +52,14 @@ def page(view: View, *, clip: str, bundle: str, with_sound: bool = True) -> str:
         with_sound: embed the recording, so that it can be heard while the cursor moves.
     """
     inspection = view.inspection
-    text = f"“{escape(inspection.text)}”" if inspection.text else "(nothing was understood)"
     model = (f"{len(inspection.layers)} bidirectional layers" if len(inspection.layers) > 1
              else "one bidirectional layer")
     sentences = "".join(f"<li>{escape(sentence)}</li>" for sentence in view.how_to_read(both=True))
     body = (
         f"<header><div class='top'><h1>Inside the LSTM: {escape(clip)}</h1>{THEME}</div>"
-        f"<p class='headline'>{text}</p><p>Heard by {escape(bundle)}: {model} of "
-        f"{inspection.num_units} cells a direction. {inspection.transcript.duration:.2f} s, "
-        f"{len(inspection.logits)} steps of {1000 * inspection.seconds_per_frame:g} ms.</p>"
+        f"<p class='headline'>{escape(view.headline())}</p>"
+        f"<p>Heard by {escape(bundle)}: {model} of {inspection.num_units} cells a "
+        f"direction. {inspection.transcript.duration:.2f} s, {len(inspection.logits)} steps of {1000 * inspection.seconds_per_frame:g} ms.</p>"
         f"<details open><summary>How to read this</summary><ul>{sentences}</ul></details></header>"
         "<noscript><p class='note'>The picture needs a browser with scripts on.</p></noscript>"
         "<div class='tools' id='tools'></div><p id='which' class='soft'></p>"
@@ -79,10 +79,11 @@ def page_data(view: View, with_sound: bool = True) -> dict:
     labels = shown_labels(inspection)
     levels = loudness(inspection)
     return {
-        "step": inspection.seconds_per_frame, "frames": len(inspection.logits),
+        "start": inspection.start, "step": inspection.seconds_per_frame,
+        "frames": len(inspection.logits),
         "layers": [{direction: _direction(each) for direction, each in layer.items()}
                    for layer in _views(view)],
-        "shown": [view.layer, view.direction],
+        "shown": [view.layer, view.direction], "span": view.span,
         "panels": [panel._asdict() for panel in PANELS],
         "sound": {"step": inspection.seconds_per_feature_frame, "frames": len(levels),
                   "low": -DYNAMIC_RANGE, "hertz": inspection.mel_frequencies.round(1).tolist(),
@@ -105,7 +106,7 @@ def _views(view: View) -> list[dict[str, View]]:
     for layer in range(1, len(inspection.layers) + 1):
         layers.append({
             direction: view if (layer, direction) == (view.layer, view.direction)
-            else choose(inspection, layer, direction, units)
+            else replace(choose(inspection, layer, direction, units), span=view.span)
             for direction in DIRECTIONS
             if count <= MAX_VALUES or (layer, direction) == (view.layer, view.direction)})
     return layers

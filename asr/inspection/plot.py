@@ -9,12 +9,12 @@ from __future__ import annotations
 import io
 import textwrap
 import warnings
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from asr.errors import UsageError
-from asr.inspection.network import Inspection
 from asr.inspection.view import (
     DYNAMIC_RANGE,
     PANELS,
@@ -25,6 +25,7 @@ from asr.inspection.view import (
     shown_labels,
 )
 from asr.scoring.charts import visible
+from asr.transcript import Word
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,7 +38,7 @@ DPI = 150
 # with a neutral middle for values around 0.
 SOUND, SHARE, SIGNED = "magma", "viridis", "RdBu_r"
 INCHES_A_STEP = 0.13  # of an output frame, so that a decoded character has room
-MIN_WIDTH, MAX_WIDTH = 13.0, 60.0  # inches
+MIN_WIDTH, MAX_STEPS = 13.0, 500  # inches; output frames
 SOUND_INCHES, ROW_INCHES, MIN_PANEL, LABEL_INCHES = 1.7, 0.058, 0.6, 0.15
 LEFT, RIGHT, BETWEEN = 0.85, 0.95, 0.36  # inches beside the panels and between them, for titles
 INK, SOFT = "#1c1d20", "#5d626b"
@@ -53,11 +54,16 @@ def picture(view: View, *, clip: str, bundle: str, format: str = "png") -> bytes
         format: one of FORMATS.
 
     Raises:
-        UsageError: an unknown format, or matplotlib is not installed.
+        UsageError: an unknown format, a time too long to draw, or matplotlib is not installed.
     """
     if format not in FORMATS:
         raise UsageError(f"There is no picture format {format!r}; choose one of "
                          f"{', '.join(FORMATS)}.")
+    first, last = view.span
+    if (last - first) / view.inspection.seconds_per_frame > MAX_STEPS:
+        raise UsageError(f"A picture of {last - first:.1f} s is too wide to be read; draw "
+                         f"{MAX_STEPS * view.inspection.seconds_per_frame:g} s at most, such as "
+                         "--seconds 0-10, or write a page (.html), which scrolls.")
     try:
         import matplotlib
         from matplotlib.figure import Figure
@@ -75,18 +81,20 @@ def picture(view: View, *, clip: str, bundle: str, format: str = "png") -> bytes
     return file.getvalue()
 
 
-_STYLE = {"font.family": ["sans-serif"], "font.size": 10.0, "text.parse_math": False,
-          "axes.titlesize": 10.5, "axes.titlelocation": "left", "axes.titlepad": 5.0,
-          "axes.labelcolor": SOFT, "xtick.color": SOFT, "ytick.color": SOFT,
-          "text.color": INK, "axes.edgecolor": "#9a9ea6", "axes.linewidth": 0.6,
-          "svg.hashsalt": "asr", "svg.fonttype": "path", "axes.unicode_minus": True}
+_STYLE: dict[Any, Any] = {
+    "font.family": ["sans-serif"], "font.size": 10.0, "text.parse_math": False,
+    "axes.titlesize": 10.5, "axes.titlelocation": "left", "axes.titlepad": 5.0,
+    "axes.labelcolor": SOFT, "xtick.color": SOFT, "ytick.color": SOFT, "text.color": INK,
+    "axes.edgecolor": "#9a9ea6", "axes.linewidth": 0.6, "axes.unicode_minus": True,
+    "svg.hashsalt": "asr", "svg.fonttype": "path"}
 
 
 def _draw(view: View, figure_class: type[Figure], clip: str, bundle: str) -> Figure:
     inspection = view.inspection
     labels = shown_labels(inspection)
-    num_frames = len(inspection.logits)
-    width = min(MAX_WIDTH, max(MIN_WIDTH, LEFT + RIGHT + INCHES_A_STEP * num_frames))
+    first, last = view.span
+    width = max(MIN_WIDTH, LEFT + RIGHT
+                + INCHES_A_STEP * (last - first) / inspection.seconds_per_frame)
     cells = max(MIN_PANEL, ROW_INCHES * len(view.units))
     heights = [SOUND_INCHES, *[cells] * len(PANELS), max(1.2, LABEL_INCHES * len(labels))]
     gaps = [1.45, *[BETWEEN] * len(PANELS), BETWEEN + 0.2]  # above each; the last has characters
@@ -100,14 +108,15 @@ def _draw(view: View, figure_class: type[Figure], clip: str, bundle: str) -> Fig
                                      tall / height)))
         bars.append(figure.add_axes((1 - (RIGHT - 0.13) / width, y / height, 0.13 / width,
                                      tall / height)))
-    _sound(axes[0], bars[0], inspection)
+    _sound(axes[0], bars[0], view)
     trace = view.trace
     for axis, bar, panel in zip(axes[1:-1], bars[1:-1], PANELS, strict=True):
         _cells(axis, bar, panel, getattr(trace, panel.name), view)
-    _posteriors(axes[-1], bars[-1], inspection, labels)
+    _posteriors(axes[-1], bars[-1], view, labels)
     for axis in axes:
-        axis.set_xlim(0.0, num_frames * inspection.seconds_per_frame)
-        for word in inspection.transcript.words:  # dark with white dashes: visible on any colour
+        axis.set_xlim(first, last)
+        for word in _within(inspection.transcript.words, view):
+            # White dashes on dark: visible on any colour.
             axis.axvline(word.start, color="black", linewidth=0.9, alpha=0.55)
             axis.axvline(word.start, color="white", linewidth=0.9, linestyle=(0, (4, 4)))
         axis.tick_params(length=2.5, labelbottom=axis is axes[-1])
@@ -116,24 +125,32 @@ def _draw(view: View, figure_class: type[Figure], clip: str, bundle: str) -> Fig
     def write(text: str, inches: float, **style) -> None:
         figure.text(LEFT / width, inches / height, text, **style)
 
-    write(f"“{visible(inspection.text)}”" if inspection.text else "(nothing was understood)",
-          height - 0.4, fontsize=18, fontweight="bold", va="center")
+    write(view.headline(), height - 0.4, fontsize=18 if len(view.headline()) < 60 else 12,
+          fontweight="bold", va="center")
     write(f"{visible(clip)}, heard by {visible(bundle)}.  {view.which()}.", height - 0.75,
           color=SOFT, va="center")
     write("\n".join(caption), 0.15, va="bottom", linespacing=1.35, fontsize=9.5)
     return figure
 
 
-def _sound(axis: Axes, bar: Axes, inspection: Inspection) -> None:
+def _within(words: Iterable[Word], view: View) -> list[Word]:
+    """Those that begin inside the time that is drawn."""
+    first, last = view.span
+    return [word for word in words if first <= word.start < last]
+
+
+def _sound(axis: Axes, bar: Axes, view: View) -> None:
+    inspection = view.inspection
     levels = loudness(inspection)
     step = inspection.seconds_per_feature_frame
     image = axis.imshow(levels.T, origin="lower", aspect="auto", cmap=SOUND,
                         vmin=-DYNAMIC_RANGE, vmax=0.0, interpolation="nearest",
-                        extent=(0.0, len(levels) * step, -0.5, levels.shape[1] - 0.5))
+                        extent=(-step / 2, (len(levels) - 0.5) * step, -0.5,
+                                levels.shape[1] - 0.5))
     title = axis.set_title("Sound", fontweight="bold", pad=19)
     axis.annotate("  log-mel energies, in dB below the loudest; above them the decoded words",
                   (1, 0), xycoords=title, va="bottom", color=SOFT)
-    for word in inspection.transcript.words:
+    for word in _within(inspection.transcript.words, view):
         axis.annotate(visible(word.text), (word.start, 1.0), xycoords=("data", "axes fraction"),
                       xytext=(0, 4), textcoords="offset points", fontsize=11, fontweight="bold")
     frequencies = inspection.mel_frequencies
@@ -149,7 +166,7 @@ def _cells(axis: Axes, bar: Axes, panel: Panel, array: np.ndarray, view: View) -
     low = 0.0 if panel.kind == "gate" else -high
     image = axis.imshow(array.T, aspect="auto", cmap=SHARE if panel.kind == "gate" else SIGNED,
                         vmin=low, vmax=high, interpolation="nearest",
-                        extent=(0.0, len(array) * view.inspection.seconds_per_frame,
+                        extent=(view.inspection.start, view.inspection.end,
                                 len(view.units) - 0.5, -0.5))
     title = axis.set_title(f"{panel.title} {panel.symbol}", fontweight="bold")
     axis.annotate(f"  {panel.meaning}", (1, 0), xycoords=title, va="bottom", color=SOFT)
@@ -161,19 +178,19 @@ def _cells(axis: Axes, bar: Axes, panel: Panel, array: np.ndarray, view: View) -
          beyond)
 
 
-def _posteriors(axis: Axes, bar: Axes, inspection: Inspection, labels: list[int]) -> None:
+def _posteriors(axis: Axes, bar: Axes, view: View, labels: list[int]) -> None:
+    inspection = view.inspection
     array = inspection.posteriors[:, labels]
     image = axis.imshow(array.T, aspect="auto", cmap=SHARE, vmin=0.0, vmax=1.0,
                         interpolation="nearest",
-                        extent=(0.0, len(array) * inspection.seconds_per_frame,
-                                len(labels) - 0.5, -0.5))
+                        extent=(inspection.start, inspection.end, len(labels) - 0.5, -0.5))
     title = axis.set_title("CTC posteriors", fontweight="bold", pad=17)
     axis.annotate("  probability of each character and of the blank; above them the decoded "
                   "characters", (1, 0), xycoords=title, va="bottom", color=SOFT)
     axis.set_yticks(range(len(labels)), [visible(label_name(inspection.labels[v]))
                                          for v in labels], fontsize=8)
     axis.set_ylabel("label")
-    for character in inspection.characters:
+    for character in _within(inspection.characters, view):
         if not character.text.isspace():
             axis.annotate(visible(character.text), ((character.start + character.end) / 2, 1.0),
                           xycoords=("data", "axes fraction"), xytext=(0, 3),

@@ -14,9 +14,11 @@ import numpy as np
 from asr.errors import UsageError
 from asr.inspection.network import Inspection
 from asr.lstm.equations import Trace
+from asr.scoring.charts import visible
 
 LIVELY_UNITS = 16  # shown when none are named
 DYNAMIC_RANGE = 80.0  # dB below the loudest point of the log-mel picture that are told apart
+MAX_HEADLINE = 110  # characters; the words stand above the sound anyway
 MAX_LABELS = 40  # rows of the posteriors; a larger alphabet shows those that come up most
 DECIBELS = 10.0 / np.log(10.0)  # a natural log of power in dB
 
@@ -52,6 +54,7 @@ class View:
         direction: "forward" or "backward".
         units: unit numbers from 0, in the order of the rows, top row first.
         named: whether a person named the units; otherwise they are the liveliest.
+        span: seconds, first and last; a picture ends there, a page opens there.
     """
 
     inspection: Inspection
@@ -59,6 +62,7 @@ class View:
     direction: str
     units: tuple[int, ...]
     named: bool
+    span: tuple[float, float]
 
     @property
     def trace(self) -> Trace:
@@ -75,6 +79,13 @@ class View:
         """
         high = np.quantile(np.abs(self.trace.memory), 0.98)
         return float(np.ceil(10.0 * max(high, 0.1)) / 10.0)
+
+    def headline(self) -> str:
+        """What was understood, in quotes, cut to MAX_HEADLINE characters."""
+        text = visible(self.inspection.text)
+        if len(text) > MAX_HEADLINE:
+            text = text[:MAX_HEADLINE - 1].rstrip() + "…"
+        return f"“{text}”" if text else "(nothing was understood)"
 
     def which(self) -> str:
         """Layer, direction and units in words."""
@@ -94,7 +105,7 @@ class View:
         milliseconds = 1000 * self.inspection.seconds_per_frame
         sentences = [
             f"Time runs to the right, {milliseconds:g} ms a step, the same in all panels; each row "
-            "of a gate panel is one cell.",
+            "of a gate panel is one cell. Dashed lines: where a word begins.",
             "At every step a cell becomes c = f × (c before) + i × g: the forget gate f keeps a "
             "share of what it held, the input gate i lets in a share of the candidate g. The "
             "output gate o decides how much of it the next layer sees.",
@@ -103,6 +114,9 @@ class View:
         if both or self.direction == "backward":
             sentences.append(f"{'The backward' if both else 'This'} direction reads the recording "
                              "from its end: follow its memory from right to left.")
+        if self.inspection.start < -self.inspection.seconds_per_frame:
+            sentences.append("The steps before 0 and behind the recording are quiet frames that "
+                             "the network adds.")
         sentences.append(
             "At the bottom, what the network says: at each step a probability for every character "
             "and for the blank, “nothing new”. CTC reads the spikes from left to right and drops "
@@ -111,7 +125,7 @@ class View:
 
 
 def choose(inspection: Inspection, layer: int | None = None, direction: str = "forward",
-           units: str = "") -> View:
+           units: str = "", seconds: str = "") -> View:
     """A checked view.
 
     Args:
@@ -119,14 +133,36 @@ def choose(inspection: Inspection, layer: int | None = None, direction: str = "f
         layer: from 1; None: the last one, which the text is read from.
         direction: "forward" or "backward".
         units: such as "0-15" or "3,7,20-24", rows in this order; "": the liveliest.
+        seconds: such as "1.5-4"; "": the whole recording.
 
     Raises:
-        UsageError: there is no such layer, direction or unit.
+        UsageError: there is no such layer, direction, unit or time.
     """
     layer = len(inspection.layers) if layer is None else layer
     trace = inspection.trace(layer, direction)
-    rows = parse_units(units, inspection.num_units) if units else lively_units(trace.memory)
-    return View(inspection, layer, direction, rows, named=bool(units))
+    span = parse_seconds(seconds, inspection) if seconds else (inspection.start, inspection.end)
+    first, last = (round((time - inspection.start) / inspection.seconds_per_frame) for time in span)
+    rows = parse_units(units, inspection.num_units) if units else \
+        lively_units(trace.memory[first:max(last, first + 1)])
+    return View(inspection, layer, direction, rows, bool(units), span)
+
+
+def parse_seconds(text: str, inspection: Inspection) -> tuple[float, float]:
+    """First and last second of a text such as "1.5-4", within the recording.
+
+    Raises:
+        UsageError: it is not such a text, or lies outside the recording.
+    """
+    number = r"\s*([0-9]{1,5}(?:\.[0-9]{1,6})?)\s*"
+    match = re.fullmatch(f"{number}-{number}", text)
+    if not match:
+        raise UsageError(f"--seconds {text!r} is not a stretch of time; write it like 1.5-4.")
+    first, last = float(match[1]), min(float(match[2]), inspection.end)
+    if last - first < inspection.seconds_per_frame:
+        raise UsageError(f"--seconds {text} shows nothing: the recording lasts "
+                         f"{inspection.transcript.duration:.2f} s, and the stretch must go upwards "
+                         f"by {inspection.seconds_per_frame:g} s or more.")
+    return first, last
 
 
 def parse_units(text: str, num_units: int) -> tuple[int, ...]:

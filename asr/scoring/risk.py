@@ -148,7 +148,7 @@ def round_rates(wer: float) -> list[float]:
         >>> round_rates(0.125), round_rates(0.004)
         ([0.05, 0.02, 0.01, 0.005], [])
     """
-    return [rate for rate in reversed(LADDER) if rate <= wer / 1.5]
+    return [rate for rate in reversed(LADDER) if 1.5 * rate <= wer + 1e-9]
 
 
 def share(fraction: float) -> str:

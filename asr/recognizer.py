@@ -17,23 +17,30 @@ import numpy as np
 from asr.audio import AudioInfo, load_audio, resample
 from asr.bundle import LM, Bundle, load_bundle, refuse_foreign
 from asr.confidence import calibration_kind
-from asr.decoding import Decoder, Hypothesis, build_decoder
+from asr.decoding import Decoder, Hypothesis, build_decoder, check_logits, log_softmax
+from asr.decoding.alignment import aligned
 from asr.decoding.evidence import CalibratedDecoder
 from asr.decoding.packed import unpack_lm
 from asr.engine import build_engine, pad_batch
-from asr.errors import BundleError, UsageError
+from asr.errors import AudioError, BundleError, DataError, UsageError
 from asr.features import FeatureExtractor, normalize_features
 from asr.inspection import Inspection, inspect_audio
+from asr.long_recordings import listen
+from asr.loudness import SILENCE_DB, is_silent
+from asr.pauses import speech_levels
 from asr.recipe import DecoderSettings, settings_from_dict
+from asr.recording import Blocks, blocks_of, open_recording
+from asr.stopwatch import Stopwatch
+from asr.text import normalize
+from asr.timing import FrameClock, to_transcript
 from asr.tokenizer import CharTokenizer
-from asr.transcript import Transcript, Word
+from asr.transcript import Transcript
+from asr.windows import Windows
 
 SHIPPED = Path(__file__).parent / "assets" / "digits.asr"
 BEST = "best.asr"  # of a run directory
 BATCH_FRAMES = 12_000  # feature frames a batch at most, padding included: two minutes at 10 ms
 BATCH_UTTERANCES = 32
-SILENCE_DB = -70.0  # dB of full scale; a recording that never gets louder holds no speech
-SILENCE_SECONDS = 0.025  # the stretch over which loudness is measured
 
 Audio = str | os.PathLike | np.ndarray
 
@@ -45,6 +52,7 @@ class Recognizer:
         bundle: from `asr.bundle.load_bundle`.
         engine: "numpy", "keras" or "auto", which is "numpy".
         decoder: instead of the one that the bundle's settings name.
+        windows: how recordings are cut that are too long for one pass.
 
     Raises:
         UsageError: an unknown engine, or one that cannot run here.
@@ -54,12 +62,14 @@ class Recognizer:
         print(recognizer.transcribe("speech.flac").text)
     """
 
-    def __init__(self, bundle: Bundle, engine: str = "auto", decoder: Decoder | None = None):
+    def __init__(self, bundle: Bundle, engine: str = "auto", decoder: Decoder | None = None,
+                 windows: Windows | None = None):
         self.bundle = bundle
         self.engine = build_engine(engine, bundle.model, bundle.num_features,
                                    bundle.tokenizer.vocab_size, bundle.weights)
         self.decoder_settings = bundle.decoder
         self.decoder = decoder or self._build_decoder(bundle.decoder)
+        self.windows = windows or Windows()
         self._extractor = FeatureExtractor(bundle.features)
 
     @property
@@ -75,7 +85,12 @@ class Recognizer:
     @property
     def seconds_per_frame(self) -> float:
         """Of an output frame."""
-        return self.bundle.features.hop_length * self.bundle.model.subsampling / self.sample_rate
+        return self.clock.seconds_per_frame
+
+    @property
+    def clock(self) -> FrameClock:
+        """When output frames are, by construction of the front end."""
+        return FrameClock.of(self.bundle.features, self.bundle.model)
 
     def with_decoder(self, settings: DecoderSettings | Decoder | None = None,
                      **knobs) -> Recognizer:
@@ -98,13 +113,14 @@ class Recognizer:
         return other
 
     def load_audio(self, audio: Audio, sample_rate: int | None = None, *,
-                   expected: AudioInfo | None = None) -> np.ndarray:
+                   expected: AudioInfo | None = None,
+                   max_seconds: float | None = None) -> np.ndarray:
         """Samples at the recogniser's rate, of a path or of an array.
 
         Args:
             audio: a path, or (num_samples,) floating point, mono, in [-1, 1].
             sample_rate: Hz of an array; None: it has the recogniser's rate already.
-            expected: of a path, see `asr.audio.load_audio`.
+            expected, max_seconds: of a path, see `asr.audio.load_audio`.
 
         Raises:
             AudioError: see `asr.audio.load_audio`.
@@ -113,7 +129,8 @@ class Recognizer:
         if not isinstance(audio, np.ndarray):
             if sample_rate is not None:
                 raise UsageError("sample_rate belongs to an array; a file says its own.")
-            return load_audio(audio, sample_rate=self.sample_rate, expected=expected)
+            return load_audio(audio, sample_rate=self.sample_rate, expected=expected,
+                              max_seconds=max_seconds)
         if audio.ndim != 1 or audio.dtype.kind != "f":
             raise UsageError(f"An array of shape {audio.shape} and type {audio.dtype} is not mono "
                              "audio; expected (num_samples,) floating point in [-1, 1].")
@@ -166,22 +183,59 @@ class Recognizer:
                 results[i] = row[:length].copy()
         return results
 
-    def decode(self, logits: np.ndarray, duration: float | None = None) -> Transcript:
+    def decode(self, logits: np.ndarray, duration: float | None = None,
+               features: np.ndarray | None = None) -> Transcript:
         """The transcript of one utterance's logits.
 
         Args:
             logits: (T', V) float32.
             duration: seconds of the recording; None: that of the frames.
+            features: (T, F) float32 before normalisation, to end words at pauses; None: words
+                end with their last label, which is mostly too early.
 
         Raises:
             DataError: the logits are not finite.
         """
-        best = self.decoder.decode(logits)[0]
-        return self._transcript(best, len(logits) * self.seconds_per_frame
-                                if duration is None else duration)
+        return self._transcript(self.decoder.decode(logits), len(logits) * self.seconds_per_frame
+                                if duration is None else duration, features)
+
+    def align(self, audio: Audio, text: str, sample_rate: int | None = None) -> Transcript:
+        """When each word and character of a known text was said.
+
+        Args:
+            audio: a path, or (num_samples,) floating point, mono, in [-1, 1].
+            text: what is said; normalised as the training texts were.
+            sample_rate: Hz of an array; None: it has the recogniser's rate already.
+
+        Returns:
+            The text with times; `score` is the natural log of the best alignment's probability,
+            and a low confidence says that something else was said.
+
+        Raises:
+            AudioError: the recording cannot be used.
+            TextError: a character outside the alphabet, after normalisation.
+            DataError: no word in the text ("align.empty"), a silent recording ("align.silent"), or
+                a text that is too long for it ("align.infeasible").
+        """
+        words = normalize(text, self.bundle.text.normalizer)
+        labels = self.tokenizer.encode(words)
+        if not words.split():
+            raise DataError(f"{text!r} holds no word to align; give what is said in the "
+                            "recording.", code="align.empty")
+        samples = self.load_audio(audio, sample_rate)
+        if is_silent(samples, self.sample_rate):
+            raise DataError(f"The recording never gets louder than {SILENCE_DB:g} dB of full "
+                            "scale; there is nothing to align a text with.", code="align.silent")
+        features = self._extractor.extract(samples)
+        log_probs = log_softmax(check_logits(self.logits(features), self.tokenizer.vocab_size))
+        return self._transcript([aligned(log_probs, labels, self.tokenizer)],
+                                len(samples) / self.sample_rate, features)
 
     def transcribe(self, audio: Audio, sample_rate: int | None = None) -> Transcript:
         """What was said in a recording; the empty transcript for silence.
+
+        One that lasts longer than `windows.threshold_seconds` (10 minutes) is transcribed by
+        `transcribe_blocks`, window by window: up to a day, in constant memory.
 
         Args:
             audio: a path, or (num_samples,) floating point, mono, in [-1, 1].
@@ -201,13 +255,41 @@ class Recognizer:
             AudioError, UsageError: at the first recording that cannot be used; `asr.transcribe`
                 goes on with the others.
         """
-        loaded = [self.load_audio(audio, sample_rate) for audio in audios]
-        spoken = [i for i, audio in enumerate(loaded) if not is_silent(audio, self.sample_rate)]
-        logits = self.logits_batch([self._extractor.extract(loaded[i]) for i in spoken])
-        transcripts = [Transcript("", duration=len(audio) / self.sample_rate) for audio in loaded]
-        for i, row in zip(spoken, logits, strict=True):
-            transcripts[i] = self.decode(row, len(loaded[i]) / self.sample_rate)
+        loaded = [self._samples_or_transcript(audio, sample_rate) for audio in audios]
+        short = {i: audio for i, audio in enumerate(loaded) if isinstance(audio, np.ndarray)}
+        spoken = [i for i, audio in short.items() if not is_silent(audio, self.sample_rate)]
+        features = {i: self._extractor.extract(short[i]) for i in spoken}
+        logits = dict(zip(spoken, self.logits_batch(list(features.values())), strict=True))
+        transcripts = []
+        for i, audio in enumerate(loaded):
+            if isinstance(audio, Transcript):
+                transcripts.append(audio)
+                continue
+            duration = len(audio) / self.sample_rate
+            transcripts.append(self.decode(logits.pop(i), duration, features.pop(i))
+                               if i in logits else Transcript("", duration=duration))
         return transcripts
+
+    def transcribe_blocks(self, blocks: Blocks, watch: Stopwatch | None = None) -> Transcript:
+        """A recording of any length, window by window; see `asr.windows`.
+
+        Word times are those of the recording. Features are normalised by the statistics of all of
+        it. The text is decoded from pause to pause: `score` is the sum over these segments and
+        `confidence` their mean, weighted by words; a language model begins a new sentence in each,
+        and there are no `alternatives`.
+
+        Args:
+            blocks: starts a pass over the samples, at the recogniser's rate; called two or three
+                times. `asr.recording.Recording.blocks`, or `asr.recording.blocks_of(array)`.
+            watch: told how long the stages take.
+
+        Raises:
+            AudioError: the recording cannot be used.
+        """
+        hypothesis, levels, num_samples = listen(self, blocks, watch)
+        duration = num_samples / self.sample_rate
+        return Transcript("", duration=duration) if hypothesis is None else \
+            to_transcript([hypothesis], self.clock, duration, levels)
 
     def inspect(self, audio: Audio, sample_rate: int | None = None) -> Inspection:
         """Every gate and memory cell while the network listens, in the time of the recording.
@@ -248,6 +330,22 @@ class Recognizer:
                 f"LSTM, {self.bundle.tokenizer.vocab_size} labels, {self.decoder_settings.kind}, "
                 f"engine {self.engine.name})")
 
+    def _samples_or_transcript(self, audio: Audio, rate: int | None) -> np.ndarray | Transcript:
+        """What fits into one pass as samples; anything longer already transcribed."""
+        if isinstance(audio, np.ndarray):
+            samples = self.load_audio(audio, rate)
+            if len(samples) <= self.windows.threshold_seconds * self.sample_rate:
+                return samples
+            return self.transcribe_blocks(blocks_of(samples))
+        try:
+            return self.load_audio(audio, rate, max_seconds=self.windows.threshold_seconds)
+        except AudioError as error:
+            if error.code != "audio.too_long":
+                raise
+        with open_recording(audio, sample_rate=self.sample_rate,
+                            max_seconds=self.windows.max_seconds) as recording:
+            return self.transcribe_blocks(recording.blocks)
+
     def _build_decoder(self, settings: DecoderSettings) -> Decoder:
         """With the bundle's language model, if the settings mean it, and its calibration."""
         model = None
@@ -257,26 +355,26 @@ class Recognizer:
         calibration = self.bundle.calibration.get(calibration_kind(settings))
         return CalibratedDecoder(decoder, calibration) if calibration else decoder
 
-    def _transcript(self, hypothesis: Hypothesis, duration: float) -> Transcript:
-        step = self.seconds_per_frame
-        words = tuple(Word(w.text, min(w.start * step, duration), min(w.end * step, duration),
-                           w.confidence) for w in hypothesis.words)
-        return Transcript(hypothesis.text, hypothesis.score, words, hypothesis.confidence,
-                          duration)
+    def _transcript(self, hypotheses: Sequence[Hypothesis], duration: float,
+                    features: np.ndarray | None = None) -> Transcript:
+        levels = None if features is None else speech_levels(features, self.bundle.features)
+        return to_transcript(hypotheses, self.clock, duration, levels)
 
 
-def load(path: str | os.PathLike | None = None, engine: str = "auto") -> Recognizer:
+def load(path: str | os.PathLike | None = None, engine: str = "auto",
+         windows: Windows | None = None) -> Recognizer:
     """A recogniser from a bundle, from a run directory (its best.asr), or the shipped one.
 
     Args:
         path: an .asr file or a run directory; None: the digits recogniser that comes along.
         engine: "numpy", "keras" or "auto".
+        windows: how recordings are cut that are too long for one pass; None: `Windows()`.
 
     Raises:
         BundleError: there is no such bundle, or it is damaged, hostile or of another version.
         UsageError: a model of another framework, or an engine that cannot run.
     """
-    return Recognizer(load_bundle(find_bundle(path)), engine=engine)
+    return Recognizer(load_bundle(find_bundle(path)), engine=engine, windows=windows)
 
 
 def find_bundle(path: str | os.PathLike | None = None) -> Path:
@@ -300,25 +398,6 @@ def find_bundle(path: str | os.PathLike | None = None) -> Path:
                           "finished its first epoch. Give an .asr file.", code="bundle.open",
                           path=path)
     return path / BEST
-
-
-def is_silent(audio: np.ndarray, sample_rate: int) -> bool:
-    """Whether a recording never gets louder than -70 dB of full scale over 25 ms.
-
-    Normalisation would blow up the noise of such a recording to the level of speech, and the
-    network would hear words in it.
-
-    Args:
-        audio: (num_samples,) float32.
-        sample_rate: Hz.
-    """
-    size = max(1, int(SILENCE_SECONDS * sample_rate))
-    threshold = 10 ** (SILENCE_DB / 10)
-    whole = len(audio) // size * size
-    power = np.square(audio[:whole], dtype=np.float32).reshape(-1, size).mean(axis=1)
-    rest = audio[whole:]
-    loudest = max(power.max(initial=0.0), float(np.square(rest).mean()) if len(rest) else 0.0)
-    return loudest < threshold
 
 
 def batches_by_length(lengths: Sequence[int]) -> list[list[int]]:

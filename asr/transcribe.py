@@ -17,9 +17,13 @@ from pathlib import Path
 import numpy as np
 
 from asr.audio import MAX_STREAM_BYTES, load_audio, probe_audio
+from asr.audio_source import Source
 from asr.errors import AsrError, AudioError, UsageError
 from asr.files import failpoint, write_atomic
-from asr.recognizer import Recognizer, is_silent
+from asr.loudness import is_silent
+from asr.recognizer import Recognizer
+from asr.recording import open_recording
+from asr.stopwatch import Stopwatch
 from asr.transcript import FORMATS, Transcript, render
 from asr.worklist import Item, OutputFolder
 
@@ -82,9 +86,10 @@ class Outcome:
 
 @dataclass
 class _Loaded:
-    """One recording on its way: features, none for silence, or an error."""
+    """One recording on its way: features, none for silence or a long one, or an error."""
 
     item: Item
+    long: Source | None = None  # too long to be loaded: where it comes from
     features: np.ndarray = field(default_factory=lambda: np.empty((0, 0), np.float32))
     duration: float = 0.0
     seconds: dict[str, float] = field(default_factory=dict)
@@ -94,8 +99,9 @@ class _Loaded:
 
 def transcribe_to_folder(recognizer: Recognizer, items: Sequence[Item], folder: OutputFolder,
                          format: str, *, overwrite: bool = False, timings: Timings | None = None,
-                         escape_cells: bool = True,
-                         allow_truncated: bool = False) -> Iterator[Outcome]:
+                         escape_cells: bool = True, characters: bool = False,
+                         allow_truncated: bool = False,
+                         notice: Callable[[str], None] | None = None) -> Iterator[Outcome]:
     """Transcribe into files; each is written, whole, before its outcome is yielded.
 
     Args:
@@ -105,8 +111,9 @@ def transcribe_to_folder(recognizer: Recognizer, items: Sequence[Item], folder: 
         format: one of `asr.transcript.FORMATS`.
         overwrite: write again what exists; False keeps it and yields `kept`.
         timings: filled while the loop runs.
-        escape_cells: see `asr.transcript.render`.
+        escape_cells, characters: see `asr.transcript.render`.
         allow_truncated: see `asr.audio.load_audio`.
+        notice: see `transcribe_items`.
 
     Raises:
         UsageError: an unknown format, or the folder cannot be written.
@@ -121,7 +128,7 @@ def transcribe_to_folder(recognizer: Recognizer, items: Sequence[Item], folder: 
             yield Outcome(item, output=outputs[item], kept=True)
         else:
             waiting.append(item)
-    for outcome in transcribe_items(recognizer, waiting, timings,
+    for outcome in transcribe_items(recognizer, waiting, timings, notice=notice,
                                     allow_truncated=allow_truncated):
         if outcome.transcript is None:
             yield outcome
@@ -129,7 +136,8 @@ def transcribe_to_folder(recognizer: Recognizer, items: Sequence[Item], folder: 
         started = time.perf_counter()
         path = outputs[outcome.item]
         try:
-            text = render(outcome.transcript, format, outcome.item.name, escape_cells=escape_cells)
+            text = render(outcome.transcript, format, outcome.item.name, escape_cells=escape_cells,
+                          characters=characters)
             write_atomic(path, text, overwrite=overwrite)
             failpoint(f"transcript.written:{path.name}")
             yield Outcome(outcome.item, outcome.transcript, output=path)
@@ -144,16 +152,20 @@ def transcribe_to_folder(recognizer: Recognizer, items: Sequence[Item], folder: 
 
 def transcribe_items(recognizer: Recognizer, items: Iterable[Item],
                      timings: Timings | None = None, *,
-                     allow_truncated: bool = False) -> Iterator[Outcome]:
+                     allow_truncated: bool = False,
+                     notice: Callable[[str], None] | None = None) -> Iterator[Outcome]:
     """Transcribe recordings; outcomes come in the order of the items, a group at a time.
 
     While the network works on one group, threads load the next; memory is bounded by two groups.
+    A recording that is too long for one pass (`Recognizer.windows`) is read in pieces when its turn
+    comes, one at a time, in memory that does not depend on its length.
 
     Args:
         recognizer: the model.
         items: recordings.
         timings: filled while the loop runs.
         allow_truncated: see `asr.audio.load_audio`.
+        notice: told in a sentence when the first long recording begins.
     """
     timings = timings if timings is not None else Timings()
     started = time.perf_counter()
@@ -171,7 +183,10 @@ def transcribe_items(recognizer: Recognizer, items: Iterable[Item],
                     timings.load += one.seconds.get("load", 0.0)
                     timings.features += one.seconds.get("features", 0.0)
                     timings.audio += one.duration
-                yield from _finish(recognizer, loaded, timings)
+                if notice and any(one.long is not None for one in loaded):
+                    notice(recognizer.windows.sentence)
+                    notice = None
+                yield from _finish(recognizer, loaded, timings, allow_truncated)
                 timings.wall = time.perf_counter() - started
                 coming = following
         finally:
@@ -218,8 +233,15 @@ def _load(recognizer: Recognizer, item: Item, allow_truncated: bool) -> _Loaded:
 
     def work() -> None:
         source = read_stdin() if item.path is None else item.path
-        audio = load_audio(source, sample_rate=recognizer.sample_rate,
-                           allow_truncated=allow_truncated)
+        try:
+            audio = load_audio(source, sample_rate=recognizer.sample_rate,
+                               allow_truncated=allow_truncated,
+                               max_seconds=recognizer.windows.threshold_seconds)
+        except AudioError as error:
+            if error.code != "audio.too_long":
+                raise
+            loaded.long = source
+            return
         loaded.duration = len(audio) / recognizer.sample_rate
         decoded = time.perf_counter()
         loaded.stage = "features"
@@ -231,8 +253,8 @@ def _load(recognizer: Recognizer, item: Item, allow_truncated: bool) -> _Loaded:
     return loaded
 
 
-def _finish(recognizer: Recognizer, group: Sequence[_Loaded],
-            timings: Timings) -> Iterator[Outcome]:
+def _finish(recognizer: Recognizer, group: Sequence[_Loaded], timings: Timings,
+            allow_truncated: bool) -> Iterator[Outcome]:
     """Network and decoder for a loaded group; outcomes in its order."""
     spoken = [one for one in group if one.error is None and len(one.features)]
     started = time.perf_counter()
@@ -252,6 +274,9 @@ def _finish(recognizer: Recognizer, group: Sequence[_Loaded],
         if one.error is not None:
             yield Outcome(one.item, error=one.error, stage=one.stage)
             continue
+        if one.long is not None:
+            yield _transcribe_long(recognizer, one.item, one.long, timings, allow_truncated)
+            continue
         started = time.perf_counter()
         outcome = Outcome(one.item, Transcript("", duration=one.duration))
         if one.item in logits:
@@ -260,9 +285,31 @@ def _finish(recognizer: Recognizer, group: Sequence[_Loaded],
         yield outcome
 
 
+def _transcribe_long(recognizer: Recognizer, item: Item, source: Source, timings: Timings,
+                     allow_truncated: bool) -> Outcome:
+    """A recording that is read, window by window, in this thread."""
+    found: list[Transcript] = []
+    watch = Stopwatch()
+
+    def work() -> None:
+        with open_recording(source, sample_rate=recognizer.sample_rate,
+                            allow_truncated=allow_truncated,
+                            max_seconds=recognizer.windows.max_seconds) as recording:
+            found.append(recognizer.transcribe_blocks(recording.blocks, watch))
+
+    error = _caught(work, item)
+    for stage, seconds in watch.seconds.items():
+        setattr(timings, stage, getattr(timings, stage) + seconds)
+    if error is not None:
+        return Outcome(item, error=error, stage=watch.failed or "load")
+    timings.audio += found[0].duration
+    return Outcome(item, found[0])
+
+
 def _decode(recognizer: Recognizer, one: _Loaded, logits: np.ndarray) -> Outcome:
     found: list[Transcript] = []
-    error = _caught(lambda: found.append(recognizer.decode(logits, one.duration)), one.item)
+    error = _caught(lambda: found.append(
+        recognizer.decode(logits, one.duration, one.features)), one.item)
     if error is not None:
         return Outcome(one.item, error=error, stage="decode")
     return Outcome(one.item, found[0])

@@ -70,6 +70,14 @@ class Windows:
                 raise UsageError(f"windows: {message}; got {self}.")
 
 
+    @property
+    def sentence(self) -> str:
+        """What happens to long recordings, for a person who waits for one."""
+        return (f"Recordings over {self.threshold_seconds / 60:g} minutes are transcribed in "
+                f"windows of about {self.core_seconds:g} s, joined where it is quiet, with "
+                f"{self.context_seconds:g} s of context on both sides.")
+
+
 class Window(NamedTuple):
     """Output frames: the network reads start .. stop, its outputs count from first to last."""
 

@@ -19,8 +19,9 @@ from asr.decoding import GreedyDecoder
 from asr.engine import NumpyAcousticModel
 from asr.errors import AudioError, BundleError, UsageError
 from asr.features import FeatureExtractor, cmvn
+from asr.loudness import is_silent
 from asr.recipe import DecoderSettings, FeatureSettings
-from asr.recognizer import Recognizer, batches_by_length, find_bundle, is_silent, load
+from asr.recognizer import Recognizer, batches_by_length, find_bundle, load
 from asr.transcript import Transcript, Word
 
 RATE = FEATURES.sample_rate

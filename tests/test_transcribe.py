@@ -165,10 +165,10 @@ def test_one_recording_that_breaks_the_network_does_not_break_the_others(recogni
 def test_a_decoder_that_fails_on_one(recognizer, folder, monkeypatch):
     original = type(recognizer).decode
 
-    def fragile(self, logits, duration=None):
+    def fragile(self, logits, duration=None, features=None):
         if duration == 1.5:
             raise DataError("not finite", code="decode.nonfinite")
-        return original(self, logits, duration)
+        return original(self, logits, duration, features)
 
     monkeypatch.setattr(type(recognizer), "decode", fragile)
     outcomes = {o.item.relative.as_posix(): o for o in transcribe_items(recognizer,
@@ -263,11 +263,11 @@ def test_an_interrupted_run_keeps_what_is_finished(bundle, folder, tmp_path, mon
 
     original, count = Recognizer.decode, []
 
-    def interrupted(self, logits, duration=None):
+    def interrupted(self, logits, duration=None, features=None):
         count.append(1)
         if len(count) == 3:
             raise KeyboardInterrupt
-        return original(self, logits, duration)
+        return original(self, logits, duration, features)
 
     monkeypatch.setattr(Recognizer, "decode", interrupted)
     arguments = ["transcribe", str(bundle), str(folder), "-o", str(tmp_path / "out")]

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from asr.cli.decoding import decoder_options
 from asr.cli.progress import count_on_stderr
 from asr.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_SOME_FAILED, AsrError, UsageError
-from asr.transcript import FORMATS, plain, render
+from asr.transcript import FORMATS, SUFFIXES, plain, render
 
 if TYPE_CHECKING:
     from asr.transcribe import Outcome
@@ -36,12 +37,6 @@ FOREIGN = (".keras", ".h5", ".hdf5", ".pkl", ".pickle", ".pt", ".pth", ".pb", ".
 @click.option("-o", "--output-dir", type=str, help="Write one file a recording into this folder.")
 @click.option("-r", "--recursive", is_flag=True, help="Look into subfolders of folders.")
 @click.option("--overwrite", is_flag=True, help="Write again what exists in the output folder.")
-@click.option("--decoder", type=click.Choice(["greedy", "lexicon", "beam"]),
-              help="Another decoder than the bundle's.")
-@click.option("--beam-width", type=int, help="Prefixes that the beam decoder keeps.")
-@click.option("--lm", type=str, help="An n-gram language model in ARPA form, for the beam decoder.")
-@click.option("--lm-weight", type=float, help="Of the language model.")
-@click.option("--word-bonus", type=float, help="Nats a word: above 0 favours more words.")
 @click.option("--engine", type=click.Choice(["auto", "numpy", "keras"]), default="auto",
               help="auto is numpy, which starts quickly; keras uses a GPU if there is one.")
 @click.option("--allow-truncated", is_flag=True, help="Use what is left of a cut recording.")
@@ -51,11 +46,12 @@ FOREIGN = (".keras", ".h5", ".hdf5", ".pkl", ".pickle", ".pt", ".pth", ".pb", ".
               "as JSON lines on stderr.")
 @click.option("--raw-csv", is_flag=True, help="tsv: leave cells that a spreadsheet would take for "
               "formulas as they are.")
+@click.option("--characters", is_flag=True, help="json: with the times of characters, too.")
+@decoder_options(nbest=True)
 def transcribe(inputs: tuple[str, ...], bundle: str | None, format_: str | None,
-               output_dir: str | None, recursive: bool, overwrite: bool, decoder: str | None,
-               beam_width: int | None, lm: str | None, lm_weight: float | None,
-               word_bonus: float | None, engine: str, allow_truncated: bool, timings: bool,
-               as_json: bool, raw_csv: bool) -> int:
+               output_dir: str | None, recursive: bool, overwrite: bool, knobs: dict, engine: str,
+               allow_truncated: bool, timings: bool, as_json: bool, raw_csv: bool,
+               characters: bool) -> int:
     """Transcribe recordings: files, folders, glob patterns, or - for standard input.
 
     The first argument is taken as the model if it is an .asr file or a run directory; without one
@@ -73,21 +69,20 @@ def transcribe(inputs: tuple[str, ...], bundle: str | None, format_: str | None,
     if output_dir is None and format_ in ONE_FILE_FORMATS and len(items) > 1:
         raise UsageError(f"{len(items)} recordings in {format_} make no valid file on standard "
                          "output. Give --output-dir, or one recording at a time.")
-    folder = None if output_dir is None else OutputFolder(output_dir, format_)
+    folder = None if output_dir is None else OutputFolder(output_dir, SUFFIXES[format_])
     report = _Report(as_json, len(items) + len(missing))
     for error in missing:
         report.failure(error.as_record("find"))
 
+    cells = {"escape_cells": not raw_csv, "characters": characters}
+
     def show(outcome: Outcome) -> None:
-        _show(outcome, format_, several=report.total > 1, escape_cells=not raw_csv)
+        _show(outcome, format_, several=report.total > 1, cells=cells)
 
     try:
-        knobs = {"kind": decoder or ("beam" if lm else None), "beam_width": beam_width, "lm": lm,
-                 "lm_weight": lm_weight, "word_bonus": word_bonus}
         _run(items, folder, report, show if folder is None else None, bundle=bundle,
-             engine=engine, knobs={k: v for k, v in knobs.items() if v is not None},
-             format_=format_, overwrite=overwrite,
-             allow_truncated=allow_truncated, timings=timings, escape_cells=not raw_csv)
+             engine=engine, knobs=knobs, format_=format_, overwrite=overwrite,
+             allow_truncated=allow_truncated, timings=timings, cells=cells)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # quiet at exit, too
         return EXIT_BROKEN_PIPE
@@ -122,7 +117,7 @@ def _check_options(inputs: tuple[str, ...], format_: str | None, output_dir: str
 
 def _run(items: list[Item], folder, report: _Report, show: Callable[[Outcome], None] | None, *,
          bundle: str | None, engine: str, knobs: dict, format_: str, overwrite: bool,
-         allow_truncated: bool, timings: bool, escape_cells: bool) -> None:
+         allow_truncated: bool, timings: bool, cells: dict[str, bool]) -> None:
     if not items and bundle is None:
         return
     from asr.recognizer import load
@@ -137,11 +132,12 @@ def _run(items: list[Item], folder, report: _Report, show: Callable[[Outcome], N
         _say_if_compiling()
     spent = Timings()
     if folder is None:
-        outcomes = transcribe_items(recognizer, items, spent, allow_truncated=allow_truncated)
+        outcomes = transcribe_items(recognizer, items, spent, allow_truncated=allow_truncated,
+                                    notice=report.notice)
     else:
         outcomes = transcribe_to_folder(recognizer, items, folder, format_, overwrite=overwrite,
-                                        timings=spent, escape_cells=escape_cells,
-                                        allow_truncated=allow_truncated)
+                                        timings=spent, allow_truncated=allow_truncated,
+                                        notice=report.notice, **cells)
     # On a terminal that shows the results themselves, a bar would only be in their way.
     wanted = len(items) > 1 and (folder is not None or not sys.stdout.isatty())
     with count_on_stderr("Transcribing") if wanted else nullcontext() as progress:
@@ -152,6 +148,7 @@ def _run(items: list[Item], folder, report: _Report, show: Callable[[Outcome], N
                 report.kept += 1
             elif show is not None:
                 show(outcome)
+            report.rejection(outcome)
             if progress is not None:
                 progress(number, len(items))
     if timings:
@@ -170,16 +167,16 @@ def _say_if_compiling() -> None:
               file=sys.stderr)
 
 
-def _show(outcome: Outcome, format_: str, *, several: bool, escape_cells: bool) -> None:
+def _show(outcome: Outcome, format_: str, *, several: bool, cells: dict[str, bool]) -> None:
     """One result on stdout; a person's terminal gets no control characters."""
     if outcome.transcript is None:
         return
     name = outcome.item.name
-    text = render(outcome.transcript, format_, name, escape_cells=escape_cells)
+    text = render(outcome.transcript, format_, name, **cells)
     if format_ == "txt":
-        text = plain(outcome.transcript.text) + "\n"
-        if several:
-            text = f"{plain(name)}\t{text}"
+        front = [plain(name)] if several else []
+        text = "".join("\t".join([*front, *map(plain, line.split("\t"))]) + "\n"
+                       for line in text.splitlines())
     elif sys.stdout.isatty():
         text = "".join(plain(line) + "\n" for line in text.splitlines())
     sys.stdout.write(text)
@@ -201,6 +198,16 @@ class _Report:
             print(json.dumps(record, ensure_ascii=False), file=sys.stderr, flush=True)
         if error is not None and error.__cause__ is not None and "--debug" in sys.argv:
             traceback.print_exception(error.__cause__)
+
+    def notice(self, sentence: str) -> None:
+        print(json.dumps({"notice": sentence}) if self.as_json else sentence, file=sys.stderr,
+              flush=True)
+
+    def rejection(self, outcome: Outcome) -> None:
+        """A note where a closed grammar has no such sentence; JSON says it in the result."""
+        if outcome.transcript is not None and outcome.transcript.rejected and not self.as_json:
+            print(f"{plain(outcome.item.name)}: not in the grammar; the nearest sentence is "
+                  f"{outcome.transcript.rejected!r}.", file=sys.stderr)
 
     def timings(self, table: dict[str, float]) -> None:
         if self.as_json:

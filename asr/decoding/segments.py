@@ -4,9 +4,9 @@ In: logits as they come, any number of frames at a time. Out: one hypothesis of 
 
 Searches need memory that grows with frames times labels, and a text of hours has no single reading
 worth keeping in a beam. So frames are collected until there are enough, and decoded up to the
-longest pause among the later ones: a run of blanks and spaces, with a space if there is one.
-Splitting there changes no word of a greedy text, because words end at spaces anyway; a language
-model begins a new sentence at each cut.
+longest pause among the later ones: a run of blanks and spaces, with a space if there is one. That
+space is left out, being what joins the two texts. Splitting there changes no word of a greedy text,
+because words end at spaces anyway; a language model begins a new sentence at each cut.
 """
 
 from __future__ import annotations
@@ -41,9 +41,10 @@ def decode_segments(decoder: Decoder, logits: Iterable[np.ndarray], segment_fram
     for piece in logits:
         held = piece if held is None else np.concatenate([held, piece])
         while len(held) >= 2 * segment_frames:
-            cut = find_pause(held, segment_frames, 2 * segment_frames, decoder.tokenizer)
-            parts.append((start, decoder.decode(held[:cut])[0]))
-            held, start = held[cut:], start + cut
+            end, following = find_pause(held, segment_frames, 2 * segment_frames,
+                                        decoder.tokenizer)
+            parts.append((start, decoder.decode(held[:end])[0]))
+            held, start = held[following:], start + following
     if held is None:
         held = np.empty((0, decoder.tokenizer.vocab_size), np.float32)
     if len(held) or not parts:
@@ -51,33 +52,48 @@ def decode_segments(decoder: Decoder, logits: Iterable[np.ndarray], segment_fram
     return join(parts)
 
 
-def find_pause(logits: np.ndarray, low: int, high: int, tokenizer: CharTokenizer) -> int:
-    """The frame in low + 1 .. high before which to cut: the middle of the longest pause.
+def find_pause(logits: np.ndarray, low: int, high: int, tokenizer: CharTokenizer
+               ) -> tuple[int, int]:
+    """Where to cut: in the middle of the longest pause.
 
     A pause is a run of frames whose best label is the blank or a space. Runs with a space come
-    before runs without, which may lie inside of a word. No pause at all: `high`.
+    before runs without, which may lie inside of a word.
 
     Args:
         logits: (T', V) float32, T' >= high.
-        low, high: frames to look at.
+        low, high: frames to look at, 0 < low < high.
         tokenizer: says which label is the space.
+
+    Returns:
+        The frame before which one segment ends, and the frame with which the next one begins: on
+        both sides of the space that is nearest to the middle of the pause; without a space both
+        are the middle, without a pause both are `high`.
     """
     best = logits[low:high].argmax(axis=1)
-    space = tokenizer.encode(" ")[0] if " " in tokenizer.alphabet else BLANK_ID
-    gap = np.concatenate([[False], (best == BLANK_ID) | (best == space), [False]])
-    edges = np.flatnonzero(gap[1:] != gap[:-1])
-    runs = zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)
-    first, last = max(runs, default=(high - low, high - low),
+    space = tokenizer.encode(" ")[0] if " " in tokenizer.alphabet else -1
+    first, last = max(_runs((best == BLANK_ID) | (best == space)), default=(high - low, high - low),
                       key=lambda run: ((best[run[0]:run[1]] == space).any(), run[1] - run[0]))
-    return low + max(1, (first + last) // 2)
+    middle = (first + last) // 2
+    spaces = [(first + a, first + b) for a, b in _runs(best[first:last] == space)]
+    end, following = min(spaces, default=(middle, middle),
+                         key=lambda run: abs(sum(run) / 2 - middle))
+    return low + end, low + following
+
+
+def _runs(marks: np.ndarray) -> list[tuple[int, int]]:
+    """(start, end) of each run of True, ends exclusive."""
+    padded = np.concatenate([[False], marks, [False]])
+    edges = np.flatnonzero(padded[1:] != padded[:-1]).tolist()
+    return list(zip(edges[::2], edges[1::2], strict=True))
 
 
 def join(parts: Sequence[tuple[int, Hypothesis]]) -> Hypothesis:
     """One hypothesis of consecutive ones.
 
-    `score` is the sum. `confidence` is the mean of the parts, each weighted by its words: of a
-    calibrated decoder the share of all words to be expected right, of a beam its typical share.
-    Without any word it is that of the least certain part. `rejected` names all that was rejected.
+    `score` is the sum, without the spaces at cuts. `confidence` is the mean of the parts, each
+    weighted by its words: of a calibrated decoder the share of all words to be expected right, of a
+    beam its typical share. Without any word it is that of the least certain part. `rejected` names
+    all that was rejected.
 
     Args:
         parts: (first output frame, hypothesis), in order, at least one.

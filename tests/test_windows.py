@@ -1,0 +1,533 @@
+"""Hours of audio: windows, joins, pieces, and that none of it changes what is heard."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import itertools
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny_bundle import FEATURES, MODEL, TOKENIZER, write_bundle
+
+import asr.recognizer
+from asr import audio_blocks
+from asr.audio import load_audio
+from asr.cli import run
+from asr.decoding import DECODERS, GreedyDecoder, Hypothesis, WordSpan, build_decoder
+from asr.decoding.segments import decode_segments, find_pause, join
+from asr.errors import AudioError, DataError, UsageError
+from asr.features import FeatureExtractor, normalize_features
+from asr.long_recordings import listen, window_logits
+from asr.loudness import LoudnessMeter, is_silent
+from asr.normalization import fit_normalization
+from asr.recipe import DecoderSettings, FeatureSettings, ModelSettings
+from asr.recognizer import load
+from asr.recording import blocks_of, open_recording
+from asr.stopwatch import Stopwatch
+from asr.transcribe import Timings, transcribe_items
+from asr.windows import Window, Windows, cut_windows, feature_blocks, plan_windows, quietest
+from asr.worklist import find_items
+
+RATE = FEATURES.sample_rate
+SMALL = Windows(threshold_seconds=2, core_seconds=2, context_seconds=1, search_seconds=0.5)
+
+
+def speech(seconds: float, seed: int = 0, rate: int = RATE) -> np.ndarray:
+    """Noise whose colour changes, with pauses; the random network writes words."""
+    rng = np.random.default_rng(seed)
+    audio = rng.normal(size=round(seconds * rate)) * 0.1
+    time_ = np.arange(len(audio)) / rate
+    audio *= (1 + np.sin(11 * time_)) * (np.sin(2.3 * time_) > -0.7)
+    return np.clip(audio, -1, 1).astype(np.float32)
+
+
+def encode(audio: np.ndarray, rate: int = RATE, container: str = "WAV", subtype: str = "PCM_16"
+           ) -> bytes:
+    file = io.BytesIO()
+    soundfile.write(file, audio, rate, format=container, subtype=subtype)
+    return file.getvalue()
+
+
+def pieces_of(array: np.ndarray, sizes: list[int]):
+    """The array in pieces of these sizes, over and over."""
+    start = 0
+    for size in itertools.cycle(sizes):
+        if start >= len(array):
+            return
+        yield array[start:start + size]
+        start += size
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory) -> Path:
+    return write_bundle(tmp_path_factory.mktemp("bundle") / "tiny.asr")
+
+
+@pytest.fixture(scope="module")
+def recognizer(bundle):
+    return load(bundle, windows=SMALL)
+
+
+# --- recordings in pieces -------------------------------------------------------------------------
+
+@pytest.mark.parametrize(("container", "subtype"), [
+    ("WAV", "PCM_16"), ("FLAC", "PCM_16"), ("OGG", "OPUS"), ("OGG", "VORBIS"),
+    ("MP3", "MPEG_LAYER_III")])
+@pytest.mark.parametrize("target", [16_000, 8_000])
+def test_pieces_are_the_samples_of_the_whole(container, subtype, target, monkeypatch):
+    stereo = np.stack([speech(2, 1, 16_000), speech(2, 2, 16_000)], axis=1)
+    data = encode(stereo, 16_000, container, subtype)
+    whole = load_audio(data, sample_rate=target)
+    monkeypatch.setattr(audio_blocks, "BLOCK_SAMPLES", 1_000)
+    with open_recording(data, sample_rate=target) as recording:
+        for _ in range(3):  # as often as needed
+            blocks = list(recording.blocks())
+            assert len(blocks) > 60
+            np.testing.assert_allclose(np.concatenate(blocks), whole, atol=2e-6)
+        assert recording.info.duration == 2.0
+
+
+def test_a_cut_recording_is_refused_when_its_end_is_missed():
+    """FAULTS.md A3: an MP3 says nothing about its end; the pass that gets there does."""
+    data = encode(speech(4, rate=16_000), 16_000, "MP3", "MPEG_LAYER_III")
+    cut = data[:len(data) // 3]
+    with open_recording(cut, sample_rate=16_000) as recording, \
+            pytest.raises(AudioError, match="declares .* samples but holds") as caught:
+        list(recording.blocks())
+    assert caught.value.code == "audio.truncated"
+    with open_recording(cut, sample_rate=16_000, allow_truncated=True) as recording:
+        with pytest.warns(UserWarning, match="Using what is left"):
+            first = np.concatenate(list(recording.blocks()))
+        again = np.concatenate(list(recording.blocks()))  # said once
+    np.testing.assert_array_equal(first, again)
+    np.testing.assert_array_equal(first, load_quietly(cut))
+
+
+def load_quietly(data: bytes) -> np.ndarray:
+    with pytest.warns(UserWarning, match="Using what is left"):
+        return load_audio(data, sample_rate=16_000, allow_truncated=True)
+
+
+def test_a_wav_that_is_cut_is_refused_before_it_is_decoded():
+    data = encode(speech(2))[:-1_001]
+    with pytest.raises(AudioError, match="is cut") as caught, \
+            open_recording(data, sample_rate=RATE):
+        pass
+    assert caught.value.code == "audio.truncated"
+    with open_recording(data, sample_rate=RATE, allow_truncated=True) as recording, \
+            pytest.warns(UserWarning, match="Using what is left"):
+        assert sum(map(len, recording.blocks())) > RATE
+
+
+def test_a_recording_that_changes_between_two_passes(tmp_path, monkeypatch):
+    from asr import audio_source
+
+    monkeypatch.setattr(audio_source, "_IN_MEMORY_BYTES", 0)
+    path = tmp_path / "a.wav"
+    path.write_bytes(encode(speech(1)))
+    with open_recording(path, sample_rate=RATE) as recording:
+        list(recording.blocks())
+        path.write_bytes(encode(speech(1, seed=2)))
+        os.utime(path, ns=(1, 1))
+        with pytest.raises(AudioError, match="changed while it was read") as caught:
+            list(recording.blocks())
+    assert caught.value.code == "audio.changed"
+
+
+def test_bounds_of_a_recording():
+    for bad in (0, 7.5, 2_000_000):
+        with pytest.raises(UsageError, match="whole number of Hz"), \
+                open_recording(encode(speech(1)), sample_rate=bad):
+            pass
+    with pytest.raises(AudioError, match="at most 0.5 s") as caught, \
+            open_recording(encode(speech(1)), sample_rate=RATE, max_seconds=0.5):
+        pass
+    assert caught.value.code == "audio.too_long"
+
+
+# --- loudness -------------------------------------------------------------------------------------
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(1, 3_000), st.lists(st.integers(1, 700), min_size=1, max_size=4))
+def test_loudness_of_blocks_is_that_of_the_whole(num_samples, sizes):
+    audio = speech(1)[:num_samples]
+    whole, blocks = LoudnessMeter(RATE), LoudnessMeter(RATE)
+    list(whole.listen([audio]))
+    passed = np.concatenate(list(blocks.listen(pieces_of(audio, sizes))))
+    np.testing.assert_array_equal(passed, audio)
+    np.testing.assert_allclose(blocks.powers, whole.powers, rtol=1e-5)
+    assert len(whole.powers) == -(-num_samples // whole.cell)
+    assert blocks.num_samples == num_samples
+    assert blocks.silent == whole.silent == is_silent(audio, RATE)
+
+
+# --- windows --------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize(("change", "message"), [
+    ({"core_seconds": 0.5, "search_seconds": 0}, "core_seconds must be at least 1"),
+    ({"search_seconds": 30}, "below half of core_seconds"),
+    ({"threshold_seconds": 3_601}, "at most 3600"), ({"batch": 0}, "batch must be a whole number"),
+    ({"batch": 1.5}, "batch must be a whole number"),
+    ({"context_seconds": -1}, "context_seconds must be a finite number from 0"),
+    ({"max_seconds": float("nan")}, "max_seconds must be a finite number")])
+def test_windows_that_cannot_be(change, message):
+    with pytest.raises(UsageError, match=message):
+        Windows(**change)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 5_000), st.floats(1, 30), st.floats(0, 10), st.floats(0, 0.49),
+       st.integers(0, 9))
+def test_cores_cover_every_frame_once(num_outputs, core, context, search, seed):
+    step = 0.04
+    windows = Windows(core_seconds=core, context_seconds=context, search_seconds=search * core)
+    powers = np.random.default_rng(seed).random(round(num_outputs * step / 0.025) + 1)
+    plan = plan_windows(num_outputs, step, powers, 0.025, windows)
+    assert plan[0].first == 0 and plan[-1].last == num_outputs
+    for window, following in itertools.pairwise(plan):
+        assert window.last == following.first
+    longest = (1.5 + 2 * search) * core + 2 * context
+    for window in plan:
+        assert 0 <= window.start <= window.first < window.last <= window.stop <= num_outputs
+        assert window.start == 0 or (window.first - window.start) * step >= context - 1e-9
+        assert window.stop == num_outputs or (window.stop - window.last) * step >= context - 1e-9
+        assert (window.stop - window.start) * step <= longest + 4 * step
+
+
+def test_a_join_lies_in_the_pause():
+    powers = np.full(4_000, 0.1)
+    powers[2_200:2_240] = 1e-6  # seconds 55 to 56
+    windows = Windows(core_seconds=50, search_seconds=10)
+    (first, second) = plan_windows(2_500, 0.04, powers, 0.025, windows)
+    assert 55 <= first.last * 0.04 <= 56 and second.first == first.last
+
+
+def test_quietest():
+    assert quietest(np.zeros(400), 0.025, 5.01, 2.0) == pytest.approx(5.0, abs=0.02)  # ties: near
+    assert quietest(np.ones(400), 0.025, 5.0, 0.0) == 5.0
+    assert quietest(np.ones(3), 0.025, 0.05, 1.0) == 0.05  # too short to look around
+    powers = np.ones(400)
+    powers[100:112] = 0.0
+    assert quietest(powers, 0.025, 4.0, 2.0) == pytest.approx(2.65)
+    assert quietest(powers, 0.025, 9.0, 2.0) == pytest.approx(9.0, abs=0.02)  # out of reach
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 4_000), st.lists(st.integers(1, 900), min_size=1, max_size=4),
+       st.sampled_from([FEATURES, FeatureSettings(kind="mfcc", hop_length=77, deltas=1),
+                        dataclasses.replace(FEATURES, deltas=2)]))
+def test_features_in_pieces_are_the_features(num_samples, sizes, wanted):
+    audio = speech(1)[:num_samples]
+    extractor = FeatureExtractor(wanted)
+    blocks = list(feature_blocks(pieces_of(audio, sizes), extractor))
+    whole = extractor.extract(audio)
+    assert all(len(block) for block in blocks)
+    np.testing.assert_allclose(np.concatenate(blocks), whole, atol=2e-4)
+    assert list(feature_blocks([], extractor)) == []
+
+
+@pytest.mark.parametrize("kind", ["none", "global", "utterance", "map"])
+def test_pieces_are_normalised_as_within_the_whole(kind, rng):
+    wanted = FeatureSettings(cmvn=kind, cmvn_prior=50)
+    features = FeatureExtractor(FEATURES).extract(speech(3))
+    statistics = None
+    if kind in ("global", "map"):
+        statistics = rng.normal(size=20).astype("f4"), rng.uniform(0.5, 3, 20).astype("f4")
+    passes = []
+
+    def blocks():
+        passes.append(1)
+        return pieces_of(features, [7, 31])
+
+    normalize = fit_normalization(blocks, wanted, statistics)
+    assert len(passes) == {"none": 0, "global": 0, "utterance": 1, "map": 2}[kind]
+    expected = normalize_features(features, wanted, statistics)
+    np.testing.assert_allclose(normalize(features), expected, atol=1e-4)
+    np.testing.assert_allclose(normalize(features[50:60]), expected[50:60], atol=1e-4)
+
+
+def test_nothing_to_normalise():
+    with pytest.raises(DataError, match="at least one frame"):
+        fit_normalization(lambda: [], FeatureSettings(cmvn="utterance"))
+    with pytest.raises(UsageError, match="goes with training statistics"):
+        fit_normalization(lambda: [], FeatureSettings(cmvn="map"))(np.ones((1, 20), "f4"))
+
+
+@pytest.mark.parametrize("sizes", [[1], [3, 8], [1_000]])
+def test_windows_are_cut_from_blocks(sizes):
+    features = np.arange(100.0)[:, np.newaxis]
+    plan = [Window(0, 0, 10, 15), Window(5, 10, 20, 25), Window(15, 20, 34, 34)]
+    cut = list(cut_windows(pieces_of(features, sizes), plan, 3))
+    for window, piece in zip(plan, cut, strict=True):
+        np.testing.assert_array_equal(piece, features[window.start * 3:window.stop * 3])
+
+
+# --- decoding from pause to pause -----------------------------------------------------------------
+
+def logits_of(text: str, stretch: int = 3) -> np.ndarray:
+    """Frames that say the text: each character some frames long, "-" the blank."""
+    labels = [0 if c == "-" else TOKENIZER.encode(c)[0] for c in text for _ in range(stretch)]
+    logits = np.random.default_rng(0).normal(size=(len(labels), TOKENIZER.vocab_size))
+    logits[np.arange(len(labels)), labels] += 9
+    return logits.astype(np.float32)
+
+
+def test_a_pause_with_a_space_comes_before_a_longer_blank():
+    logits = logits_of("ab-------c- -de", stretch=1)
+    assert find_pause(logits, 1, 14, TOKENIZER) == (11, 12)  # the space in "- -"
+    assert find_pause(logits, 1, 9, TOKENIZER) == (5, 5)  # no space so early: the long blank
+    assert find_pause(logits_of("abcdefgh", 1), 2, 6, TOKENIZER) == (6, 6)  # no pause at all
+    assert find_pause(logits_of("a-  - -  -b", 1), 1, 10, TOKENIZER) == (5, 6)  # middle of three
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(1, 200), min_size=1, max_size=5), st.integers(20, 90))
+def test_a_greedy_text_does_not_depend_on_the_segments(sizes, segment):
+    logits = logits_of("ab-c- -d-e- a--a -b- - -gh-a-- c" * 9)
+    whole = GreedyDecoder(TOKENIZER).decode(logits)[0]
+    found = decode_segments(GreedyDecoder(TOKENIZER), pieces_of(logits, sizes), segment)
+    assert (found.text, found.rejected) == (whole.text, "")
+    assert whole.score - 1e-6 <= found.score <= 0.7 * whole.score
+    assert [(w.text, w.start) for w in found.words] == [(w.text, w.start) for w in whole.words]
+    assert len(found.spans) == len(found.labels)
+    assert found.confidence == pytest.approx(whole.confidence, abs=0.05)
+
+
+@pytest.mark.parametrize("kind", sorted(DECODERS))
+def test_every_decoder_copes_with_segments(kind):
+    decoder = build_decoder(DecoderSettings(kind=kind, lexicon=("ab", "cd"), beam_width=4),
+                            TOKENIZER)
+    text = "ab- -cd--- ---ab- -"
+    logits = logits_of((text * 8).rstrip(" -"))
+    found = decode_segments(decoder, pieces_of(logits, [100]), 60)
+    assert found.text == " ".join(["ab cd ab"] * 8)
+    starts = [word.start for word in found.words]
+    assert starts == sorted(starts) and abs(starts[3] - 3 * len(text)) <= 1
+
+
+def test_joined_hypotheses():
+    one = Hypothesis("a b", -1.0, (2, 1, 3), (WordSpan("a", 0, 1, 0.5), WordSpan("b", 3, 4, 0.5)),
+                     0.5, spans=((0, 1), (1, 2), (3, 4)))
+    two = Hypothesis("c", -2.0, (4,), (WordSpan("c", 2, 3, 0.8),), 0.8, spans=((2, 3),))
+    silence = Hypothesis("", -0.5, confidence=0.3)
+    both = join([(0, one), (10, silence), (20, two)])
+    assert (both.text, both.score, both.labels) == ("a b c", -3.5, (2, 1, 3, 4))
+    assert both.words[2] == WordSpan("c", 22, 23, 0.8) and both.spans[3] == (22, 23)
+    assert both.confidence == pytest.approx(0.6)
+    assert join([(0, silence), (5, dataclasses.replace(silence, confidence=0.9))]).confidence == 0.3
+    no = dataclasses.replace(silence, rejected="call home")
+    assert join([(0, no), (5, two), (9, no)]).rejected == "call home call home"
+
+
+def test_no_logits_at_all():
+    with pytest.raises(DataError, match="zero frames"):
+        decode_segments(GreedyDecoder(TOKENIZER), [], 10)
+
+
+# --- the recogniser -------------------------------------------------------------------------------
+
+NETWORKS = {
+    "stack": MODEL, "conv": ModelSettings(num_layers=1, units=8, front_end="conv", conv_channels=3,
+                                          subsampling=4),
+    "conv3": ModelSettings(num_layers=1, units=8, front_end="conv", conv_channels=3, subsampling=3)}
+
+
+@pytest.mark.parametrize("cmvn", ["utterance", "map"])
+@pytest.mark.parametrize("name", sorted(NETWORKS))
+def test_with_enough_context_it_is_the_full_pass(tmp_path, name, cmvn):
+    features = dataclasses.replace(FEATURES, cmvn=cmvn)
+    statistics = None
+    if cmvn == "map":
+        statistics = np.full(20, -8, "f4"), np.full(20, 2, "f4")
+    path = write_bundle(tmp_path / "a.asr", features=features, model=NETWORKS[name],
+                        cmvn=statistics)
+    windows = Windows(threshold_seconds=1, core_seconds=2, context_seconds=9, search_seconds=0.9)
+    recognizer = load(path, windows=windows)
+    audio = speech(9.3)
+    full = recognizer.logits(recognizer.features(audio))
+    survey, pieces = window_logits(recognizer, blocks_of(audio), Stopwatch())
+    np.testing.assert_allclose(np.concatenate(list(pieces)), full, atol=2e-3)
+    assert len(survey.plan) == 5 and sum(map(len, survey.levels)) == 931
+    transcript = recognizer.transcribe(audio)
+    assert transcript.text and transcript.duration == len(audio) / RATE
+
+
+def test_the_shipped_network_hears_the_same_in_windows():
+    clips = Path(asr.recognizer.__file__).parent / "assets" / "clips"
+    recognizer = load()
+    audio = np.concatenate([recognizer.load_audio(path) for path in sorted(clips.glob("*.*g*"))
+                            if path.suffix != ".jsonl"])
+    full = recognizer.transcribe(audio)
+    recognizer.windows = Windows(threshold_seconds=1, core_seconds=6, search_seconds=2.5)
+    watch = Stopwatch()
+    windowed = recognizer.transcribe_blocks(blocks_of(audio), watch)
+    assert windowed.text == full.text and len(full.words) > 8
+    np.testing.assert_allclose([w.start for w in windowed.words], [w.start for w in full.words],
+                               atol=0.1)
+    assert set(watch.seconds) == {"load", "features", "model", "decode"}
+
+
+def test_paths_and_arrays_above_the_threshold(recognizer, tmp_path):
+    audio = speech(7)
+    soundfile.write(tmp_path / "long.wav", audio, RATE, subtype="FLOAT")
+    soundfile.write(tmp_path / "short.wav", audio[:RATE], RATE, subtype="FLOAT")
+    heard = recognizer.transcribe_batch([tmp_path / "long.wav", tmp_path / "short.wav", audio])
+    assert heard[0] == heard[2] and heard[0].duration == 7.0 and heard[1].duration == 1.0
+    ends = [word.end for word in heard[0].words]
+    assert ends == sorted(ends) and 5 < ends[-1] <= 7
+    assert heard[1] == load(recognizer.bundle.path).transcribe(audio[:RATE])
+    assert recognizer.with_decoder(kind="beam").transcribe(audio).text
+    assert recognizer.transcribe(np.repeat(audio, 2), 2 * RATE).duration == 7.0
+
+
+def test_long_silence_and_long_nonsense(recognizer):
+    quiet = recognizer.transcribe(np.zeros(5 * RATE, "f4"))
+    assert (quiet.text, quiet.words, quiet.duration) == ("", (), 5.0)
+    with pytest.raises(AudioError, match="NaN|finite"):
+        recognizer.transcribe(np.full(5 * RATE, np.nan, "f4"))
+
+
+def test_there_is_a_bound(recognizer, tmp_path):
+    soundfile.write(tmp_path / "a.wav", speech(5), RATE)
+    bounded = recognizer.with_decoder()
+    bounded.windows = dataclasses.replace(SMALL, max_seconds=4)
+    with pytest.raises(AudioError, match="at most 4 s") as caught:
+        bounded.transcribe(tmp_path / "a.wav")
+    assert caught.value.code == "audio.too_long"
+    with pytest.raises(AudioError, match="does not exist"):
+        recognizer.transcribe(tmp_path / "none.wav")
+
+
+def test_memory_holds_a_few_windows(recognizer):
+    """No array grows with the recording: the network sees at most a batch of windows."""
+    largest = []
+    engine = recognizer.engine
+
+    class Watching:
+        def logits(self, features, num_frames):
+            largest.append(features.shape[:2])
+            return engine.logits(features, num_frames)
+
+    watched = recognizer.with_decoder()
+    watched.engine = Watching()
+    hypothesis, levels, num_samples = listen(watched, blocks_of(speech(120)))
+    assert hypothesis.text and num_samples == 120 * RATE and len(levels) == 12_001
+    assert max(batch * frames for batch, frames in largest) <= 8 * 500
+    assert len(largest) == 8
+
+
+# --- asr transcribe -------------------------------------------------------------------------------
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    (tmp_path / "in").mkdir()
+    for name, seconds in (("a", 1), ("b", 6), ("c", 0.5), ("d", 5)):
+        soundfile.write(tmp_path / "in" / f"{name}.wav", speech(seconds), RATE)
+    mp3 = encode(speech(30, rate=16_000), 16_000, "MP3", "MPEG_LAYER_III")
+    (tmp_path / "in" / "cut.mp3").write_bytes(mp3[:len(mp3) // 2])
+    return tmp_path / "in"
+
+
+def test_long_and_short_ones_come_in_order(recognizer, folder):
+    items, _ = find_items([str(folder)])
+    said, timings = [], Timings()
+    outcomes = list(transcribe_items(recognizer, items, timings, notice=said.append))
+    assert [o.item for o in outcomes] == items
+    transcripts = {o.item.relative.stem: o.transcript for o in outcomes if o.transcript}
+    for name in "abcd":
+        assert transcripts[name] == recognizer.transcribe(folder / f"{name}.wav")
+    (failed,) = [o for o in outcomes if o.error]
+    assert (failed.item.relative.name, failed.stage) == ("cut.mp3", "load")
+    assert failed.error.code == "audio.truncated"
+    assert len(said) == 1 and "windows of about 2 s" in said[0]
+    assert timings.audio == pytest.approx(12.5)
+    table = timings.to_dict()
+    assert 0 < sum(table[k] for k in ("load", "features", "model", "decode")) < 4 * table["wall"]
+    assert min(timings.load, timings.features, timings.model, timings.decode) > 0
+
+
+def test_the_command_says_so_once(bundle, folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(asr.recognizer, "Windows", lambda: SMALL)
+    out = tmp_path / "out"
+    assert run(["transcribe", str(bundle), str(folder / "b.wav"), str(folder / "d.wav"), "-f",
+                "srt", "-o", str(out)]) == 0
+    captured = capsys.readouterr()
+    assert captured.err == SMALL.sentence + "\n" and captured.out == ""
+    cues = (out / "b.srt").read_text().splitlines()
+    assert cues[0] == "1" and "-->" in cues[1]
+    assert run(["transcribe", str(bundle), str(folder / "a.wav")]) == 0
+    assert capsys.readouterr().err == ""
+    assert run(["transcribe", str(bundle), str(folder / "b.wav"), "--json", "--timings"]) == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["duration"] == 6.0
+    records = [json.loads(line) for line in captured.err.splitlines()]
+    assert records[0] == {"notice": SMALL.sentence} and records[1]["timings"]["audio"] == 6.0
+
+
+def test_a_long_recording_through_a_pipe(recognizer, monkeypatch, folder):
+    import asr.transcribe
+
+    data = (folder / "b.wav").read_bytes()
+    monkeypatch.setattr(asr.transcribe, "read_stdin", lambda: data)
+    (outcome,) = transcribe_items(recognizer, find_items(["-"])[0])
+    assert outcome.transcript == recognizer.transcribe(folder / "b.wav")
+
+
+# --- where the time goes --------------------------------------------------------------------------
+
+def test_a_stopwatch_counts_no_second_twice(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    watch = Stopwatch()
+
+    def numbers():
+        for number in range(3):
+            now[0] += 1
+            yield number
+
+    with watch.stage("outer"):
+        now[0] += 10
+        for _ in watch.watch("inner", numbers()):
+            now[0] += 100
+    now[0] += 1_000  # nobody's
+    assert watch.seconds == {"outer": 310.0, "inner": 3.0} and watch.failed == ""
+
+
+def test_a_stopwatch_knows_where_it_broke():
+    watch = Stopwatch()
+
+    def broken():
+        yield 1
+        raise ValueError("no more")
+
+    with pytest.raises(ValueError, match="no more"), watch.stage("decode"):
+        list(watch.watch("load", broken()))
+    assert watch.failed == "load"
+
+
+# --- memory ---------------------------------------------------------------------------------------
+
+@pytest.mark.slow
+def test_an_hour_and_a_half_fits_into_little_memory(bundle, tmp_path):
+    block = (speech(60) * 32_767).astype(np.int16)
+    with soundfile.SoundFile(tmp_path / "long.wav", "w", RATE, 1, "PCM_16") as file:
+        for _ in range(90):
+            file.write(block)
+    code = ("import sys\nfrom asr.cli import run\nassert run(sys.argv[1:]) == 0\n"
+            "print(next(int(line.split()[1]) for line in open('/proc/self/status')\n"
+            "           if line.startswith('VmHWM')) // 1024, file=sys.stderr)\n")
+    done = subprocess.run([sys.executable, "-c", code, "transcribe", bundle,
+                           tmp_path / "long.wav", "--json"], capture_output=True, text=True,
+                          check=True, timeout=600)
+    assert json.loads(done.stdout)["duration"] == 5_400.0
+    assert int(done.stderr.splitlines()[-1]) < 500

@@ -41,6 +41,7 @@ class CharTokenizer:
                              "write each character once.")
         self.alphabet = alphabet
         self._label = {character: index + 1 for index, character in enumerate(alphabet)}
+        self._character = dict(enumerate(alphabet, start=1))
 
     @property
     def vocab_size(self) -> int:
@@ -62,13 +63,11 @@ class CharTokenizer:
 
     def decode(self, labels: Iterable[int]) -> str:
         """The text of labels; a blank or a label outside the vocabulary is an error."""
-        characters = []
-        for label in labels:
-            if not 1 <= label < self.vocab_size:
-                raise UsageError(f"Label {label} is outside 1 .. {self.vocab_size - 1}; 0 is the "
-                                 "blank and is removed before decoding.")
-            characters.append(self.alphabet[label - 1])
-        return "".join(characters)
+        try:
+            return "".join([self._character[label] for label in labels])
+        except KeyError as error:
+            raise UsageError(f"Label {error.args[0]} is outside 1 .. {self.vocab_size - 1}; 0 is "
+                             "the blank and is removed before decoding.") from None
 
     def unknown(self, text: str) -> list[str]:
         """The characters of a text that the alphabet lacks, each once, in order of appearance."""

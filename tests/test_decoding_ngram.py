@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import os
+import random
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -305,3 +308,72 @@ def test_a_million_ngrams_load_in_a_second_from_cache(tmp_path):
     load_ngram(path)
     assert time.perf_counter() - start < 1.0
     assert model.num_bytes / sum(model.counts) < 24
+
+
+# --- ten thousand scores of KenLM
+
+
+def random_tables():
+    """N-grams of order 1 to 4; the same on every machine."""
+    rng = random.Random(7)
+    words = ["<unk>", "<s>", "</s>", *(f"w{n}" for n in range(60))]
+    tables = [sorted((word,) for word in words)]
+    for count in (900, 1_500, 1_200):
+        contexts = [gram for gram in tables[-1] if gram[-1] not in ("</s>", "<unk>")]
+        known, grams = set(tables[-1]), set()
+        while len(grams) < count:  # KenLM wants the context and the suffix of each n-gram
+            gram = (*rng.choice(contexts), rng.choice(words[2:]))
+            if gram[1:] in known:
+                grams.add(gram)
+        tables.append(sorted(grams))
+    return tables
+
+
+def random_arpa(tables):
+    """As ARPA text, with back-off weights everywhere."""
+    rng = random.Random(8)
+    parts = ["\\data\\", *(f"ngram {n}={len(t)}" for n, t in enumerate(tables, start=1))]
+    for n, table in enumerate(tables, start=1):
+        parts += ["", f"\\{n}-grams:"]
+        for gram in table:
+            score = -99.0 if gram == ("<s>",) else -rng.randint(1, 40_000) / 10_000
+            ends = n == 4 or gram[-1] in ("</s>", "<unk>")
+            backoff = "" if ends else f"\t{-rng.randint(0, 15_000) / 10_000}"
+            parts.append(f"{score}\t{' '.join(gram)}{backoff}")
+    return "\n".join([*parts, "", "\\end\\", ""])
+
+
+def random_sentences(tables):
+    """10,000 scored tokens in all: n-grams of the model, other words, and unknown ones."""
+    rng = random.Random(9)
+    sentences, tokens = [], 0
+    while tokens < 10_000:
+        sentence = []
+        while len(sentence) < 16:
+            if rng.random() < 0.6:
+                sentence += [w for w in rng.choice(tables[-1]) if w not in ("<s>", "</s>")]
+            else:
+                sentence.append(f"w{rng.randrange(60)}" if rng.random() < 0.8 else "unheard")
+        sentences.append(sentence[:10_000 - tokens - 1])
+        tokens += len(sentences[-1]) + 1
+    return sentences
+
+
+def test_ten_thousand_scores_equal_kenlms(tmp_path):
+    """Reference: kenlm_scores.txt, which kenlm 0.3.0 wrote (see its first line).
+
+    kenlm.Model("random.arpa").full_scores(sentence), log10 of each word and of </s>, one sentence
+    a line.
+    """
+    path, tables = tmp_path / "random.arpa", random_tables()
+    path.write_text(random_arpa(tables))
+    reference = (Path(__file__).parent / "kenlm_scores.txt").read_text().splitlines()
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert digest in reference[0], "the model differs from that which KenLM scored"
+    model, sentences = load_ngram(path), random_sentences(tables)
+    found = np.concatenate([model.score_words(s) for s in sentences]) / np.log(10)
+    expected = np.array([float(x) for line in reference[1:] for x in line.split()])
+    assert found.shape == expected.shape == (10_000,)
+    assert np.abs(found - expected).max() < 1e-4
+    known = np.concatenate([[w in model.word_numbers for w in (*s, "</s>")] for s in sentences])
+    assert (~known).sum() > 100, "unknown words are among them"

@@ -129,8 +129,8 @@ class BeamSearchDecoder(Decoder):
         if not len(allowed):
             return self._rescue(log_probs)
         shares = np.exp(totals - np.logaddexp.reduce(totals))
-        readings = [self.tokenizer.decode(strings[place, :lengths[place]]).split()
-                    for place in allowed]
+        readings = [self.tokenizer.decode(strings[place, :lengths[place]].tolist()).split()
+                    for place in allowed]  # lists: this is the only slow part that holds the lock
         hypotheses: list[Hypothesis] = []
         seen = set()
         for place, words in zip(allowed, readings, strict=True):

@@ -148,6 +148,17 @@ def hypothesis_from_path(path: np.ndarray, log_probs: np.ndarray, score: float,
         confidence=math.exp(sum(peaks) / len(peaks)) if peaks else 1.0, spans=spans)
 
 
+def _peaks(labels: np.ndarray, starts: np.ndarray, ends: np.ndarray,
+           log_probs: np.ndarray) -> np.ndarray:
+    """(L,) float64: the highest log-probability of each label inside its run."""
+    if not len(labels):
+        return np.zeros(0)
+    lengths = ends - starts
+    firsts = np.cumsum(lengths) - lengths
+    frames = np.arange(lengths.sum()) + np.repeat(starts - firsts, lengths)
+    return np.maximum.reduceat(log_probs[frames, np.repeat(labels, lengths)], firsts)
+
+
 def words_from_runs(
         labels: np.ndarray, starts: np.ndarray, ends: np.ndarray, log_probs: np.ndarray,
         tokenizer: CharTokenizer) -> tuple[tuple[WordSpan, ...], tuple[tuple[int, int], ...]]:
@@ -163,16 +174,15 @@ def words_from_runs(
     Returns:
         (words, spans): see `Hypothesis`.
     """
-    text = tokenizer.decode(labels)
-    spans = tuple((int(start), int(end))
-                  for start, end in posterior_spans(log_probs, labels, starts, ends))
+    text = tokenizer.decode(labels.tolist())
+    spans = tuple(map(tuple, posterior_spans(log_probs, labels, starts, ends).tolist()))
+    peaks = _peaks(labels, starts, ends, log_probs)
     words, first = [], 0
     for index in range(len(text) + 1):
         if index < len(text) and not text[index].isspace():
             continue
         if index > first:
-            peaks = [log_probs[starts[i]:ends[i], labels[i]].max() for i in range(first, index)]
             words.append(WordSpan(text[first:index], spans[first][0], spans[index - 1][1],
-                                  min(1.0, math.exp(float(np.mean(peaks))))))
+                                  min(1.0, math.exp(float(np.mean(peaks[first:index]))))))
         first = index + 1
     return tuple(words), spans

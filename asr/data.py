@@ -16,8 +16,7 @@ values depend on the seeds in it alone, whatever the number of threads.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -38,45 +37,6 @@ class Cache(Protocol):
     def rows(self) -> Sequence[CacheRow]: ...  # noqa: D102
 
     def read(self, row_index: int) -> np.ndarray: ...  # noqa: D102
-
-
-class DataWait:
-    """How long the consumer of batches waited for them, epoch by epoch.
-
-    Example:
-        >>> wait = DataWait()
-        >>> sum(wait.measure([1, 2, 3]))
-        6
-        >>> wait.num_batches, 0.0 <= wait.share <= 1.0
-        (3, True)
-    """
-
-    def __init__(self):
-        self.reset()
-
-    def reset(self) -> None:
-        """Begin a new epoch."""
-        self.waited = 0.0  # seconds
-        self.worked = 0.0  # seconds
-        self.num_batches = 0
-
-    def measure(self, dataset: Iterable) -> Iterator:
-        """The same batches; the time between two of them is split into waiting and working."""
-        batches = iter(dataset)
-        asked = time.perf_counter()
-        for batch in batches:
-            given = time.perf_counter()
-            self.waited += given - asked
-            self.num_batches += 1
-            yield batch
-            asked = time.perf_counter()
-            self.worked += asked - given
-
-    @property
-    def share(self) -> float:
-        """Waiting over wall time, 0 .. 1; 0 before the first batch."""
-        total = self.waited + self.worked
-        return self.waited / total if total else 0.0
 
 
 class BatchReader:

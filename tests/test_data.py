@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from dataclasses import dataclass, replace
 
@@ -213,27 +212,6 @@ def test_impossible_arguments(augmenters):
         training_dataset(cache, [], augmenters["plain"])
     with pytest.raises(UsageError, match=r"start must lie in 0 \.\. 1"):
         training_dataset(cache, plan, augmenters["plain"], start=2)
-
-
-def test_data_wait_splits_the_time(monkeypatch):
-    from asr.data import DataWait
-
-    now = [0.0]
-    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
-
-    def batches():
-        for _ in range(3):
-            now[0] += 1.0
-            yield None
-
-    wait = DataWait()
-    assert wait.share == 0.0
-    for _ in wait.measure(batches()):
-        now[0] += 3.0
-    assert (wait.waited, wait.worked, wait.num_batches) == (3.0, 9.0, 3)
-    assert wait.share == 0.25
-    wait.reset()
-    assert wait.share == 0.0
 
 
 def test_from_recordings_on_disk_to_batches(tmp_path, augmenters, rng):

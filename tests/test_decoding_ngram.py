@@ -257,6 +257,34 @@ def test_perplexity_equals_lmplz(order, prune, counts, seen, unseen):
     assert model.perplexity([["the", "bird", "sat"]])[0] == pytest.approx(unseen, rel=1e-5)
 
 
+def zipf_text(seed, lines):
+    """Sentences over 5,000 words, the next word often one of three that go with the last."""
+    rng = random.Random(seed)
+    sentences = []
+    for _ in range(lines):
+        words = [int(5_000 * rng.random() ** 5)]
+        while rng.random() < 0.9:
+            follows = (7 * words[-1] + int(3 * rng.random() ** 2)) % 5_000
+            words.append(follows if rng.random() < 0.6 else int(5_000 * rng.random() ** 5))
+        sentences.append([f"w{n}" for n in words])
+    return sentences
+
+
+@pytest.mark.parametrize("order,prune,counts,seen,unseen", [
+    (2, (), (4855, 23204), 20.42186803260323, 141.47950546396922),
+    (4, (), (4855, 23204, 30827, 31519), 10.312498055639793, 149.51680958530622),
+    (4, (0, 0, 1, 2), (4855, 23204, 2291, 297), 21.02390384956986, 148.64929583251185),
+])
+def test_perplexity_with_estimated_discounts_equals_lmplz(order, prune, counts, seen, unseen):
+    """Kenlm 0.3.0, `lmplz -o ORDER [--prune ...]` on zipf_text(1, 4000), scored by its module."""
+    trained = train_ngrams(zipf_text(1, 4_000), order, prune=prune)
+    assert all(trained.estimated)
+    model = build_ngram(*_of(trained))
+    assert model.counts == counts
+    assert model.perplexity(zipf_text(1, 4_000))[0] == pytest.approx(seen, rel=1e-5)
+    assert model.perplexity(zipf_text(2, 300))[0] == pytest.approx(unseen, rel=1e-5)
+
+
 def test_training_round_trip_prune_and_rare_words(tmp_path):
     trained = train_ngrams(SENTENCES, 3)
     path = tmp_path / "t.arpa"

@@ -284,7 +284,7 @@ def test_loudness_is_in_decibels(inside):
 
 def test_labels(inside, tmp_path):
     assert shown_labels(inside) == [*range(1, 10), 0]
-    assert [label_name(x) for x in ("", " ", "a")] == ["blank", "␣", "a"]
+    assert [label_name(x) for x in ("", " ", "a")] == ["blank", "space", "a"]
     large = CharTokenizer("".join(map(chr, range(0x4E00, 0x4E00 + 90))))
     inside = recognizer(tmp_path, tokenizer=large).inspect(speech())
     labels = shown_labels(inside)

@@ -58,8 +58,9 @@ def page(view: View, *, clip: str, bundle: str, with_sound: bool = True) -> str:
     body = (
         f"<header><div class='top'><h1>Inside the LSTM: {escape(clip)}</h1>{THEME}</div>"
         f"<p class='headline'>{escape(view.headline())}</p>"
-        f"<p>Heard by {escape(bundle)}: {model} of {inspection.num_units} cells a "
-        f"direction. {inspection.transcript.duration:.2f} s, {len(inspection.logits)} steps of {1000 * inspection.seconds_per_frame:g} ms.</p>"
+        f"<p>Heard by {escape(bundle)}: {model} of {inspection.num_units} cells a direction. "
+        f"{inspection.transcript.duration:.2f} s, {len(inspection.logits)} steps of "
+        f"{1000 * inspection.seconds_per_frame:g} ms.</p>"
         f"<details open><summary>How to read this</summary><ul>{sentences}</ul></details></header>"
         "<noscript><p class='note'>The picture needs a browser with scripts on.</p></noscript>"
         "<div class='tools' id='tools'></div><p id='which' class='soft'></p>"

@@ -220,8 +220,8 @@ def shown_labels(inspection: Inspection) -> list[int]:
 
 
 def label_name(label: str) -> str:
-    """A class for people: the blank in words, white space visible."""
-    return "blank" if not label else "␣" if label.isspace() else label
+    """A class for people: the blank and white space in words."""
+    return "blank" if not label else "space" if label.isspace() else label
 
 
 def compact(units: tuple[int, ...]) -> str:

@@ -117,8 +117,8 @@ def window_logits(listener: Listener, blocks: Blocks, watch: Stopwatch
                 pass
     num_frames = feature_length(meter.num_samples, settings.hop_length)
     survey.plan = plan_windows(
-        output_length(num_frames, model), listener.seconds_per_frame, meter.powers,
-        meter.cell / settings.sample_rate, listener.windows)
+        output_length(num_frames, model) - 2 * model.edge_frames, listener.seconds_per_frame,
+        meter.powers, meter.cell / settings.sample_rate, listener.windows)
 
     def normalized() -> Iterator[np.ndarray]:
         for block in features():
@@ -127,16 +127,22 @@ def window_logits(listener: Listener, blocks: Blocks, watch: Stopwatch
 
     pieces = cut_windows(normalized(), survey.plan, model.subsampling)
     cores = _cores(listener.engine, survey.plan, watch.watch("features", pieces),
-                   int(listener.windows.batch))
+                   int(listener.windows.batch), model.edge_frames)
     return survey, watch.watch("model", cores)
 
 
 def _cores(engine: AcousticModel, plan: Sequence[Window], pieces: Iterable[np.ndarray],
-           batch: int) -> Iterator[np.ndarray]:
-    """The logits of every window's core, some windows at a time."""
+           batch: int, edge: int) -> Iterator[np.ndarray]:
+    """The logits of every window's core, some windows at a time.
+
+    The network puts `edge` quiet output frames at both ends of each window; only those at the ends
+    of the recording stay.
+    """
     pieces = iter(pieces)
     for first in range(0, len(plan), batch):
         features = list(islice(pieces, batch))
         logits, _ = engine.logits(*pad_batch(features))
         for window, row in zip(plan[first:first + batch], logits, strict=True):
-            yield row[window.first - window.start:window.last - window.start].copy()
+            first_kept = window.first - window.start + edge * (window is not plan[0])
+            last_kept = window.last - window.start + edge * (1 + (window is plan[-1]))
+            yield row[first_kept:last_kept].copy()

@@ -10,10 +10,12 @@ import copy
 import dataclasses
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from asr import pool
 from asr.audio import AudioInfo, load_audio, resample
 from asr.bundle import LM, Bundle, load_bundle, refuse_foreign
 from asr.confidence import calibration_kind
@@ -196,8 +198,10 @@ class Recognizer:
         Raises:
             DataError: the logits are not finite.
         """
-        return self._transcript(self.decoder.decode(logits), len(logits) * self.seconds_per_frame
-                                if duration is None else duration, features)
+        if duration is None:
+            inner = len(logits) - 2 * self.bundle.model.edge_frames
+            duration = max(0, inner) * self.seconds_per_frame
+        return self._transcript(self.decoder.decode(logits), duration, features)
 
     def align(self, audio: Audio, text: str, sample_rate: int | None = None) -> Transcript:
         """When each word and character of a known text was said.
@@ -259,16 +263,13 @@ class Recognizer:
         short = {i: audio for i, audio in enumerate(loaded) if isinstance(audio, np.ndarray)}
         spoken = [i for i, audio in short.items() if not is_silent(audio, self.sample_rate)]
         features = {i: self._extractor.extract(short[i]) for i in spoken}
-        logits = dict(zip(spoken, self.logits_batch(list(features.values())), strict=True))
-        transcripts = []
-        for i, audio in enumerate(loaded):
-            if isinstance(audio, Transcript):
-                transcripts.append(audio)
-                continue
-            duration = len(audio) / self.sample_rate
-            transcripts.append(self.decode(logits.pop(i), duration, features.pop(i))
-                               if i in logits else Transcript("", duration=duration))
-        return transcripts
+        decoded = dict(zip(spoken, pool.run(
+            [partial(self.decode, row, len(short[i]) / self.sample_rate, features[i])
+             for i, row in zip(spoken, self.logits_batch(list(features.values())), strict=True)],
+            pool.default_threads()), strict=True))
+        return [audio if isinstance(audio, Transcript) else decoded.get(i) or
+                Transcript("", duration=len(audio) / self.sample_rate)
+                for i, audio in enumerate(loaded)]
 
     def transcribe_blocks(self, blocks: Blocks, watch: Stopwatch | None = None) -> Transcript:
         """A recording of any length, window by window; see `asr.windows`.

@@ -281,5 +281,6 @@ def settings_summary(recipe: Recipe) -> str:
     front = (f"{m.stacking} frames stacked" if m.front_end == "stack" else
              f"2 convolutions of {m.conv_channels} channels")
     kept = ("every frame", "every 2nd frame", "every 3rd frame", "every 4th frame")
-    return (f"{front}, {kept[m.subsampling - 1]} kept, {m.num_layers} x {m.units} "
+    edges = f", {m.edge_frames} quiet frames at both ends" * bool(m.edge_frames)
+    return (f"{front}, {kept[m.subsampling - 1]} kept{edges}, {m.num_layers} x {m.units} "
             f"bidirectional LSTM")

@@ -217,7 +217,7 @@ def test_sentences():
     assert "out of reach by confidence" in line and "have 15.0 %" in line
     assert list(risk_coverage(rows, sure).targets) == [0.1, 0.05]
     assert list(risk_coverage(rows, backwards).targets) == [0.1], "the highest, out of reach"
-    assert round_rates(0.9) == [0.5, 0.3, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005]
+    assert round_rates(0.7) == [0.5, 0.4, 0.3, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005]
 
 
 def test_refused_targets_and_confidences():

@@ -20,7 +20,7 @@ import numpy as np
 from asr.errors import DataError, UsageError
 from asr.scoring.result import Row
 
-LADDER = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5)  # word error rates worth aiming at
+LADDER = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)  # word error rates worth aiming at
 MOST_SENT = 0.9  # of the utterances, for a target that nobody asked for
 STORED_POINTS = 200
 
@@ -142,13 +142,13 @@ def check_targets(targets: Sequence[float]) -> None:
 
 
 def round_rates(wer: float) -> list[float]:
-    """The round rates that are at most two thirds of a rate, highest first.
+    """The round rates that are at least a sixth below a rate, highest first.
 
     Example:
-        >>> round_rates(0.125), round_rates(0.004)
+        >>> round_rates(0.07), round_rates(0.004)
         ([0.05, 0.02, 0.01, 0.005], [])
     """
-    return [rate for rate in reversed(LADDER) if 1.5 * rate <= wer + 1e-9]
+    return [rate for rate in reversed(LADDER) if 1.2 * rate <= wer + 1e-9]
 
 
 def share(fraction: float) -> str:

@@ -21,7 +21,7 @@ _HOME = {
     "probe_audio": "asr.audio", "load_audio": "asr.audio",
     "log_mel": "asr.features", "mfcc": "asr.features",
     "GreedyDecoder": "asr.decoding", "LexiconDecoder": "asr.decoding",
-    "Recognizer": "asr.recognizer", "load": "asr.recognizer",
+    "Recognizer": "asr.recognizer", "load": "asr.recognizer", "Windows": "asr.windows",
     "train": "asr.training",
     "evaluate": "asr.evaluation",
     "score": "asr.scoring",
@@ -57,3 +57,4 @@ if TYPE_CHECKING:
     from asr.text import normalize
     from asr.tokenizer import CharTokenizer
     from asr.training import train
+    from asr.windows import Windows

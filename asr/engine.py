@@ -21,6 +21,7 @@ from asr.weights import CONV_MEL_STRIDE, check_tensors, weight_shapes
 logger = logging.getLogger(__name__)
 
 ENGINES = ("auto", "numpy", "keras")
+NUMPY_FRONT_ENDS = ("stack", "conv")  # of all that `model.front_end` can be
 LAYER_NORM_EPSILON = 1e-3  # Keras's LayerNormalization default, as asr.model uses it
 CONV_BLOCK = 2_048  # output frames convolved at a time: bounds the memory of the patches
 
@@ -40,12 +41,22 @@ def build_engine(name: str, settings: ModelSettings, num_features: int, vocab_si
                  weights: Mapping[str, np.ndarray]) -> AcousticModel:
     """The engine of that name; "auto" is NumPy, which starts in a fraction of a second.
 
+    A network with a front end that NumPy does not have is run by Keras, and a warning says so.
+
     Raises:
-        UsageError: the name is not one of ENGINES, or TensorFlow cannot be used.
+        UsageError: the name is not one of ENGINES, it is "numpy" and the front end is none of
+            NUMPY_FRONT_ENDS, or TensorFlow cannot be used.
         BundleError: the weights are not those that the settings imply.
     """
     if name not in ENGINES:
         raise UsageError(f"There is no engine {name!r}; choose one of {', '.join(ENGINES)}.")
+    if name != "keras" and settings.front_end not in NUMPY_FRONT_ENDS:
+        if name == "numpy":
+            raise UsageError(f"The engine numpy has no front end {settings.front_end!r}, only "
+                             f"{' and '.join(NUMPY_FRONT_ENDS)}. Use the engine keras.")
+        logger.warning("NumPy has no front end %r: Keras transcribes, which takes some seconds "
+                       "more to start.", settings.front_end)
+        name = "keras"
     kind = KerasAcousticModel if name == "keras" else NumpyAcousticModel
     return kind(settings, num_features, vocab_size, weights)
 

@@ -3,10 +3,14 @@
 In: how long a recording is and how loud. Out: which frames each window reads (core and context)
 and which of its outputs count (the core alone); features in pieces. Floor 1: NumPy only.
 
-A bidirectional layer needs the whole utterance, but what was said a few seconds ago, or will be
-said in a few seconds, hardly changes what it hears now. So each window reads `context_seconds` more
-on both sides than its outputs are used for. Joins lie on the grid of output frames, in the quietest
-place near where they would fall by themselves.
+A bidirectional layer needs the whole utterance, but what was said long ago, or will be said much
+later, hardly changes what it hears now. So each window reads `context_seconds` more on both sides
+than its outputs are used for. Joins lie on the grid of output frames, in the quietest place near
+where they would fall by themselves.
+
+How much "hardly" is depends on the network: benchmarks/windows.py measures it. The shipped digits
+are the same from 3 s of context on; a network trained on sentences of 25 s remembers a voice for a
+minute, so windows are long (joins are few) and their context generous.
 """
 
 from __future__ import annotations
@@ -43,11 +47,11 @@ class Windows:
     """
 
     threshold_seconds: float = 600.0
-    core_seconds: float = 60.0
-    context_seconds: float = 5.0
+    core_seconds: float = 240.0
+    context_seconds: float = 20.0
     search_seconds: float = 10.0
     max_seconds: float = MAX_HOURS * 3_600
-    batch: int = 8
+    batch: int = 4
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -68,7 +72,6 @@ class Windows:
         for holds, message in rules:
             if not holds:
                 raise UsageError(f"windows: {message}; got {self}.")
-
 
     @property
     def sentence(self) -> str:
@@ -102,7 +105,8 @@ def plan_windows(num_outputs: int, seconds_per_frame: float, powers: np.ndarray,
         At least one window, of at most core + 2 x (search + context) seconds.
 
     Example:
-        >>> plan_windows(1_500, 0.04, np.ones(2_400), 0.025, Windows(core_seconds=30))
+        >>> plan_windows(1_500, 0.04, np.ones(2_400), 0.025, Windows(
+        ...     core_seconds=30, context_seconds=5))
         [Window(start=0, first=0, last=750, stop=875), Window(start=625, first=750, last=1500, \
 stop=1500)]
     """

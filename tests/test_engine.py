@@ -173,6 +173,17 @@ def test_unknown_engine():
     assert ENGINES == ("auto", "numpy", "keras")
 
 
+@pytest.mark.tf
+def test_a_front_end_that_numpy_lacks_is_run_by_keras_and_said(monkeypatch, caplog):
+    monkeypatch.setattr(asr.engine, "NUMPY_FRONT_ENDS", ("conv",))
+    weights = random_weights(STACK, FEATURES, 5)
+    with caplog.at_level(logging.WARNING):
+        assert build_engine("auto", STACK, 9, 5, weights).name == "keras"
+    assert "NumPy has no front end 'stack': Keras transcribes" in caplog.text
+    with pytest.raises(UsageError, match="numpy has no front end 'stack', only conv. Use the"):
+        build_engine("numpy", STACK, 9, 5, weights)
+
+
 def test_wrong_weights():
     with pytest.raises(BundleError, match="missing or not expected"):
         NumpyAcousticModel(STACK, 9, 5, {})

@@ -176,7 +176,7 @@ def test_loudness_of_blocks_is_that_of_the_whole(num_samples, sizes):
 
 @pytest.mark.parametrize(("change", "message"), [
     ({"core_seconds": 0.5, "search_seconds": 0}, "core_seconds must be at least 1"),
-    ({"search_seconds": 30}, "below half of core_seconds"),
+    ({"search_seconds": 120}, "below half of core_seconds"),
     ({"threshold_seconds": 3_601}, "at most 3600"), ({"batch": 0}, "batch must be a whole number"),
     ({"batch": 1.5}, "batch must be a whole number"),
     ({"context_seconds": -1}, "context_seconds must be a finite number from 0"),
@@ -424,7 +424,8 @@ def test_memory_holds_a_few_windows(recognizer):
     watched = recognizer.with_decoder()
     watched.engine = Watching()
     hypothesis, levels, num_samples = listen(watched, blocks_of(speech(120)))
-    assert hypothesis is not None and hypothesis.text and num_samples == 120 * RATE and len(levels) == 12_001
+    assert hypothesis is not None and hypothesis.text
+    assert num_samples == 120 * RATE and len(levels) == 12_001
     assert max(batch * frames for batch, frames in largest) <= 4 * 500
     assert len(largest) == 15
 

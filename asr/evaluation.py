@@ -12,13 +12,16 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 
+from asr import pool
 from asr.audio import load_utterance
 from asr.errors import AsrError, DataError, UsageError
 from asr.files import write_atomic
+from asr.loudness import is_silent
 from asr.manifest import Utterance
-from asr.recognizer import Recognizer, is_silent
+from asr.recognizer import Recognizer
 from asr.scoring import Conditions, Score, score
 from asr.scoring.confidence import ConfidenceReport, assess_confidence
 from asr.scoring.risk import check_targets
@@ -108,6 +111,9 @@ def evaluate(recognizer: Recognizer, utterances: Sequence[Utterance], *,
              manifest_hash: str = "", target_wers: Sequence[float] = (),
              progress: Callable[[int, int], None] | None = None) -> Evaluation:
     """Transcribe every utterance and score the lot.
+
+    Each utterance is one pass of the network, up to the hour that `asr.audio` loads; it is not cut
+    into windows as `asr transcribe` does it above 10 minutes (`asr.windows`).
 
     Args:
         recognizer: from `asr.load`.
@@ -202,8 +208,10 @@ def _transcribe(recognizer: Recognizer, loaded, timings: Timings) -> dict[str, T
     marks.append(time.perf_counter())
     logits = recognizer.logits_batch(features)
     marks.append(time.perf_counter())
-    for (u, audio), row in zip(spoken, logits, strict=True):
-        transcripts[u.id] = recognizer.decode(row, len(audio) / rate)
+    found = pool.run([partial(recognizer.decode, row, len(audio) / rate, frames)
+                      for (_, audio), row, frames in zip(spoken, logits, features, strict=True)],
+                     pool.default_threads())
+    transcripts |= {u.id: transcript for (u, _), transcript in zip(spoken, found, strict=True)}
     marks.append(time.perf_counter())
     timings.features += marks[1] - marks[0]
     timings.model += marks[2] - marks[1]

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 from asr.errors import UsageError
 
+T = TypeVar("T")
 _lock = threading.Lock()
 _executors: dict[int, ThreadPoolExecutor] = {}
 
@@ -66,10 +68,28 @@ def run(tasks: Sequence[Callable[[], object]], threads: int) -> list:
     return results
 
 
+def stream(tasks: Sequence[Callable[[], T]], threads: int) -> Iterator[T]:
+    """As `run`, but each result comes as soon as it and those before it are there.
+
+    So whoever stops early has what was finished; what has not begun by then never does.
+    """
+    if threads <= 1 or len(tasks) <= 1:
+        yield from (task() for task in tasks)
+        return
+    executor = _executor(threads)
+    futures = [executor.submit(task) for task in tasks]
+    try:
+        for future in futures:
+            yield future.result()
+    finally:
+        for future in futures:
+            future.cancel()
+
+
 def _executor(workers: int) -> ThreadPoolExecutor:
     with _lock:
         if workers not in _executors:
-            _executors[workers] = ThreadPoolExecutor(workers, thread_name_prefix="asr-lstm")
+            _executors[workers] = ThreadPoolExecutor(workers, thread_name_prefix="asr")
         return _executors[workers]
 
 

@@ -12,10 +12,12 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from asr import pool
 from asr.audio import MAX_STREAM_BYTES, load_audio, probe_audio
 from asr.audio_source import Source
 from asr.errors import AsrError, AudioError, UsageError
@@ -270,6 +272,9 @@ def _finish(recognizer: Recognizer, group: Sequence[_Loaded], timings: Timings,
             one.error = _caught(lambda one=one: logits.update(
                 {one.item: recognizer.logits(one.features)}), one.item)
     timings.model += time.perf_counter() - started
+    decoded = pool.stream(
+        [partial(_decode, recognizer, one, logits[one.item]) for one in group
+         if one.error is None and one.item in logits], pool.default_threads())
     for one in group:
         if one.error is not None:
             yield Outcome(one.item, error=one.error, stage=one.stage)
@@ -278,9 +283,8 @@ def _finish(recognizer: Recognizer, group: Sequence[_Loaded], timings: Timings,
             yield _transcribe_long(recognizer, one.item, one.long, timings, allow_truncated)
             continue
         started = time.perf_counter()
-        outcome = Outcome(one.item, Transcript("", duration=one.duration))
-        if one.item in logits:
-            outcome = _decode(recognizer, one, logits.pop(one.item))
+        outcome = (next(decoded) if one.item in logits else
+                   Outcome(one.item, Transcript("", duration=one.duration)))
         timings.decode += time.perf_counter() - started
         yield outcome
 

@@ -13,7 +13,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asr import pool
 from asr.errors import UsageError
 from asr.lstm import cpu, equations, memory, products
 
@@ -262,38 +261,6 @@ def test_size_classes_waste_at_most_an_eighth(size):
     block = memory.size_class(size)
     assert size <= block <= size * 1.125 + memory.LINE
     assert memory.size_class(block) == block
-
-
-def test_thread_count_comes_from_the_environment(monkeypatch):
-    monkeypatch.setenv("ASR_NUM_THREADS", "3")
-    assert pool.default_threads() == 3
-    monkeypatch.setenv("ASR_NUM_THREADS", "none")
-    with pytest.raises(UsageError, match="ASR_NUM_THREADS is 'none'"):
-        pool.default_threads()
-    monkeypatch.delenv("ASR_NUM_THREADS")
-    assert pool.default_threads() >= 1
-
-
-def test_pool_waits_for_every_task_before_it_raises():
-    done = []
-
-    def fail():
-        raise ValueError("first")
-
-    with pytest.raises(ValueError, match="first"):
-        pool.run([fail, lambda: done.append(1), lambda: done.append(2)], threads=3)
-    assert sorted(done) == [1, 2]
-    assert pool.run([lambda: 1, lambda: 2], threads=2) == [1, 2]
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
-def test_pool_works_in_the_child_of_a_fork():
-    code = ("import os\nfrom asr import pool\n"
-            "pool.run([lambda: 1] * 3, 3)\n"
-            "child = os.fork()\n"
-            "if child == 0:\n    os._exit(0 if pool.run([lambda: 1] * 3, 3) == [1] * 3 else 1)\n"
-            "raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\n")
-    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, timeout=60)
 
 
 def run_child(code: str, **environment) -> subprocess.CompletedProcess:

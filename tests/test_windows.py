@@ -35,6 +35,7 @@ from asr.recipe import DecoderSettings, FeatureSettings, ModelSettings
 from asr.recognizer import load
 from asr.recording import blocks_of, open_recording
 from asr.stopwatch import Stopwatch
+from asr.tokenizer import CharTokenizer
 from asr.transcribe import Timings, transcribe_items
 from asr.windows import Window, Windows, cut_windows, feature_blocks, plan_windows, quietest
 from asr.worklist import find_items
@@ -288,7 +289,11 @@ def test_a_pause_with_a_space_comes_before_a_longer_blank():
     assert find_pause(logits, 1, 14, TOKENIZER) == (11, 12)  # the space in "- -"
     assert find_pause(logits, 1, 9, TOKENIZER) == (5, 5)  # no space so early: the long blank
     assert find_pause(logits_of("abcdefgh", 1), 2, 6, TOKENIZER) == (6, 6)  # no pause at all
-    assert find_pause(logits_of("a-  - -  -b", 1), 1, 10, TOKENIZER) == (5, 6)  # middle of three
+    logits = logits_of("a-  - -  -b", 1)
+    logits[7:9, 1] += 9
+    assert find_pause(logits, 1, 10, TOKENIZER) == (7, 9)  # the surest of three
+    one_word = CharTokenizer("abcdefghi")  # the same labels, none of them a space
+    assert find_pause(logits_of("ab----c", 1), 1, 6, one_word) == (4, 4)
 
 
 @settings(max_examples=30, deadline=None)

@@ -54,7 +54,7 @@ def decode_segments(decoder: Decoder, logits: Iterable[np.ndarray], segment_fram
 
 def find_pause(logits: np.ndarray, low: int, high: int, tokenizer: CharTokenizer
                ) -> tuple[int, int]:
-    """Where to cut: in the middle of the longest pause.
+    """Where to cut: in the longest pause.
 
     A pause is a run of frames whose best label is the blank or a space. Runs with a space come
     before runs without, which may lie inside of a word.
@@ -66,18 +66,20 @@ def find_pause(logits: np.ndarray, low: int, high: int, tokenizer: CharTokenizer
 
     Returns:
         The frame before which one segment ends, and the frame with which the next one begins: on
-        both sides of the space that is nearest to the middle of the pause; without a space both
-        are the middle, without a pause both are `high`.
+        both sides of the surest space of the pause (a sure one that stays at an edge would make a
+        closed vocabulary put a word before it); without a space both are the middle, without a
+        pause both are `high`.
     """
     best = logits[low:high].argmax(axis=1)
     space = tokenizer.encode(" ")[0] if " " in tokenizer.alphabet else -1
     first, last = max(_runs((best == BLANK_ID) | (best == space)), default=(high - low, high - low),
                       key=lambda run: ((best[run[0]:run[1]] == space).any(), run[1] - run[0]))
-    middle = (first + last) // 2
-    spaces = [(first + a, first + b) for a, b in _runs(best[first:last] == space)]
-    end, following = min(spaces, default=(middle, middle),
-                         key=lambda run: abs(sum(run) / 2 - middle))
-    return low + end, low + following
+    first, last = low + first, low + last
+    sureness = logits[first:last, space] - logits[first:last, BLANK_ID]
+    end, following = max(_runs(best[first - low:last - low] == space),
+                         default=((last - first) // 2,) * 2,
+                         key=lambda run: sureness[run[0]:run[1]].sum())
+    return first + end, first + following
 
 
 def _runs(marks: np.ndarray) -> list[tuple[int, int]]:

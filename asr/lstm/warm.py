@@ -23,13 +23,19 @@ def warm_decoding() -> str | None:
     import numpy as np
 
     from asr.decoding import BeamSearchDecoder, GreedyDecoder, LexiconDecoder, align, log_softmax
+    from asr.decoding.lm_train import train_ngrams
+    from asr.decoding.ngram import build_ngram
     from asr.tokenizer import CharTokenizer
 
     tokenizer = CharTokenizer(" ab")
+    trained = train_ngrams([["a", "ab"]], 2)
+    words = build_ngram(trained.vocabulary, trained.tables)
     logits = np.zeros((3, tokenizer.vocab_size), np.float32)
     for decoder in (GreedyDecoder(tokenizer), LexiconDecoder(tokenizer, ("a", "ab")),
                     BeamSearchDecoder(tokenizer, 2),
-                    BeamSearchDecoder(tokenizer, 2, lexicon=("a", "ab"))):
+                    BeamSearchDecoder(tokenizer, 2, lexicon=("a", "ab")),
+                    BeamSearchDecoder(tokenizer, 2, language_model=words),
+                    BeamSearchDecoder(tokenizer, 2, hot_words=["ab"])):
         decoder.decode(logits)
     align(log_softmax(logits), [2])
     return None

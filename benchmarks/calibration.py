@@ -2,7 +2,8 @@
 
     python benchmarks/calibration.py --fit BUNDLE DEV --test BUNDLE TEST --audio-root DATA
     python benchmarks/calibration.py --fit BUNDLE DEV --halves --audio-root DATA
-    python benchmarks/calibration.py --fit FOLD1 SPEAKER1 --fit FOLD2 SPEAKER2 ... --store OUT.asr
+    python benchmarks/calibration.py --folds runs/digits-loso data/fsdd --audio-root DATA
+        [--store asr/assets/digits.asr]
 
 The claim: the expected calibration error halves on held-out data and is 0.05 at most. Every pair of
 bundle and manifest is decoded once with the bundle's decoder; the words of all --fit pairs are
@@ -13,9 +14,11 @@ pooled, those of all --test pairs too. In the result
     halves    --fit cut in two by speaker: each half judged by the fit to the other one.
 
 Each has ECE, interval and `chance` (what exact confidences would show on as many words), before and
-after. `excess` is ECE - chance, which is what a calibration can take away. --store writes the fit
-into a copy of --base, for a network that has heard every speaker there is: the folds of
-benchmarks/digits_loso.py, each with the speaker whom it has not heard, stand in for it.
+after. `excess` is ECE - chance, which is what a calibration can take away.
+
+--folds adds to --fit the runs of benchmarks/digits_loso.py, each on clips and strings of the
+speaker whom it has not heard. They stand in for a network that has heard every speaker there is:
+--store writes the fit into that one, which is the last step of making the shipped model.
 """
 
 from __future__ import annotations
@@ -27,18 +30,37 @@ from pathlib import Path
 import numpy as np
 
 from asr.calibration import Judged, calibrate, fit, judge, pooled
-from asr.manifest import read_manifest
+from asr.manifest import Utterance, read_manifest
 from asr.recognizer import load
 from asr.scoring.reliability import Reliability, reliability
 from asr.tuning import read_dev_set
 
+Pair = tuple[Path, list[Utterance]]
 
-def read_pairs(pairs: list[list[Path]], audio_root: Path | None) -> Judged:
-    """The judged words of all (bundle, manifest) pairs."""
+
+def read_pairs(pairs: list[list[Path]], audio_root: Path | None) -> list[Pair]:
+    """Bundles and the utterances of their manifests."""
+    return [(bundle, read_manifest(manifest, audio_root=audio_root)) for bundle, manifest in pairs]
+
+
+def read_folds(runs: Path, fsdd: Path, audio_root: Path | None) -> list[Pair]:
+    """Every fold of digits_loso.py with all clips, and the strings, of its speaker."""
+    clips = [u for name in ("train", "test")
+             for u in read_manifest(fsdd / f"{name}.jsonl", audio_root=audio_root)]
+    speakers = [name for name in sorted({u.speaker for u in clips})
+                if (runs / name / "run" / "best.asr").is_file()]
+    if not speakers:
+        raise SystemExit(f"{runs} holds no fold of benchmarks/digits_loso.py for {fsdd}")
+    return [(runs / name / "run" / "best.asr", utterances) for name in speakers
+            for utterances in ([u for u in clips if u.speaker == name],
+                               read_manifest(runs / name / "strings.jsonl"))]
+
+
+def judge_pairs(pairs: list[Pair]) -> Judged:
+    """The words of all pairs, each decoded with the bundle's decoder."""
     parts = []
-    for bundle, manifest in pairs:
+    for bundle, utterances in pairs:
         recognizer = load(bundle)
-        utterances = read_manifest(manifest, audio_root=audio_root)
         parts.append(judge(recognizer, read_dev_set(recognizer, utterances)))
     return pooled(parts)
 
@@ -84,20 +106,26 @@ def main() -> None:
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("--fit", "--test"):
         parser.add_argument(name, nargs=2, action="append", type=Path, default=[],
-                            metavar=("BUNDLE", "MANIFEST"), required=name == "--fit")
+                            metavar=("BUNDLE", "MANIFEST"))
+    parser.add_argument("--folds", nargs=2, type=Path, metavar=("RUNS", "FSDD"))
     parser.add_argument("--halves", action="store_true")
     parser.add_argument("--audio-root", type=Path)
     parser.add_argument("--base", type=Path, help="bundle to store the fit in; default: --store")
     parser.add_argument("--store", type=Path, metavar="OUT.asr")
     args = parser.parse_args()
-    learnt = read_pairs(args.fit, args.audio_root)
+    pairs = read_pairs(args.fit, args.audio_root)
+    if args.folds:
+        pairs += read_folds(args.folds[0], args.folds[1], args.audio_root)
+    if not pairs:
+        parser.error("give --fit or --folds")
+    learnt = judge_pairs(pairs)
     found = calibrate(learnt)
     result = {"decoder": found.kind, "calibration": found.calibration.to_dict(),
               "fit": summary(found.before, found.after)}
     if args.halves:
         result["halves"] = summary(found.before, measure(learnt, halves(learnt)))
     if args.test:
-        test = read_pairs(args.test, args.audio_root)
+        test = judge_pairs(read_pairs(args.test, args.audio_root))
         if test.kind != found.kind:
             raise SystemExit(f"--fit has the decoder {found.kind}, --test {test.kind}")
         result["test"] = summary(

@@ -23,6 +23,7 @@ from asr.decoding import Decoder, Hypothesis, build_decoder, check_logits, log_s
 from asr.decoding.alignment import aligned
 from asr.decoding.evidence import CalibratedDecoder
 from asr.decoding.packed import unpack_lm
+from asr.decoding.phrases import normalize_hot_word
 from asr.engine import build_engine, pad_batch
 from asr.errors import AudioError, BundleError, DataError, UsageError
 from asr.features import FeatureExtractor, normalize_features
@@ -348,10 +349,12 @@ class Recognizer:
             return self.transcribe_blocks(recording.blocks)
 
     def _build_decoder(self, settings: DecoderSettings) -> Decoder:
-        """With the bundle's language model, if the settings mean it, and its calibration."""
+        """With the bundle's language model, if the settings mean it, normaliser, calibration."""
         model = None
         if settings.kind == "beam" and settings.lm == LM and self.bundle.lm is not None:
             model = unpack_lm(self.bundle.lm, f"{self.bundle.path}: {LM}")
+        settings = dataclasses.replace(settings, hot_words=tuple(
+            normalize_hot_word(text, self.bundle.text.normalizer) for text in settings.hot_words))
         decoder = build_decoder(settings, self.tokenizer, language_model=model)
         calibration = self.bundle.calibration.get(calibration_kind(settings))
         return CalibratedDecoder(decoder, calibration) if calibration else decoder

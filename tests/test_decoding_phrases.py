@@ -13,7 +13,7 @@ from oracles_decoding import label_string_scores
 
 from asr.decoding import BeamSearchDecoder, HotWord, log_softmax, parse_hot_word
 from asr.decoding.ngram import build_ngram
-from asr.decoding.phrases import phrase_part
+from asr.decoding.phrases import DEFAULT_BOOST, normalize_hot_word, phrase_part
 from asr.errors import TextError, UsageError
 from asr.tokenizer import CharTokenizer
 
@@ -84,6 +84,13 @@ def test_a_hot_word_outside_the_language_model_and_the_lexicon_is_heard():
         decoder = BeamSearchDecoder(TOKENIZER, 64, hot_words=["bba:3"], **options)
         assert decoder.decode(logits)[0].text == "bba"
     assert build_ngram  # the fixture's builder is the one under test elsewhere
+
+
+def test_phrases_are_written_as_transcripts_are():
+    assert normalize_hot_word("Weißenburg:8", "german") == "weißenburg:8.0"
+    assert normalize_hot_word("New  York", "basic") == f"new york:{DEFAULT_BOOST}"
+    with pytest.raises(UsageError, match="leaves nothing of it"):
+        normalize_hot_word("!:2", "basic")
 
 
 def test_parsing_and_errors():

@@ -132,6 +132,7 @@ def test_the_winner_travels_in_the_bundle(recordings, monkeypatch, capsys):
     recognizer = load(output)
     assert recognizer.decoder_settings.kind == "beam"
     assert recognizer.bundle.training["tuning"]["beam_width"] in (4, 8)
+    assert {"low", "high", "unit"} <= set(recognizer.bundle.training["tuning"]["gain"])
     assert recognizer.transcribe(recordings / "0.wav").text is not None
 
 

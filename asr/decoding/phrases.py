@@ -19,6 +19,7 @@ import numpy as np
 
 from asr.decoding.fusion import PhrasePart
 from asr.errors import DataError, UsageError
+from asr.text import normalize
 from asr.tokenizer import CharTokenizer
 
 DEFAULT_BOOST = 1.5  # nats per character
@@ -56,6 +57,20 @@ def parse_hot_word(text: str) -> HotWord:
         raise UsageError(f"Hot word {text!r}: write PHRASE or PHRASE:BOOST, the boost in nats per "
                          "character, for example \"new york:2\".")
     return HotWord(phrase, value)
+
+
+def normalize_hot_word(text: str, normalizer: str) -> str:
+    """`PHRASE:BOOST` with the phrase as the transcripts write it: "Weißenburg" is "weißenburg".
+
+    Raises:
+        UsageError: see `parse_hot_word`, or the normaliser leaves nothing of the phrase.
+    """
+    hot_word = parse_hot_word(text)
+    phrase = " ".join(normalize(hot_word.phrase, normalizer).split())
+    if not phrase:
+        raise UsageError(f"Hot word {text!r}: the normaliser {normalizer!r} leaves nothing of it; "
+                         "give a phrase with letters.")
+    return f"{phrase}:{hot_word.boost!r}"
 
 
 def read_hot_words(path: str | Path) -> list[HotWord]:

@@ -219,6 +219,11 @@ def _transcribe(recognizer: Recognizer, loaded, timings: Timings) -> dict[str, T
     return transcripts
 
 
+def _fingerprint(*texts: str) -> str:
+    """How many, and eight digits of the SHA-256 of all of them."""
+    return f"{len(texts)} ({hashlib.sha256(json.dumps(texts).encode()).hexdigest()[:8]})"
+
+
 def _describe_decoder(recognizer: Recognizer) -> str:
     """The decoder with the settings that it uses, for the receipt."""
     settings = recognizer.decoder_settings
@@ -229,4 +234,10 @@ def _describe_decoder(recognizer: Recognizer) -> str:
     text = f"beam {settings.beam_width}"
     if settings.lm:
         text += f", lm {Path(settings.lm).name} weight {settings.lm_weight:g}"
+    for name, items in (("lexicon", settings.lexicon), ("hot words", settings.hot_words)):
+        text += f", {name} {_fingerprint(*items)}" if items else ""
+    if settings.grammar:
+        text += f", grammar {_fingerprint(settings.grammar)} gap {settings.max_gap:g}"
+    if settings.lexicon_only:
+        text += ", known words only"
     return f"{text}, word bonus {settings.word_bonus:g}"

@@ -76,6 +76,7 @@ def project(tmp_path_factory) -> Path:
         for take in (0, 7):
             noise(folder / f"corpora/fsdd/recordings/{digit}_anna_{take}.wav", 0.6)
     (folder / "names.txt").write_text("la\nre do\n")
+    (folder / "commands.txt").write_text("four two <d> nine\n<d> = zero | six\n")
     (folder / "reference.txt").write_text("one two three\nfour five\n")
     (folder / "hypothesis.txt").write_text("one too three\nfour five\n")
     return folder

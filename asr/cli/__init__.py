@@ -23,6 +23,7 @@ VERBS = {
     "validate": ("asr.cli.validate", "Every problem of a manifest; changes nothing."),
     "train": ("asr.cli.train", "Train a recipe; resumes where it was interrupted."),
     "transcribe": ("asr.cli.transcribe", "Recordings become text, subtitles or JSON."),
+    "align": ("asr.cli.align", "When each word of a known text was said."),
     "evaluate": ("asr.cli.evaluate", "Word error rate of a bundle on a test manifest."),
     "score": ("asr.cli.score", "Word error rate of two text files; no TensorFlow."),
     "compare": ("asr.cli.compare", "Are two systems different? With a significance test."),

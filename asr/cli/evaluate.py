@@ -9,6 +9,8 @@ from pathlib import Path
 
 import click
 
+from asr.cli.decoding import decoder_options
+
 
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
@@ -19,8 +21,6 @@ import click
 @click.option("--output-dir", type=click.Path(path_type=Path),
               help="Write utterances.jsonl and score.json here.")
 @click.option("--normalizer", type=click.Choice(["none", "basic", "english", "german"]),
-              help="Instead of the bundle's.")
-@click.option("--decoder", type=click.Choice(["greedy", "lexicon", "beam"]),
               help="Instead of the bundle's.")
 @click.option("--engine", type=click.Choice(["auto", "numpy", "keras"]), default="auto",
               help="auto is numpy, which starts quickly; keras uses a GPU if there is one.")
@@ -33,9 +33,10 @@ import click
 @click.option("--target-wer", "targets", multiple=True, type=float, metavar="PERCENT",
               help="How many utterances must go to a person to reach this WER? May be repeated.")
 @click.option("--json", "as_json", is_flag=True, help="Print the score as JSON.")
+@decoder_options
 def evaluate(bundle: Path, manifests: tuple[Path, ...], audio_root: Path | None,
              allow_outside_root: bool, output_dir: Path | None, normalizer: str | None,
-             decoder: str | None, engine: str, on_error: str, report: Path | None,
+             knobs: dict, engine: str, on_error: str, report: Path | None,
              silence: bool, targets: tuple[float, ...], as_json: bool) -> int:
     """Word and character error rate of BUNDLE on MANIFEST..., with interval and receipt.
 
@@ -59,8 +60,8 @@ def evaluate(bundle: Path, manifests: tuple[Path, ...], audio_root: Path | None,
     utterances = [u for path in manifests for u in
                   read_manifest(path, audio_root=audio_root, allow_outside_root=allow_outside_root)]
     recognizer = load(bundle, engine=engine)
-    if decoder:
-        recognizer = recognizer.with_decoder(kind=decoder)
+    if knobs:
+        recognizer = recognizer.with_decoder(**knobs)
     with count_on_stderr("evaluating") as progress:
         result = run(recognizer, utterances, normalizer=normalizer, on_error=on_error,
                      manifest_hash=hash_manifests(manifests),

@@ -28,6 +28,7 @@ from asr.scoring.risk import check_targets
 from asr.transcript import Transcript
 
 CHUNK_SECONDS = 600.0  # of audio held in memory at a time
+ROWS, SCORE = "utterances.jsonl", "score.json"  # what `Evaluation.write` makes in a folder
 
 
 @dataclass
@@ -79,7 +80,7 @@ class Evaluation:
         return str(self.score)
 
     def write(self, folder: str | Path) -> tuple[Path, Path]:
-        """Write `utterances.jsonl`, a row an utterance, and `score.json`, score and receipt.
+        """Write ROWS, a line an utterance, and SCORE, score and receipt; what exists is replaced.
 
         Returns:
             Their two paths.
@@ -96,7 +97,7 @@ class Evaluation:
                 "confidence": round(transcript.confidence, 4),
                 "word_confidences": [round(word.confidence, 4) for word in transcript.words]},
                 ensure_ascii=False))
-        rows, result = folder / "utterances.jsonl", folder / "score.json"
+        rows, result = folder / ROWS, folder / SCORE
         write_atomic(rows, "\n".join(lines) + "\n")
         write_atomic(result, json.dumps({**self.score.to_dict(), "failed": self.failed,
                                          "confidence": self.confidence

@@ -132,6 +132,13 @@ def test_the_command_writes_rows_and_receipt(capsys, bundle, manifest, tmp_path)
     assert (saved["wer"], saved["failed"]) == (pytest.approx(direct.wer), [])
     assert (tmp_path / "page.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
     assert err.count("written: ") >= 3
+    for option, place in (("--output-dir", tmp_path / "new/out"),
+                          ("--report", tmp_path / "page.html")):
+        code, out, err = asr(capsys, "evaluate", bundle, manifest, option, place)
+        assert (code, out) == (2, "") and "exists and is kept" in err
+    code, _, err = asr(capsys, "evaluate", bundle, manifest, "--output-dir", tmp_path / "new/out",
+                       "--overwrite")
+    assert code == 0 and "written: " in err
 
 
 def test_json_is_all_that_stdout_holds_and_failures_are_lines_on_stderr(capsys, bundle, manifest):

@@ -20,6 +20,7 @@ from asr.cli.decoding import decoder_options
 @click.option("--allow-outside-root", is_flag=True, help="Accept audio anywhere.")
 @click.option("--output-dir", type=click.Path(path_type=Path),
               help="Write utterances.jsonl and score.json here.")
+@click.option("--overwrite", is_flag=True, help="Replace the results of an earlier evaluation.")
 @click.option("--normalizer", type=click.Choice(["none", "basic", "english", "german"]),
               help="Instead of the bundle's.")
 @click.option("--engine", type=click.Choice(["auto", "numpy", "keras"]), default="auto",
@@ -35,9 +36,10 @@ from asr.cli.decoding import decoder_options
 @click.option("--json", "as_json", is_flag=True, help="Print the score as JSON.")
 @decoder_options
 def evaluate(bundle: Path, manifests: tuple[Path, ...], audio_root: Path | None,
-             allow_outside_root: bool, output_dir: Path | None, normalizer: str | None,
-             knobs: dict, engine: str, on_error: str, report: Path | None,
-             silence: bool, targets: tuple[float, ...], as_json: bool) -> int:
+             allow_outside_root: bool, output_dir: Path | None, overwrite: bool,
+             normalizer: str | None, knobs: dict, engine: str, on_error: str,
+             report: Path | None, silence: bool, targets: tuple[float, ...],
+             as_json: bool) -> int:
     """Word and character error rate of BUNDLE on MANIFEST..., with interval and receipt.
 
     Then whether confidences can be believed (ECE, the expected calibration error), and which part
@@ -56,7 +58,7 @@ def evaluate(bundle: Path, manifests: tuple[Path, ...], audio_root: Path | None,
     from asr.evaluation import hash_manifests
     from asr.manifest import read_manifest
     from asr.recognizer import load
-    _refuse_places(output_dir, report)  # before the work, not after it
+    _refuse_places(output_dir, report, overwrite)  # before the work, not after it
     utterances = [u for path in manifests for u in
                   read_manifest(path, audio_root=audio_root, allow_outside_root=allow_outside_root)]
     recognizer = load(bundle, engine=engine)
@@ -87,9 +89,16 @@ def evaluate(bundle: Path, manifests: tuple[Path, ...], audio_root: Path | None,
     return EXIT_SOME_FAILED if result.failed else EXIT_OK
 
 
-def _refuse_places(output_dir: Path | None, report: Path | None) -> None:
-    """Where the results are to go must be there, or can be made."""
+def _refuse_places(output_dir: Path | None, report: Path | None, overwrite: bool) -> None:
+    """Where the results are to go must be there, or can be made, and hold no other results."""
     from asr.errors import UsageError
+    from asr.evaluation import ROWS, SCORE
+    places = [report] if report else []
+    places += [output_dir / ROWS, output_dir / SCORE] if output_dir else []
+    for path in places:
+        if path.is_file() and not overwrite:
+            raise UsageError(f"{path} exists and is kept. Give another place, or --overwrite.",
+                             path=path)
     if output_dir:
         output_dir.mkdir(parents=True, exist_ok=True)
     if report and (report.is_dir() or not report.absolute().parent.is_dir()):

@@ -313,3 +313,10 @@ def test_folders_of_evaluate(tmp_path, rng, capsys):
     stored = tmp_path / "new" / "score.json"
     stored.write_text(stored.read_text().replace("basic-1-", "basic-7-"))
     assert run(["compare", str(tmp_path / "old"), str(tmp_path / "new")]) == 4
+
+
+def test_a_manifest_is_no_result(two_runs, tmp_path, capsys):
+    manifest = tmp_path / "test.jsonl"
+    manifest.write_text('{"id": "u1", "text": "a b"}\n', encoding="utf-8")
+    assert run(["compare", str(two_runs[0]), str(manifest)]) == 4
+    assert "test.jsonl:1: no key hypothesis" in capsys.readouterr().err

@@ -16,7 +16,7 @@ from asr.files import write_atomic
 from asr.scoring.bootstrap import DRAWS
 from asr.scoring.comparison import stored_unlike
 from asr.scoring.formats import read_pair, read_speakers, read_texts
-from asr.scoring.lines import parse_object, read_lines
+from asr.scoring.lines import parse_object, read_lines, read_objects
 from asr.scoring.result import Conditions, Row, Score, score
 from asr.text import normalizer_id
 
@@ -53,6 +53,11 @@ def load(path: str | Path, *, normalizer: str = "", draws: int = DRAWS) -> tuple
         DataError: a file that cannot be read, or a normaliser that this version does not have.
     """
     path = rows_path(path)
+    for number, row in read_objects(path):
+        if "hypothesis" not in row and "pred_text" not in row:
+            raise DataError(f"{path}:{number}: no key hypothesis or pred_text; this is a manifest, "
+                            "not a result. Give what `asr evaluate --output-dir` or `asr score "
+                            "--per-utterance` wrote.", code="score.rows", path=path)
     references = read_texts(path, "jsonl", role="reference")
     hypotheses = read_texts(path, "jsonl", role="hypothesis")
     stored = read_receipt(path)

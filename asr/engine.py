@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 ENGINES = ("auto", "numpy", "keras")
 NUMPY_FRONT_ENDS = ("stack", "conv")  # of all that `model.front_end` can be
 LAYER_NORM_EPSILON = 1e-3  # Keras's LayerNormalization default, as asr.model uses it
+BATCH_FRAMES = 12_000  # feature frames a batch at most, padding included: two minutes at 10 ms
+BATCH_UTTERANCES = 32
 CONV_BLOCK = 2_048  # output frames convolved at a time: bounds the memory of the patches
 
 
@@ -199,6 +201,25 @@ def check_batch(features: np.ndarray, num_frames: np.ndarray | Sequence[int],
         raise UsageError(f"Lengths {num_frames} do not fit features of shape {features.shape}; "
                          "expected one integer a row, from 1 to the frames.")
     return features, num_frames.astype(np.int64)
+
+
+def batches_by_length(lengths: Sequence[int]) -> list[list[int]]:
+    """Indices in batches of like lengths, longest first, bounded by padded frames and by count.
+
+    Example:
+        >>> batches_by_length([5, 20_000, 7])
+        [[1], [2, 0]]
+    """
+    batches: list[list[int]] = []
+    for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        if batches:
+            batch = batches[-1]
+            padded = (len(batch) + 1) * lengths[batch[0]]
+            if len(batch) < BATCH_UTTERANCES and padded <= BATCH_FRAMES:
+                batch.append(index)
+                continue
+        batches.append([index])
+    return batches
 
 
 def pad_batch(features: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

@@ -24,7 +24,7 @@ from asr.decoding.alignment import aligned
 from asr.decoding.evidence import CalibratedDecoder
 from asr.decoding.packed import unpack_lm
 from asr.decoding.phrases import normalize_hot_word
-from asr.engine import build_engine, pad_batch
+from asr.engine import batches_by_length, build_engine, pad_batch
 from asr.errors import AudioError, BundleError, DataError, UsageError
 from asr.features import FeatureExtractor, normalize_features
 from asr.inspection import Inspection, inspect_audio
@@ -42,8 +42,6 @@ from asr.windows import Windows
 
 SHIPPED = Path(__file__).parent / "assets" / "digits.asr"
 BEST = "best.asr"  # of a run directory
-BATCH_FRAMES = 12_000  # feature frames a batch at most, padding included: two minutes at 10 ms
-BATCH_UTTERANCES = 32
 
 Audio = str | os.PathLike | np.ndarray
 
@@ -275,18 +273,16 @@ class Recognizer:
     def transcribe_blocks(self, blocks: Blocks, watch: Stopwatch | None = None) -> Transcript:
         """A recording of any length, window by window; see `asr.windows`.
 
-        Word times are those of the recording. Features are normalised by the statistics of all of
-        it. The text is decoded from pause to pause: `score` is the sum over these segments and
-        `confidence` their mean, weighted by words; a language model begins a new sentence in each,
-        and there are no `alternatives`.
+        Word times are those of the recording. The text is decoded from pause to pause: `score` is
+        the sum over these segments and `confidence` their mean, weighted by words; a language model
+        begins a new sentence in each, and there are no `alternatives`.
 
         Args:
             blocks: starts a pass over the samples, at the recogniser's rate; called two or three
                 times. `asr.recording.Recording.blocks`, or `asr.recording.blocks_of(array)`.
             watch: told how long the stages take.
 
-        Raises:
-            AudioError: the recording cannot be used.
+        Raises: see `transcribe`.
         """
         hypothesis, levels, num_samples = listen(self, blocks, watch)
         duration = num_samples / self.sample_rate
@@ -402,22 +398,3 @@ def find_bundle(path: str | os.PathLike | None = None) -> Path:
                           "finished its first epoch. Give an .asr file.", code="bundle.open",
                           path=path)
     return path / BEST
-
-
-def batches_by_length(lengths: Sequence[int]) -> list[list[int]]:
-    """Indices in batches of like lengths, longest first, bounded by padded frames and by count.
-
-    Example:
-        >>> batches_by_length([5, 20_000, 7])
-        [[1], [2, 0]]
-    """
-    batches: list[list[int]] = []
-    for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
-        if batches:
-            batch = batches[-1]
-            padded = (len(batch) + 1) * lengths[batch[0]]
-            if len(batch) < BATCH_UTTERANCES and padded <= BATCH_FRAMES:
-                batch.append(index)
-                continue
-        batches.append([index])
-    return batches

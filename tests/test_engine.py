@@ -15,6 +15,7 @@ import asr.engine
 from asr.engine import (
     ENGINES,
     NumpyAcousticModel,
+    batches_by_length,
     build_engine,
     check_batch,
     conv_relu,
@@ -118,6 +119,18 @@ def test_without_a_compiler_it_says_so_and_goes_on(monkeypatch, caplog):
         assert "no compiler here" in caplog.text
     finally:
         asr.engine._compiled_lstm.cache_clear()
+
+
+def test_batches_by_length_bounds_frames_and_count(monkeypatch):
+    monkeypatch.setattr(asr.engine, "BATCH_FRAMES", 100)
+    monkeypatch.setattr(asr.engine, "BATCH_UTTERANCES", 3)
+    lengths = [10, 90, 40, 500, 1, 2, 3, 4]
+    batches = batches_by_length(lengths)
+    assert sorted(i for b in batches for i in b) == list(range(8))
+    for batch in batches:
+        assert len(batch) <= 3
+        assert len(batch) == 1 or len(batch) * max(lengths[i] for i in batch) <= 100
+    assert batches_by_length([]) == []
 
 
 # -- the parts, against slow and obvious ones

@@ -21,7 +21,7 @@ from asr.errors import AudioError, BundleError, UsageError
 from asr.features import FeatureExtractor, cmvn
 from asr.loudness import is_silent
 from asr.recipe import DecoderSettings, FeatureSettings
-from asr.recognizer import Recognizer, batches_by_length, find_bundle, load
+from asr.recognizer import Recognizer, find_bundle, load
 from asr.transcript import Transcript, Word
 
 RATE = FEATURES.sample_rate
@@ -245,15 +245,3 @@ def test_wrong_arrays(recognizer):
 def test_wrong_features(recognizer, shape):
     with pytest.raises(UsageError, match=r"expected \(frames, 20\)"):
         recognizer.logits(np.zeros(shape, "f4"))
-
-
-def test_batches_by_length_bounds_frames_and_count(monkeypatch):
-    monkeypatch.setattr(asr.recognizer, "BATCH_FRAMES", 100)
-    monkeypatch.setattr(asr.recognizer, "BATCH_UTTERANCES", 3)
-    lengths = [10, 90, 40, 500, 1, 2, 3, 4]
-    batches = batches_by_length(lengths)
-    assert sorted(i for b in batches for i in b) == list(range(8))
-    for batch in batches:
-        assert len(batch) <= 3
-        assert len(batch) == 1 or len(batch) * max(lengths[i] for i in batch) <= 100
-    assert batches_by_length([]) == []

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 import itertools
 import json
-import os
 import subprocess
 import sys
-import time
-import typing
 from pathlib import Path
 
 import numpy as np
@@ -18,56 +14,24 @@ import pytest
 import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_bundle import FEATURES, MODEL, TOKENIZER, write_bundle
+from made_recordings import RATE, encode, pieces_of, speech
+from tiny_bundle import FEATURES, MODEL, write_bundle
 
 import asr.recognizer
-from asr import audio_blocks
-from asr.audio import load_audio
 from asr.cli import run
-from asr.decoding import DECODERS, GreedyDecoder, Hypothesis, WordSpan, build_decoder
-from asr.decoding.segments import decode_segments, find_pause, join
 from asr.errors import AudioError, DataError, UsageError
 from asr.features import FeatureExtractor, normalize_features
 from asr.long_recordings import listen, window_logits
-from asr.loudness import LoudnessMeter, is_silent
 from asr.normalization import fit_normalization
-from asr.recipe import DecoderSettings, FeatureSettings, ModelSettings
+from asr.recipe import FeatureSettings, ModelSettings
 from asr.recognizer import load
-from asr.recording import blocks_of, open_recording
+from asr.recording import blocks_of
 from asr.stopwatch import Stopwatch
-from asr.tokenizer import CharTokenizer
 from asr.transcribe import Timings, transcribe_items
 from asr.windows import Window, Windows, cut_windows, feature_blocks, plan_windows, quietest
 from asr.worklist import find_items
 
-RATE = FEATURES.sample_rate
 SMALL = Windows(threshold_seconds=2, core_seconds=2, context_seconds=1, search_seconds=0.5)
-
-
-def speech(seconds: float, seed: int = 0, rate: int = RATE) -> np.ndarray:
-    """Noise whose colour changes, with pauses; the random network writes words."""
-    rng = np.random.default_rng(seed)
-    audio = rng.normal(size=round(seconds * rate)) * 0.1
-    time_ = np.arange(len(audio)) / rate
-    audio *= (1 + np.sin(11 * time_)) * (np.sin(2.3 * time_) > -0.7)
-    return np.clip(audio, -1, 1).astype(np.float32)
-
-
-def encode(audio: np.ndarray, rate: int = RATE, container: str = "WAV", subtype: str = "PCM_16"
-           ) -> bytes:
-    file = io.BytesIO()
-    soundfile.write(file, audio, rate, format=container, subtype=subtype)
-    return file.getvalue()
-
-
-def pieces_of(array: np.ndarray, sizes: list[int]):
-    """The array in pieces of these sizes, over and over."""
-    start = 0
-    for size in itertools.cycle(sizes):
-        if start >= len(array):
-            return
-        yield array[start:start + size]
-        start += size
 
 
 @pytest.fixture(scope="module")
@@ -78,99 +42,6 @@ def bundle(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def recognizer(bundle):
     return load(bundle, windows=SMALL)
-
-
-# --- recordings in pieces -------------------------------------------------------------------------
-
-@pytest.mark.parametrize(("container", "subtype"), [
-    ("WAV", "PCM_16"), ("FLAC", "PCM_16"), ("OGG", "OPUS"), ("OGG", "VORBIS"),
-    ("MP3", "MPEG_LAYER_III")])
-@pytest.mark.parametrize("target", [16_000, 8_000])
-def test_pieces_are_the_samples_of_the_whole(container, subtype, target, monkeypatch):
-    stereo = np.stack([speech(2, 1, 16_000), speech(2, 2, 16_000)], axis=1)
-    data = encode(stereo, 16_000, container, subtype)
-    whole = load_audio(data, sample_rate=target)
-    monkeypatch.setattr(audio_blocks, "BLOCK_SAMPLES", 1_000)
-    with open_recording(data, sample_rate=target) as recording:
-        for _ in range(3):  # as often as needed
-            blocks = list(recording.blocks())
-            assert len(blocks) > 60
-            np.testing.assert_allclose(np.concatenate(blocks), whole, atol=2e-6)
-        assert recording.info.duration == 2.0
-
-
-def test_a_cut_recording_is_refused_when_its_end_is_missed():
-    """FAULTS.md A3: an MP3 says nothing about its end; the pass that gets there does."""
-    data = encode(speech(4, rate=16_000), 16_000, "MP3", "MPEG_LAYER_III")
-    cut = data[:len(data) // 3]
-    with open_recording(cut, sample_rate=16_000) as recording, \
-            pytest.raises(AudioError, match="declares .* samples but holds") as caught:
-        list(recording.blocks())
-    assert caught.value.code == "audio.truncated"
-    with open_recording(cut, sample_rate=16_000, allow_truncated=True) as recording:
-        with pytest.warns(UserWarning, match="Using what is left"):
-            first = np.concatenate(list(recording.blocks()))
-        again = np.concatenate(list(recording.blocks()))  # said once
-    np.testing.assert_array_equal(first, again)
-    np.testing.assert_array_equal(first, load_quietly(cut))
-
-
-def load_quietly(data: bytes) -> np.ndarray:
-    with pytest.warns(UserWarning, match="Using what is left"):
-        return load_audio(data, sample_rate=16_000, allow_truncated=True)
-
-
-def test_a_wav_that_is_cut_is_refused_before_it_is_decoded():
-    data = encode(speech(2))[:-1_001]
-    with pytest.raises(AudioError, match="is cut") as caught, \
-            open_recording(data, sample_rate=RATE):
-        pass
-    assert caught.value.code == "audio.truncated"
-    with open_recording(data, sample_rate=RATE, allow_truncated=True) as recording, \
-            pytest.warns(UserWarning, match="Using what is left"):
-        assert sum(map(len, recording.blocks())) > RATE
-
-
-def test_a_recording_that_changes_between_two_passes(tmp_path, monkeypatch):
-    from asr import audio_source
-
-    monkeypatch.setattr(audio_source, "_IN_MEMORY_BYTES", 0)
-    path = tmp_path / "a.wav"
-    path.write_bytes(encode(speech(1)))
-    with open_recording(path, sample_rate=RATE) as recording:
-        list(recording.blocks())
-        path.write_bytes(encode(speech(1, seed=2)))
-        os.utime(path, ns=(1, 1))
-        with pytest.raises(AudioError, match="changed while it was read") as caught:
-            list(recording.blocks())
-    assert caught.value.code == "audio.changed"
-
-
-def test_bounds_of_a_recording():
-    for bad in (0, 7.5, 2_000_000):
-        with pytest.raises(UsageError, match="whole number of Hz"), \
-                open_recording(encode(speech(1)), sample_rate=typing.cast(int, bad)):
-            pass
-    with pytest.raises(AudioError, match="at most 0.5 s") as caught, \
-            open_recording(encode(speech(1)), sample_rate=RATE, max_seconds=0.5):
-        pass
-    assert caught.value.code == "audio.too_long"
-
-
-# --- loudness -------------------------------------------------------------------------------------
-
-@settings(max_examples=20, deadline=None)
-@given(st.integers(1, 3_000), st.lists(st.integers(1, 700), min_size=1, max_size=4))
-def test_loudness_of_blocks_is_that_of_the_whole(num_samples, sizes):
-    audio = speech(1)[:num_samples]
-    whole, blocks = LoudnessMeter(RATE), LoudnessMeter(RATE)
-    list(whole.listen([audio]))
-    passed = np.concatenate(list(blocks.listen(pieces_of(audio, sizes))))
-    np.testing.assert_array_equal(passed, audio)
-    np.testing.assert_allclose(blocks.powers, whole.powers, rtol=1e-5)
-    assert len(whole.powers) == -(-num_samples // whole.cell)
-    assert blocks.num_samples == num_samples
-    assert blocks.silent == whole.silent == is_silent(audio, RATE)
 
 
 # --- windows --------------------------------------------------------------------------------------
@@ -274,72 +145,6 @@ def test_windows_are_cut_from_blocks(sizes):
         np.testing.assert_array_equal(piece, features[window.start * 3:window.stop * 3])
 
 
-# --- decoding from pause to pause -----------------------------------------------------------------
-
-def logits_of(text: str, stretch: int = 3) -> np.ndarray:
-    """Frames that say the text: each character some frames long, "-" the blank."""
-    labels = [0 if c == "-" else TOKENIZER.encode(c)[0] for c in text for _ in range(stretch)]
-    logits = np.random.default_rng(0).normal(size=(len(labels), TOKENIZER.vocab_size))
-    logits[np.arange(len(labels)), labels] += 9
-    return logits.astype(np.float32)
-
-
-def test_a_pause_with_a_space_comes_before_a_longer_blank():
-    logits = logits_of("ab-------c- -de", stretch=1)
-    assert find_pause(logits, 1, 14, TOKENIZER) == (11, 12)  # the space in "- -"
-    assert find_pause(logits, 1, 9, TOKENIZER) == (5, 5)  # no space so early: the long blank
-    assert find_pause(logits_of("abcdefgh", 1), 2, 6, TOKENIZER) == (6, 6)  # no pause at all
-    logits = logits_of("a-  - -  -b", 1)
-    logits[7:9, 1] += 9
-    assert find_pause(logits, 1, 10, TOKENIZER) == (7, 9)  # the surest of three
-    one_word = CharTokenizer("abcdefghi")  # the same labels, none of them a space
-    assert find_pause(logits_of("ab----c", 1), 1, 6, one_word) == (4, 4)
-
-
-@settings(max_examples=30, deadline=None)
-@given(st.lists(st.integers(1, 200), min_size=1, max_size=5), st.integers(20, 90))
-def test_a_greedy_text_does_not_depend_on_the_segments(sizes, segment):
-    logits = logits_of("ab-c- -d-e- a--a -b- - -gh-a-- c" * 9)
-    whole = GreedyDecoder(TOKENIZER).decode(logits)[0]
-    found = decode_segments(GreedyDecoder(TOKENIZER), pieces_of(logits, sizes), segment)
-    assert (found.text, found.rejected) == (whole.text, "")
-    assert whole.score - 1e-6 <= found.score <= 0.7 * whole.score
-    assert [(w.text, w.start) for w in found.words] == [(w.text, w.start) for w in whole.words]
-    assert len(found.spans) == len(found.labels)
-    assert found.confidence == pytest.approx(whole.confidence, abs=0.05)
-
-
-@pytest.mark.parametrize("kind", sorted(DECODERS))
-def test_every_decoder_copes_with_segments(kind):
-    decoder = build_decoder(DecoderSettings(kind=kind, lexicon=("ab", "cd"), beam_width=4),
-                            TOKENIZER)
-    text = "ab- -cd--- ---ab- -"
-    logits = logits_of((text * 8).rstrip(" -"))
-    found = decode_segments(decoder, pieces_of(logits, [100]), 60)
-    assert found.text == " ".join(["ab cd ab"] * 8)
-    starts = [word.start for word in found.words]
-    assert starts == sorted(starts) and abs(starts[3] - 3 * len(text)) <= 1
-
-
-def test_joined_hypotheses():
-    one = Hypothesis("a b", -1.0, (2, 1, 3), (WordSpan("a", 0, 1, 0.5), WordSpan("b", 3, 4, 0.5)),
-                     0.5, spans=((0, 1), (1, 2), (3, 4)))
-    two = Hypothesis("c", -2.0, (4,), (WordSpan("c", 2, 3, 0.8),), 0.8, spans=((2, 3),))
-    silence = Hypothesis("", -0.5, confidence=0.3)
-    both = join([(0, one), (10, silence), (20, two)])
-    assert (both.text, both.score, both.labels) == ("a b c", -3.5, (2, 1, 3, 4))
-    assert both.words[2] == WordSpan("c", 22, 23, 0.8) and both.spans[3] == (22, 23)
-    assert both.confidence == pytest.approx(0.6)
-    assert join([(0, silence), (5, dataclasses.replace(silence, confidence=0.9))]).confidence == 0.3
-    no = dataclasses.replace(silence, rejected="call home")
-    assert join([(0, no), (5, two), (9, no)]).rejected == "call home call home"
-
-
-def test_no_logits_at_all():
-    with pytest.raises(DataError, match="zero frames"):
-        decode_segments(GreedyDecoder(TOKENIZER), [], 10)
-
-
 # --- the recogniser -------------------------------------------------------------------------------
 
 NETWORKS = {
@@ -383,6 +188,15 @@ def test_the_shipped_network_hears_the_same_in_windows():
     np.testing.assert_allclose([w.start for w in windowed.words], [w.start for w in full.words],
                                atol=0.1)
     assert set(watch.seconds) == {"load", "features", "model", "decode"}
+
+
+@pytest.mark.tf
+def test_both_engines_hear_the_same_in_windows(recognizer, bundle):
+    keras = load(bundle, engine="keras", windows=SMALL)
+    pieces = [np.concatenate(list(window_logits(one, blocks_of(speech(7)), Stopwatch())[1]))
+              for one in (recognizer, keras)]
+    np.testing.assert_allclose(pieces[0], pieces[1], atol=1e-4)
+    assert keras.transcribe(speech(7)).text == recognizer.transcribe(speech(7)).text
 
 
 def test_paths_and_arrays_above_the_threshold(recognizer, tmp_path):
@@ -490,38 +304,6 @@ def test_a_long_recording_through_a_pipe(recognizer, monkeypatch, folder):
     monkeypatch.setattr(asr.transcribe, "read_stdin", lambda: data)
     (outcome,) = transcribe_items(recognizer, find_items(["-"])[0])
     assert outcome.transcript == recognizer.transcribe(folder / "b.wav")
-
-
-# --- where the time goes --------------------------------------------------------------------------
-
-def test_a_stopwatch_counts_no_second_twice(monkeypatch):
-    now = [0.0]
-    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
-    watch = Stopwatch()
-
-    def numbers():
-        for number in range(3):
-            now[0] += 1
-            yield number
-
-    with watch.stage("outer"):
-        now[0] += 10
-        for _ in watch.watch("inner", numbers()):
-            now[0] += 100
-    now[0] += 1_000  # nobody's
-    assert watch.seconds == {"outer": 310.0, "inner": 3.0} and watch.failed == ""
-
-
-def test_a_stopwatch_knows_where_it_broke():
-    watch = Stopwatch()
-
-    def broken():
-        yield 1
-        raise ValueError("no more")
-
-    with pytest.raises(ValueError, match="no more"), watch.stage("decode"):
-        list(watch.watch("load", broken()))
-    assert watch.failed == "load"
 
 
 # --- memory ---------------------------------------------------------------------------------------

@@ -178,8 +178,8 @@ class DecoderSettings:
     hot_words: tuple[str, ...] = knob((), "PHRASE or PHRASE:BOOST, nats a character (beam)")
     grammar: str = knob("", "the sentences that may be said, the text itself (beam); see "
                         "asr.decoding.grammar")
-    max_gap: float = knob(3.0, "nats a character by which the nearest sentence of the grammar may "
-                          "sound worse than what was heard", low=0.0, high=1_000.0)
+    max_gap: float = knob(3.0, "nats a character by which a word of the nearest sentence of the "
+                          "grammar may sound worse than what is heard", low=0.0, high=1_000.0)
     num_hypotheses: int = knob(1, "readings returned at most (beam)", low=1, high=10_000)
 
 

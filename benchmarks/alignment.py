@@ -87,7 +87,7 @@ def strings(clips: list[Utterance], count: int):
     clips = sorted(clips, key=lambda row: row.id)
     audio = [load_audio(row.audio, sample_rate=SAMPLE_RATE) for row in clips]
     spectrum = np.median([_background(samples) for samples in audio], axis=0)
-    rng = np.random.default_rng(SEED)
+    rng = np.random.default_rng([SEED, *clips[0].speaker.encode()])
     for _ in range(count):
         size = int(rng.integers(CLIPS_IN_STRING[0], CLIPS_IN_STRING[1] + 1))
         parts = [_noise(spectrum, rng)]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from oracles_decoding import best_paths, collapse_path, median_spans
 
 from asr.decoding import align, character_spans, log_softmax, span_seconds, word_spans
-from asr.decoding.alignment import aligned
+from asr.decoding.alignment import aligned, worst_gap
 from asr.decoding.posterior import BAND, posterior_spans
 from asr.errors import DataError, UsageError
 from asr.tokenizer import CharTokenizer, frames_needed
@@ -80,6 +80,20 @@ def test_a_text_as_a_hypothesis():
     assert found.score == align(log_probs, found.labels).score
     assert (found.words[0].start, found.words[0].end) == (found.spans[0][0], found.spans[1][1])
     assert len(found.spans) == len(found.labels) == 4
+
+
+def test_the_gap_of_the_worst_word():
+    """One wrong letter costs what it costs, however many right words stand around it."""
+    path = [0, 2, 0, 1, 0, 3, 0, 0, 0, 1, 0, 2, 0]
+    logits = np.where(np.arange(4) == np.array(path)[:, None], 6.0, 0.0).astype(np.float32)
+    logits[7, 3] = 2.0  # where a second b would be, if there were one
+    log_probs = log_softmax(logits)
+    gaps = {text: worst_gap(log_probs, aligned(log_probs, TOKENIZER.encode(text), TOKENIZER))
+            for text in ("a b a", "a a a", "a bb a", "")}
+    assert gaps["a b a"] == 0.0
+    assert gaps["a a a"] == pytest.approx(6.0), "one letter is another"
+    assert gaps["a bb a"] == pytest.approx((6.0 - 2.0) / 2), "one letter of two too many"
+    assert gaps[""] == pytest.approx(5 * 6.0 / 5), "five characters are heard, none is written"
 
 
 def test_words_and_characters_of_peaky_frames():

@@ -25,8 +25,8 @@ _OPTIONS = (
                  help="A phrase to expect; boost in nats a character. Repeatable."),
     click.option("--grammar", type=str, metavar="FILE", help="Read only sentences of this grammar, "
                  "in place of the bundle's lexicon: lines of patterns, or JSGF."),
-    click.option("--max-gap", type=float, help="Nats a character by which a sentence of the "
-                 "grammar may sound worse than what was heard."),
+    click.option("--max-gap", type=float, help="Nats a character by which a word of the "
+                 "grammar's nearest sentence may sound worse than what is heard. Default: 3."),
 )
 _NBEST = click.option("--nbest", type=click.IntRange(min=1), help="Show this many readings, where "
                       "there are so many.")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from asr.decoding.hypothesis import Hypothesis, WordSpan, hypothesis_from_path
+from asr.decoding.hypothesis import Hypothesis, WordSpan, collapse, hypothesis_from_path
 from asr.errors import DataError, UsageError
 from asr.jit import compiled
 from asr.tokenizer import CharTokenizer, frames_needed
@@ -73,6 +73,33 @@ def aligned(log_probs: np.ndarray, labels: Sequence[int] | np.ndarray,
     for label, start, end in zip(best.labels, best.starts, best.ends, strict=True):
         path[start:end] = label
     return hypothesis_from_path(path, log_probs, best.score, tokenizer)
+
+
+def worst_gap(log_probs: np.ndarray, found: Hypothesis) -> float:
+    """How much worse the worst word of a text sounds than what is heard there freely.
+
+    For each word the frames from the end of the word before it to the beginning of the one after
+    it: the difference between their best labels and the best alignment of the text, in nats per
+    character of the word. A long text with one wrong word is so told as well as a short one.
+
+    Args:
+        log_probs: (T', V) float64, natural log.
+        found: a text with word spans. For the empty one: nats per character that is heard.
+
+    Returns:
+        0 or more; 0 where the text is what is heard.
+    """
+    best = align(log_probs, found.labels)
+    path = np.zeros(len(log_probs), dtype=np.int64)
+    for label, start, end in zip(best.labels, best.starts, best.ends, strict=True):
+        path[start:end] = label
+    costs = log_probs.max(axis=1) - log_probs[np.arange(len(path)), path]
+    if not found.words:
+        return float(costs.sum()) / max(len(collapse(log_probs.argmax(axis=1))[0]), 1)
+    ends = [0, *(word.end for word in found.words[:-1])]
+    starts = [*(word.start for word in found.words[1:]), len(path)]
+    return max(float(costs[first:last].sum()) / len(word.text)
+               for word, first, last in zip(found.words, ends, starts, strict=True))
 
 
 def word_spans(log_probs: np.ndarray, labels: Sequence[int] | np.ndarray,

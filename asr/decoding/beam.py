@@ -11,13 +11,13 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from asr.decoding.alignment import align, aligned
+from asr.decoding.alignment import aligned, worst_gap
 from asr.decoding.automaton import arcs_of, best_path
 from asr.decoding.decoder import Decoder
 from asr.decoding.evidence import with_shares
 from asr.decoding.fusion import Fusion
 from asr.decoding.grammar import Grammar, grammar_part
-from asr.decoding.hypothesis import Hypothesis, collapse, hypothesis_from_path
+from asr.decoding.hypothesis import Hypothesis, hypothesis_from_path
 from asr.decoding.language_model import LanguageModel
 from asr.decoding.lexicon import LexiconDecoder
 from asr.decoding.ngram_fusion import character_part, is_character_model, word_part
@@ -51,8 +51,9 @@ class BeamSearchDecoder(Decoder):
         hot_words: phrases to expect, with boosts; or "PHRASE:BOOST" texts, see
             `asr.decoding.phrases`. They can be read whatever the lexicon says.
         grammar: only its sentences can be read, see `asr.decoding.grammar`.
-        max_gap: with a grammar, nats per character by which the nearest sentence may sound worse
-            than what was heard freely; beyond, the text is empty and `rejected` names it.
+        max_gap: with a grammar, nats per character by which a word of the nearest sentence may
+            sound worse than what is heard there freely; beyond, the text is empty and `rejected`
+            names the sentence.
         num_hypotheses: readings returned at most.
         beam_threshold: prefixes this many nats below the best are dropped.
         label_threshold: labels whose log-probability in a frame is below this do not extend.
@@ -114,7 +115,7 @@ class BeamSearchDecoder(Decoder):
     def search(self, log_probs: np.ndarray) -> list[Hypothesis]:
         """See `Decoder.search`; at most `num_hypotheses`, no text twice."""
         hypotheses = self._readings(log_probs)
-        if self._arcs is not None and self._gap(log_probs, hypotheses[0]) > self.max_gap:
+        if self._arcs is not None and worst_gap(log_probs, hypotheses[0]) > self.max_gap:
             best = hypotheses[0]
             return [dataclasses.replace(best, text="", labels=(), words=(), spans=(),
                                         confidence=0.0, rejected=best.text)]
@@ -155,13 +156,6 @@ class BeamSearchDecoder(Decoder):
                 return [hypothesis_from_path(path, log_probs, score, self.tokenizer)]
         # Too short for any sentence of the grammar.
         return [Hypothesis("", float(log_probs[:, 0].sum()), confidence=0.0)]
-
-    def _gap(self, log_probs: np.ndarray, best: Hypothesis) -> float:
-        """Nats per character between the best path of all and the best path of this text."""
-        free = log_probs.argmax(axis=1)
-        characters = max(len(best.labels), len(collapse(free)[0]), 1)
-        difference = log_probs.max(axis=1).sum() - align(log_probs, best.labels).score
-        return float(difference) / characters
 
 
 def _check_together(language_model: LanguageModel | None, tokenizer: CharTokenizer, lexicon: bool,

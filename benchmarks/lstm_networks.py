@@ -154,10 +154,15 @@ class Network:
 
     def answer(self, batch: Batch) -> np.ndarray:
         """(B, 1) numbers or (B, classes) probabilities."""
-        return self._squash(self._read(self.layer.forward(batch.inputs, batch.num_frames)[0]))
+        with np.errstate(over="ignore", invalid="ignore"):
+            return self._squash(self._read(self.layer.forward(batch.inputs, batch.num_frames)[0]))
 
     def train(self, batch: Batch) -> Step:
-        """One step of Adam on one batch."""
+        """One step of Adam on one batch, also where the network has grown beyond all numbers."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            return self._train(batch)
+
+    def _train(self, batch: Batch) -> Step:
         last, kept = self.layer.forward(batch.inputs, batch.num_frames)
         outputs = self._squash(self._read(last))
         if self.problem.classes == 1:

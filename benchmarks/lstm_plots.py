@@ -100,52 +100,60 @@ def _key(fig, networks) -> None:
 
 def time_to_solve(report: dict):
     """Sequences and processor seconds until solved, against the length; a dot is a run."""
-    problems = list(dict.fromkeys(row["problem"] for row in report["table"]))
-    fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4))
-    for p, problem in enumerate(problems):
-        filled = p == 0
-        for network, (colour, line, mark) in LOOKS.items():
-            rows = [row for row in report["table"] if row["problem"] == problem
-                    and row["network"] == network and row["solved"] == row["runs"]]
-            if not rows:
-                continue
-            lengths = [row["length"] for row in rows]
-            name = f"{NAMES[network]}: {problem}"
-            for ax, key, scale in ((left, "sequences", 1e3), (right, "cpu_seconds", 1)):
-                ax.plot(lengths, [row[key] / scale for row in rows], line if filled else ":",
-                        color=colour, linewidth=1.6, label=name, marker=mark, markersize=5,
-                        markerfacecolor=colour if filled else "white")
-                for row in rows:
-                    ax.plot(*zip(*[(row["length"], run[key] / scale) for run in
-                                   best_runs(report, problem, row["length"], network)],
-                                 strict=True), ".", color=colour, alpha=0.5, markersize=5)
+    fig, (*panels, clock) = plt.subplots(1, 3, figsize=(9.5, 3.4))
+    for ax, problem in zip(panels, PAPER, strict=True):
+        for network in LOOKS:
+            if lengths := _solved_lengths(report, problem, network):
+                _median_line(ax, report, problem, network, lengths, "sequences", 1e3)
         paper = PAPER[problem]
-        left.plot(list(paper), [n / 1e3 for n in paper.values()], "-D" if filled else "D",
-                  color="#888888", linewidth=1, markersize=5, label=f"1997 paper: {problem}",
-                  markerfacecolor="#888888" if filled else "white")
-    for ax in (left, right):
-        ax.set(xscale="log", yscale="log", xlabel="length T of the sequences, frames")
-        ticks = sorted({row["length"] for row in report["table"]})
+        ax.plot(list(paper), [n / 1e3 for n in paper.values()], "-D", color="#888888",
+                linewidth=1, markersize=5, label="LSTM of 1997")
+        ax.set(title=f"{problem}:\nsequences until solved", ylabel="thousands", ylim=(4, 1_500))
+    for problem, filled in zip(PAPER, (True, False), strict=True):
+        lengths = _solved_lengths(report, problem, "LSTM")
+        _median_line(clock, report, problem, "LSTM", lengths, "cpu_seconds", 1, problem, filled)
+    clock.set(title="LSTM:\ntime until solved, one core", ylabel="processor seconds")
+    ticks = sorted({row["length"] for row in report["table"]})
+    for ax in (*panels, clock):
+        ax.set(xscale="log", yscale="log", xlabel="length T, frames")
         ax.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
         ax.set_xticks([], minor=True)
         ax.yaxis.set_major_formatter(lambda value, _: f"{value:,g}")
-    left.set(title="sequences until solved", ylabel="thousands")
-    right.set(title="time until solved, one core", ylabel="processor seconds")
-    handles, names = left.get_legend_handles_labels()
-    fig.legend(handles, names, loc="outside right center", frameon=False, fontsize=9)
+        ax.yaxis.set_minor_formatter("")
+        lines, _ = ax.get_legend_handles_labels()
+        ax.legend(frameon=False, fontsize=9, loc="upper left",
+                  labelcolor=[line.get_color() for line in lines])
     return fig
+
+
+def _solved_lengths(report: dict, problem: str, network: str) -> list[int]:
+    """Lengths that the network solved in every run."""
+    return [row["length"] for row in report["table"] if row["solved"] == row["runs"]
+            and (row["problem"], row["network"]) == (problem, network)]
+
+
+def _median_line(ax, report, problem, network, lengths, key, scale, name=None, filled=True) -> None:
+    """Medians as a line with marks, single runs as small dots."""
+    colour, line, mark = LOOKS[network]
+    runs = [[run[key] / scale for run in best_runs(report, problem, length, network)]
+            for length in lengths]
+    ax.plot(lengths, [np.median(values) for values in runs], line if filled else "--",
+            color=colour, linewidth=1.6, marker=mark, markersize=6, label=name or NAMES[network],
+            markerfacecolor=colour if filled else "white")
+    for length, values in zip(lengths, runs, strict=True):
+        ax.plot([length] * len(values), values, ".", color=colour, alpha=0.5, markersize=4)
 
 
 def noise(report: dict):
     """Accuracy against the level of what is irrelevant; mean and range of the seeds."""
     runs = [run for run in report["runs"] if run["requirement"] == "noise"]
+    levels = runs[0]["levels_db"]
     fig, axes = plt.subplots(1, 2, sharey=True, figsize=(9, 3.4))
     for ax, same_channel in zip(axes, (False, True), strict=True):
         for network in LOOKS:
             mine = _noise_runs(runs, network, same_channel)
             if not mine:
                 continue
-            levels = mine[0]["levels_db"]
             accuracy = 100 * np.array([run["accuracy"] for run in mine])
             colour, line, mark = LOOKS[network]
             ax.fill_between(levels, accuracy.min(axis=0), accuracy.max(axis=0), color=colour,

@@ -209,7 +209,8 @@ def table(runs: list[dict]) -> list[dict]:
     """A row per problem, length and network: its runs with the best rate, in medians."""
     rows = []
     memory = [run for run in runs if run["requirement"] == "memory"]
-    for key in dict.fromkeys((r["problem"], r["length"], r["network"]) for r in memory):
+    keys = {(r["problem"], r["length"], r["network"]) for r in memory}
+    for key in sorted(keys, key=lambda key: (*key[:2], list(UNITS).index(key[2]))):
         mine = [r for r in memory if (r["problem"], r["length"], r["network"]) == key]
         rate = best_rate([r for r in mine if r["seed"] == 0])
         num_rates = len({r["rate"] for r in mine})

@@ -122,6 +122,15 @@ def test_conformance(kind):
     check_decoder(decoder)
 
 
+@pytest.mark.parametrize("options", [
+    {"num_hypotheses": 5}, {"hot_words": ("ab c:2", "cab")}, {"lexicon": WORDS},
+    {"grammar": "a [b] c\ncab+", "max_gap": 1.0}, {"grammar": "(a | bb)*", "max_gap": 1000.0},
+    {"grammar": "(a | bb)*", "hot_words": ("bb a:1.5",), "num_hypotheses": 3}], ids=str)
+def test_conformance_of_every_option_of_the_beam(options):
+    settings_ = DecoderSettings(kind="beam", beam_width=8, **options)
+    check_decoder(build_decoder(settings_, TOKENIZER))
+
+
 @pytest.mark.parametrize("kind", DECODERS)
 def test_peaky_logits_give_the_text_they_spell(kind):
     path = TOKENIZER.encode("abba cab")

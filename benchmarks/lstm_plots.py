@@ -6,13 +6,16 @@ In: the report of that script. Out: matplotlib figures. Also used by the noteboo
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.lines import Line2D
 
 # Okabe and Ito's colours, told apart by all kinds of colour vision, and in grey by their marks.
-LOOKS = {"LSTM": ("#0072B2", "-", "o"), "LSTM, bias 1": ("#56B4E9", "--", "s"),
-         "RNN tanh": ("#D55E00", "-", "^"), "RNN ReLU": ("#E69F00", "--", "v")}
+LOOKS: dict[str, tuple[str, Any, str]] = {
+    "LSTM": ("#0072B2", "-", "o"), "LSTM, bias 1": ("#56B4E9", "--", "s"),
+    "RNN tanh": ("#D55E00", "-", "^"), "RNN ReLU": ("#E69F00", "--", "v")}
 NAMES = {"LSTM": "LSTM", "LSTM, bias 1": "LSTM, forget bias 1", "RNN tanh": "plain RNN, tanh",
          "RNN ReLU": "plain RNN, ReLU"}
 INK = "#444444"
@@ -21,13 +24,14 @@ PAPER = {"adding": {100: 74_000, 500: 209_000, 1_000: 853_000},  # tables 7 and 
 CHANCE = {"adding": 15, "temporal order": 0}  # % right of whoever always gives the mean answer
 
 
-def style(**more) -> None:
+def style(**more: Any) -> None:
     """Quiet axes and readable sizes for every figure that follows."""
-    plt.rcParams.update({
+    quiet: dict[Any, Any] = {
         "figure.figsize": (9, 3), "figure.dpi": 80, "figure.constrained_layout.use": True,
         "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": INK,
         "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK, "font.size": 10,
-        "axes.titlesize": 11, "axes.titlelocation": "left", "savefig.dpi": 120} | more)
+        "axes.titlesize": 11, "axes.titlelocation": "left", "savefig.dpi": 120}
+    plt.rcParams.update(quiet | more)
 
 
 def label_ends(ax, ends: dict[str, tuple[float, float, str]], gap: float = 0.085) -> None:
@@ -89,9 +93,9 @@ def learning(report: dict):
 
 def _key(fig, networks) -> None:
     """One line above the panels that names the curves, in their colours."""
-    lines = [plt.Line2D([], [], color=LOOKS[n][0], linestyle=LOOKS[n][1], linewidth=1.8)
+    lines = [Line2D([], [], color=LOOKS[n][0], linestyle=LOOKS[n][1], linewidth=1.8)
              for n in networks]
-    lines.append(plt.Line2D([], [], color="0.6", linestyle=":"))
+    lines.append(Line2D([], [], color="0.6", linestyle=":"))
     names = [*(NAMES[n] for n in networks), "always the mean"]
     fig.legend(lines, names, loc="outside upper center", ncols=len(names), frameon=False,
                handlelength=2.2, columnspacing=1.4,

@@ -31,7 +31,7 @@ def style(**more: Any) -> None:
         "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": INK,
         "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK, "font.size": 10,
         "axes.titlesize": 11, "axes.titlelocation": "left", "savefig.dpi": 120}
-    plt.rcParams.update(quiet | more)
+    plt.rcParams.update(quiet | more)  # type: ignore  # the stub lists keys one by one
 
 
 def label_ends(ax, ends: dict[str, tuple[float, float, str]], gap: float = 0.085) -> None:

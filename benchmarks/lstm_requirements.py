@@ -15,7 +15,7 @@ best at length 100, are repeated with two more seeds. Solved, as in the paper: t
 sequences were all answered correctly, before they were learnt from; then 2,560 new ones are
 tested. Prints JSON; with --output every finished run is kept and the same command goes on.
 
-benchmarks/lstm_requirements.json is the full run of 2026-11-22, 21 minutes of one busy core,
+benchmarks/lstm_requirements.json is the full run of 2026-11-22, 20 minutes of one busy core,
 stopped before the last five rates of plain networks at T = 1,000: `rates_tried` in its table has
 the counts.
 """

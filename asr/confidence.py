@@ -1,7 +1,7 @@
 """The calibration that turns evidence for a word into the probability that it is right.
 
 In: log-odds of `asr.decoding.evidence`. Out: probabilities. Floor 1: NumPy. It is plain data that
-travels in the bundle, one for each kind of decoder; `asr.calibration` fits it.
+travels in the bundle, one for each kind of decoder; `asr.tuning.calibration` fits it.
 
 The log-odds are pooled with a weight each and a bias. A weight is an inverse temperature: 0.5
 halves the log-odds, a temperature of 2 (Guo et al. 2017, "On calibration of modern neural

@@ -23,7 +23,7 @@ import numpy as np
 import tensorflow as tf
 
 from asr.augment import join_clips
-from asr.augment_graph import FeatureAugmenter
+from asr.augment.graph import FeatureAugmenter
 from asr.batches import Batch, CacheRow, Item
 from asr.errors import AsrError, DataError, UsageError
 

@@ -17,9 +17,9 @@ from pathlib import Path
 
 from asr import pool
 from asr.audio import load_utterance
+from asr.audio.loudness import is_silent
 from asr.errors import AsrError, DataError, UsageError
 from asr.files import write_atomic
-from asr.loudness import is_silent
 from asr.manifest import Utterance
 from asr.recognizer import Recognizer
 from asr.scoring import Conditions, Score, score

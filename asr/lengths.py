@@ -41,8 +41,8 @@ def output_length(num_frames: Lengths, settings: ModelSettings) -> Lengths:
         settings: front end, subsampling, and the quiet frames it adds at both ends.
 
     Returns:
-        ceil(T / subsampling) + 2 edge_frames. Both front ends come to this: frame stacking by definition, and
-        the two convolutions because ceil(ceil(T / a) / b) == ceil(T / (a * b)).
+        ceil(T / subsampling) + 2 edge_frames. Both front ends come to this: frame stacking by
+        definition, and the two convolutions because ceil(ceil(T / a) / b) == ceil(T / (a * b)).
 
     Raises:
         UsageError: a length is negative.

@@ -19,16 +19,16 @@ from typing import Protocol
 
 import numpy as np
 
+from asr.audio.loudness import LoudnessMeter
+from asr.audio.recording import Blocks
 from asr.bundle import Bundle
 from asr.decoding import Decoder, Hypothesis
 from asr.decoding.segments import decode_segments
 from asr.engine import AcousticModel, pad_batch
 from asr.features import FeatureExtractor
 from asr.lengths import feature_length, output_length
-from asr.loudness import LoudnessMeter
 from asr.normalization import fit_normalization
 from asr.pauses import speech_levels
-from asr.recording import Blocks
 from asr.stopwatch import Stopwatch
 from asr.windows import Window, Windows, cut_windows, feature_blocks, plan_windows
 
@@ -70,7 +70,7 @@ def listen(listener: Listener, blocks: Blocks, watch: Stopwatch | None = None
 
     Args:
         listener: a recogniser.
-        blocks: starts a pass over the recording, see `asr.recording.Recording.blocks`.
+        blocks: starts a pass over the recording, see `asr.audio.recording.Recording.blocks`.
         watch: told about the stages "load", "features", "model" and "decode".
 
     Returns:

@@ -1,7 +1,7 @@
 """Features become what the network sees: mean and variance of an utterance, or of all of them.
 
 In: (T, F) float32 from `asr.features`. Out: the same shape, normalised. Floor 1.
-The graph of `asr.augment_graph` computes the same for batches in training.
+The graph of `asr.augment.graph` computes the same for batches in training.
 """
 
 from __future__ import annotations

@@ -11,13 +11,15 @@ import dataclasses
 import os
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 
 from asr import pool
 from asr.audio import AudioInfo, load_audio, resample
-from asr.bundle import LM, Bundle, load_bundle, refuse_foreign
+from asr.audio.loudness import SILENCE_DB, is_silent
+from asr.audio.recording import Blocks, blocks_of, open_recording
+from asr.bundle import LM, Bundle, load_bundle
+from asr.bundle.find import find_bundle
 from asr.confidence import calibration_kind
 from asr.decoding import Decoder, Hypothesis, build_decoder, check_logits, log_softmax
 from asr.decoding.alignment import aligned
@@ -25,23 +27,18 @@ from asr.decoding.evidence import CalibratedDecoder
 from asr.decoding.packed import unpack_lm
 from asr.decoding.phrases import normalize_hot_word
 from asr.engine import batches_by_length, build_engine, pad_batch
-from asr.errors import AudioError, BundleError, DataError, UsageError
+from asr.errors import AudioError, DataError, UsageError
 from asr.features import FeatureExtractor, normalize_features
 from asr.inspection import Inspection, inspect_audio
 from asr.long_recordings import listen
-from asr.loudness import SILENCE_DB, is_silent
 from asr.pauses import speech_levels
 from asr.recipe import DecoderSettings, settings_from_dict
-from asr.recording import Blocks, blocks_of, open_recording
 from asr.stopwatch import Stopwatch
 from asr.text import normalize
 from asr.timing import FrameClock, to_transcript
 from asr.tokenizer import CharTokenizer
 from asr.transcript import Transcript
 from asr.windows import Windows
-
-SHIPPED = Path(__file__).parent / "assets" / "digits.asr"
-BEST = "best.asr"  # of a run directory
 
 Audio = str | os.PathLike | np.ndarray
 
@@ -279,7 +276,7 @@ class Recognizer:
 
         Args:
             blocks: starts a pass over the samples, at the recogniser's rate; called two or three
-                times. `asr.recording.Recording.blocks`, or `asr.recording.blocks_of(array)`.
+                times. `Recording.blocks` or `blocks_of(array)` of `asr.audio.recording`.
             watch: told how long the stages take.
 
         Raises: see `transcribe`.
@@ -375,26 +372,3 @@ def load(path: str | os.PathLike | None = None, engine: str = "auto",
         UsageError: a model of another framework, or an engine that cannot run.
     """
     return Recognizer(load_bundle(find_bundle(path)), engine=engine, windows=windows)
-
-
-def find_bundle(path: str | os.PathLike | None = None) -> Path:
-    """The bundle file that `load` reads for this path.
-
-    Raises:
-        BundleError: a folder without best.asr, or nothing is shipped.
-        UsageError: a TensorFlow SavedModel folder.
-    """
-    if path is None:
-        if not SHIPPED.is_file():
-            raise BundleError("This installation ships no bundle; give the path of one.",
-                              code="bundle.open", path=SHIPPED)
-        return SHIPPED
-    path = Path(path)
-    if not path.is_dir():
-        return path
-    refuse_foreign(path)
-    if not (path / BEST).is_file():
-        raise BundleError(f"{path} holds no {BEST}: it is no run directory, or training has not "
-                          "finished its first epoch. Give an .asr file.", code="bundle.open",
-                          path=path)
-    return path / BEST

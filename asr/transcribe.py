@@ -19,12 +19,12 @@ import numpy as np
 
 from asr import pool
 from asr.audio import MAX_STREAM_BYTES, load_audio, probe_audio
-from asr.audio_source import Source
+from asr.audio.loudness import is_silent
+from asr.audio.recording import open_recording
+from asr.audio.source import Source
 from asr.errors import AsrError, AudioError, UsageError
 from asr.files import failpoint, write_atomic
-from asr.loudness import is_silent
 from asr.recognizer import Recognizer
-from asr.recording import open_recording
 from asr.stopwatch import Stopwatch
 from asr.transcript import FORMATS, Transcript, render
 from asr.worklist import Item, OutputFolder

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from asr.audio import MAX_SECONDS, MIN_SECONDS
+from asr.audio.probing import Probe, probe_all
 from asr.errors import ManifestError
 from asr.leakage import find_shared
 from asr.lengths import feasible, feature_length, output_length
 from asr.manifest import Problem, Row, scan_manifest
-from asr.probing import Probe, probe_all
 from asr.recipe import FeatureSettings, ModelSettings, Recipe
 from asr.text import normalize
 from asr.tokenizer import CharTokenizer, build_alphabet, count_repeats, describe

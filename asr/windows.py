@@ -23,9 +23,9 @@ from typing import NamedTuple
 import numpy as np
 
 from asr.audio import MAX_SECONDS
+from asr.audio.recording import MAX_HOURS
 from asr.errors import UsageError
 from asr.features import DELTA_WIDTH, FeatureExtractor
-from asr.recording import MAX_HOURS
 
 QUIET_SECONDS = 0.3  # a join lies in the quietest stretch of this length
 

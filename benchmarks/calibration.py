@@ -29,11 +29,11 @@ from pathlib import Path
 
 import numpy as np
 
-from asr.calibration import Judged, calibrate, fit, judge, pooled
 from asr.manifest import Utterance, read_manifest
 from asr.recognizer import load
 from asr.scoring.reliability import Reliability, reliability
 from asr.tuning import read_dev_set
+from asr.tuning.calibration import Judged, calibrate, fit, judge, pooled
 
 Pair = tuple[Path, list[Utterance]]
 

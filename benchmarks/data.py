@@ -53,7 +53,7 @@ class MemoryCache:
 
 
 def measure(args: argparse.Namespace, kind: str, lengths: np.ndarray, concat_max: int) -> dict:
-    from asr.augment_graph import FeatureAugmenter
+    from asr.augment.graph import FeatureAugmenter
     from asr.data import training_dataset
     from asr.features import FeatureExtractor
 

@@ -27,19 +27,19 @@ import numpy as np
 
 from asr.decoding import GreedyDecoder
 from asr.decoding.phrases import read_hot_words
-from asr.hot_words import (
-    BOOSTS,
-    HotDecoders,
-    count_hot_words,
-    f_score_gain,
-    total_counts,
-)
 from asr.manifest import read_manifest
 from asr.recognizer import load
 from asr.scoring.bootstrap import cluster_sums, clusters_of, draw_sums, interval_of
 from asr.scoring.counts import align_many
 from asr.text import normalize
 from asr.tuning import DRAWS, read_dev_set, read_texts
+from asr.tuning.hot_words import (
+    BOOSTS,
+    HotDecoders,
+    count_hot_words,
+    f_score_gain,
+    total_counts,
+)
 
 SEED = 3
 

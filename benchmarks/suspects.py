@@ -15,9 +15,9 @@ import random
 from pathlib import Path
 
 from asr.audit import Audit
+from asr.audit.suspects import rank_suspects
 from asr.manifest import Utterance, read_manifest
 from asr.recognizer import load
-from asr.suspects import rank_suspects
 
 
 def swap(utterances: list[Utterance], share: float, seed: int) -> tuple[list[Utterance], set[str]]:

@@ -31,10 +31,10 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from asr.audio.recording import blocks_of
 from asr.long_recordings import window_logits
 from asr.manifest import Utterance, read_manifest
 from asr.recognizer import Recognizer, load
-from asr.recording import blocks_of
 from asr.scoring import score
 from asr.stopwatch import Stopwatch
 from asr.windows import Windows

@@ -17,8 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asr import audio as audio_module
-from asr import audio_blocks, audio_source, containers
 from asr.audio import AudioInfo, load_audio, load_utterance, probe_audio, resample
+from asr.audio import blocks as audio_blocks
+from asr.audio import containers as containers
+from asr.audio import source as audio_source
 from asr.errors import AudioError, UsageError
 from asr.manifest import Utterance
 

@@ -9,9 +9,7 @@ import soundfile
 
 from asr.audio import resample
 from asr.audit import Audit, find_leaks
-from asr.cli import run
-from asr.errors import DataError, ManifestError
-from asr.fingerprint import (
+from asr.audit.fingerprint import (
     COPY,
     Fingerprints,
     find_copies,
@@ -19,10 +17,12 @@ from asr.fingerprint import (
     fingerprints,
     waveform_similarity,
 )
+from asr.audit.silence import no_speech, with_silence, words_without_speech
+from asr.audit.suspects import Suspect, rank_suspects
+from asr.cli import run
+from asr.errors import DataError, ManifestError
 from asr.manifest import Utterance, write_manifest
 from asr.scoring import score
-from asr.silence import no_speech, with_silence, words_without_speech
-from asr.suspects import Suspect, rank_suspects
 from asr.tokenizer import CharTokenizer
 from asr.transcript import Transcript
 

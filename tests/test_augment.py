@@ -168,9 +168,9 @@ def test_the_numpy_part_does_not_import_tensorflow():
 
 @pytest.fixture(scope="module")
 def graph():
-    import asr.augment_graph
+    import asr.augment.graph
 
-    return asr.augment_graph
+    return asr.augment.graph
 
 
 @pytest.fixture(scope="module")
@@ -252,7 +252,7 @@ def test_warping_moves_a_peak_to_the_right_frequency(graph):
 @given(snr=st.floats(-10, 40), level=st.floats(-20, 5), seed=st.integers(0, 1_000))
 @settings(max_examples=40, deadline=None)
 def test_signal_to_noise_ratio_is_what_was_asked_for(snr, level, seed):
-    from asr import augment_graph as graph
+    from asr.augment import graph as graph
 
     rng = np.random.default_rng(seed)
     loudness = np.interp(np.arange(200), [0, 60, 140, 199], [-18, -4, -4, -18])[:, np.newaxis]

@@ -22,8 +22,8 @@ import safetensors.numpy
 import tiny_bundle
 from tiny_bundle import FEATURES, MODEL, content, write_bundle
 
-from asr.archive import parse_json
 from asr.bundle import Reference, load_bundle, save_bundle
+from asr.bundle.archive import parse_json
 from asr.decoding.packed import unpack_lm
 from asr.errors import EXIT_BUNDLE, EXIT_USAGE, BundleError, DataError, UsageError
 from asr.features import FeatureExtractor

@@ -17,7 +17,6 @@ from test_bundle import forge_config
 from tiny_bundle import TOKENIZER, write_bundle
 
 from asr.bundle import load_bundle
-from asr.calibration import Judged, calibrate, cross_fitted, fit, judge, pooled
 from asr.cli import run
 from asr.confidence import Calibration, calibration_kind, read_calibrations
 from asr.decoding import BeamSearchDecoder, GreedyDecoder, log_softmax
@@ -36,6 +35,7 @@ from asr.recipe import DecoderSettings
 from asr.recognizer import load
 from asr.tokenizer import CharTokenizer
 from asr.tuning import DevSet
+from asr.tuning.calibration import Judged, calibrate, cross_fitted, fit, judge, pooled
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -325,7 +325,7 @@ def test_tune_confidence_and_evaluate(recordings, capsys, monkeypatch):
     assert run(command) == 0
     out = capsys.readouterr().out
     assert "before: word confidence: ECE" in out and "log-odds = " in out
-    monkeypatch.setattr("asr.calibration.Fit.helps", True)
+    monkeypatch.setattr("asr.tuning.calibration.Fit.helps", True)
     output = recordings / "calibrated.asr"
     assert run([*command, "--json", "-o", str(output)]) == 0
     found = json.loads(capsys.readouterr().out)
@@ -346,7 +346,7 @@ def test_tune_confidence_and_evaluate(recordings, capsys, monkeypatch):
 
 
 def test_what_does_not_help_is_not_written(recordings, capsys, monkeypatch):
-    monkeypatch.setattr("asr.calibration.Fit.helps", False)
+    monkeypatch.setattr("asr.tuning.calibration.Fit.helps", False)
     command = ["tune", str(recordings / "m.asr"), str(recordings / "dev.jsonl"), "--confidence"]
     assert run([*command, "-o", str(recordings / "x.asr")]) == 0
     assert "is not written" in capsys.readouterr().err and not (recordings / "x.asr").exists()

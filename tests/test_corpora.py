@@ -12,7 +12,7 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import asr.probing
+import asr.audio.probing
 from asr.cli import run
 from asr.corpora import CORPORA, load_corpus
 from asr.corpora.collect import OUTCOMES, Candidate, Checks, collect
@@ -454,8 +454,8 @@ def test_names_are_as_short_as_they_can_be():
 
 def test_processes_see_what_one_process_sees(tmp_path):
     paths = [speech(tmp_path / f"{k}.wav", 0.2) for k in range(5)] + [junk(tmp_path / "bad.wav")]
-    alone = asr.probing.probe_all(paths, hashes=True, decode=True, num_workers=1)
-    together = asr.probing.probe_all(paths, hashes=True, decode=True, num_workers=2)
+    alone = asr.audio.probing.probe_all(paths, hashes=True, decode=True, num_workers=1)
+    together = asr.audio.probing.probe_all(paths, hashes=True, decode=True, num_workers=2)
     assert {p: (r.info, r.sha256) for p, r in alone.items()} == \
         {p: (r.info, r.sha256) for p, r in together.items()}
     bad = together[tmp_path / "bad.wav"].error
@@ -468,9 +468,9 @@ def _die(path, **_):
 
 
 def test_a_killed_process_is_an_error_and_no_hang(tmp_path, monkeypatch):
-    monkeypatch.setattr(asr.probing, "_probe", _die)
+    monkeypatch.setattr(asr.audio.probing, "_probe", _die)
     with pytest.raises(AsrError, match="was killed"):
-        asr.probing.probe_all([tmp_path / "a.wav", tmp_path / "b.wav"], num_workers=2)
+        asr.audio.probing.probe_all([tmp_path / "a.wav", tmp_path / "b.wav"], num_workers=2)
 
 
 # The command -------------------------------------------------------------------------------------

@@ -60,7 +60,7 @@ class MemoryCache:
 
 @pytest.fixture(scope="module")
 def augmenters():
-    from asr.augment_graph import FeatureAugmenter
+    from asr.augment.graph import FeatureAugmenter
 
     rng = np.random.default_rng(4)
     bank = NoiseBank(rng.normal(-8, 1, (60, F)).astype(np.float32), np.array([20, 40], np.int32))

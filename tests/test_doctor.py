@@ -68,7 +68,7 @@ def test_a_recipe_or_nothing(tmp_path, capsys, monkeypatch):
     page.write_text("[model]\nunits = 5\nnum_layers = 1\n")
     assert run(["doctor", "--recipe", str(page), "--no-timing"]) == 0
     assert "240 -> 2 x 5" in capsys.readouterr().out
-    monkeypatch.setattr("asr.recognizer.SHIPPED", tmp_path / "none.asr")
+    monkeypatch.setattr("asr.bundle.find.SHIPPED", tmp_path / "none.asr")
     report = doctor.examine(measure=False)
     assert report["model"] == "the default recipe" and report["reference"] is None
 

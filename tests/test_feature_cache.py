@@ -16,15 +16,17 @@ import numpy as np
 import pytest
 import soundfile
 
-from asr import content_hashes, feature_cache, feature_pool
+from asr import feature_cache
+from asr.audio import content_hashes as content_hashes
 from asr.audio import load_audio
 from asr.augment import change_speed
 from asr.errors import AsrError, AudioError, UsageError
 from asr.feature_cache import build_cache, cache_key
+from asr.feature_cache import pool as feature_pool
+from asr.feature_cache.tfrecord import read_records
 from asr.features import FeatureExtractor, global_cmvn_statistics
 from asr.manifest import Utterance
 from asr.recipe import FeatureSettings
-from asr.tfrecord import read_records
 
 RATE = 16_000
 SETTINGS = FeatureSettings(n_mels=20)
@@ -401,14 +403,14 @@ def test_a_full_disk_is_one_sentence(corpus, cache_dir, monkeypatch):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("asr.feature_shards.write_atomic", full)
+        patch.setattr("asr.feature_cache.shards.write_atomic", full)
         with pytest.raises(AsrError, match="No space left on device. Make room") as caught:
             build_cache(corpus, SETTINGS, cache_dir)
         assert caught.value.code == "cache.write"
     patch_child = feature_pool._START.replace(
-        "from asr.feature_worker import main;",
+        "from asr.feature_cache.worker import main;",
         "import resource, signal; resource.setrlimit(resource.RLIMIT_FSIZE, (4_096, 4_096)); "
-        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); from asr.feature_worker import main;")
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); from asr.feature_cache.worker import main;")
     monkeypatch.setattr(feature_pool, "_START", patch_child)
     with pytest.raises(AsrError, match="File too large. Make room"):
         build_cache(corpus, SETTINGS, cache_dir, num_workers=2)
@@ -434,7 +436,7 @@ def test_two_processes_share_one_folder(corpus, cache_dir, capsys, monkeypatch):
 
 
 def test_workers_import_neither_tensorflow_nor_librosa():
-    child = ("import sys, asr.feature_worker, asr.feature_cache, soundfile, soxr\n"
+    child = ("import sys, asr.feature_cache.worker, asr.feature_cache, soundfile, soxr\n"
              "print(sorted({'tensorflow', 'keras', 'librosa', 'scipy', 'numba', 'rich'} "
              "& set(sys.modules)))")
     done = subprocess.run([sys.executable, "-c", child], capture_output=True, text=True, check=True)

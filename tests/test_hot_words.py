@@ -16,7 +16,10 @@ from asr.cli import run
 from asr.decoding import HotWord
 from asr.decoding.phrases import read_hot_words
 from asr.errors import DataError, TextError, UsageError
-from asr.hot_words import (
+from asr.recipe import DecoderSettings, TextSettings
+from asr.recognizer import load
+from asr.tuning import DevSet
+from asr.tuning.hot_words import (
     HotCounts,
     HotDecoders,
     count_hot_words,
@@ -24,9 +27,6 @@ from asr.hot_words import (
     total_counts,
     tune_hot_words,
 )
-from asr.recipe import DecoderSettings, TextSettings
-from asr.recognizer import load
-from asr.tuning import DevSet
 
 TEXTS = ["a cab had a bead", "feed a bad head", "cedge bed", "a bad cedge fed a cab",
          "head a bed"] * 6
@@ -181,7 +181,7 @@ def test_the_command_line(recordings, capsys, monkeypatch):
     assert found["tried"]["40"]["recall"] == 1.0, "no network resists that"
     if not found["helps"]:
         assert "is not written: the gain is within chance" in captured.err
-    monkeypatch.setattr("asr.hot_words.HotTuning.helps", True)
+    monkeypatch.setattr("asr.tuning.hot_words.HotTuning.helps", True)
     assert run([*listed, "-o", str(recordings / "out.asr")]) == 0
     bundle = load_bundle(recordings / "out.asr")
     assert bundle.decoder.kind == "beam" and bundle.decoder.beam_width == 4

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from tiny_bundle import FEATURES, MODEL, TOKENIZER, random_weights, write_bundle
 
 import asr
+import asr.bundle.find
 import asr.inspection.view
 from asr.cli import run
 from asr.engine import NumpyAcousticModel
@@ -629,10 +630,10 @@ def test_neither_tensorflow_nor_matplotlib_is_needed(folder):
 # -- the shipped model
 
 
-@pytest.mark.skipif(not asr.recognizer.SHIPPED.is_file(), reason="nothing is shipped")
+@pytest.mark.skipif(not asr.bundle.find.SHIPPED.is_file(), reason="nothing is shipped")
 def test_the_shipped_model_shows_its_gates():
     recognizer = asr.load()
-    clip = asr.recognizer.SHIPPED.parent / "clips" / "1-rms.ogg"
+    clip = asr.bundle.find.SHIPPED.parent / "clips" / "1-rms.ogg"
     inside = recognizer.inspect(clip)
     np.testing.assert_allclose(inside.logits, recognizer.logits(inside.features), atol=1e-4)
     assert inside.text == recognizer.transcribe(clip).text

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import asr.manifest_rows
+import asr.manifest.rows
 from asr.errors import EXIT_DATA, ManifestError
 from asr.manifest import (
     MAX_PROBLEMS,
@@ -126,7 +126,7 @@ def test_a_byte_order_mark_hides_no_other_fault(manifest):
 
 
 def test_a_long_line_is_bounded_and_the_next_is_read(manifest, monkeypatch):
-    monkeypatch.setattr(asr.manifest_rows, "MAX_LINE_BYTES", 200)
+    monkeypatch.setattr(asr.manifest.rows, "MAX_LINE_BYTES", 200)
     rows, problems = scan_manifest(manifest(row(), row(id="b", text="x" * 1_000), row(id="c")))
     assert [r.line for r in rows] == [1, 3]
     assert [(p.line, p.code) for p in problems] == [(2, "manifest.line")]

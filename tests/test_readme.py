@@ -15,7 +15,7 @@ import pytest
 import soundfile
 from tiny_bundle import write_bundle
 
-import asr.recognizer
+import asr.bundle.find
 from asr import errors
 from asr.cli import VERBS, cli, run
 from asr.corpora.tones import WORDS
@@ -85,8 +85,8 @@ def project(tmp_path_factory) -> Path:
 @pytest.fixture
 def clone(project, monkeypatch) -> Path:
     monkeypatch.chdir(project)
-    if not asr.recognizer.SHIPPED.is_file():
-        monkeypatch.setattr(asr.recognizer, "SHIPPED", write_bundle(project / "tiny.asr"))
+    if not asr.bundle.find.SHIPPED.is_file():
+        monkeypatch.setattr(asr.bundle.find, "SHIPPED", write_bundle(project / "tiny.asr"))
     return project
 
 

@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_recordings import RATE, encode, pieces_of, speech
 
-from asr import audio_blocks
+from asr.audio import blocks as audio_blocks
 from asr.audio import load_audio
+from asr.audio.loudness import LoudnessMeter, is_silent
+from asr.audio.recording import open_recording
 from asr.errors import AudioError, UsageError
-from asr.loudness import LoudnessMeter, is_silent
-from asr.recording import open_recording
 from asr.stopwatch import Stopwatch
 
 # --- recordings in pieces -------------------------------------------------------------------------
@@ -71,7 +71,7 @@ def test_a_wav_that_is_cut_is_refused_before_it_is_decoded():
 
 
 def test_a_recording_that_changes_between_two_passes(tmp_path, monkeypatch):
-    from asr import audio_source
+    from asr.audio import source as audio_source
 
     monkeypatch.setattr(audio_source, "_IN_MEMORY_BYTES", 0)
     path = tmp_path / "a.wav"

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 import asr
+from asr.bundle.find import SHIPPED
 from asr.engine import pad_batch
-from asr.recognizer import SHIPPED, load
+from asr.recognizer import load
 
 ASSETS = SHIPPED.parent
 BATCHES = (1, 7, 32)

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from asr.errors import UsageError
 from asr.text import NORMALIZERS, normalize, normalizer_id
-from asr.text_english import spell_cardinal
-from asr.text_german import spell_cardinal_german
+from asr.text.english import spell_cardinal
+from asr.text.german import spell_cardinal_german
 
-# A change of any of these is a change of behaviour: raise the version in asr/text.py.
+# A change of any of these is a change of behaviour: raise the version in asr/text/__init__.py.
 PINNED = {
     "none": "none-1-c928d392",
     "basic": "basic-1-e59320bb",

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asr.errors import DataError
-from asr.tfrecord import crc32c, frame_record, read_records
+from asr.feature_cache.tfrecord import crc32c, frame_record, read_records
 
 
 def crc32c_by_bits(data: bytes) -> int:

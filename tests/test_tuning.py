@@ -20,7 +20,7 @@ from asr.errors import DataError, UsageError
 from asr.manifest import Utterance
 from asr.recognizer import load
 from asr.tuning import DevSet, read_dev_set, tune, word_errors
-from asr.tuning_plot import surface
+from asr.tuning.plot import surface
 
 TEXTS = ["bad head", "a bad bed", "feed a bad head", "bed a cab", "a cab had a bad bed"] * 6
 

@@ -18,6 +18,7 @@ from made_recordings import RATE, encode, pieces_of, speech
 from tiny_bundle import FEATURES, MODEL, write_bundle
 
 import asr.recognizer
+from asr.audio.recording import blocks_of
 from asr.cli import run
 from asr.errors import AudioError, DataError, UsageError
 from asr.features import FeatureExtractor, normalize_features
@@ -25,7 +26,6 @@ from asr.long_recordings import listen, window_logits
 from asr.normalization import fit_normalization
 from asr.recipe import FeatureSettings, ModelSettings
 from asr.recognizer import load
-from asr.recording import blocks_of
 from asr.stopwatch import Stopwatch
 from asr.transcribe import Timings, transcribe_items
 from asr.windows import Window, Windows, cut_windows, feature_blocks, plan_windows, quietest

@@ -76,11 +76,11 @@ def audit(manifests: tuple[Path, ...], bundle: Path | None, silence: bool, noise
 def _ask_model(found: Audit, bundle: Path, manifest: Path, audio_root: Path | None,
                allow_outside_root: bool, silence: bool, noise: Path | None,
                report: Path | None) -> None:
+    from asr.audit.silence import words_without_speech
+    from asr.audit.suspects import rank_suspects
     from asr.cli.progress import count_on_stderr
     from asr.manifest import read_manifest
     from asr.recognizer import load
-    from asr.silence import words_without_speech
-    from asr.suspects import rank_suspects
 
     recognizer = load(bundle)
     utterances = read_manifest(manifest, audio_root=audio_root,
@@ -95,9 +95,9 @@ def _ask_model(found: Audit, bundle: Path, manifest: Path, audio_root: Path | No
 
 
 def _write_report(found: Audit, recognizer: Recognizer, path: Path) -> None:
+    from asr.audit.silence import with_silence
     from asr.scoring import Conditions, score
     from asr.scoring.report import write_report
-    from asr.silence import with_silence
 
     ranked = found.suspects
     result = score({s.utterance.id: s.utterance.text for s in ranked},

@@ -69,7 +69,7 @@ def evaluate(bundle: Path, manifests: tuple[Path, ...], audio_root: Path | None,
                      manifest_hash=hash_manifests(manifests),
                      target_wers=[target / 100 for target in targets], progress=progress)
     if silence:
-        from asr.silence import with_silence, words_without_speech
+        from asr.audit.silence import with_silence, words_without_speech
         result = replace(result, score=with_silence(result.score,
                                                     words_without_speech(recognizer)))
     if as_json:

@@ -1,4 +1,4 @@
-"""`asr tune BUNDLE MANIFEST...`: arguments to `asr.tuning`, `asr.hot_words`, `asr.calibration`."""
+"""`asr tune BUNDLE MANIFEST...`: arguments to `asr.tuning`."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from asr.hot_words import HotTuning
     from asr.recognizer import Recognizer
     from asr.tuning import DevSet, Tuning
+    from asr.tuning.hot_words import HotTuning
 
 
 @click.command()
@@ -111,7 +111,7 @@ def _tune_lm(recognizer: Recognizer, dev_set, lm_path: Path, beam_width: int, gr
     from asr.decoding import load_ngram
     from asr.files import write_atomic
     from asr.tuning import tune as search
-    from asr.tuning_plot import surface
+    from asr.tuning.plot import surface
 
     model = load_ngram(lm_path)
     dev = dev_set()
@@ -128,7 +128,7 @@ def _tune_hot_words(recognizer: Recognizer, dev_set, words_path: Path | None,
                     beam_width: int | None, boosts: str) -> HotTuning:
     from asr.cli.progress import count_on_stderr
     from asr.decoding.phrases import read_hot_words
-    from asr.hot_words import BOOSTS, HotDecoders, tune_hot_words
+    from asr.tuning.hot_words import BOOSTS, HotDecoders, tune_hot_words
 
     grid = _grid(boosts, "--boosts", BOOSTS)
     words = read_hot_words(words_path or "")

@@ -1,4 +1,4 @@
-"""`asr tune --confidence`: from `asr.calibration` to lines and a bundle."""
+"""`asr tune --confidence`: from `asr.tuning.calibration` to lines and a bundle."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from asr.calibration import Fit
     from asr.recognizer import Recognizer
     from asr.tuning import DevSet
+    from asr.tuning.calibration import Fit
 
 
 def tune_confidence(recognizer: Recognizer, dev: DevSet, output: Path | None,
@@ -26,7 +26,7 @@ def tune_confidence(recognizer: Recognizer, dev: DevSet, output: Path | None,
     Raises:
         DataError: too few words to learn from.
     """
-    from asr.calibration import calibrate, judge
+    from asr.tuning.calibration import calibrate, judge
 
     fit = calibrate(judge(recognizer, dev))
     if as_json:

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from asr.audio.probing import Probe, probe_all
 from asr.manifest import Utterance
-from asr.probing import Probe, probe_all
 
 OUTCOMES = ("ok", "failed", "too_short", "too_long", "invalid_text")
 

@@ -19,7 +19,7 @@ from asr.corpora.naming import unique_names
 from asr.corpora.splitting import by_fraction
 from asr.corpora.tables import read_lines
 from asr.errors import CorpusError
-from asr.manifest_rows import parse_object
+from asr.manifest.rows import parse_object
 
 SUMMARY = "NeMo manifest (JSON lines with audio_filepath, text, duration)"
 

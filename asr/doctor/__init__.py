@@ -60,8 +60,8 @@ def examine(bundle: str | Path | None = None, recipe: str | Path | None = None, 
 def _model(bundle, recipe):
     """(name, ModelSettings, F, the bundle if there is one) of what is examined."""
     from asr.bundle import load_bundle
+    from asr.bundle.find import find_bundle
     from asr.recipe import Recipe, load_recipe
-    from asr.recognizer import find_bundle
     from asr.weights import num_features
 
     if recipe is not None:

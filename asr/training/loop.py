@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from asr.augment import load_noise_bank
-from asr.augment_graph import FeatureAugmenter
+from asr.augment.graph import FeatureAugmenter
 from asr.batches import Batch, largest_batch, plan_epoch, plan_evaluation
 from asr.bundle import Reference, load_bundle, reference_clip, save_bundle
 from asr.data import training_dataset

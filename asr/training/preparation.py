@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
+from asr.audio.content_hashes import hash_files
 from asr.batches import Clip, PlanSettings, gather_clips
-from asr.content_hashes import hash_files
 from asr.errors import DataError, ManifestError, RecipeError
 from asr.feature_cache import FeatureCache, build_cache
 from asr.features import training_statistics

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
+from asr.feature_cache.tfrecord import FOOTER_BYTES, HEADER_BYTES, frame_record
 from asr.files import write_atomic
-from asr.tfrecord import FOOTER_BYTES, HEADER_BYTES, frame_record
 
 FORMAT_VERSION = 1
 _OPEN_SHARDS = 256  # mapped at once; each costs a file descriptor

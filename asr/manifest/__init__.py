@@ -23,7 +23,7 @@ from typing import BinaryIO, NamedTuple
 
 from asr.errors import ManifestError
 from asr.files import write_atomic
-from asr.manifest_rows import AudioFolders, parse_line, read_lines, relative_path, row_faults
+from asr.manifest.rows import AudioFolders, parse_line, read_lines, relative_path, row_faults
 
 MAX_PROBLEMS = 50              # read_manifest stops looking after this many
 

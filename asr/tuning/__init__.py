@@ -15,10 +15,10 @@ import numpy as np
 
 from asr import pool
 from asr.audio import load_audio
+from asr.audio.loudness import is_silent
 from asr.decoding import BeamSearchDecoder, Decoder, GreedyDecoder, LanguageModel
 from asr.decoding.ngram_fusion import is_character_model
 from asr.errors import DataError, UsageError
-from asr.loudness import is_silent
 from asr.manifest import Utterance
 from asr.recipe import DecoderSettings
 from asr.recognizer import Recognizer

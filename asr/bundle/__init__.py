@@ -28,8 +28,8 @@ from types import MappingProxyType
 
 import numpy as np
 
-from asr.archive import Archive, json_bytes, write_archive
 from asr.audio import RESAMPLER
+from asr.bundle.archive import Archive, json_bytes, write_archive
 from asr.confidence import Calibration, calibration_kind, read_calibrations
 from asr.errors import BundleError, RecipeError, UsageError
 from asr.features import STATISTICS_NEEDED

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
-from asr.containers import REMEDY, check_format, inspect_container
+from asr.audio.containers import REMEDY, check_format, inspect_container
 from asr.errors import AudioError
 
 if TYPE_CHECKING:

@@ -21,17 +21,17 @@ from typing import BinaryIO
 import numpy as np
 
 from asr.audio import RESAMPLER, check_length, display_name
-from asr.content_hashes import FileHash, hash_files
+from asr.audio.content_hashes import FileHash, hash_files
 from asr.errors import AsrError, AudioError, UsageError
-from asr.feature_pool import run_tasks
-from asr.feature_shards import (
+from asr.feature_cache.pool import run_tasks
+from asr.feature_cache.shards import (
     FORMAT_VERSION,
     Location,
     ShardReader,
     read_indexes,
     remove_unfinished,
 )
-from asr.feature_worker import Config, Job, run_task
+from asr.feature_cache.worker import Config, Job, run_task
 from asr.features import FEATURES_VERSION, FeatureExtractor, global_cmvn_statistics
 from asr.files import write_atomic
 from asr.manifest import Utterance

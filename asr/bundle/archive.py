@@ -15,6 +15,7 @@ import struct
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from asr.errors import BundleError
 from asr.strict_json import parse_json as parse_strict_json
@@ -192,7 +193,7 @@ class Archive:
             raise self._error(f"is damaged at {name} ({error})", "damaged") from error
 
 
-def parse_json(data: bytes, where: str):
+def parse_json(data: bytes, where: str) -> Any:
     """Strict JSON: UTF-8, no NaN or Infinity, no duplicate keys, bounded nesting.
 
     Raises:

@@ -2,7 +2,7 @@
 
 In: tasks. Out: their answers, as they come. Floor 2.
 Not `multiprocessing`: its children import the caller's main module again (TensorFlow with it, or
-a script without the `__name__` guard); these import `asr.feature_worker` and nothing else.
+a script without the `__name__` guard); these import `asr.feature_cache.worker` and nothing else.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from dataclasses import asdict
 from typing import BinaryIO
 
 from asr.errors import AsrError
-from asr.feature_worker import Config, Job
+from asr.feature_cache.worker import Config, Job
 
 THREAD_NAME = "asr-features"
 
 _START = ("import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
-          "from asr.feature_worker import main; main()")
+          "from asr.feature_cache.worker import main; main()")
 
 
 def run_tasks(config: Config, tasks: Sequence[list[Job]], num_workers: int,

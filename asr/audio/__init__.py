@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from asr.audio_blocks import (
+from asr.audio.blocks import (
     AudioInfo,
     decode_blocks,
     mix_channels,
@@ -21,7 +21,7 @@ from asr.audio_blocks import (
     refuse_or_warn,
     truncated,
 )
-from asr.audio_source import MAX_STREAM_BYTES, Source, display_name, fingerprint, open_source
+from asr.audio.source import MAX_STREAM_BYTES, Source, display_name, fingerprint, open_source
 from asr.errors import AudioError, UsageError
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ __all__ = ["AudioInfo", "MAX_STREAM_BYTES", "RESAMPLER", "check_length", "displa
            "load_audio", "load_utterance", "mix_channels", "probe_audio", "resample"]
 
 MIN_SECONDS = 0.025  # one analysis window; nothing can be heard in less
-MAX_SECONDS = 3_600.0  # in memory at once: 220 MiB at 16 kHz; asr.recording reads longer ones
+MAX_SECONDS = 3_600.0  # in memory at once: 220 MiB at 16 kHz; asr.audio.recording reads longer ones
 RESAMPLER = "soxr HQ"  # recorded in bundles: training and serving must use the same one
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from asr.audio_source import open_regular, stat_fingerprint
+from asr.audio.source import open_regular, stat_fingerprint
 from asr.errors import AudioError
 from asr.files import write_atomic
 

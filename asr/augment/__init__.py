@@ -1,7 +1,7 @@
 """Training-only changes of speech, the part without TensorFlow: speed, joining, a bank of noise.
 
 In: audio or log-mel features of single clips. Out: the same kind of thing. Floor 1: NumPy, soxr.
-The part that runs inside the tf.data graph is `asr.augment_graph`.
+The part that runs inside the tf.data graph is `asr.augment.graph`.
 """
 
 from __future__ import annotations

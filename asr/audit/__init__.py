@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from asr.audit.fingerprint import find_copies, fingerprints
 from asr.errors import ManifestError
-from asr.fingerprint import find_copies, fingerprints
 from asr.manifest import Problem, scan_manifest
 from asr.validate import validate
 
 if TYPE_CHECKING:
-    from asr.suspects import Suspect
+    from asr.audit.suspects import Suspect
 
 SUSPECT_SHARE = 0.05
 """Of the utterances, the most doubtful that are listed: where 2 % of the references were swapped

@@ -13,7 +13,7 @@ from typing import BinaryIO
 import numpy as np
 
 from asr.audio import check_length
-from asr.audio_blocks import (
+from asr.audio.blocks import (
     BLOCK_SAMPLES,
     AudioInfo,
     decode_blocks,
@@ -23,7 +23,7 @@ from asr.audio_blocks import (
     sound_file,
     truncated,
 )
-from asr.audio_source import Source, fingerprint, open_source
+from asr.audio.source import Source, fingerprint, open_source
 from asr.errors import AudioError, UsageError
 
 MAX_HOURS = 24.0  # of one recording that is read in pieces

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from asr.audio import load_utterance
+from asr.audio.loudness import is_silent
 from asr.decoding.alignment import align
 from asr.decoding.hypothesis import log_softmax
 from asr.errors import AudioError, DataError
-from asr.loudness import is_silent
 from asr.manifest import Utterance
 from asr.recognizer import Recognizer
 from asr.text import normalize

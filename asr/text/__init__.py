@@ -22,8 +22,8 @@ from collections.abc import Callable
 from difflib import get_close_matches
 
 from asr.errors import UsageError
-from asr.text_english import expand_english, unify_english
-from asr.text_german import expand_german
+from asr.text.english import expand_english, unify_english
+from asr.text.german import expand_german
 
 _APOSTROPHES = "'\u2018\u2019\u201b\u02bc\u02b9\u00b4`\uff07"
 _ONE_APOSTROPHE = {ord(character): "'" for character in _APOSTROPHES}

@@ -2,8 +2,8 @@
 
 In: JSON lines on stdin (a configuration, then tasks). Out: JSON lines on stdout (progress, one
 answer a task) and shards on disk. Floor 2. Imports NumPy, soundfile and soxr: no TensorFlow,
-no librosa, nothing of the calling program. `asr.feature_pool` starts it; `run_task` also serves
-small jobs inside the calling process.
+no librosa, nothing of the calling program. `asr.feature_cache.pool` starts it; `run_task` also
+serves small jobs inside the calling process.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from typing import Any
 import numpy as np
 
 from asr.audio import load_audio
-from asr.audio_source import stat_fingerprint
+from asr.audio.source import stat_fingerprint
 from asr.augment import change_speed
 from asr.errors import AudioError
-from asr.feature_shards import write_shard
+from asr.feature_cache.shards import write_shard
 from asr.features import FeatureExtractor
 from asr.files import failpoint
 from asr.recipe import FeatureSettings

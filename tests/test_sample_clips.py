@@ -9,8 +9,7 @@ import soundfile
 
 import asr
 from asr.corpora import sample_clips, voices
-from asr.corpora.sample_clips import CLIPS, TEXTS
-from asr.corpora.voice_list import DIGITS, default_voices
+from asr.corpora.voice_list import DIGITS, SAMPLE_CLIPS, SAMPLE_TEXTS, default_voices
 from asr.errors import CorpusError
 from asr.manifest import read_manifest
 
@@ -19,21 +18,21 @@ FOLDER = Path(asr.__file__).parent / "assets" / "clips"
 
 def test_committed_clips_are_what_the_table_says():
     rows = read_manifest(FOLDER / "clips.jsonl")
-    assert [u.text for u in rows] == list(TEXTS)
+    assert [u.text for u in rows] == list(SAMPLE_TEXTS)
     assert sum(p.stat().st_size for p in FOLDER.iterdir()) < 200_000
     for utterance in rows:
         info = soundfile.info(utterance.audio)
         assert info.duration == pytest.approx(utterance.duration, abs=0.01)
         assert set(utterance.text.split()) <= set(DIGITS)
     assert {soundfile.info(u.audio).subtype for u in rows} == {"OPUS", "PCM_16"}
-    assert set(" ".join(TEXTS).split()) == set(DIGITS)
+    assert set(" ".join(SAMPLE_TEXTS).split()) == set(DIGITS)
 
 
 def test_training_holds_out_every_string_and_the_voices_called_unseen():
-    assert not set(TEXTS) & set(voices.digit_strings(2_000, 1, exclude=TEXTS))
-    assert all(" " in text for text in TEXTS)  # a single digit could not be held out
+    assert not set(SAMPLE_TEXTS) & set(voices.digit_strings(2_000, 1, exclude=SAMPLE_TEXTS))
+    assert all(" " in text for text in SAMPLE_TEXTS)  # a single digit could not be held out
     unseen = [v.id for v in default_voices()[::10]]  # prepare's valid_every
-    for name, beginning, _ in CLIPS:
+    for name, beginning, _ in SAMPLE_CLIPS:
         assert any(v.startswith(beginning) for v in unseen) == name.endswith("unseen")
 
 

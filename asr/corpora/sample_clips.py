@@ -13,25 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from asr.corpora.voice_list import Voice, default_voices
+from asr.corpora.voice_list import SAMPLE_CLIPS, Voice, default_voices
 from asr.corpora.voices import SAMPLE_RATE, say, with_noise_bed
 from asr.errors import CorpusError
 from asr.files import write_atomic
 from asr.manifest import Utterance, write_manifest
-
-# (name, beginning of the voice's id, what it says); `default_voices` puts the voices marked
-# "unseen" into "valid", so that no recipe trains on them.
-CLIPS = (
-    ("rms", "flite.rms.", "four two zero nine"),
-    ("slt", "text2wave.cmu_us_slt_arctic_hts.", "one eight six three five"),
-    ("ked", "text2wave.ked_diphone.", "nine five one"),
-    ("slt-phone", "flite.slt.p1", "six four zero"),
-    ("kal-unseen", "flite.kal16.p194", "two seven nine zero five three one"),
-    ("american-unseen", "espeak-ng.en-us+m1.", "seven seven two"),
-    ("scottish-unseen", "espeak-ng.en-gb-scotland+Andrea.", "zero three seven two eight six"),
-    ("lancashire-unseen", "espeak-ng.en-gb-x-gbclan+steph2.", "eight one four"),
-)
-TEXTS = tuple(text for _, _, text in CLIPS)
 
 
 def write(folder: str | Path) -> list[Utterance]:
@@ -43,7 +29,7 @@ def write(folder: str | Path) -> list[Utterance]:
     folder = Path(folder).resolve()
     folder.mkdir(parents=True, exist_ok=True)
     utterances = []
-    for number, (name, voice_id, text) in enumerate(CLIPS, start=1):
+    for number, (name, voice_id, text) in enumerate(SAMPLE_CLIPS, start=1):
         rng = np.random.default_rng(number)
         # With pauses, as people read out a number: some of these voices join five words a second.
         audio = with_noise_bed(say(_voice(voice_id), text.replace(" ", ", ")), rng)

@@ -43,6 +43,19 @@ RESPELLINGS = {
 _RESPELLED_VARIANTS = ("m1", "f1", "m3", "f2", "m7", "f4", "klatt2", "john")
 FLITE_VOICES = ("awb", "kal", "kal16", "rms", "slt")
 FESTIVAL_VOICES = ("cmu_us_slt_arctic_hts", "kal_diphone", "ked_diphone")
+# The clips of asr/assets: (name, beginning of the voice's id, what it says); `default_voices` puts
+# the voices marked "unseen" into "valid", so that no recipe trains on them.
+SAMPLE_CLIPS = (
+    ("rms", "flite.rms.", "four two zero nine"),
+    ("slt", "text2wave.cmu_us_slt_arctic_hts.", "one eight six three five"),
+    ("ked", "text2wave.ked_diphone.", "nine five one"),
+    ("slt-phone", "flite.slt.p1", "six four zero"),
+    ("kal-unseen", "flite.kal16.p194", "two seven nine zero five three one"),
+    ("american-unseen", "espeak-ng.en-us+m1.", "seven seven two"),
+    ("scottish-unseen", "espeak-ng.en-gb-scotland+Andrea.", "zero three seven two eight six"),
+    ("lancashire-unseen", "espeak-ng.en-gb-x-gbclan+steph2.", "eight one four"),
+)
+SAMPLE_TEXTS = tuple(text for _, _, text in SAMPLE_CLIPS)
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from asr.corpora.generated import is_made
-from asr.corpora.voice_list import DIGITS, Voice, default_voices
+from asr.corpora.voice_list import DIGITS, SAMPLE_TEXTS, Voice, default_voices
 from asr.errors import CorpusError, UsageError
 from asr.files import write_atomic
 from asr.manifest import Utterance, read_manifest, write_manifest
@@ -66,9 +66,7 @@ def prepare_digits(out_dir: str | Path, *, num_workers: int = 2) -> dict[str, li
         out_dir: as for `prepare`.
         num_workers: programs running at once.
     """
-    from asr.corpora.sample_clips import TEXTS
-
-    return prepare(out_dir, digit_strings(400, exclude=TEXTS), default_voices(),
+    return prepare(out_dir, digit_strings(400, exclude=SAMPLE_TEXTS), default_voices(),
                    num_workers=num_workers)
 
 

@@ -13,6 +13,7 @@ import soundfile
 import tiny_bundle
 from tiny_bundle import FEATURES, TOKENIZER, write_bundle
 
+import asr.bundle.find
 import asr.recognizer
 from asr.audio.loudness import is_silent
 from asr.bundle import load_bundle
@@ -193,10 +194,10 @@ def test_a_run_directory_means_its_best_bundle(tmp_path):
 
 
 def test_the_shipped_bundle_is_the_default(tmp_path, monkeypatch):
-    monkeypatch.setattr(asr.recognizer, "SHIPPED", tmp_path / "none.asr")
+    monkeypatch.setattr(asr.bundle.find, "SHIPPED", tmp_path / "none.asr")
     with pytest.raises(BundleError, match="ships no bundle"):
         load()
-    monkeypatch.setattr(asr.recognizer, "SHIPPED", write_bundle(tmp_path / "ours.asr"))
+    monkeypatch.setattr(asr.bundle.find, "SHIPPED", write_bundle(tmp_path / "ours.asr"))
     assert load().bundle.path == tmp_path / "ours.asr"
 
 

@@ -103,8 +103,8 @@ def test_unknown_format():
 def test_cues_keep_every_word_once_in_order(pieces):
     words, now = [], 0.0
     for number, (pause, length, size) in enumerate(pieces):
-        words.append(Word(f"{number}".ljust(size, "x"), now + pause, now + pause + length, 1.0))
-        now += pause + length
+        start, now = now + pause, now + pause + length
+        words.append(Word(f"{number}".ljust(size, "x"), start, now, 1.0))
     groups = cues(words)
     assert " ".join(c.text for c in groups).split() == [w.text for w in words]
     for cue in groups:

@@ -27,7 +27,7 @@ VERBS = {
     "evaluate": ("asr.cli.evaluate", "Word error rate of a bundle on a test manifest."),
     "score": ("asr.cli.score", "Word error rate of two text files; no TensorFlow."),
     "compare": ("asr.cli.compare", "Are two systems different? With a significance test."),
-    "tune": ("asr.cli.tune", "Find the weight of a language model on development data."),
+    "tune": ("asr.cli.tune", "Language model, hot words, confidences: on development data."),
     "lm": ("asr.cli.lm", "Train and inspect n-gram language models."),
     "audit": ("asr.cli.audit", "Leaks between splits, doubtful references, invented words."),
     "inspect": ("asr.cli.inspect", "Look inside the LSTM while it listens: a page or a picture."),

@@ -100,7 +100,8 @@ def _draw(view: View, figure_class: type[Figure], clip: str, bundle: str) -> Fig
     gaps = [1.45, *[BETWEEN] * len(PANELS), BETWEEN + 0.2]  # above each; the last has characters
     caption = textwrap.wrap(" ".join(view.how_to_read()), int(14.5 * (width - LEFT - RIGHT)))
     height = sum(heights) + sum(gaps) + 0.8 + 0.19 * len(caption)
-    figure = figure_class(figsize=(width, height), facecolor="white", layout="none")
+    figure = figure_class(figsize=(width, height), facecolor="white")
+    figure.set_layout_engine("none")  # places are computed here, whatever the user's settings say
     axes, bars, y = [], [], height
     for tall, gap in zip(heights, gaps, strict=True):
         y -= tall + gap

@@ -263,6 +263,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--quick", action="store_true", help="small sizes, to try the script")
+    parser.add_argument("--only", default="", metavar="CASE",
+                        help="only the cases that begin so (forward:1), and no linear fits")
     parser.add_argument("--worker", choices=CONTENDERS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.worker:
@@ -276,6 +278,7 @@ def main() -> None:
     report = {"machine": {"processor": platform.processor() or platform.machine(),
                           "threads": arguments.threads, "load": os.getloadavg()},
               "rounds": arguments.rounds, "cases": {}}
+    cases = {case: names for case, names in cases.items() if case.startswith(arguments.only)}
     for case, names in cases.items():  # fresh processes, so that memory is that of the case
         contenders = start(names, arguments.torch_python, arguments.threads)
         result = compare(case, contenders, arguments.rounds)
@@ -288,6 +291,9 @@ def main() -> None:
         for contender in contenders:
             contender.close()
         print(f"{case}: {json.dumps(result['ratio_of_ours_to'])}", file=sys.stderr)
+    if arguments.only:
+        print(json.dumps(report, indent=2))
+        return
     (ours,) = start(("ours",), None, arguments.threads)
     sizes = (5, 10, 20) if arguments.quick else (100, 200, 400, 800)
     best = {case: min(ours.run(case)["seconds"] for _ in range(arguments.rounds)) for case in

@@ -3,12 +3,15 @@
 In: NumPy arrays. Out: NumPy arrays. Floor 2; needs numba, never TensorFlow.
 
 Work is divided into (direction) x (slice of the batch); every piece runs the whole sequence
-on its own, so threads never wait for one another. The division depends only on the lengths and
-the number of threads, and partial sums are added in a fixed order: results repeat bit for bit.
+on its own, so threads do not wait for one another. Where there are fewer pieces than threads,
+and nothing to be kept for a backward pass, a team of threads shares a piece (asr.lstm.team). The
+division depends only on the lengths and the number of threads, and partial sums are added in a
+fixed order: results repeat bit for bit.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from typing import NamedTuple
 
@@ -16,7 +19,7 @@ import numpy as np
 
 from asr import pool
 from asr.errors import UsageError
-from asr.lstm import products, sequences
+from asr.lstm import products, sequences, team
 from asr.lstm.memory import aligned
 from asr.lstm.products import padded
 from asr.lstm.simd import BYTES, PANEL, ROWS
@@ -92,8 +95,15 @@ def run_forward(inputs: np.ndarray, num_frames: np.ndarray, directions: list[Dir
 
 def _forward(layer: _Layer, kept: Kept | None) -> np.ndarray:
     outputs = aligned(*layer.inputs.shape[:2], layer.width)
-    layer.each_direction(lambda d: layer.pack(d))
-    layer.each_piece(lambda d, s: _forward_piece(layer, d, s, outputs, kept))
+    layer.allocate()
+    if len(layer.slices) > 1:  # else whoever works on the only slice packs what it needs
+        layer.each_direction(lambda d: layer.pack(d, 0, layer.wide))
+    pieces = len(layer.slices) * len(layer.directions)
+    members = 1 if kept else team.size(layer.threads, pieces, layer.wide // PANEL)
+    if members > 1:
+        _forward_teams(layer, members, outputs)
+    else:
+        layer.each_piece(lambda d, s: _forward_piece(layer, d, s, outputs, kept))
     return outputs
 
 
@@ -169,15 +179,21 @@ class _Layer:
         return pool.run([lambda d=d, s=s: work(d, s) for s in self.slices
                          for d in range(len(self.directions))], self.threads)
 
-    def pack(self, d: int) -> None:
-        """Panels of both weight matrices and the padded bias of one direction."""
-        kernel, recurrent, bias, _ = self.directions[d]
-        w, u = aligned(self.features, 4 * self.wide), aligned(self.units, 4 * self.wide)
-        products.pack_gates(self.features, self.units, self.wide, _at(kernel), _at(w))
-        products.pack_gates(self.units, self.units, self.wide, _at(recurrent), _at(u))
-        wide_bias = aligned(4, self.wide, zero=True)
-        wide_bias[:, :self.units] = bias.reshape(4, self.units)
-        self.packed[d] = w, u, wide_bias
+    def allocate(self) -> None:
+        """Room for the panels of both weight matrices of every direction, and padded biases."""
+        for d, direction in enumerate(self.directions):
+            bias = aligned(4, self.wide, zero=True)
+            bias[:, :self.units] = direction.bias.reshape(4, self.units)
+            self.packed[d] = (aligned(self.features, 4 * self.wide),
+                              aligned(self.units, 4 * self.wide), bias)
+
+    def pack(self, d: int, first_unit: int, own: int) -> None:
+        """Fill the panels of some units of one direction."""
+        kernel, recurrent, _, _ = self.directions[d]
+        w, u, _ = self.packed[d]
+        for depth, source, target in ((self.features, kernel, w), (self.units, recurrent, u)):
+            products.pack_gates(depth, self.units, self.wide, first_unit, own, _at(source),
+                                _at(target))
 
     def pack_transposed(self, d: int) -> None:
         """Panels of both transposed weight matrices of one direction."""
@@ -203,21 +219,57 @@ class _Layer:
         return tuple(sums)
 
 
+def _forward_teams(layer: _Layer, members: int, outputs) -> None:
+    """Each piece by `members` threads; neighbours in the list of work, so that all get a thread."""
+    panels = layer.wide // PANEL
+    edges = [panels * member // members * PANEL for member in range(members + 1)]
+    meetings, work = [], []
+    for part in layer.slices:
+        for d in range(len(layer.directions)):
+            meetings.append(team.Meeting(members))
+            state = _state(layer, len(part.sequences))
+            work += [_forward_work(layer, d, part, outputs, None, state, edges[m:m + 2],
+                                   (meetings[-1], m, members)) for m in range(members)]
+    pool.run(work, layer.threads, on_error=lambda: [each.disperse() for each in meetings])
+
+
 def _forward_piece(layer: _Layer, d: int, part: Slice, outputs, kept: Kept | None) -> None:
-    count, wide = len(part.sequences), layer.wide
-    rows = max(sequences.CHUNK, count)
+    state = _state(layer, len(part.sequences))
+    _forward_work(layer, d, part, outputs, kept, state, (0, layer.wide), (team.Meeting(1), 0, 1))()
+
+
+def _state(layer: _Layer, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Outputs of two steps and the cells."""
+    row = layer.wide + sequences.SKEW
+    return aligned(2, count, row, zero=True), aligned(count, row, zero=True)
+
+
+def _forward_work(layer: _Layer, d: int, part: Slice, outputs, kept: Kept | None, state, units,
+                  place) -> Callable[[], None]:
+    """The compiled loop over the units `units[0] .. units[1] - 1`, with all its memory at hand."""
+    wide = layer.wide
+    rows = max(sequences.CHUNK, len(part.sequences))
     w, u, bias = layer.packed[d]
-    h, c = (aligned(count, wide + sequences.SKEW, zero=True) for _ in range(2))
+    h, c = state
     packed = aligned(padded(rows, ROWS), layer.features)
     z = aligned(0 if kept else rows, 4 * wide)
     gates = _at(kept.gates[d]) + part.first_row * 4 * wide * BYTES if kept else 0
     cells = _at(kept.cells[d]) + part.first_row * wide * BYTES if kept else 0
-    sequences.forward_slice(
-        _at(layer.inputs), _at(outputs) + d * layer.units * BYTES, layer.inputs.shape[1],
-        layer.features, layer.units, wide, layer.width, layer.directions[d].backwards,
-        part.sequences, part.lengths, part.offsets, np.empty(ROWS, np.int64), _at(w), _at(u),
-        _at(bias), gates, cells, kept is not None, _at(h), _at(c), _at(z), _at(packed),
-        _at(layer.zeros))
+    meeting, member, members = place
+    scratch = np.empty(ROWS, np.int64)
+
+    def work() -> None:
+        if len(layer.slices) == 1:
+            layer.pack(d, units[0], units[1] - units[0])
+        sequences.forward_slice(
+            _at(layer.inputs), _at(outputs) + d * layer.units * BYTES, layer.inputs.shape[1],
+            layer.features, layer.units, wide, layer.width, layer.directions[d].backwards,
+            part.sequences, part.lengths, part.offsets, scratch, _at(w), _at(u), _at(bias),
+            gates, cells, kept is not None, _at(h), _at(c), _at(z), _at(packed),
+            _at(layer.zeros), units[0], units[1] - units[0], _at(meeting.steps), member, members,
+            team.give_way())
+
+    return work
 
 
 def _backward_piece(layer: _Layer, d: int, part: Slice, outputs, kept: Kept, gradient, dx):

@@ -14,8 +14,10 @@ from asr.jit import compiled
 from asr.lstm import simd
 from asr.lstm.simd import BYTES, LANES, PANEL, ROWS, clear, copy, read, write
 
+WIDE = 4  # panels at a time for one row or two
 _tile1, _tile2, _tile3, _tile4 = (simd.tile(rows) for rows in (1, 2, 3, 4))
 _tile5, _tile6, _tile7, _tile8 = (simd.tile(rows) for rows in (5, 6, 7, 8))
+_wide1, _wide2 = (simd.tile(rows, WIDE) for rows in (1, 2))
 
 
 def padded(number: int, multiple: int = PANEL) -> int:
@@ -26,21 +28,21 @@ def padded(number: int, multiple: int = PANEL) -> int:
 @compiled
 def _tile(rows, a, a_row, a_column, b, c, c_row, depth):
     if rows == 8:
-        _tile8(a, a_row, a_column, b, c, c_row, depth)
+        _tile8(a, a_row, a_column, b, c, 0, c_row, depth)
     elif rows == 4:
-        _tile4(a, a_row, a_column, b, c, c_row, depth)
+        _tile4(a, a_row, a_column, b, c, 0, c_row, depth)
     elif rows == 1:
-        _tile1(a, a_row, a_column, b, c, c_row, depth)
+        _tile1(a, a_row, a_column, b, c, 0, c_row, depth)
     elif rows == 2:
-        _tile2(a, a_row, a_column, b, c, c_row, depth)
+        _tile2(a, a_row, a_column, b, c, 0, c_row, depth)
     elif rows == 3:
-        _tile3(a, a_row, a_column, b, c, c_row, depth)
+        _tile3(a, a_row, a_column, b, c, 0, c_row, depth)
     elif rows == 5:
-        _tile5(a, a_row, a_column, b, c, c_row, depth)
+        _tile5(a, a_row, a_column, b, c, 0, c_row, depth)
     elif rows == 6:
-        _tile6(a, a_row, a_column, b, c, c_row, depth)
+        _tile6(a, a_row, a_column, b, c, 0, c_row, depth)
     else:
-        _tile7(a, a_row, a_column, b, c, c_row, depth)
+        _tile7(a, a_row, a_column, b, c, 0, c_row, depth)
 
 
 @compiled
@@ -56,7 +58,17 @@ def product(rows, depth, columns, a, a_block, a_row, a_column, b, c, c_panel, c_
             that is only added up is kept in panels too, where it is read from end to end.
     """
     panel_bytes = depth * PANEL * BYTES
-    for panel in range(columns // PANEL):
+    panels = columns // PANEL
+    if rows <= 2:
+        while panels >= WIDE:
+            if rows == 1:
+                _wide1(a, a_row, a_column, b, c, c_panel, c_row, depth)
+            elif rows == 2:
+                _wide2(a, a_row, a_column, b, c, c_panel, c_row, depth)
+            b += WIDE * panel_bytes
+            c += WIDE * c_panel
+            panels -= WIDE
+    for panel in range(panels):
         b_at = b + panel * panel_bytes
         c_at = c + panel * c_panel
         a_at = a
@@ -67,21 +79,23 @@ def product(rows, depth, columns, a, a_block, a_row, a_column, b, c, c_panel, c_
 
 
 @compiled
-def pack_gates(depth, units, wide, source, target):
+def pack_gates(depth, units, wide, first_unit, own, source, target):
     """Panels of a (depth, 4 * units) matrix whose gates are widened to `wide` columns each.
 
-    The added columns are zero, so a padded unit stays at zero for ever.
+    The added columns are zero, so a padded unit stays at zero for ever. Only the columns of
+    `own` units from `first_unit` on are packed, both multiples of LANES.
     """
-    for column in range(0, 4 * wide, LANES):
-        gate, unit = column // wide, column % wide
-        real = max(0, min(LANES, units - unit))
-        at = target + ((column // PANEL) * depth * PANEL + column % PANEL) * BYTES
-        from_at = source + (gate * units + unit) * BYTES
-        for _ in range(depth):
-            copy(at, from_at, real)
-            clear(at + real * BYTES, LANES - real)
-            at += PANEL * BYTES
-            from_at += 4 * units * BYTES
+    for gate in range(4):
+        for unit in range(first_unit, first_unit + own, LANES):
+            column = gate * wide + unit
+            real = max(0, min(LANES, units - unit))
+            at = target + ((column // PANEL) * depth * PANEL + column % PANEL) * BYTES
+            from_at = source + (gate * units + unit) * BYTES
+            for _ in range(depth):
+                copy(at, from_at, real)
+                clear(at + real * BYTES, LANES - real)
+                at += PANEL * BYTES
+                from_at += 4 * units * BYTES
 
 
 @compiled

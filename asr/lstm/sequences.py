@@ -15,6 +15,7 @@ from __future__ import annotations
 from asr.jit import compiled
 from asr.lstm.products import pack_block, pack_columns, pack_panels, product
 from asr.lstm.simd import BYTES, PANEL, ROWS, add, cell_backward, cell_forward, clear, copy
+from asr.lstm.team import meet
 
 CHUNK = 128  # rows of pre-activations worked on at a time
 SKEW = 16  # floats between padded rows, so that rows do not share cache sets
@@ -36,10 +37,22 @@ def clear_padding(base, sequences, lengths, num_frames, width, columns):
 
 
 @compiled
+def gates_product(rows, depth, wide, first_unit, own, a, a_block, a_row, a_column, b, c, c_row):
+    """C += A B for the columns of `own` units, from `first_unit` on, of all four gates."""
+    if own == wide:
+        product(rows, depth, 4 * wide, a, a_block, a_row, a_column, b, c, PANEL * BYTES, c_row)
+    else:
+        for gate in range(4):
+            column = gate * wide + first_unit
+            product(rows, depth, own, a, a_block, a_row, a_column, b + column * depth * BYTES,
+                    c + column * BYTES, PANEL * BYTES, c_row)
+
+
+@compiled
 def forward_slice(x, y, num_frames, features, units, wide, y_width, backwards,
                   sequences, lengths, offsets, rows_at, w, u, bias, gates, cells, keep,
-                  h, c, z, packed, zeros):
-    """Outputs of one direction over one slice.
+                  h, c, z, packed, zeros, first_unit, own, meeting, member, members, give_way):
+    """Outputs of one direction over one slice, or of some of its units.
 
     Args:
         x: (B, num_frames, features). y: first column of this direction in (B, num_frames,
@@ -48,11 +61,16 @@ def forward_slice(x, y, num_frames, features, units, wide, y_width, backwards,
         offsets: (steps + 1,) int64, first row of every step. rows_at: (ROWS,) int64, scratch.
         w, u: kernel and recurrent kernel in panels; bias: (4 * wide,).
         gates: (rows, 4 * wide), cells: (rows, wide); written only if `keep`.
-        h, c: state, (n, wide + SKEW), zero. z, packed: scratch. zeros: (wide,).
+        h: outputs of even and odd steps, (2, n, wide + SKEW), zero. c: (n, wide + SKEW), zero.
+        z, packed: scratch. zeros: (wide,).
+        first_unit, own: the units to compute, multiples of PANEL. The other units are computed
+            by the other members of a team at the same time, over the same h and c; alone: 0, wide.
+        meeting, member, members, give_way: see asr.lstm.team.
     """
     steps = len(offsets) - 1
     h_row, z_row = (wide + SKEW) * BYTES, 4 * wide * BYTES
-    gate = wide * BYTES
+    gate, shift = wide * BYTES, first_unit * BYTES
+    real = max(0, min(own, units - first_unit))
     first = 0
     while first < steps:
         last = first + 1
@@ -65,32 +83,37 @@ def forward_slice(x, y, num_frames, features, units, wide, y_width, backwards,
             for k in range(offsets[t + 1] - offsets[t]):
                 rows_at[row % ROWS] = frame(x, sequences[k], lengths[k], t, backwards,
                                             num_frames, features)
-                copy(z_at + row * z_row, bias, 4 * wide)
+                for column in range(shift, 4 * gate, gate):
+                    copy(z_at + row * z_row + column, bias + column, own)
                 row += 1
                 if row % ROWS == 0 or row == rows:
                     block = (row - 1) // ROWS
                     pack_block(rows_at, row - block * ROWS, features,
                                packed + block * ROWS * features * BYTES)
-        product(rows, features, 4 * wide, packed, ROWS * features * BYTES, BYTES, ROWS * BYTES,
-                w, z_at, PANEL * BYTES, z_row)
+        gates_product(rows, features, wide, first_unit, own, packed, ROWS * features * BYTES,
+                      BYTES, ROWS * BYTES, w, z_at, z_row)
         for t in range(first, last):
             live = offsets[t + 1] - offsets[t]
             at = z_at + (offsets[t] - offsets[first]) * z_row
+            h_now = h + (t % 2) * len(sequences) * h_row
             if t > 0:
-                product(live, units, 4 * wide, h, ROWS * h_row, h_row, BYTES, u, at,
-                        PANEL * BYTES, z_row)
+                meet(meeting, member, members, t, give_way)
+                h_before = h + ((t - 1) % 2) * len(sequences) * h_row
+                gates_product(live, units, wide, first_unit, own, h_before, ROWS * h_row, h_row,
+                              BYTES, u, at, z_row)
+            at += shift
             for k in range(live):
                 c_now = c_before = c + k * h_row
                 if keep:
                     c_now = cells + (offsets[t] + k) * gate
                     c_before = cells + (offsets[t - 1] + k) * gate if t > 0 else zeros
-                cell_forward(wide, at, at + gate, at + 2 * gate, at + 3 * gate, c_before, c_now,
-                             h + k * h_row)
-                copy(frame(y, sequences[k], lengths[k], t, backwards, num_frames, y_width),
-                     h + k * h_row, units)
+                cell_forward(own, at, at + gate, at + 2 * gate, at + 3 * gate, c_before + shift,
+                             c_now + shift, h_now + k * h_row + shift)
+                copy(frame(y, sequences[k], lengths[k], t, backwards, num_frames, y_width) + shift,
+                     h_now + k * h_row + shift, real)
                 at += z_row
         first = last
-    clear_padding(y, sequences, lengths, num_frames, y_width, units)
+    clear_padding(y + shift, sequences, lengths, num_frames, y_width, real)
 
 
 @compiled

@@ -146,23 +146,30 @@ def sigmoid(x: Vector) -> Vector:
     return fused(tanh(x * 0.5), splat(x.builder, 0.5), splat(x.builder, 0.5))
 
 
-def tile(rows: int):
-    """Intrinsic: C[rows, PANEL] += A[rows, depth] B[depth, PANEL], C held in registers.
+def tile(rows: int, panels: int = 1):
+    """Intrinsic: C[rows, columns] += A[rows, depth] B[depth, columns], C held in registers.
+
+    `columns` is `panels` times PANEL. One or two rows need several panels: a sum waits four
+    cycles for its last addition, so that eight of them keep the processor busy.
 
     Arguments of the intrinsic, all int64: address of A, bytes between its rows, bytes between
-    its columns, address of B (depth x PANEL, contiguous), address of C, bytes between its rows,
-    depth.
+    its columns, address of B (panels of depth x PANEL, one after the other), address of C, bytes
+    between its panels, bytes between its rows, depth.
     """
+    halves = [(panel, half * LANES) for panel in range(panels) for half in (0, 1)]
 
     @_instruction
-    def product(typingctx, a, a_row, a_column, b, c, c_row, depth):
+    def product(typingctx, a, a_row, a_column, b, c, c_panel, c_row, depth):
         def codegen(context, builder, signature, arguments):
-            a, a_row, a_column, b, c, c_row, depth = arguments
-            row = [ir.Constant(INT, r) for r in range(rows)]
-            c_at = [[_offset(builder, builder.add(c, builder.mul(r, c_row)), half * LANES)
-                     for half in (0, 1)] for r in row]
-            a_at = [builder.add(a, builder.mul(r, a_row)) for r in row]
-            start = [[load(builder, at) for at in pair] for pair in c_at]
+            a, a_row, a_column, b, c, c_panel, c_row, depth = arguments
+            row = [ir.Constant(INT, r) for r in range(max(rows, panels))]
+            c_at = [[_offset(builder, builder.add(builder.add(c, builder.mul(r, c_row)),
+                                                  builder.mul(row[panel], c_panel)), half)
+                     for panel, half in halves] for r in row[:rows]]
+            a_at = [builder.add(a, builder.mul(r, a_row)) for r in row[:rows]]
+            start = [[load(builder, at) for at in several] for several in c_at]
+            b_panel = builder.mul(depth, ir.Constant(INT, PANEL * BYTES))
+            b_at = [builder.add(b, builder.mul(row[panel], b_panel)) for panel in range(panels)]
 
             before = builder.basic_block
             loop = builder.append_basic_block("depth")
@@ -170,38 +177,39 @@ def tile(rows: int):
             builder.cbranch(builder.icmp_signed(">", depth, row[0]), loop, after)
             builder.position_at_end(loop)
             step = builder.phi(INT)
-            b_now, a_shift = builder.phi(INT), builder.phi(INT)
-            for phi, first in ((step, row[0]), (b_now, b), (a_shift, row[0])):
-                phi.add_incoming(first, before)
-            total = [[builder.phi(v.value.type) for v in pair] for pair in start]
-            right = [load(builder, _offset(builder, b_now, half * LANES)) for half in (0, 1)]
+            b_shift, a_shift = builder.phi(INT), builder.phi(INT)
+            for phi in (step, b_shift, a_shift):
+                phi.add_incoming(row[0], before)
+            total = [[builder.phi(v.value.type) for v in several] for several in start]
+            right = [load(builder, _offset(builder, builder.add(b_at[panel], b_shift), half))
+                     for panel, half in halves]
             result = []
             for r in range(rows):
                 at = builder.add(a_at[r], a_shift)
                 left = splat(builder, builder.load(_pointer(builder, at, FLOAT), align=BYTES))
-                result.append([fused(left, right[half], Vector(builder, total[r][half]))
-                               for half in (0, 1)])
+                result.append([fused(left, right[n], Vector(builder, total[r][n]))
+                               for n in range(len(halves))])
             step_next = builder.add(step, ir.Constant(INT, 1))
             step.add_incoming(step_next, loop)
-            b_now.add_incoming(_offset(builder, b_now, PANEL), loop)
+            b_shift.add_incoming(_offset(builder, b_shift, PANEL), loop)
             a_shift.add_incoming(builder.add(a_shift, a_column), loop)
             builder.cbranch(builder.icmp_signed("<", step_next, depth), loop, after)
             builder.position_at_end(after)
             for r in range(rows):
-                for half in (0, 1):
-                    phi, first, last = total[r][half], start[r][half], result[r][half]
+                for n in range(len(halves)):
+                    phi, first, last = total[r][n], start[r][n], result[r][n]
                     phi.add_incoming(first.value, before)
                     phi.add_incoming(last.value, loop)
                     final = builder.phi(phi.type)
                     final.add_incoming(first.value, before)
                     final.add_incoming(last.value, loop)
-                    result[r][half] = Vector(builder, final)
+                    result[r][n] = Vector(builder, final)
             for r in range(rows):
-                for half in (0, 1):
-                    store(builder, c_at[r][half], result[r][half])
+                for n in range(len(halves)):
+                    store(builder, c_at[r][n], result[r][n])
             return context.get_dummy_value()
 
-        return types.void(*[types.int64] * 7), codegen
+        return types.void(*[types.int64] * 8), codegen
 
     return product
 
@@ -300,3 +308,29 @@ def clear(typingctx, target, floats):
         cgutils.memset(builder, _pointer(builder, target, ir.IntType(8)), size, 0)
         return context.get_dummy_value()
     return types.void(types.int64, types.int64), codegen
+
+
+@_instruction
+def signal(typingctx, address, number):
+    """Store an int64 that other threads wait for; all that was stored before is seen with it."""
+    def codegen(context, builder, signature, arguments):
+        builder.store_atomic(arguments[1], _pointer(builder, arguments[0], INT), "release", 8)
+        return context.get_dummy_value()
+    return types.void(types.int64, types.int64), codegen
+
+
+@_instruction
+def signalled(typingctx, address):
+    """The int64 that another thread signalled last at that address."""
+    def codegen(context, builder, signature, arguments):
+        return builder.load_atomic(_pointer(builder, arguments[0], INT), "acquire", 8)
+    return types.int64(types.int64), codegen
+
+
+@_instruction
+def call(typingctx, address):
+    """Call the C function without arguments at an address."""
+    def codegen(context, builder, signature, arguments):
+        builder.call(_pointer(builder, arguments[0], ir.FunctionType(ir.IntType(32), [])), [])
+        return context.get_dummy_value()
+    return types.void(types.int64), codegen

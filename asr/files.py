@@ -9,15 +9,17 @@ import hashlib
 import os
 import signal
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 
-def write_atomic(path: str | Path, data: bytes | str, *, overwrite: bool = True) -> None:
+def write_atomic(path: str | Path, data: bytes | str | Sequence[bytes | memoryview], *,
+                 overwrite: bool = True) -> None:
     """Write a whole file; a crash at any point leaves the old file or the new one.
 
     Args:
         path: the final name; its folder must exist.
-        data: the content; text is written as UTF-8.
+        data: the content; text is written as UTF-8, a sequence piece by piece, not joined first.
         overwrite: False makes an existing file an error instead of replacing it.
 
     Raises:
@@ -26,9 +28,10 @@ def write_atomic(path: str | Path, data: bytes | str, *, overwrite: bool = True)
             `filename` of the error is `path`.
     """
     path = Path(path)
-    payload = data.encode("utf-8") if isinstance(data, str) else data
+    if isinstance(data, str):
+        data = data.encode("utf-8")
     try:
-        _write(path, payload, overwrite)
+        _write(path, [data] if isinstance(data, bytes) else data, overwrite)
     except OSError as error:  # a person knows the final name, not the temporary one
         error.filename = str(path)
         raise
@@ -36,12 +39,12 @@ def write_atomic(path: str | Path, data: bytes | str, *, overwrite: bool = True)
     sync_folder(path.parent)
 
 
-def _write(path: Path, payload: bytes, overwrite: bool) -> None:
+def _write(path: Path, pieces: Sequence[bytes | memoryview], overwrite: bool) -> None:
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name[:80]}.", suffix=".tmp",
                                              dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(payload)
+            file.writelines(pieces)
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes 0600

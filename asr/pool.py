@@ -37,14 +37,12 @@ def default_threads() -> int:
     return os.cpu_count() or 1
 
 
-def run(tasks: Sequence[Callable[[], object]], threads: int, *,
-        on_error: Callable[[], object] | None = None) -> list:
+def run(tasks: Sequence[Callable[[], object]], threads: int) -> list:
     """Results of all tasks, in their order; the calling thread works too.
 
-    A thread that is done takes the next task, so put the long ones first. Tasks are begun in
-    their order, so a task may wait for its neighbours if at least as many threads work as wait.
-    Tasks must not call `run` themselves. The first exception of a task is raised here, after all
-    tasks have ended; `on_error` is called at once, so that no other task waits for that one.
+    A thread that is done takes the next task, so put the long ones first. Tasks must not call
+    `run` themselves, nor wait for another one for ever: other callers may have the threads. The
+    first exception of a task is raised here, after all tasks have ended.
     """
     if threads <= 1 or len(tasks) <= 1:
         return [task() for task in tasks]
@@ -52,27 +50,18 @@ def run(tasks: Sequence[Callable[[], object]], threads: int, *,
     numbers = iter(range(len(tasks)))
 
     def work() -> None:
-        try:
-            while True:
-                with _lock:
-                    number = next(numbers, None)
-                if number is None:
-                    return
-                results[number] = tasks[number]()
-        except BaseException:
-            if on_error:
-                on_error()
-            raise
+        while True:
+            with _lock:
+                number = next(numbers, None)
+            if number is None:
+                return
+            results[number] = tasks[number]()
 
     executor, futures = _executor(threads - 1), []
     try:
         for _ in range(min(threads, len(tasks)) - 1):
             futures.append(executor.submit(work))
         work()
-    except BaseException:
-        if on_error:
-            on_error()
-        raise
     finally:
         for future in futures:
             future.exception()  # wait: no task may outlive the memory that it works on

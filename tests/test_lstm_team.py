@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from asr import pool
 from asr.lstm import cpu, sequences, team
 from asr.lstm.simd import PANEL
 
+UNITS = 2 * team.FEWEST_UNITS  # of a team of two
+
 
 def make_directions(rng, features, units, count=2):
     return [cpu.Direction(*(rng.normal(size=shape).astype(np.float32) * 0.3 for shape in
@@ -18,12 +21,19 @@ def make_directions(rng, features, units, count=2):
                           backwards=number % 2 == 1) for number in range(count)]
 
 
+@pytest.fixture(autouse=True)
+def rested(monkeypatch):
+    """No team has broken up yet, and none does because this machine is busy."""
+    monkeypatch.setattr(team, "_rests_until", 0.0)
+    monkeypatch.setattr(team, "PATIENCE", 1 << 50)
+
+
 def test_team_size_leaves_work_for_every_member():
-    assert team.size(threads=4, pieces=2, panels=8) == 2
-    assert team.size(threads=2, pieces=2, panels=8) == 1
-    assert team.size(threads=64, pieces=1, panels=64) == team.MOST
-    assert team.size(threads=8, pieces=1, panels=3) == 1
-    assert team.size(threads=8, pieces=0, panels=8) == team.MOST
+    assert team.size(threads=4, pieces=2, units=256) == 2
+    assert team.size(threads=2, pieces=2, units=256) == 1
+    assert team.size(threads=64, pieces=1, units=2048) == team.MOST
+    assert team.size(threads=8, pieces=1, units=128) == 1
+    assert team.size(threads=8, pieces=0, units=512) == team.MOST
 
 
 @pytest.fixture
@@ -40,23 +50,49 @@ def teams(monkeypatch):
     return formed
 
 
-@pytest.mark.parametrize("members", [2, 3, 4])
-@pytest.mark.parametrize(("batch", "count"), [(1, 2), (1, 1), (3, 2)])
+@pytest.mark.parametrize(("batch", "count", "members"), [(1, 2, 2), (1, 1, 3), (1, 1, 4),
+                                                         (3, 2, 2)])
 def test_a_team_computes_the_bits_of_one_thread(rng, monkeypatch, teams, batch, count, members):
     units = 6 * PANEL - 5  # the last member has padded units
     directions = make_directions(rng, 20, units, count)
-    x = rng.normal(size=(batch, 150, 20)).astype(np.float32)  # more than one chunk of rows
-    lengths = np.array([150, 7, 0][:batch])
+    x = rng.normal(size=(batch, 135, 20)).astype(np.float32)  # more than one chunk of rows
+    lengths = np.array([135, 7, 0][:batch])
     alone = cpu.infer(x, lengths, directions, threads=1)
     monkeypatch.setattr(team, "size", lambda *work: members)
     teams.clear()
     together = cpu.infer(x, lengths, directions, threads=count * batch * members)
-    assert set(teams) == {members}
+    assert set(teams) == {members} and not team.resting()
     np.testing.assert_array_equal(alone, together)
 
 
-def test_many_teams_at_once_all_end(rng):
-    directions = make_directions(rng, 8, 4 * PANEL)
+def test_on_a_busy_machine_a_team_breaks_up_and_none_is_formed_for_a_while(rng, monkeypatch,
+                                                                         teams):
+    directions = make_directions(rng, 8, UNITS)
+    x = rng.normal(size=(1, 60, 8)).astype(np.float32)
+    alone = cpu.infer(x, np.array([60]), directions, threads=1)
+    original = sequences.forward_slice
+
+    def late(*arguments):  # the second member of each team has no processor for some time
+        if arguments[-3] == 1:
+            time.sleep(0.05)
+        return original(*arguments)
+
+    monkeypatch.setattr(sequences, "forward_slice", late)
+    monkeypatch.setattr(team, "PATIENCE", 10_000)
+    teams.clear()
+    np.testing.assert_array_equal(cpu.infer(x, np.array([60]), directions, threads=4), alone)
+    assert 2 in teams and team.resting()
+    teams.clear()
+    np.testing.assert_array_equal(cpu.infer(x, np.array([60]), directions, threads=4), alone)
+    assert 2 not in teams
+    monkeypatch.setattr(time, "monotonic", lambda now=time.monotonic(): now + team.REST)
+    assert not team.resting()
+
+
+def test_many_teams_at_once_all_end(rng, monkeypatch):
+    monkeypatch.setattr(team, "PATIENCE", 100_000)
+    monkeypatch.setattr(team, "REST", 0.0)
+    directions = make_directions(rng, 8, UNITS)
     x = rng.normal(size=(1, 60, 8)).astype(np.float32)
     expected = cpu.infer(x, np.array([60]), directions, threads=1).tobytes()
     results = []
@@ -72,15 +108,16 @@ def test_many_teams_at_once_all_end(rng):
 
 
 @pytest.mark.parametrize("failing", [0, 1, 3])
-def test_a_member_that_fails_is_not_waited_for(rng, monkeypatch, failing):
-    directions = make_directions(rng, 8, 4 * PANEL)
+def test_a_member_that_fails_is_not_waited_for_for_ever(rng, monkeypatch, failing):
+    monkeypatch.setattr(team, "PATIENCE", 100_000)
+    directions = make_directions(rng, 8, UNITS)
     x = rng.normal(size=(1, 30, 8)).astype(np.float32)
     original, calls = sequences.forward_slice, iter(range(100))
 
     def forward_slice(*arguments):
         if next(calls) == failing:
             raise MemoryError("no memory for a member")
-        original(*arguments)
+        return original(*arguments)
 
     monkeypatch.setattr(sequences, "forward_slice", forward_slice)
     with pytest.raises(MemoryError, match="for a member"):
@@ -88,7 +125,8 @@ def test_a_member_that_fails_is_not_waited_for(rng, monkeypatch, failing):
 
 
 def test_a_thread_that_cannot_be_started_ends_the_team(rng, monkeypatch):
-    directions = make_directions(rng, 8, 4 * PANEL)
+    monkeypatch.setattr(team, "PATIENCE", 100_000)
+    directions = make_directions(rng, 8, UNITS)
     executor = pool._executor(3)
     original, calls = executor.submit, iter(range(100))
 
@@ -101,7 +139,3 @@ def test_a_thread_that_cannot_be_started_ends_the_team(rng, monkeypatch):
     with pytest.raises(RuntimeError, match="start new thread"):
         cpu.infer(rng.normal(size=(1, 30, 8)).astype(np.float32), np.array([30]), directions,
                   threads=4)
-
-
-def test_the_system_has_a_function_that_lets_another_thread_run():
-    assert team.give_way() != 0

@@ -65,7 +65,7 @@ def write_shard(folder: Path, records: Iterable[tuple[str, np.ndarray, int]]) ->
         num_features = features.shape[1]
         digest.update(key.encode())
     name = f"shard-{digest.hexdigest()[:16]}.tfrecord"
-    write_atomic(folder / name, b"".join(parts))
+    write_atomic(folder / name, parts)
     head = {"version": FORMAT_VERSION, "bytes": position, "num_features": num_features}
     write_atomic(folder / _index_name(name), "".join(json.dumps(line) + "\n"
                                                      for line in [head, *lines]))

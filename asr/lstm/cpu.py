@@ -99,10 +99,8 @@ def _forward(layer: _Layer, kept: Kept | None) -> np.ndarray:
     if len(layer.slices) > 1:  # else whoever works on the only slice packs what it needs
         layer.each_direction(lambda d: layer.pack(d, 0, layer.wide))
     pieces = len(layer.slices) * len(layer.directions)
-    members = 1 if kept else team.size(layer.threads, pieces, layer.wide // PANEL)
-    if members > 1:
-        _forward_teams(layer, members, outputs)
-    else:
+    members = 1 if kept or team.resting() else team.size(layer.threads, pieces, layer.units)
+    if members < 2 or not _forward_teams(layer, members, outputs):
         layer.each_piece(lambda d, s: _forward_piece(layer, d, s, outputs, kept))
     return outputs
 
@@ -219,18 +217,20 @@ class _Layer:
         return tuple(sums)
 
 
-def _forward_teams(layer: _Layer, members: int, outputs) -> None:
-    """Each piece by `members` threads; neighbours in the list of work, so that all get a thread."""
+def _forward_teams(layer: _Layer, members: int, outputs) -> bool:
+    """Each piece by `members` threads, neighbours in the list of work; False if a team broke up."""
     panels = layer.wide // PANEL
     edges = [panels * member // members * PANEL for member in range(members + 1)]
-    meetings, work = [], []
+    work = []
     for part in layer.slices:
         for d in range(len(layer.directions)):
-            meetings.append(team.Meeting(members))
-            state = _state(layer, len(part.sequences))
+            meeting, state = team.Meeting(members), _state(layer, len(part.sequences))
             work += [_forward_work(layer, d, part, outputs, None, state, edges[m:m + 2],
-                                   (meetings[-1], m, members)) for m in range(members)]
-    pool.run(work, layer.threads, on_error=lambda: [each.disperse() for each in meetings])
+                                   (meeting, m, members)) for m in range(members)]
+    if all(pool.run(work, layer.threads)):
+        return True
+    team.rest()
+    return False
 
 
 def _forward_piece(layer: _Layer, d: int, part: Slice, outputs, kept: Kept | None) -> None:
@@ -245,7 +245,7 @@ def _state(layer: _Layer, count: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _forward_work(layer: _Layer, d: int, part: Slice, outputs, kept: Kept | None, state, units,
-                  place) -> Callable[[], None]:
+                  place) -> Callable[[], bool]:
     """The compiled loop over the units `units[0] .. units[1] - 1`, with all its memory at hand."""
     wide = layer.wide
     rows = max(sequences.CHUNK, len(part.sequences))
@@ -258,16 +258,16 @@ def _forward_work(layer: _Layer, d: int, part: Slice, outputs, kept: Kept | None
     meeting, member, members = place
     scratch = np.empty(ROWS, np.int64)
 
-    def work() -> None:
+    def work() -> bool:
         if len(layer.slices) == 1:
             layer.pack(d, units[0], units[1] - units[0])
-        sequences.forward_slice(
+        return sequences.forward_slice(
             _at(layer.inputs), _at(outputs) + d * layer.units * BYTES, layer.inputs.shape[1],
             layer.features, layer.units, wide, layer.width, layer.directions[d].backwards,
             part.sequences, part.lengths, part.offsets, scratch, _at(w), _at(u), _at(bias),
             gates, cells, kept is not None, _at(h), _at(c), _at(z), _at(packed),
             _at(layer.zeros), units[0], units[1] - units[0], _at(meeting.steps), member, members,
-            team.give_way())
+            team.PATIENCE)
 
     return work
 

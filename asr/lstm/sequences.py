@@ -51,7 +51,7 @@ def gates_product(rows, depth, wide, first_unit, own, a, a_block, a_row, a_colum
 @compiled
 def forward_slice(x, y, num_frames, features, units, wide, y_width, backwards,
                   sequences, lengths, offsets, rows_at, w, u, bias, gates, cells, keep,
-                  h, c, z, packed, zeros, first_unit, own, meeting, member, members, give_way):
+                  h, c, z, packed, zeros, first_unit, own, meeting, member, members, patience):
     """Outputs of one direction over one slice, or of some of its units.
 
     Args:
@@ -65,8 +65,13 @@ def forward_slice(x, y, num_frames, features, units, wide, y_width, backwards,
         z, packed: scratch. zeros: (wide,).
         first_unit, own: the units to compute, multiples of PANEL. The other units are computed
             by the other members of a team at the same time, over the same h and c; alone: 0, wide.
-        meeting, member, members, give_way: see asr.lstm.team.
+        meeting, member, members, patience: see asr.lstm.team. A step earns a look for every
+            fourth weight of its own: about half of the time that it takes.
+
+    Returns:
+        False if the team broke up; y is then incomplete.
     """
+    most = patience
     steps = len(offsets) - 1
     h_row, z_row = (wide + SKEW) * BYTES, 4 * wide * BYTES
     gate, shift = wide * BYTES, first_unit * BYTES
@@ -97,7 +102,10 @@ def forward_slice(x, y, num_frames, features, units, wide, y_width, backwards,
             at = z_at + (offsets[t] - offsets[first]) * z_row
             h_now = h + (t % 2) * len(sequences) * h_row
             if t > 0:
-                meet(meeting, member, members, t, give_way)
+                patience = meet(meeting, member, members, t,
+                                min(most, patience + own * units // 4))
+                if patience < 0:
+                    return False
                 h_before = h + ((t - 1) % 2) * len(sequences) * h_row
                 gates_product(live, units, wide, first_unit, own, h_before, ROWS * h_row, h_row,
                               BYTES, u, at, z_row)
@@ -114,6 +122,7 @@ def forward_slice(x, y, num_frames, features, units, wide, y_width, backwards,
                 at += z_row
         first = last
     clear_padding(y + shift, sequences, lengths, num_frames, y_width, real)
+    return True
 
 
 @compiled

@@ -325,12 +325,3 @@ def signalled(typingctx, address):
     def codegen(context, builder, signature, arguments):
         return builder.load_atomic(_pointer(builder, arguments[0], INT), "acquire", 8)
     return types.int64(types.int64), codegen
-
-
-@_instruction
-def call(typingctx, address):
-    """Call the C function without arguments at an address."""
-    def codegen(context, builder, signature, arguments):
-        builder.call(_pointer(builder, arguments[0], ir.FunctionType(ir.IntType(32), [])), [])
-        return context.get_dummy_value()
-    return types.void(types.int64), codegen

@@ -5,68 +5,75 @@ numba.
 
 One utterance alone has only its two directions to divide, and a recurrent matrix of 256 units
 fills the second-level cache of a core. Two threads with half of the units each read half of it.
-They meet some thousand times a second, so they wait by looking, not by sleeping; a thread that
-has looked long enough lets another one run, since its partner may have no processor yet.
+They meet some thousand times a second, so they wait by looking, not by sleeping. That is good only
+while each of them has a processor for itself. On a busy machine one is late at every meeting by
+what the system gives to others, so whoever has waited too long leaves, the work is done again
+without teams, and for a while none is formed. The results are the same bits either way.
 """
 
 from __future__ import annotations
 
-import ctypes
-import sys
-from functools import cache
+import time
 
 import numpy as np
 
 from asr.jit import compiled
-from asr.lstm.memory import LINE
-from asr.lstm.simd import call, signal, signalled
+from asr.lstm.simd import signal, signalled
 
-LOOKS = 2_000  # at a partner's step, about a microsecond, before another thread may run
+SLOT = 64  # bytes from one member's step to the next: a cache line each
+PATIENCE = 4_000_000  # looks at the others' steps, a few milliseconds; each step earns some back
+REST = 5.0  # seconds without teams after one has broken up
 MOST = 4  # members; more spend their time on meeting
-FEWEST_PANELS = 2  # of units for each member
-_END = np.iinfo(np.int64).max
+FEWEST_UNITS = 96  # for each member: 128 by two take longer than by one
+_LEFT = -1  # in the place of a step
+_rests_until = 0.0
 
 
-def size(threads: int, pieces: int, panels: int) -> int:
-    """Members of each team when `pieces` of work with `panels` panels of units share threads."""
-    return max(1, min(threads // max(pieces, 1), MOST, panels // FEWEST_PANELS))
+def size(threads: int, pieces: int, units: int) -> int:
+    """Members of each team when `pieces` of work with so many units each share threads."""
+    return max(1, min(threads // max(pieces, 1), MOST, units // FEWEST_UNITS))
+
+
+def rest() -> None:
+    """A team has broken up: the machine is busy with other work, no other one for a while."""
+    global _rests_until
+    _rests_until = time.monotonic() + REST
+
+
+def resting() -> bool:
+    """Whether a team has broken up lately."""
+    return time.monotonic() < _rests_until
 
 
 class Meeting:
     """Where the members of one team see how far the others are."""
 
     def __init__(self, members: int):
-        self.steps = np.zeros((members, LINE // 8), np.int64)  # a cache line each
-
-    def disperse(self) -> None:
-        """Nobody is waited for any more: a member will not come."""
-        self.steps.fill(_END)
-
-
-@cache
-def give_way() -> int:
-    """Address of the system's function that lets another thread run; 0 if there is none."""
-    library, name = ((ctypes.CDLL("kernel32"), "SwitchToThread") if sys.platform == "win32"
-                     else (ctypes.CDLL(None), "sched_yield"))
-    function = getattr(library, name, None)
-    return ctypes.cast(function, ctypes.c_void_p).value or 0 if function else 0
+        self.steps = np.zeros((members, SLOT // 8), np.int64)
 
 
 @compiled
-def meet(meeting, member, members, step, give_way):
+def meet(meeting, member, members, step, patience):
     """Say that this member has reached `step`, and wait until all others have.
 
     What each stored before is seen by the others after.
 
     Args:
-        meeting: address of `Meeting.steps`. give_way: address from `give_way()`, or 0.
+        meeting: address of `Meeting.steps`.
+        patience: looks at most.
+
+    Returns:
+        The looks that are left; -1 if this member, or another one, has left the team.
     """
     if members < 2:
-        return
-    signal(meeting + member * LINE, step)
+        return patience
+    signal(meeting + member * SLOT, step)
     for other in range(members):
-        looks = 0
-        while signalled(meeting + other * LINE) < step:
-            looks += 1
-            if looks > LOOKS and give_way != 0:
-                call(give_way)
+        reached = signalled(meeting + other * SLOT)
+        while reached < step:
+            patience -= 1
+            if patience < 0 or reached == _LEFT:
+                signal(meeting + member * SLOT, _LEFT)
+                return -1
+            reached = signalled(meeting + other * SLOT)
+    return patience

@@ -85,7 +85,8 @@ def test_on_a_busy_machine_a_team_breaks_up_and_none_is_formed_for_a_while(rng, 
     teams.clear()
     np.testing.assert_array_equal(cpu.infer(x, np.array([60]), directions, threads=4), alone)
     assert 2 not in teams
-    monkeypatch.setattr(time, "monotonic", lambda now=time.monotonic(): now + team.REST)
+    later = time.monotonic() + team.REST
+    monkeypatch.setattr(time, "monotonic", lambda: later)
     assert not team.resting()
 
 

@@ -21,6 +21,7 @@ from asr.decoding.lm_train import FALLBACK_DISCOUNTS, train_ngrams
 from asr.decoding.ngram import build_ngram
 from asr.decoding.ngram_cache import cache_path
 from asr.decoding.ngram_kernel import ngram_step
+from asr.decoding.packed import pack_lm, unpack_lm
 from asr.decoding.trees import best_below, build_tree
 from asr.errors import DataError, UsageError
 
@@ -157,6 +158,8 @@ def test_a_model_without_unknown_word_gets_kenlms():
     ("-0.5\ta a", "-0.5\ta z", r"the word 'z' is not among the 1-grams"),
     ("-0.5\ta a", "0.5\ta a", r"at most 0"),
     ("-0.5\ta a", "nan\ta a", r"at most 0"),
+    ("-0.5\ta a", "-inf\ta a", r"-99 for what never happens"),
+    ("-0.5\ta a\t-0.35", "-0.5\ta a\t1e300", r"back-off weight is finite"),
     ("-0.5\ta a", "-0.5\ta", r"the word '-0.35' is not"),
     ("-0.5\ta a", "-0.5\ta a a", r"expected log-probability, 2 word"),
     ("-0.5\ta a", "-0.6\ta b", r"holds an n-gram twice"),
@@ -170,6 +173,33 @@ def test_broken_files_are_named_with_their_line(tmp_path, old, new, match):
     with pytest.raises(DataError, match=match) as error:
         load_ngram(path)
     assert error.value.code == "lm.arpa" and "toy.arpa" in str(error.value)
+
+
+def test_what_other_toolkits_write_is_read(tmp_path):
+    """A byte order mark, Windows lines, and words with white space that is none in ARPA."""
+    path = tmp_path / "toy.arpa"
+    for text in ("\ufeff" + TOY, TOY.replace("\n", "\r\n"), TOY + "\nnotes after the end\n"):
+        path.write_bytes(text.encode())
+        assert read_arpa(path)[0] == ["<unk>", "<s>", "</s>", "a", "b", "c"]
+        assert unpack_lm(pack_lm(path), "lm").vocabulary[-1] == "c", "in a bundle, too"
+    path.write_text(TOY.replace("c", "c\u00a0d\u3000"))
+    assert read_arpa(path)[0][-1] == "c\u00a0d\u3000"
+
+
+def test_a_model_without_words_is_refused(tmp_path):
+    path = tmp_path / "none.arpa"
+    path.write_text("\\data\\\nngram 1=0\n\n\\1-grams:\n\n\\end\\\n")
+    with pytest.raises(DataError, match=r"none.arpa:4: the model has no words"):
+        load_ngram(path)
+
+
+def test_a_damaged_gz_is_refused_although_its_text_ends(tmp_path):
+    path = tmp_path / "toy.arpa.gz"
+    packed = bytearray(gzip.compress(TOY.encode()))
+    packed[-5] ^= 1  # of the checksum
+    path.write_bytes(packed)
+    with pytest.raises(DataError, match="Cannot read the language model .*CRC"):
+        load_ngram(path)
 
 
 def test_files_that_are_no_arpa(tmp_path):

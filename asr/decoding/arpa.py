@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import gzip
 import io
-import math
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import numpy as np
 from asr.errors import DataError
 
 MAX_ORDER = 10
+LARGEST = 1e30  # of a number in the file: what float32 can hold, with room to add some up
 UNKNOWN = ("<unk>", "<UNK>")
 SENTENCE_START, SENTENCE_END = "<s>", "</s>"
 
@@ -54,7 +54,10 @@ def read_arpa(path: str | Path) -> tuple[list[str], list[ArpaTable]]:
             raw.seek(0)
             stream = gzip.open(raw) if packed else raw
             with io.TextIOWrapper(stream, encoding="utf-8", newline="\n") as lines:  # type: ignore
-                return parse_arpa(lines, name=str(path))
+                found = parse_arpa(lines, name=str(path))
+                for _ in lines:  # the checksum of a .gz stands at its very end
+                    pass
+                return found
     except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
         raise DataError(f"Cannot read the language model {path}: {error}.", code="lm.arpa",
                         path=path) from error
@@ -98,6 +101,8 @@ class _Lines:
 
     def _walk(self, lines: Iterable[str]) -> Iterator[str]:
         for self.number, line in enumerate(lines, start=1):  # noqa: B020
+            if self.number == 1:
+                line = line.removeprefix("\ufeff")  # a byte order mark, as Windows editors write
             line = line.strip(" \t\r\n")
             if line:
                 yield line
@@ -135,6 +140,8 @@ def _read_counts(lines: _Lines) -> list[int]:
         line = lines.next("\\1-grams:")
     if not counts or line != "\\1-grams:":
         raise lines.error(f"expected \\1-grams:, got {line[:80]!r}")
+    if not counts[0]:
+        raise lines.error("the model has no words (ngram 1=0)")
     lines._lines = _chain(line, lines._lines)
     return counts
 
@@ -144,12 +151,17 @@ def _chain(first: str, rest: Iterator[str]) -> Iterator[str]:
     yield from rest
 
 
+def _fields(line: str) -> list[str]:
+    """Between tabs and spaces, as KenLM has it: a no-break space is part of its word."""
+    return [field for field in line.replace("\t", " ").split(" ") if field]
+
+
 def _read_table(lines: _Lines, order: int, count: int, vocabulary: dict[str, int]) -> ArpaTable:
     words: list[int] = []
     log_probs, backoffs = [], []
     for _ in range(count):
         line = lines.next(f"{count:,} {order}-grams")
-        fields = line.split()
+        fields = line.split() if line.isascii() else _fields(line)
         try:
             if not order + 1 <= len(fields) <= order + 2:
                 raise ValueError(f"{len(fields)} fields")
@@ -164,9 +176,9 @@ def _read_table(lines: _Lines, order: int, count: int, vocabulary: dict[str, int
                               f"weight; got {line[:80]!r} ({error})") from None
         except KeyError as error:
             raise lines.error(f"the word {error} is not among the 1-grams") from None
-        if not (log_probs[-1] <= 0 and math.isfinite(backoffs[-1])):
-            raise lines.error(f"a log-probability is at most 0 and a back-off weight is finite, "
-                              f"got {line[:80]!r}")
+        if not (-LARGEST <= log_probs[-1] <= 0 and abs(backoffs[-1]) <= LARGEST):
+            raise lines.error(f"a log-probability is finite and at most 0 (-99 for what never "
+                              f"happens), a back-off weight is finite; got {line[:80]!r}")
     if order == 1 and len(vocabulary) != count:
         raise lines.error("a word appears twice among the 1-grams")
     return ArpaTable(np.array(words, dtype=np.int32).reshape(count, order),

@@ -34,8 +34,10 @@ def test_train_and_info(tmp_path, capsys):
     assert run(["lm", "info", str(output), "--perplexity", str(source)]) == 0
     assert "unknown (" in capsys.readouterr().out
     first = output.read_bytes()
-    assert run(["lm", "train", str(source), "-o", str(output), "--order", "3", "--normalizer",
-                "basic"]) == 0
+    again = ["lm", "train", str(source), "-o", str(output), "--order", "3", "--normalizer", "basic"]
+    assert run(again) == 2
+    assert "exists and is kept" in capsys.readouterr().err
+    assert run([*again, "--overwrite"]) == 0
     assert output.read_bytes() == first, "the same text gives the same file"
 
 
@@ -73,3 +75,17 @@ def test_bad_arguments(tmp_path, capsys):
     assert run([*arguments, "--order", "0"]) == 2
     assert run(["lm", "info", str(tmp_path / "none")]) == 4
     assert not (tmp_path / "o.arpa").exists()
+    capsys.readouterr()
+    assert run([*arguments, "--min-count", "2"]) == 4
+    assert "No word appears 2 times (the most frequent one 1 times)" in capsys.readouterr().err
+    assert not (tmp_path / "o.arpa").exists()
+
+
+@pytest.mark.parametrize("output,match", [
+    ("t.txt", "is one of the texts"), (".", "name of a file"), ("none/o.arpa", "name of a file")])
+def test_the_text_is_never_written_over(tmp_path, capsys, output, match):
+    source = tmp_path / "t.txt"
+    source.write_text("a b\n")
+    assert run(["lm", "train", str(source), "-o", str(tmp_path / output), "--overwrite"]) == 2
+    assert match in capsys.readouterr().err
+    assert source.read_text() == "a b\n"

@@ -29,8 +29,9 @@ def lm() -> None:
               show_default=True)
 @click.option("--normalizer", default="none", show_default=True,
               help="none, basic, english or german: the one of the recogniser.")
+@click.option("--overwrite", is_flag=True, help="Replace OUT.arpa.gz if it exists.")
 def train(texts: tuple[Path, ...], output: Path, order: int, prune: str, min_count: int,
-          units: str, normalizer: str) -> None:
+          units: str, normalizer: str, overwrite: bool) -> None:
     """Train an interpolated modified Kneser-Ney model on TEXTS.
 
     TEXTS are files with one sentence a line (plain or .gz), or .jsonl manifests, whose
@@ -52,16 +53,32 @@ def train(texts: tuple[Path, ...], output: Path, order: int, prune: str, min_cou
     except ValueError:
         raise UsageError(f"--prune {prune!r}: write whole numbers with commas, such as 0,0,1."
                          ) from None
+    _check_output(output, texts, overwrite)
     model = train_ngrams(read_sentences(texts, normalizer=normalizer, units=units), order,
                          prune=limits, min_count=min_count)
     text = write_arpa(model.vocabulary, model.tables).encode()
-    write_atomic(output, gzip.compress(text, mtime=0) if output.suffix == ".gz" else text)
+    write_atomic(output, gzip.compress(text, mtime=0) if output.suffix == ".gz" else text,
+                 overwrite=overwrite)
     for n, estimated in enumerate(model.estimated, start=1):
         if not estimated:
             print(f"Order {n}: the text is too small or too regular to estimate discounts; "
                   "0.5, 1 and 1.5 are used.", file=sys.stderr)
     sizes = " + ".join(f"{len(table.words):,}" for table in model.tables)
     print(f"{output}: {sizes} n-grams of {model.num_tokens:,} tokens.", file=sys.stderr)
+
+
+def _check_output(output: Path, texts: tuple[Path, ...], overwrite: bool) -> None:
+    """What would be lost, or cannot be written, is said before the work."""
+    from asr.errors import UsageError
+
+    if output.exists() and any(path.exists() and output.samefile(path) for path in texts):
+        raise UsageError(f"--output {output} is one of the texts; give another name.", path=output)
+    if output.exists() and not overwrite:
+        raise UsageError(f"{output} exists and is kept. Give another --output, or --overwrite.",
+                         path=output)
+    if output.is_dir() or not output.parent.is_dir():
+        raise UsageError(f"--output {output}: expected the name of a file in a folder that exists.",
+                         path=output)
 
 
 @lm.command()

@@ -69,7 +69,8 @@ def train_ngrams(sentences: Iterable[Sequence[str]], order: int, *, prune: Seque
 
     Raises:
         UsageError: order or prune cannot be used.
-        DataError: there are no sentences, or a word is <s> or </s>.
+        DataError: there are no sentences, no word is as frequent as `min_count`, or a word is <s>
+            or </s>.
     """
     if not 1 <= order <= MAX_ORDER:
         raise UsageError(f"The order must be between 1 and {MAX_ORDER}, got {order}.")
@@ -121,6 +122,10 @@ def _number(sentences: Iterable[Sequence[str]],
                         "them out.", code="lm.text")
     words = sorted(word for word, count in seen.items()
                    if count >= min_count and word not in UNKNOWN)
+    if not words:
+        raise DataError(f"No word appears {min_count} times (the most frequent one "
+                        f"{max(seen.values())} times), so that all of them would be "
+                        f"{UNKNOWN[0]}. Give a smaller min_count, or more text.", code="lm.empty")
     vocabulary = [UNKNOWN[0], SENTENCE_START, SENTENCE_END, *words]
     numbers = {word: number for number, word in enumerate(vocabulary)}
     tokens = [numbers.get(word, 0) for text in texts

@@ -259,6 +259,7 @@ def test_a_view_is_the_rows_that_it_names(inside):
     assert view.units == (7, 2, 3) and view.named
     np.testing.assert_array_equal(view.trace.memory, inside.layers[0].backward.memory[:, [7, 2, 3]])
     assert view.which() == "Layer 1 of 2, backward; units 7, 2–3"
+    assert choose(inside, 1, units="7").which() == "Layer 1 of 2, forward; unit 7"
     assert any("right to left" in sentence for sentence in view.how_to_read())
     default = choose(inside)
     assert (default.layer, default.direction, default.named) == (2, "forward", False)
@@ -488,6 +489,18 @@ def test_hover_and_keys_read_the_arrays(opened, inside):
     check_readout(opened, inside)
     opened.run("move({ frame: -5 })")
     check_readout(opened, inside)  # before the first step the memory is empty
+
+
+@needs_chromium
+def test_no_sound_is_read_where_the_network_adds_quiet_frames(browser, tmp_path):
+    inside = recognizer(tmp_path, model=MODELS["quiet edges"]).inspect(speech())
+    (tmp_path / "page.html").write_text(page(choose(inside), **NAMES), encoding="utf-8")
+    browser.open(tmp_path / "page.html")
+    steps = len(inside.logits)
+    for step, heard in ((0, False), (2, False), (3, True), (steps // 2, True), (steps - 1, False)):
+        text = browser.run(f"move({{ frame: {step} }}); "
+                           "document.querySelector('#readout p').textContent")
+        assert ("dB" in text, "outside the recording" in text) == (heard, not heard)
 
 
 @needs_chromium

@@ -266,12 +266,13 @@ function read() {
   const best = [...data.labels.keys()].map((v) => [posteriors[t * count + v] / FULL, v])
     .sort((a, b) => b[0] - a[0]).slice(0, 2).filter(([share], n) => n === 0 || share > 0.005);
   const first = make("p"), middle = data.start + (t + 0.5) * data.step;
-  const at = clamp(Math.round(middle / data.sound.step), 0, data.sound.frames - 1);
+  const at = Math.round(middle / data.sound.step);
   const level = soundLevels[at * data.sound.hertz.length + state.mel] / 255;
   first.append(make("b", "", number(middle) + " s"), " · says ", ...best.flatMap(([share, v], n) => [
     n ? ", " : "", make("b", "", data.labels[v]), ` ${number(100 * share, 0)} %`]),
-    ` · sound at ${number(data.sound.hertz[state.mel] / 1000)} kHz: `
-    + `${number(data.sound.low * (1 - level), 0)} dB`);
+    at < 0 || at >= data.sound.frames ? " · outside the recording"
+      : ` · sound at ${number(data.sound.hertz[state.mel] / 1000)} kHz: `
+        + `${number(data.sound.low * (1 - level), 0)} dB`);
   const before = value("memory", state.direction === "forward" ? t - 1 : t + 1);
   const c = value("memory", t), second = make("p");
   const part = (symbol, name) => make("span", symbol, number(value(name, t)));

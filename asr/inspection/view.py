@@ -90,7 +90,7 @@ class View:
     def which(self) -> str:
         """Layer, direction and units in words."""
         view = self.inspection
-        rows = (f"units {compact(self.units)}" if self.named else
+        rows = (f"unit{'s' * (len(self.units) > 1)} {compact(self.units)}" if self.named else
                 f"the {len(self.units)} of {view.num_units} cells whose memory moves most, in the "
                 "order of their peaks" if len(self.units) < view.num_units else
                 f"all {view.num_units} cells, in the order of their peaks")

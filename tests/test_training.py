@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from asr.errors import (
     TrainingStopped,
     UsageError,
 )
-from asr.manifest import write_manifest
+from asr.manifest import read_manifest, write_manifest
 from asr.recipe import Recipe, load_recipe, recipe_from_dict
 from asr.recognizer import load
 from asr.training import read_log, train
@@ -261,6 +262,25 @@ def test_errors_of_use(tones, tmp_path):
         train(recipe_from_dict({}), tmp_path / "a", quiet=True)
     with pytest.raises(UsageError, match="stop_after_epochs"):
         train(recipe_for(tones), tmp_path / "b", stop_after_epochs=-1)
+
+
+def test_edited_texts_are_refused_or_said_when_a_run_goes_on(tones, tmp_path, capsys):
+    edited = recipe_for(tones, *[f'data.{split}=["{tmp_path}/{split}.jsonl"]'
+                                 for split in ("train", "valid")], f"data.audio_root={tones}",
+                        "train.epochs=2")
+    for split in ("train", "valid"):  # paths are relative to the manifest
+        write_manifest(tmp_path / f"{split}.jsonl", read_manifest(tones / f"{split}.jsonl"))
+    train(edited, tmp_path / "run", stop_after_epochs=1, quiet=True)
+    rows = {split: read_manifest(tones / f"{split}.jsonl") for split in ("train", "valid")}
+    for split, utterances in rows.items():
+        write_manifest(tmp_path / f"{split}.jsonl", [replace(u, text=u.text.replace("f", "v"))
+                                                     for u in utterances])
+    with pytest.raises(UsageError, match="incompatible.*alphabet.*vocab hash"):
+        train(edited, tmp_path / "run")
+    for split, utterances in rows.items():
+        write_manifest(tmp_path / f"{split}.jsonl", utterances[:-1])
+    assert train(edited, tmp_path / "run").epochs == 2
+    assert "the training data are not those" in capsys.readouterr().err
 
 
 def test_a_full_disk_stops_with_a_sentence_and_keeps_what_was(tones, tmp_path):

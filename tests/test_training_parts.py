@@ -100,6 +100,26 @@ def test_other_settings_or_vocabulary_are_refused_before_training(tmp_path):
         run.begin(recipe_from_dict({"train": {"epochs": 3}}))
 
 
+def test_another_alphabet_is_refused_and_other_data_are_said(tmp_path):
+    with RunDirectory(tmp_path) as run:
+        run.begin(Recipe())
+        assert not run.check_data(" ab", "1")
+        assert not run.check_data(" abc", "2")  # nothing is learnt yet: put right
+    (tmp_path / "checkpoints/last").mkdir(parents=True)
+    (tmp_path / "checkpoints/last/ckpt-1.index").touch()
+    with RunDirectory(tmp_path) as run:
+        assert not run.check_data(" abc", "2")
+        assert run.check_data(" abc", "3")
+        assert not run.check_data(" abc", "3")
+        with pytest.raises(UsageError, match="incompatible.*' abc' .vocab hash .*have ' abd'"):
+            run.check_data(" abd", "3")
+        (tmp_path / "data.json").write_text("{}", encoding="utf-8")
+        with pytest.raises(CheckpointError, match="damaged"):
+            run.check_data(" abc", "3")
+        (tmp_path / "data.json").unlink()  # a run of an older version
+        assert not run.check_data(" abc", "3")
+
+
 def test_a_run_is_over_when_epochs_clock_or_patience_are_spent():
     settings = TrainSettings(epochs=10, max_minutes=2, patience=3)
     stands = {"epoch": 5, "best_epoch": 4, "seconds": 60.0}

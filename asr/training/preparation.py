@@ -6,6 +6,7 @@ each with its reason. TensorFlow is not imported yet: the feature processes are 
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -56,6 +57,15 @@ class Prepared:
     epoch_clips: list[Clip]
     excluded: list[dict]
     plan: PlanSettings
+
+    @property
+    def data_hash(self) -> str:
+        """SHA-256 of what an epoch is planned from: ids, labels and lengths, in their order."""
+        digest = hashlib.sha256()
+        for clip in self.epoch_clips:
+            lengths = [(r.speed, r.num_frames) for r in clip.renditions]
+            digest.update(repr((clip.id, clip.labels, lengths)).encode("utf-8", "surrogateescape"))
+        return digest.hexdigest()
 
 
 def prepare(recipe: Recipe, run: RunDirectory, say: Callable[[str], None]) -> Prepared:

@@ -63,7 +63,8 @@ def train(recipe: Recipe, run_dir: str | Path, *, stop_after_epochs: int = 0,
         A `TrainingResult`; the best model is `<run_dir>/best.asr`.
 
     Raises:
-        UsageError: the folder is in use or holds another run; TensorFlow cannot be used.
+        UsageError: the folder is in use or holds another run, or one with another alphabet;
+            TensorFlow cannot be used.
         DataError: the data cannot be used; `<run_dir>/excluded.jsonl` says which and why.
         CheckpointError: the folder's checkpoints are all damaged.
         TrainingStopped: the loss stayed non-finite, or the disk is full.
@@ -81,6 +82,10 @@ def train(recipe: Recipe, run_dir: str | Path, *, stop_after_epochs: int = 0,
             return done
         table.write("reading manifests, looking at recordings ...")
         prepared = prepare(recipe, run, table.write)
+        if run.check_data(prepared.tokenizer.alphabet, prepared.data_hash):
+            run.log({"event": "data_changed"})
+            table.write("warning: the training data are not those of the part before; the run goes "
+                        "on with them, but not as if it had never stopped.")
         table.write("starting TensorFlow, trying the largest batch ...")
         import_tensorflow(deterministic=recipe.train.deterministic)
         from asr.training.loop import TrainingLoop

@@ -2,6 +2,7 @@
 
     recipe.toml      resolved          versions.json   packages, machine, run id
     excluded.jsonl   utterances that were not trained on, with the reason
+    data.json        alphabet, and a hash of what is trained on
     log.jsonl        one record an epoch and an event     tensorboard/   the same for TensorBoard
     checkpoints/     last and best, by tf.train.CheckpointManager        best.asr   the bundle
     recordings.json  SHA-256 of the audio, to find what is in two splits
@@ -12,6 +13,7 @@ Nothing in it is ever deleted but rotated checkpoints of our own.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import platform
@@ -111,6 +113,40 @@ class RunDirectory:
                              "Restore them or train into a new run directory.",
                              code="run.incompatible", path=self.path)
 
+    def check_data(self, alphabet: str, data_hash: str) -> bool:
+        """Hold the data against those of the part before, and write `data.json`.
+
+        Args:
+            alphabet: the tokenizer's; labels of another one mean other characters.
+            data_hash: of everything that an epoch is planned from.
+
+        Returns:
+            True if the same alphabet writes other data: the run can go on, but not exactly.
+
+        Raises:
+            UsageError: what was learnt so far spells with another alphabet.
+            CheckpointError: `data.json` cannot be read.
+        """
+        path = self.path / "data.json"
+        changed = False
+        if path.exists() and self._has_learnt():
+            try:
+                before = json.loads(path.read_text(encoding="utf-8"))
+                old = str(before["alphabet"])
+                changed = before["sha256"] != data_hash
+            except (ValueError, KeyError, TypeError) as error:
+                raise CheckpointError(f"{path} is damaged ({error}); restore it or start a new "
+                                      "run directory.", path=path) from error
+            if old != alphabet:
+                raise UsageError(f"incompatible: {self.path} was begun with the alphabet {old!r} "
+                                 f"(vocab hash {_short_hash(old)}), these texts have {alphabet!r} "
+                                 f"({_short_hash(alphabet)}). Restore the texts, or train into a "
+                                 "new run directory; text.alphabet in the recipe keeps an alphabet "
+                                 "whatever the texts are.", code="run.incompatible", path=self.path)
+        write_atomic(path, json.dumps({"alphabet": alphabet, "sha256": data_hash},
+                                      ensure_ascii=False, indent=2) + "\n")
+        return changed
+
     def log(self, record: dict) -> None:
         """Append one JSON line to `log.jsonl`."""
         line = json.dumps({"time": round(time.time(), 3), **record}, ensure_ascii=False)
@@ -159,6 +195,10 @@ def _processor() -> str:
     except OSError:
         pass
     return platform.processor() or platform.machine()
+
+
+def _short_hash(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()[:8]
 
 
 def _flat(table: dict) -> dict:

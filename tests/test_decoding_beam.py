@@ -224,6 +224,8 @@ def test_errors():
             ({"lexicon": ["a"], "language_model": CHARACTER_MODEL}, "together with a character"),
             ({"lexicon": ["a"], "grammar": parse_grammar("a")}, "leave the lexicon out"),
             ({"lexicon": []}, "lexicon is empty"),
+            ({"lexicon": ["aab"], "language_model": WORD_MODEL}, "knows none of the words of "
+             r"the lexicon \(not 'aab'"),
             ({"lexicon": ["a b"]}, "holds a space"),
             ({"language_model": model_of(WORD_ARPA.replace("a", "x").replace("dxtx", "data")
                                          .replace("grxms", "grams").replace("ngrxm", "ngram")

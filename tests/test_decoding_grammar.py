@@ -49,6 +49,10 @@ def test_languages(text, sentences):
     ("x\na (b", r"g:2: \( without \)"), ("a )", "unexpected"), ("[a", r"\[ without \]"),
     ("a | ", "empty alternative"), ("()", "empty alternative"), ("* a", "nothing before it"),
     ("<x>", "rule <x> is not defined"), ("<x>\n<x> = a <x>", "calls itself"),
+    ("(" * 5_000 + "a" + ")" * 5_000, "g:1: more than 100 brackets and rules"),
+    ("\n".join(f"<r{n}> = <r{n + 1}>" for n in range(3_000)) + "\n<r0>", "more than 100 brackets"),
+    ("#JSGF V1.0;\ngrammar x;\npublic <a> = /3/ b | /1/ c;", "g:3: '/3/' is a weight or a tag"),
+    ("a {b} c", r"g:1: '\{b\}' is a weight or a tag"),
     ("<x>\n<x> = a\n<x> = b", r"g:3: the rule <x> is defined twice"), ("a <b c", "cannot read"),
 ])
 def test_broken_grammars(text, match):
@@ -71,7 +75,7 @@ def test_files_and_limits(tmp_path, monkeypatch):
 
 
 def test_words_must_be_spelled():
-    with pytest.raises(TextError, match="U\\+0078"):
+    with pytest.raises(TextError, match=r"The grammar's word 'x' holds 'x' \(U\+0078\)"):
         grammar_part(parse_grammar("x"), TOKENIZER)
     with pytest.raises(UsageError, match="alphabet has no space"):
         grammar_part(parse_grammar("a b"), CharTokenizer("ab"))

@@ -100,9 +100,12 @@ def test_parsing_and_errors():
     for text in ("", ":3", "a:x", "a:nan", "a:"):
         with pytest.raises(UsageError, match="write PHRASE or PHRASE:BOOST"):
             parse_hot_word(text)
+    for text in ("a:1e308", "a:-101"):
+        with pytest.raises(UsageError, match="between -100 and 100; 1 to 2 is usual"):
+            parse_hot_word(text)
     with pytest.raises(UsageError, match="must not be empty"):
         phrase_part([HotWord(" ")], TOKENIZER)
     with pytest.raises(UsageError, match="be finite"):
         phrase_part([HotWord("a", math.inf)], TOKENIZER)
-    with pytest.raises(TextError, match="U\\+0078"):
+    with pytest.raises(TextError, match=r"The hot word 'x' holds 'x' \(U\+0078\)"):
         phrase_part([HotWord("x")], TOKENIZER)

@@ -23,12 +23,14 @@ from pathlib import Path
 import numpy as np
 
 from asr.decoding.fusion import GrammarPart
-from asr.errors import DataError, UsageError
-from asr.tokenizer import CharTokenizer
+from asr.errors import DataError, TextError, UsageError
+from asr.tokenizer import CharTokenizer, describe
 
 MAX_STATES = 200_000
+MAX_DEPTH = 100  # of brackets and rules in each other
 _TOKEN = re.compile(r"\s*(<[^<>\s]+>|[()\[\]|*+]|[^\s()\[\]|*+<>]+)")
 _RULE = re.compile(r"(public\s+)?(<[^<>\s]+>)\s*=(.*)", re.DOTALL)
+_JSGF_ONLY = re.compile(r"/[\d.]+/|\{.*")  # weights and tags, which we do not read
 EMPTY = ""  # an edge that reads no word
 
 
@@ -139,6 +141,10 @@ def _tokens(text: str, where: str) -> list[str]:
         if match is None:
             raise DataError(f"{where}: cannot read {text[place:place + 40]!r}; a rule is written "
                             "<name>.", code="grammar.syntax")
+        if _JSGF_ONLY.fullmatch(match[1]):
+            raise DataError(f"{where}: {match[1]!r} is a weight or a tag of JSGF, which this "
+                            "grammar does not have: it says what may be said. Leave it out.",
+                            code="grammar.syntax")
         tokens.append(match[1])
         place = match.end()
     return tokens
@@ -154,6 +160,7 @@ class _Parser:
     where: str
     open_rules: tuple[str, ...]  # rules that are being expanded
     place: int = 0
+    depth: int = 0  # brackets and rules around
 
     def whole(self, start: int, end: int) -> None:
         self.alternatives(start, end)
@@ -183,7 +190,9 @@ class _Parser:
         self.net.edges[start].append((EMPTY, entry))
         self.place += 1
         if token in ("(", "["):
+            self.deeper()
             self.alternatives(entry, after)
+            self.depth -= 1
             closing = ")" if token == "(" else "]"
             if self.peek() != closing:
                 raise self.error(f"{token} without {closing}")
@@ -209,7 +218,15 @@ class _Parser:
         if name in self.open_rules:
             raise self.error(f"the rule {name} calls itself; write * or + for repetition")
         tokens, where = self.rules[name]
-        _Parser(self.net, self.rules, tokens, where, (*self.open_rules, name)).whole(start, end)
+        self.deeper()
+        _Parser(self.net, self.rules, tokens, where, (*self.open_rules, name),
+                depth=self.depth).whole(start, end)
+        self.depth -= 1
+
+    def deeper(self) -> None:
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            raise self.error(f"more than {MAX_DEPTH} brackets and rules inside each other")
 
     def peek(self) -> str | None:
         return self.tokens[self.place] if self.place < len(self.tokens) else None
@@ -270,6 +287,13 @@ def grammar_part(grammar: Grammar, tokenizer: CharTokenizer) -> GrammarPart:
         rows.append(np.full(tokenizer.vocab_size, -1, dtype=np.int32))
         accepting.append(accepts)
         return len(rows) - 1
+
+    for word in grammar.words:
+        if unknown := tokenizer.unknown(word):
+            raise TextError(f"The grammar's word {word!r} holds {', '.join(map(describe, unknown))}"
+                            ", which this recogniser never writes: write words as transcripts have "
+                            f"them. Its alphabet is {tokenizer.alphabet!r}.",
+                            code="text.out_of_alphabet")
 
     # One label state where the words of a word state begin; the very first also accepts silence.
     begins = [new_state() for _ in grammar.edges]

@@ -77,13 +77,18 @@ def word_part(model: LanguageModel | None, tokenizer: CharTokenizer, lexicon: Se
         weight, look_ahead, unknown_bonus, closed: see `BeamSearchDecoder`.
 
     Raises:
-        UsageError: no words, an empty word, one with a space, or hardly a word can be written.
+        UsageError: no words, an empty word, one with a space, hardly a word can be written, or
+            the model knows none of them.
         TextError: a lexicon word with characters outside the alphabet.
     """
     if lexicon is None:
         if model is None:
             raise UsageError("Give a lexicon or a language model.")
         lexicon = spelled_words(model, tokenizer)
+    elif model is not None and lexicon and not any(word in model.word_numbers for word in lexicon):
+        raise UsageError("The language model knows none of the words of the lexicon (not "
+                         f"{lexicon[0]!r}, for example): train it on texts of the same "
+                         "normaliser.", code="lm.units")
     words = list(dict.fromkeys([*lexicon, *extra]))
     if not words:
         raise UsageError("The lexicon is empty; give at least one word.")

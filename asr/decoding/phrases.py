@@ -18,11 +18,12 @@ from pathlib import Path
 import numpy as np
 
 from asr.decoding.fusion import PhrasePart
-from asr.errors import DataError, UsageError
+from asr.errors import DataError, TextError, UsageError
 from asr.text import normalize
-from asr.tokenizer import CharTokenizer
+from asr.tokenizer import CharTokenizer, describe
 
 DEFAULT_BOOST = 1.5  # nats per character
+MAX_BOOST = 100.0  # either way; a character that the network is sure of costs 20 at most
 WORD_START, OTHER_WORD = 0, 1  # states: at the start of a word, inside a word of no phrase
 
 
@@ -43,7 +44,7 @@ def parse_hot_word(text: str) -> HotWord:
     """`PHRASE` or `PHRASE:BOOST`, as on the command line: "Weißenburg:8".
 
     Raises:
-        UsageError: no phrase, or a boost that is no finite number.
+        UsageError: no phrase, or a boost that is no number or beyond `MAX_BOOST`.
     """
     phrase, separator, boost = text.rpartition(":")
     if not separator:
@@ -56,6 +57,9 @@ def parse_hot_word(text: str) -> HotWord:
     if not phrase or not math.isfinite(value):
         raise UsageError(f"Hot word {text!r}: write PHRASE or PHRASE:BOOST, the boost in nats per "
                          "character, for example \"new york:2\".")
+    if abs(value) > MAX_BOOST:
+        raise UsageError(f"Hot word {text!r}: the boost is in nats per character, between "
+                         f"{-MAX_BOOST:g} and {MAX_BOOST:g}; 1 to 2 is usual.")
     return HotWord(phrase, value)
 
 
@@ -106,15 +110,20 @@ def phrase_part(hot_words: Iterable[HotWord], tokenizer: CharTokenizer) -> Phras
     without a space, phrases are found anywhere.
 
     Raises:
-        UsageError: an empty phrase, or a boost that is not finite.
+        UsageError: an empty phrase, or a boost that is not finite or beyond `MAX_BOOST`.
         TextError: a phrase with characters outside the alphabet.
     """
     space = tokenizer.encode(" ")[0] if " " in tokenizer.alphabet else -1
     boosts: dict[tuple[int, ...], float] = {}
     for hot_word in hot_words:
         phrase = " ".join(hot_word.phrase.split())
-        if not phrase or not math.isfinite(hot_word.boost):
-            raise UsageError(f"{hot_word}: the phrase must not be empty and the boost be finite.")
+        if not phrase or not abs(hot_word.boost) <= MAX_BOOST:
+            raise UsageError(f"{hot_word}: the phrase must not be empty and the boost be finite, "
+                             f"between {-MAX_BOOST:g} and {MAX_BOOST:g}.")
+        if unknown := tokenizer.unknown(phrase):
+            raise TextError(f"The hot word {phrase!r} holds {', '.join(map(describe, unknown))}, "
+                            "which this recogniser never writes; its alphabet is "
+                            f"{tokenizer.alphabet!r}.", code="text.out_of_alphabet")
         boosts[tuple(tokenizer.encode(phrase))] = float(hot_word.boost)
     states, potential = _beginnings(boosts)
     size = max(states.values()) + 1

@@ -382,6 +382,16 @@ def test_deepspeech_reads_quoted_fields(tmp_path):
     assert any("wav_filesize says 7" in item.message for item in result.excluded)
 
 
+def test_a_quote_that_nobody_closes_costs_one_row(tmp_path):
+    for name in "abcd":
+        speech(tmp_path / f"{name}.wav")
+    (tmp_path / "train.csv").write_text('wav_filename,wav_filesize,transcript\r\na.wav,,a\r\n'
+                                        'b.wav,,"b\r\nc.wav,,c\r\nd.wav,,"d"\r\n', newline="")
+    result = prepared("deepspeech", tmp_path)
+    assert [u.id for u in result["train"]] == ["a", "c", "d"]
+    assert [(x.code, x.source) for x in result.excluded] == [("corpus.row", "train.csv:3")]
+
+
 # Shared parts ------------------------------------------------------------------------------------
 
 
@@ -501,6 +511,17 @@ def test_a_file_where_the_manifests_should_go_is_refused_before_the_import(tmp_p
     (tmp_path / "out").touch()
     assert run(["prepare", "fsdd", str(tmp_path / "nowhere"), str(tmp_path / "out")]) == 2
     assert "which is a file; name a folder" in capsys.readouterr().err
+
+
+def test_overwriting_an_import_leaves_no_split_of_the_earlier_one(tmp_path, capsys):
+    """What was dev once is train now: a dev.jsonl that stays would be a leak."""
+    source, out = str(ljspeech(tmp_path / "src")), tmp_path / "out"
+    run(["prepare", "ljspeech", source, str(out), "--jobs", "1"])
+    assert {p.name for p in out.iterdir()} == {"train.jsonl", "dev.jsonl", "report.json"}
+    (out / "mine.jsonl").write_text("stays")
+    run(["prepare", "ljspeech", source, str(out), "--jobs", "1", "--dev-every", "0", "--overwrite"])
+    assert {p.name for p in out.iterdir()} == {"train.jsonl", "report.json", "mine.jsonl"}
+    assert f"{out / 'dev.jsonl'}: removed" in capsys.readouterr().err
 
 
 def test_a_clean_import_exits_with_0(tmp_path, capsys):

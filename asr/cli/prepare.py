@@ -41,7 +41,8 @@ REPORT = "report.json"
 @click.option("--max-seconds", type=float, default=60.0, show_default=True,
               help="Longer utterances are left out.")
 @click.option("--jobs", type=click.IntRange(0), default=0, help="Processes; 0: as many as pay.")
-@click.option("--overwrite", is_flag=True, help="Replace manifests that exist.")
+@click.option("--overwrite", is_flag=True, help="Replace an earlier import: its manifests and its "
+              "report.")
 def prepare(corpus: str, src: Path, out: Path, only_words: str | None, min_seconds: float,
             max_seconds: float, jobs: int, overwrite: bool, **options) -> int:
     """Import the corpus SRC, laid out as CORPUS says, into OUT/<split>.jsonl.
@@ -64,6 +65,7 @@ def prepare(corpus: str, src: Path, out: Path, only_words: str | None, min_secon
     paths = {split: out / f"{split}.jsonl" for split in splits}
     _refuse_existing(list(paths.values()), overwrite)
     out.mkdir(parents=True, exist_ok=True)
+    stale = _earlier_manifests(out) - set(paths.values())
     if only_words:
         given["only_words"] = only_words
     report = {"corpus": corpus, "options": given, "counts": prepared.counts,
@@ -75,6 +77,9 @@ def prepare(corpus: str, src: Path, out: Path, only_words: str | None, min_secon
         summary = report["splits"][split]
         click.echo(f"{paths[split]}: {summary['utterances']:,} utterances, "
                    f"{summary['hours']:.2f} h, {summary['speakers']:,} speakers", err=True)
+    for path in sorted(stale):   # a dev.jsonl that stayed would hold what is train now
+        path.unlink(missing_ok=True)
+        click.echo(f"{path}: removed; it was of the import that this one replaces", err=True)
     counts = ", ".join(f"{name.replace('_', ' ')} {count:,}"
                        for name, count in prepared.counts.items())
     click.echo(f"{corpus}: {counts}", err=True)
@@ -134,6 +139,15 @@ def _refuse_existing(paths: list[Path], overwrite: bool) -> None:
     if existing and not overwrite:
         raise UsageError(f"{existing[0]} exists and was left as it is; give another folder, or "
                          "--overwrite.", path=existing[0])
+
+
+def _earlier_manifests(out: Path) -> set[Path]:
+    """The manifests that the report of an earlier import into this folder lists."""
+    try:
+        splits = json.loads((out / REPORT).read_text(encoding="utf-8"))["splits"]
+        return {out / f"{split}.jsonl" for split in splits if Path(split).name == split}
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
 
 
 def _of_words(utterances: list[Utterance], words: str | None) -> list[Utterance]:

@@ -7,7 +7,6 @@ Other people's files may carry a byte order mark or CR LF; an importer lets both
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -65,7 +64,8 @@ def read_table(path: Path, columns: tuple[str, ...], *, delimiter: str,
         path: the file.
         columns: those that must be there; others are passed on as well.
         delimiter: one character.
-        quotes: whether " encloses a field; if not, it is a character like any other.
+        quotes: whether " encloses a field, which ends on its line; if not, it is a character
+            like any other.
 
     Yields:
         (source, row) with a dictionary, or with a string that says why the row is unusable.
@@ -73,10 +73,15 @@ def read_table(path: Path, columns: tuple[str, ...], *, delimiter: str,
     Raises:
         CorpusError: the file cannot be read or lacks a column.
     """
-    reader = csv.reader(io.StringIO(read_text(path), newline=""), delimiter=delimiter, strict=True,
-                        quoting=csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE)
+    # Line by line: a quote that nobody closes must not swallow the lines behind it.
+    lines = read_text(path).split("\n")
+    quoting = csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE
+
+    def fields(line: str) -> list[str]:
+        return next(csv.reader([line], delimiter=delimiter, strict=True, quoting=quoting), [])
+
     try:
-        header = next(reader, [])
+        header = fields(lines[0])
     except csv.Error as error:
         raise CorpusError(f"{path}:1: the header cannot be read: {error}.", path=path) from error
     missing = [column for column in columns if column not in header]
@@ -84,15 +89,13 @@ def read_table(path: Path, columns: tuple[str, ...], *, delimiter: str,
         raise CorpusError(f"{path} has no column {missing[0]!r}; its first line is "
                           f"{delimiter.join(header)[:200]!r}, expected at least "
                           f"{', '.join(columns)}.", path=path)
-    while True:
+    for number, line in enumerate(lines[1:], start=2):
+        source = f"{path.name}:{number}"
         try:
-            row = next(reader, None)
+            row = fields(line)
         except csv.Error as error:
-            yield f"{path.name}:{reader.line_num}", f"the row cannot be read: {error}"
+            yield source, f"the row cannot be read: {error}"
             continue
-        if row is None:
-            return
-        source = f"{path.name}:{reader.line_num}"
         if len(row) == len(header):
             yield source, dict(zip(header, row, strict=True))
         elif row:

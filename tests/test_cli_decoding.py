@@ -107,7 +107,7 @@ def test_evaluate_takes_the_same_options(tmp_path, capsys):
      "--hot-word is an option of the beam decoder, not of greedy"),
     (["--decoder", "lexicon", "--nbest", "2"], EXIT_USAGE, "--nbest is an option of the beam"),
     (["--hot-word", "two:x"], EXIT_USAGE, "write PHRASE or PHRASE:BOOST"),
-    (["--hot-word", "zwölf"], EXIT_DATA, "U\\+00F6"),
+    (["--hot-word", "zwölf"], EXIT_DATA, r"The hot word 'zwölf' holds 'ö' \(U\+00F6\)"),
     (["--grammar", "missing.txt"], EXIT_DATA, "Cannot read the grammar missing.txt"),
     (["--beam-width", "0"], EXIT_USAGE, "beam_width must be between")])
 def test_errors_are_one_sentence(tmp_path, monkeypatch, capsys, options, code, match):

@@ -95,6 +95,7 @@ class BeamSearchDecoder(Decoder):
         self._thresholds = float(beam_threshold), float(label_threshold)
         self._lexicon = None  # reads where no prefix of the beam is a whole text
         boosted = [parse_hot_word(item) if isinstance(item, str) else item for item in hot_words]
+        phrases = phrase_part(boosted, tokenizer) if boosted else None
         words = characters = None
         if language_model is not None and is_character_model(language_model, tokenizer):
             characters = character_part(language_model, tokenizer, lm_weight)
@@ -110,7 +111,7 @@ class BeamSearchDecoder(Decoder):
         self._arcs = None if sentences is None else arcs_of(sentences)
         self._fusion = Fusion(
             tokenizer.encode(" ")[0] if " " in tokenizer.alphabet else -1, float(word_bonus), words,
-            characters, sentences, phrase_part(boosted, tokenizer) if boosted else None)
+            characters, sentences, phrases)
 
     def search(self, log_probs: np.ndarray) -> list[Hypothesis]:
         """See `Decoder.search`; at most `num_hypotheses`, no text twice."""

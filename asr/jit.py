@@ -32,8 +32,12 @@ def candidates() -> list[Path]:
         places.append(Path(os.environ["NUMBA_CACHE_DIR"]))
     base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     owner = os.getuid() if hasattr(os, "getuid") else "user"
-    return [*(place / "keras-asr" for place in [*places, Path(base)]),
-            Path(tempfile.gettempdir()) / f"keras-asr-{owner}"]
+    found = [place / "keras-asr" for place in [*places, Path(base)]]
+    try:
+        found.append(Path(tempfile.gettempdir()) / f"keras-asr-{owner}")
+    except FileNotFoundError:
+        pass  # a system without any place to write, such as a read-only container
+    return found
 
 
 def sources_key(package: str) -> str:

@@ -36,6 +36,14 @@ def test_compiled_code_goes_to_the_first_place_that_can_be_written(tmp_path):
     assert child.stdout.startswith(str(tmp_path / "keras-asr-")), child.stderr
 
 
+def test_a_system_without_a_temporary_folder_has_fewer_places(monkeypatch):
+    def nowhere():
+        raise FileNotFoundError("No usable temporary directory found")
+
+    monkeypatch.setattr(jit.tempfile, "gettempdir", nowhere)
+    assert jit.candidates() and all(path.name == "keras-asr" for path in jit.candidates())
+
+
 @pytest.mark.slow
 def test_runs_where_nothing_can_be_written(tmp_path):
     blocked = tmp_path / "a-file"

@@ -35,7 +35,7 @@ def import_tensorflow(*, deterministic: bool = False) -> None:
             import tensorflow as tf
             for gpu in tf.config.list_physical_devices("GPU"):
                 tf.config.experimental.set_memory_growth(gpu, True)
-    except ImportError as error:
+    except (ImportError, OSError) as error:  # without a temporary folder it cannot be imported
         raise UsageError(f"TensorFlow cannot be imported ({error}). Install keras-asr with its "
                          "dependencies; transcribing and scoring work without.",
                          code="usage.tensorflow") from error

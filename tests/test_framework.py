@@ -79,8 +79,9 @@ def test_another_backend_is_refused_before_it_is_imported(tmp_path):
     assert done.stderr == ("KERAS_BACKEND is 'jax'; this project runs on tensorflow. Unset it.\n")
 
 
-def test_a_tensorflow_that_cannot_be_imported_is_a_sentence(tmp_path):
-    (tmp_path / "keras.py").write_text("raise ImportError('no such library')", encoding="utf-8")
+@pytest.mark.parametrize("kind", ["ImportError", "FileNotFoundError"])  # no temporary folder
+def test_a_tensorflow_that_cannot_be_imported_is_a_sentence(tmp_path, kind):
+    (tmp_path / "keras.py").write_text(f"raise {kind}('no such library')", encoding="utf-8")
     done = run_training(tmp_path, PYTHONPATH=str(tmp_path))
     assert done.returncode == 2
     assert "TensorFlow cannot be imported (no such library). Install keras-asr" in done.stderr

@@ -61,6 +61,14 @@ def test_a_loop_over_a_cell_and_a_layer_without_lstm(gpu):
         examine(keras.layers.Dense(2))
 
 
+def test_a_backward_direction_of_another_kind(gpu):
+    ahead, back = (keras.layers.LSTM(2, return_sequences=True, go_backwards=backwards,
+                                     activation=activation)
+                   for backwards, activation in ((False, "tanh"), (True, "relu")))
+    both = keras.layers.Bidirectional(ahead, backward_layer=back)
+    assert examine(both).kernel == "generic" and names(examine(both)) == ["activation"]
+
+
 def test_no_gpu():
     examination = examine(keras.layers.LSTM(2))
     assert (examination.kernel, names(examination)) == ("generic", ["gpu"])
@@ -98,3 +106,9 @@ def test_half_precision_policies_still_use_the_compiled_kernels():
     one = BidirectionalLSTM(3, dtype="mixed_bfloat16")
     y = one(np.ones((1, 4, 2), np.float32), np.array([3]))
     assert one.resolved_kernel == "cpu" and y.dtype == "bfloat16"
+
+
+def test_the_slow_loop_is_said_once_not_for_every_layer(monkeypatch, caplog):
+    monkeypatch.setattr(cpu, "compile_problem", lambda: "no LLVM for this test")
+    assert {BidirectionalLSTM(2).resolved_kernel for _ in range(3)} == {"generic"}
+    assert [record.getMessage().count("no LLVM for this test") for record in caplog.records] == [1]

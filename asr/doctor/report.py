@@ -37,9 +37,9 @@ def _machine(report: dict) -> Iterator[str]:
     if numba["problem"]:
         yield f"compiler       cannot run: {numba['problem']}"
     else:
-        kept = numba["cache"] or ("NOT KEPT, compiled in every process; make one of these "
-                                  "writable: " + ", ".join(numba["cache_candidates"]))
-        yield f"compiler       numba, {numba['vector']} floats a vector; code kept in {kept}"
+        kept = (f"kept in {numba['cache']}" if numba["cache"] else "NOT KEPT, compiled in every "
+                f"process; make one of these writable: {', '.join(numba['cache_candidates'])}")
+        yield f"compiler       numba, {numba['vector']} floats a vector; code {kept}"
 
 
 def _wrapped(title: str, text: str, width: int = 84) -> Iterator[str]:

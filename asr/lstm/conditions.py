@@ -49,15 +49,19 @@ def examine(layer: Any, mask: np.ndarray | None = None) -> Examination:
 
     if isinstance(layer, BidirectionalLSTM):
         return _examine_ours(layer)
-    inner = layer.forward_layer if isinstance(layer, keras.layers.Bidirectional) else layer
-    if isinstance(inner, keras.layers.LSTM):
-        failed = [*_configuration(inner), *_mask(mask), *_gpu()]
-    elif isinstance(getattr(inner, "cell", None), keras.layers.LSTMCell):
-        failed = [Condition("layer", "cudnn", "the layer is RNN(LSTMCell); only keras.layers.LSTM "
-                            "reaches cuDNN"), *_mask(mask), *_gpu()]
-    else:
-        raise UsageError(f"{layer!r} has no LSTM in it; expected a BidirectionalLSTM or a "
-                         f"keras.layers.LSTM, Bidirectional or RNN.")
+    directions = ([layer.forward_layer, layer.backward_layer]
+                  if isinstance(layer, keras.layers.Bidirectional) else [layer])
+    failed: list[Condition] = []
+    for inner in directions:
+        if isinstance(inner, keras.layers.LSTM):
+            failed += _configuration(inner)
+        elif isinstance(getattr(inner, "cell", None), keras.layers.LSTMCell):
+            failed.append(Condition("layer", "cudnn", "the layer is RNN(LSTMCell); only "
+                                    "keras.layers.LSTM reaches cuDNN"))
+        else:
+            raise UsageError(f"{layer!r} has no LSTM in it; expected a BidirectionalLSTM or a "
+                             f"keras.layers.LSTM, Bidirectional or RNN.")
+    failed = [*dict.fromkeys(failed), *_mask(mask), *_gpu()]
     return Examination(layer.name, "generic" if failed else "cudnn", tuple(failed))
 
 

@@ -7,6 +7,7 @@ Floor 2; imports TensorFlow.
 from __future__ import annotations
 
 import logging
+from functools import cache
 
 import keras
 import tensorflow as tf
@@ -146,9 +147,14 @@ def resolve_kernel(kernel: str, dtype: str = "float32") -> tuple[str, str]:
     if kernel == "cpu":
         raise UsageError(f'kernel "cpu" cannot run here: {problem}. Use kernel "auto" or '
                          f'"generic".')
+    _warn(problem)
+    return "generic", f"no GPU is visible and the compiled kernels cannot run: {problem}"
+
+
+@cache  # once, not once for every layer
+def _warn(problem: str) -> None:
     logger.warning("The compiled LSTM kernels cannot run (%s); the generic loop runs instead, "
                    "several times slower. `asr doctor` explains.", problem)
-    return "generic", f"no GPU is visible and the compiled kernels cannot run: {problem}"
 
 
 def gpu_is_visible() -> bool:

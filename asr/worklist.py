@@ -18,7 +18,8 @@ import json
 import os
 import time
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
@@ -28,6 +29,8 @@ from asr.files import write_atomic
 
 STDIN = "-"
 AUDIO_SUFFIXES = frozenset((".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3"))
+OTHER_AUDIO = frozenset((".3ga", ".aac", ".aif", ".aiff", ".amr", ".au", ".caf", ".m4a", ".m4b",
+                         ".mka", ".rf64", ".w64", ".weba", ".wma"))   # recordings, but not for us
 INDEX = "index.jsonl"
 STALE_SECONDS = 3_600
 MAX_STEM_BYTES = 180  # of 255 that file systems allow; the rest is for suffix and temporary name
@@ -66,35 +69,54 @@ def find_items(inputs: Iterable[str], *, recursive: bool = False) -> tuple[list[
         recursive: look into subfolders too.
 
     Returns:
-        (items, errors): an input that names nothing is an error of code audio.missing.
+        (items, errors): an input that names nothing is an error of code audio.missing, a folder
+        or subfolder that may not be listed one of code audio.unreadable.
     """
     items: dict[str, Item] = {}
-    errors = []
+    errors: list[AudioError] = []
+
+    def unlisted(error: OSError) -> None:
+        name = display_name(error.filename)
+        errors.append(AudioError(f"{name} cannot be listed: {error.strerror}. Check the "
+                                 "permissions of this folder.", code="audio.unreadable", path=name))
+
     for text in inputs:
-        found = list(_expand(text, recursive))
+        before = len(errors)
+        found = list(_expand(text, recursive, unlisted))
         for item in found:
             items.setdefault(item.source, item)
-        if not found:
-            name = display_name(text)
-            if os.path.isdir(text):
-                deeper = "" if recursive else ", or add --recursive for its subfolders"
-                what = f"{name} holds no audio files ({', '.join(sorted(AUDIO_SUFFIXES))})"
-                errors.append(AudioError(f"{what}. Name the files{deeper}.", code="audio.missing",
-                                         path=name))
-            else:
-                errors.append(AudioError(f"{name} does not exist. Check the path.",
-                                         code="audio.missing", path=name))
+        if not found and len(errors) == before:
+            errors.append(_nothing(text, recursive))
     return list(items.values()), errors
 
 
-def _expand(text: str, recursive: bool) -> Iterable[Item]:
+def count_other_audio(inputs: Iterable[str], *, recursive: bool = False) -> dict[str, int]:
+    """How many files of which suffix look like recordings but are not taken from a folder."""
+    counts = Counter(os.path.splitext(file)[1].lower() for text in inputs if os.path.isdir(text)
+                     for _, files in _folders(text, recursive) for file in files
+                     if file[:1] != ".")
+    return {suffix: count for suffix, count in sorted(counts.items()) if suffix in OTHER_AUDIO}
+
+
+def _nothing(text: str, recursive: bool) -> AudioError:
+    name = display_name(text)
+    if os.path.isdir(text):
+        deeper = "" if recursive else ", or add --recursive for its subfolders"
+        message = (f"{name} holds no audio files ({', '.join(sorted(AUDIO_SUFFIXES))}). Name the "
+                   f"files{deeper}.")
+    elif glob.has_magic(text):
+        message = f"No file matches {name}. Check the pattern."
+    else:
+        message = f"{name or repr(text)} does not exist. Check the path."
+    return AudioError(message, code="audio.missing", path=name)
+
+
+def _expand(text: str, recursive: bool, unlisted: Callable[[OSError], None]) -> Iterable[Item]:
     if text == STDIN:
         yield Item(None, PurePath("stdin"))
     elif os.path.isdir(text):
-        pattern = os.walk(text) if recursive else [next(os.walk(text), (text, [], []))]
-        for folder, subfolders, files in pattern:
-            subfolders.sort()
-            for file in sorted(files):
+        for folder, files in _folders(text, recursive, unlisted):
+            for file in files:
                 if os.path.splitext(file)[1].lower() in AUDIO_SUFFIXES and file[:1] != ".":
                     path = os.path.join(folder, file)
                     yield Item(path, PurePath(os.path.relpath(path, text)))
@@ -104,6 +126,16 @@ def _expand(text: str, recursive: bool) -> Iterable[Item]:
         for path in sorted(glob.glob(text, recursive=True)):
             if not os.path.isdir(path):
                 yield Item(path, PurePath(os.path.basename(path)))
+
+
+def _folders(text: str, recursive: bool, unlisted: Callable[[OSError], None] | None = None
+             ) -> Iterator[tuple[str, list[str]]]:
+    """(folder, its files), sorted; `unlisted` hears of folders that may not be looked into."""
+    for folder, subfolders, files in os.walk(text, onerror=unlisted):
+        yield folder, sorted(files)
+        if not recursive:
+            return
+        subfolders.sort()
 
 
 class OutputFolder:

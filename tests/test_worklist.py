@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asr.errors import UsageError
-from asr.worklist import OutputFolder, _clean, find_items
+from asr.worklist import OutputFolder, _clean, count_other_audio, find_items
 
 
 def touch(folder, *names):
@@ -62,6 +62,30 @@ def test_what_names_nothing_is_an_error(tree):
     assert [e.code for e in errors] == ["audio.missing"] * 3
     assert "does not exist" in str(errors[0])
     assert "--recursive" in str(errors[2])
+
+
+def test_a_folder_that_may_not_be_listed_is_an_error(tree, monkeypatch):
+    listed = os.scandir
+
+    def scandir(path):
+        if os.path.basename(path) == "deep":
+            raise PermissionError(13, "Permission denied", path)
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)   # the tests may run as root, whom nothing stops
+    items, errors = find_items([str(tree)], recursive=True)
+    assert names(items) == ["a.FLAC", "b.wav", "c.mp3"]
+    assert [(e.code, e.path) for e in errors] == [("audio.unreadable", str(tree / "sub/deep"))]
+    items, errors = find_items([str(tree / "sub/deep")])
+    assert not items
+    assert [str(e) for e in errors] == [f"{tree / 'sub/deep'} cannot be listed: Permission denied. "
+                                        "Check the permissions of this folder."]
+
+
+def test_recordings_of_other_kinds_are_counted(tree):
+    touch(tree, "x.m4a", "Y.M4A", "sub/z.aiff", ".hidden.m4a")
+    assert count_other_audio([str(tree), str(tree / "x.m4a")]) == {".m4a": 2}
+    assert count_other_audio([str(tree)], recursive=True) == {".aiff": 1, ".m4a": 2}
 
 
 def test_a_dangling_link_is_an_item_whose_loading_fails(tmp_path):

@@ -64,7 +64,7 @@ def transcribe(inputs: tuple[str, ...], bundle: str | None, format_: str | None,
         bundle, inputs = inputs[0], inputs[1:]
     format_ = _check_options(inputs, format_, output_dir, overwrite, as_json)
 
-    from asr.worklist import OutputFolder, find_items
+    from asr.worklist import AUDIO_SUFFIXES, OutputFolder, count_other_audio, find_items
 
     items, missing = find_items(inputs, recursive=recursive)
     if output_dir is None and format_ in ONE_FILE_FORMATS and len(items) > 1:
@@ -74,6 +74,11 @@ def transcribe(inputs: tuple[str, ...], bundle: str | None, format_: str | None,
     report = _Report(as_json, len(items) + len(missing))
     for error in missing:
         report.failure(error.as_record("find"))
+    if others := count_other_audio(inputs, recursive=recursive):
+        kinds = ", ".join(f"{count} {suffix}" for suffix, count in others.items())
+        report.notice(f"Left alone: {kinds}. Taken from a folder are "
+                      f"{', '.join(sorted(AUDIO_SUFFIXES))}; convert the others: ffmpeg -i INPUT "
+                      "-ar 16000 -ac 1 OUTPUT.wav")
 
     cells = {"escape_cells": not raw_csv, "characters": characters}
 

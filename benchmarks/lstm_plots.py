@@ -73,7 +73,7 @@ def learning(report: dict):
         for network in dict.fromkeys(r["network"] for r in report["table"]):
             colour, line, _ = LOOKS[network]
             for run in best_runs(report, problems[row], lengths[column], network):
-                curve = np.array(run["curve"])
+                curve = np.array(run["curve"], float)  # None becomes NaN
                 x, y = curve[:, 0] / 1_000, 100 * curve[:, 2]
                 if run["solved"]:  # what is solved stays solved; the run ended here
                     ax.plot(x[-1], 100, "o", color=colour, markersize=5, clip_on=False, zorder=3)

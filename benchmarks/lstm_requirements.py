@@ -15,9 +15,8 @@ best at length 100, are repeated with two more seeds. Solved, as in the paper: t
 sequences were all answered correctly, before they were learnt from; then 2,560 new ones are
 tested. Prints JSON; with --output every finished run is kept and the same command goes on.
 
-benchmarks/lstm_requirements.json is the full run of 2026-11-22, 20 minutes of one busy core,
-stopped before the last five rates of plain networks at T = 1,000: `rates_tried` in its table has
-the counts.
+benchmarks/lstm_requirements.json is the full run of 2026-11-22 and 23, 24 minutes of one busy core.
+A number that is not finite (the loss of a network that has exploded) is null there.
 """
 
 from __future__ import annotations
@@ -113,8 +112,12 @@ def memory_run(name: str, lag: int, network: str, rate: float, seed: int, budget
 
 def best_rate(runs: list[dict]) -> float:
     """Of the run that solved with the fewest sequences, else of the one with the least loss."""
+    def loss(run: dict) -> float:
+        last = run["curve"][-1][1]
+        return np.inf if last is None else last
+
     return min(runs, key=lambda run: (not run["solved"], run["sequences"] if run["solved"] else
-                                      np.nan_to_num(run["curve"][-1][1], nan=np.inf)))["rate"]
+                                      loss(run)))["rate"]
 
 
 def noise_run(same_channel: bool, network: str, rate: float, seed: int, budget: int) -> dict:
@@ -237,9 +240,9 @@ def _median(runs: list[dict], name: str) -> float | None:
     return _short(np.median([run[name] for run in runs])) if runs else None
 
 
-def _short(number) -> float:
-    """Four digits are enough for a report."""
-    return float(f"{float(number):.4g}")
+def _short(number) -> float | None:
+    """Four digits are enough for a report; None for what JSON has no number for."""
+    return float(f"{float(number):.4g}") if np.isfinite(number) else None
 
 
 def report(log: Log, lags: tuple[int, ...], seeds: int, budget: int) -> dict:

@@ -5,12 +5,17 @@ In: a path and bytes. Out: the file, by temporary name, fsync, rename, directory
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import signal
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+
+# What exFAT and FAT disks, shared folders and network drives answer to a hard link.
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 def write_atomic(path: str | Path, data: bytes | str | Sequence[bytes | memoryview], *,
@@ -47,16 +52,32 @@ def _write(path: Path, pieces: Sequence[bytes | memoryview], overwrite: bool) ->
             file.writelines(pieces)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes 0600
+        with suppress(PermissionError):  # FAT disks know no modes and say so
+            os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes 0600
         failpoint("file.before_rename")
         if overwrite:
             os.replace(temporary, path)
         else:
-            os.link(temporary, path)  # fails if the name is taken, even in a race
-            os.unlink(temporary)
+            _place(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def _place(temporary: str, path: Path) -> None:
+    """Rename, unless the name is taken."""
+    try:
+        os.link(temporary, path)  # fails if the name is taken, even in a race
+    except FileExistsError:
+        raise
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        if os.path.lexists(path):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from error
+        os.replace(temporary, path)
+    else:
+        os.unlink(temporary)
 
 
 def sync_folder(folder: str | Path) -> None:
@@ -66,6 +87,9 @@ def sync_folder(folder: str | Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, *_NO_LINKS):  # network shares have no such call
+            raise
     finally:
         os.close(descriptor)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import stat
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from asr.files import sha256_file, write_atomic
+from asr.files import sha256_file, sync_folder, write_atomic
 
 
 def names(folder: Path) -> list[str]:
@@ -34,6 +35,32 @@ def test_an_existing_file_is_kept_when_asked(tmp_path):
         write_atomic(path, "yours", overwrite=False)
     assert error.value.filename == str(path)
     assert path.read_text(encoding="utf-8") == "mine"
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_disks_without_links_modes_and_folder_sync_are_served(tmp_path, monkeypatch):
+    """exFAT sticks and network drives; each answers in its own way."""
+    def refuse(code):
+        def call(*arguments, **_):
+            raise OSError(code, os.strerror(code), str(arguments[0]))
+        return call
+
+    synced = os.fsync
+    monkeypatch.setattr(os, "link", refuse(errno.EPERM))
+    monkeypatch.setattr(os, "chmod", refuse(errno.EPERM))
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced(descriptor) if stat.S_ISREG(
+        os.fstat(descriptor).st_mode) else refuse(errno.EINVAL)(descriptor))
+    path = tmp_path / "a.txt"
+    write_atomic(path, "mine", overwrite=False)
+    with pytest.raises(FileExistsError):
+        write_atomic(path, "yours", overwrite=False)
+    assert (path.read_text(encoding="utf-8"), names(tmp_path)) == ("mine", ["a.txt"])
+    monkeypatch.setattr(os, "link", refuse(errno.ENOSPC))
+    with pytest.raises(OSError, match="No space"):
+        write_atomic(tmp_path / "b.txt", "x", overwrite=False)
+    monkeypatch.setattr(os, "fsync", refuse(errno.EIO))
+    with pytest.raises(OSError, match="Input/output"):
+        sync_folder(tmp_path)
     assert names(tmp_path) == ["a.txt"]
 
 

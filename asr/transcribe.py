@@ -126,10 +126,15 @@ def transcribe_to_folder(recognizer: Recognizer, items: Sequence[Item], folder: 
     outputs = folder.claim(items)
     waiting = []
     for item in items:
-        if outputs[item].exists() and not overwrite:
-            yield Outcome(item, output=outputs[item], kept=True)
-        else:
+        if overwrite or not outputs[item].exists():
             waiting.append(item)
+        elif item.path is None:  # has no name by which it could be known again
+            yield Outcome(item, error=AsrError(
+                f"{outputs[item]} exists and may be of another recording: what is piped in has no "
+                "name. Give --overwrite, or another folder.", code="output.exists", path="-"),
+                stage="write")
+        else:
+            yield Outcome(item, output=outputs[item], kept=True)
     for outcome in transcribe_items(recognizer, waiting, timings, notice=notice,
                                     allow_truncated=allow_truncated):
         if outcome.transcript is None:
@@ -199,8 +204,11 @@ def read_stdin() -> bytes:
     """The recording that is piped in.
 
     Raises:
-        AudioError: nothing comes, or more than `asr.audio.MAX_STREAM_BYTES`.
+        AudioError: it is closed, or holds more than `asr.audio.MAX_STREAM_BYTES`.
     """
+    if sys.stdin is None:
+        raise AudioError("Standard input is closed. Pipe a recording in: asr transcribe - < FILE",
+                         code="audio.missing", path="-")
     data = sys.stdin.buffer.read(MAX_STREAM_BYTES + 1)
     if len(data) > MAX_STREAM_BYTES:
         raise AudioError(f"Standard input holds more than {MAX_STREAM_BYTES:_} bytes. Save it to a "

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 import pytest
@@ -211,6 +211,26 @@ def test_standard_input_is_bounded(monkeypatch):
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"x" * 11)))
     with pytest.raises(AsrError, match="more than 10 bytes"):
         read_stdin()
+    monkeypatch.setattr("sys.stdin", None)  # asr transcribe - <&-
+    with pytest.raises(AsrError, match="Standard input is closed"):
+        read_stdin()
+
+
+def test_a_second_recording_from_standard_input_is_never_taken_for_the_first(
+        recognizer, folder, tmp_path, monkeypatch):
+    import io
+
+    def pipe(**options) -> Outcome:
+        sound = (folder / "x.wav").read_bytes()
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(sound)))
+        (outcome,) = transcribe_to_folder(recognizer, [Item(None, PurePath("stdin"))],
+                                          OutputFolder(tmp_path / "out", "txt"), "txt", **options)
+        return outcome
+
+    assert pipe().output == tmp_path / "out" / "stdin.txt"
+    again = pipe()
+    assert (again.error.code, again.kept) == ("output.exists", False)
+    assert pipe(overwrite=True).output == tmp_path / "out" / "stdin.txt"
 
 
 # -- a run that is killed

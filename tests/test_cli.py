@@ -26,6 +26,7 @@ from asr.lstm import cpu
 from asr.tokenizer import CharTokenizer
 
 RATE = FEATURES.sample_rate
+RECIPES = Path(__file__).parents[1] / "recipes"
 HEAVY = ("tensorflow", "keras", "librosa", "numba", "scipy", "rich")
 
 
@@ -324,6 +325,16 @@ def test_spreadsheet_cells(capsys, tmp_path, clip):
     for one, other in zip(safe.splitlines()[1:], raw.splitlines()[1:], strict=True):
         cell = other.split("\t")[2]
         assert one.split("\t")[2] == ("'" + cell if cell[0] in "=+-@" else cell)
+
+
+def test_an_interruption_is_said(monkeypatch, capsys):
+    """Ctrl-C comes back from click as its own exception."""
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("asr.training.train", interrupted)
+    assert run(["train", str(RECIPES / "tones.toml"), "nowhere"]) == 130
+    assert capsys.readouterr().err.strip() == "Interrupted."
 
 
 def test_debug_shows_the_traceback_of_an_internal_error(bundle, clip, monkeypatch, capsys):

@@ -78,12 +78,10 @@ def run(argv: list[str]) -> int:
         return code
     except click.exceptions.Exit as stop:
         return stop.exit_code
-    except click.Abort:
-        return EXIT_INTERRUPTED
     except click.ClickException as error:
         error.show()
         return EXIT_USAGE
-    except KeyboardInterrupt:
+    except (click.Abort, KeyboardInterrupt):  # click turns the one into the other
         print("Interrupted.", file=sys.stderr)
         return EXIT_INTERRUPTED
     except AsrError as error:

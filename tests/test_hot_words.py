@@ -182,7 +182,7 @@ def test_the_command_line(recordings, capsys, monkeypatch):
     if not found["helps"]:
         assert "is not written: the gain is within chance" in captured.err
     monkeypatch.setattr("asr.tuning.hot_words.HotTuning.helps", True)
-    assert run([*listed, "-o", str(recordings / "out.asr")]) == 0
+    assert run([*listed, "-o", str(recordings / "out.asr"), "--overwrite"]) == 0
     bundle = load_bundle(recordings / "out.asr")
     assert bundle.decoder.kind == "beam" and bundle.decoder.beam_width == 4
     assert bundle.training["hot_words"]["phrases"] == ["head"]

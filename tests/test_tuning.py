@@ -18,6 +18,7 @@ from asr.decoding.lm_train import train_ngrams
 from asr.decoding.ngram import build_ngram
 from asr.errors import DataError, UsageError
 from asr.manifest import Utterance
+from asr.recipe import DecoderSettings, TextSettings
 from asr.recognizer import load
 from asr.tuning import DevSet, read_dev_set, tune, word_errors
 from asr.tuning.plot import surface
@@ -45,7 +46,13 @@ def model_of(texts):
     return build_ngram(trained.vocabulary, trained.tables)
 
 
-RECOGNIZER = types.SimpleNamespace(tokenizer=TOKENIZER)
+def recognizer_of(**settings):
+    bundle = types.SimpleNamespace(text=TextSettings(normalizer="basic"))
+    return types.SimpleNamespace(tokenizer=TOKENIZER, bundle=bundle,
+                                 decoder_settings=DecoderSettings(**settings))
+
+
+RECOGNIZER = recognizer_of()
 
 
 def test_a_model_of_the_texts_helps(dev):
@@ -54,6 +61,7 @@ def test_a_model_of_the_texts_helps(dev):
                   bonuses=(0.0, 1.0), beam_width=8,
                   progress=lambda done, most: seen.append((done, most)))
     assert result.helps and result.best.wer < 0.7 * result.greedy_wer
+    assert result.without_wer == result.greedy_wer
     assert result.settings.kind == "beam" and result.settings.lm == "x.arpa"
     assert (result.settings.lm_weight, result.settings.word_bonus) == (
         result.best.lm_weight, result.best.word_bonus)
@@ -75,6 +83,36 @@ def test_a_model_of_other_texts_does_not_help(dev):
     assert not result.helps
     assert any("does not help" in note for note in result.notes)
     assert any("does not know" in note for note in result.notes)
+
+
+def test_a_model_is_compared_with_the_bundles_own_decoder(dev):
+    """A closed vocabulary helps by itself; that is no merit of a language model beside it."""
+    words = tuple(sorted({word for text in TEXTS for word in text.split()}))
+    for own in ({"kind": "lexicon", "lexicon": words}, {"kind": "beam", "lexicon": words},
+                {"kind": "beam", "grammar": "\n".join(sorted(set(TEXTS))), "max_gap": 1_000.0}):
+        result = tune(recognizer_of(**own), dev, model_of([" ".join(words)]), "x.arpa",
+                      weights=(0.0,), bonuses=(0.0,), beam_width=16)
+        assert result.without_wer < 0.7 * result.greedy_wer, "the vocabulary helps"
+        assert not result.helps and result.best.wer < 0.7 * result.greedy_wer
+        assert result.settings == DecoderSettings(**own | {
+            "kind": "beam", "lm": "x.arpa", **{name: getattr(result.best, name) for name in (
+                "beam_width", "lm_weight", "word_bonus")}})
+        assert any("the gain over this bundle's decoder without it is within" in note
+                   for note in result.notes)
+
+
+def test_a_weight_of_zero_is_told(dev):
+    result = tune(RECOGNIZER, dev, model_of(TEXTS), "x.arpa", weights=(0.0,), bonuses=(0.0,),
+                  beam_width=8, lexicon_only=True)
+    assert result.helps and result.settings.lexicon_only
+    assert any("The best weight is 0" in note for note in result.notes) == (
+        result.best.lm_weight == 0)
+
+
+def test_hot_words_of_the_bundle_stay(dev):
+    result = tune(recognizer_of(kind="beam", hot_words=("Bad:0.5",)), dev, model_of(TEXTS), "x",
+                  weights=(0.5,), bonuses=(0.0,), beam_width=4)
+    assert result.settings.hot_words == ("Bad:0.5",)
 
 
 def test_bad_grids(dev):
@@ -108,6 +146,12 @@ def test_the_command_line(recordings, capsys):
     assert run([*command, "--plot", str(plot)]) == 0
     out = capsys.readouterr().out
     assert "greedy" in out and "95 % interval" in out and plot.read_text().startswith("<svg")
+    assert run([*command, "--plot", str(plot)]) == 2
+    assert "s.svg exists and is kept. Give another --plot" in capsys.readouterr().err
+    assert run([*command, "-o", str(recordings / "none" / "tuned.asr")]) == 2
+    assert "in a folder that exists" in capsys.readouterr().err
+    assert run([*command, "-o", str(recordings / "text.txt")]) == 2
+    assert "text.txt exists and is kept. Give another --output" in capsys.readouterr().err
     output = recordings / "tuned.asr"
     assert run([*command, "--json", "-o", str(output)]) == 0
     captured = capsys.readouterr()
@@ -129,6 +173,10 @@ def test_the_winner_travels_in_the_bundle(recordings, monkeypatch, capsys):
     assert run(["tune", str(recordings / "m.asr"), str(recordings / "dev.jsonl"), "--lm",
                 str(recordings / "lm.arpa"), "--weights", "0.5", "--bonuses", "0", "--beam-width",
                 "4", "-o", str(output)]) == 0
+    again = ["tune", str(output), str(recordings / "dev.jsonl"), "--lm",
+             str(recordings / "lm.arpa"), "--weights", "0.5", "--bonuses", "0", "--beam-width",
+             "4", "-o", str(output)]
+    assert run(again) == 0, "the bundle itself may be written anew"
     recognizer = load(output)
     assert recognizer.decoder_settings.kind == "beam"
     assert recognizer.bundle.training["tuning"]["beam_width"] in (4, 8)
@@ -142,5 +190,8 @@ def test_the_forward_pass(recordings):
     dev = read_dev_set(recognizer, utterances)
     assert dev.references == ("bad head",) * 4
     assert dev.logits[3] is None and all(row is not None for row in dev.logits[:3])
+    part = Utterance("part", recordings / "0.wav", "Bad head!", 0.25)  # the first of two
+    rows = read_dev_set(recognizer, [part, utterances[0]]).logits
+    assert len(rows[0]) < 0.6 * len(rows[1])
     with pytest.raises(DataError, match="no word"):
         read_dev_set(recognizer, [Utterance("0", recordings / "0.wav", "!", 0.5)])

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
               help="Make word confidences of the bundle's decoder probabilities.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="OUT.asr",
               help="Write the bundle with the winner; may be BUNDLE itself.")
+@click.option("--overwrite", is_flag=True, help="Replace OUT.asr, or the plot, if it exists.")
 @click.option("--audio-root", type=click.Path(path_type=Path), envvar="ASR_AUDIO_ROOT",
               help="Folder that holds the audio when it is not beside the manifest.")
 @click.option("--allow-outside-root", is_flag=True, help="Accept audio anywhere.")
@@ -41,9 +42,9 @@ if TYPE_CHECKING:
               help="Draw the error surface of --lm.")
 @click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
 def tune(bundle: Path, manifests: tuple[Path, ...], lm_path: Path | None, words_path: Path | None,
-         confidence: bool, output: Path | None, audio_root: Path | None, allow_outside_root: bool,
-         beam_width: int | None, weights: str, bonuses: str, boosts: str, lexicon_only: bool,
-         plot: Path | None, as_json: bool) -> None:
+         confidence: bool, output: Path | None, overwrite: bool, audio_root: Path | None,
+         allow_outside_root: bool, beam_width: int | None, weights: str, bonuses: str, boosts: str,
+         lexicon_only: bool, plot: Path | None, as_json: bool) -> None:
     """Find a language model's weight, hot words' boost, or true confidences, on development data.
 
     Never on a test set. The network runs once; all that is tuned is then swept on its output. A
@@ -67,6 +68,7 @@ def tune(bundle: Path, manifests: tuple[Path, ...], lm_path: Path | None, words_
         raise UsageError("Give what is to be tuned, one thing at a time: --lm FILE, --hot-words "
                          "LIST or --confidence; each on top of the bundle that the one before "
                          "wrote with -o.")
+    _refuse_places(bundle, output, plot, overwrite)
     if lm_path is not None and output:
         refuse_kenlm(lm_path)
     grids = _grid(weights, "--weights", WEIGHTS), _grid(bonuses, "--bonuses", BONUSES)
@@ -103,6 +105,23 @@ def tune(bundle: Path, manifests: tuple[Path, ...], lm_path: Path | None, words_
         print(f"Wrote {output}.", file=sys.stderr)
     elif output:
         print(f"{output} is not written: the gain is within chance.", file=sys.stderr)
+
+
+def _refuse_places(bundle: Path, output: Path | None, plot: Path | None, overwrite: bool) -> None:
+    """What would be lost, or cannot be written, is said before the work."""
+    from asr.bundle.find import find_bundle
+    from asr.errors import UsageError
+
+    for name, path in (("--output", output), ("--plot", plot)):
+        if path is None:
+            continue
+        if path.is_dir() or not path.parent.is_dir():
+            raise UsageError(f"{name} {path}: expected the name of a file in a folder that exists.",
+                             path=path)
+        if path.exists() and not overwrite and not (
+                path is output and path.samefile(find_bundle(bundle))):
+            raise UsageError(f"{path} exists and is kept. Give another {name}, or --overwrite.",
+                             path=path)
 
 
 def _tune_lm(recognizer: Recognizer, dev_set, lm_path: Path, beam_width: int, grids,
@@ -160,11 +179,13 @@ def _lm_lines(result: Tuning) -> list[str]:
                if p.lm_weight == weight and p.beam_width == result.points[0].beam_width}
         lines.append(f"weight {weight:<7g}" + " " + "".join(
             f"{100 * row[bonus]:8.2f}" if bonus in row else " " * 8 for bonus in bonuses))
-    lines.append(f"greedy {100 * result.greedy_wer:.2f} %; best {100 * best.wer:.2f} % at "
+    own = result.without_wer
+    without = "" if own == result.greedy_wer else f"; decoder without it {100 * own:.2f} %"
+    lines.append(f"greedy {100 * result.greedy_wer:.2f} %{without}; best {100 * best.wer:.2f} % at "
                  f"lm_weight {best.lm_weight:g}, word_bonus {best.word_bonus:g}, beam_width "
                  f"{best.beam_width}")
-    relative = 1 - best.wer / result.greedy_wer if result.greedy_wer else 0.0
-    lines.append(f"gain {100 * (result.greedy_wer - best.wer):.2f} points ({relative:.0%} "
+    relative = 1 - best.wer / own if own else 0.0
+    lines.append(f"gain {100 * (own - best.wer):.2f} points ({relative:.0%} "
                  f"relative), 95 % interval {100 * gain.low:.2f} .. {100 * gain.high:.2f} over "
                  f"{gain.clusters} {gain.unit}s")
     return [*lines, *result.notes]

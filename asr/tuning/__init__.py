@@ -14,10 +14,11 @@ from functools import partial
 import numpy as np
 
 from asr import pool
-from asr.audio import load_audio
+from asr.audio import load_utterance
 from asr.audio.loudness import is_silent
-from asr.decoding import BeamSearchDecoder, Decoder, GreedyDecoder, LanguageModel
+from asr.decoding import Decoder, GreedyDecoder, LanguageModel, build_decoder
 from asr.decoding.ngram_fusion import is_character_model
+from asr.decoding.phrases import normalize_hot_word
 from asr.errors import DataError, UsageError
 from asr.manifest import Utterance
 from asr.recipe import DecoderSettings
@@ -64,16 +65,18 @@ class Tuning:
 
     Attributes:
         greedy_wer: word error rate without any of this.
+        without_wer: of the recogniser's own decoder without a language model.
         points: everything that was tried, in order.
         best: the winner.
         settings: of the decoder with the winner's numbers.
-        gain: interval of greedy WER minus the winner's, over drawn speakers or utterances. The
+        gain: interval of `without_wer` minus the winner's, over drawn speakers or utterances. The
             winner was chosen on the same data, so the true gain is a little smaller.
         words: reference words.
         notes: sentences for the person.
     """
 
     greedy_wer: float
+    without_wer: float
     points: tuple[Point, ...]
     best: Point
     settings: DecoderSettings
@@ -88,7 +91,8 @@ class Tuning:
 
     def to_dict(self) -> dict:
         """Plain values, for JSON and for the bundle."""
-        return {"greedy_wer": self.greedy_wer, "wer": self.best.wer, "words": self.words,
+        return {"greedy_wer": self.greedy_wer, "without_wer": self.without_wer,
+                "wer": self.best.wer, "words": self.words,
                 "gain": self.gain.to_dict(), "helps": self.helps,
                 "lm_weight": self.best.lm_weight, "word_bonus": self.best.word_bonus,
                 "beam_width": self.best.beam_width, "notes": list(self.notes)}
@@ -108,8 +112,7 @@ def read_dev_set(recognizer: Recognizer, utterances: Sequence[Utterance], *,
         raise DataError("The development set holds no word to compare with.", code="tune.empty")
     logits: list[np.ndarray | None] = []
     for start in range(0, len(utterances), CHUNK):
-        audios = [load_audio(u.audio, sample_rate=recognizer.sample_rate, offset=u.offset,
-                             duration=u.duration if u.offset else None)
+        audios = [load_utterance(u, sample_rate=recognizer.sample_rate)
                   for u in utterances[start:start + CHUNK]]
         spoken = [i for i, audio in enumerate(audios)
                   if not is_silent(audio, recognizer.sample_rate)]
@@ -143,7 +146,8 @@ def tune(recognizer: Recognizer, dev: DevSet, model: LanguageModel, lm: str, *,
     """Sweep weight and bonus on a grid, then finer around the best, then wider beams.
 
     Args:
-        recognizer: of the bundle; its own decoder plays no part.
+        recognizer: of the bundle. Its lexicon, hot words and grammar stay; what is compared with is
+            its own decoder without a language model.
         dev: from `read_dev_set`.
         model: the language model.
         lm: the file that the settings will name.
@@ -158,16 +162,17 @@ def tune(recognizer: Recognizer, dev: DevSet, model: LanguageModel, lm: str, *,
     for name, grid in (("weights", weights), ("bonuses", bonuses)):
         if not grid or list(grid) != sorted(set(grid)):
             raise UsageError(f"{name} {tuple(grid)} must be rising and not empty.")
-    base = DecoderSettings(kind="beam", beam_width=beam_width, lm=lm, lexicon_only=lexicon_only)
+    own = recognizer.decoder_settings
+    base = dataclasses.replace(own, kind="beam", beam_width=beam_width, lm=lm,
+                               lexicon_only=lexicon_only or own.lexicon_only)
     tried: dict[tuple[float, float, int], np.ndarray] = {}
     most = len(weights) * len(bonuses) + 10
 
     def attempt(weight: float, bonus: float, width: int = beam_width) -> None:
         if (weight, bonus, width) in tried or weight < 0:
             return
-        tried[weight, bonus, width] = word_errors(dev, BeamSearchDecoder(
-            recognizer.tokenizer, width, language_model=model, lm_weight=weight, word_bonus=bonus,
-            unknown_bonus=base.unknown_bonus, lexicon_only=lexicon_only))
+        tried[weight, bonus, width] = word_errors(dev, _decoder(recognizer, dataclasses.replace(
+            base, lm_weight=weight, word_bonus=bonus, beam_width=width), model))
         if progress:
             progress(len(tried), most)
 
@@ -190,6 +195,15 @@ def tune(recognizer: Recognizer, dev: DevSet, model: LanguageModel, lm: str, *,
         (weights, bonuses))
 
 
+def _decoder(recognizer: Recognizer, settings: DecoderSettings,
+             model: LanguageModel | None = None) -> Decoder:
+    """As the recogniser would build it, but never with the bundle's language model."""
+    settings = dataclasses.replace(settings, hot_words=tuple(
+        normalize_hot_word(text, recognizer.bundle.text.normalizer)
+        for text in settings.hot_words))
+    return build_decoder(settings, recognizer.tokenizer, language_model=model)
+
+
 def _half_step(grid: Sequence[float], value: float) -> float:
     """Half of the smaller distance to the neighbours on the grid."""
     distances = [abs(value - other) for other in grid if other != value]
@@ -200,9 +214,12 @@ def _summary(dev: DevSet, tried: dict, best: tuple[float, float, int], settings:
              recognizer: Recognizer, model: LanguageModel,
              grids: tuple[Sequence[float], Sequence[float]]) -> Tuning:
     greedy = word_errors(dev, GreedyDecoder(recognizer.tokenizer))
+    own = recognizer.decoder_settings
+    without = word_errors(dev, _decoder(recognizer, dataclasses.replace(
+        own, lm="", lexicon_only=own.lexicon_only and bool(own.lexicon))))
     words = int(greedy[:, 1].sum())
     unit, group = clusters_of(len(greedy), dev.speakers)
-    saved = greedy[:, 0] - tried[best][:, 0]
+    saved = without[:, 0] - tried[best][:, 0]
     sums = draw_sums(cluster_sums(np.stack([saved, greedy[:, 1]], axis=1), group), DRAWS, 0)
     gain = interval_of(sums[:, 0], sums[:, 1], 0.95, unit, int(group.max()) + 1)
     points = tuple(Point(key[0], key[1], key[2], float(errors[:, 0].sum() / words))
@@ -210,14 +227,18 @@ def _summary(dev: DevSet, tried: dict, best: tuple[float, float, int], settings:
     won = next(p for p in points if (p.lm_weight, p.word_bonus, p.beam_width) == best)
     notes = []
     if gain.low <= 0:
-        notes.append("The language model does not help: the gain over greedy decoding is within "
-                     "chance on this development set.")
+        decoding = "greedy decoding" if own.kind == "greedy" else "this bundle's decoder without it"
+        notes.append(f"The language model does not help: the gain over {decoding} is within chance "
+                     "on this development set.")
+    elif best[0] == 0:
+        notes.append("The best weight is 0: the model's probabilities do not help, only its list "
+                     "of words does.")
     for name, value, grid in (("weight", best[0], grids[0]), ("word bonus", best[1], grids[1])):
         if len(grid) > 1 and value >= grid[-1] or value <= grid[0] < 0:
             notes.append(f"The best {name} {value:g} lies at the edge of the grid; widen it.")
     notes += unit_notes(dev.references, model, recognizer)
-    return Tuning(float(greedy[:, 0].sum() / words), points, won, settings, gain, words,
-                  tuple(notes))
+    greedy_wer, without_wer = (float(errors[:, 0].sum() / words) for errors in (greedy, without))
+    return Tuning(greedy_wer, without_wer, points, won, settings, gain, words, tuple(notes))
 
 
 def unit_notes(references: Sequence[str], model: LanguageModel,

@@ -84,7 +84,7 @@ ONE_LINE_FAULTS = {
     "NUL in path": (row(audio_filepath="a\0.wav"), "NUL", "manifest.type"),
     "surrogate in path": (row(audio_filepath="\ud800"), "is no file name", "manifest.type"),
     "not UTF-8": (row().replace(b"yes", b"\xff"), r"0xff at position \d+", "manifest.encoding"),
-    "binary": (bytes(range(256)).replace(b"\n", b""), "not JSON|not UTF-8", None),
+    "binary": (bytes(range(256)).replace(b"\n", b""), "NUL.*not UTF-8", "manifest.encoding"),
     "empty line": (b"  ", "the line is empty", "manifest.line"),
     "byte order mark": (b"\xef\xbb\xbf" + row(), "byte order mark", "manifest.bom"),
     "CR LF": (row() + b"\r\n", "CR LF", "manifest.crlf"),
@@ -123,6 +123,23 @@ def test_a_byte_order_mark_hides_no_other_fault(manifest):
                                  b""))
     assert [p.code for p in error.problems] == ["manifest.bom", "manifest.crlf",
                                                "manifest.missing_key"]
+
+
+def test_a_row_that_can_be_understood_is_a_row_with_a_problem(manifest):
+    """So that `asr validate` looks at its recording, too."""
+    path = manifest(b"\xef\xbb\xbf" + row() + b"\r", row(id="b", lang="de") + b"\r", row() + b"\r",
+                    row(id="c", lang="de", audio_filepath="/etc/passwd") + b"\r")
+    rows, problems = scan_manifest(path)
+    assert [r.line for r in rows] == [1, 2, 3]
+    assert [p.code for p in problems] == [f"manifest.{code}" for code in (
+        "bom", "crlf", "unknown_key", "duplicate_id", "unknown_key", "path_escape")]
+
+
+def test_a_file_that_is_no_text_is_one_problem(manifest):
+    path = manifest(row())
+    path.write_text("\n".join(3 * [row().decode()]), encoding="utf-16")
+    rows, problems = scan_manifest(path)
+    assert (rows, [(p.line, p.code) for p in problems]) == ([], [(1, "manifest.encoding")])
 
 
 def test_a_long_line_is_bounded_and_the_next_is_read(manifest, monkeypatch):

@@ -170,6 +170,15 @@ def test_rows_that_cannot_be_read_are_listed_beside_the_others(corpus):
         "text.out_of_alphabet"], "all problems, without a cap"
 
 
+def test_a_repeated_id_hides_nothing_else_of_its_row(corpus):
+    corpus.add("train", id="a")
+    corpus.add("train", "?!", id="b")
+    (path,) = corpus.write()
+    path.write_text(path.read_text("utf-8").replace('"b"', '"a"'), "utf-8")
+    assert [code for code, _, _ in found(validate([path], target=TARGET))] == [
+        "manifest.duplicate_id", "text.empty"]
+
+
 def test_a_manifest_that_cannot_be_opened_is_a_problem(corpus, tmp_path):
     corpus.add("train")
     report = validate([tmp_path / "gone.jsonl", *corpus.write()])

@@ -26,6 +26,9 @@ from asr.files import write_atomic
 from asr.manifest.rows import AudioFolders, parse_line, read_lines, relative_path, row_faults
 
 MAX_PROBLEMS = 50              # read_manifest stops looking after this many
+# Faults of a row that can still be understood, so that its recording is looked at all the same.
+_MILD = frozenset(("manifest.bom", "manifest.crlf", "manifest.unknown_key",
+                   "manifest.duplicate_id"))
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,9 @@ def read_manifest(path: str | Path, *, audio_root: str | Path | None = None,
 def scan_manifest(path: str | Path, *, audio_root: str | Path | None = None,
                   allow_outside_root: bool = False,
                   limit: int | None = None) -> tuple[list[Row], list[Problem]]:
-    """The good rows and the problems of the others, for `read_manifest` and `asr validate`.
+    """The rows that can be understood and all problems, for `read_manifest` and `asr validate`.
+
+    A row with an unknown key, a repeated id or a foreign line end is among both.
 
     Args:
         path, audio_root, allow_outside_root: see `read_manifest`.
@@ -122,6 +127,10 @@ def scan_manifest(path: str | Path, *, audio_root: str | Path | None = None,
     line = 0
     with _open(path) as file:
         for line, (raw, faults) in enumerate(read_lines(file), start=1):
+            if line == 1 and raw and b"\0" in raw:   # one sentence, not one a line
+                return [], [Problem(str(path), 1, "", "manifest.encoding", "the file holds NUL "
+                                    "bytes: it is not UTF-8 text but UTF-16, or no text at all. "
+                                    "Save it as UTF-8, or give a manifest.")]
             row, row_problems = ({}, []) if raw is None else parse_line(raw)
             faults = faults + row_problems
             identifier = row.get("id")
@@ -130,10 +139,10 @@ def scan_manifest(path: str | Path, *, audio_root: str | Path | None = None,
             if earlier != line:
                 faults.append(("manifest.duplicate_id",
                                f"this id is already that of line {earlier}; make ids unique."))
-            if not faults:
+            if all(code in _MILD for code, _ in faults):
                 audio, reason = folders.place(row["audio_filepath"])
                 if reason:
-                    faults = [("manifest.path_escape", reason)]
+                    faults.append(("manifest.path_escape", reason))
                 else:
                     rows.append(Row(line, Utterance(
                         identifier, Path(audio), row["text"], float(row["duration"]),

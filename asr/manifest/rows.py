@@ -77,7 +77,8 @@ def parse_object(text: str) -> dict | str:
 
 def row_faults(row: dict) -> list[Fault]:
     """Everything that is wrong with keys, types and values of one row."""
-    faults = [("manifest.missing_key", f"the key {key!r} is missing.")
+    hint = " `asr prepare nemo` imports manifests of other programs." if "id" not in row else ""
+    faults = [("manifest.missing_key", f"the key {key!r} is missing.{hint}")
               for key in REQUIRED if key not in row]
     if not row.keys() <= _KNOWN:
         faults += [("manifest.unknown_key", f"unknown key {show(key)}; known are "

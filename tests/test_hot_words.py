@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import types
 
 import numpy as np
@@ -110,7 +111,7 @@ def test_the_edge_of_the_grid_is_said(dev):
 
 
 def test_bad_arguments(dev):
-    for boosts in ((), (1.0, 0.5), (0.0, 1.0)):
+    for boosts in ((), (1.0, 0.5), (0.0, 1.0), (1.0, 200.0), (math.nan,)):
         with pytest.raises(UsageError, match="must be positive, rising"):
             tune_hot_words(recognizer_of(), dev, RARE, boosts=boosts)
     for phrases in ([], ["cedge", "!"]):

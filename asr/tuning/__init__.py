@@ -21,7 +21,7 @@ from asr.decoding.ngram_fusion import is_character_model
 from asr.decoding.phrases import normalize_hot_word
 from asr.errors import DataError, UsageError
 from asr.manifest import Utterance
-from asr.recipe import DecoderSettings
+from asr.recipe import DecoderSettings, settings_from_dict
 from asr.recognizer import Recognizer
 from asr.scoring.bootstrap import Interval, cluster_sums, clusters_of, draw_sums, interval_of
 from asr.scoring.counts import count_words
@@ -157,7 +157,8 @@ def tune(recognizer: Recognizer, dev: DevSet, model: LanguageModel, lm: str, *,
         progress: called with (points done, points at most).
 
     Raises:
-        UsageError: an empty or falling grid, or a model that cannot belong to the tokenizer.
+        UsageError: an empty or falling grid, one beyond what a bundle may hold, or a model that
+            cannot belong to the tokenizer.
     """
     for name, grid in (("weights", weights), ("bonuses", bonuses)):
         if not grid or list(grid) != sorted(set(grid)):
@@ -165,14 +166,19 @@ def tune(recognizer: Recognizer, dev: DevSet, model: LanguageModel, lm: str, *,
     own = recognizer.decoder_settings
     base = dataclasses.replace(own, kind="beam", beam_width=beam_width, lm=lm,
                                lexicon_only=lexicon_only or own.lexicon_only)
+    for weight, bonus in ((weights[0], bonuses[0]), (weights[-1], bonuses[-1])):
+        checked_settings(base, lm_weight=weight, word_bonus=bonus)
     tried: dict[tuple[float, float, int], np.ndarray] = {}
     most = len(weights) * len(bonuses) + 10
 
     def attempt(weight: float, bonus: float, width: int = beam_width) -> None:
-        if (weight, bonus, width) in tried or weight < 0:
+        if (weight, bonus, width) in tried:
             return
-        tried[weight, bonus, width] = word_errors(dev, _decoder(recognizer, dataclasses.replace(
-            base, lm_weight=weight, word_bonus=bonus, beam_width=width), model))
+        try:
+            settings = checked_settings(base, lm_weight=weight, word_bonus=bonus, beam_width=width)
+        except UsageError:  # a finer step beyond the grid, or the doubled beam
+            return
+        tried[weight, bonus, width] = word_errors(dev, _decoder(recognizer, settings, model))
         if progress:
             progress(len(tried), most)
 
@@ -193,6 +199,16 @@ def tune(recognizer: Recognizer, dev: DevSet, model: LanguageModel, lm: str, *,
     return _summary(dev, tried, best, dataclasses.replace(
         base, lm_weight=best[0], word_bonus=best[1], beam_width=best[2]), recognizer, model,
         (weights, bonuses))
+
+
+def checked_settings(settings: DecoderSettings, **knobs) -> DecoderSettings:
+    """With these knobs, if a bundle may hold them: no winner that cannot be stored.
+
+    Raises:
+        UsageError: a knob that is out of bounds.
+    """
+    return settings_from_dict(DecoderSettings, dataclasses.asdict(settings) | knobs,
+                              source="decoder")
 
 
 def _decoder(recognizer: Recognizer, settings: DecoderSettings,

@@ -15,6 +15,7 @@ import numpy as np
 from asr.bundle import LM
 from asr.decoding import Decoder, HotWord, LanguageModel, build_decoder, load_ngram
 from asr.decoding.packed import unpack_lm
+from asr.decoding.phrases import MAX_BOOST
 from asr.errors import DataError, UsageError
 from asr.recipe import DecoderSettings
 from asr.recognizer import Recognizer
@@ -207,12 +208,14 @@ def tune_hot_words(recognizer: Recognizer, dev: DevSet, hot_words: Sequence[HotW
         progress: called with (boosts done, boosts at most).
 
     Raises:
-        UsageError: an empty or falling grid, or no phrase.
+        UsageError: an empty, falling or too high grid, or no phrase.
         TextError: a phrase with characters outside the alphabet.
         DataError: no phrase is spoken in the development set.
     """
-    if not boosts or list(boosts) != sorted(set(boosts)) or boosts[0] <= 0:
-        raise UsageError(f"boosts {tuple(boosts)} must be positive, rising and not empty.")
+    if not boosts or list(boosts) != sorted(set(boosts)) or not 0 < boosts[0] <= MAX_BOOST \
+            or not boosts[-1] <= MAX_BOOST:
+        raise UsageError(f"boosts {tuple(boosts)} must be positive, rising, not empty and at most "
+                         f"{MAX_BOOST:g}.")
     decoders = HotDecoders(recognizer, [w.phrase if isinstance(w, HotWord) else w
                                         for w in hot_words])
     missing = [phrase for phrase in decoders.phrases

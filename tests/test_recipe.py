@@ -106,6 +106,12 @@ def test_what_is_refused(tmp_path, text, message):
     assert "\n" not in str(caught.value)
 
 
+def test_a_byte_order_mark_and_foreign_line_ends_do_no_harm(tmp_path):
+    (tmp_path / "r.toml").write_bytes(b"\xef\xbb\xbfseed = 7\r\n[train]\r\nepochs = 3\r\n")
+    recipe = load_recipe(tmp_path / "r.toml")
+    assert (recipe.seed, recipe.train.epochs) == (7, 3)
+
+
 @pytest.mark.parametrize(("table", "message"), [
     ({"features": {"win_length": 600}}, r"features\.win_length 600 must not exceed .*n_fft 512"),
     ({"features": {"hop_length": 401}}, r"features\.hop_length 401 must not exceed"),

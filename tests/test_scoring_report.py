@@ -12,6 +12,7 @@ from chromium import BINARY, Page
 from oracles_scoring import seeded_pairs
 
 from asr.cli import run
+from asr.errors import EXIT_USAGE
 from asr.scoring import Conditions, align, compare, load, save, score
 from asr.scoring.breakdown import (
     by_duration,
@@ -246,6 +247,20 @@ def test_compare_command_writes_a_report(tmp_path, result):
     assert run(["compare", str(tmp_path / "a.jsonl"), str(tmp_path / "b.jsonl"), "--report",
                 str(tmp_path / "c.html"), "--draws", "200"]) == 0
     assert "cannot be told apart" in (tmp_path / "c.html").read_text()
+
+
+@pytest.mark.parametrize("option", ["--per-utterance", "--csv", "--pra", "--report"])
+def test_a_result_never_takes_the_place_of_a_reference(tmp_path, capsys, option):
+    reference, link = tmp_path / "reference.txt", tmp_path / "link.txt"
+    reference.write_text("one two\n", encoding="utf-8")
+    link.symlink_to(reference)
+    (tmp_path / "hypothesis.txt").write_text("one too\n", encoding="utf-8")
+    pair = [str(reference), str(tmp_path / "hypothesis.txt")]
+    assert run(["score", *pair, option, str(link)]) == EXIT_USAGE
+    assert run(["compare", pair[1], pair[1], "--reference", pair[0], "--report",
+                str(reference)]) == EXIT_USAGE
+    assert capsys.readouterr().err.count("is read by this command") == 2
+    assert reference.read_text(encoding="utf-8") == "one two\n"
 
 
 def test_score_command_writes_a_report_with_recordings(tmp_path):

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from asr.cli.places import refuse_inputs
+
 _FORMATS = ("auto", "plain", "kaldi", "trn", "jsonl", "stm", "ctm")
 
 
@@ -50,6 +52,7 @@ def compare(a: Path, b: Path, reference: Path | None, text_format: str, normaliz
     from asr.scoring import load_two, score_two
     from asr.scoring.charts import visible
 
+    refuse_inputs((report,), (a, b, reference, speakers))
     pair = (a.stem, b.stem) if a.stem != b.stem else (str(a), str(b))
     names = visible(pair[0]), visible(pair[1])
     if reference is None:

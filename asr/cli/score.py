@@ -8,6 +8,8 @@ from pathlib import Path
 
 import click
 
+from asr.cli.places import refuse_inputs
+
 _FORMATS = ("auto", "plain", "kaldi", "trn", "jsonl", "stm", "ctm")
 
 
@@ -62,7 +64,11 @@ def score(reference: Path, hypothesis: Path, text_format: str, hyp_format: str |
     from asr.scoring import score as count
     from asr.scoring.formats import read_speakers
     from asr.scoring.matching import settle_missing
+    from asr.scoring.storage import receipt_path
 
+    receipt = receipt_path(per_utterance) if per_utterance else None
+    refuse_inputs((per_utterance, receipt, csv_path, pra_path, report),
+                  (reference, hypothesis, speakers))
     try:
         references, hypotheses = read_pair(reference, hypothesis, format=text_format,
                                            hypothesis_format=hyp_format or "")

@@ -236,6 +236,12 @@ def test_auto_without_a_gpu_takes_the_compiled_kernel():
     assert BidirectionalLSTM(2).resolved_kernel == "cpu"
 
 
+def test_xla_is_not_offered_what_it_cannot_compile(pretend_gpu):
+    """Keras's jit_compile="auto" is XLA where a GPU is in the machine, visible or not."""
+    for kernel, supported in (("cpu", False), ("auto", False), ("generic", True)):
+        assert BidirectionalLSTM(2, kernel=kernel).supports_jit is supported
+
+
 def test_auto_falls_back_to_generic_and_says_why(monkeypatch, caplog):
     monkeypatch.setattr(cpu, "compile_problem", lambda: "LoweringError: no such thing")
     with caplog.at_level(logging.WARNING):

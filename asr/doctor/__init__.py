@@ -80,7 +80,8 @@ def _model(bundle, recipe):
 
 def _problems(report: dict):
     if report["tensorflow"] != "works":
-        yield f"TensorFlow {report['tensorflow']}; training cannot run, transcribing can."
+        why = report["tensorflow"].rstrip(".")
+        yield f"TensorFlow {why}; training cannot run, transcribing can."
     if report["numba"]["problem"]:
         yield f"The compiled kernels cannot run: {report['numba']['problem']}."
     for name, result in (report["reference"] or {}).get("engines", {}).items():

@@ -230,8 +230,14 @@ def test_what_cannot_be_trained_on_is_listed_with_its_reason(tones, tmp_path):
     write_manifest(tones / "bad.jsonl", bad + utterances[4:])
     overrides = [f'data.train=["{tones}/bad.jsonl"]', "text.alphabet= adefilmorst",
                  "train.epochs=1"]
-    with pytest.raises(DataError, match="4 of 60 train utterances cannot be used"):
-        train(recipe_for(tones, *overrides), tmp_path / "strict", quiet=True)
+    fresh = f"data.cache_dir={tmp_path}/cache"
+    with pytest.raises(DataError, match="train: 3 of 60 utterances cannot.*first 'train-000.*All"):
+        train(recipe_for(tones, *overrides, fresh), tmp_path / "strict", quiet=True)
+    assert len((tmp_path / "strict/excluded.jsonl").read_text("utf-8").splitlines()) == 3
+    assert not (tmp_path / "cache").exists(), "refused before an hour of features"
+    with pytest.raises(DataError, match="train: 4 of 60 utterances .*1 ctc.infeasible"):
+        train(recipe_for(tones, *overrides, "data.max_bad_fraction=0.055"), tmp_path / "strict",
+              quiet=True)
     result = train(recipe_for(tones, *overrides, "data.max_bad_fraction=0.1"), tmp_path / "run",
                    quiet=True)
     records = [json.loads(line) for line in

@@ -93,6 +93,8 @@ def prepare(recipe: Recipe, run: RunDirectory, say: Callable[[str], None]) -> Pr
     tokenizer = CharTokenizer(alphabet)
     for split in chosen:
         chosen[split] = _writable(chosen[split], texts[split], tokenizer, split, excluded)
+    run.write_jsonl("excluded.jsonl", excluded)
+    _refuse_too_many(excluded, sizes, recipe, run)  # now, not after an hour of features
     _warn_of_overlap(chosen, run.path / "recordings.json", say)
     splits = {}
     for split, speeds in (("train", recipe.augment.speeds), ("valid", (1.0,))):
@@ -100,7 +102,8 @@ def prepare(recipe: Recipe, run: RunDirectory, say: Callable[[str], None]) -> Pr
         splits[split] = _labelled(split, cache, chosen[split], texts[split], tokenizer, recipe,
                                   excluded)
     run.write_jsonl("excluded.jsonl", excluded)
-    _refuse_too_many(excluded, sizes, recipe, run, say)
+    _refuse_too_many(excluded, sizes, recipe, run)
+    _say_excluded(excluded, sizes, run, say)
     train = splits["train"].cache
     cmvn = training_statistics((train.read(i) for i, row in enumerate(train.rows)
                                 if row.speed == 1.0), recipe.features)
@@ -243,21 +246,29 @@ def _warn_of_overlap(chosen: dict[str, list[Utterance]], memory: Path,
 
 
 def _refuse_too_many(excluded: list[dict], sizes: dict[str, int], recipe: Recipe,
-                     run: RunDirectory, say: Callable[[str], None]) -> None:
-    """Say what was left out; stop when it is more than the recipe allows."""
+                     run: RunDirectory) -> None:
+    """Stop when more is left out than the recipe allows."""
     for split, size in sizes.items():
         records = [r for r in excluded if r["split"] == split]
-        if not records:
-            continue
-        counts = Counter(r["code"] for r in records)
-        summary = ", ".join(f"{n} {code}" for code, n in counts.most_common())
-        say(f"{split}: {len(records)} of {size} utterances cannot be used ({summary}), first "
-            f"{records[0]['id']!r}: {records[0]['message']}. All: {run.path / 'excluded.jsonl'}")
         if len(records) > recipe.data.max_bad_fraction * size:
-            raise DataError(f"{len(records)} of {size} {split} utterances cannot be used "
-                            f"({summary}), more than data.max_bad_fraction = "
-                            f"{recipe.data.max_bad_fraction}. Mend them, take them out of the "
-                            "manifest, or raise the limit.", code="data.too_many_bad")
+            raise DataError(f"{_summary(records, split, size, run)} That is more than "
+                            f"data.max_bad_fraction = {recipe.data.max_bad_fraction}: mend them, "
+                            "take them out of the manifest, or raise the limit.",
+                            code="data.too_many_bad")
+
+
+def _say_excluded(excluded: list[dict], sizes: dict[str, int], run: RunDirectory,
+                  say: Callable[[str], None]) -> None:
+    for split, size in sizes.items():
+        if records := [r for r in excluded if r["split"] == split]:
+            say(_summary(records, split, size, run))
+
+
+def _summary(records: list[dict], split: str, size: int, run: RunDirectory) -> str:
+    counts = Counter(r["code"] for r in records)
+    reasons = ", ".join(f"{n} {code}" for code, n in counts.most_common())
+    return (f"{split}: {len(records)} of {size} utterances cannot be used ({reasons}), first "
+            f"{records[0]['id']!r}: {records[0]['message']}. All: {run.path / 'excluded.jsonl'}.")
 
 
 def _record(utterance_id: str, split: str, code: str, message: str) -> dict:

@@ -26,7 +26,8 @@ def import_tensorflow(*, deterministic: bool = False) -> None:
             configuration file sets another number type than float32.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    if os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow":
+    # The variable goes before ~/.keras/keras.json, which may name a backend for other projects.
+    if os.environ.setdefault("KERAS_BACKEND", "tensorflow") != "tensorflow":
         raise UsageError(f"KERAS_BACKEND is {os.environ['KERAS_BACKEND']!r}; this project runs on "
                          "tensorflow. Unset it.", code="usage.backend")
     try:

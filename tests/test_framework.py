@@ -53,13 +53,13 @@ def test_a_model_made_for_training_says_so():
     assert model.jit_compile is False
 
 
-def run_training(tmp_path, **environment) -> subprocess.CompletedProcess:
+def run_training(tmp_path, inherited=os.environ, **environment) -> subprocess.CompletedProcess:
     code = ("import sys\nfrom asr.framework import import_tensorflow\n"
             "from asr.errors import AsrError\n"
             "try:\n    import_tensorflow()\nexcept AsrError as error:\n"
             "    print(error, file=sys.stderr)\n    sys.exit(error.exit_code)\n")
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300,
-                          env={**os.environ, "KERAS_HOME": str(tmp_path), **environment})
+                          env={**inherited, "KERAS_HOME": str(tmp_path), **environment})
 
 
 @pytest.mark.tf
@@ -71,6 +71,16 @@ def test_a_keras_json_with_another_number_type_is_refused(tmp_path):
     assert done.returncode == 2
     assert done.stderr == ("Keras runs on tensorflow with float16; this project needs tensorflow "
                            "with float32. Look at KERAS_BACKEND and ~/.keras/keras.json.\n")
+
+
+@pytest.mark.tf
+def test_a_keras_json_with_the_backend_of_another_project_does_no_harm(tmp_path):
+    pytest.importorskip("keras")
+    (tmp_path / "keras.json").write_text('{"floatx": "float32", "backend": "jax"}',
+                                         encoding="utf-8")
+    environment = {name: value for name, value in os.environ.items() if name != "KERAS_BACKEND"}
+    done = run_training(tmp_path, environment)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_another_backend_is_refused_before_it_is_imported(tmp_path):

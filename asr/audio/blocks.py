@@ -128,8 +128,8 @@ def _reason(error: BaseException) -> str:
 
 def truncated(name: str, reason: str) -> AudioError:
     """The error of a recording whose end is missing."""
-    return AudioError(f"{name} is cut: it {reason}. Copy it again, or use what is left with "
-                      "--allow-truncated.", code="audio.truncated", path=name)
+    return AudioError(f"{name} is cut: it {reason}. Copy it again, or use what is left: "
+                      "asr transcribe --allow-truncated.", code="audio.truncated", path=name)
 
 
 def refuse_or_warn(name: str, reason: str, allow_truncated: bool) -> None:

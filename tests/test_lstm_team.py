@@ -25,6 +25,7 @@ def make_directions(rng, features, units, count=2):
 def rested(monkeypatch):
     """No team has broken up yet, and none does because this machine is busy."""
     monkeypatch.setattr(team, "_rests_until", 0.0)
+    monkeypatch.setattr(team, "_next_rest", team.REST)
     monkeypatch.setattr(team, "PATIENCE", 1 << 50)
 
 
@@ -81,18 +82,34 @@ def test_on_a_busy_machine_a_team_breaks_up_and_none_is_formed_for_a_while(rng, 
     monkeypatch.setattr(team, "PATIENCE", 10_000)
     teams.clear()
     np.testing.assert_array_equal(cpu.infer(x, np.array([60]), directions, threads=4), alone)
-    assert 2 in teams and team.resting()
+    assert 2 in teams
+    monkeypatch.setattr(team, "resting", lambda: True)
     teams.clear()
     np.testing.assert_array_equal(cpu.infer(x, np.array([60]), directions, threads=4), alone)
     assert 2 not in teams
-    later = time.monotonic() + team.REST
-    monkeypatch.setattr(time, "monotonic", lambda: later)
+
+
+def test_rests_become_longer_until_a_team_stays_together(monkeypatch):
+    now = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    for rest in (0.1, 0.2, 0.4):
+        assert not team.resting() and not team.ended(together=False)
+        now += 0.99 * rest
+        assert team.resting()
+        now += 0.02 * rest
+    assert not team.resting() and team.ended(together=True)
+    team.ended(together=False)
+    now += 1.01 * team.REST
+    assert not team.resting()
+    for _ in range(20):
+        team.ended(together=False)
+    now += team.LONGEST_REST
     assert not team.resting()
 
 
 def test_many_teams_at_once_all_end(rng, monkeypatch):
     monkeypatch.setattr(team, "PATIENCE", 100_000)
-    monkeypatch.setattr(team, "REST", 0.0)
+    monkeypatch.setattr(team, "LONGEST_REST", 0.0)
     directions = make_directions(rng, 8, UNITS)
     x = rng.normal(size=(1, 60, 8)).astype(np.float32)
     expected = cpu.infer(x, np.array([60]), directions, threads=1).tobytes()

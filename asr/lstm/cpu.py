@@ -227,10 +227,7 @@ def _forward_teams(layer: _Layer, members: int, outputs) -> bool:
             meeting, state = team.Meeting(members), _state(layer, len(part.sequences))
             work += [_forward_work(layer, d, part, outputs, None, state, edges[m:m + 2],
                                    (meeting, m, members)) for m in range(members)]
-    if all(pool.run(work, layer.threads)):
-        return True
-    team.rest()
-    return False
+    return team.ended(all(pool.run(work, layer.threads)))
 
 
 def _forward_piece(layer: _Layer, d: int, part: Slice, outputs, kept: Kept | None) -> None:

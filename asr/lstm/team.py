@@ -8,7 +8,8 @@ fills the second-level cache of a core. Two threads with half of the units each 
 They meet some thousand times a second, so they wait by looking, not by sleeping. That is good only
 while each of them has a processor for itself. On a busy machine one is late at every meeting by
 what the system gives to others, so whoever has waited too long leaves, the work is done again
-without teams, and for a while none is formed. The results are the same bits either way.
+without teams, and for a while none is formed, twice as long each time until one succeeds. The
+results are the same bits either way.
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ from asr.lstm.simd import signal, signalled
 
 SLOT = 64  # bytes from one member's step to the next: a cache line each
 PATIENCE = 4_000_000  # looks at the others' steps, a few milliseconds; each step earns some back
-REST = 5.0  # seconds without teams after one has broken up
+REST, LONGEST_REST = 0.1, 10.0  # seconds without teams after one has broken up
 MOST = 4  # members; more spend their time on meeting
 FEWEST_UNITS = 96  # for each member: 128 by two take longer than by one
 _LEFT = -1  # in the place of a step
-_rests_until = 0.0
+_next_rest, _rests_until = REST, 0.0
 
 
 def size(threads: int, pieces: int, units: int) -> int:
@@ -34,10 +35,15 @@ def size(threads: int, pieces: int, units: int) -> int:
     return max(1, min(threads // max(pieces, 1), MOST, units // FEWEST_UNITS))
 
 
-def rest() -> None:
-    """A team has broken up: the machine is busy with other work, no other one for a while."""
-    global _rests_until
-    _rests_until = time.monotonic() + REST
+def ended(together: bool) -> bool:
+    """Take note of whether the teams of one call stayed together; returns the same."""
+    global _next_rest, _rests_until
+    if together:
+        _next_rest = REST
+    else:
+        _rests_until = time.monotonic() + _next_rest
+        _next_rest = min(2 * _next_rest, LONGEST_REST)
+    return together
 
 
 def resting() -> bool:

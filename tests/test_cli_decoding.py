@@ -109,7 +109,11 @@ def test_evaluate_takes_the_same_options(tmp_path, capsys):
     (["--hot-word", "two:x"], EXIT_USAGE, "write PHRASE or PHRASE:BOOST"),
     (["--hot-word", "zwölf"], EXIT_DATA, r"The hot word 'zwölf' holds 'ö' \(U\+00F6\)"),
     (["--grammar", "missing.txt"], EXIT_DATA, "Cannot read the grammar missing.txt"),
-    (["--beam-width", "0"], EXIT_USAGE, "beam_width must be between")])
+    (["--beam-width", "0"], EXIT_USAGE, "beam_width must be between"),
+    (["--decoder", "greedy", "--word-bonus", "1"], EXIT_USAGE, "add --decoder beam"),
+    (["--lm-weight", "1"], EXIT_USAGE, "the bundle has none; add --lm FILE"),
+    (["--max-gap", "1"], EXIT_USAGE, "the bundle has none; add --grammar FILE"),
+    (["--nbest", "2", "-f", "srt"], EXIT_USAGE, "--nbest is shown by txt and json; srt has one")])
 def test_errors_are_one_sentence(tmp_path, monkeypatch, capsys, options, code, match):
     monkeypatch.chdir(tmp_path)
     found, out, err = asr(capsys, "transcribe", CLIP, *options)

@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import click
 
 from asr.errors import UsageError
+
+if TYPE_CHECKING:
+    from asr.recognizer import Recognizer
 
 _OPTIONS = (
     click.option("--decoder", type=click.Choice(["greedy", "lexicon", "beam"]),
@@ -75,6 +79,28 @@ def _knobs(decoder: str | None, knobs: dict) -> dict:
     if "grammar" in knobs:
         knobs |= {"grammar": _grammar_text(knobs["grammar"]), "lexicon": []}
     return knobs | ({"kind": kind} if kind else {})
+
+
+def with_knobs(recognizer: Recognizer, knobs: dict) -> Recognizer:
+    """The recogniser with these settings; an option that would do nothing is an error.
+
+    Raises:
+        UsageError: see `Recognizer.with_decoder`, or an option whose object is missing.
+    """
+    if not knobs:
+        return recognizer
+    other = recognizer.with_decoder(**knobs)
+    settings = other.decoder_settings
+    for name, idle, message in (
+            ("word_bonus", settings.kind == "greedy",
+             "--word-bonus does nothing in greedy decoding; add --decoder beam"),
+            ("lm_weight", not settings.lm,
+             "--lm-weight is of a language model, and the bundle has none; add --lm FILE"),
+            ("max_gap", not settings.grammar,
+             "--max-gap is of a grammar, and the bundle has none; add --grammar FILE")):
+        if name in knobs and idle:
+            raise UsageError(f"{message}.")
+    return other
 
 
 def _grammar_text(path: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from asr.cli.decoding import decoder_options
+from asr.cli.decoding import decoder_options, with_knobs
 
 
 @click.command()
@@ -61,9 +61,7 @@ def evaluate(bundle: Path, manifests: tuple[Path, ...], audio_root: Path | None,
     _refuse_places(output_dir, report, overwrite)  # before the work, not after it
     utterances = [u for path in manifests for u in
                   read_manifest(path, audio_root=audio_root, allow_outside_root=allow_outside_root)]
-    recognizer = load(bundle, engine=engine)
-    if knobs:
-        recognizer = recognizer.with_decoder(**knobs)
+    recognizer = with_knobs(load(bundle, engine=engine), knobs)
     with count_on_stderr("evaluating") as progress:
         result = run(recognizer, utterances, normalizer=normalizer, on_error=on_error,
                      manifest_hash=hash_manifests(manifests),

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from asr.cli.decoding import decoder_options
+from asr.cli.decoding import decoder_options, with_knobs
 from asr.cli.progress import count_on_stderr
 from asr.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_SOME_FAILED, AsrError, UsageError
 from asr.transcript import FORMATS, SUFFIXES, plain, render
@@ -63,6 +63,9 @@ def transcribe(inputs: tuple[str, ...], bundle: str | None, format_: str | None,
     if bundle is None and is_model(inputs[0]):
         bundle, inputs = inputs[0], inputs[1:]
     format_ = _check_options(inputs, format_, output_dir, overwrite, as_json)
+    if knobs.get("num_hypotheses", 1) > 1 and format_ not in ("txt", "json"):
+        raise UsageError(f"--nbest is shown by txt and json; {format_} has one reading. Leave out "
+                         "one of them.")
 
     from asr.worklist import AUDIO_SUFFIXES, OutputFolder, count_other_audio, find_items
 
@@ -132,8 +135,7 @@ def _run(items: list[Item], folder, report: _Report, show: Callable[[Outcome], N
     recognizer = load(bundle, engine=engine)  # a wrong model comes before missing recordings
     if not items:
         return
-    if knobs:
-        recognizer = recognizer.with_decoder(**knobs)
+    recognizer = with_knobs(recognizer, knobs)
     if not report.as_json:
         _say_if_compiling()
     spent = Timings()

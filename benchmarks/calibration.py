@@ -14,7 +14,9 @@ pooled, those of all --test pairs too. In the result
     halves    --fit cut in two by speaker: each half judged by the fit to the other one.
 
 Each has ECE, interval and `chance` (what exact confidences would show on as many words), before and
-after. `excess` is ECE - chance, which is what a calibration can take away.
+after. `excess` is ECE - chance, which is what a calibration can take away. `rms` is the root mean
+square of the calibration error with the part of chance taken out in the way of Kumar et al. 2019,
+NeurIPS: the estimate of the two that does not depend on how many words there were.
 
 --folds adds to --fit the runs of benchmarks/digits_loso.py, each on clips and strings of the
 speaker whom it has not heard. They stand in for a network that has heard every speaker there is:
@@ -31,11 +33,18 @@ import numpy as np
 
 from asr.manifest import Utterance, read_manifest
 from asr.recognizer import load
-from asr.scoring.reliability import Reliability, reliability
+from asr.scoring.reliability import (
+    BINS,
+    Reliability,
+    bins_of,
+    reliability,
+    squared_calibration_error,
+)
 from asr.tuning import read_dev_set
-from asr.tuning.calibration import Judged, calibrate, fit, judge, pooled
+from asr.tuning.calibration import Judged, calibrate, cross_fitted, fit, judge, pooled
 
 Pair = tuple[Path, list[Utterance]]
+Measured = tuple[Reliability, float]
 
 
 def read_pairs(pairs: list[list[Path]], audio_root: Path | None) -> list[Pair]:
@@ -65,10 +74,11 @@ def judge_pairs(pairs: list[Pair]) -> Judged:
     return pooled(parts)
 
 
-def measure(judged: Judged, confidences: np.ndarray) -> Reliability:
-    """Their reliability, with an interval over speakers."""
+def measure(judged: Judged, confidences: np.ndarray) -> Measured:
+    """Their reliability, with an interval over speakers, and their `rms`."""
+    squared = squared_calibration_error(confidences, judged.right, bins_of(confidences, BINS))
     return reliability(confidences, judged.right, utterances=judged.utterances,
-                       speakers=judged.speakers)
+                       speakers=judged.speakers), max(0.0, squared) ** 0.5
 
 
 def halves(judged: Judged) -> np.ndarray:
@@ -85,18 +95,20 @@ def halves(judged: Judged) -> np.ndarray:
     return found
 
 
-def summary(before: Reliability, after: Reliability) -> dict:
+def summary(measured_before: Measured, measured_after: Measured) -> dict:
     """What changed, and whether the claim holds."""
     table = {}
-    for name, one in (("before", before), ("after", after)):
+    (before, _), (after, _) = measured_before, measured_after
+    for name, (one, rms) in (("before", measured_before), ("after", measured_after)):
         table[name] = {
-            "ece": round(one.ece, 4), "low": round(one.interval.low, 4),
+            "rms": round(rms, 4), "ece": round(one.ece, 4), "low": round(one.interval.low, 4),
             "high": round(one.interval.high, 4), "chance": round(one.chance, 4),
             "excess": round(max(0.0, one.ece - one.chance), 4), "brier": round(one.brier, 4),
             "nce": one.nce and round(one.nce, 4), "auc": one.auc and round(one.auc, 4)}
     return table | {"words": after.words, "right": round(after.right, 4),
                     "interval_over": f"{after.interval.clusters} {after.interval.unit}s",
                     "halved": after.ece <= before.ece / 2, "at_most_0.05": after.ece <= 0.05,
+                    "rms_halved": table["after"]["rms"] <= table["before"]["rms"] / 2,
                     "excess_halved": table["after"]["excess"] <= table["before"]["excess"] / 2}
 
 
@@ -119,11 +131,11 @@ def main() -> None:
     if not pairs:
         parser.error("give --fit or --folds")
     learnt = judge_pairs(pairs)
-    found = calibrate(learnt)
+    found, before = calibrate(learnt), measure(learnt, learnt.raw)
     result = {"decoder": found.kind, "calibration": found.calibration.to_dict(),
-              "fit": summary(found.before, found.after)}
+              "fit": summary(before, measure(learnt, cross_fitted(learnt)[0]))}
     if args.halves:
-        result["halves"] = summary(found.before, measure(learnt, halves(learnt)))
+        result["halves"] = summary(before, measure(learnt, halves(learnt)))
     if args.test:
         test = judge_pairs(read_pairs(args.test, args.audio_root))
         if test.kind != found.kind:

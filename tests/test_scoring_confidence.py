@@ -17,7 +17,13 @@ from asr.errors import DataError, UsageError
 from asr.scoring import score
 from asr.scoring.confidence import assess_confidence
 from asr.scoring.confidence_charts import confidence_charts
-from asr.scoring.reliability import bins_of, judge_rows, judge_words, reliability
+from asr.scoring.reliability import (
+    bins_of,
+    judge_rows,
+    judge_words,
+    reliability,
+    squared_calibration_error,
+)
 from asr.scoring.report import score_report
 from asr.scoring.risk import check_targets, risk_coverage, round_rates
 from asr.transcript import Transcript, Word
@@ -86,6 +92,32 @@ def test_exact_confidences_show_chance_and_others_more():
     confidences, right = words_of(rng, 500)  # too sure
     found = reliability(confidences, right)
     assert found.ece > 2 * found.chance and found.interval.low > found.chance
+
+
+@pytest.mark.parametrize("words", [60, 600])
+@pytest.mark.parametrize("off", [0.0, 0.1])
+def test_the_squared_error_has_no_part_of_chance(words, off):
+    """On average it is what the confidences are off by, squared, however few words there are."""
+    rng = np.random.default_rng(3)
+    found, plain = [], []
+    for _ in range(400):
+        true = rng.uniform(0.3, 0.85, words)
+        right = rng.random(words) < true
+        place = bins_of(true + off, 10)
+        found.append(squared_calibration_error(true + off, right, place))
+        sums = np.bincount(place, true + off - right)
+        plain.append((sums ** 2 / np.bincount(place)).sum() / words)
+    error = np.std(found) / math.sqrt(len(found))
+    assert np.mean(found) == pytest.approx(off ** 2, abs=3.5 * error)
+    assert np.mean(plain) > off ** 2 + 5 * error, "the plain mean square counts the noise"
+
+
+def test_the_squared_error_by_hand():
+    confidences, right = np.array([0.9, 0.9, 0.9, 0.1]), np.array([True, False, True, False])
+    place = np.array([0, 0, 0, 1])
+    # (0.9 - 2/3)^2 - (2/3 * 1/3) / 2 three times, and 0.1^2 for the bin of one word
+    assert squared_calibration_error(confidences, right, place) == pytest.approx(
+        (3 * ((0.9 - 2 / 3) ** 2 - 1 / 9) + 0.01) / 4)
 
 
 def test_the_interval_covers_the_ece_of_the_population():

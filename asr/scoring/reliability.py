@@ -235,6 +235,26 @@ def calibration_error(confidences: np.ndarray, right: np.ndarray, place: np.ndar
     return float(np.abs(np.bincount(place, confidences - right)).sum() / len(right))
 
 
+def squared_calibration_error(confidences: np.ndarray, right: np.ndarray,
+                              place: np.ndarray) -> float:
+    """Mean square of what ECE is the mean magnitude of, without what chance adds to it.
+
+    From the square of each bin's distance the variance of its share of right words is taken, so
+    that exact confidences give 0 on average, on few words too, and a single result may lie below.
+
+    Args:
+        confidences, right, place: (N,) as for `calibration_error`; a bin of one word has no
+            variance to take away.
+
+    Reference: Kumar, Liang and Ma 2019, "Verified uncertainty calibration", NeurIPS, section 5.
+    """
+    counts = np.bincount(place)
+    distances, share = (np.bincount(place, values) / np.maximum(counts, 1)
+                        for values in (confidences - right, right.astype(np.float64)))
+    noise = share * (1 - share) / np.maximum(counts - 1, 1)
+    return float((counts * (distances ** 2 - noise)).sum() / len(right))
+
+
 def normalized_cross_entropy(confidences: np.ndarray, right: np.ndarray) -> float | None:
     """NIST's NCE: the part of the uncertainty about the words that the confidences remove.
 

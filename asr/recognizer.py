@@ -27,7 +27,7 @@ from asr.decoding.evidence import CalibratedDecoder
 from asr.decoding.packed import unpack_lm
 from asr.decoding.phrases import normalize_hot_word
 from asr.engine import batches_by_length, build_engine, pad_batch
-from asr.errors import AudioError, DataError, UsageError
+from asr.errors import AudioError, BundleError, DataError, UsageError
 from asr.features import FeatureExtractor, normalize_features
 from asr.inspection import Inspection, inspect_audio
 from asr.long_recordings import listen
@@ -54,6 +54,7 @@ class Recognizer:
 
     Raises:
         UsageError: an unknown engine, or one that cannot run here.
+        BundleError: the bundle's settings name a decoder that cannot be built.
 
     Example:
         recognizer = asr.load("runs/digits")
@@ -66,7 +67,7 @@ class Recognizer:
         self.engine = build_engine(engine, bundle.model, bundle.num_features,
                                    bundle.tokenizer.vocab_size, bundle.weights)
         self.decoder_settings = bundle.decoder
-        self.decoder = decoder or self._build_decoder(bundle.decoder)
+        self.decoder = decoder or self._own_decoder()
         self.windows = windows or Windows()
         self._extractor = FeatureExtractor(bundle.features)
 
@@ -340,6 +341,14 @@ class Recognizer:
         with open_recording(audio, sample_rate=self.sample_rate,
                             max_seconds=self.windows.max_seconds) as recording:
             return self.transcribe_blocks(recording.blocks)
+
+    def _own_decoder(self) -> Decoder:
+        """What is wrong with the bundle's own decoder is wrong with the bundle."""
+        try:
+            return self._build_decoder(self.bundle.decoder)
+        except (DataError, UsageError) as error:
+            raise BundleError(f"{self.bundle.path}: its decoder cannot be built: {error}",
+                              code="bundle.decoder", path=self.bundle.path) from error
 
     def _build_decoder(self, settings: DecoderSettings) -> Decoder:
         """With the bundle's language model, if the settings mean it, normaliser, calibration."""

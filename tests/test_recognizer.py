@@ -171,6 +171,19 @@ def test_a_language_model_inside_the_bundle(tmp_path):
     assert recognizer.with_decoder(kind="greedy").transcribe(speech()).text
 
 
+@pytest.mark.parametrize(("decoder", "match"), [
+    (DecoderSettings(kind="beam", grammar="a (b"), r"grammar:1: \( without \)"),
+    (DecoderSettings(kind="beam", grammar="(" * 9_999), "more than 100 brackets"),
+    (DecoderSettings(kind="beam", hot_words=("zoo:2",)), "hot word 'zoo' holds 'z'"),
+    (DecoderSettings(kind="beam", hot_words=("a:1e9",)), "between -100 and 100"),
+    (DecoderSettings(kind="lexicon", lexicon=("zoo",)), "not in the alphabet"),
+])
+def test_a_decoder_that_cannot_be_built_is_the_bundles_fault(tmp_path, decoder, match):
+    path = write_bundle(tmp_path / "m.asr", decoder=decoder)
+    with pytest.raises(BundleError, match=rf"m\.asr: its decoder cannot be built: .*{match}"):
+        load(path)
+
+
 def test_describe_and_repr(recognizer, bundle_path):
     about = recognizer.describe()
     assert about["bundle"] == str(bundle_path)

@@ -25,7 +25,8 @@ MAX_MANIFEST_BYTES = 65_536
 MAX_ARCHIVE_BYTES = 2_000_000_000  # below the 2 GiB where ZIP64 begins
 MAX_DIRECTORY_BYTES = 65_536
 END_RECORD = struct.Struct("<4s4H2LH")  # APPNOTE.TXT 4.3.16
-ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
+DIRECTORY_ENTRY = struct.Struct("<4s6H3L5H2L")  # 4.3.12; then the name
+ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)  # date 1 << 5 | 1, time 0
 
 
 def write_archive(members: Mapping[str, bytes], schema_version: int) -> tuple[bytes, str]:
@@ -41,14 +42,19 @@ def write_archive(members: Mapping[str, bytes], schema_version: int) -> tuple[by
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for name, data in {MANIFEST: manifest, **members}.items():
-            info = zipfile.ZipInfo(name, ZIP_EPOCH)
-            info.create_system = 3  # the same bytes on every platform
-            info.external_attr = (stat.S_IFREG | 0o644) << 16
-            archive.writestr(info, data)
+            archive.writestr(_entry(name), data)
     if buffer.tell() > MAX_ARCHIVE_BYTES:
         raise BundleError(f"The bundle would take {buffer.tell():_} bytes; the format ends at "
                           f"{MAX_ARCHIVE_BYTES:_}. Use a smaller model.")
     return buffer.getvalue(), hashlib.sha256(manifest).hexdigest()
+
+
+def _entry(name: str) -> zipfile.ZipInfo:
+    """A member as it is written, the same on every platform and at any time."""
+    info = zipfile.ZipInfo(name, ZIP_EPOCH)
+    info.create_system = 3
+    info.external_attr = (stat.S_IFREG | 0o644) << 16
+    return info
 
 
 class Archive:
@@ -160,7 +166,31 @@ class Archive:
             infos[name] = info
         if MANIFEST not in infos:
             raise self._error(f"lacks {MANIFEST}", "missing_member")
+        if not self._is_as_written(list(infos.values())):
+            raise self._error("has a ZIP directory that this program never writes: it was damaged, "
+                              "or packed by another program", "directory")
         return infos
+
+    def _is_as_written(self, infos: list[zipfile.ZipInfo]) -> bool:
+        """Whether each byte that is no content is the one that `write_archive` puts there."""
+        offset, directory = 0, b""
+        for info in infos:
+            plain = _entry(info.filename)
+            plain.CRC, plain.file_size = info.CRC, info.file_size   # held against the content
+            plain.compress_size = info.file_size
+            header = plain.FileHeader()
+            self._file.seek(offset)
+            if self._file.read(len(header)) != header:
+                return False
+            name = info.filename.encode("utf-8")
+            directory += DIRECTORY_ENTRY.pack(
+                b"PK\1\2", plain.create_version | plain.create_system << 8, plain.extract_version,
+                0, zipfile.ZIP_STORED, 0, 1 << 5 | 1, info.CRC, info.file_size, info.file_size,
+                len(name), 0, 0, 0, 0, plain.external_attr, offset) + name
+            offset += len(header) + info.file_size
+        end = END_RECORD.pack(b"PK\5\6", 0, 0, len(infos), len(infos), len(directory), offset, 0)
+        self._file.seek(offset)
+        return self._file.read(len(directory) + len(end) + 1) == directory + end
 
     def _check_manifest(self, data: bytes, schema_version: int) -> dict[str, dict]:
         manifest = parse_json(data, f"{self.path}: {MANIFEST}")

@@ -245,6 +245,19 @@ def test_transcribing_imports_no_tensorflow(bundle_path, tmp_path):
 # -- refusals
 
 
+@pytest.mark.parametrize("peak", [1e30, np.inf, np.nan])
+def test_samples_that_are_no_sound_are_one_sentence(recognizer, peak):
+    """Without a warning before it (they are errors here)."""
+    with pytest.raises(AudioError, match=r"must lie in \[-1, 1\], got a peak of"):
+        recognizer.transcribe(np.full(8_005, peak, np.float32))
+
+
+@pytest.mark.parametrize("audio", [[0.1] * 800, 7, None])
+def test_what_is_neither_recording_nor_array(recognizer, audio):
+    with pytest.raises(UsageError, match="is no recording; give a path"):
+        recognizer.transcribe(audio)
+
+
 def test_wrong_arrays(recognizer):
     for audio in (np.zeros((2, 800), "f4"), np.zeros(800, "i2")):
         with pytest.raises(UsageError, match="is not mono audio"):

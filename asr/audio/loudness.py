@@ -53,11 +53,13 @@ class LoudnessMeter:
             audio = np.concatenate([rest, block]) if len(rest) else block
             whole = len(audio) // self.cell * self.cell
             cells = audio[:whole].reshape(-1, self.cell)
-            self._powers.append(np.square(cells, dtype=np.float32).mean(axis=1))
+            with np.errstate(over="ignore"):  # 1e30 is infinitely loud; who uses it will refuse it
+                self._powers.append(np.square(cells, dtype=np.float32).mean(axis=1))
             rest = audio[whole:].copy()
             yield block
         if len(rest):
-            self._powers.append(np.square(rest, dtype=np.float32).mean(keepdims=True))
+            with np.errstate(over="ignore"):
+                self._powers.append(np.square(rest, dtype=np.float32).mean(keepdims=True))
 
     @property
     def powers(self) -> np.ndarray:

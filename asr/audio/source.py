@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
 
-from asr.errors import AudioError
+from asr.errors import AudioError, UsageError
 
 MAX_STREAM_BYTES = 1 << 30  # of a pipe, which has to be held in memory
 
@@ -34,6 +34,10 @@ def open_source(source: Source) -> Iterator[tuple[BinaryIO, str]]:
     elif isinstance(source, (str, os.PathLike)):
         with open_regular(source) as file:
             yield _buffered(file), display_name(source)
+    elif not (hasattr(source, "read") and hasattr(source, "seekable")):
+        raise UsageError(f"A {type(source).__name__} is no recording; give a path, the bytes of a "
+                         "file, an open binary file, or samples as a NumPy array where arrays are "
+                         "taken.")
     else:
         name = getattr(source, "name", "")
         name = display_name(name) if isinstance(name, (str, os.PathLike)) and name else "the stream"

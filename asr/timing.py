@@ -82,7 +82,7 @@ def to_transcript(hypotheses: Sequence[Hypothesis], clock: FrameClock, duration:
 
 def _word_edges(best: Hypothesis, clock: FrameClock, duration: float, levels: np.ndarray | None
                 ) -> tuple[np.ndarray, np.ndarray]:
-    """(num_words,) starts and ends, seconds within the recording."""
+    """(num_words,) starts and ends, seconds within the recording, none without length."""
     frames = np.array([(w.start, w.end) for w in best.words], dtype=np.float64).reshape(-1, 2)
     if levels is None:
         edges = clock.seconds(frames)
@@ -90,8 +90,26 @@ def _word_edges(best: Hypothesis, clock: FrameClock, duration: float, levels: np
         cells = clock.cell(frames)
         edges = clock.cell_seconds(np.stack(
             edges_at_pauses(cells[:, 0], cells[:, 1], levels, clock.hop), axis=1))
-    edges = np.clip(edges, 0.0, duration)
-    return edges[:, 0], edges[:, 1]
+    return _inside(np.maximum(edges, 0.0), duration, clock.hop)
+
+
+def _inside(edges: np.ndarray, duration: float, shortest: float) -> tuple[np.ndarray, np.ndarray]:
+    """Starts and ends that stop where the recording does.
+
+    The last output frames may look at more than is left of it, so that a word of theirs would lie
+    behind the end: it takes the last moment of the recording, from the word before it if need be.
+
+    Args:
+        edges: (num_words, 2) seconds, in order, without overlap, none below 0.
+        duration: of the recording.
+        shortest: what a word lasts at least.
+    """
+    starts, ends = edges[:, 0].copy(), edges[:, 1].copy()
+    limit = duration
+    for word in range(len(edges) - 1, -1, -1):
+        ends[word] = min(ends[word], limit)
+        starts[word] = limit = max(min(starts[word], ends[word] - shortest), 0.0)
+    return starts, ends
 
 
 def _characters(best: Hypothesis, words: Sequence[Word], clock: FrameClock) -> tuple[Word, ...]:

@@ -64,6 +64,22 @@ def test_no_time_is_outside_of_the_recording():
     assert [(w.start, w.end) for w in (*found.words, *found.characters)] == [(0.0, 0.5)] * 2
 
 
+def test_every_word_has_a_length_even_behind_the_end():
+    """Eight frames stacked: the last output frames begin when the recording is over."""
+    clock = FrameClock(hop=0.01, subsampling=1, origin=3.0)
+    spans = [("a", 8, 14), ("b", 15, 16), ("c", 17, 18)]
+    found = to_transcript([Hypothesis(
+        "a b c", 0.0, (2, 1, 3, 1, 4), tuple(WordSpan(*span, 1.0) for span in spans),
+        spans=((8, 14), (14, 15), (15, 16), (16, 17), (17, 18)))], clock, 0.175)
+    assert [(w.start, w.end) for w in found.words] == [
+        (pytest.approx(0.11), pytest.approx(0.155)), (pytest.approx(0.155), pytest.approx(0.165)),
+        (pytest.approx(0.165), pytest.approx(0.175))]
+    for levels in (None, np.zeros(2)):
+        only = to_transcript([dataclasses.replace(AB, words=(WordSpan("ab", 9, 10, 1.0),))],
+                             clock, 0.025, levels)
+        assert 0 <= only.words[0].start < only.words[0].end == pytest.approx(0.025)
+
+
 def test_a_decoder_without_spans_gives_words_alone():
     bare = Hypothesis("a", 0.0, (2,), (WordSpan("a", 1, 2, 1.0),))
     found = to_transcript([bare], CLOCK, 1.0)

@@ -327,6 +327,16 @@ def test_spreadsheet_cells(capsys, tmp_path, clip):
         assert one.split("\t")[2] == ("'" + cell if cell[0] in "=+-@" else cell)
 
 
+def test_a_cut_recording_that_is_used_is_said_without_the_line_of_code(capsys, bundle, tmp_path):
+    (tmp_path / "cut.wav").write_bytes(audio_bytes()[:-1_000])
+    command = ["transcribe", "--bundle", str(bundle), str(tmp_path), "--allow-truncated"]
+    assert run(command) == EXIT_OK
+    assert re.fullmatch(r"Warning: .*cut\.wav is cut: .* Using what is left\.\n",
+                        capsys.readouterr().err)
+    assert run([*command, "--json"]) == EXIT_OK
+    assert "is cut" in json.loads(capsys.readouterr().err)["notice"]
+
+
 def test_an_interruption_is_said(monkeypatch, capsys):
     """Ctrl-C comes back from click as its own exception."""
     def interrupted(*_, **__):

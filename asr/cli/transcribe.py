@@ -9,8 +9,9 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Callable
-from contextlib import nullcontext
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 import click
@@ -89,9 +90,10 @@ def transcribe(inputs: tuple[str, ...], bundle: str | None, format_: str | None,
         _show(outcome, format_, several=report.total > 1, cells=cells)
 
     try:
-        _run(items, folder, report, show if folder is None else None, bundle=bundle,
-             engine=engine, knobs=knobs, format_=format_, overwrite=overwrite,
-             allow_truncated=allow_truncated, timings=timings, cells=cells)
+        with _warnings_as_notices(report):
+            _run(items, folder, report, show if folder is None else None, bundle=bundle,
+                 engine=engine, knobs=knobs, format_=format_, overwrite=overwrite,
+                 allow_truncated=allow_truncated, timings=timings, cells=cells)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # quiet at exit, too
         return EXIT_BROKEN_PIPE

@@ -196,10 +196,12 @@ def _tsv(transcript: Transcript, name: str, escape_cells: bool = True) -> str:
 def _ctm(transcript: Transcript, name: str) -> str:
     """NIST CTM: recording, channel, start, duration, word, confidence; times in seconds.
 
-    White space in names becomes "_", because columns are split at it.
+    White space in names becomes "_", because columns are split at it. The duration is that of the
+    rounded times, so that a word ends where the other formats say.
     """
-    return "".join(f"{_column(name)} 1 {word.start:.3f} {word.end - word.start:.3f} "
-                   f"{_column(word.text)} {word.confidence:.4f}\n" for word in transcript.words)
+    return "".join(
+        f"{_column(name)} 1 {word.start:.3f} {round(word.end, 3) - round(word.start, 3):.3f} "
+        f"{_column(word.text)} {word.confidence:.4f}\n" for word in transcript.words)
 
 
 def _textgrid(transcript: Transcript, name: str) -> str:

@@ -124,6 +124,15 @@ def test_spreadsheets_read_the_row_back_and_run_nothing(text):
     assert not raw.splitlines()[1].split("\t")[2].startswith("'")
 
 
+def test_a_word_ends_at_the_same_millisecond_in_every_format():
+    odd = Transcript("a", words=(Word("a", 0.0854, 0.5046, 1.0),), duration=1.0)
+    start, length = map(float, render(odd, "ctm", "x").split()[2:4])
+    assert (start, round(start + length, 3)) == (0.085, 0.505)
+    assert json.loads(render(odd, "json", "x"))["words"][0]["end"] == 0.505
+    assert render(odd, "srt", "x").split("\n")[1] == "00:00:00,085 --> 00:00:00,505"
+    assert render(odd, "tsv", "x").split("\n")[1] == "85\t505\ta"
+
+
 @pytest.mark.parametrize("format", ["srt", "vtt", "ctm", "tsv"])
 @pytest.mark.parametrize("text", HOSTILE)
 def test_no_control_character_and_no_forged_line(format, text):

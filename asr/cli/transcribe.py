@@ -165,6 +165,18 @@ def _run(items: list[Item], folder, report: _Report, show: Callable[[Outcome], N
         report.timings(spent.to_dict())
 
 
+@contextmanager
+def _warnings_as_notices(report: _Report) -> Iterator[None]:
+    """What is said of a recording (it is cut, and used) without the line of code that says it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", UserWarning)
+        shown = warnings.showwarning
+        warnings.showwarning = lambda message, category, *place, **more: (
+            report.notice(f"Warning: {plain(str(message))}") if category is UserWarning
+            else shown(message, category, *place, **more))
+        yield
+
+
 def _say_if_compiling() -> None:
     """The one long silence of a new machine gets an explanation."""
     import asr.lstm

@@ -1,6 +1,7 @@
 """Compile with numba and keep the machine code on disk, wherever there is a place for it.
 
-In: a Python function. Out: the same, compiled on its first call and cached. Floor 0; needs numba.
+In: a Python function. Out: the same, compiled on its first call and cached. Floor 0; where numba
+cannot be imported, functions stay as they are.
 
 numba's own cache lies beside the source file, is keyed by that file alone, and fails when the
 installation is read-only. Here all kernels of a package share a folder that is named after the
@@ -12,15 +13,29 @@ temporary folder.
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import re
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import cache, partial
 from pathlib import Path
 
-import numba
+try:
+    import numba
+    from numba import objmode
+except ImportError as error:  # such as a NumPy that is too new for it
+    numba = None
+
+    def objmode(**kinds: str) -> nullcontext:
+        """In plain Python every object is one."""
+        return nullcontext()
+
+    logging.getLogger(__name__).warning("numba cannot be imported (%s): what it would compile runs "
+                                        "as plain Python, much slower. `asr doctor` explains.",
+                                        error)
 
 HOLDS_KERNELS = re.compile(rb"^(from|import) (numba|asr\.jit)\b", re.MULTILINE)
 
@@ -46,7 +61,7 @@ def sources_key(package: str) -> str:
     What a kernel reads when it is compiled, constants too, must stand in such a file.
     """
     folder = Path(sys.modules[package].__file__ or "").parent
-    digest = hashlib.sha256(numba.__version__.encode())
+    digest = hashlib.sha256((numba.__version__ if numba else "").encode())
     for path in [Path(__file__), *sorted(folder.glob("*.py"))]:
         source = path.read_bytes()
         if HOLDS_KERNELS.search(source):
@@ -84,9 +99,13 @@ def compiled(function: Callable | None = None, *, nogil: bool = True) -> Callabl
     Args:
         function: arrays and numbers in and out.
         nogil: release the interpreter lock while it runs.
+
+    Without numba the function itself.
     """
     if function is None:
         return partial(compiled, nogil=nogil)
+    if numba is None:
+        return function
     folder = cache_folder(function.__module__.rpartition(".")[0])
     before = numba.config.CACHE_DIR
     numba.config.CACHE_DIR = str(folder or "")  # read when the decorator runs, restored below

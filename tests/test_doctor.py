@@ -116,7 +116,9 @@ def test_numba_that_is_not_there(monkeypatch):
 
     monkeypatch.setitem(sys.modules, "asr.lstm.cpu", None)
     monkeypatch.delattr(asr.lstm, "cpu")
+    monkeypatch.setitem(sys.modules, "asr.lstm.op", None)
     assert "asr.lstm.cpu" in machine.numba_state()["problem"]
+    assert machine.threads(None)["kernels"] >= 1
 
 
 def test_machine_code_that_can_be_kept_nowhere(monkeypatch):

@@ -87,3 +87,14 @@ def test_every_file_with_a_kernel_is_in_the_key():
         source = path.read_bytes()
         if b"\n@compiled" in source or b"\n@intrinsic" in source:
             assert jit.HOLDS_KERNELS.search(source), path
+
+
+def test_without_numba_everything_is_said_and_runs(tmp_path):
+    (tmp_path / "numba.py").write_text("raise ImportError('Numba needs NumPy 2.4 or less')")
+    clip = ROOT / "asr" / "assets" / "clips" / "1-rms.ogg"
+    code = ("import sys\nfrom asr.cli import main\n"
+            f"sys.exit(main(['transcribe', {str(clip)!r}, '--decoder', 'beam']))")
+    child = run_child(code, PYTHONPATH=str(tmp_path))
+    assert (child.returncode, child.stdout) == (0, "four two zero nine\n"), child.stderr
+    assert "numba cannot be imported (Numba needs NumPy 2.4 or less)" in child.stderr
+    assert "Compiling" not in child.stderr

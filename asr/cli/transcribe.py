@@ -180,8 +180,10 @@ def _warnings_as_notices(report: _Report) -> Iterator[None]:
 def _say_if_compiling() -> None:
     """The one long silence of a new machine gets an explanation."""
     import asr.lstm
-    from asr.jit import cache_folder
+    from asr.jit import cache_folder, numba
 
+    if numba is None:
+        return
     folder = cache_folder(asr.lstm.__name__)
     if folder is None or next(folder.rglob("*.nbi"), None) is None:
         kept = "" if folder else " (no folder to keep them in can be written)"

@@ -8,9 +8,7 @@ from __future__ import annotations
 from typing import Any
 from weakref import WeakValueDictionary
 
-from numba import objmode
-
-from asr.jit import compiled
+from asr.jit import compiled, objmode
 
 # By `LanguageModel.handle`; an entry goes when its model goes.
 MODELS: WeakValueDictionary[int, Any] = WeakValueDictionary()

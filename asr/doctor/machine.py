@@ -63,8 +63,11 @@ def threads(missing: str | None) -> dict:
     if not missing:
         import tensorflow as tf
 
-        from asr.lstm.op import num_threads
-        result["kernels"] = num_threads()
+        try:
+            from asr.lstm.op import num_threads
+            result["kernels"] = num_threads()
+        except ImportError:
+            pass  # no numba, no kernels; `numba_state` says so
         result["tensorflow"] = (tf.config.threading.get_intra_op_parallelism_threads()
                                 or result["kernels"])
     return result

@@ -227,6 +227,14 @@ def test_what_is_not_an_archive_is_said_and_not_kept(server, tmp_path, body):
     assert not list(tmp_path.rglob("*.part*"))
 
 
+def test_a_login_page_is_said_also_where_the_size_is_known(server, tmp_path):
+    """The case of every archive whose size is published: its size is wrong as well."""
+    server.files["/a.tar.gz"] = (b"<!DOCTYPE html><title>Log in</title>", "text/html")
+    with pytest.raises(CorpusError, match="not an archive: it is text/html .*Log in"):
+        fetch(archive(server), tmp_path)
+    assert not list(tmp_path.rglob("*.part*"))
+
+
 def test_a_moved_corpus(server, tmp_path):
     server.files.clear()
     with pytest.raises(CorpusError, match="answers 404 .* --url"):

@@ -195,6 +195,8 @@ def _transfer(archive: Archive, part: _Part, progress: Progress | None) -> bool:
         limit = archive.size or MAX_BYTES
         if total > limit or (archive.size and total and total != archive.size):
             part.forget()
+            if response.status != 206 and not _is_gzip(start := response.read(60)):
+                raise _not_an_archive(response, start, archive.url)  # a login page, for example
             raise CorpusError(f"{archive.url} offers {total:,} bytes, expected "
                               f"{'' if archive.size else 'at most '}{limit:,}; the corpus has "
                               "changed, or this is another file.", code="corpus.size",
@@ -209,13 +211,9 @@ def _receive(response, part: _Part, url: str, total: int, limit: int,
     received = part.size
     with open(part.path, "ab") as file:
         while chunk := response.read(_CHUNK):
-            if not received and not chunk.startswith(_GZIP_MAGIC[:len(chunk)]):
+            if not received and not _is_gzip(chunk):
                 part.forget()
-                kind = response.headers.get("Content-Type", "of no stated type")
-                raise CorpusError(f"What {url} sent is not an archive: it is {kind} and begins "
-                                  f"with {ascii(chunk[:60])}. Open the address in a browser: it "
-                                  "may ask for a login or have moved.",
-                                  code="corpus.not_an_archive", path=url)
+                raise _not_an_archive(response, chunk, url)
             received += len(chunk)
             if received > (total or limit):
                 part.forget()
@@ -226,6 +224,17 @@ def _receive(response, part: _Part, url: str, total: int, limit: int,
                 progress(received, total)
         file.flush()
         os.fsync(file.fileno())
+
+
+def _is_gzip(start: bytes) -> bool:
+    return start.startswith(_GZIP_MAGIC[:len(start)])
+
+
+def _not_an_archive(response, start: bytes, url: str) -> CorpusError:
+    kind = response.headers.get("Content-Type", "of no stated type")
+    return CorpusError(f"What {url} sent is not an archive: it is {kind} and begins with "
+                       f"{ascii(start[:60])}. Open the address in a browser: it may ask for a "
+                       "login or have moved.", code="corpus.not_an_archive", path=url)
 
 
 def _verify(archive: Archive, path: Path) -> str:

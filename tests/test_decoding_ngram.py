@@ -19,7 +19,7 @@ from asr.decoding import load_ngram
 from asr.decoding.arpa import read_arpa, write_arpa
 from asr.decoding.lm_train import FALLBACK_DISCOUNTS, train_ngrams
 from asr.decoding.ngram import build_ngram
-from asr.decoding.ngram_cache import cache_path
+from asr.decoding.ngram_cache import cache_path, read_cache, write_cache
 from asr.decoding.ngram_kernel import ngram_step
 from asr.decoding.packed import pack_lm, unpack_lm
 from asr.decoding.trees import best_below, build_tree
@@ -113,6 +113,33 @@ def test_gz_plain_and_cache_are_one_model(toy, tmp_path):
             assert np.array_equal(array, expected) and not array.flags.writeable
     assert models[0].num_bytes < 50 * sum(models[0].counts)
     assert repr(models[2]) == "NgramModel(order=3, counts=(6, 5, 3))"
+
+
+def test_unigrams_have_no_context_to_start_in(tmp_path):
+    """The state after <s> would lie behind the arrays, in memory that belongs to nobody."""
+    path = tmp_path / "one.arpa"
+    path.write_text("\\data\\\nngram 1=4\n\n\\1-grams:\n-1\t<unk>\n-99\t<s>\t-7\n-0.5\t</s>\n"
+                    "-0.3\ta\n\n\\end\\\n")
+    for model in (load_ngram(path), load_ngram(path)):  # the second one from the cache
+        assert model.start_state == 0
+        assert model.score_words(["a"])[0] == pytest.approx(-0.3 * np.log(10))
+
+
+@pytest.mark.parametrize("name,change", [
+    ("suffixes", lambda a: a + 1_000), ("suffixes", lambda a: a - 1),
+    ("suffixes", lambda a: np.maximum(a, 5)), ("first_child", lambda a: a + 1_000),
+    ("first_child", lambda a: -a), ("first_child", lambda a: a[:-1]),
+    ("backoffs", lambda a: a[:-1]), ("words", lambda a: a[:-1]),
+    ("log_probs", lambda a: a * np.nan)])
+def test_a_hostile_cache_is_not_followed(toy, name, change):
+    """Its checksum is right, its links lead out of the arrays."""
+    expected = load_ngram(toy)
+    hostile = expected.arrays._replace(**{name: change(getattr(expected.arrays, name))})
+    assert write_cache(toy, expected.vocabulary, expected.order, expected.counts, hostile)
+    assert read_cache(toy) is None
+    again = load_ngram(toy)
+    assert np.array_equal(again.score_words(["a", "b"]), expected.score_words(["a", "b"]))
+    assert read_cache(toy) is not None
 
 
 def test_a_stale_or_damaged_cache_is_made_anew(toy):

@@ -35,7 +35,8 @@ class NgramModel(LanguageModel):
     @property
     def start_state(self) -> int:
         """See `LanguageModel`."""
-        return self.word_numbers.get(SENTENCE_START, -1) + 1
+        state = self.word_numbers.get(SENTENCE_START, -1) + 1
+        return state if state < len(self.arrays.backoffs) else 0  # unigrams know no context
 
     @property
     def num_bytes(self) -> int:

@@ -75,9 +75,26 @@ def read_cache(source: Path) -> tuple[tuple[str, ...], int, tuple[int, ...], Ngr
             name: np.frombuffer(mapped, dtype=TYPES[name], count=place["length"],
                                 offset=body + place["offset"])
             for name, place in header["arrays"].items()})
+        if not _is_sound(arrays, len(words)):
+            return None
         return tuple(words), header["order"], tuple(header["counts"]), arrays
     except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error):
         return None
+
+
+def _is_sound(arrays: NgramArrays, num_words: int) -> bool:
+    """Whether every link stays inside the arrays and leads to shorter n-grams.
+
+    A checksum tells damage, not malice, and the kernels follow links without looking.
+    """
+    nodes, contexts = len(arrays.words), len(arrays.backoffs)
+    if not (num_words < nodes and 0 < contexts <= nodes == len(arrays.log_probs)
+            == len(arrays.suffixes) and len(arrays.first_child) == contexts + 1):
+        return False
+    links = arrays.suffixes, arrays.first_child
+    return bool(all(array.min() >= 0 for array in links) and arrays.suffixes.max() < contexts
+                and (arrays.suffixes[1:] < np.arange(1, nodes)).all()
+                and arrays.first_child.max() <= nodes and not np.isnan(arrays.log_probs).any())
 
 
 def _stamp(source: Path) -> list[int]:

@@ -230,6 +230,7 @@ def test_usage_errors(capsys, bundle, clip, tmp_path):
             (["transcribe", bundle, clip, "--overwrite"], "no --output-dir"),
             (["transcribe", bundle, clip, "--json", "--format", "srt"], "contradict"),
             (["transcribe", bundle, clip, other, "--format", "srt"], "Give --output-dir"),
+            (["transcribe", bundle, clip, other, "--format", "textgrid"], "Give --output-dir"),
             (["transcribe", bundle, clip, "--beam-width", "0"], "beam_width must be between"),
             (["transcribe", bundle, clip, "-o", clip], "Cannot make the output folder"),
             (["transcribe", tmp_path / "m.keras", clip], "executes code"),

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from asr.worklist import Item
 
 EXIT_BROKEN_PIPE = 141  # 128 + SIGPIPE: the reader went away, as for any Unix tool
-ONE_FILE_FORMATS = ("srt", "vtt", "tsv")  # two of them in a row are no valid file
+ONE_FILE_FORMATS = ("srt", "vtt", "tsv", "textgrid")  # two of them in a row are no valid file
 FOREIGN = (".keras", ".h5", ".hdf5", ".pkl", ".pickle", ".pt", ".pth", ".pb", ".onnx", ".tflite")
 
 

@@ -213,6 +213,14 @@ def test_what_other_toolkits_write_is_read(tmp_path):
     assert read_arpa(path)[0][-1] == "c\u00a0d\u3000"
 
 
+def test_a_text_that_a_model_holds_to_be_impossible(tmp_path):
+    path = tmp_path / "deep.arpa"
+    path.write_text(TOY.replace("-0.4\ta", "-1e20\ta"))
+    assert read_arpa(path)[1][0].log_probs[3] == np.float32(-1e20)
+    with pytest.raises(DataError, match=r"10\^-.*e\+19 a token"):
+        load_ngram(path).perplexity([["x", "a", "x"]])
+
+
 def test_a_model_without_words_is_refused(tmp_path):
     path = tmp_path / "none.arpa"
     path.write_text("\\data\\\nngram 1=0\n\n\\1-grams:\n\n\\end\\\n")

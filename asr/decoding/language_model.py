@@ -18,6 +18,7 @@ from asr.decoding.ngram_kernel import NgramArrays
 from asr.errors import DataError
 
 LN10 = math.log(10.0)
+MOST_NATS = 700.0  # a token; exp() of more overflows
 
 
 class LanguageModel(ABC):
@@ -96,7 +97,7 @@ class LanguageModel(ABC):
         """(perplexity, scored tokens, unknown words) of sentences, </s> included.
 
         Raises:
-            DataError: there is no sentence.
+            DataError: there is no sentence, or the model holds them to be impossible.
         """
         total, tokens, unknown = 0.0, 0, 0
         for words in sentences:
@@ -106,6 +107,10 @@ class LanguageModel(ABC):
             unknown += sum(word not in self.word_numbers for word in words)
         if not tokens:
             raise DataError("There is no sentence to compute a perplexity of.", code="lm.empty")
+        if -total / tokens > MOST_NATS:
+            raise DataError(f"The model gives this text 10^{total / tokens / LN10:.3g} a token, too "
+                            "little for a perplexity; is it a model of this language?",
+                            code="lm.impossible")
         return math.exp(-total / tokens), tokens, unknown
 
     def __repr__(self) -> str:

@@ -108,8 +108,8 @@ class LanguageModel(ABC):
         if not tokens:
             raise DataError("There is no sentence to compute a perplexity of.", code="lm.empty")
         if -total / tokens > MOST_NATS:
-            raise DataError(f"The model gives this text 10^{total / tokens / LN10:.3g} a token, too "
-                            "little for a perplexity; is it a model of this language?",
+            raise DataError(f"The model gives this text 10^{total / tokens / LN10:.3g} a token, "
+                            "too little for a perplexity; is it a model of this language?",
                             code="lm.impossible")
         return math.exp(-total / tokens), tokens, unknown
 

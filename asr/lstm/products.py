@@ -14,7 +14,8 @@ from asr.jit import compiled
 from asr.lstm import simd
 from asr.lstm.simd import BYTES, LANES, PANEL, ROWS, clear, copy, read, write
 
-WIDE = 4  # panels at a time for one row or two
+WIDE = 4  # panels at a time for one row, or two where 32 registers hold their sums
+WIDE_ROWS = ROWS // 4  # with 16 registers (AVX2) two rows would take a quarter longer than narrow
 _tile1, _tile2, _tile3, _tile4 = (simd.tile(rows) for rows in (1, 2, 3, 4))
 _tile5, _tile6, _tile7, _tile8 = (simd.tile(rows) for rows in (5, 6, 7, 8))
 _wide1, _wide2 = (simd.tile(rows, WIDE) for rows in (1, 2))
@@ -59,7 +60,7 @@ def product(rows, depth, columns, a, a_block, a_row, a_column, b, c, c_panel, c_
     """
     panel_bytes = depth * PANEL * BYTES
     panels = columns // PANEL
-    if rows <= 2:
+    if rows <= WIDE_ROWS:
         while panels >= WIDE:
             if rows == 1:
                 _wide1(a, a_row, a_column, b, c, c_panel, c_row, depth)

@@ -4,6 +4,8 @@ import csv
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -390,6 +392,34 @@ def test_a_quote_that_nobody_closes_costs_one_row(tmp_path):
     result = prepared("deepspeech", tmp_path)
     assert [u.id for u in result["train"]] == ["a", "c", "d"]
     assert [(x.code, x.source) for x in result.excluded] == [("corpus.row", "train.csv:3")]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX names")
+@pytest.mark.parametrize(("corpus", "audio", "page", "text"), [
+    ("ljspeech", "wavs/größe.wav", "metadata.csv", "größe|süß\n"),
+    ("kaldi", "größe.wav", "train/wav.scp", "u größe.wav\n"),
+    ("nemo", "größe.wav", "train.jsonl", '{"audio_filepath": "größe.wav", "text": "süß"}\n'),
+    ("commonvoice", "clips/größe.wav", "train.tsv",
+     "client_id\tpath\tsentence\nc\tgröße.wav\tsüß\n"),
+    ("deepspeech", "größe.wav", "train.csv",
+     "wav_filename,wav_filesize,transcript\ngröße.wav,,süß\n")])
+def test_names_in_lists_are_utf_8_whatever_the_locale(tmp_path, corpus, audio, page, text):
+    """P6: the locale C, with Python's own remedies for it switched off."""
+    source = tmp_path / "Wörter"
+    speech(source / audio)
+    (source / page).parent.mkdir(exist_ok=True)
+    (source / page).write_text(text, "utf-8")
+    if corpus == "kaldi":
+        (source / "train/text").write_text("u süß\n", "utf-8")
+    env = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = subprocess.run([sys.executable, "-m", "asr", "prepare", corpus, str(source),
+                           str(tmp_path / "out"), "--jobs", "1"], env=env, capture_output=True,
+                          timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "udc" not in done.stderr.decode("utf-8")
+    (manifest,) = (tmp_path / "out").glob("*.jsonl")
+    (utterance,) = read_manifest(manifest, audio_root=source)
+    assert (utterance.audio, utterance.text) == (source / audio, "süß")
 
 
 # Shared parts ------------------------------------------------------------------------------------

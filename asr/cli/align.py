@@ -58,8 +58,9 @@ def align(arguments: tuple[str, ...], bundle: str | None, manifest: Path | None,
     if manifest is None:
         clip, text = arguments
         transcript = load(bundle, engine=engine).align(clip, text)
+        from asr.audio import display_name
         path = None if output_dir is None else _paths(output_dir, [Path(clip).stem], format_)[0]
-        return _write(render(transcript, format_, clip, characters=True), path, overwrite)
+        return _write(render(transcript, format_, display_name(clip), characters=True), path, overwrite)
     from asr.align import align_utterances
     from asr.manifest import read_manifest
 

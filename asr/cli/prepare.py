@@ -181,11 +181,12 @@ def _summary(utterances: list[Utterance]) -> dict:
 
 def _say_root(splits: dict[str, list[Utterance]], out: Path) -> None:
     """Readers of these manifests need --audio-root unless the audio lies beside them."""
+    from asr.audio import display_name
     folders = {os.path.realpath(u.audio.parent) for group in splits.values() for u in group}
     try:
         common = os.path.commonpath(folders)
     except ValueError:   # several drives, on Windows
         return
     if not Path(common).is_relative_to(os.path.realpath(out)):
-        click.echo(f"The audio is not beside the manifests: use them with --audio-root {common}",
-                   err=True)
+        click.echo(f"The audio is not beside the manifests: use them with --audio-root "
+                   f"{display_name(common)}", err=True)

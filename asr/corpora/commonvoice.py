@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from asr.corpora.collect import Candidate, Checks, Excluded, Prepared, collect
-from asr.corpora.tables import corpus_folder, read_table
+from asr.corpora.tables import corpus_folder, file_name, read_table
 from asr.errors import CorpusError
 
 SUMMARY = "Mozilla Common Voice, one language (train.tsv, dev.tsv, test.tsv, clips/)"
@@ -52,5 +52,5 @@ def _candidates(table: Path) -> Iterator[Candidate | Excluded]:
             continue
         if "." not in name:   # the first releases left the suffix away
             name += ".mp3"
-        yield Candidate(table.stem, Path(name).stem, table.parent / "clips" / name,
+        yield Candidate(table.stem, Path(name).stem, table.parent / "clips" / file_name(name),
                         row["sentence"], source, row["client_id"])

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from asr.corpora.collect import Candidate, Checks, Excluded, Prepared, collect
 from asr.corpora.naming import unique_names
-from asr.corpora.tables import read_table
+from asr.corpora.tables import file_name, read_table
 from asr.errors import CorpusError
 
 SUMMARY = "DeepSpeech or Coqui CSV (wav_filename, wav_filesize, transcript)"
@@ -48,7 +48,7 @@ def _candidates(tables: list[Path]) -> Iterator[Candidate | Excluded]:
             yield Excluded("failed", "", source, "", "corpus.row", f"{source}: {row}.")
             continue
         name, size = row["wav_filename"], row["wav_filesize"].strip()
-        audio = table.parent / name
+        audio = table.parent / file_name(name)
         reason = _fault(audio, size)
         if reason:
             yield Excluded("failed", names[name], source, str(audio), "corpus.audio",

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from asr.corpora.collect import Candidate, Checks, Excluded, Prepared, collect
 from asr.corpora.splitting import every_nth
-from asr.corpora.tables import corpus_folder, read_lines
+from asr.corpora.tables import corpus_folder, file_name, read_lines
 from asr.errors import CorpusError
 
 SUMMARY = "Kaldi data directory (wav.scp, text, utt2spk, segments), such as speechocean762"
@@ -126,6 +126,7 @@ def _locate(folder: Path, entry: str) -> Path | str:
                 "to a file and name that.")
     if _ARCHIVE.fullmatch(entry) or entry in ("", "-") or "\0" in entry:
         return f"wav.scp names {entry[:80]!r}, expected the path of a recording."
+    entry = file_name(entry)
     for base in (folder.parent, folder):
         if (base / entry).is_file():
             return base / entry

@@ -13,9 +13,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from asr.audio import display_name
 from asr.corpora.collect import Candidate, Checks, Excluded, Prepared, collect
 from asr.corpora.splitting import every_nth
-from asr.corpora.tables import AUDIO_SUFFIXES, corpus_folder, read_lines
+from asr.corpora.tables import AUDIO_SUFFIXES, corpus_folder, file_name, read_lines
 from asr.errors import CorpusError
 
 SUMMARY = "LJSpeech style (metadata.csv, wavs/): one speaker"
@@ -55,12 +56,12 @@ def _candidates(folder: Path) -> Iterator[Candidate | Excluded]:
             continue
         text = texts[-1] if texts[-1].strip() else texts[0]
         yield Candidate("train", identifier, _audio(folder / "wavs", identifier), text, source,
-                        speaker=folder.name)
+                        speaker=display_name(folder.name))
 
 
 def _audio(folder: Path, identifier: str) -> Path:
     for suffix in AUDIO_SUFFIXES:
-        path = folder / f"{identifier}{suffix}"
+        path = folder / file_name(f"{identifier}{suffix}")
         if path.is_file():
             return path
-    return folder / f"{identifier}.wav"   # collect() says that it is missing
+    return folder / file_name(f"{identifier}.wav")   # collect() says that it is missing

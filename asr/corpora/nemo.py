@@ -17,7 +17,7 @@ from pathlib import Path
 from asr.corpora.collect import Candidate, Checks, Excluded, Prepared, collect
 from asr.corpora.naming import unique_names
 from asr.corpora.splitting import by_fraction
-from asr.corpora.tables import read_lines
+from asr.corpora.tables import file_name, read_lines
 from asr.errors import CorpusError
 from asr.manifest.rows import parse_object
 
@@ -64,7 +64,8 @@ def _candidates(manifests: list[Path]) -> Iterator[Candidate | Excluded]:
         identifier = str(row.get("id") or (f"{name}-{offset:.3f}" if "offset" in row else name))
         declared = row.get("duration")
         split = "train" if len(manifests) == 1 else _split_name(manifest)
-        yield Candidate(split, identifier, manifest.parent / row["audio_filepath"], row["text"],
+        yield Candidate(split, identifier, manifest.parent / file_name(row["audio_filepath"]),
+                        row["text"],
                         source, str(row.get("speaker") or ""), offset,
                         None if declared is None else float(declared))
 

@@ -7,6 +7,7 @@ Other people's files may carry a byte order mark or CR LF; an importer lets both
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,6 +27,16 @@ def corpus_folder(corpus_dir: str | Path, wanted: str) -> Path:
     if not path.is_dir():
         raise CorpusError(f"{corpus_dir} is not a folder; expected {wanted}.", path=corpus_dir)
     return path
+
+
+def file_name(text: str) -> str:
+    """A path as a list spells it, as the system takes it: UTF-8, also where the locale is C."""
+    if text.isascii():
+        return text
+    try:
+        return os.fsdecode(text.encode("utf-8", "surrogateescape"))
+    except UnicodeEncodeError:   # half a surrogate pair is no name; opening it says so
+        return os.fsdecode(text.encode("utf-8", "surrogatepass"))
 
 
 def read_text(path: Path) -> str:

@@ -53,14 +53,15 @@ def align(arguments: tuple[str, ...], bundle: str | None, manifest: Path | None,
     if bundle is None and arguments and is_model(arguments[0]):
         bundle, arguments = arguments[0], arguments[1:]
     _check(arguments, manifest, output_dir, overwrite, format_)
+    from asr.audio import display_name
     from asr.recognizer import load
 
     if manifest is None:
         clip, text = arguments
         transcript = load(bundle, engine=engine).align(clip, text)
-        from asr.audio import display_name
         path = None if output_dir is None else _paths(output_dir, [Path(clip).stem], format_)[0]
-        return _write(render(transcript, format_, display_name(clip), characters=True), path, overwrite)
+        return _write(render(transcript, format_, display_name(clip), characters=True), path,
+                      overwrite)
     from asr.align import align_utterances
     from asr.manifest import read_manifest
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from oracles import ctc_loss_by_enumeration
 
-from asr.errors import CheckpointError, ManifestError, UsageError
+from asr.errors import CheckpointError, ManifestError, RecipeError, UsageError
 from asr.recipe import Recipe, TrainSettings, recipe_from_dict
 from asr.tokenizer import CharTokenizer
 from asr.training import coach, train
@@ -165,6 +165,15 @@ def test_missing_manifests_are_named_with_the_command_that_makes_them(tmp_path, 
     with pytest.raises(ManifestError, match=r"data/x/train.jsonl \(and 1 more\).*does not exist.*"
                                             r"asr prepare CORPUS SOURCE data/x; the head"):
         train(recipe_from_dict(page), "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("page", [
+    {"augment": {"noise_dir": "nowhere", "noise_probability": 0.5}},
+    {"train": {"initial_bundle": "nowhere"}}])
+def test_noise_and_bundles_that_are_missing_are_said_before_any_work(tmp_path, page):
+    with pytest.raises(RecipeError, match="is 'nowhere', which does not exist in .* --set"):
+        train(recipe_from_dict({"data": {"generate": "tones"}, **page}), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

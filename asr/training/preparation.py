@@ -114,13 +114,19 @@ def prepare(recipe: Recipe, run: RunDirectory, say: Callable[[str], None]) -> Pr
                     PlanSettings.from_recipe(recipe, tokenizer))
 
 
-def require_manifests(recipe: Recipe) -> None:
-    """Refuse a recipe whose manifests are not there, before a run directory is made for it.
+def require_files(recipe: Recipe) -> None:
+    """Refuse a recipe whose files are not there, before a run directory is made for it.
 
     Raises:
-        RecipeError: it names none.
+        RecipeError: it names no manifest, or noise or a bundle that does not exist.
         ManifestError: one does not exist; the message has the command that makes it.
     """
+    noise = recipe.augment.noise_dir if recipe.augment.noise_probability else ""
+    for key, path in (("augment.noise_dir", noise),
+                      ("train.initial_bundle", recipe.train.initial_bundle)):
+        if path and not Path(path).exists():   # not after an hour of features
+            raise RecipeError(f"{key} is {path!r}, which does not exist in {Path.cwd()}. Correct "
+                              f"the path: --set {key}=PATH")
     if recipe.data.generate:
         return
     if not recipe.data.train or not recipe.data.valid:

@@ -14,7 +14,7 @@ from pathlib import Path
 from asr.errors import Interrupted, UsageError
 from asr.framework import import_tensorflow
 from asr.recipe import Recipe
-from asr.training.preparation import Prepared, prepare, require_manifests, settings_summary
+from asr.training.preparation import Prepared, prepare, require_files, settings_summary
 from asr.training.run_directory import RunDirectory, read_log
 from asr.training.schedule import is_over
 from asr.training.table import EpochTable
@@ -63,6 +63,7 @@ def train(recipe: Recipe, run_dir: str | Path, *, stop_after_epochs: int = 0,
         A `TrainingResult`; the best model is `<run_dir>/best.asr`.
 
     Raises:
+        RecipeError: a file that the recipe names does not exist.
         UsageError: the folder is in use or holds another run, or one with another alphabet;
             TensorFlow cannot be used.
         DataError: the data cannot be used; `<run_dir>/excluded.jsonl` says which and why.
@@ -72,7 +73,7 @@ def train(recipe: Recipe, run_dir: str | Path, *, stop_after_epochs: int = 0,
     """
     if stop_after_epochs < 0:
         raise UsageError(f"stop_after_epochs is {stop_after_epochs}; give 0 or more.")
-    require_manifests(recipe)
+    require_files(recipe)
     table = EpochTable(quiet=quiet)
     with RunDirectory(run_dir) as run:
         run.begin(recipe)

@@ -148,6 +148,8 @@ def transcribe_to_folder(recognizer: Recognizer, items: Sequence[Item], folder: 
             write_atomic(path, text, overwrite=overwrite)
             failpoint(f"transcript.written:{path.name}")
             yield Outcome(outcome.item, outcome.transcript, output=path)
+        except FileExistsError:  # the name is claimed: another run has done the same recording
+            yield Outcome(outcome.item, output=path, kept=True)
         except OSError as error:
             failure = AsrError(f"Cannot write {path}: {error.strerror}. Nothing was left there; "
                                "free some space or choose another folder, and run the same "

@@ -8,7 +8,7 @@ as input, subfolders are kept. If the name is taken by another recording, the fo
 front (monday-talk.txt), then a number (talk-2.txt). Names are claimed in index.jsonl, in the
 output folder, before the first transcript is written, so a run that was killed goes on where it
 stopped: a recording keeps its name, what exists is complete (files appear whole or not at all), and
-files of other origin are never touched.
+files of other origin are never touched. Several runs may write into one folder at the same time.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import time
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
@@ -167,18 +168,21 @@ class OutputFolder:
             UsageError: the folder cannot be written.
         """
         claimed = {}
-        before = len(self._stems)
-        for item in items:
-            if item.source not in self._stems:
-                stem = next(s for s in _candidates(item) if self._free(s))
-                self._stems[item.source] = stem
-                self._taken.add(_fold(stem))
-            claimed[item] = self.path(self._stems[item.source])
         try:
-            if len(self._stems) > before:
-                rows = [json.dumps({"source": source, "output": stem}) + "\n"
-                        for source, stem in self._stems.items()]
-                write_atomic(self.folder / INDEX, "".join(rows))
+            with _alone(self.folder):
+                self._stems |= self._read_index()   # another run may have claimed names meanwhile
+                self._taken = {_fold(stem) for stem in self._stems.values()}
+                before = len(self._stems)
+                for item in items:
+                    if item.source not in self._stems:
+                        stem = next(s for s in _candidates(item) if self._free(s))
+                        self._stems[item.source] = stem
+                        self._taken.add(_fold(stem))
+                    claimed[item] = self.path(self._stems[item.source])
+                if len(self._stems) > before:
+                    rows = [json.dumps({"source": source, "output": stem}) + "\n"
+                            for source, stem in self._stems.items()]
+                    write_atomic(self.folder / INDEX, "".join(rows))
             for folder in {path.parent for path in claimed.values()}:
                 folder.mkdir(parents=True, exist_ok=True)
                 _sweep(folder, {path.name for path in claimed.values()})
@@ -216,6 +220,21 @@ class OutputFolder:
                                  f"({error}). Choose another output folder.") from error
             stems[source] = stem
         return stems
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One at a time among the runs that write into a folder; no file is left there for it."""
+    descriptor = None
+    with suppress(OSError, ImportError):   # Windows, or a drive that knows no locks
+        import fcntl
+        descriptor = os.open(folder, os.O_RDONLY)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
 
 
 def _sweep(folder: Path, names: set[str]) -> None:

@@ -189,6 +189,20 @@ def test_nothing_to_do(recognizer):
     assert list(transcribe_items(recognizer, [])) == []
 
 
+def test_what_another_run_has_finished_meanwhile_is_kept(recognizer, folder, tmp_path, monkeypatch):
+    """Two runs of the same command at the same time."""
+    def render(*arguments, **options) -> str:
+        (tmp_path / "out" / "x.txt").write_text("theirs", encoding="utf-8")
+        return "ours"
+
+    monkeypatch.setattr(asr.transcribe, "render", render)
+    items, _ = find_items([str(folder / "x.wav")])
+    (outcome,) = transcribe_to_folder(recognizer, items, OutputFolder(tmp_path / "out", "txt"),
+                                      "txt")
+    assert (outcome.kept, outcome.error) == (True, None)
+    assert (tmp_path / "out" / "x.txt").read_text(encoding="utf-8") == "theirs"
+
+
 def test_unknown_format(recognizer, tmp_path):
     with pytest.raises(UsageError, match="no format 'doc'"):
         list(transcribe_to_folder(recognizer, [], OutputFolder(tmp_path, "doc"), "doc"))

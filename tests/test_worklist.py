@@ -139,6 +139,17 @@ def test_claims_are_on_disk_before_they_are_used(tmp_path):
     assert json.loads(row) == {"source": str(tmp_path / "x.wav"), "output": "x"}
 
 
+def test_runs_that_share_a_folder_claim_different_names(tmp_path):
+    """Both have opened the folder before either claims, as xargs -P does it."""
+    touch(tmp_path, "a/x.wav", "b/x.wav")
+    items = [find_items([str(tmp_path / name)])[0] for name in "ab"]
+    runs = [OutputFolder(tmp_path / "out", "txt") for _ in items]
+    claimed = [run.claim(found)[found[0]].name for run, found in zip(runs, items, strict=True)]
+    assert claimed == ["x.txt", "b-x.txt"]
+    later = OutputFolder(tmp_path / "out", "txt").claim(items[0] + items[1])
+    assert [path.name for path in later.values()] == claimed
+
+
 @pytest.mark.parametrize("content", ["nonsense", "[]", '{"source": "a"}',
                                      '{"source": "a", "output": "../up"}',
                                      '{"source": "a", "output": "/etc/x"}',

@@ -38,6 +38,8 @@ def _compare(bundle: Bundle, name: str) -> dict:
     if got.shape != reference.logits.shape:
         return {"agrees": False, "difference": None,
                 "message": f"logits have shape {got.shape}, the bundle's {reference.logits.shape}"}
+    if not np.isfinite(got).all():
+        return {"agrees": False, "difference": None, "message": "logits are not finite"}
     difference = float(np.abs(got - reference.logits).max(initial=0.0))
     return {"agrees": difference <= TOLERANCE, "difference": difference,
             "message": f"logits differ by up to {difference:.1e}, {TOLERANCE:.0e} is allowed"}

@@ -12,8 +12,9 @@ from oracles_decoding import best_paths, label_string_scores
 
 from asr.decoding import BeamSearchDecoder, log_softmax, parse_grammar, read_grammar
 from asr.decoding import grammar as grammar_module
-from asr.decoding.automaton import arcs_of, best_path
+from asr.decoding.automaton import arcs_of, best_path, num_cells
 from asr.decoding.grammar import grammar_part
+from asr.decoding.prefix_search import prefix_search
 from asr.errors import DataError, TextError, UsageError
 from asr.tokenizer import CharTokenizer
 
@@ -134,6 +135,18 @@ def test_a_narrow_beam_still_reads_a_sentence():
     decoder = BeamSearchDecoder(TOKENIZER, 1, grammar=grammar, max_gap=1e9)
     for seed in range(20):
         assert decoder.search(random_log_probs(seed, 30))[0].text in ("abababab", "bababa")
+
+
+def test_the_exact_search_is_left_out_where_it_would_eat_the_memory(monkeypatch):
+    decoder = BeamSearchDecoder(TOKENIZER, 1, grammar=parse_grammar("abababab"), max_gap=1e9)
+    log_probs = next(found for found in (random_log_probs(seed, 30) for seed in range(50))
+                     if prefix_search(found, 1, 30.0, -15.0, decoder._fusion)[3][0] == -np.inf)
+    arcs = decoder._arcs
+    assert num_cells(log_probs, arcs) == 30 * (len(arcs.accepting) + len(arcs.labels))
+    assert decoder.search(log_probs)[0].text == "abababab"
+    monkeypatch.setattr("asr.decoding.beam.MAX_CELLS", num_cells(log_probs, arcs) - 1)
+    found = decoder.search(log_probs)[0]
+    assert (found.text, found.confidence) == ("", 0.0)
 
 
 def test_what_is_not_in_the_grammar_is_rejected_and_named():

@@ -32,6 +32,11 @@ def arcs_of(grammar: GrammarPart) -> Arcs:
                 keys // grammar.targets.shape[1], grammar.accepting)
 
 
+def num_cells(log_probs: np.ndarray, arcs: Arcs) -> int:
+    """How many steps `best_path` remembers, 4 bytes each."""
+    return len(log_probs) * (len(arcs.accepting) + len(arcs.labels))
+
+
 @compiled
 def best_path(log_probs, arcs):
     """(path, score): one label a frame, 0 = blank; score minus infinity if no sentence fits.

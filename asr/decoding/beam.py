@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from asr.decoding.alignment import aligned, worst_gap
-from asr.decoding.automaton import arcs_of, best_path
+from asr.decoding.automaton import arcs_of, best_path, num_cells
 from asr.decoding.decoder import Decoder
 from asr.decoding.evidence import with_shares
 from asr.decoding.fusion import Fusion
@@ -25,6 +25,8 @@ from asr.decoding.phrases import HotWord, parse_hot_word, phrase_part
 from asr.decoding.prefix_search import prefix_search
 from asr.errors import UsageError
 from asr.tokenizer import CharTokenizer
+
+MAX_CELLS = 250_000_000  # of the exact search through a grammar, 4 bytes each
 
 
 class BeamSearchDecoder(Decoder):
@@ -151,11 +153,11 @@ class BeamSearchDecoder(Decoder):
         """The best alignment path where no prefix of the beam is a whole text."""
         if self._lexicon is not None:
             return self._lexicon.search(log_probs)
-        if self._arcs is not None:
+        if self._arcs is not None and num_cells(log_probs, self._arcs) <= MAX_CELLS:
             path, score = best_path(log_probs, self._arcs)
             if math.isfinite(score):
                 return [hypothesis_from_path(path, log_probs, score, self.tokenizer)]
-        # Too short for any sentence of the grammar.
+        # Too short for any sentence of the grammar, or minutes of sounds unlike a huge one.
         return [Hypothesis("", float(log_probs[:, 0].sum()), confidence=0.0)]
 
 

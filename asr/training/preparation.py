@@ -274,7 +274,8 @@ def _summary(records: list[dict], split: str, size: int, run: RunDirectory) -> s
     counts = Counter(r["code"] for r in records)
     reasons = ", ".join(f"{n} {code}" for code, n in counts.most_common())
     return (f"{split}: {len(records)} of {size} utterances cannot be used ({reasons}), first "
-            f"{records[0]['id']!r}: {records[0]['message']}. All: {run.path / 'excluded.jsonl'}.")
+            f"{records[0]['id']!r}: {records[0]['message'].rstrip('.')}. "
+            f"All: {run.path / 'excluded.jsonl'}.")
 
 
 def _record(utterance_id: str, split: str, code: str, message: str) -> dict:

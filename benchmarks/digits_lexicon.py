@@ -7,6 +7,8 @@ The folder is what benchmarks/digits_loso.py wrote: for each speaker a run that 
 and strings of his recordings. A string is wrong when any digit of it is. The relative gain is
 1 - (wrong by the decoder) / (wrong by greedy), with a 95 % interval over drawn speakers, the same
 strings in both. "lexicon" is exact Viterbi; "beam" sums over alignments, with the same ten words.
+"of_known_words" counts the wrong strings that hold words of the lexicon alone: of greedy's, those
+in which no vocabulary can see a mistake.
 """
 
 from __future__ import annotations
@@ -37,7 +39,8 @@ def decoders_of(recognizer: Recognizer) -> dict[str, Decoder]:
 
 
 def wrong_strings(folder: Path) -> np.ndarray:
-    """(strings, decoders, 3) int64: wrong string, word errors, reference words."""
+    """(strings, decoders, 4) int64: wrong string, word errors, reference words, and whether the
+    string is wrong and of known words alone."""
     recognizer = load(folder / "run")
     dev = read_dev_set(recognizer, read_manifest(folder / "strings.jsonl"))
     rows = []
@@ -45,7 +48,9 @@ def wrong_strings(folder: Path) -> np.ndarray:
         texts = read_texts(dev, decoder)
         wrong = [a.split() != b.split() for a, b in zip(dev.references, texts, strict=True)]
         counts = count_words(list(dev.references), texts)
-        rows.append(np.column_stack([wrong, counts[:, :3].sum(axis=1), counts[:, 3]]))
+        known = [set(text.split()) <= set(recognizer.bundle.decoder.lexicon) for text in texts]
+        rows.append(np.column_stack([wrong, counts[:, :3].sum(axis=1), counts[:, 3],
+                                     np.logical_and(wrong, known)]))
     return np.stack(rows, axis=1).astype(np.int64)
 
 
@@ -53,8 +58,9 @@ def rates(rows: np.ndarray) -> dict:
     """For each decoder: share of wrong strings, WER, and the relative gain over greedy."""
     found = {}
     for number, name in enumerate(DECODERS):
-        wrong, errors, words = rows[:, number].sum(axis=0)
-        found[name] = {"wrong_strings": int(wrong), "string_error_rate": float(wrong / len(rows)),
+        wrong, errors, words, of_known = rows[:, number].sum(axis=0)
+        found[name] = {"wrong_strings": int(wrong), "of_known_words": int(of_known),
+                       "string_error_rate": float(wrong / len(rows)),
                        "wer": float(errors / words)}
         if number:
             greedy = rows[:, 0, 0].sum()

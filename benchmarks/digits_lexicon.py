@@ -40,7 +40,8 @@ def decoders_of(recognizer: Recognizer) -> dict[str, Decoder]:
 
 def wrong_strings(folder: Path) -> np.ndarray:
     """(strings, decoders, 4) int64: wrong string, word errors, reference words, and whether the
-    string is wrong and of known words alone."""
+    string is wrong and of known words alone.
+    """
     recognizer = load(folder / "run")
     dev = read_dev_set(recognizer, read_manifest(folder / "strings.jsonl"))
     rows = []

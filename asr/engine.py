@@ -13,8 +13,10 @@ from typing import Protocol
 
 import numpy as np
 
+from asr import pool
 from asr.errors import UsageError
 from asr.lengths import CONV_TIME_STRIDES, output_length
+from asr.matmul import serial_matmul
 from asr.recipe import ModelSettings
 from asr.weights import CONV_MEL_STRIDE, check_tensors, weight_shapes
 
@@ -103,13 +105,16 @@ class NumpyAcousticModel:
         """
         features, num_frames = check_batch(features, num_frames, self.num_features)
         lengths = output_length(num_frames, self.settings)
-        rows = [self.front_end(row[:n]) for row, n in zip(features, num_frames, strict=True)]
+        rows = pool.run([lambda row=row, n=n: self.front_end(row[:n])
+                         for row, n in zip(features, num_frames, strict=True)],
+                        pool.default_threads())
         hidden = np.zeros((len(rows), int(lengths.max()), rows[0].shape[1]), np.float32)
         for index, row in enumerate(rows):
             hidden[index, :len(row)] = row
         for layer in range(self.settings.num_layers):
             hidden = self._lstm(layer, hidden, lengths)
-        logits = hidden @ self._weights["output/kernel"] + self._weights["output/bias"]
+        logits = serial_matmul(hidden.reshape(-1, hidden.shape[2]), self._weights["output/kernel"])
+        logits = (logits + self._weights["output/bias"]).reshape(*hidden.shape[:2], -1)
         for row, length in zip(logits, lengths, strict=True):
             row[length:] = 0.0
         return logits, lengths
@@ -284,7 +289,7 @@ def conv_relu(inputs: np.ndarray, kernel: np.ndarray, bias: np.ndarray,
             padded[start * time_stride + dt:(start + count - 1) * time_stride + dt + 1:time_stride,
                    dm:dm + outputs[1] * CONV_MEL_STRIDE:CONV_MEL_STRIDE][:, :outputs[1]]
             for dt in range(3) for dm in range(3)], axis=2)
-        block = patches.reshape(count * outputs[1], -1) @ matrix
+        block = serial_matmul(patches.reshape(count * outputs[1], -1), matrix)
         result[start:start + count] = block.reshape(count, *outputs[1:])
     return np.maximum(result + bias, 0.0)
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from asr.errors import AudioError, UsageError
 from asr.lengths import feature_length
+from asr.matmul import serial_matmul
 from asr.normalization import (
     LEVEL_FLOOR,
     STATISTICS_NEEDED,
@@ -44,7 +45,6 @@ DELTA_WIDTH = 9  # frames of the regression, librosa's default
 # Of complex spectrum at once, 24 frames by default: arrays of this size stay in a core's cache, and
 # malloc keeps them; larger ones go back to the system and cost a page fault every 4 KiB.
 _BLOCK_BYTES = 24 * 16 * 257
-_BLAS_SERIAL_SIZE = 1 << 18  # multiplications that OpenBLAS does not share between threads
 
 
 class FeatureExtractor:
@@ -160,7 +160,7 @@ def log_mel(audio: np.ndarray, *, sample_rate: int, n_fft: int = 512, win_length
         # NumPy transforms float64 about five times faster than float32.
         spectrum = np.fft.rfft(frames[start:start + block] * window, n=n_fft)
         power = (spectrum.real ** 2 + spectrum.imag ** 2).astype(np.float32)
-        energies[start:start + block] = _small_matmul(power, filters)
+        energies[start:start + block] = serial_matmul(power, filters)
     return np.log(np.maximum(energies, POWER_FLOOR, out=energies), out=energies)
 
 
@@ -181,7 +181,7 @@ def mfcc(audio: np.ndarray, *, n_mfcc: int = 13, n_mels: int = 80, **spectrum) -
         AudioError, UsageError: as `log_mel`; n_mfcc above n_mels.
     """
     _check_n_mfcc(n_mfcc, n_mels)
-    return _small_matmul(log_mel(audio, n_mels=n_mels, **spectrum), _cosines(n_mels, n_mfcc))
+    return serial_matmul(log_mel(audio, n_mels=n_mels, **spectrum), _cosines(n_mels, n_mfcc))
 
 
 def add_deltas(features: np.ndarray, order: int) -> np.ndarray:
@@ -230,21 +230,6 @@ def mel_frequencies(count: int, f_min: float, f_max: float) -> np.ndarray:
     mels = np.linspace(to_mel(f_min), to_mel(f_max), count)
     above = knee * np.exp(step * (mels - knee / hertz))
     return np.where(mels < knee / hertz, mels * hertz, above)
-
-
-def _small_matmul(rows: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """`rows @ matrix`, a few rows at a time, so that BLAS stays on one thread.
-
-    OpenBLAS wakes every core for the whole product and then waits for them: on a busy 4-core
-    machine 16 ms instead of 0.2 ms for 512 frames. Results do not depend on the thread count.
-    """
-    step = max(1, _BLAS_SERIAL_SIZE // matrix.size)
-    whole = len(rows) // step * step
-    product = np.matmul(rows[:whole].reshape(-1, step, rows.shape[1]), matrix)
-    product = product.reshape(whole, matrix.shape[1])
-    if whole == len(rows):
-        return product
-    return np.concatenate([product, rows[whole:] @ matrix])
 
 
 @lru_cache(maxsize=16)

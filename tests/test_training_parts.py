@@ -111,8 +111,8 @@ def test_another_alphabet_is_refused_and_other_data_are_said(tmp_path):
         assert not run.check_data(" abc", "2")
         assert run.check_data(" abc", "3")
         assert not run.check_data(" abc", "3")
-        with pytest.raises(UsageError, match="incompatible.*' abc' .vocab hash .*have ' abd'"):
-            run.check_data(" abd", "3")
+        with pytest.raises(UsageError, match="incompatible.*' abc' .vocab hash .*have ' abz'"):
+            run.check_data(" abz", "3")
         (tmp_path / "data.json").write_text("{}", encoding="utf-8")
         with pytest.raises(CheckpointError, match="damaged"):
             run.check_data(" abc", "3")

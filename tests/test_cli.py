@@ -338,6 +338,15 @@ def test_a_cut_recording_that_is_used_is_said_without_the_line_of_code(capsys, b
     assert "is cut" in json.loads(capsys.readouterr().err)["notice"]
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell of POSIX")
+def test_closed_streams_are_no_internal_error(bundle, clip, tmp_path):
+    command = f'"{sys.executable}" -m asr transcribe "{bundle}" "{clip}"'
+    done = subprocess.run(f'{command} >&-; echo $? >&2; {command} -o "{tmp_path}/out" >&- 2>&-; '
+                          "echo $? >&2", shell=True, capture_output=True, timeout=120)
+    assert done.stderr.decode().split() == ["0", "0"]
+    assert (tmp_path / "out" / "clip.txt").exists()
+
+
 def test_an_interruption_is_said(monkeypatch, capsys):
     """Ctrl-C comes back from click as its own exception."""
     def interrupted(*_, **__):

@@ -259,6 +259,12 @@ def test_an_unknown_choice_is_answered_with_the_known_ones(capsys, clip):
     assert "'best' is not one of 'greedy', 'lexicon', 'beam'" in err
 
 
+def test_a_misspelt_command_is_answered_with_the_nearest(capsys):
+    code, out, err = asr(capsys, "transcripe")
+    assert (code, out) == (EXIT_USAGE, "")
+    assert "No such command 'transcripe'. Did you mean 'transcribe'?" in err
+
+
 def test_a_result_that_cannot_be_written_is_a_sentence_with_the_name_that_was_asked_for(
         capsys, tmp_path):
     text = tmp_path / "text"

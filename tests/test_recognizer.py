@@ -262,6 +262,9 @@ def test_wrong_arrays(recognizer):
     for audio in (np.zeros((2, 800), "f4"), np.zeros(800, "i2")):
         with pytest.raises(UsageError, match="is not mono audio"):
             recognizer.transcribe(audio)
+    for rate in (-1, 0, float("nan")):
+        with pytest.raises(UsageError, match="must be a positive number of Hz"):
+            recognizer.transcribe(np.zeros(800, "f4"), sample_rate=rate)
     with pytest.raises(UsageError, match="a file says its own"):
         recognizer.transcribe("a.wav", sample_rate=8_000)
     with pytest.raises(AudioError, match="NaN|finite"):

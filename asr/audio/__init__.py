@@ -196,8 +196,15 @@ def _decode(decoder: soundfile.SoundFile, start: int, num_samples: int, sample_r
 
 
 def resample(audio: np.ndarray, from_rate: float, to_rate: float) -> np.ndarray:
-    """Convert mono samples with the one resampler that loading uses: (n,) -> (m,) float32."""
+    """Convert mono samples with the one resampler that loading uses: (n,) -> (m,) float32.
+
+    Raises:
+        UsageError: a rate that is not a positive number.
+    """
     import soxr
 
+    for rate in (from_rate, to_rate):
+        if not (math.isfinite(rate) and rate > 0):
+            raise UsageError(f"A sample rate must be a positive number of Hz, got {rate!r}.")
     return soxr.resample(audio, from_rate, to_rate, quality="HQ").astype(np.float32, copy=False)
 

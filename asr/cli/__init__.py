@@ -6,6 +6,7 @@ sentence, the traceback only with --debug.
 
 from __future__ import annotations
 
+import difflib
 import errno
 import importlib
 import io
@@ -48,6 +49,12 @@ class _Verbs(click.Group):
         if cmd_name not in VERBS:
             return None
         return getattr(importlib.import_module(VERBS[cmd_name][0]), cmd_name)
+
+    def resolve_command(self, ctx: click.Context, args: list[str]):
+        near = difflib.get_close_matches(args[0], VERBS, n=1)
+        if args[0] not in VERBS and near:
+            ctx.fail(f"No such command {args[0]!r}. Did you mean {near[0]!r}?")
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import threading
 import time
 
@@ -74,7 +75,7 @@ def test_on_a_busy_machine_a_team_breaks_up_and_none_is_formed_for_a_while(rng, 
     original = sequences.forward_slice
 
     def late(*arguments):  # the second member of each team has no processor for some time
-        if arguments[-3] == 1:
+        if arguments[-5] == 1:
             time.sleep(0.05)
         return original(*arguments)
 
@@ -92,7 +93,7 @@ def test_on_a_busy_machine_a_team_breaks_up_and_none_is_formed_for_a_while(rng, 
 def test_rests_become_longer_until_a_team_stays_together(monkeypatch):
     now = 0.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
-    for rest in (0.1, 0.2, 0.4):
+    for rest in (team.REST, 2 * team.REST, 4 * team.REST):
         assert not team.resting() and not team.ended(together=False)
         now += 0.99 * rest
         assert team.resting()
@@ -157,3 +158,12 @@ def test_a_thread_that_cannot_be_started_ends_the_team(rng, monkeypatch):
     with pytest.raises(RuntimeError, match="start new thread"):
         cpu.infer(rng.normal(size=(1, 30, 8)).astype(np.float32), np.array([30]), directions,
                   threads=4)
+
+
+def test_the_system_has_both_functions_and_its_ticks_go_on():
+    yields, ticks = team.system()
+    assert yields and ticks
+    count = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)(ticks)
+    before = count(0)
+    time.sleep(0.1)
+    assert 2 <= count(0) - before <= 1_000

@@ -51,7 +51,8 @@ def gates_product(rows, depth, wide, first_unit, own, a, a_block, a_row, a_colum
 @compiled
 def forward_slice(x, y, num_frames, features, units, wide, y_width, backwards,
                   sequences, lengths, offsets, rows_at, w, u, bias, gates, cells, keep,
-                  h, c, z, packed, zeros, first_unit, own, meeting, member, members, patience):
+                  h, c, z, packed, zeros, first_unit, own, meeting, member, members, patience,
+                  give_way, ticks):
     """Outputs of one direction over one slice, or of some of its units.
 
     Args:
@@ -65,8 +66,8 @@ def forward_slice(x, y, num_frames, features, units, wide, y_width, backwards,
         z, packed: scratch. zeros: (wide,).
         first_unit, own: the units to compute, multiples of PANEL. The other units are computed
             by the other members of a team at the same time, over the same h and c; alone: 0, wide.
-        meeting, member, members, patience: see asr.lstm.team. A step earns a look for every
-            fourth weight of its own: about half of the time that it takes.
+        meeting, member, members, patience, give_way, ticks: see asr.lstm.team. A step earns a look
+            for every fourth weight of its own: about half of the time that it takes.
 
     Returns:
         False if the team broke up; y is then incomplete.
@@ -103,7 +104,7 @@ def forward_slice(x, y, num_frames, features, units, wide, y_width, backwards,
             h_now = h + (t % 2) * len(sequences) * h_row
             if t > 0:
                 patience = meet(meeting, member, members, t,
-                                min(most, patience + own * units // 4))
+                                min(most, patience + own * units // 4), give_way, ticks)
                 if patience < 0:
                     return False
                 h_before = h + ((t - 1) % 2) * len(sequences) * h_row

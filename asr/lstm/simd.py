@@ -325,3 +325,12 @@ def signalled(typingctx, address):
     def codegen(context, builder, signature, arguments):
         return builder.load_atomic(_pointer(builder, arguments[0], INT), "acquire", 8)
     return types.int64(types.int64), codegen
+
+
+@_instruction
+def call(typingctx, address):
+    """The number that the C function at an address returns for the argument 0."""
+    def codegen(context, builder, signature, arguments):
+        function = _pointer(builder, arguments[0], ir.FunctionType(INT, [INT]))
+        return builder.call(function, [ir.Constant(INT, 0)])
+    return types.int64(types.int64), codegen

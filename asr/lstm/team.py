@@ -28,7 +28,7 @@ from asr.lstm.simd import call, signal, signalled
 SLOT = 64  # bytes from one member's step to the next: a cache line each
 PATIENCE = 4_000_000  # looks at the others' steps, a few milliseconds; each step earns some back
 LOOKS = 2_000  # about a microsecond, before another thread may run
-TICK = PATIENCE // 3  # looks that a tick of the system's clock (10 to 16 ms) in a wait counts for
+TICK = PATIENCE  # looks that a tick of the system's clock, 10 to 16 ms, counts for in a wait
 REST, LONGEST_REST = 0.1, 10.0  # seconds without teams after one has broken up
 MOST = 4  # members; more spend their time on meeting
 FEWEST_UNITS = 96  # for each member: 128 by two take longer than by one
@@ -97,16 +97,15 @@ def meet(meeting, member, members, step, patience, give_way, ticks):
     signal(meeting + member * SLOT, step)
     for other in range(members):
         reached = signalled(meeting + other * SLOT)
-        looks = before = 0
+        looks = 0
         while reached < step:
             looks += 1
             patience -= 1
             if give_way != 0 and looks % LOOKS == 0:
-                now = call(ticks)
-                if looks > LOOKS and now != before:
-                    patience -= TICK
-                before = now
+                before = call(ticks)
                 call(give_way)
+                if call(ticks) != before:
+                    patience -= TICK
             if patience < 0 or reached == _LEFT:
                 signal(meeting + member * SLOT, _LEFT)
                 return -1

@@ -161,7 +161,7 @@ def test_a_thread_that_cannot_be_started_ends_the_team(rng, monkeypatch):
 
 
 def test_the_system_has_both_functions_and_its_ticks_go_on():
-    yields, ticks = team.system()
+    yields, ticks = team.c_functions()
     assert yields and ticks
     count = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)(ticks)
     before = count(0)

@@ -264,7 +264,7 @@ def _forward_work(layer: _Layer, d: int, part: Slice, outputs, kept: Kept | None
             part.sequences, part.lengths, part.offsets, scratch, _at(w), _at(u), _at(bias),
             gates, cells, kept is not None, _at(h), _at(c), _at(z), _at(packed),
             _at(layer.zeros), units[0], units[1] - units[0], _at(meeting.steps), member, members,
-            team.PATIENCE, *team.system())
+            team.PATIENCE, *team.c_functions())
 
     return work
 

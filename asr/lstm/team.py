@@ -65,7 +65,7 @@ class Meeting:
 
 
 @cache
-def system() -> tuple[int, int]:
+def c_functions() -> tuple[int, int]:
     """Addresses of the C functions that let another thread run, and that count ticks; else 0, 0."""
     try:
         library, names = ((ctypes.CDLL("kernel32"), ("SwitchToThread", "GetTickCount64"))
@@ -87,7 +87,7 @@ def meet(meeting, member, members, step, patience, give_way, ticks):
     Args:
         meeting: address of `Meeting.steps`.
         patience: looks at most.
-        give_way, ticks: addresses from `system()`, or 0.
+        give_way, ticks: addresses from `c_functions()`, or 0.
 
     Returns:
         The looks that are left; -1 if this member, or another one, has left the team.

@@ -80,6 +80,29 @@ def _place(temporary: str, path: Path) -> None:
         os.unlink(temporary)
 
 
+def lock(descriptor: int, *, wait: bool = False) -> None:
+    """Hold an open file, on POSIX also a folder, for ourselves until it is closed.
+
+    The system drops the lock when the process ends, however it ends.
+
+    Args:
+        descriptor: of the open file.
+        wait: for whoever holds it; if not, that is an error.
+
+    Raises:
+        OSError: another process, or another open file of this one, holds it; or the drive knows
+            no locks.
+    """
+    if os.name == "nt":
+        import msvcrt
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        how = msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK  # type: ignore[attr-defined]
+        msvcrt.locking(descriptor, how, 1)  # type: ignore[attr-defined]
+    else:
+        import fcntl
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+
+
 def sync_folder(folder: str | Path) -> None:
     """Make renames in a folder durable (POSIX; Windows has no such call)."""
     if os.name == "nt":

@@ -25,7 +25,7 @@ from asr.decoding import Decoder, Hypothesis, build_decoder, check_logits, log_s
 from asr.decoding.alignment import aligned
 from asr.decoding.evidence import CalibratedDecoder
 from asr.decoding.packed import unpack_lm
-from asr.decoding.phrases import normalize_hot_word
+from asr.decoding.phrases import normalize_hot_words
 from asr.engine import batches_by_length, build_engine, pad_batch
 from asr.errors import AudioError, BundleError, DataError, UsageError
 from asr.features import FeatureExtractor, normalize_features
@@ -355,8 +355,7 @@ class Recognizer:
         model = None
         if settings.kind == "beam" and settings.lm == LM and self.bundle.lm is not None:
             model = unpack_lm(self.bundle.lm, f"{self.bundle.path}: {LM}")
-        settings = dataclasses.replace(settings, hot_words=tuple(
-            normalize_hot_word(text, self.bundle.text.normalizer) for text in settings.hot_words))
+        settings = normalize_hot_words(settings, self.bundle.text.normalizer)
         decoder = build_decoder(settings, self.tokenizer, language_model=model)
         calibration = self.bundle.calibration.get(calibration_kind(settings))
         return CalibratedDecoder(decoder, calibration) if calibration else decoder

@@ -73,6 +73,20 @@ class CharTokenizer:
         """The characters of a text that the alphabet lacks, each once, in order of appearance."""
         return list(dict.fromkeys(c for c in text if c not in self._label))
 
+    def require_writable(self, what: str, text: str) -> None:
+        """Refuse a text that the recogniser is to look for but can never write.
+
+        Args:
+            what: the text is, such as "The hot word".
+
+        Raises:
+            TextError: characters outside the alphabet, each named with its code point.
+        """
+        if unknown := self.unknown(text):
+            raise TextError(f"{what} {text!r} holds {', '.join(map(describe, unknown))}, which "
+                            "this recogniser never writes: write words as transcripts have them. "
+                            f"Its alphabet is {self.alphabet!r}.", code="text.out_of_alphabet")
+
     def to_dict(self) -> dict:
         """What the bundle stores."""
         return {"type": "characters", "alphabet": self.alphabet}

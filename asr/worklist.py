@@ -26,7 +26,7 @@ from pathlib import Path, PurePath
 
 from asr.audio import display_name
 from asr.errors import AudioError, UsageError
-from asr.files import write_atomic
+from asr.files import lock, write_atomic
 
 STDIN = "-"
 AUDIO_SUFFIXES = frozenset((".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3"))
@@ -226,10 +226,9 @@ class OutputFolder:
 def _alone(folder: Path) -> Iterator[None]:
     """One at a time among the runs that write into a folder; no file is left there for it."""
     descriptor = None
-    with suppress(OSError, ImportError):   # Windows, or a drive that knows no locks
-        import fcntl
+    with suppress(OSError):   # Windows opens no folder, and some drives know no locks
         descriptor = os.open(folder, os.O_RDONLY)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        lock(descriptor, wait=True)
     try:
         yield
     finally:

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from asr.cli.decoding import decoder_options, with_knobs
+from asr.cli.places import refuse_existing, refuse_no_file
 
 
 @click.command()
@@ -89,19 +90,16 @@ def evaluate(bundle: Path, manifests: tuple[Path, ...], audio_root: Path | None,
 
 def _refuse_places(output_dir: Path | None, report: Path | None, overwrite: bool) -> None:
     """Where the results are to go must be there, or can be made, and hold no other results."""
-    from asr.errors import UsageError
     from asr.evaluation import ROWS, SCORE
     places = [report] if report else []
     places += [output_dir / ROWS, output_dir / SCORE] if output_dir else []
     for path in places:
-        if path.is_file() and not overwrite:
-            raise UsageError(f"{path} exists and is kept. Give another place, or --overwrite.",
-                             path=path)
+        if path.is_file():
+            refuse_existing(path, overwrite, other="another place")
     if output_dir:
         output_dir.mkdir(parents=True, exist_ok=True)
-    if report and (report.is_dir() or not report.absolute().parent.is_dir()):
-        raise UsageError(f"--report {report}: expected the name of a file in a folder that exists.",
-                         path=report)
+    if report:
+        refuse_no_file(report, "--report")
 
 
 def _write_report(path: Path, result, utterances, bundle: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from asr.cli.places import refuse_existing
 from asr.errors import UsageError
 
 PAGE = "html"
@@ -92,8 +93,7 @@ def _check_outputs(outputs: tuple[Path, ...], overwrite: bool) -> None:
                              f"ends in one of {known}.")
         if not path.parent.is_dir():
             raise UsageError(f"--output {path}: there is no folder {path.parent}. Make it first.")
-        if path.exists() and not overwrite:
-            raise UsageError(f"{path} exists and is kept. Give another --output, or --overwrite.")
+        refuse_existing(path, overwrite, other="another --output")
     if len({os.path.abspath(path) for path in outputs}) < len(outputs):
         raise UsageError("--output names one file twice; name each once.")
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import click
 
+from asr.cli.places import refuse_existing, refuse_inputs, refuse_no_file
+
 
 @click.group()
 def lm() -> None:
@@ -53,7 +55,9 @@ def train(texts: tuple[Path, ...], output: Path, order: int, prune: str, min_cou
     except ValueError:
         raise UsageError(f"--prune {prune!r}: write whole numbers with commas, such as 0,0,1."
                          ) from None
-    _check_output(output, texts, overwrite)
+    refuse_inputs((output,), texts, as_="one of the texts")
+    refuse_existing(output, overwrite, other="another --output")
+    refuse_no_file(output, "--output")
     model = train_ngrams(read_sentences(texts, normalizer=normalizer, units=units), order,
                          prune=limits, min_count=min_count)
     text = write_arpa(model.vocabulary, model.tables).encode()
@@ -65,20 +69,6 @@ def train(texts: tuple[Path, ...], output: Path, order: int, prune: str, min_cou
                   "0.5, 1 and 1.5 are used.", file=sys.stderr)
     sizes = " + ".join(f"{len(table.words):,}" for table in model.tables)
     print(f"{output}: {sizes} n-grams of {model.num_tokens:,} tokens.", file=sys.stderr)
-
-
-def _check_output(output: Path, texts: tuple[Path, ...], overwrite: bool) -> None:
-    """What would be lost, or cannot be written, is said before the work."""
-    from asr.errors import UsageError
-
-    if output.exists() and any(path.exists() and output.samefile(path) for path in texts):
-        raise UsageError(f"--output {output} is one of the texts; give another name.", path=output)
-    if output.exists() and not overwrite:
-        raise UsageError(f"{output} exists and is kept. Give another --output, or --overwrite.",
-                         path=output)
-    if output.is_dir() or not output.parent.is_dir():
-        raise UsageError(f"--output {output}: expected the name of a file in a folder that exists.",
-                         path=output)
 
 
 @lm.command()

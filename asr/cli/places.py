@@ -1,4 +1,4 @@
-"""Where results go: never onto what they are made from."""
+"""Where results go, looked at before the work: never onto what exists, nor where nothing can be."""
 
 from __future__ import annotations
 
@@ -8,8 +8,39 @@ from pathlib import Path
 from asr.errors import UsageError
 
 
-def refuse_inputs(outputs: Iterable[Path | None], inputs: Iterable[Path | None]) -> None:
-    """Before the work: no result may take the place of a file that is read.
+def refuse_existing(path: Path, overwrite: bool, *, other: str) -> None:
+    """Nothing is replaced unless told.
+
+    Args:
+        path: of a result.
+        overwrite: whether the person said so.
+        other: what to give instead, such as "another --output".
+
+    Raises:
+        UsageError: it exists.
+    """
+    if path.exists() and not overwrite:
+        raise UsageError(f"{path} exists and is kept. Give {other}, or --overwrite.", path=path)
+
+
+def refuse_no_file(path: Path, option: str) -> None:
+    """A result is a file in a folder that is there.
+
+    Raises:
+        UsageError: it is a folder, or in none.
+    """
+    if path.is_dir() or not path.parent.is_dir():
+        raise UsageError(f"{option} {path}: expected the name of a file in a folder that exists.",
+                         path=path)
+
+
+def refuse_inputs(outputs: Iterable[Path | None], inputs: Iterable[Path | None], *,
+                  as_: str = "read by this command") -> None:
+    """No result may take the place of a file that is read.
+
+    Args:
+        outputs, inputs: files; None is passed over.
+        as_: what the inputs are.
 
     Raises:
         UsageError: one would, under this name or another.
@@ -17,5 +48,5 @@ def refuse_inputs(outputs: Iterable[Path | None], inputs: Iterable[Path | None])
     read = [path for path in inputs if path is not None and path.exists()]
     for output in outputs:
         if output is not None and output.exists() and any(map(output.samefile, read)):
-            raise UsageError(f"{output} is read by this command; writing the result there would "
-                             "destroy it. Give another name.", path=output)
+            raise UsageError(f"{output} is {as_}; writing the result there would destroy it. Give "
+                             "another name.", path=output)

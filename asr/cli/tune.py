@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from asr.cli.places import refuse_existing, refuse_no_file
+
 if TYPE_CHECKING:
     from asr.recognizer import Recognizer
     from asr.tuning import DevSet, Tuning
@@ -110,18 +112,14 @@ def tune(bundle: Path, manifests: tuple[Path, ...], lm_path: Path | None, words_
 def _refuse_places(bundle: Path, output: Path | None, plot: Path | None, overwrite: bool) -> None:
     """What would be lost, or cannot be written, is said before the work."""
     from asr.bundle.find import find_bundle
-    from asr.errors import UsageError
 
     for name, path in (("--output", output), ("--plot", plot)):
         if path is None:
             continue
-        if path.is_dir() or not path.parent.is_dir():
-            raise UsageError(f"{name} {path}: expected the name of a file in a folder that exists.",
-                             path=path)
-        if path.exists() and not overwrite and not (
-                path is output and path.samefile(find_bundle(bundle))):
-            raise UsageError(f"{path} exists and is kept. Give another {name}, or --overwrite.",
-                             path=path)
+        refuse_no_file(path, name)
+        refuse_existing(path, overwrite or (path is output and path.exists()
+                                            and path.samefile(find_bundle(bundle))),
+                        other=f"another {name}")
 
 
 def _tune_lm(recognizer: Recognizer, dev_set, lm_path: Path, beam_width: int, grids,

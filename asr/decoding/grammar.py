@@ -23,8 +23,8 @@ from pathlib import Path
 import numpy as np
 
 from asr.decoding.fusion import GrammarPart
-from asr.errors import DataError, TextError, UsageError
-from asr.tokenizer import CharTokenizer, describe
+from asr.errors import DataError, UsageError
+from asr.tokenizer import CharTokenizer
 
 MAX_STATES = 200_000
 MAX_DEPTH = 100  # of brackets and rules in each other
@@ -289,11 +289,7 @@ def grammar_part(grammar: Grammar, tokenizer: CharTokenizer) -> GrammarPart:
         return len(rows) - 1
 
     for word in grammar.words:
-        if unknown := tokenizer.unknown(word):
-            raise TextError(f"The grammar's word {word!r} holds {', '.join(map(describe, unknown))}"
-                            ", which this recogniser never writes: write words as transcripts have "
-                            f"them. Its alphabet is {tokenizer.alphabet!r}.",
-                            code="text.out_of_alphabet")
+        tokenizer.require_writable("The grammar's word", word)
 
     # One label state where the words of a word state begin; the very first also accepts silence.
     begins = [new_state() for _ in grammar.edges]

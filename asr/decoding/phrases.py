@@ -10,6 +10,7 @@ that leaves the phrase: a text that does not hold it scores as if there were no 
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -18,9 +19,10 @@ from pathlib import Path
 import numpy as np
 
 from asr.decoding.fusion import PhrasePart
-from asr.errors import DataError, TextError, UsageError
+from asr.errors import DataError, UsageError
+from asr.recipe import DecoderSettings
 from asr.text import normalize
-from asr.tokenizer import CharTokenizer, describe
+from asr.tokenizer import CharTokenizer
 
 DEFAULT_BOOST = 1.5  # nats per character
 MAX_BOOST = 100.0  # either way; a character that the network is sure of costs 20 at most
@@ -77,6 +79,12 @@ def normalize_hot_word(text: str, normalizer: str) -> str:
     return f"{phrase}:{hot_word.boost!r}"
 
 
+def normalize_hot_words(settings: DecoderSettings, normalizer: str) -> DecoderSettings:
+    """The settings with every hot word as the transcripts write it, see `normalize_hot_word`."""
+    return dataclasses.replace(settings, hot_words=tuple(
+        normalize_hot_word(text, normalizer) for text in settings.hot_words))
+
+
 def read_hot_words(path: str | Path) -> list[HotWord]:
     """The phrases of a text file (UTF-8), one `PHRASE` or `PHRASE:BOOST` a line; empty lines count
     for nothing.
@@ -120,10 +128,7 @@ def phrase_part(hot_words: Iterable[HotWord], tokenizer: CharTokenizer) -> Phras
         if not phrase or not abs(hot_word.boost) <= MAX_BOOST:
             raise UsageError(f"{hot_word}: the phrase must not be empty and the boost be finite, "
                              f"between {-MAX_BOOST:g} and {MAX_BOOST:g}.")
-        if unknown := tokenizer.unknown(phrase):
-            raise TextError(f"The hot word {phrase!r} holds {', '.join(map(describe, unknown))}, "
-                            "which this recogniser never writes; its alphabet is "
-                            f"{tokenizer.alphabet!r}.", code="text.out_of_alphabet")
+        tokenizer.require_writable("The hot word", phrase)
         boosts[tuple(tokenizer.encode(phrase))] = float(hot_word.boost)
     states, potential = _beginnings(boosts)
     size = max(states.values()) + 1

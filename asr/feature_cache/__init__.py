@@ -33,7 +33,7 @@ from asr.feature_cache.shards import (
 )
 from asr.feature_cache.worker import Config, Job, run_task
 from asr.features import FEATURES_VERSION, FeatureExtractor, global_cmvn_statistics
-from asr.files import write_atomic
+from asr.files import lock, write_atomic
 from asr.manifest import Utterance
 from asr.recipe import FeatureSettings
 
@@ -331,13 +331,7 @@ def _locked(folder: Path) -> Iterator[None]:
 
 def _try_lock(file: BinaryIO) -> bool:
     try:
-        if os.name == "nt":
-            import msvcrt
-            file.seek(0)
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-        else:
-            import fcntl
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock(file.fileno())
     except OSError:
         return False
     return True

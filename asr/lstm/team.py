@@ -1,7 +1,7 @@
 """Several threads on one sequence: each computes some of the units, and all meet at every step.
 
-In: the step that a thread has reached. Out: nothing, once all have reached it. Floor 2; needs
-numba.
+In: the step that a thread has reached. Out: once all have reached it, how long it may still wait.
+Floor 2; needs numba.
 
 One utterance alone has only its two directions to divide, and a recurrent matrix of 256 units
 fills the second-level cache of a core. Two threads with half of the units each read half of it.

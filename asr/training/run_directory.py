@@ -23,7 +23,7 @@ from importlib import metadata
 from pathlib import Path
 
 from asr.errors import CheckpointError, UsageError
-from asr.files import write_atomic
+from asr.files import lock, write_atomic
 from asr.recipe import Recipe, dump_recipe, load_recipe, recipe_to_dict
 
 # What may change between two parts of one run: how long and on what, never what is learnt.
@@ -52,7 +52,7 @@ class RunDirectory:
             raise UsageError(f"Cannot use {path} as a run directory: {error.strerror}. "
                              "Name a folder that can be written.", path=path) from error
         try:
-            _lock_exclusively(self._lock)
+            lock(self._lock.fileno())
         except OSError as error:
             self._lock.close()
             raise UsageError(f"{path} is in use by another training. Wait for it, stop it, or "
@@ -210,15 +210,3 @@ def _flat(table: dict) -> dict:
         else:
             flat[key] = value
     return flat
-
-
-def _lock_exclusively(file) -> None:
-    """OSError if another process, or another open file of this one, holds the lock."""
-    if os.name == "nt":
-        import msvcrt
-        file.seek(0)
-        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-    else:
-        import fcntl
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-

@@ -18,7 +18,7 @@ from asr.audio import load_utterance
 from asr.audio.loudness import is_silent
 from asr.decoding import Decoder, GreedyDecoder, LanguageModel, build_decoder
 from asr.decoding.ngram_fusion import is_character_model
-from asr.decoding.phrases import normalize_hot_word
+from asr.decoding.phrases import normalize_hot_words
 from asr.errors import DataError, UsageError
 from asr.manifest import Utterance
 from asr.recipe import DecoderSettings, settings_from_dict
@@ -214,9 +214,7 @@ def checked_settings(settings: DecoderSettings, **knobs) -> DecoderSettings:
 def _decoder(recognizer: Recognizer, settings: DecoderSettings,
              model: LanguageModel | None = None) -> Decoder:
     """As the recogniser would build it, but never with the bundle's language model."""
-    settings = dataclasses.replace(settings, hot_words=tuple(
-        normalize_hot_word(text, recognizer.bundle.text.normalizer)
-        for text in settings.hot_words))
+    settings = normalize_hot_words(settings, recognizer.bundle.text.normalizer)
     return build_decoder(settings, recognizer.tokenizer, language_model=model)
 
 

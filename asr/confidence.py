@@ -21,19 +21,21 @@ from asr.errors import BundleError, UsageError
 from asr.recipe import DecoderSettings
 
 KINDS = ("greedy", "lexicon", "beam", "beam+lm")
-EVIDENCE = ("peak", "segment", "share")
+EVIDENCE = ("peak", "segment", "letter", "share", "language")
+PARAMETERS = (*EVIDENCE, "bias")
+LATER = {"letter", "language"}  # than the first bundles, where a missing one means 0
 MAX_PARAMETER = 1e6
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Evidence to probability: sigmoid(peak * P + segment * S + share * H + bias) of log-odds.
+    """Evidence to probability: the sigmoid of the weighted sum of log-odds, plus the bias.
 
     The default leaves the word's `peak` as it is.
 
     Attributes:
-        peak, segment, share: weights of the three log-odds, at least 0: more evidence never makes
-            a word less sure.
+        peak, segment, letter, share, language: weights of the log-odds, at least 0: more evidence
+            never makes a word less sure.
         bias: log-odds.
         words, errors: that it was fitted on, for the reader.
 
@@ -43,13 +45,15 @@ class Calibration:
 
     peak: float = 1.0
     segment: float = 0.0
+    letter: float = 0.0
     share: float = 0.0
+    language: float = 0.0
     bias: float = 0.0
     words: int = 0
     errors: int = 0
 
     def __post_init__(self):
-        for name in (*EVIDENCE, "bias"):
+        for name in PARAMETERS:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, float)) \
                     or not abs(value) <= MAX_PARAMETER or (value < 0 and name != "bias"):
@@ -64,13 +68,14 @@ class Calibration:
         """(N,) probabilities that the words are right.
 
         Args:
-            evidence: (N, 3) float64 log-odds, from `word_evidence`.
+            evidence: (N, 5) float64 log-odds in the order of EVIDENCE, from `word_evidence`.
 
         Example:
-            >>> Calibration(peak=0.5).probabilities(np.array([[2.0, 0.0, 0.0]])).round(3).tolist()
+            >>> evidence = np.array([[2.0, 0.0, 0.0, 0.0, 0.0]])
+            >>> Calibration(peak=0.5).probabilities(evidence).round(3).tolist()
             [0.731]
         """
-        odds = evidence @ np.array([self.peak, self.segment, self.share]) + self.bias
+        odds = evidence @ np.array([getattr(self, name) for name in EVIDENCE]) + self.bias
         return 1 / (1 + np.exp(-np.clip(odds, -700, 700)))
 
     def to_dict(self) -> dict:
@@ -100,7 +105,8 @@ def read_calibrations(value: object, where: str) -> dict[str, Calibration]:
     """
     names = {field.name for field in dataclasses.fields(Calibration)}
     if not isinstance(value, Mapping) or not set(value) <= set(KINDS) or not all(
-            isinstance(table, Mapping) and set(table) == names for table in value.values()):
+            isinstance(table, Mapping) and names - LATER <= set(table) <= names
+            for table in value.values()):
         raise BundleError(f"{where}: calibration must map kinds of decoder ({', '.join(KINDS)}) to "
                           f"tables of exactly {', '.join(sorted(names))}.", code="bundle.schema")
     try:

@@ -11,15 +11,17 @@ import pytest
 import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from oracles_decoding import label_string_scores
+from oracles_decoding import ToyModel, label_string_scores
 from scipy.optimize import minimize
 from test_bundle import forge_config
+from test_decoding_beam import CHARACTER_ARPA, CHARACTER_MODEL, WORD_ARPA, WORD_MODEL
 from tiny_bundle import TOKENIZER, write_bundle
 
 from asr.bundle import load_bundle
 from asr.cli import run
-from asr.confidence import Calibration, calibration_kind, read_calibrations
+from asr.confidence import EVIDENCE, KINDS, Calibration, calibration_kind, read_calibrations
 from asr.decoding import BeamSearchDecoder, GreedyDecoder, log_softmax
+from asr.decoding.arpa import parse_arpa
 from asr.decoding.evidence import (
     MAX_LOG_ODDS,
     CalibratedDecoder,
@@ -30,6 +32,8 @@ from asr.decoding.evidence import (
     word_evidence,
 )
 from asr.decoding.hypothesis import Hypothesis, WordSpan
+from asr.decoding.ngram import build_ngram
+from asr.decoding.ngram_fusion import fit_of_words
 from asr.errors import BundleError, DataError, UsageError
 from asr.recipe import DecoderSettings
 from asr.recognizer import load
@@ -47,7 +51,7 @@ def overconfident(words=4_000, temperature=3.0, bias=0.0, seed=0, speakers=20):
     right = rng.random(words) < 1 / (1 + np.exp(-true))
     claimed = np.clip(temperature * (true - bias), -MAX_LOG_ODDS, MAX_LOG_ODDS)
     utterances = np.arange(words) // 10
-    evidence = np.column_stack([claimed, rng.normal(size=words), np.full(words, 16.0)])
+    evidence = np.column_stack([claimed, rng.normal(size=(words, 2)), np.full((words, 2), 16.0)])
     return Judged("greedy", evidence, 1 / (1 + np.exp(-claimed)), right, utterances,
                   tuple(f"s{n % speakers}" for n in range(words // 10)))
 
@@ -76,14 +80,15 @@ def test_evidence_lies_between_the_neighbours_and_is_bounded():
     words = GreedyDecoder(TOKENIZER).search(log_probs)[0].words
     assert len(words) > 2
     rows = word_evidence(log_probs, words, TOKENIZER)
-    assert rows.shape == (len(words), 3) and (abs(rows) <= MAX_LOG_ODDS).all()
+    assert rows.shape == (len(words), len(EVIDENCE)) and (abs(rows) <= MAX_LOG_ODDS).all()
     np.testing.assert_allclose(1 / (1 + np.exp(-rows[:, 0])), [w.confidence for w in words],
                                rtol=1e-6)
     window = np.ascontiguousarray(log_probs[words[0].end:words[2].start])
     labels = np.array(TOKENIZER.encode(words[1].text))
     alone = segment_log_probability(window, labels, TOKENIZER.encode(" ")[0])
     assert rows[1, 1] == pytest.approx(float(log_odds(np.array([alone]))[0]))
-    assert (rows[:, 2] == MAX_LOG_ODDS).all(), "greedy has no beam to share"
+    assert rows[1, 2] == pytest.approx(float(log_odds(np.array([alone / len(labels)]))[0]))
+    assert (rows[:, 3:] == MAX_LOG_ODDS).all(), "greedy has no beam to share, no language model"
 
 
 def test_log_odds_of_certain_and_impossible():
@@ -109,6 +114,45 @@ def test_beam_search_says_what_part_of_the_beam_agrees():
         for word in one.words:
             assert one.confidence - 1e-9 <= word.share <= 1.0
     assert any(0 < word.share < 1 for word in found[0].words)
+
+
+@pytest.mark.parametrize("text", ["a", "a ab", "a ab a", "ba", "x a"])
+def test_a_word_fits_as_well_as_the_model_says_of_it_and_of_what_follows(text):
+    words = text.split()
+    toy = ToyModel(WORD_ARPA)  # natural logs of whole prefixes; an end is a word of its own
+    scores = np.diff([0.0, *(toy.score(words[:n], end=False) for n in range(1, len(words) + 1)),
+                      toy.score(words)])
+    found = fit_of_words(WORD_MODEL, words, characters=False)
+    np.testing.assert_allclose(found, (scores[:-1] + scores[1:]) / 2, atol=1e-5)
+
+
+def test_the_characters_of_a_word_and_its_space_are_one_probability():
+    toy = ToyModel(CHARACTER_ARPA)
+    first = toy.score(["a", "b", "<space>"], end=False)
+    ended = toy.score(["a", "b", "<space>", "a"])
+    found = fit_of_words(CHARACTER_MODEL, ["ab", "a"], characters=True)
+    # "ab" with its space, then "a" with </s>; the last word has nothing after it.
+    np.testing.assert_allclose(found, [(first + ended - first) / 2, ended - first], atol=1e-5)
+    assert len(fit_of_words(CHARACTER_MODEL, [], characters=True)) == 0
+
+
+def test_a_model_without_an_end_judges_the_last_word_alone():
+    lines = [line for line in WORD_ARPA.splitlines() if "</s>" not in line]
+    endless = build_ngram(*parse_arpa([line.replace("1=6", "1=5").replace("2=5", "2=4")
+                                       for line in lines], name="endless"))
+    own = endless.score_words(["a", "ab"])
+    np.testing.assert_allclose(fit_of_words(endless, ["a", "ab"], characters=False),
+                               [own.mean(), own[1]])
+
+
+def test_beam_search_says_how_well_words_fit_where_there_is_a_model():
+    logits = np.random.default_rng(2).normal(size=(30, 4)).astype(np.float32) * 2
+    tokenizer = CharTokenizer(" ab")
+    plain, fused = (BeamSearchDecoder(tokenizer, 16, language_model=model).decode(logits)[0]
+                    for model in (None, WORD_MODEL))
+    assert {word.language for word in plain.words} == {1.0}
+    wanted = np.exp(fit_of_words(WORD_MODEL, [w.text for w in fused.words], characters=False))
+    assert [word.language for word in fused.words] == pytest.approx(wanted.tolist())
 
 
 # The calibration itself.
@@ -154,6 +198,16 @@ def test_true_confidences_are_left_as_they_are():
     result = calibrate(overconfident(temperature=1.0, seed=7))
     assert result.calibration.peak == pytest.approx(1.0, abs=0.1)
     assert result.after.ece <= result.before.ece + 0.01
+
+
+def test_the_language_counts_only_where_there_is_a_model():
+    judged = overconfident(words=2_000, seed=11)
+    evidence = judged.evidence.copy()
+    evidence[:, 4], evidence[:, 0] = evidence[:, 0], 0.0  # only the model knows
+    judged = dataclasses.replace(judged, evidence=evidence)
+    weights = {kind: fit(dataclasses.replace(judged, kind=kind)).language for kind in KINDS}
+    assert weights.pop("beam+lm") == pytest.approx(1 / 3, rel=0.15)
+    assert set(weights.values()) == {0.0}
 
 
 def test_one_number_for_all_words_is_no_help():
@@ -211,7 +265,7 @@ def test_kinds_of_decoders():
 # In a recogniser and its bundle.
 
 LOGITS = (np.random.default_rng(4).normal(size=(50, TOKENIZER.vocab_size)) * 3).astype(np.float32)
-CALIBRATION = Calibration(0.4, 0.3, 0.0, -1.0, words=100, errors=20)
+CALIBRATION = Calibration(peak=0.4, segment=0.3, bias=-1.0, words=100, errors=20)
 
 
 def test_a_calibrated_decoder_changes_confidences_and_nothing_else():
@@ -271,6 +325,11 @@ def test_bundles_without_a_calibration_are_as_before(tmp_path):
 
 
 GOOD = CALIBRATION.to_dict()
+
+
+def test_a_bundle_from_before_some_evidence_gives_it_no_weight():
+    older = {name: value for name, value in GOOD.items() if name not in ("letter", "language")}
+    assert read_calibrations({"greedy": older}, "here") == {"greedy": CALIBRATION}
 
 
 @pytest.mark.parametrize("value", [

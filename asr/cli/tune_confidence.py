@@ -44,13 +44,15 @@ def tune_confidence(recognizer: Recognizer, dev: DevSet, output: Path | None,
 
 def lines(fit: Fit) -> list[str]:
     """The result for people."""
+    from asr.confidence import EVIDENCE
+
     parameters = fit.calibration
     drawn = fit.after.interval.unit
+    weights = {name: getattr(parameters, name) for name in EVIDENCE}
+    terms = [f"{weight:.3f} {name}" for name, weight in weights.items() if weight]
     found = [f"before: {fit.before.line()}",
              f"after:  {fit.after.line()}",
-             f"decoder {fit.kind}: log-odds = {parameters.peak:.3f} peak + "
-             f"{parameters.segment:.3f} segment + {parameters.share:.3f} share "
-             f"{parameters.bias:+.3f}",
+             f"decoder {fit.kind}: log-odds = {' + '.join(terms) or 0} {parameters.bias:+.3f}",
              f"\"after\" is by {fit.folds} fits, each judged on {drawn}s that it has not seen; the "
              "bundle gets one fit to all."]
     if fit.left_out:

@@ -17,10 +17,15 @@ from asr.decoding.decoder import Decoder
 from asr.decoding.evidence import with_shares
 from asr.decoding.fusion import Fusion
 from asr.decoding.grammar import Grammar, grammar_part
-from asr.decoding.hypothesis import Hypothesis, hypothesis_from_path
+from asr.decoding.hypothesis import Hypothesis, WordSpan, hypothesis_from_path
 from asr.decoding.language_model import LanguageModel
 from asr.decoding.lexicon import LexiconDecoder
-from asr.decoding.ngram_fusion import character_part, is_character_model, word_part
+from asr.decoding.ngram_fusion import (
+    character_part,
+    fit_of_words,
+    is_character_model,
+    word_part,
+)
 from asr.decoding.phrases import HotWord, parse_hot_word, phrase_part
 from asr.decoding.prefix_search import prefix_search
 from asr.errors import UsageError
@@ -144,10 +149,19 @@ class BeamSearchDecoder(Decoder):
             found = aligned(log_probs, strings[place, :lengths[place]], self.tokenizer)
             hypotheses.append(dataclasses.replace(
                 found, score=float(totals[place]), confidence=min(1.0, float(shares[place])),
-                words=with_shares(found.words, readings, shares[allowed])))
+                words=self._in_context(with_shares(found.words, readings, shares[allowed]))))
             if len(hypotheses) == self.num_hypotheses:
                 break
         return hypotheses
+
+    def _in_context(self, words: tuple[WordSpan, ...]) -> tuple[WordSpan, ...]:
+        """The words with what the language model holds of each."""
+        if self.language_model is None:
+            return words
+        fits = fit_of_words(self.language_model, [word.text for word in words],
+                            characters=self._fusion.characters is not None)
+        return tuple(dataclasses.replace(word, language=math.exp(fit))
+                     for word, fit in zip(words, np.minimum(fits, 0.0).tolist(), strict=True))
 
     def _rescue(self, log_probs: np.ndarray) -> list[Hypothesis]:
         """The best alignment path where no prefix of the beam is a whole text."""

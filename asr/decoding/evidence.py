@@ -3,13 +3,18 @@
 In: log-probabilities and a hypothesis. Out: log-odds of each word; with a calibration, the
 probability that it is right. Floor 1: NumPy, numba.
 
-Three posteriors speak for a word, each from 0 to 1:
+Up to five probabilities speak for a word, each from 0 to 1:
 
     peak      geometric mean of its characters' highest posteriors along the alignment
     segment   sum over all alignments: the frames between its neighbours spell this word and nothing
               else, however they do it (the forward probability of CTC, in that window)
+    letter    its geometric mean per character, as of `peak`: where a language model picks the
+              words, a long one has many characters that sounded otherwise
     share     beam search alone: what part of the last beam has this word in this place, language
               model and hot words included
+    language  beam search with a language model alone: how well the word fits between its
+              neighbours, the geometric mean of the model's probability of it after the words
+              before it and of what follows after it
 
 None is the probability that the word is right: networks are overconfident, and the evidences
 overlap. `asr.confidence.Calibration` pools their log-odds.
@@ -42,7 +47,7 @@ def word_evidence(log_probs: np.ndarray, words: Sequence[WordSpan],
         tokenizer: of the model.
 
     Returns:
-        (num_words, 3) float64 log-odds of peak, segment and share, each within -16 .. 16.
+        (num_words, 5) float64 log-odds in the order of EVIDENCE, each within -16 .. 16.
     """
     space = tokenizer.encode(" ")[0] if " " in tokenizer.alphabet else -1
     rows = np.empty((len(words), len(EVIDENCE)))
@@ -51,9 +56,9 @@ def word_evidence(log_probs: np.ndarray, words: Sequence[WordSpan],
         last = words[number + 1].start if number + 1 < len(words) else len(log_probs)
         labels = np.asarray(tokenizer.encode(word.text), dtype=np.int64)
         window = np.ascontiguousarray(log_probs[first:last])
-        rows[number] = (math.log(max(word.confidence, 1e-300)),
-                        segment_log_probability(window, labels, space),
-                        math.log(max(word.share, 1e-300)))
+        segment = segment_log_probability(window, labels, space)
+        rows[number] = (math.log(max(word.confidence, 1e-300)), segment, segment / len(labels),
+                        math.log(max(word.share, 1e-300)), math.log(max(word.language, 1e-300)))
     return log_odds(rows)
 
 

@@ -27,6 +27,8 @@ class WordSpan:
         confidence: 0 .. 1, the geometric mean of its characters' highest posteriors; after
             `asr.decoding.evidence.calibrated` the probability that the word is right.
         share: 0 .. 1, beam search alone: the part of the last beam that has the word in its place.
+        language: 0 .. 1, beam search with a language model alone: how well the word fits between
+            its neighbours, see `asr.decoding.ngram_fusion.fit_of_words`.
     """
 
     text: str
@@ -34,6 +36,7 @@ class WordSpan:
     end: int
     confidence: float
     share: float = 1.0
+    language: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ def character_part(model: LanguageModel, tokenizer: CharTokenizer, weight: float
     Raises:
         UsageError: the model knows hardly any of the alphabet.
     """
-    space = next(token for token in SPACE_TOKENS if token in model.word_numbers)
+    space = _space(model)
     units = [space if character == " " else character for character in tokenizer.alphabet]
     known = sum(unit in model.word_numbers for unit in units)
     if known < MIN_SPELLED * len(units) or known == 0:
@@ -45,6 +45,39 @@ def character_part(model: LanguageModel, tokenizer: CharTokenizer, weight: float
     numbers = [model.unknown, *(model.number(unit) for unit in units)]  # the blank is never asked
     return CharacterPart(model.arrays, model.handle, np.array(numbers, dtype=np.int32),
                          model.sentence_end, model.start_state, float(weight))
+
+
+def fit_of_words(model: LanguageModel, words: Sequence[str], *, characters: bool) -> np.ndarray:
+    """How well each word of a sentence fits between its neighbours.
+
+    Args:
+        model: of words, or of characters.
+        words: the sentence.
+        characters: what the model's units are.
+
+    Returns:
+        (len(words),) float64, natural log: the geometric mean of the probability of the word after
+        those before it and of what follows after it, the next word or </s>.
+    """
+    if not words:
+        return np.empty(0)
+    if characters:
+        space = _space(model)
+        units = [*" ".join(words)]
+        scores = model.score_words([space if unit == " " else unit for unit in units])
+        ends = np.cumsum([len(word) + 1 for word in words])  # the space or </s> after it included
+        scores = np.add.reduceat(scores, np.concatenate(([0], ends[:-1])))
+    else:
+        scores = model.score_words(words)
+    own, following = scores[:len(words)], scores[1:]
+    if len(following) < len(words):  # no </s>
+        following = np.append(following, own[-1])
+    return (own + following) / 2
+
+
+def _space(model: LanguageModel) -> str:
+    """How a character model writes the space."""
+    return next(token for token in SPACE_TOKENS if token in model.word_numbers)
 
 
 def spelled_words(model: LanguageModel, tokenizer: CharTokenizer) -> list[str]:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from asr.confidence import EVIDENCE, Calibration, calibration_kind
+from asr.confidence import EVIDENCE, PARAMETERS, Calibration, calibration_kind
 from asr.decoding.evidence import CalibratedDecoder, word_evidence
 from asr.decoding.hypothesis import Hypothesis, check_logits, log_softmax
 from asr.errors import DataError, UsageError
@@ -33,6 +33,10 @@ from asr.tuning import DevSet
 FEWEST = 20  # right words, and wrong words, below which a fit would be of noise
 FOLDS = 10
 MOST_LOST = 0.05  # of NCE
+# Without a beam there is no share of it; without a language model every character was heard, and
+# `segment` says all there is about the word.
+NOT_FOR = {"greedy": ("letter", "share", "language"), "lexicon": ("letter", "share", "language"),
+           "beam": ("letter", "language")}
 PRIOR = 1.0  # precision of the Gaussian prior on each parameter, around the default
 
 
@@ -42,7 +46,7 @@ class Judged:
 
     Attributes:
         kind: of decoder, one of `asr.confidence.KINDS`.
-        evidence: (N, 3) float64 log-odds.
+        evidence: (N, 5) float64 log-odds.
         raw: (N,) float64, the confidences before any calibration.
         right: (N,) bool.
         utterances: (N,) int64, number of the utterance, from 0.
@@ -214,10 +218,10 @@ def _check_enough(judged: Judged) -> None:
 
 
 def _fit(evidence: np.ndarray, right: np.ndarray, kind: str) -> np.ndarray:
-    """(4,) peak, segment, share, bias: the posterior mode with no weight below 0."""
-    start = np.array([1.0, 0.0, 0.0, 0.0])
+    """(6,) float64, one for each of PARAMETERS: the posterior mode with no weight below 0."""
+    start = np.array([float(name == "peak") for name in PARAMETERS])
     inputs = np.column_stack([evidence, np.ones(len(right))])
-    free = np.array([True, True, kind.startswith("beam"), True])  # no beam, no share of it
+    free = np.array([name not in NOT_FOR.get(kind, ()) for name in PARAMETERS])
     while True:
         parameters = _newton(inputs, right, start, free)
         below = np.flatnonzero(parameters[:-1] < 0)

@@ -8,17 +8,20 @@ threads enter it at once, which tf.data and servers do.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 from asr.errors import UsageError
 
 T = TypeVar("T")
+Linger = Callable[[int, int], object]
 _lock = threading.Lock()
-_executors: dict[int, ThreadPoolExecutor] = {}
+_crews: dict[int, _Crew] = {}
 
 
 def default_threads() -> int:
@@ -37,12 +40,20 @@ def default_threads() -> int:
     return os.cpu_count() or 1
 
 
-def run(tasks: Sequence[Callable[[], object]], threads: int) -> list:
+def run(tasks: Sequence[Callable[[], object]], threads: int, *,
+        linger: Linger | None = None) -> list:
     """Results of all tasks, in their order; the calling thread works too.
 
     A thread that is done takes the next task, so put the long ones first. Tasks must not call
     `run` themselves, nor wait for another one for ever: other callers may have the threads. The
     first exception of a task is raised here, after all tasks have ended.
+
+    Args:
+        tasks: each is called once.
+        threads: at most so many.
+        linger: where more work follows at once and waking threads takes long: how a thread that is
+            done waits for it. Called with an address and the number that stands there, it returns
+            when another int64 does, or when it has waited long enough.
     """
     if threads <= 1 or len(tasks) <= 1:
         return [task() for task in tasks]
@@ -57,10 +68,10 @@ def run(tasks: Sequence[Callable[[], object]], threads: int) -> list:
                 return
             results[number] = tasks[number]()
 
-    executor, futures = _executor(threads - 1), []
+    crew, futures = _crew(threads - 1), []
     try:
         for _ in range(min(threads, len(tasks)) - 1):
-            futures.append(executor.submit(work))
+            futures.append(crew.submit(work, linger))
         work()
     finally:
         for future in futures:
@@ -78,7 +89,7 @@ def stream(tasks: Sequence[Callable[[], T]], threads: int) -> Iterator[T]:
     if threads <= 1 or len(tasks) <= 1:
         yield from (task() for task in tasks)
         return
-    executor = _executor(threads)
+    executor = _crew(threads).executor
     futures = [executor.submit(task) for task in tasks]
     try:
         for future in futures:
@@ -88,18 +99,62 @@ def stream(tasks: Sequence[Callable[[], T]], threads: int) -> Iterator[T]:
             future.cancel()
 
 
-def _executor(workers: int) -> ThreadPoolExecutor:
+class _Crew:
+    """Threads that sleep between two pieces of work, or linger for a while before they do."""
+
+    def __init__(self, workers: int):
+        self.executor = ThreadPoolExecutor(workers, thread_name_prefix="asr")
+        self.offered: deque[tuple[Callable[[], None], Future, Linger | None]] = deque()
+        self.offers = ctypes.c_int64(0)  # ever made, for those who linger
+        self.lingering = 0
+
+    def submit(self, work: Callable[[], None], linger: Linger | None) -> Future:
+        """As that of an executor; a thread that lingers takes the work first."""
+        future: Future = Future()
+        with _lock:
+            if self.lingering > len(self.offered):
+                self.offered.append((work, future, linger))
+                self.offers.value += 1
+                return future
+        self.executor.submit(self._serve, work, future, linger)
+        return future
+
+    def _serve(self, work: Callable[[], None], future: Future, linger: Linger | None) -> None:
+        while True:
+            error = None
+            try:
+                work()
+            except BaseException as caught:  # the caller's, who raises it
+                error = caught
+            with _lock:  # before the caller goes on, whose next work shall find this thread
+                self.lingering += linger is not None
+                seen = self.offers.value
+            if error is None:
+                future.set_result(None)
+            else:
+                future.set_exception(error)
+            if linger is None:
+                return
+            linger(ctypes.addressof(self.offers), seen)
+            with _lock:
+                self.lingering -= 1
+                if not self.offered:
+                    return
+                work, future, linger = self.offered.popleft()
+
+
+def _crew(workers: int) -> _Crew:
     with _lock:
-        if workers not in _executors:
-            _executors[workers] = ThreadPoolExecutor(workers, thread_name_prefix="asr")
-        return _executors[workers]
+        if workers not in _crews:
+            _crews[workers] = _Crew(workers)
+        return _crews[workers]
 
 
 def _after_fork() -> None:
-    """The child of a fork has the executors but not their threads."""
+    """The child of a fork has the crews but not their threads."""
     global _lock
     _lock = threading.Lock()
-    _executors.clear()
+    _crews.clear()
 
 
 if hasattr(os, "register_at_fork"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import threading
 import time
 
@@ -146,13 +147,13 @@ def test_a_member_that_fails_is_not_waited_for_for_ever(rng, monkeypatch, failin
 def test_a_thread_that_cannot_be_started_ends_the_team(rng, monkeypatch):
     monkeypatch.setattr(team, "PATIENCE", 100_000)
     directions = make_directions(rng, 8, UNITS)
-    executor = pool._executor(3)
+    executor = pool._crew(3).executor
     original, calls = executor.submit, iter(range(100))
 
-    def submit(work):
+    def submit(*work):
         if next(calls) == 1:
             raise RuntimeError("can't start new thread")
-        return original(work)
+        return original(*work)
 
     monkeypatch.setattr(executor, "submit", submit)
     with pytest.raises(RuntimeError, match="start new thread"):
@@ -167,3 +168,77 @@ def test_the_system_has_both_functions_and_its_ticks_go_on():
     before = count(0)
     time.sleep(0.1)
     assert 2 <= count(0) - before <= 1_000
+
+
+def test_a_thread_lingers_until_there_is_work_or_for_a_little_while():
+    offers = ctypes.c_int64(7)
+    address = ctypes.addressof(offers)
+    started = time.monotonic()
+    team.linger(address, 6)
+    team.linger(address, 7)
+    assert time.monotonic() - started < 5
+    timer = threading.Timer(0.05, lambda: setattr(offers, "value", 8))
+    timer.start()
+    while offers.value == 7:  # an infinitely patient thread would see it too, at once
+        team._linger(address, 7, 10**12, *team.c_functions())
+    timer.join()
+
+
+needs_places = pytest.mark.skipif(team._processor() is None, reason="threads cannot be kept here")
+
+
+@needs_places
+def test_threads_of_one_call_work_on_processors_of_their_own():
+    allowed = os.sched_getaffinity(0)
+    count = min(len(allowed), 4)
+    places, found, inside = team.Places(), [], threading.Barrier(count)
+
+    def work():
+        inside.wait(30)
+        found.append(os.sched_getaffinity(0))
+        return True
+
+    threads = [threading.Thread(target=places.each_alone(work)) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [len(one) for one in found] == [1] * count
+    assert len(set.union(*found)) == count and set.union(*found) <= allowed
+
+
+@needs_places
+def test_threads_go_back_to_all_processors_whatever_happens(rng):
+    allowed = os.sched_getaffinity(0)
+    places = team.Places()
+
+    def fail():
+        assert os.sched_getaffinity(0) <= allowed
+        raise MemoryError
+
+    with pytest.raises(MemoryError):
+        places.each_alone(fail)()
+    assert os.sched_getaffinity(0) == allowed
+    cpu.infer(rng.normal(size=(1, 30, 8)).astype(np.float32), np.array([30]),
+              make_directions(rng, 8, UNITS), threads=4)
+    crew = pool._crew(3).executor
+    seen = [crew.submit(os.sched_getaffinity, 0) for _ in range(12)]
+    assert os.sched_getaffinity(0) == allowed
+    assert all(one.result() == allowed for one in seen)
+
+
+@pytest.mark.parametrize("broken", ["no function", "no processor", "not told", "not let"])
+def test_where_threads_cannot_be_kept_they_work_all_the_same(monkeypatch, broken):
+    def refuse(*_):
+        raise OSError("not permitted")
+
+    if broken == "no function":
+        monkeypatch.setattr(team, "_processor", lambda: None)
+    elif broken == "no processor":
+        monkeypatch.setattr(team, "_processor", lambda: lambda: -1)
+    elif broken == "not told":
+        monkeypatch.setattr(os, "sched_getaffinity", refuse, raising=False)
+    else:
+        monkeypatch.setattr(os, "sched_setaffinity", refuse, raising=False)
+    places = team.Places()
+    assert [places.each_alone(lambda: True)() for _ in range(3)] == [True] * 3

@@ -221,13 +221,14 @@ def _forward_teams(layer: _Layer, members: int, outputs) -> bool:
     """Each piece by `members` threads, neighbours in the list of work; False if a team broke up."""
     panels = layer.wide // PANEL
     edges = [panels * member // members * PANEL for member in range(members + 1)]
-    work = []
+    work, places = [], team.Places()
     for part in layer.slices:
         for d in range(len(layer.directions)):
             meeting, state = team.Meeting(members), _state(layer, len(part.sequences))
-            work += [_forward_work(layer, d, part, outputs, None, state, edges[m:m + 2],
-                                   (meeting, m, members)) for m in range(members)]
-    return team.ended(all(pool.run(work, layer.threads)))
+            work += [places.each_alone(_forward_work(layer, d, part, outputs, None, state,
+                                                     edges[m:m + 2], (meeting, m, members)))
+                     for m in range(members)]
+    return team.ended(all(pool.run(work, layer.threads, linger=team.linger)))
 
 
 def _forward_piece(layer: _Layer, d: int, part: Slice, outputs, kept: Kept | None) -> None:

@@ -5,19 +5,24 @@ Floor 2; needs numba.
 
 One utterance alone has only its two directions to divide, and a recurrent matrix of 256 units
 fills the second-level cache of a core. Two threads with half of the units each read half of it.
-They meet some thousand times a second, so they wait by looking, not by sleeping. Threads that have
-slept for long may be woken on the same processor, so who has looked for a microsecond lets another
-thread run. That is good only while each of them has a processor for itself before long. On a busy
-machine one is late at every meeting by what the system gives to others, so whoever has waited too
-long leaves, the work is done again without teams, and for a while none is formed. The results are
-the same bits either way.
+They meet some ten thousand times a second, so they wait by looking, not by sleeping, and linger for
+the next layer's work in the same way. That is good only while each of them has a processor for
+itself. A system that saves power wakes several on the same one: where it can be asked (Linux), who
+finds its processor taken moves to another, and each stays where it is until the work is done; and
+who has looked for a microsecond lets another thread run. On a busy machine one is late at every
+meeting by what the system gives to others, so whoever has waited too long leaves, the work is done
+again without teams, and for a while none is formed. The results are the same bits either way.
 """
 
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
+import threading
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 
 import numpy as np
@@ -28,9 +33,11 @@ from asr.lstm.simd import call, signal, signalled
 SLOT = 64  # bytes from one member's step to the next: a cache line each
 PATIENCE = 4_000_000  # looks at the others' steps, a few milliseconds; each step earns some back
 LOOKS = 2_000  # about a microsecond, before another thread may run
-TICK = PATIENCE  # looks that a tick of the system's clock, 10 to 16 ms, counts for in a wait
+# Looks that a tick of the system's clock, every 10 to 16 ms, counts for: a short wait may meet one.
+TICK = 6 * PATIENCE // 10
 REST, LONGEST_REST = 0.1, 10.0  # seconds without teams after one has broken up
 MOST = 4  # members; more spend their time on meeting
+LINGER = 1_000_000  # looks for the next work of a team, a millisecond or two: another layer's
 FEWEST_UNITS = 96  # for each member: 128 by two take longer than by one
 _LEFT = -1  # in the place of a step
 _next_rest, _rests_until = REST, 0.0
@@ -64,6 +71,62 @@ class Meeting:
         self.steps = np.zeros((members, SLOT // 8), np.int64)
 
 
+class Places:
+    """The processors that the threads of one call work on: each has one of its own."""
+
+    def __init__(self):
+        self._lock, self._taken = threading.Lock(), set()
+
+    def each_alone(self, work: Callable[[], bool]) -> Callable[[], bool]:
+        """The work, done on a processor that no other thread of the call has, if there is one."""
+        def placed() -> bool:
+            allowed = self._settle()
+            try:
+                return work()
+            finally:
+                _allow(allowed)
+
+        return placed
+
+    def _settle(self) -> set[int]:
+        """The processors that this thread may go back to; none: it has been left alone."""
+        here, allowed = _processor(), _allowed()
+        if here is None or not allowed:
+            return set()
+        with self._lock:
+            if here() in self._taken and not _allow(allowed - self._taken):
+                return set()
+            self._taken.add(place := here())
+        _allow({place})
+        return allowed
+
+
+def _allowed() -> set[int]:
+    """The processors that this thread may run on; none where the system does not tell."""
+    with suppress(OSError):
+        return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
+    return set()
+
+
+def _allow(processors: set[int]) -> bool:
+    """Let this thread run on these alone; False if the system will not, or there is none."""
+    with suppress(OSError, ValueError):  # a processor -1 is one that the system did not tell
+        if processors:
+            os.sched_setaffinity(0, processors)
+            return True
+    return False
+
+
+@cache
+def _processor() -> Callable[[], int] | None:
+    """The C function that tells on which processor the thread runs, where threads can be kept."""
+    if not hasattr(os, "sched_setaffinity"):
+        return None
+    with suppress(OSError, AttributeError):
+        return ctypes.CDLL(None).sched_getcpu
+    return None
+
+
 @cache
 def c_functions() -> tuple[int, int]:
     """Addresses of the C functions that let another thread run, and that count ticks; else 0, 0."""
@@ -76,6 +139,22 @@ def c_functions() -> tuple[int, int]:
     except (OSError, AttributeError):
         return 0, 0
     return (yields, ticks) if yields and ticks else (0, 0)
+
+
+def linger(address: int, seen: int) -> None:
+    """Wait a little for another number than `seen` at an address, see `asr.pool.run`."""
+    _linger(address, seen, LINGER, *c_functions())
+
+
+@compiled
+def _linger(address, seen, looks, give_way, ticks):
+    started = call(ticks) if ticks != 0 else 0
+    while signalled(address) == seen and looks > 0:
+        looks -= 1
+        if give_way != 0 and looks % LOOKS == 0:
+            call(give_way)
+            if call(ticks) != started:  # others have work to do
+                return
 
 
 @compiled

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+from asr import processors
 from asr.errors import UsageError
 
 T = TypeVar("T")
@@ -25,7 +26,7 @@ _crews: dict[int, _Crew] = {}
 
 
 def default_threads() -> int:
-    """ASR_NUM_THREADS if set, else the processors that this process may use.
+    """ASR_NUM_THREADS if set, else `asr.processors.usable()`.
 
     Raises:
         UsageError: ASR_NUM_THREADS is not a positive integer.
@@ -35,9 +36,7 @@ def default_threads() -> int:
         if not wanted.isdecimal() or int(wanted) < 1:
             raise UsageError(f"ASR_NUM_THREADS is {wanted!r}, expected a whole number >= 1.")
         return int(wanted)
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return processors.usable()
 
 
 def run(tasks: Sequence[Callable[[], object]], threads: int, *,

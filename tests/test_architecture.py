@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FLOORS = {  # ARCHITECTURE.md; a package is one room
-    0: "errors files recipe manifest tokenizer text lengths jit matmul pool strict_json "
+    0: "errors files recipe manifest tokenizer text lengths jit matmul pool processors strict_json "
        "stopwatch textgrid",
     1: "framework audio features normalization augment corpora scoring decoding "
        "transcript weights leakage worklist confidence windows pauses",

@@ -6,7 +6,6 @@ In: paths. Out: one `Probe` a path. Floor 1. One bad file is a result here, neve
 from __future__ import annotations
 
 import multiprocessing
-import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from asr import processors
 from asr.audio import AudioInfo, load_audio, probe_audio
 from asr.errors import AsrError, AudioError
 from asr.files import sha256_file
@@ -58,7 +58,7 @@ def probe_all(paths: Iterable[Path], *, hashes: bool = False, decode: bool = Fal
     unique = list(dict.fromkeys(paths))
     look = partial(_probe, hashes=hashes, decode=decode)
     cost = len(unique) * (1 + 4 * hashes + 40 * decode)   # in header reads
-    workers = num_workers or min(os.cpu_count() or 1, cost // _FILES_THAT_PAY_A_PROCESS)
+    workers = num_workers or min(processors.usable(), cost // _FILES_THAT_PAY_A_PROCESS)
     probes: dict[Path, Probe] = {}
     if workers <= 1:
         for path in unique:

@@ -10,6 +10,8 @@ import os
 import platform
 from functools import cache
 
+from asr import processors
+
 PACKAGES = ("keras-asr", "tensorflow", "keras", "numpy", "scipy", "numba", "llvmlite", "librosa",
             "soundfile", "soxr", "jiwer", "safetensors", "tensorflow-io")
 
@@ -34,9 +36,8 @@ def processor() -> dict:
                          if line.startswith("model name")), name)
     except OSError:
         pass  # not Linux; the short name will do
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {"name": name, "system": " ".join(platform.uname()[:3:2]),
-            "cores": usable}
+            "cores": processors.usable()}
 
 
 @cache

@@ -20,6 +20,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from asr import processors
 from asr.audio import RESAMPLER, check_length, display_name
 from asr.audio.content_hashes import FileHash, hash_files
 from asr.errors import AsrError, AudioError, UsageError
@@ -279,7 +280,7 @@ def _count_workers(num_workers: int, jobs: list[Job]) -> int:
         return num_workers
     if sum(len(job.outputs) for job in jobs) < SPAWN_ROWS:
         return 1
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return processors.usable()
 
 
 def _check_arguments(speeds: Sequence[float], on_error: str) -> tuple[float, ...]:

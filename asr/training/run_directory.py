@@ -15,13 +15,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform
 import time
 import uuid
 from importlib import metadata
 from pathlib import Path
 
+from asr import processors
 from asr.errors import CheckpointError, UsageError
 from asr.files import lock, write_atomic
 from asr.recipe import Recipe, dump_recipe, load_recipe, recipe_to_dict
@@ -183,8 +183,7 @@ def describe_machine() -> dict:
         except metadata.PackageNotFoundError:
             versions[package] = None
     return {"python": platform.python_version(), "platform": platform.platform(),
-            "processor": _processor(), "cpus": len(os.sched_getaffinity(0))
-            if hasattr(os, "sched_getaffinity") else os.cpu_count(), "packages": versions}
+            "processor": _processor(), "cpus": processors.usable(), "packages": versions}
 
 
 def _processor() -> str:

@@ -13,13 +13,13 @@ matters on hundreds of words only; negative weights are set to 0.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
+from asr import pool
 from asr.confidence import EVIDENCE, PARAMETERS, Calibration, calibration_kind
 from asr.decoding.evidence import CalibratedDecoder, word_evidence
 from asr.decoding.hypothesis import Hypothesis, check_logits, log_softmax
@@ -117,8 +117,7 @@ def judge(recognizer: Recognizer, dev: DevSet) -> Judged:
         best = decoder.search(log_probs)[0]
         return best, word_evidence(log_probs, best.words, decoder.tokenizer)
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        read_out = list(pool.map(read, dev.logits))
+    read_out = pool.run([partial(read, logits) for logits in dev.logits], pool.default_threads())
     verdicts = judge_words(
         [" ".join(reference.split()) for reference in dev.references],
         [" ".join(normalize(best.text, dev.normalizer).split()) for best, _ in read_out],

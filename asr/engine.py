@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
+from types import ModuleType
 from typing import Protocol
 
 import numpy as np
@@ -22,6 +23,7 @@ from asr.weights import CONV_MEL_STRIDE, check_tensors, weight_shapes
 
 logger = logging.getLogger(__name__)
 
+Layer = Callable[[np.ndarray, np.ndarray], np.ndarray]
 ENGINES = ("auto", "numpy", "keras")
 NUMPY_FRONT_ENDS = ("stack", "conv")  # of all that `model.front_end` can be
 LAYER_NORM_EPSILON = 1e-3  # Keras's LayerNormalization default, as asr.model uses it
@@ -88,6 +90,7 @@ class NumpyAcousticModel:
         self.vocab_size = vocab_size
         self._weights = {name: np.ascontiguousarray(array, np.float32)
                          for name, array in weights.items()}
+        self._layers: dict[int, Layer] = {}
 
     def logits(self, features: np.ndarray, num_frames: np.ndarray) -> tuple[np.ndarray,
                                                                             np.ndarray]:
@@ -134,10 +137,12 @@ class NumpyAcousticModel:
         return hidden.reshape(len(hidden), -1)
 
     def _lstm(self, layer: int, hidden: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-        parts = [self._weights[f"lstm_{layer}/{direction}/{part}"]
-                 for direction in ("forward", "backward")
+        if layer not in self._layers:
+            self._layers[layer] = bidirectional_layer(*(
+                [self._weights[f"lstm_{layer}/{direction}/{part}"]
                  for part in ("kernel", "recurrent_kernel", "bias")]
-        hidden = bidirectional_lstm(hidden, lengths, *parts)
+                for direction in ("forward", "backward")))
+        hidden = self._layers[layer](hidden, lengths)
         if not self.settings.layer_norm:
             return hidden
         hidden = layer_norm(hidden, self._weights[f"norm_{layer}/gamma"],
@@ -301,19 +306,30 @@ def layer_norm(inputs: np.ndarray, gamma: np.ndarray, beta: np.ndarray) -> np.nd
     return (inputs - mean) / np.sqrt(variance + LAYER_NORM_EPSILON) * gamma + beta
 
 
-def bidirectional_lstm(inputs: np.ndarray, lengths: np.ndarray, *weights: np.ndarray) -> np.ndarray:
-    """(B, T, D) float32 -> (B, T, 2U), zeros beyond each length; six weights, forward first."""
-    compiled = _compiled_lstm()
-    if compiled is not None:
-        return compiled(inputs, lengths, weights[:3], weights[3:])
-    outputs = [_lstm_numpy(inputs, lengths, *weights[:3]),
-               _reversed(_lstm_numpy(_reversed(inputs, lengths), lengths, *weights[3:]), lengths)]
-    return np.concatenate(outputs, axis=2)
+def bidirectional_layer(forward: Sequence[np.ndarray], backward: Sequence[np.ndarray]) -> Layer:
+    """An LSTM layer, made ready once.
+
+    Args:
+        forward, backward: kernel, recurrent_kernel and bias of each direction.
+
+    Returns:
+        A function of (B, T, D) float32 and (B,) lengths: (B, T, 2U), zeros beyond each length.
+    """
+    kernels = _compiled_kernels()
+    if kernels is not None:
+        return partial(kernels.packed_forward, packed=kernels.pack(forward, backward))
+
+    def loop(inputs: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        ahead = _lstm_numpy(inputs, lengths, *forward)
+        back = _reversed(_lstm_numpy(_reversed(inputs, lengths), lengths, *backward), lengths)
+        return np.concatenate([ahead, back], axis=2)
+
+    return loop
 
 
 @cache
-def _compiled_lstm() -> Callable[..., np.ndarray] | None:
-    """`asr.lstm.cpu.bidirectional_forward` if it compiles and runs here; else None, and why."""
+def _compiled_kernels() -> ModuleType | None:
+    """`asr.lstm.cpu` if it compiles and runs here; else None, and why."""
     try:
         from asr.lstm import cpu
 
@@ -321,7 +337,7 @@ def _compiled_lstm() -> Callable[..., np.ndarray] | None:
     except ImportError as error:
         problem = str(error)
     if problem is None:
-        return cpu.bidirectional_forward
+        return cpu
     logger.warning("The compiled LSTM kernels cannot run (%s); the NumPy loop runs instead, "
                    "several times slower. `asr doctor` explains.", problem)
     return None

@@ -1,4 +1,4 @@
-"""How fast is the LSTM? Ours beside stock Keras and PyTorch, printed as JSON.
+"""How fast is the LSTM? Ours, inside TensorFlow and without it, beside stock Keras and PyTorch.
 
     python benchmarks/lstm.py --torch-python /path/to/venv/bin/python > lstm.json
 
@@ -6,7 +6,8 @@ Every contender is a process of its own with the same number of threads. In each
 one after another (A B C A B C ...), so that a busy machine is busy for all; compare the ratios
 of the medians. A "step" is forward and backward with all gradients through 3 bidirectional
 layers of 256 units; lengths of the variable case are uniform in 100 .. 800 (seed 0).
-`cpu_seconds` is processor time of all threads, which a busy machine inflates less.
+`cpu_seconds` is processor time of all threads, which a busy machine inflates less. Prints JSON.
+"ours" is the layer in a tf.function; "ours_numpy" the same kernels as `asr transcribe` calls them.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ import sys
 import time
 
 LAYERS, UNITS, FEATURES = 3, 256, 80
-CONTENDERS = ("ours", "keras", "torch", "torch_packed")
+PAUSE = 0.05  # seconds before a run: OpenMP's threads, and ours, look for more work for a while
+CONTENDERS = ("ours", "ours_numpy", "keras", "torch", "torch_packed")
 
 
 def lengths_of(case: str):
@@ -83,6 +85,36 @@ def tensorflow_case(kernel: str, threads: int):
     return run
 
 
+def numpy_case(threads: int):
+    """Make run(case) for our kernels alone, as the NumPy engine calls them; forward only."""
+    import numpy as np
+
+    from asr.lstm import cpu
+
+    rng = np.random.default_rng(0)
+
+    def direction(features):
+        shapes = (features, 4 * UNITS), (UNITS, 4 * UNITS), (4 * UNITS,)
+        return tuple(rng.normal(scale=0.05, size=shape).astype("float32") for shape in shapes)
+
+    layers = [cpu.pack(direction(features), direction(features))
+              for features in (FEATURES, *[2 * UNITS] * (LAYERS - 1))]
+
+    def run(case):
+        n, _ = lengths_of(case)
+        x = np.random.default_rng(1).normal(size=(len(n), n.max(), FEATURES)).astype("float32")
+
+        def forward():
+            outputs = x
+            for layer in layers:
+                outputs = cpu.packed_forward(outputs, n, packed=layer, threads=threads)
+            return outputs
+
+        return forward, forward()
+
+    return run
+
+
 def torch_case(packed: bool, threads: int):
     """Make run(case) for PyTorch: packed sequences, or padded with reversal by hand."""
     import numpy as np
@@ -135,6 +167,8 @@ def worker(name: str, threads: int) -> None:
     """Answer every case on stdin with one JSON line of timings on stdout."""
     if name.startswith("torch"):
         make = torch_case(name == "torch_packed", threads)
+    elif name == "ours_numpy":
+        make = numpy_case(threads)
     else:
         make = tensorflow_case({"ours": "cpu"}.get(name, name), threads)
     ready, base = {}, peak_bytes(reset=True)
@@ -144,6 +178,7 @@ def worker(name: str, threads: int) -> None:
             peak_bytes(reset=True)
             ready[case], _ = make(case)
             ready[case]()
+        time.sleep(PAUSE)
         before = time.process_time()
         started = time.perf_counter()
         ready[case]()
@@ -213,13 +248,18 @@ def compare(case: str, contenders: list[Contender], rounds: int) -> dict:
                          f"best_{key}": min(run[key] for run in values)
                          for key in ("seconds", "cpu_seconds")}
               for name, values in runs.items()}
-    result["ratio_of_ours_to"] = {
-        name: {"median": result["ours"]["seconds"] / values["seconds"],
-               "best": result["ours"]["best_seconds"] / values["best_seconds"],
-               "best_cpu": result["ours"]["best_cpu_seconds"] / values["best_cpu_seconds"],
-               "peak_memory": result["ours"]["peak_mib"] / max(values["peak_mib"], 1e-9)}
-        for name, values in list(result.items()) if name != "ours"}
-    return result
+    ours = {name: values for name, values in result.items() if name.startswith("ours")}
+    peers = {name: values for name, values in result.items() if name not in ours}
+    return result | {f"ratio_of_{name}_to": {peer: ratios(own, values)
+                                             for peer, values in peers.items()}
+                     for name, own in ours.items()}
+
+
+def ratios(own: dict, peer: dict) -> dict:
+    return {"median": own["seconds"] / peer["seconds"],
+            "best": own["best_seconds"] / peer["best_seconds"],
+            "best_cpu": own["best_cpu_seconds"] / peer["best_cpu_seconds"],
+            "peak_memory": own["peak_mib"] / max(peer["peak_mib"], 1e-9)}
 
 
 def linear_fit(points: dict[int, float]) -> dict:
@@ -273,8 +313,7 @@ def main() -> None:
     frames, variable = (20, 20) if arguments.quick else (400, "variable")
     cases = {f"step:16:{frames}": ("ours", "keras", "torch"),
              f"step:16:{variable}": CONTENDERS,
-             f"forward:1:{frames}": ("ours", "keras", "torch"),
-             f"forward:16:{frames}": ("ours", "keras", "torch")}
+             f"forward:1:{frames}": CONTENDERS[:-1], f"forward:16:{frames}": CONTENDERS[:-1]}
     report = {"machine": {"processor": platform.processor() or platform.machine(),
                           "threads": arguments.threads, "load": os.getloadavg()},
               "rounds": arguments.rounds, "cases": {}}

@@ -92,8 +92,9 @@ def test_a_bundle_that_this_machine_does_not_reproduce(bundle, tmp_path, capsys)
 def test_kernels_that_compute_no_numbers_are_told_in_json(bundle, monkeypatch, capsys):
     from asr import engine
 
-    monkeypatch.setattr(engine, "bidirectional_lstm", lambda inputs, lengths, *weights: np.full(
-        (*inputs.shape[:2], 2 * len(weights[1])), np.nan, np.float32))
+    monkeypatch.setattr(
+        engine, "bidirectional_layer", lambda forward, backward: lambda inputs, lengths: np.full(
+            (*inputs.shape[:2], 2 * len(forward[1])), np.nan, np.float32))
     assert run(["doctor", "--bundle", str(bundle), "--no-timing", "--json"]) == 3
     report = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
     assert report["reference"]["engines"]["numpy"] == {

@@ -103,8 +103,8 @@ def test_the_numpy_loop_agrees_with_the_compiled_kernels(monkeypatch):
     engine = numpy_model(STACK)
     batch, num_frames = pad_batch(utterances([23, 1, 7, 2, 16]))
     compiled, _ = engine.logits(batch, num_frames)
-    monkeypatch.setattr(asr.engine, "_compiled_lstm", lambda: None)
-    plain, _ = engine.logits(batch, num_frames)
+    monkeypatch.setattr(asr.engine, "_compiled_kernels", lambda: None)
+    plain, _ = numpy_model(STACK).logits(batch, num_frames)
     np.testing.assert_allclose(plain, compiled, atol=1e-5)
 
 
@@ -112,13 +112,13 @@ def test_without_a_compiler_it_says_so_and_goes_on(monkeypatch, caplog):
     from asr.lstm import cpu
 
     monkeypatch.setattr(cpu, "compile_problem", lambda: "no compiler here")
-    asr.engine._compiled_lstm.cache_clear()
+    asr.engine._compiled_kernels.cache_clear()
     try:
         with caplog.at_level(logging.WARNING):
-            assert asr.engine._compiled_lstm() is None
+            assert asr.engine._compiled_kernels() is None
         assert "no compiler here" in caplog.text
     finally:
-        asr.engine._compiled_lstm.cache_clear()
+        asr.engine._compiled_kernels.cache_clear()
 
 
 def test_batches_by_length_bounds_frames_and_count(monkeypatch):

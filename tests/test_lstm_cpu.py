@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asr.errors import UsageError
-from asr.lstm import cpu, equations, memory, products
+from asr.lstm import cpu, equations, memory, products, team
 
 
 def make_directions(rng, features, units, count=2, scale=0.4):
@@ -167,6 +167,23 @@ def test_bidirectional_forward_takes_plain_triples_and_any_memory_order(rng):
     y = cpu.bidirectional_forward(x, [4, 2], ahead[:3], back[:3])
     np.testing.assert_allclose(
         y, equations.forward_batch(x, [4, 2], [ahead, back]), atol=1e-5)
+
+
+@pytest.mark.parametrize("batch, frames, units, threads", [
+    (1, 9, 5, 1), (1, 30, 2 * team.FEWEST_UNITS, 4), (3, 7, 40, 4), (9, 12, 33, 2), (2, 0, 4, 2)])
+def test_weights_packed_once_give_the_same_bits_again_and_again(rng, batch, frames, units, threads):
+    ahead, back = (one[:3] for one in make_directions(rng, 6, units))
+    packed = cpu.pack(ahead, back)
+    for _ in range(2):
+        x = rng.normal(size=(batch, frames, 6)).astype(np.float32)
+        n = rng.integers(0, frames + 1, batch)
+        np.testing.assert_array_equal(
+            cpu.packed_forward(x, n, packed=packed, threads=threads),
+            cpu.bidirectional_forward(x, n, ahead, back, threads=threads))
+    with pytest.raises(UsageError, match="kernel has shape"):
+        cpu.packed_forward(np.zeros((1, 2, 5)), np.array([2]), packed=packed)
+    with pytest.raises(UsageError, match="recurrent_kernel has shape"):
+        cpu.pack(ahead, (back[0], back[1][:1], back[2]))
 
 
 @pytest.mark.parametrize("change, message", [

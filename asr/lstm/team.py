@@ -31,10 +31,10 @@ from asr.jit import compiled
 from asr.lstm.simd import call, signal, signalled
 
 SLOT = 64  # bytes from one member's step to the next: a cache line each
-PATIENCE = 4_000_000  # looks at the others' steps, a few milliseconds; each step earns some back
+PATIENCE = 12_000_000  # looks at the others' steps, some 10 ms; each step earns some back
 LOOKS = 2_000  # about a microsecond, before another thread may run
 # Looks that a tick of the system's clock, every 10 to 16 ms, counts for: a short wait may meet one.
-TICK = 6 * PATIENCE // 10
+TICK = PATIENCE // 3
 REST, LONGEST_REST = 0.1, 10.0  # seconds without teams after one has broken up
 MOST = 4  # members; more spend their time on meeting
 LINGER = 1_000_000  # looks for the next work of a team, a millisecond or two: another layer's

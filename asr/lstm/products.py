@@ -15,6 +15,7 @@ from asr.lstm import simd
 from asr.lstm.simd import BYTES, LANES, PANEL, ROWS, clear, copy, read, write
 
 WIDE = 4  # panels at a time for one row, or two where 32 registers hold their sums
+PACK_ROWS = 16  # rows of a matrix that are packed at a time
 WIDE_ROWS = ROWS // 4  # with 16 registers (AVX2) two rows would take a quarter longer than narrow
 _tile1, _tile2, _tile3, _tile4 = (simd.tile(rows) for rows in (1, 2, 3, 4))
 _tile5, _tile6, _tile7, _tile8 = (simd.tile(rows) for rows in (5, 6, 7, 8))
@@ -84,19 +85,25 @@ def pack_gates(depth, units, wide, first_unit, own, source, target):
     """Panels of a (depth, 4 * units) matrix whose gates are widened to `wide` columns each.
 
     The added columns are zero, so a padded unit stays at zero for ever. Only the columns of
-    `own` units from `first_unit` on are packed, both multiples of LANES.
+    `own` units from `first_unit` on are packed, both multiples of LANES. A few rows at a time: a
+    column of the whole matrix has every row on another page of memory.
     """
-    for gate in range(4):
-        for unit in range(first_unit, first_unit + own, LANES):
-            column = gate * wide + unit
-            real = max(0, min(LANES, units - unit))
-            at = target + ((column // PANEL) * depth * PANEL + column % PANEL) * BYTES
-            from_at = source + (gate * units + unit) * BYTES
-            for _ in range(depth):
-                copy(at, from_at, real)
-                clear(at + real * BYTES, LANES - real)
-                at += PANEL * BYTES
-                from_at += 4 * units * BYTES
+    for first in range(0, depth, PACK_ROWS):
+        rows = min(PACK_ROWS, depth - first)
+        for gate in range(4):
+            for unit in range(first_unit, first_unit + own, LANES):
+                column = gate * wide + unit
+                real = max(0, min(LANES, units - unit))
+                at = target + ((column // PANEL * depth + first) * PANEL + column % PANEL) * BYTES
+                from_at = source + (first * 4 * units + gate * units + unit) * BYTES
+                for _ in range(rows):
+                    if real == LANES:
+                        copy(at, from_at, LANES)
+                    else:
+                        copy(at, from_at, real)
+                        clear(at + real * BYTES, LANES - real)
+                    at += PANEL * BYTES
+                    from_at += 4 * units * BYTES
 
 
 @compiled

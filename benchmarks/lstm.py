@@ -311,9 +311,10 @@ def main() -> None:
         worker(arguments.worker, arguments.threads)
         return
     frames, variable = (20, 20) if arguments.quick else (400, "variable")
+    forward = "ours", "ours_numpy", "keras", "torch"
     cases = {f"step:16:{frames}": ("ours", "keras", "torch"),
-             f"step:16:{variable}": CONTENDERS,
-             f"forward:1:{frames}": CONTENDERS[:-1], f"forward:16:{frames}": CONTENDERS[:-1]}
+             f"step:16:{variable}": ("ours", "keras", "torch", "torch_packed"),
+             f"forward:1:{frames}": forward, f"forward:16:{frames}": forward}
     report = {"machine": {"processor": platform.processor() or platform.machine(),
                           "threads": arguments.threads, "load": os.getloadavg()},
               "rounds": arguments.rounds, "cases": {}}

@@ -388,6 +388,7 @@ def compile_problem() -> str | None:
         outputs, kept = run_forward(one, length, directions, threads=1)
         again = infer(one, length, directions, threads=1)
         gradients = run_backward(one, length, directions, outputs, kept, outputs, threads=1)
+        team.linger(_at(length), 0)  # compiled here, not by a thread that others wait for
     except Exception as error:  # numba raises what it likes; the caller logs the line
         return f"{type(error).__name__}: {error}".splitlines()[0]
     results = *outputs.ravel(), *again.ravel(), *gradients.directions[0][2]

@@ -21,6 +21,7 @@ from asr.errors import UsageError
 
 T = TypeVar("T")
 Linger = Callable[[int, int], object]
+Work = tuple[Callable[[], None], Future, Linger | None]
 _lock = threading.Lock()
 _crews: dict[int, _Crew] = {}
 
@@ -103,7 +104,7 @@ class _Crew:
 
     def __init__(self, workers: int):
         self.executor = ThreadPoolExecutor(workers, thread_name_prefix="asr")
-        self.offered: deque[tuple[Callable[[], None], Future, Linger | None]] = deque()
+        self.offered: deque[Work] = deque()
         self.offers = ctypes.c_int64(0)  # ever made, for those who linger
         self.lingering = 0
 
@@ -115,31 +116,36 @@ class _Crew:
                 self.offered.append((work, future, linger))
                 self.offers.value += 1
                 return future
-        self.executor.submit(self._serve, work, future, linger)
+        self.executor.submit(self._serve, [(work, future, linger)])
         return future
 
-    def _serve(self, work: Callable[[], None], future: Future, linger: Linger | None) -> None:
-        while True:
-            error = None
-            try:
-                work()
-            except BaseException as caught:  # the caller's, who raises it
-                error = caught
-            with _lock:  # before the caller goes on, whose next work shall find this thread
-                self.lingering += linger is not None
-                seen = self.offers.value
-            if error is None:
-                future.set_result(None)
-            else:
-                future.set_exception(error)
+    def _serve(self, work: list[Work]) -> None:
+        while work:
+            linger, seen = self._do(*work.pop())  # whose arrays shall not linger too
             if linger is None:
                 return
             linger(ctypes.addressof(self.offers), seen)
             with _lock:
                 self.lingering -= 1
-                if not self.offered:
-                    return
-                work, future, linger = self.offered.popleft()
+                if self.offered:
+                    work.append(self.offered.popleft())
+
+    def _do(self, work: Callable[[], None], future: Future, linger: Linger | None
+            ) -> tuple[Linger | None, int]:
+        """Work, tell the caller; how to linger, and the number of offers made by then."""
+        error = None
+        try:
+            work()
+        except BaseException as caught:  # the caller's, who raises it
+            error = caught
+        with _lock:  # before the caller goes on, whose next work shall find this thread
+            self.lingering += linger is not None
+            seen = self.offers.value
+        if error is None:
+            future.set_result(None)
+        else:
+            future.set_exception(error)
+        return linger, seen
 
 
 def _crew(workers: int) -> _Crew:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -125,6 +126,27 @@ def test_threads_that_have_lingered_in_vain_are_woken(crew):
     assert not found.lingering and not found.offered
     assert len(pool.run(names(), 3, linger=lambda address, seen: None)) == 3
     assert len(woken) == 4
+
+
+def test_what_was_worked_on_does_not_linger(crew):
+    class Memory:
+        pass
+
+    memory = Memory()
+    still_there, release = weakref.ref(memory), threading.Event()
+    start = threading.Barrier(3)
+
+    def task(memory=memory):
+        start.wait(30)
+
+    pool.run([task] * 3, 3, linger=lambda address, seen: release.wait(30))
+    del task, memory
+    deadline = time.monotonic() + 30
+    while still_there() is not None and time.monotonic() < deadline:
+        time.sleep(0.001)
+    found = still_there()
+    release.set()
+    assert found is None, "a thread that lingers holds on to the memory of its last work"
 
 
 def test_no_work_is_lost_between_lingering_and_sleep():

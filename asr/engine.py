@@ -333,7 +333,7 @@ def _compiled_kernels() -> ModuleType | None:
     try:
         from asr.lstm import cpu
 
-        problem = cpu.compile_problem()
+        problem = cpu.forward_problem()
     except ImportError as error:
         problem = str(error)
     if problem is None:

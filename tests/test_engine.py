@@ -111,7 +111,7 @@ def test_the_numpy_loop_agrees_with_the_compiled_kernels(monkeypatch):
 def test_without_a_compiler_it_says_so_and_goes_on(monkeypatch, caplog):
     from asr.lstm import cpu
 
-    monkeypatch.setattr(cpu, "compile_problem", lambda: "no compiler here")
+    monkeypatch.setattr(cpu, "forward_problem", lambda: "no compiler here")
     asr.engine._compiled_kernels.cache_clear()
     try:
         with caplog.at_level(logging.WARNING):

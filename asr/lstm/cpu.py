@@ -381,17 +381,36 @@ def _at(array: np.ndarray) -> int:
 @cache
 def compile_problem() -> str | None:
     """None when the kernels compile and run here, else one line that says why not."""
-    one = np.ones((1, 1, 1), np.float32)
-    length = np.ones(1, np.int64)
-    directions = [Direction(one[0].repeat(4, 1), one[0].repeat(4, 1), one[0, 0].repeat(4))]
-    try:
-        outputs, kept = run_forward(one, length, directions, threads=1)
-        again = infer(one, length, directions, threads=1)
-        gradients = run_backward(one, length, directions, outputs, kept, outputs, threads=1)
+    def train() -> list[np.ndarray]:
+        inputs, length, directions = _smallest()
+        outputs, kept = run_forward(inputs, length, directions, threads=1)
+        gradients = run_backward(inputs, length, directions, outputs, kept, outputs, threads=1)
+        return [outputs, gradients.directions[0][2]]
+
+    return forward_problem() or _problem(train)
+
+
+@cache
+def forward_problem() -> str | None:
+    """As `compile_problem`, for those who only recognise: the first call takes 3 s less."""
+    def recognise() -> list[np.ndarray]:
+        inputs, length, directions = _smallest()
         team.linger(_at(length), 0)  # compiled here, not by a thread that others wait for
+        return [infer(inputs, length, directions, threads=1)]
+
+    return _problem(recognise)
+
+
+def _smallest() -> tuple[np.ndarray, np.ndarray, list[Direction]]:
+    """Inputs, lengths and weights: one frame, one unit."""
+    one = np.ones((1, 1, 1), np.float32)
+    weights = one[0].repeat(4, 1), one[0].repeat(4, 1), one[0, 0].repeat(4)
+    return one, np.ones(1, np.int64), [Direction(*weights)]
+
+
+def _problem(work: Callable[[], list[np.ndarray]]) -> str | None:
+    try:
+        results = np.concatenate([array.ravel() for array in work()])
     except Exception as error:  # numba raises what it likes; the caller logs the line
         return f"{type(error).__name__}: {error}".splitlines()[0]
-    results = *outputs.ravel(), *again.ravel(), *gradients.directions[0][2]
-    if not np.isfinite(results).all():
-        return f"the compiled kernels returned {results}"
-    return None
+    return None if np.isfinite(results).all() else f"the compiled kernels returned {results}"

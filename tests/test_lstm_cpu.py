@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from asr.errors import UsageError
 from asr.lstm import cpu, equations, memory, products, team
+from asr.lstm.slices import plan
 
 
 def make_directions(rng, features, units, count=2, scale=0.4):
@@ -231,7 +232,7 @@ def test_input_gradient_can_be_left_out(rng):
 @given(lengths=st.lists(st.integers(0, 9), max_size=30), num_slices=st.integers(1, 6))
 def test_slices_hold_every_sequence_once_and_count_its_rows(lengths, num_slices):
     array = np.array(lengths, np.int64)
-    slices = cpu.plan_slices(array, num_slices)
+    slices = plan(array, num_slices)
     assert sorted(np.concatenate([s.sequences for s in slices])) == list(range(len(lengths)))
     assert sum(int(s.offsets[-1]) for s in slices) == sum(lengths)
     for part in slices:

@@ -2,9 +2,9 @@
 
 In: NumPy arrays. Out: NumPy arrays. Floor 2; needs numba, never TensorFlow.
 
-Work is divided into (direction) x (slice of the batch); every piece runs the whole sequence
-on its own, so threads do not wait for one another. Where there are fewer pieces than threads,
-and nothing to be kept for a backward pass, a team of threads shares a piece (asr.lstm.team). The
+Work is divided into (direction) x (slice of the batch, asr.lstm.slices); every piece runs the
+whole sequence on its own, so threads do not wait for one another. Where there are fewer pieces
+than threads, and nothing to be kept for a backward pass, a team shares one (asr.lstm.team). The
 division depends only on the lengths and the number of threads, and partial sums are added in a
 fixed order: results repeat bit for bit.
 """
@@ -19,10 +19,11 @@ import numpy as np
 
 from asr import pool
 from asr.errors import UsageError
-from asr.lstm import products, sequences, team
+from asr.lstm import products, sequences, slices, team
 from asr.lstm.memory import aligned
 from asr.lstm.products import padded
 from asr.lstm.simd import BYTES, PANEL, ROWS
+from asr.lstm.slices import Slice
 
 
 class Direction(NamedTuple):
@@ -39,15 +40,6 @@ class Packed(NamedTuple):
 
     directions: list[Direction]
     panels: dict[int, tuple[np.ndarray, ...]]  # of each direction: kernels and bias, padded
-
-
-class Slice(NamedTuple):
-    """Some sequences of a batch, longest first, worked on together."""
-
-    sequences: np.ndarray  # (n,) int64, indices into the batch
-    lengths: np.ndarray  # (n,) int64, descending
-    offsets: np.ndarray  # (longest + 1,) int64, first row of every step
-    first_row: int  # of this slice among all kept rows
 
 
 class Kept(NamedTuple):
@@ -199,8 +191,8 @@ class _Layer:
         lengths = _lengths(num_frames, inputs.shape[0], inputs.shape[1])
         self.rows = int(lengths.sum())
         if num_slices is None:
-            num_slices = choose_slices(len(lengths), self.threads, len(directions))
-        self.slices = plan_slices(lengths, num_slices)
+            num_slices = slices.choose(len(lengths), self.threads, len(directions))
+        self.slices = slices.plan(lengths, num_slices)
         self.packed: dict[int, tuple[np.ndarray, ...]] = {}
         self.pieces_pack = False  # whoever works on the only slice packs what it needs
         self.zeros = aligned(self.wide, zero=True)
@@ -327,33 +319,6 @@ def _backward_piece(layer: _Layer, d: int, part: Slice, outputs, kept: Kept, gra
         _at(kept.cells[d]) + part.first_row * wide * BYTES, _at(dw), _at(du), _at(db), _at(dh),
         _at(dc), _at(dz), _at(packed), _at(panels), _at(dx_rows), _at(layer.zeros))
     return dw, du, db
-
-
-def choose_slices(batch: int, threads: int, num_directions: int) -> int:
-    """How many slices: work for every thread, twice over where slices keep four sequences.
-
-    Four rows fill a tile of the recurrent product nearly as well as eight, and two pieces per
-    thread let one that is done early (shorter sequences, a busy machine) help out.
-    """
-    needed = -(-threads // num_directions)
-    return max(1, min(batch, needed), min(batch // 4, 2 * needed))
-
-
-def plan_slices(lengths: np.ndarray, num_slices: int) -> list[Slice]:
-    """Cut the sequences, longest first, into slices of nearly the same number of sequences.
-
-    Neighbours in length share a slice, so that its rows stay live together.
-    """
-    order = np.argsort(-lengths, kind="stable")
-    slices, first_row = [], 0
-    for mine in np.array_split(order, num_slices):
-        own = np.ascontiguousarray(lengths[mine])
-        longest = int(own.max(initial=0))
-        live = np.searchsorted(-own, -np.arange(longest), side="left")  # own length > step
-        offsets = np.concatenate([[0], np.cumsum(live)]).astype(np.int64)
-        slices.append(Slice(np.ascontiguousarray(mine), own, offsets, first_row))
-        first_row += int(offsets[-1])
-    return slices
 
 
 def _float32(array, name: str, shape: tuple[int, ...]) -> np.ndarray:

@@ -21,9 +21,9 @@ from asr.errors import BundleError, UsageError
 from asr.recipe import DecoderSettings
 
 KINDS = ("greedy", "lexicon", "beam", "beam+lm")
-EVIDENCE = ("peak", "segment", "letter", "share", "language")
+EVIDENCE = ("peak", "segment", "letter", "share", "language", "square")
 PARAMETERS = (*EVIDENCE, "bias")
-LATER = {"letter", "language"}  # than the first bundles, where a missing one means 0
+LATER = {"letter", "language", "square"}  # than the first bundles, where a missing one means 0
 MAX_PARAMETER = 1e6
 
 
@@ -34,8 +34,8 @@ class Calibration:
     The default leaves the word's `peak` as it is.
 
     Attributes:
-        peak, segment, letter, share, language: weights of the log-odds, at least 0: more evidence
-            never makes a word less sure.
+        peak, segment, letter, share, language, square: weights of the evidence, at least 0: more
+            of it never makes a word less sure.
         bias: log-odds.
         words, errors: that it was fitted on, for the reader.
 
@@ -48,6 +48,7 @@ class Calibration:
     letter: float = 0.0
     share: float = 0.0
     language: float = 0.0
+    square: float = 0.0
     bias: float = 0.0
     words: int = 0
     errors: int = 0
@@ -68,10 +69,10 @@ class Calibration:
         """(N,) probabilities that the words are right.
 
         Args:
-            evidence: (N, 5) float64 log-odds in the order of EVIDENCE, from `word_evidence`.
+            evidence: (N, 6) float64 in the order of EVIDENCE, from `word_evidence`.
 
         Example:
-            >>> evidence = np.array([[2.0, 0.0, 0.0, 0.0, 0.0]])
+            >>> evidence = np.array([[2.0, 0.0, 0.0, 0.0, 0.0, 1.0]])
             >>> Calibration(peak=0.5).probabilities(evidence).round(3).tolist()
             [0.731]
         """

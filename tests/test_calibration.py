@@ -24,6 +24,7 @@ from asr.decoding import BeamSearchDecoder, GreedyDecoder, log_softmax
 from asr.decoding.arpa import parse_arpa
 from asr.decoding.evidence import (
     MAX_LOG_ODDS,
+    SQUARE,
     CalibratedDecoder,
     calibrated,
     log_odds,
@@ -51,7 +52,8 @@ def overconfident(words=4_000, temperature=3.0, bias=0.0, seed=0, speakers=20):
     right = rng.random(words) < 1 / (1 + np.exp(-true))
     claimed = np.clip(temperature * (true - bias), -MAX_LOG_ODDS, MAX_LOG_ODDS)
     utterances = np.arange(words) // 10
-    evidence = np.column_stack([claimed, rng.normal(size=(words, 2)), np.full((words, 2), 16.0)])
+    evidence = np.column_stack([claimed, rng.normal(size=(words, 2)), np.full((words, 2), 16.0),
+                                claimed * np.abs(claimed) / SQUARE])
     return Judged("greedy", evidence, 1 / (1 + np.exp(-claimed)), right, utterances,
                   tuple(f"s{n % speakers}" for n in range(words // 10)))
 
@@ -80,7 +82,7 @@ def test_evidence_lies_between_the_neighbours_and_is_bounded():
     words = GreedyDecoder(TOKENIZER).search(log_probs)[0].words
     assert len(words) > 2
     rows = word_evidence(log_probs, words, TOKENIZER)
-    assert rows.shape == (len(words), len(EVIDENCE)) and (abs(rows) <= MAX_LOG_ODDS).all()
+    assert rows.shape == (len(words), len(EVIDENCE)) and (abs(rows[:, :5]) <= MAX_LOG_ODDS).all()
     np.testing.assert_allclose(1 / (1 + np.exp(-rows[:, 0])), [w.confidence for w in words],
                                rtol=1e-6)
     window = np.ascontiguousarray(log_probs[words[0].end:words[2].start])
@@ -88,7 +90,8 @@ def test_evidence_lies_between_the_neighbours_and_is_bounded():
     alone = segment_log_probability(window, labels, TOKENIZER.encode(" ")[0])
     assert rows[1, 1] == pytest.approx(float(log_odds(np.array([alone]))[0]))
     assert rows[1, 2] == pytest.approx(float(log_odds(np.array([alone / len(labels)]))[0]))
-    assert (rows[:, 3:] == MAX_LOG_ODDS).all(), "greedy has no beam to share, no language model"
+    assert (rows[:, 3:5] == MAX_LOG_ODDS).all(), "greedy has no beam to share, no language model"
+    np.testing.assert_allclose(rows[:, 5], np.sign(rows[:, 0]) * rows[:, 0] ** 2 / 4)
 
 
 def test_log_odds_of_certain_and_impossible():
@@ -175,14 +178,32 @@ def test_the_fit_is_the_optimum_that_another_optimiser_finds():
     judged = overconfident(words=500, seed=3)
 
     def cost(p):
-        odds = judged.evidence[:, :2] @ p[:2] + p[2]
+        odds = judged.evidence[:, [0, 1, 5]] @ p[:3] + p[3]
         return (np.logaddexp(0, -np.where(judged.right, 1, -1) * odds).sum()
-                + 0.5 * ((p - np.array([1.0, 0.0, 0.0])) ** 2).sum())
+                + 0.5 * ((p - np.array([1.0, 0.0, 0.0, 0.0])) ** 2).sum())
 
-    best = minimize(cost, np.array([1.0, 0.1, 0.0]),
-                    bounds=[(0, None), (0, None), (None, None)]).x
+    best = minimize(cost, np.array([1.0, 0.1, 0.1, 0.0]),
+                    bounds=[(0, None), (0, None), (0, None), (None, None)]).x
     found = fit(judged)
-    np.testing.assert_allclose([found.peak, found.segment, found.bias], best, atol=2e-4)
+    np.testing.assert_allclose([found.peak, found.segment, found.square, found.bias], best,
+                               atol=2e-4)
+
+
+def test_a_bend_between_doubt_and_certainty_is_found():
+    """As on digits: sure words are as right as they say, doubtful ones are less far from even."""
+    judged = overconfident(temperature=1.0, seed=13)
+    true = judged.evidence[:, 0]
+    claimed = np.sign(true) * 2 * np.sqrt(np.abs(true))  # true == claimed |claimed| / 4
+    bent = judged.evidence.copy()
+    bent[:, 0], bent[:, 5] = claimed, claimed * np.abs(claimed) / SQUARE
+    straight = bent.copy()
+    straight[:, 5] = 0.0
+    raw = 1 / (1 + np.exp(-claimed))
+    results = {name: calibrate(dataclasses.replace(judged, evidence=evidence, raw=raw))
+               for name, evidence in (("bent", bent), ("straight", straight))}
+    assert results["bent"].calibration.square == pytest.approx(1.0, abs=0.15)
+    assert results["bent"].calibration.peak < 0.2
+    assert results["bent"].after.ece < 0.7 * results["straight"].after.ece
 
 
 def test_no_weight_is_negative_and_hopeless_data_do_not_diverge():
@@ -328,7 +349,8 @@ GOOD = CALIBRATION.to_dict()
 
 
 def test_a_bundle_from_before_some_evidence_gives_it_no_weight():
-    older = {name: value for name, value in GOOD.items() if name not in ("letter", "language")}
+    older = {name: value for name, value in GOOD.items()
+             if name not in ("letter", "language", "square")}
     assert read_calibrations({"greedy": older}, "here") == {"greedy": CALIBRATION}
 
 

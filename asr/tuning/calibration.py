@@ -6,7 +6,8 @@ Floor 4.
 
 One temperature is not enough: the words of an undertrained network are wrong more often than not
 while its posteriors say 0.8, and no temperature moves odds across even. The logistic regression
-here (Platt 1999) has a bias as well, and a weight for each evidence of `asr.decoding.evidence`.
+here (Platt 1999) has a bias as well, and a weight for each evidence of `asr.decoding.evidence`; one
+of them bends the line (an expected calibration error of 0.9 instead of 1.9 % on digits).
 Fitted by maximum a posteriori with a weak prior on leaving the confidences as they are, which
 matters on hundreds of words only; negative weights are set to 0.
 """
@@ -46,7 +47,7 @@ class Judged:
 
     Attributes:
         kind: of decoder, one of `asr.confidence.KINDS`.
-        evidence: (N, 5) float64 log-odds.
+        evidence: (N, 6) float64, see `asr.confidence.EVIDENCE`.
         raw: (N,) float64, the confidences before any calibration.
         right: (N,) bool.
         utterances: (N,) int64, number of the utterance, from 0.
@@ -217,7 +218,7 @@ def _check_enough(judged: Judged) -> None:
 
 
 def _fit(evidence: np.ndarray, right: np.ndarray, kind: str) -> np.ndarray:
-    """(6,) float64, one for each of PARAMETERS: the posterior mode with no weight below 0."""
+    """(7,) float64, one for each of PARAMETERS: the posterior mode with no weight below 0."""
     start = np.array([float(name == "peak") for name in PARAMETERS])
     inputs = np.column_stack([evidence, np.ones(len(right))])
     free = np.array([name not in NOT_FOR.get(kind, ()) for name in PARAMETERS])

@@ -41,7 +41,7 @@ from asr.scoring.reliability import (
     squared_calibration_error,
 )
 from asr.tuning import read_dev_set
-from asr.tuning.calibration import Judged, calibrate, cross_fitted, fit, judge, pooled
+from asr.tuning.calibration import Judged, cross_fitted, fit, judge, pooled
 
 Pair = tuple[Path, list[Utterance]]
 Measured = tuple[Reliability, float]
@@ -131,21 +131,21 @@ def main() -> None:
     if not pairs:
         parser.error("give --fit or --folds")
     learnt = judge_pairs(pairs)
-    found, before = calibrate(learnt), measure(learnt, learnt.raw)
-    result = {"decoder": found.kind, "calibration": found.calibration.to_dict(),
+    calibration, before = fit(learnt), measure(learnt, learnt.raw)
+    result = {"decoder": learnt.kind, "calibration": calibration.to_dict(),
               "fit": summary(before, measure(learnt, cross_fitted(learnt)[0]))}
     if args.halves:
         result["halves"] = summary(before, measure(learnt, halves(learnt)))
     if args.test:
         test = judge_pairs(read_pairs(args.test, args.audio_root))
-        if test.kind != found.kind:
-            raise SystemExit(f"--fit has the decoder {found.kind}, --test {test.kind}")
+        if test.kind != learnt.kind:
+            raise SystemExit(f"--fit has the decoder {learnt.kind}, --test {test.kind}")
         result["test"] = summary(
             measure(test, test.raw),
-            measure(test, found.calibration.probabilities(test.evidence)))
+            measure(test, calibration.probabilities(test.evidence)))
     if args.store:
         bundle = load(args.base or args.store).bundle
-        bundle.save(args.store, calibration={**bundle.calibration, found.kind: found.calibration})
+        bundle.save(args.store, calibration={**bundle.calibration, learnt.kind: calibration})
         result["stored"] = str(args.store)
     print(json.dumps(result, indent=1))
 

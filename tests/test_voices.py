@@ -10,7 +10,14 @@ import pytest
 import soundfile
 
 from asr.corpora import voices
-from asr.corpora.voice_list import DIGITS, RESPELLINGS, Voice, default_voices
+from asr.corpora.voice_list import (
+    DIGITS,
+    FESTIVAL_PACKAGES,
+    FESTIVAL_RESPELLINGS,
+    RESPELLINGS,
+    Voice,
+    default_voices,
+)
 from asr.errors import CorpusError, UsageError
 from asr.manifest import read_manifest
 
@@ -54,9 +61,14 @@ def test_voices_are_many_distinct_and_seeded():
 
 
 def test_every_respelling_has_ten_different_words():
-    for language, spelling in RESPELLINGS.items():
+    for voice, spelling in (RESPELLINGS | FESTIVAL_RESPELLINGS).items():
         words = spelling.split()
-        assert len(words) == len(set(words)) == len(DIGITS), language
+        assert len(words) == len(set(words)) == len(DIGITS), voice
+
+
+def test_every_voice_of_festival_has_its_debian_package():
+    used = {v.name for v in default_voices() if v.program == "text2wave"}
+    assert used == set(FESTIVAL_PACKAGES) > set(FESTIVAL_RESPELLINGS)
 
 
 def test_digit_strings_are_distinct_seeded_and_hold_out_what_they_must():
@@ -72,6 +84,8 @@ def test_a_voice_of_another_language_reads_respelled_digits():
     assert ESPEAK.spelling("one, five two") == "one, five two"
     with pytest.raises(UsageError, match="ten English digits only, got 'hello'"):
         german.spelling("one hello")
+    assert Voice("text2wave", "czech_ph", 0, 1.0).spelling("two, five") == "tu, fajv"
+    assert Voice("text2wave", "kal_diphone", 0, 1.0).spelling("two, five") == "two, five"
 
 
 def test_prepare_writes_what_it_says(program, tmp_path):
@@ -153,6 +167,14 @@ def test_a_missing_program_is_named_with_its_package(tmp_path, monkeypatch):
         voices.prepare(tmp_path / "x", ["one"], [Voice("text2wave", x, 0, 1.0) for x in "ab"])
     with pytest.raises(CorpusError, match="espeak-ng is not installed"):
         voices.say(ESPEAK, "one")
+
+
+def test_a_missing_voice_of_festival_is_named_before_anything_is_said(program, tmp_path):
+    folder = program("if 'voice_czech_ph' in str(sys.argv): "
+                     "sys.exit('SIOD ERROR: unbound variable : voice_czech_ph')\nlevel = 9000")
+    with pytest.raises(CorpusError, match="no voice czech_ph .*apt install festvox-czech-ph"):
+        voices.prepare(tmp_path / "x", ["one"], [ESPEAK, Voice("text2wave", "czech_ph", 0, 1.0)])
+    assert not (folder / "espeak-ng.log").exists() and not (tmp_path / "x").exists()
 
 
 @pytest.mark.parametrize(("action", "match"), [

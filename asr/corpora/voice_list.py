@@ -26,6 +26,9 @@ ESPEAK_VARIANTS = (
 )
 # A speaker of another language, as that language would spell the English digits: its own vowels,
 # its own r, no th. One spelling a digit, in the order of DIGITS.
+_CZECH = "zirou uan tu sri for fajv siks sevn ejt najn"
+_FINNISH = "siirou uan tuu srii foor faiv siks seven eit nain"
+_ITALIAN = "zirou uan tu tri for faiv siks seven eit nain"
 RESPELLINGS = {
     "de": "siero wann tuh tri for feif sicks sewwen eit nein",
     "fr": "ziro ouane tou sri fore faïve sixe sèvène éïte naïne",
@@ -36,13 +39,47 @@ RESPELLINGS = {
     "pt-br": "zirou uan tu tri for faiv siks seven eit nain",
     "sv": "siråo oann to tri får fajv sicks seven ejt najn",
     "el": "ζίροου ουάν του θρι φορ φάιβ σιξ σέβεν έιτ νάιν",
-    "fi": "siirou uan tuu srii foor faiv siks seven eit nain",
+    "fi": _FINNISH,
     "ro": "zirou uan tu sri for faiv six seven eit nain",
     "tr": "zirou van tu tri for fayv siks sevın eyt nayn",
 }
+FIRST_RESPELLED = 36  # of them come before the voices of the other programs
 _RESPELLED_VARIANTS = ("m1", "f1", "m3", "f2", "m7", "f4", "klatt2", "john")
 FLITE_VOICES = ("awb", "kal", "kal16", "rms", "slt")
-FESTIVAL_VOICES = ("cmu_us_slt_arctic_hts", "kal_diphone", "ked_diphone")
+# Festival's voices are recorded people, most of whom speak another language; and Debian's packages.
+FESTIVAL_RESPELLINGS = {
+    "lp_diphone": _ITALIAN,
+    "pc_diphone": _ITALIAN,
+    "upc_ca_ona_hts": "zirou uan tu sri for faiv sics seven eit nain",
+    "czech_dita": _CZECH,
+    "czech_krb": _CZECH,
+    "czech_machac": _CZECH,
+    "czech_ph": _CZECH,
+    "suo_fi_lj_diphone": _FINNISH,
+    "hy_fi_mv_diphone": _FINNISH,
+    "msu_ru_nsh_clunits": "зироу уан ту три фор файв сикс севен эйт найн",
+    "hindi_NSK_diphone": "जीरो वन् टू थ्री फोर् फाइव् सिक्स् सेवन् एट् नाइन्",
+    "marathi_NSK_diphone": "झीरो वन् टू थ्री फोर् फाइव् सिक्स् सेवन् एट् नाइन्",
+    "telugu_NSK_diphone": "జీరో వన్ టూ త్రీ ఫోర్ ఫైవ్ సిక్స్ సెవెన్ ఎయిట్ నైన్",
+}
+FESTIVAL_PACKAGES = {
+    "cmu_us_slt_arctic_hts": "festvox-us-slt-hts",
+    "kal_diphone": "festvox-kallpc16k",
+    "ked_diphone": "festvox-kdlpc16k",
+    "lp_diphone": "festvox-italp16k",
+    "pc_diphone": "festvox-itapc16k",
+    "upc_ca_ona_hts": "festvox-ca-ona-hts",
+    "czech_dita": "festvox-czech-dita",
+    "czech_krb": "festvox-czech-krb",
+    "czech_machac": "festvox-czech-machac",
+    "czech_ph": "festvox-czech-ph",
+    "suo_fi_lj_diphone": "festvox-suopuhe-lj",
+    "hy_fi_mv_diphone": "festvox-suopuhe-mv",
+    "msu_ru_nsh_clunits": "festvox-ru",
+    "hindi_NSK_diphone": "festvox-hi-nsk festival-hi",
+    "marathi_NSK_diphone": "festvox-mr-nsk festival-mr",
+    "telugu_NSK_diphone": "festvox-te-nsk festival-te",
+}
 # The clips of asr/assets: (name, beginning of the voice's id, what it says); `default_voices` puts
 # the voices marked "unseen" into "valid", so that no recipe trains on them.
 SAMPLE_CLIPS = (
@@ -85,10 +122,11 @@ class Voice:
         Raises:
             UsageError: the voice reads another language and the text is not all digits.
         """
-        language = self.name.partition("+")[0]
-        if self.program != "espeak-ng" or language not in RESPELLINGS:
+        spellings = {"espeak-ng": RESPELLINGS.get(self.name.partition("+")[0]),
+                     "text2wave": FESTIVAL_RESPELLINGS.get(self.name)}.get(self.program)
+        if spellings is None:
             return text
-        spelled: dict[str, str] = dict(zip(DIGITS, RESPELLINGS[language].split(), strict=True))
+        spelled: dict[str, str] = dict(zip(DIGITS, spellings.split(), strict=True))
         words = [(word.rstrip(","), word[len(word.rstrip(",")):]) for word in text.split()]
         unknown = [word for word, _ in words if word not in spelled]
         if unknown:
@@ -97,12 +135,13 @@ class Voice:
         return " ".join(spelled[word] + comma for word, comma in words)
 
 
-def default_voices(seed: int = 1, *, num_respelled: int = 36) -> list[Voice]:
-    """Every voice of the three programs with a pitch and rate of its own: about 130.
+def default_voices(seed: int = 1, *, num_respelled: int = 72) -> list[Voice]:
+    """Every voice of the three programs with a pitch and rate of its own: about 190.
 
     Args:
         seed: of pitches, rates and accents.
-        num_respelled: how many speakers of other languages (`RESPELLINGS`) are among them.
+        num_respelled: how many of espeak-ng's speakers of other languages (`RESPELLINGS`) are
+            among them.
     """
     rng = np.random.default_rng([1, seed])
     voices = []
@@ -110,15 +149,24 @@ def default_voices(seed: int = 1, *, num_respelled: int = 36) -> list[Voice]:
         accent = ESPEAK_ACCENTS[index % len(ESPEAK_ACCENTS)]
         voices.append(Voice("espeak-ng", f"{accent}+{variant}", *_manner(rng, 30, 70)))
     languages = list(RESPELLINGS)
-    for index in range(num_respelled):
+    for index in range(min(num_respelled, FIRST_RESPELLED)):
         variant = _RESPELLED_VARIANTS[index % len(_RESPELLED_VARIANTS)]
         language = languages[index % len(languages)]
         voices.append(Voice("espeak-ng", f"{language}+{variant}", *_manner(rng, 30, 70)))
     for name in FLITE_VOICES:
         for low, high in ((85, 110), (110, 140), (150, 200)):
             voices.append(Voice("flite", name, *_manner(rng, low, high)))
-    for name in FESTIVAL_VOICES:
+    for name in [n for n in FESTIVAL_PACKAGES if n not in FESTIVAL_RESPELLINGS]:
         voices.append(Voice("text2wave", name, 0, round(float(rng.uniform(0.8, 1.2)), 2)))
+    # What was added later comes last: the sample clips are of voices that keep their places here.
+    for rates in ((0.75, 1.0), (1.0, 1.35)):
+        for name in FESTIVAL_RESPELLINGS:
+            voices.append(Voice("text2wave", name, 0, round(float(rng.uniform(*rates)), 2)))
+    variants = rng.permutation(len(ESPEAK_VARIANTS))
+    for index in range(FIRST_RESPELLED, num_respelled):
+        variant = ESPEAK_VARIANTS[variants[index % len(variants)]]
+        language = languages[index % len(languages)]
+        voices.append(Voice("espeak-ng", f"{language}+{variant}", *_manner(rng, 30, 70)))
     return voices
 
 

@@ -6,7 +6,7 @@ and `valid.jsonl` (voices that training never hears). Floor 1.
 The programs are espeak-ng (accents times speaker variants times pitch and rate), flite and
 festival's text2wave. They are run without a shell, read the text from their standard input, and
 are stopped after a time limit. What they say belongs to whoever runs them: none of the voices
-named here (GPL and BSD-like licences) puts a condition on the recordings it makes.
+named here (GPL, LGPL and BSD-like licences) puts a condition on the recordings it makes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,13 @@ from pathlib import Path
 import numpy as np
 
 from asr.corpora.generated import is_made
-from asr.corpora.voice_list import DIGITS, SAMPLE_TEXTS, Voice, default_voices
+from asr.corpora.voice_list import (
+    DIGITS,
+    FESTIVAL_PACKAGES,
+    SAMPLE_TEXTS,
+    Voice,
+    default_voices,
+)
 from asr.errors import CorpusError, UsageError
 from asr.files import write_atomic
 from asr.manifest import Utterance, read_manifest, write_manifest
@@ -60,14 +66,14 @@ def available_programs() -> list[str]:
 
 
 def prepare_digits(out_dir: str | Path, *, num_workers: int = 2) -> dict[str, list[Utterance]]:
-    """The voices of the digit recipe: 50 utterances in each of about 130, without the clips'.
+    """The voices of the digit recipe: 40 utterances in each of about 190, without the clips'.
 
     Args:
         out_dir: as for `prepare`.
         num_workers: programs running at once.
     """
     return prepare(out_dir, digit_strings(400, exclude=SAMPLE_TEXTS), default_voices(),
-                   num_workers=num_workers)
+                   texts_per_voice=30, num_workers=num_workers)
 
 
 def prepare(out_dir: str | Path, texts: Sequence[str], voices: Sequence[Voice], *, seed: int = 1,
@@ -99,6 +105,8 @@ def prepare(out_dir: str | Path, texts: Sequence[str], voices: Sequence[Voice], 
     ours = {*settings["voices"], *(f"{split}.jsonl" for split in SPLITS)}
     if is_made(out_dir, _SETTINGS_NAME, settings, ours, "voices"):
         return {split: read_manifest(out_dir / f"{split}.jsonl") for split in SPLITS}
+    for voice in {v.name: v for v in voices if v.program == "text2wave"}.values():
+        say(voice, DIGITS[0])  # the programs were looked for; only saying shows festival's voices
     rng = np.random.default_rng([_VERSION, seed])
     jobs = [(voice, number, text, prompt, int(rng.integers(2**32))) for voice in voices
             for number, (text, prompt) in enumerate(_prompts(texts, texts_per_voice, rng))]
@@ -158,6 +166,11 @@ def say(voice: Voice, prompt: str, *, timeout: float = TIMEOUT) -> np.ndarray:
                               "stopped; leave this voice out.", code="corpus.timeout") from error
         if done.returncode or not wav.exists():
             said = done.stderr.decode("utf-8", "replace").strip()[-200:]
+            if voice.program == "text2wave" and "SIOD ERROR" in said:
+                package = FESTIVAL_PACKAGES.get(voice.name, "its festvox package")
+                raise CorpusError(
+                    f"festival has no voice {voice.name} ({said}); install it (on Debian and "
+                    f"Ubuntu: apt install {package}) or leave it out.", code="corpus.no_program")
             raise CorpusError(f"{voice.id} failed to say {prompt!r} (exit {done.returncode}): "
                               f"{said or 'no message'}.", code="corpus.program_failed")
         audio, sample_rate = soundfile.read(wav, dtype="float32", always_2d=True)

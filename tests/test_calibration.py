@@ -250,11 +250,12 @@ def test_cross_fitting_judges_by_fits_to_others():
         cross_fitted(alone)
 
 
-def test_too_few_words_are_refused():
+@pytest.mark.parametrize("learn", [calibrate, fit])
+def test_too_few_words_are_refused(learn):
     judged = overconfident(words=200)
     for right in (np.ones(200, bool), np.arange(200) < 19):
         with pytest.raises(DataError, match="too few to calibrate"):
-            calibrate(dataclasses.replace(judged, right=right))
+            learn(dataclasses.replace(judged, right=right))
 
 
 def test_sets_are_pooled_in_order():

@@ -177,9 +177,16 @@ def test_a_missing_voice_of_festival_is_named_before_anything_is_said(program, t
     assert not (folder / "espeak-ng.log").exists() and not (tmp_path / "x").exists()
 
 
+def test_a_mistake_of_festival_is_not_taken_for_a_missing_voice(program):
+    program("sys.exit('SIOD ERROR: wrong type of argument to car')")
+    with pytest.raises(CorpusError, match=r"failed to say 'one' \(exit 1\): SIOD ERROR"):
+        voices.say(Voice("text2wave", "kal_diphone", 0, 1.0), "one")
+
+
 @pytest.mark.parametrize(("action", "match"), [
     ("sys.exit('no such voice')", r"failed to say 'one' \(exit 1\): no such voice"),
     ("sys.exit(0)", r"failed to say 'one' \(exit 0\): no message"),
+    ("sys.exit(open(path, 'wb').close())", r"failed to say 'one' \(exit 0\): no message"),
     ("time.sleep(60)", "took more than 0.2 s"),
     ("level = 0", "wrote silence for 'one'"),
 ])

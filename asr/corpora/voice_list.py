@@ -5,6 +5,7 @@ In: a seed. Out: `Voice` rows for `asr.corpora.voices`. Floor 1: NumPy only.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,7 +44,7 @@ RESPELLINGS = {
     "ro": "zirou uan tu sri for faiv six seven eit nain",
     "tr": "zirou van tu tri for fayv siks sevın eyt nayn",
 }
-FIRST_RESPELLED = 36  # of them come before the voices of the other programs
+RESPELLED = 36  # of espeak-ng's speakers come from these languages, and as many again at the end
 _RESPELLED_VARIANTS = ("m1", "f1", "m3", "f2", "m7", "f4", "klatt2", "john")
 FLITE_VOICES = ("awb", "kal", "kal16", "rms", "slt")
 # Festival's voices are recorded people, most of whom speak another language; and Debian's packages.
@@ -122,11 +123,11 @@ class Voice:
         Raises:
             UsageError: the voice reads another language and the text is not all digits.
         """
-        spellings = {"espeak-ng": RESPELLINGS.get(self.name.partition("+")[0]),
-                     "text2wave": FESTIVAL_RESPELLINGS.get(self.name)}.get(self.program)
-        if spellings is None:
+        table = {"espeak-ng": RESPELLINGS, "text2wave": FESTIVAL_RESPELLINGS}.get(self.program, {})
+        spelling = table.get(self.name.partition("+")[0])
+        if spelling is None:
             return text
-        spelled: dict[str, str] = dict(zip(DIGITS, spellings.split(), strict=True))
+        spelled: dict[str, str] = dict(zip(DIGITS, spelling.split(), strict=True))
         words = [(word.rstrip(","), word[len(word.rstrip(",")):]) for word in text.split()]
         unknown = [word for word, _ in words if word not in spelled]
         if unknown:
@@ -135,24 +136,18 @@ class Voice:
         return " ".join(spelled[word] + comma for word, comma in words)
 
 
-def default_voices(seed: int = 1, *, num_respelled: int = 72) -> list[Voice]:
+def default_voices(seed: int = 1) -> list[Voice]:
     """Every voice of the three programs with a pitch and rate of its own: about 190.
 
     Args:
         seed: of pitches, rates and accents.
-        num_respelled: how many of espeak-ng's speakers of other languages (`RESPELLINGS`) are
-            among them.
     """
     rng = np.random.default_rng([1, seed])
     voices = []
     for index, variant in enumerate(ESPEAK_VARIANTS):
         accent = ESPEAK_ACCENTS[index % len(ESPEAK_ACCENTS)]
         voices.append(Voice("espeak-ng", f"{accent}+{variant}", *_manner(rng, 30, 70)))
-    languages = list(RESPELLINGS)
-    for index in range(min(num_respelled, FIRST_RESPELLED)):
-        variant = _RESPELLED_VARIANTS[index % len(_RESPELLED_VARIANTS)]
-        language = languages[index % len(languages)]
-        voices.append(Voice("espeak-ng", f"{language}+{variant}", *_manner(rng, 30, 70)))
+    voices += _respelled(0, _RESPELLED_VARIANTS, rng)
     for name in FLITE_VOICES:
         for low, high in ((85, 110), (110, 140), (150, 200)):
             voices.append(Voice("flite", name, *_manner(rng, low, high)))
@@ -162,12 +157,16 @@ def default_voices(seed: int = 1, *, num_respelled: int = 72) -> list[Voice]:
     for rates in ((0.75, 1.0), (1.0, 1.35)):
         for name in FESTIVAL_RESPELLINGS:
             voices.append(Voice("text2wave", name, 0, round(float(rng.uniform(*rates)), 2)))
-    variants = rng.permutation(len(ESPEAK_VARIANTS))
-    for index in range(FIRST_RESPELLED, num_respelled):
-        variant = ESPEAK_VARIANTS[variants[index % len(variants)]]
-        language = languages[index % len(languages)]
-        voices.append(Voice("espeak-ng", f"{language}+{variant}", *_manner(rng, 30, 70)))
-    return voices
+    variants = [ESPEAK_VARIANTS[k] for k in rng.permutation(len(ESPEAK_VARIANTS))]
+    return voices + _respelled(RESPELLED, variants, rng)
+
+
+def _respelled(first: int, variants: Sequence[str], rng: np.random.Generator) -> list[Voice]:
+    """`RESPELLED` of espeak-ng's speakers of other languages, the `first` one and on."""
+    languages = list(RESPELLINGS)
+    return [Voice("espeak-ng",
+                  f"{languages[index % len(languages)]}+{variants[index % len(variants)]}",
+                  *_manner(rng, 30, 70)) for index in range(first, first + RESPELLED)]
 
 
 def _manner(rng: np.random.Generator, low: int, high: int) -> tuple[int, float]:

@@ -38,6 +38,8 @@ SAMPLE_RATE = 16_000  # Hz, of the files written
 TIMEOUT = 30.0  # seconds for one text
 SPLITS = ("train", "valid")
 PACKAGES = {"espeak-ng": "espeak-ng", "flite": "flite", "text2wave": "festival"}
+# What festival says of a voice, or of the voice's language, that is not there.
+_NO_VOICE = ("unbound variable : voice_", "could not open file")
 _SETTINGS_NAME = "voices.json"
 NOISE_BED = (25.0, 55.0)  # dB below the speech; no recording of a person has digital silence
 _VERSION = 2  # raised when the same arguments give other prompts
@@ -164,9 +166,9 @@ def say(voice: Voice, prompt: str, *, timeout: float = TIMEOUT) -> np.ndarray:
         except subprocess.TimeoutExpired as error:
             raise CorpusError(f"{voice.id} took more than {timeout:g} s to say {prompt!r} and was "
                               "stopped; leave this voice out.", code="corpus.timeout") from error
-        if done.returncode or not wav.exists():
+        if done.returncode or not (wav.exists() and wav.stat().st_size):
             said = done.stderr.decode("utf-8", "replace").strip()[-200:]
-            if voice.program == "text2wave" and "SIOD ERROR" in said:
+            if voice.program == "text2wave" and any(sign in said for sign in _NO_VOICE):
                 package = FESTIVAL_PACKAGES.get(voice.name, "its festvox package")
                 raise CorpusError(
                     f"festival has no voice {voice.name} ({said}); install it (on Debian and "

@@ -276,12 +276,14 @@ def test_a_result_that_cannot_be_written_is_a_sentence_with_the_name_that_was_as
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has /dev/full")
-def test_a_full_disk_behind_standard_output_is_a_sentence(tmp_path):
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_disk_behind_standard_output_is_a_sentence(tmp_path, unbuffered):
     text = tmp_path / "text"
     text.write_text("one two\n", encoding="utf-8")
     with open("/dev/full", "w") as full:
         done = subprocess.run([sys.executable, "-m", "asr", "score", text, text], stdout=full,
-                              stderr=subprocess.PIPE, text=True, timeout=60)
+                              stderr=subprocess.PIPE, text=True, timeout=60,
+                              env={**os.environ, "PYTHONUNBUFFERED": unbuffered})
     assert done.returncode == 1
     assert done.stderr == ("Error: Cannot use standard output: No space left on device. Make room "
                            "and run the same command again; what existed is as it was.\n")

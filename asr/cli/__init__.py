@@ -78,14 +78,16 @@ def run(argv: list[str]) -> int:
     for name in ("stdout", "stderr"):  # closed by a service: nobody reads, so nothing is kept
         if getattr(sys, name) is None:  # its number must not become that of a file with data
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
-    for stream in (sys.stdout, sys.stderr):  # UTF-8 whatever the locale says
+    # UTF-8 whatever the locale says; a line is written when it is printed, into a pipe or file as
+    # on a terminal, so that it stands before what stderr says later and a full disk is seen there.
+    for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
     debug = "--debug" in argv
     arguments = [argument for argument in argv if argument != "--debug"]
     try:
         code = cli.main(arguments, prog_name="asr", standalone_mode=False) or 0
-        sys.stdout.flush()  # a full disk behind a pipe or file is seen here, not at exit
+        sys.stdout.flush()  # what ended without a line's end: a full disk is seen here, not at exit
         return code
     except click.exceptions.Exit as stop:
         return stop.exit_code

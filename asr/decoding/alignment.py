@@ -24,12 +24,14 @@ class Alignment:
     Attributes:
         labels: (L,) int64.
         starts, ends: (L,) int64, output frames of each label on the path; ends exclusive.
+        path: (T',) int64, the label of each frame, 0 for the blank.
         score: natural log of the path's probability.
     """
 
     labels: np.ndarray
     starts: np.ndarray
     ends: np.ndarray
+    path: np.ndarray
     score: float
 
 
@@ -57,8 +59,9 @@ def align(log_probs: np.ndarray, labels: Sequence[int] | np.ndarray) -> Alignmen
         raise DataError(f"{len(labels)} labels need at least {needed} output frames, the utterance "
                         f"has {num_frames}; the text is too long for the audio, or is not its "
                         "text.", code="align.infeasible")
-    starts, ends, score = _viterbi(np.ascontiguousarray(log_probs, dtype=np.float64), labels)
-    return Alignment(labels, starts, ends, float(score))
+    starts, ends, path, score = _viterbi(
+        np.ascontiguousarray(log_probs, dtype=np.float64), labels)
+    return Alignment(labels, starts, ends, path, float(score))
 
 
 def aligned(log_probs: np.ndarray, labels: Sequence[int] | np.ndarray,
@@ -69,10 +72,7 @@ def aligned(log_probs: np.ndarray, labels: Sequence[int] | np.ndarray,
     mean over the words of their confidences.
     """
     best = align(log_probs, labels)
-    path = np.zeros(len(log_probs), dtype=np.int64)
-    for label, start, end in zip(best.labels, best.starts, best.ends, strict=True):
-        path[start:end] = label
-    return hypothesis_from_path(path, log_probs, best.score, tokenizer)
+    return hypothesis_from_path(best.path, log_probs, best.score, tokenizer)
 
 
 def worst_gap(log_probs: np.ndarray, found: Hypothesis) -> float:
@@ -89,10 +89,7 @@ def worst_gap(log_probs: np.ndarray, found: Hypothesis) -> float:
     Returns:
         0 or more; 0 where the text is what is heard.
     """
-    best = align(log_probs, found.labels)
-    path = np.zeros(len(log_probs), dtype=np.int64)
-    for label, start, end in zip(best.labels, best.starts, best.ends, strict=True):
-        path[start:end] = label
+    path = align(log_probs, found.labels).path
     costs = log_probs.max(axis=1) - log_probs[np.arange(len(path)), path]
     if not found.words:
         return float(costs.sum()) / max(len(collapse(log_probs.argmax(axis=1))[0]), 1)
@@ -137,7 +134,7 @@ def span_seconds(span: WordSpan, seconds_per_frame: float, duration: float,
 
 @compiled
 def _viterbi(log_probs, labels):
-    """Starts, ends (exclusive) and score of the best path; the labels fit the frames.
+    """Starts, ends (exclusive), labels of the frames and score of the best path; they fit.
 
     States 0 .. 2L as in the CTC paper: even ones are blanks, state 2i + 1 is label i. A step goes
     to the same state, the next one, or over a blank between two different labels. Where paths
@@ -170,10 +167,12 @@ def _viterbi(log_probs, labels):
     score = best[state]
     starts = np.zeros(num_labels, dtype=np.int64)
     ends = np.zeros(num_labels, dtype=np.int64)
+    path = np.zeros(num_frames, dtype=np.int64)
     for t in range(num_frames - 1, -1, -1):
         if state % 2:
+            path[t] = labels[state // 2]
             starts[state // 2] = t
             if ends[state // 2] == 0:
                 ends[state // 2] = t + 1
         state -= steps[t, state]
-    return starts, ends, score
+    return starts, ends, path, score

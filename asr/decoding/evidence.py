@@ -27,7 +27,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain
 
 import numpy as np
 
@@ -138,15 +139,24 @@ def with_shares(words: Sequence[WordSpan], readings: Sequence[Sequence[str]],
     """
     numbers: dict[str, int] = {}
 
-    def numbered(reading: Sequence[str]) -> np.ndarray:
-        return np.array([numbers.setdefault(word, len(numbers)) for word in reading],
-                        dtype=np.int64)
+    def numbered(texts: Iterable[str]) -> np.ndarray:
+        return np.array([numbers.setdefault(text, len(numbers)) for text in texts], dtype=np.int64)
 
-    own, found = numbered([word.text for word in words]), np.zeros(len(words))
-    for reading, share in zip(readings, shares, strict=True):
-        _add_matches(own, numbered(reading), float(share), found)
+    found = _shares_of_words(numbered(word.text for word in words), numbered(chain(*readings)),
+                             np.array([len(reading) for reading in readings]), shares)
     return tuple(dataclasses.replace(word, share=min(1.0, float(share)))
                  for word, share in zip(words, found, strict=True))
+
+
+@compiled
+def _shares_of_words(words, others, lengths, shares):
+    """(num_words,) the summed shares of the readings, one behind the other in `others`."""
+    found = np.zeros(len(words))
+    first = 0
+    for length, share in zip(lengths, shares):  # noqa: B905 (numba knows no strict)
+        _add_matches(words, others[first:first + length], share, found)
+        first += length
+    return found
 
 
 @compiled

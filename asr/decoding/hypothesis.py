@@ -185,7 +185,8 @@ def words_from_runs(
         if index < len(text) and not text[index].isspace():
             continue
         if index > first:
+            mean_peak = float(peaks[first:index].sum()) / (index - first)
             words.append(WordSpan(text[first:index], spans[first][0], spans[index - 1][1],
-                                  min(1.0, math.exp(float(np.mean(peaks[first:index]))))))
+                                  min(1.0, math.exp(mean_peak))))
         first = index + 1
     return tuple(words), spans

@@ -18,7 +18,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "Installing into $(VENV): TensorFlow and the tools, 3 GB on disk, some minutes ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
-	@$(BIN)/python -m asr.lstm.warm
+	@$(BIN)/python -m asr.doctor.warm
 	@touch $(STAMP)
 
 demo: install  ## real transcripts and a training run: the very commands that you would type

@@ -16,13 +16,14 @@ _HOME = {
     "AsrError": "asr.errors",
     "Recipe": "asr.recipe", "load_recipe": "asr.recipe", "dump_recipe": "asr.recipe",
     "Utterance": "asr.manifest", "read_manifest": "asr.manifest", "write_manifest": "asr.manifest",
-    "CharTokenizer": "asr.tokenizer",
+    "CharTokenizer": "asr.text.tokenizer",
     "normalize": "asr.text",
     "probe_audio": "asr.audio", "load_audio": "asr.audio",
     "log_mel": "asr.features", "mfcc": "asr.features",
     "GreedyDecoder": "asr.decoding", "LexiconDecoder": "asr.decoding",
-    "Recognizer": "asr.recognizer", "load": "asr.recognizer", "Windows": "asr.windows",
+    "Recognizer": "asr.recognizer", "load": "asr.recognizer", "Windows": "asr.inference.windows",
     "train": "asr.training",
+    "transcribe": "asr.recognizer", "align": "asr.recognizer",
     "evaluate": "asr.evaluation",
     "score": "asr.scoring",
 }
@@ -50,11 +51,11 @@ if TYPE_CHECKING:
     from asr.errors import AsrError
     from asr.evaluation import evaluate
     from asr.features import log_mel, mfcc
+    from asr.inference.windows import Windows
     from asr.manifest import Utterance, read_manifest, write_manifest
     from asr.recipe import Recipe, dump_recipe, load_recipe
-    from asr.recognizer import Recognizer, load
+    from asr.recognizer import Recognizer, align, load, transcribe
     from asr.scoring import score
     from asr.text import normalize
-    from asr.tokenizer import CharTokenizer
+    from asr.text.tokenizer import CharTokenizer
     from asr.training import train
-    from asr.windows import Windows

@@ -1,6 +1,6 @@
 """Every error a person can cause, with the exit code that the command line gives it.
 
-In: nothing. Out: the exception tree. Floor 0: the standard library only.
+In: nothing. Out: the exception tree. The standard library only.
 
     AsrError                    1  something of ours went wrong, or training was stopped by policy
     ├── UsageError (ValueError) 2  arguments that cannot work together

@@ -1,7 +1,7 @@
 """The word error rate of a recogniser on a test set: utterances in = utterances scored.
 
 In: a `Recognizer` and utterances. Out: an `Evaluation`: the score with its receipt, and a
-transcript an utterance. Floor 4. A recording that fails stops the evaluation, or is skipped, listed
+transcript an utterance. A recording that fails stops the evaluation, or is skipped, listed
 and counted when the caller says so; it is never left out in silence.
 """
 
@@ -15,11 +15,11 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 
-from asr import pool
 from asr.audio import load_utterance
 from asr.audio.loudness import is_silent
 from asr.errors import AsrError, DataError, UsageError
 from asr.files import write_atomic
+from asr.kernels import pool
 from asr.manifest import Utterance
 from asr.recognizer import Recognizer
 from asr.scoring import Conditions, Score, score
@@ -114,7 +114,7 @@ def evaluate(recognizer: Recognizer, utterances: Sequence[Utterance], *,
     """Transcribe every utterance and score the lot.
 
     Each utterance is one pass of the network, up to the hour that `asr.audio` loads; it is not cut
-    into windows as `asr transcribe` does it above 10 minutes (`asr.windows`).
+    into windows as `asr transcribe` does it above 10 minutes (`asr.inference.windows`).
 
     Args:
         recognizer: from `asr.load`.

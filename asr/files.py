@@ -1,18 +1,24 @@
 """Files that are either the old or the new one, never torn.
 
-In: a path and bytes. Out: the file, by temporary name, fsync, rename, directory fsync. Floor 0.
+In: a path and bytes. Out: the file, by temporary name, fsync, rename, directory fsync.
+Also the strict reading of JSON that somebody else wrote: Python's reader takes NaN, Infinity and
+repeated keys, and overflows its stack on deep nesting.
 """
 
 from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import os
 import signal
 import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+
+LONGEST_KEY = 80  # characters of a key that are shown
+
 
 # What exFAT and FAT disks, shared folders and network drives answer to a hard link.
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
@@ -133,3 +139,53 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+class StrictJsonError(ValueError):
+    """Not JSON; the message is the reason, without file and line, which the caller knows."""
+
+
+def parse_json(text: str, *, surrogates: bool = False) -> object:
+    """The value of a JSON text.
+
+    Args:
+        text: one value.
+        surrogates: let escapes of half a surrogate pair pass: Python writes the bytes of a file
+            name that are not UTF-8 so.
+
+    Raises:
+        StrictJsonError: not JSON, NaN or Infinity, a key that stands twice in one object, half of
+            a surrogate pair, or nesting too deep for Python's stack.
+
+    Example:
+        >>> parse_json('{"id": "a", "duration": 1.5}')
+        {'id': 'a', 'duration': 1.5}
+        >>> parse_json('{"id": "a", "id": "b"}')
+        Traceback (most recent call last):
+        asr.files.StrictJsonError: the key 'id' stands twice
+    """
+    try:
+        value = _DECODER.decode(text)
+        if not surrogates and "\\ud" in text.lower():  # an escape may be half of a surrogate pair
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except RecursionError:
+        raise StrictJsonError("it is nested too deeply") from None
+    except ValueError as error:
+        raise StrictJsonError(str(error)) from None
+    return value
+
+
+def _pairs(pairs: list[tuple[str, object]]) -> dict:
+    table = dict(pairs)
+    if len(table) < len(pairs):
+        keys = [key for key, _ in pairs]
+        repeated = ascii(next(key for key in keys if keys.count(key) > 1))
+        raise ValueError(f"the key {repeated[:LONGEST_KEY]} stands twice")
+    return table
+
+
+def _constant(name: str) -> float:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_pairs, parse_constant=_constant)

@@ -1,6 +1,6 @@
 """Every knob of a training run, as frozen dataclasses; TOML in and out.
 
-In: a TOML page, `section.key=value` overrides. Out: a checked `Recipe`. Floor 0.
+In: a TOML page, `section.key=value` overrides. Out: a checked `Recipe`.
 An unknown key, a wrong type or an impossible number is an error with file, key and suggestion.
 """
 

@@ -1,6 +1,6 @@
 """A trained recogniser, ready for use: features, network and decoder behind one object.
 
-In: a bundle and audio. Out: `Transcript`. Floor 3. TensorFlow is imported only for the engine
+In: a bundle and audio. Out: `Transcript`. TensorFlow is imported only for the engine
 "keras"; the default engine is NumPy and starts in a fraction of a second.
 """
 
@@ -14,31 +14,31 @@ from functools import partial
 
 import numpy as np
 
-from asr import pool
 from asr.audio import AudioInfo, load_audio, resample
 from asr.audio.loudness import SILENCE_DB, is_silent
 from asr.audio.recording import Blocks, blocks_of, open_recording
 from asr.bundle import LM, Bundle, load_bundle
 from asr.bundle.find import find_bundle
-from asr.confidence import calibration_kind
 from asr.decoding import Decoder, Hypothesis, build_decoder, check_logits, log_softmax
 from asr.decoding.alignment import aligned
+from asr.decoding.calibration import calibration_kind
 from asr.decoding.evidence import CalibratedDecoder
-from asr.decoding.packed import unpack_lm
+from asr.decoding.packed_ngram import unpack_lm
 from asr.decoding.phrases import normalize_hot_words
-from asr.engine import batches_by_length, build_engine, pad_batch
 from asr.errors import AudioError, BundleError, DataError, UsageError
 from asr.features import FeatureExtractor, normalize_features
+from asr.inference.long_recordings import listen
+from asr.inference.stopwatch import Stopwatch
+from asr.inference.windows import Windows
 from asr.inspection import Inspection, inspect_audio
-from asr.long_recordings import listen
-from asr.pauses import speech_levels
+from asr.kernels import pool
+from asr.network.engine import batches_by_length, build_engine, pad_batch
 from asr.recipe import DecoderSettings, settings_from_dict
-from asr.stopwatch import Stopwatch
 from asr.text import normalize
-from asr.timing import FrameClock, to_transcript
-from asr.tokenizer import CharTokenizer
+from asr.text.tokenizer import CharTokenizer
 from asr.transcript import Transcript
-from asr.windows import Windows
+from asr.transcript.pauses import speech_levels
+from asr.transcript.timing import FrameClock, to_transcript
 
 Audio = str | os.PathLike | np.ndarray
 
@@ -253,8 +253,8 @@ class Recognizer:
         """`transcribe` of many recordings, in their order; the result of each is the same.
 
         Raises:
-            AudioError, UsageError: at the first recording that cannot be used; `asr.transcribe`
-                goes on with the others.
+            AudioError, UsageError: at the first recording that cannot be used;
+                `asr.fleet.transcribe` goes on with the others.
         """
         loaded = [self._samples_or_transcript(audio, sample_rate) for audio in audios]
         short = {i: audio for i, audio in enumerate(loaded) if isinstance(audio, np.ndarray)}
@@ -269,7 +269,7 @@ class Recognizer:
                 for i, audio in enumerate(loaded)]
 
     def transcribe_blocks(self, blocks: Blocks, watch: Stopwatch | None = None) -> Transcript:
-        """A recording of any length, window by window; see `asr.windows`.
+        """A recording of any length, window by window; see `asr.inference.windows`.
 
         Word times are those of the recording. The text is decoded from pause to pause: `score` is
         the sum over these segments and `confidence` their mean, weighted by words; a language model
@@ -380,3 +380,38 @@ def load(path: str | os.PathLike | None = None, engine: str = "auto",
         UsageError: a model of another framework, or an engine that cannot run.
     """
     return Recognizer(load_bundle(find_bundle(path)), engine=engine, windows=windows)
+
+
+def transcribe(audio: Audio, sample_rate: int | None = None, *,
+               model: str | os.PathLike | None = None) -> Transcript:
+    """What was said in one recording: `asr.load(model).transcribe(audio)`.
+
+    Loads the model at each call; for several recordings load it once.
+
+    Args:
+        audio: a path, or (num_samples,) floating point, mono, in [-1, 1].
+        sample_rate: Hz of an array; None: it has the model's rate already.
+        model: an .asr file or a run directory; None: the digits recogniser that comes along.
+
+    Raises:
+        AudioError: the recording cannot be used.
+        BundleError: the model cannot be used.
+        UsageError: an array that is not mono floating point.
+    """
+    return load(model).transcribe(audio, sample_rate)
+
+
+def align(audio: Audio, text: str, sample_rate: int | None = None, *,
+          model: str | os.PathLike | None = None) -> Transcript:
+    """When each word of a known text was said: `asr.load(model).align(audio, text)`.
+
+    Args:
+        audio, sample_rate, model: as for `transcribe`.
+        text: what is said in the recording.
+
+    Raises:
+        AudioError, BundleError: the recording or the model cannot be used.
+        TextError: a character outside the alphabet, after normalisation.
+        DataError: the text has no word, or cannot be aligned with the recording.
+    """
+    return load(model).align(audio, text, sample_rate)

@@ -7,7 +7,7 @@ Strings of two to seven FSDD clips of one speaker, between them 0.1 to 0.4 s of 
 background noise (as benchmarks/digits_loso.py makes them), are aligned with their texts by
 `Recognizer.align`. The clips are the official test split, takes 0 to 4, which the shipped model has
 not been trained on (it knows the speakers). --dev takes the training takes 5 to 14 instead: the
-constants of asr/pauses.py were chosen there.
+constants of asr/transcript/pauses.py were chosen there.
 
 The truth, by two definitions:
     energy   where speech is inside a clip: the first and the last stretch of 10 ms (in steps of
@@ -37,7 +37,7 @@ from asr.decoding import check_logits, log_softmax
 from asr.decoding.alignment import aligned
 from asr.manifest import Utterance, read_manifest
 from asr.recognizer import Recognizer, load
-from asr.timing import to_transcript
+from asr.transcript.timing import to_transcript
 
 STRETCH = SAMPLE_RATE // 100  # samples of 10 ms
 STEP = SAMPLE_RATE // 1_000

@@ -22,7 +22,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np  # noqa: E402
 
 from asr.augment import NoiseBank, load_noise_bank  # noqa: E402
-from asr.batches import PlanSettings, gather_clips, padding_share, plan_epoch  # noqa: E402
+from asr.data.batches import PlanSettings, gather_clips, padding_share, plan_epoch  # noqa: E402
 from asr.recipe import AugmentSettings, FeatureSettings, ModelSettings  # noqa: E402
 
 CONSUMER = 60_000  # frames a second
@@ -54,7 +54,7 @@ class MemoryCache:
 
 def measure(args: argparse.Namespace, kind: str, lengths: np.ndarray, concat_max: int) -> dict:
     from asr.augment.graph import FeatureAugmenter
-    from asr.data import training_dataset
+    from asr.data.pipeline import training_dataset
     from asr.features import FeatureExtractor
 
     features = FeatureSettings()

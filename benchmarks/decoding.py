@@ -96,7 +96,7 @@ def timed(decode: Callable[[int], str], count: int) -> tuple[float, list[str]]:
 
 def ours(logits: np.ndarray, beams: list[int], threads: list[int]) -> list[dict]:
     from asr.decoding import BeamSearchDecoder
-    from asr.tokenizer import CharTokenizer
+    from asr.text.tokenizer import CharTokenizer
 
     rows = []
     for beam in beams:

@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from asr.audio import load_audio, probe_audio
-from asr.feature_cache import build_cache
+from asr.data.cache import build_cache
 from asr.features import FeatureExtractor, log_mel
 from asr.manifest import Utterance
 from asr.recipe import FeatureSettings

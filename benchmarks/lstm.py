@@ -54,7 +54,7 @@ def tensorflow_case(kernel: str, threads: int):
         layers = [keras.layers.Bidirectional(keras.layers.LSTM(UNITS, return_sequences=True))
                   for _ in range(LAYERS)]
     else:
-        from asr.lstm.layer import BidirectionalLSTM
+        from asr.network.layer import BidirectionalLSTM
         layers = [BidirectionalLSTM(UNITS, kernel=kernel) for _ in range(LAYERS)]
 
     def stack(x, n, training):
@@ -89,7 +89,7 @@ def numpy_case(threads: int):
     """Make run(case) for our kernels alone, as the NumPy engine calls them; forward only."""
     import numpy as np
 
-    from asr.lstm import cpu
+    from asr.kernels import cpu
 
     rng = np.random.default_rng(0)
 

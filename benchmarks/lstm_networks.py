@@ -1,7 +1,7 @@
 """A recurrent layer and a read-out at the last frame, trained by Adam; NumPy only.
 
 In: batches of `lstm_problems`. Out: answers, gradients, better weights. The LSTM is one
-direction of this project's compiled kernels (`asr.lstm.cpu`), the same that run inside
+direction of this project's compiled kernels (`asr.kernels.cpu`), the same that run inside
 `BidirectionalLSTM`; the plain networks are written out here. No TensorFlow.
 """
 
@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from lstm_problems import Batch, Problem
 
-from asr.lstm import cpu
+from asr.kernels import cpu
 
 Weights = dict[str, np.ndarray]
 
@@ -32,7 +32,7 @@ class Layer(Protocol):
 
 
 class Lstm:
-    """One direction of `asr.lstm.cpu`, weights in Keras's layout.
+    """One direction of `asr.kernels.cpu`, weights in Keras's layout.
 
     Args:
         chrono: the longest memory expected, in frames. Forget biases become log(uniform(1,

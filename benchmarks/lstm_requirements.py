@@ -5,8 +5,8 @@
 
 Bengio, Simard and Frasconi 1994 ask three things: it stores information for an arbitrary time, it
 resists noise (what is irrelevant), and it can be trained in reasonable time. Here one direction
-of this project's compiled kernels (32 units, asr.lstm.cpu) stands beside plain recurrent networks
-with as many weights (64 units), in NumPy. Problems: benchmarks/lstm_problems.py.
+of this project's compiled kernels (32 units, asr.kernels.cpu) stands beside plain recurrent
+networks with as many weights (64 units), in NumPy. Problems: benchmarks/lstm_problems.py.
 
 The rules are the same for all: batches of 20 new sequences, Adam, gradients clipped at length 1,
 at most 40,000 sequences. The learning rate is the best of three at length 100; longer sequences

@@ -61,7 +61,7 @@ def measure(pairs: int, normalizer: str, report: bool, peer: bool) -> dict:
     record = {"pairs": pairs, "words": result.words.reference, "normalizer": normalizer,
               "wer": round(result.wer, 5), "score": str(result), **spent(start, before)}
     if report:
-        from asr.scoring.report import write_report
+        from asr.pages.report import write_report
         start = clock()
         with tempfile.TemporaryDirectory() as folder:
             path = write_report(Path(folder) / "report.html", result, tables=False)[0]

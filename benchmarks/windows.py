@@ -32,12 +32,12 @@ import numpy as np
 import soundfile
 
 from asr.audio.recording import blocks_of
-from asr.long_recordings import window_logits
+from asr.inference.long_recordings import window_logits
+from asr.inference.stopwatch import Stopwatch
+from asr.inference.windows import Windows
 from asr.manifest import Utterance, read_manifest
 from asr.recognizer import Recognizer, load
 from asr.scoring import score
-from asr.stopwatch import Stopwatch
-from asr.windows import Windows
 
 NEAR_SECONDS = 5.0  # a difference so close to a join is laid to its charge
 CHILD = """

@@ -18,9 +18,9 @@ import asr.recognizer
 from asr.audio.loudness import is_silent
 from asr.bundle import load_bundle
 from asr.decoding import GreedyDecoder
-from asr.engine import NumpyAcousticModel
 from asr.errors import AudioError, BundleError, UsageError
 from asr.features import FeatureExtractor, cmvn
+from asr.network.engine import NumpyAcousticModel
 from asr.recipe import DecoderSettings, FeatureSettings
 from asr.recognizer import Recognizer, find_bundle, load
 from asr.transcript import Transcript, Word

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from asr.bundle import save_bundle
+from asr.network.weights import num_features, weight_shapes
 from asr.recipe import DecoderSettings, FeatureSettings, ModelSettings, TextSettings
-from asr.tokenizer import CharTokenizer
-from asr.weights import num_features, weight_shapes
+from asr.text.tokenizer import CharTokenizer
 
 FEATURES = FeatureSettings(sample_rate=8_000, n_fft=256, win_length=200, hop_length=80, n_mels=20)
 MODEL = ModelSettings(num_layers=2, units=12, stacking=3, subsampling=2, layer_norm=True)

@@ -1,6 +1,6 @@
 """A recording becomes samples: one channel, one rate, checked before it is believed.
 
-In: a path, bytes or an open binary file. Out: (num_samples,) float32, mono, in [-1, 1]. Floor 1.
+In: a path, bytes or an open binary file. Out: (num_samples,) float32, mono, in [-1, 1].
 We open the file ourselves, look at its header, bound everything, and compare what was declared
 with what was decoded. Anything else is an `AudioError` with a code; nothing is repaired silently.
 """

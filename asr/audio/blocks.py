@@ -1,7 +1,7 @@
 """An open, checked decoder, and its samples block by block.
 
 In: a binary file that we opened. Out: what it declares; (n,) float32 blocks, mono, in [-1, 1], at
-the rate that is wanted. Floor 1. Loading a recording whole and reading it in pieces go through
+the rate that is wanted. Loading a recording whole and reading it in pieces go through
 here both, so they give the same samples and refuse the same files.
 """
 

@@ -1,6 +1,6 @@
 """What the first and last bytes of a recording claim, read before any decoder sees them.
 
-In: an open, seekable binary file. Out: the container's name, or an `AudioError`. Floor 1.
+In: an open, seekable binary file. Out: the container's name, or an `AudioError`.
 libsndfile repairs what it can and says so only in a log; this module refuses instead: it knows
 the four containers we accept, checks the numbers that libsndfile takes on trust, and finds cuts.
 """

@@ -1,6 +1,6 @@
 """What recordings contain, as SHA-256, remembered so that unchanged files are read only once.
 
-In: paths. Out: a hash and a fingerprint each, or why the file cannot be read. Floor 1.
+In: paths. Out: a hash and a fingerprint each, or why the file cannot be read.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """How loud a recording is, 25 ms at a time: is anything said at all, and where is it quiet.
 
-In: (num_samples,) float32, whole or in blocks. Out: mean power of cells of 25 ms. Floor 1.
+In: (num_samples,) float32, whole or in blocks. Out: mean power of cells of 25 ms.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Many recordings looked at once: what each declares, or why it cannot be used.
 
-In: paths. Out: one `Probe` a path. Floor 1. One bad file is a result here, never an exception.
+In: paths. Out: one `Probe` a path. One bad file is a result here, never an exception.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from asr import processors
 from asr.audio import AudioInfo, load_audio, probe_audio
 from asr.errors import AsrError, AudioError
 from asr.files import sha256_file
+from asr.kernels import processors
 
 # Starting a process costs about as much as looking at this many files (0.2 ms each).
 _FILES_THAT_PAY_A_PROCESS = 4_000

@@ -1,7 +1,7 @@
 """A recording that is read in pieces, from its start and as often as needed: little memory.
 
 In: a path, bytes or an open binary file. Out: (n,) float32 blocks, the very samples that
-`asr.audio.load_audio` would give in one array. Floor 1.
+`asr.audio.load_audio` would give in one array.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The bytes of a recording, from wherever they come, opened by us and by nothing else.
 
-In: a path, bytes, an open file or a pipe. Out: a seekable binary file and its name. Floor 1.
+In: a path, bytes, an open file or a pipe. Out: a seekable binary file and its name.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Find the lie before the reader does: leaks between splits, wrong references, invented words.
 
-In: manifests, and a recogniser where references are to be doubted. Out: an `Audit`. Floor 4.
+In: manifests, and a recogniser where references are to be doubted. Out: an `Audit`.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asr.audit.fingerprint import find_copies, fingerprints
+from asr.audit.validate import validate
 from asr.errors import ManifestError
 from asr.manifest import Problem, scan_manifest
-from asr.validate import validate
 
 if TYPE_CHECKING:
     from asr.audit.suspects import Suspect

@@ -1,6 +1,6 @@
 """Copies of a recording that a file hash cannot see: re-encoded, louder, cut or padded.
 
-In: recordings. Out: pairs that hold the same waveform. Floor 2: audio, features.
+In: recordings. Out: pairs that hold the same waveform. Audio, features.
 
 Two steps. A fingerprint of the log-mel spectrum, blind to level, finds the most similar recordings
 of each (cosine, one matrix product). A copy is confirmed by its waveform: the highest normalised

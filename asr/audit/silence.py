@@ -1,6 +1,6 @@
 """What a recogniser hears when nobody speaks: words per minute of silence, noise and music.
 
-In: a recogniser. Out: words per minute by kind of sound. Floor 4.
+In: a recogniser. Out: words per minute by kind of sound.
 A recogniser that invents text on a pause cannot be trusted with a meeting; word error rates on
 trimmed test sets do not show it. The sounds are made here, from a seed; recordings can be added.
 """

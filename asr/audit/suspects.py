@@ -1,6 +1,6 @@
 """Utterances whose reference is probably wrong, the most suspicious first.
 
-In: a recogniser and utterances. Out: a ranking with reasons. Floor 4.
+In: a recogniser and utterances. Out: a ranking with reasons.
 
 The evidence is how much less likely the reference is, for the acoustic model, than the model's own
 best path, per character: a recogniser that gets nine of ten words wrong still knows that another

@@ -1,6 +1,6 @@
 """Training-only changes of speech, the part without TensorFlow: speed, joining, a bank of noise.
 
-In: audio or log-mel features of single clips. Out: the same kind of thing. Floor 1: NumPy, soxr.
+In: audio or log-mel features of single clips. Out: the same kind of thing. NumPy, soxr.
 The part that runs inside the tf.data graph is `asr.augment.graph`.
 """
 

@@ -1,7 +1,7 @@
 """Training-only changes of features, inside the tf.data graph.
 
 In: log-mel features (T, F), natural log of power, BEFORE CMVN, of one utterance or joined string,
-and a seed. Out: features after CMVN and SpecAugment, (num_frames, F). Floor 1: TensorFlow.
+and a seed. Out: features after CMVN and SpecAugment, (num_frames, F). TensorFlow.
 
 The order is that of the physical world: the speaker (tempo, vocal tract), the room and distance
 (tilt, equaliser, reverberation), other sound (noise), the device (gain, band limit), then

@@ -1,11 +1,11 @@
 """A trained recogniser as one file that is safe to open: checked data, never code.
 
-In: settings, tokenizer, weights. Out: `*.asr`, and back a `Bundle`. Floor 2: NumPy, safetensors.
+In: settings, tokenizer, weights. Out: `*.asr`, and back a `Bundle`. NumPy, safetensors.
 
     manifest.json         schema version; size and SHA-256 of every other member
     config.json           features, text, model, decoder (all knobs); cmvn; training; versions
     tokenizer.json        the alphabet, in label order
-    weights.safetensors   float32, exactly the tensors of `asr.weights.weight_shapes`
+    weights.safetensors   float32, exactly the tensors of `asr.network.weights.weight_shapes`
     lm.arpa.gz            optional n-gram language model
     reference.safetensors optional: a clip with its features and logits, for `asr doctor --bundle`
 
@@ -30,11 +30,12 @@ import numpy as np
 
 from asr.audio import RESAMPLER
 from asr.bundle.archive import Archive, json_bytes, write_archive
-from asr.confidence import Calibration, calibration_kind, read_calibrations
+from asr.decoding.calibration import Calibration, calibration_kind, read_calibrations
 from asr.errors import BundleError, RecipeError, UsageError
 from asr.features import STATISTICS_NEEDED
+from asr.features.lengths import feature_length, output_length
 from asr.files import write_atomic
-from asr.lengths import feature_length, output_length
+from asr.network.weights import check_tensors, num_features, read_tensors, weight_shapes
 from asr.recipe import (
     DecoderSettings,
     FeatureSettings,
@@ -45,8 +46,7 @@ from asr.recipe import (
     recipe_to_dict,
 )
 from asr.text import normalizer_id
-from asr.tokenizer import CharTokenizer
-from asr.weights import check_tensors, num_features, read_tensors, weight_shapes
+from asr.text.tokenizer import CharTokenizer
 
 SCHEMA_VERSION = 1
 CONFIG, TOKENIZER, WEIGHTS = "config.json", "tokenizer.json", "weights.safetensors"
@@ -105,8 +105,8 @@ class Bundle:
         normalizer: `asr.text.normalizer_id` of the texts it learnt from.
         lm: the gzipped ARPA language model, or None.
         reference: see `Reference`, or None.
-        calibration: kind of decoder (`asr.confidence.KINDS`) -> what makes its confidences
-            probabilities; {} before `asr tune --confidence`.
+        calibration: kind of decoder (`asr.decoding.calibration.KINDS`) -> what makes its
+            confidences probabilities; {} before `asr tune --confidence`.
         bundle_hash: SHA-256 over the hashes of all members: equal content, equal hash.
         weights_hash: SHA-256 of the weights alone.
         path: where it was read from.
@@ -183,7 +183,7 @@ def save_bundle(path: str | Path, *, features: FeatureSettings, text: TextSettin
 
     where = f"Cannot write {path}"
     if lm is None and decoder.lm not in ("", LM):
-        from asr.decoding.packed import pack_lm  # imports numba, which reading does not need
+        from asr.decoding.packed_ngram import pack_lm  # imports numba, which reading does not need
 
         lm = pack_lm(decoder.lm)
     decoder = dataclasses.replace(decoder, lm=decoder.lm and LM)

@@ -1,6 +1,6 @@
 """A closed ZIP: known members only, stored, each with its size and SHA-256; and strict JSON.
 
-In: a hostile file. Out: bytes of members, or a BundleError. Floor 1, standard library only.
+In: a hostile file. Out: bytes of members, or a BundleError. Standard library only.
 Nothing is ever unpacked to disk and nothing is read before its size is known to be allowed.
 """
 
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from asr.errors import BundleError
-from asr.strict_json import parse_json as parse_strict_json
+from asr.files import parse_json as parse_strict_json
 
 MANIFEST = "manifest.json"
 MAX_MANIFEST_BYTES = 65_536

@@ -1,4 +1,4 @@
-"""`asr align [BUNDLE] CLIP TEXT`: arguments to `Recognizer.align` and `asr.align`.
+"""`asr align [BUNDLE] CLIP TEXT`: arguments to `Recognizer.align` and `asr.fleet.align`.
 
 In: argv. Out: times of words and characters, on stdout or in a folder; failures on stderr.
 """
@@ -62,7 +62,7 @@ def align(arguments: tuple[str, ...], bundle: str | None, manifest: Path | None,
         path = None if output_dir is None else _paths(output_dir, [Path(clip).stem], format_)[0]
         return _write(render(transcript, format_, display_name(clip), characters=True), path,
                       overwrite)
-    from asr.align import align_utterances
+    from asr.fleet.align import align_utterances
     from asr.manifest import read_manifest
 
     rows = read_manifest(manifest, audio_root=audio_root, allow_outside_root=allow_outside_root)

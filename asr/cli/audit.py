@@ -96,8 +96,8 @@ def _ask_model(found: Audit, bundle: Path, manifest: Path, audio_root: Path | No
 
 def _write_report(found: Audit, recognizer: Recognizer, path: Path) -> None:
     from asr.audit.silence import with_silence
+    from asr.pages.report import write_report
     from asr.scoring import Conditions, score
-    from asr.scoring.report import write_report
 
     ranked = found.suspects
     result = score({s.utterance.id: s.utterance.text for s in ranked},

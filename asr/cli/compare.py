@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from asr.cli.places import refuse_inputs
+from asr.cli.output_paths import refuse_inputs
 
 _FORMATS = ("auto", "plain", "kaldi", "trn", "jsonl", "stm", "ctm")
 
@@ -48,9 +48,9 @@ def compare(a: Path, b: Path, reference: Path | None, text_format: str, normaliz
       asr compare old.trn new.trn --reference test.trn --normalizer english
     """  # noqa: D301 (click reads the backspace)
     from asr.files import write_atomic
+    from asr.pages.charts import visible
     from asr.scoring import compare as judge
     from asr.scoring import load_two, score_two
-    from asr.scoring.charts import visible
 
     refuse_inputs((report,), (a, b, reference, speakers))
     pair = (a.stem, b.stem) if a.stem != b.stem else (str(a), str(b))
@@ -62,8 +62,8 @@ def compare(a: Path, b: Path, reference: Path | None, text_format: str, normaliz
                           speakers=speakers)
     comparison = judge(*sides, names=names, force=force, draws=draws, seed=seed)
     if report:
-        from asr.scoring.clips import find_recordings
-        from asr.scoring.report import comparison_report
+        from asr.pages.clips import find_recordings
+        from asr.pages.report import comparison_report
         recordings = find_recordings(audio, (row.id for row in sides[0].rows)) if audio else {}
         write_atomic(report, comparison_report(comparison, *sides, audio=recordings))
     if as_json:

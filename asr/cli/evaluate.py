@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from asr.cli.decoding import decoder_options, with_knobs
-from asr.cli.places import refuse_existing, refuse_no_file
+from asr.cli.output_paths import refuse_existing, refuse_no_file
 
 
 @click.command()
@@ -103,7 +103,7 @@ def _refuse_places(output_dir: Path | None, report: Path | None, overwrite: bool
 
 
 def _write_report(path: Path, result, utterances, bundle: Path) -> None:
-    from asr.scoring.report import read_curve, write_report
+    from asr.pages.report import read_curve, write_report
     written = write_report(
         path, result.score, audio={u.id: u for u in utterances},
         words={name: transcript.words for name, transcript in result.transcripts.items()},

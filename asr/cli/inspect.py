@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from asr.cli.places import refuse_existing
+from asr.cli.output_paths import refuse_existing
 from asr.errors import UsageError
 
 PAGE = "html"

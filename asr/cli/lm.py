@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from asr.cli.places import refuse_existing, refuse_inputs, refuse_no_file
+from asr.cli.output_paths import refuse_existing, refuse_inputs, refuse_no_file
 
 
 @click.group()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from asr.cli.places import refuse_inputs
+from asr.cli.output_paths import refuse_inputs
 
 _FORMATS = ("auto", "plain", "kaldi", "trn", "jsonl", "stm", "ctm")
 
@@ -63,7 +63,7 @@ def score(reference: Path, hypothesis: Path, text_format: str, hyp_format: str |
     from asr.scoring import read_pair, save, to_csv
     from asr.scoring import score as count
     from asr.scoring.formats import read_speakers
-    from asr.scoring.matching import settle_missing
+    from asr.scoring.pairing import settle_missing
     from asr.scoring.storage import receipt_path
 
     receipt = receipt_path(per_utterance) if per_utterance else None
@@ -89,8 +89,8 @@ def score(reference: Path, hypothesis: Path, text_format: str, hyp_format: str |
         from asr.scoring.pra import pra
         write_atomic(pra_path, pra(result.rows))
     if report:
-        from asr.scoring.clips import find_recordings
-        from asr.scoring.report import write_report
+        from asr.pages.clips import find_recordings
+        from asr.pages.report import write_report
         recordings = find_recordings(audio, references.texts) if audio else {}
         write_report(report, result, audio=recordings, tables=False)
     if as_json:

@@ -22,8 +22,8 @@ from asr.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_SOME_FAILED, AsrError, Us
 from asr.transcript import FORMATS, SUFFIXES, plain, render
 
 if TYPE_CHECKING:
-    from asr.transcribe import Outcome
-    from asr.worklist import Item
+    from asr.fleet.transcribe import Outcome
+    from asr.fleet.worklist import Item
 
 EXIT_BROKEN_PIPE = 141  # 128 + SIGPIPE: the reader went away, as for any Unix tool
 ONE_FILE_FORMATS = ("srt", "vtt", "tsv", "textgrid")  # two of them in a row are no valid file
@@ -68,7 +68,7 @@ def transcribe(inputs: tuple[str, ...], bundle: str | None, format_: str | None,
         raise UsageError(f"--nbest is shown by txt and json; {format_} has one reading. Leave out "
                          "one of them.")
 
-    from asr.worklist import AUDIO_SUFFIXES, OutputFolder, count_other_audio, find_items
+    from asr.fleet.worklist import AUDIO_SUFFIXES, OutputFolder, count_other_audio, find_items
 
     items, missing = find_items(inputs, recursive=recursive)
     if output_dir is None and format_ in ONE_FILE_FORMATS and len(items) > 1:
@@ -131,8 +131,8 @@ def _run(items: list[Item], folder, report: _Report, show: Callable[[Outcome], N
          allow_truncated: bool, timings: bool, cells: dict[str, bool]) -> None:
     if not items and bundle is None:
         return
+    from asr.fleet.transcribe import Timings, transcribe_items, transcribe_to_folder
     from asr.recognizer import load
-    from asr.transcribe import Timings, transcribe_items, transcribe_to_folder
 
     recognizer = load(bundle, engine=engine)  # a wrong model comes before missing recordings
     if not items:
@@ -179,12 +179,12 @@ def _warnings_as_notices(report: _Report) -> Iterator[None]:
 
 def _say_if_compiling() -> None:
     """The one long silence of a new machine gets an explanation."""
-    import asr.lstm
-    from asr.jit import cache_folder, numba
+    import asr.kernels
+    from asr.kernels.jit import cache_folder, numba
 
     if numba is None:
         return
-    folder = cache_folder(asr.lstm.__name__)
+    folder = cache_folder(asr.kernels.__name__)
     if folder is None or next(folder.rglob("*.nbi"), None) is None:
         kept = "" if folder else " (no folder to keep them in can be written)"
         print(f"Compiling the kernels, once on this machine{kept}: about 10 seconds.",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from asr.cli.places import refuse_existing, refuse_no_file
+from asr.cli.output_paths import refuse_existing, refuse_no_file
 
 if TYPE_CHECKING:
     from asr.recognizer import Recognizer
@@ -60,7 +60,7 @@ def tune(bundle: Path, manifests: tuple[Path, ...], lm_path: Path | None, words_
       asr tune english-lm.asr data/dev.jsonl --confidence -o english-lm.asr
     """  # noqa: D301 (click reads the backspace)
     from asr.cli.progress import count_on_stderr
-    from asr.decoding.packed import refuse_kenlm
+    from asr.decoding.packed_ngram import refuse_kenlm
     from asr.errors import UsageError
     from asr.manifest import read_manifest
     from asr.recognizer import load

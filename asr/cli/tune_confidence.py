@@ -44,7 +44,7 @@ def tune_confidence(recognizer: Recognizer, dev: DevSet, output: Path | None,
 
 def lines(fit: Fit) -> list[str]:
     """The result for people."""
-    from asr.confidence import EVIDENCE
+    from asr.decoding.calibration import EVIDENCE
 
     parameters = fit.calibration
     drawn = fit.after.interval.unit

@@ -36,9 +36,9 @@ def validate(manifests: tuple[Path, ...], recipe: Path | None, bundle: Path | No
     With a recipe or a bundle, texts are held against its alphabet and lengths against CTC. Several
     manifests are also compared: nothing of a test set may be in a training set.
     """
+    from asr.audit.validate import Target
+    from asr.audit.validate import validate as run
     from asr.recipe import load_recipe
-    from asr.validate import Target
-    from asr.validate import validate as run
 
     if recipe and bundle:
         raise UsageError("Give --recipe or --bundle, not both.")

@@ -1,7 +1,7 @@
 """Corpora as their makers publish them become manifests: one file a corpus.
 
 In: a corpus folder. Out: `Prepared`, which is {split: [Utterance]} with counters and a list of
-everything that was left out. Floor 1.
+everything that was left out.
 
 A corpus module has a docstring that shows its layout, `SUMMARY` (one line), and
 

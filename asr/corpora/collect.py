@@ -1,6 +1,6 @@
 """What every importer shares: look at the recordings, keep the good, count and list the rest.
 
-In: candidates, in the order of the corpus. Out: `Prepared`. Floor 1.
+In: candidates, in the order of the corpus. Out: `Prepared`.
 """
 
 from __future__ import annotations

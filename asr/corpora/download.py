@@ -1,6 +1,6 @@
 """Fetch a corpus: resumed, checked, then unpacked.
 
-In: an `Archive`, a folder. Out: the corpus in that folder. Floor 1, standard library only.
+In: an `Archive`, a folder. Out: the corpus in that folder. Standard library only.
 What comes over the network is hostile until its SHA-256 says otherwise, and it is looked at before
 it is kept: many servers answer with a login page where an archive used to be.
 """

@@ -1,6 +1,6 @@
 """A corpus that the project makes itself: is it there already, whole and the same?
 
-In: its folder and the settings that made it. Out: yes, no, or why it is left alone. Floor 1.
+In: its folder and the settings that made it. Out: yes, no, or why it is left alone.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Ids for corpora that name recordings but not utterances.
 
-In: paths as a corpus writes them. Out: {path: id}. Floor 1.
+In: paths as a corpus writes them. Out: {path: id}.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The sample clips in `asr/assets/clips`: digit strings in eight synthesised voices.
 
-In: a folder. Out: eight small recordings and `clips.jsonl`. Floor 1. Only a developer runs it; the
+In: a folder. Out: eight small recordings and `clips.jsonl`. Only a developer runs it; the
 clips are committed. Training holds out every string, and the voices of half of the clips:
 
     python -c "from asr.corpora.sample_clips import write; write('asr/assets/clips')"

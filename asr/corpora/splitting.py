@@ -1,6 +1,6 @@
 """Splits for corpora whose makers give none: deterministic, and never one group in two splits.
 
-In: candidates. Out: the same ones, with other splits. Floor 1.
+In: candidates. Out: the same ones, with other splits.
 Splitting happens before recordings are looked at, so one damaged file moves no other utterance.
 """
 

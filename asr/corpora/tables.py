@@ -1,6 +1,6 @@
 """The text files in which corpora list their utterances.
 
-In: lists, tables and folders made elsewhere. Out: rows, each with its source "name:line". Floor 1.
+In: lists, tables and folders made elsewhere. Out: rows, each with its source "name:line".
 Other people's files may carry a byte order mark or CR LF; an importer lets both pass.
 """
 

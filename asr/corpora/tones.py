@@ -1,6 +1,6 @@
 """A corpus that the project makes by itself: sentences of eight tone "words".
 
-In: a folder, three counts and a seed. Out: 8 kHz WAV files and one manifest a split. Floor 1.
+In: a folder, three counts and a seed. Out: 8 kHz WAV files and one manifest a split.
 NumPy only. Every word glides between two of four pitches, so that a listener (or the smallest
 network) can tell them apart, while speaker, pitch, level, pace, gaps and noise vary.
 """

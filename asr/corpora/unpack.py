@@ -1,6 +1,6 @@
 """Unpack a .tar.gz that may be hostile, file by file, into a folder where nothing is replaced.
 
-In: an archive. Out: the files that match a list, or a `CorpusError` and nothing. Floor 1, standard
+In: an archive. Out: the files that match a list, or a `CorpusError` and nothing. Standard
 library only. `tarfile.extractall` is not used: its filters were escaped (CVE-2025-4517), and no
 version bounds what a header may make it read.
 """

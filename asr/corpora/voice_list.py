@@ -1,6 +1,6 @@
 """Which synthesised voices there are: programs, speakers, accents, and how each spells digits.
 
-In: a seed. Out: `Voice` rows for `asr.corpora.voices`. Floor 1: NumPy only.
+In: a seed. Out: `Voice` rows for `asr.corpora.voices`. NumPy only.
 """
 
 from __future__ import annotations

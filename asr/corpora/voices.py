@@ -1,7 +1,7 @@
 """Synthesised speech in many voices, by speech programs that a developer may have installed.
 
 In: texts, voices, a folder. Out: 16 kHz FLAC files and the manifests `train.jsonl` (most voices)
-and `valid.jsonl` (voices that training never hears). Floor 1.
+and `valid.jsonl` (voices that training never hears).
 
 The programs are espeak-ng (accents times speaker variants times pitch and rate), flite and
 festival's text2wave. They are run without a shell, read the text from their standard input, and

@@ -1,6 +1,6 @@
 """Logits to text: greedy, closed vocabulary, beam search, alignment. Nothing to compile.
 
-In: logits (T', V) float32, unnormalised. Out: `Hypothesis` objects, best first. Floor 1.
+In: logits (T', V) float32, unnormalised. Out: `Hypothesis` objects, best first.
 
 A new decoder is one class with one method (`Decoder.search`), one line in DECODERS and one branch
 of `build_decoder`; the conformance tests run on it by themselves.
@@ -26,7 +26,7 @@ from asr.decoding.ngram import NgramModel, load_ngram
 from asr.decoding.phrases import HotWord, parse_hot_word, read_hot_words
 from asr.errors import UsageError
 from asr.recipe import DecoderSettings
-from asr.tokenizer import CharTokenizer
+from asr.text.tokenizer import CharTokenizer
 
 DECODERS: dict[str, type[Decoder]] = {
     "greedy": GreedyDecoder,

@@ -1,7 +1,7 @@
 """Forced alignment: which frames wrote which label, by Viterbi over the CTC lattice.
 
 In: log-probabilities and the labels of a text. Out: frame spans of labels and words, which
-`asr.decoding.posterior` takes from all alignments around the best one. Floor 1.
+`asr.decoding.posterior` takes from all alignments around the best one.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import numpy as np
 
 from asr.decoding.hypothesis import Hypothesis, WordSpan, collapse, hypothesis_from_path
 from asr.errors import DataError, UsageError
-from asr.jit import compiled
-from asr.tokenizer import CharTokenizer, frames_needed
+from asr.kernels.jit import compiled
+from asr.text.tokenizer import CharTokenizer, frames_needed
 
 
 @dataclass(frozen=True)
@@ -124,8 +124,8 @@ def span_seconds(span: WordSpan, seconds_per_frame: float, duration: float,
         seconds_per_frame: subsampling * hop_length / sample_rate, by construction of the front
             end.
         duration: seconds of audio.
-        origin: seconds at which frame 0 begins, see `asr.lengths.frame_origin`; frame t covers
-            origin + t * seconds_per_frame up to the next one.
+        origin: seconds at which frame 0 begins, see `asr.features.lengths.frame_origin`; frame t
+            covers origin + t * seconds_per_frame up to the next one.
     """
     start, end = (min(max(origin + frame * seconds_per_frame, 0.0), duration)
                   for frame in (span.start, span.end))

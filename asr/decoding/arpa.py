@@ -1,6 +1,6 @@
 """ARPA files: back-off n-gram models as text, the format that every toolkit reads and writes.
 
-In: a file, plain or gz. Out: words, and arrays of n-grams. And back. Floor 1: NumPy.
+In: a file, plain or gz. Out: words, and arrays of n-grams. And back. NumPy.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The best alignment path through an automaton over labels: exact, whatever the beam would lose.
 
-In: log-probabilities and a `GrammarPart`. Out: path and score. Floor 1: NumPy, numba.
+In: log-probabilities and a `GrammarPart`. Out: path and score. NumPy, numba.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from asr.decoding.fusion import GrammarPart
-from asr.jit import compiled
+from asr.kernels.jit import compiled
 
 
 class Arcs(NamedTuple):

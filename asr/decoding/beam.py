@@ -1,6 +1,6 @@
 """CTC prefix beam search, with whatever is to be fused: language model, lexicon.
 
-In: log-probabilities. Out: the n best hypotheses. Floor 1: NumPy, numba.
+In: log-probabilities. Out: the n best hypotheses. NumPy, numba.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from asr.decoding.ngram_fusion import (
 from asr.decoding.phrases import HotWord, parse_hot_word, phrase_part
 from asr.decoding.prefix_search import prefix_search
 from asr.errors import UsageError
-from asr.tokenizer import CharTokenizer
+from asr.text.tokenizer import CharTokenizer
 
 MAX_CELLS = 250_000_000  # of the exact search through a grammar, 4 bytes each
 

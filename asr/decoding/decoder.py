@@ -1,6 +1,6 @@
 """The one shape that every decoder has: `decode` an utterance, `decode_batch` many.
 
-In: logits. Out: hypotheses, best first. Floor 1: NumPy.
+In: logits. Out: hypotheses, best first. NumPy.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from functools import partial
 
 import numpy as np
 
-from asr import pool
 from asr.decoding.hypothesis import Hypothesis, check_logits, log_softmax
 from asr.errors import UsageError
-from asr.tokenizer import CharTokenizer
+from asr.kernels import pool
+from asr.text.tokenizer import CharTokenizer
 
 
 class Decoder(ABC):

@@ -1,7 +1,7 @@
 """What the posteriors say for each word of a hypothesis, and the confidence that follows.
 
 In: log-probabilities and a hypothesis. Out: log-odds of each word; with a calibration, the
-probability that it is right. Floor 1: NumPy, numba.
+probability that it is right. NumPy, numba.
 
 Up to five probabilities speak for a word, each from 0 to 1:
 
@@ -17,7 +17,7 @@ Up to five probabilities speak for a word, each from 0 to 1:
               before it and of what follows after it
 
 None is the probability that the word is right: networks are overconfident, and the evidences
-overlap. `asr.confidence.Calibration` pools their log-odds, and one thing more:
+overlap. `asr.decoding.calibration.Calibration` pools their log-odds, and one thing more:
 
     square    the log-odds of `peak` times their own size, over 4: it bends the line, for from
               nearly sure to sure is a longer way than from doubtful to likely
@@ -32,11 +32,11 @@ from itertools import chain
 
 import numpy as np
 
-from asr.confidence import EVIDENCE, Calibration
+from asr.decoding.calibration import EVIDENCE, Calibration
 from asr.decoding.decoder import Decoder
 from asr.decoding.hypothesis import Hypothesis, WordSpan
-from asr.jit import compiled
-from asr.tokenizer import CharTokenizer
+from asr.kernels.jit import compiled
+from asr.text.tokenizer import CharTokenizer
 
 MAX_LOG_ODDS = 16.0  # a posterior of 1 - 1e-7 and one of 1 in float32 are the same evidence
 SQUARE = 4.0  # log-odds of `peak` at which `square` equals them

@@ -1,6 +1,6 @@
 """What is added to the acoustic score of a prefix: language model, lexicon, hot words, grammar.
 
-In: a prefix's state and one more label. Out: nats to add, and the next state. Floor 1: numba.
+In: a prefix's state and one more label. Out: nats to add, and the next state. Numba.
 
 Every part may be None and then costs nothing: numba compiles one search for each combination of
 parts and drops what is not there. A state is four integers: a node of the lexicon tree, of the
@@ -15,7 +15,7 @@ import numpy as np
 
 from asr.decoding.kenlm_kernel import step_outside
 from asr.decoding.ngram_kernel import NgramArrays, ngram_step
-from asr.jit import compiled
+from asr.kernels.jit import compiled
 
 FORBIDDEN = -np.inf
 

@@ -1,6 +1,6 @@
 """Closed grammars: the sentences that may be said, as a list or as patterns with rules.
 
-In: text. Out: a `Grammar`, and for one tokenizer the `GrammarPart` of a `Fusion`. Floor 1.
+In: text. Out: a `Grammar`, and for one tokenizer the `GrammarPart` of a `Fusion`.
 
 A line is one sentence or pattern; a line that begins with # is a comment:
 
@@ -24,7 +24,7 @@ import numpy as np
 
 from asr.decoding.fusion import GrammarPart
 from asr.errors import DataError, UsageError
-from asr.tokenizer import CharTokenizer
+from asr.text.tokenizer import CharTokenizer
 
 MAX_STATES = 200_000
 MAX_DEPTH = 100  # of brackets and rules in each other

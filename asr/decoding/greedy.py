@@ -1,6 +1,6 @@
 """Greedy decoding: the best label of every frame, repeats and blanks removed.
 
-In: log-probabilities. Out: one hypothesis. Floor 1.
+In: log-probabilities. Out: one hypothesis.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ class GreedyDecoder(Decoder):
     `confidence` is the geometric mean over the words of their confidences.
 
     Example:
-        >>> from asr.tokenizer import CharTokenizer
+        >>> from asr.text.tokenizer import CharTokenizer
         >>> logits = np.log(np.array([[.1, .8, .1], [.1, .8, .1], [.8, .1, .1], [.1, .1, .8]]))
         >>> GreedyDecoder(CharTokenizer("ab")).decode(logits)[0].text
         'ab'

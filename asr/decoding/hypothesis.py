@@ -1,6 +1,6 @@
 """What a decoder returns, and what every decoder checks first.
 
-In: logits. Out: checked log-probabilities; hypotheses of words with frame spans. Floor 1: NumPy.
+In: logits. Out: checked log-probabilities; hypotheses of words with frame spans. NumPy.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import numpy as np
 
 from asr.decoding.posterior import posterior_spans
 from asr.errors import DataError, UsageError
-from asr.jit import compiled
-from asr.tokenizer import CharTokenizer
+from asr.kernels.jit import compiled
+from asr.text.tokenizer import CharTokenizer
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """The way out of the compiled search to a language model that only Python can ask.
 
-In: the number of a model, a state and a word. Out: nats and the next state. Floor 1: numba.
+In: the number of a model, a state and a word. Out: nats and the next state. Numba.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 from weakref import WeakValueDictionary
 
-from asr.jit import compiled, objmode
+from asr.kernels.jit import compiled, objmode
 
 # By `LanguageModel.handle`; an entry goes when its model goes.
 MODELS: WeakValueDictionary[int, Any] = WeakValueDictionary()

@@ -1,6 +1,6 @@
 """KenLM's binary files, asked through the module `kenlm`, which the extra of that name installs.
 
-In: a file of KenLM's build_binary, any of its data structures. Out: a `KenlmModel`. Floor 1.
+In: a file of KenLM's build_binary, any of its data structures. Out: a `KenlmModel`.
 
 The compiled search calls back into Python for each question, which costs some microseconds and the
 interpreter lock: an ARPA file, held in our own arrays, is faster, decodes on all cores and can

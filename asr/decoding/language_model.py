@@ -1,6 +1,6 @@
 """What the beam search, the tuning and `asr lm info` ask of a language model, whatever holds it.
 
-In: words. Out: natural logs of probabilities. Floor 1. Two classes hold models: `NgramModel`
+In: words. Out: natural logs of probabilities. Two classes hold models: `NgramModel`
 (ARPA, flat arrays inside the compiled search) and `KenlmModel` (KenLM's binary files).
 """
 

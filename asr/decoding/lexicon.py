@@ -1,6 +1,6 @@
 """Closed vocabulary: the best alignment path that spells words of a list, and nothing else.
 
-In: log-probabilities. Out: one hypothesis. Floor 1: NumPy, numba.
+In: log-probabilities. Out: one hypothesis. NumPy, numba.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import numpy as np
 from asr.decoding.decoder import Decoder
 from asr.decoding.hypothesis import Hypothesis, hypothesis_from_path
 from asr.errors import UsageError
-from asr.jit import compiled
-from asr.tokenizer import CharTokenizer
+from asr.kernels.jit import compiled
+from asr.text.tokenizer import CharTokenizer
 
 
 class LexiconDecoder(Decoder):
@@ -34,7 +34,7 @@ class LexiconDecoder(Decoder):
         TextError: a word with characters outside the alphabet.
 
     Example:
-        >>> from asr.tokenizer import CharTokenizer
+        >>> from asr.text.tokenizer import CharTokenizer
         >>> probabilities = np.array([[.1, .1, .6, .2], [.1, .1, .5, .3]])  # blank, space, a, b
         >>> LexiconDecoder(CharTokenizer(" ab"), ["b"]).decode(np.log(probabilities))[0].text
         'b'

@@ -1,6 +1,6 @@
 """Text for language models: lines of text, or the transcripts of manifests.
 
-In: files. Out: sentences as lists of units, words or characters. Floor 1.
+In: files. Out: sentences as lists of units, words or characters.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Training of n-gram models: interpolated modified Kneser-Ney.
 
-In: sentences as lists of words (or characters). Out: the tables of an ARPA file. Floor 1: NumPy.
+In: sentences as lists of words (or characters). Out: the tables of an ARPA file. NumPy.
 
     P(w | h) = (a(hw) - D(a(hw))) / a(h.) + gamma(h) P(w | h')      h' is h without its oldest word
 

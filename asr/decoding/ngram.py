@@ -1,6 +1,6 @@
 """Back-off n-gram language models, of words or of characters.
 
-In: an ARPA file. Out: an `NgramModel`, from a memory-mapped cache the second time. Floor 1.
+In: an ARPA file. Out: an `NgramModel`, from a memory-mapped cache the second time.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from asr.decoding.kenlm_model import is_kenlm_binary, load_kenlm
 from asr.decoding.language_model import LN10, LanguageModel
 from asr.decoding.ngram_cache import read_cache, write_cache
 from asr.decoding.ngram_kernel import NgramArrays, find_child, ngram_step
-from asr.decoding.trees import build_tree
+from asr.decoding.prefix_tree import build_tree
 from asr.errors import DataError
-from asr.jit import compiled
+from asr.kernels.jit import compiled
 
 MISSING_UNKNOWN = -100.0  # log10; KenLM's value for a model without <unk>
 

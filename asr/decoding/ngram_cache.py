@@ -1,6 +1,6 @@
 """The cache beside an ARPA file: its arrays as they lie in memory, to be mapped.
 
-In: arrays and the path of the ARPA file. Out: the same arrays, read-only, in milliseconds. Floor 1.
+In: arrays and the path of the ARPA file. Out: the same arrays, read-only, in milliseconds.
 
 Layout: 8 bytes magic, little-endian uint32 CRC-32 of all that follows, uint32 length of the header,
 the header (JSON: version, size and time of the source, bytes of the vocabulary, order, counts, and

@@ -1,6 +1,6 @@
 """A language model and a lexicon made ready for one tokenizer.
 
-In: a `LanguageModel`, a tokenizer, a list of words. Out: the parts of a `Fusion`. Floor 1: NumPy.
+In: a `LanguageModel`, a tokenizer, a list of words. Out: the parts of a `Fusion`. NumPy.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import numpy as np
 from asr.decoding.arpa import SENTENCE_END, SENTENCE_START, UNKNOWN
 from asr.decoding.fusion import CharacterPart, WordPart
 from asr.decoding.language_model import LanguageModel
-from asr.decoding.trees import best_below, build_tree
+from asr.decoding.prefix_tree import best_below, build_tree
 from asr.errors import UsageError
-from asr.tokenizer import CharTokenizer
+from asr.text.tokenizer import CharTokenizer
 
 # How character models write the space between words; the first that the model knows is taken.
 SPACE_TOKENS = ("<space>", "|", "\u2581", "_")

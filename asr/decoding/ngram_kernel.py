@@ -1,6 +1,6 @@
 """The n-gram model as the kernels see it: a tree in flat arrays, with links to shorter contexts.
 
-In: a state and a word. Out: its log-probability and the next state. Floor 1: NumPy, numba.
+In: a state and a word. Out: its log-probability and the next state. NumPy, numba.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from asr.jit import compiled
+from asr.kernels.jit import compiled
 
 
 class NgramArrays(NamedTuple):

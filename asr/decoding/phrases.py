@@ -1,6 +1,6 @@
 """Hot words: phrases that the search is told to expect, compiled to an automaton over labels.
 
-In: phrases with boosts. Out: the `PhrasePart` of a `Fusion`. Floor 1: NumPy.
+In: phrases with boosts. Out: the `PhrasePart` of a `Fusion`. NumPy.
 
 The unit is nats per character of the phrase, spaces included: "new york" with 2 adds 16 nats to
 every text that holds it as whole words. The credit is given along the phrase, character by
@@ -22,7 +22,7 @@ from asr.decoding.fusion import PhrasePart
 from asr.errors import DataError, UsageError
 from asr.recipe import DecoderSettings
 from asr.text import normalize
-from asr.tokenizer import CharTokenizer
+from asr.text.tokenizer import CharTokenizer
 
 DEFAULT_BOOST = 1.5  # nats per character
 MAX_BOOST = 100.0  # either way; a character that the network is sure of costs 20 at most

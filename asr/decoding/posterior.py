@@ -1,6 +1,6 @@
 """When each label was said: its span by the posterior of all alignments, not one path's peak.
 
-In: log-probabilities, labels and one alignment of them. Out: a frame span for each label. Floor 1.
+In: log-probabilities, labels and one alignment of them. Out: a frame span for each label.
 
 The forward and backward sums over the CTC lattice (Graves et al. 2006, section 4.1) give, for every
 frame, how probable it is that the text has come to a given label by then. A label's span begins
@@ -14,7 +14,7 @@ import math
 
 import numpy as np
 
-from asr.jit import compiled
+from asr.kernels.jit import compiled
 
 BAND = 16  # states (two a label) off the given alignment that are summed over, on either side
 HALF = 0.5 - 1e-12  # a probability of one half up to rounding

@@ -1,7 +1,7 @@
 """The kernel of CTC prefix beam search: log domain, exact merging, pruning.
 
 In: log-probabilities, the arrays of a `Fusion`. Out: the label strings of the last beam with
-acoustic and total scores. Floor 1: NumPy, numba.
+acoustic and total scores. NumPy, numba.
 
 A prefix is a node of a tree; every label string has at most one node, so two ways to the same
 string always meet. For each prefix of the beam two sums are kept (Hannun et al. 2014, algorithm 1):
@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 
 from asr.decoding.fusion import advance, finish, gain_bound, start_state
-from asr.jit import compiled
+from asr.kernels.jit import compiled
 
 NOTHING = -np.inf
 

@@ -1,7 +1,7 @@
 """What runs on this machine, how fast, and what keeps it from being faster.
 
 In: nothing, a bundle, or a recipe. Out: one dictionary (`examine`), one screen (`report.render`).
-Floor 4. Everything is tried, not looked up: a version number proves nothing.
+Everything is tried, not looked up: a version number proves nothing.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ def _model(bundle, recipe):
     """(name, ModelSettings, F, the bundle if there is one) of what is examined."""
     from asr.bundle import load_bundle
     from asr.bundle.find import find_bundle
+    from asr.network.weights import num_features
     from asr.recipe import Recipe, load_recipe
-    from asr.weights import num_features
 
     if recipe is not None:
         page = load_recipe(recipe)

@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from asr.network.weights import lstm_inputs
 from asr.recipe import ModelSettings
-from asr.weights import lstm_inputs
 
 BATCH, FRAMES, REPEATS = 8, 100, 3
 MOST_OPERATIONS = 4e10  # of one timed step; wider layers are timed on fewer frames
@@ -34,8 +34,8 @@ def layer_kernels(settings: ModelSettings, num_features: int, *, tensorflow: boo
 
 
 def _examined(units: int) -> dict:
-    from asr.lstm.conditions import examine
-    from asr.lstm.layer import BidirectionalLSTM
+    from asr.network.conditions import examine
+    from asr.network.layer import BidirectionalLSTM
 
     examination = examine(BidirectionalLSTM(units))
     return {"kernel": examination.kernel,
@@ -75,7 +75,7 @@ def _steps(inputs: int, units: int, frames: int) -> dict[str, Callable[[], objec
     """One training step for every kernel that can run here."""
     import tensorflow as tf
 
-    from asr.lstm.layer import BidirectionalLSTM, compiled_kernel_problem, gpu_is_visible
+    from asr.network.layer import BidirectionalLSTM, compiled_kernel_problem, gpu_is_visible
 
     x = tf.random.stateless_normal((BATCH, frames, inputs), seed=(1, 2))
     lengths = tf.fill([BATCH], frames)
@@ -104,7 +104,7 @@ def _steps_without_tensorflow(inputs, units, frames) -> dict[str, Callable[[], o
 
     if numba_state()["problem"]:
         return {}
-    from asr.lstm import cpu
+    from asr.kernels import cpu
 
     rng = np.random.default_rng(0)
     directions = [cpu.Direction(*(rng.normal(size=shape).astype(np.float32) for shape in

@@ -10,7 +10,7 @@ import os
 import platform
 from functools import cache
 
-from asr import processors
+from asr.kernels import processors
 
 PACKAGES = ("keras-asr", "tensorflow", "keras", "numpy", "scipy", "numba", "llvmlite", "librosa",
             "soundfile", "soxr", "jiwer", "safetensors", "tensorflow-io")
@@ -44,7 +44,7 @@ def processor() -> dict:
 def tensorflow_problem() -> str | None:
     """None when TensorFlow and Keras work as this project needs them, else why not."""
     from asr.errors import UsageError
-    from asr.framework import import_tensorflow
+    from asr.network.framework import import_tensorflow
 
     try:
         import_tensorflow()
@@ -55,7 +55,7 @@ def tensorflow_problem() -> str | None:
 
 def threads(missing: str | None) -> dict:
     """Threads of the LSTM kernels and of TensorFlow, and what sets them."""
-    from asr import pool
+    from asr.kernels import pool
 
     result: dict = {"kernels": pool.default_threads(), "tensorflow": None,
                     "environment": {name: os.environ[name] for name in
@@ -65,7 +65,7 @@ def threads(missing: str | None) -> dict:
         import tensorflow as tf
 
         try:
-            from asr.lstm.op import num_threads
+            from asr.network.op import num_threads
             result["kernels"] = num_threads()
         except ImportError:
             pass  # no numba, no kernels; `numba_state` says so
@@ -102,12 +102,11 @@ def graphics_processors() -> list[dict]:
 def numba_state() -> dict:
     """Whether the kernels compile, for which vectors, and where the machine code is kept."""
     try:
-        from asr import jit
-        from asr.lstm import cpu, simd
+        from asr.kernels import cpu, jit, simd
     except ImportError as error:
         return {"problem": f"{type(error).__name__}: {error}", "vector": None, "cache": None,
                 "cache_candidates": []}
-    folder = jit.cache_folder("asr.lstm")
+    folder = jit.cache_folder("asr.kernels")
     return {"problem": cpu.compile_problem(), "vector": simd.LANES,
             "cache": str(folder) if folder else None,
             "cache_candidates": [str(path) for path in jit.candidates()]}

@@ -25,7 +25,7 @@ def check_reference(bundle: Bundle, *, tensorflow: bool) -> dict:
 
 
 def _compare(bundle: Bundle, name: str) -> dict:
-    from asr.engine import build_engine
+    from asr.network.engine import build_engine
 
     reference = bundle.reference
     if reference is None:

@@ -1,7 +1,7 @@
 """Inside the network while it listens: every gate, every memory cell, and what comes out.
 
 In: a bundle and the samples of one recording. Out: arrays (`network`), what of them to show
-(`view`), a picture (`plot`, with matplotlib) or a page (`page`, with nothing). Floor 2.
+(`view`), a picture (`plot`, with matplotlib) or a page (`page`, with nothing).
 `asr.Recognizer.inspect` and `asr inspect` are the doors.
 """
 

@@ -1,7 +1,7 @@
 """Everything that happens in a network between the features and the text of one recording.
 
-In: a bundle, samples. Out: an `Inspection`. Floor 2: NumPy; the cell is the textbook
-one of `asr.lstm.equations`, in float64, so that what is shown is what is explained.
+In: a bundle, samples. Out: an `Inspection`. NumPy; the cell is the textbook
+one of `asr.network.equations`, in float64, so that what is shown is what is explained.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import numpy as np
 from asr.bundle import Bundle
 from asr.decoding.alignment import character_spans
 from asr.decoding.hypothesis import log_softmax
-from asr.engine import NumpyAcousticModel, layer_norm
 from asr.errors import UsageError
 from asr.features import FeatureExtractor, log_mel, normalize_features
-from asr.lstm.equations import Trace, forward
+from asr.network.engine import NumpyAcousticModel, layer_norm
+from asr.network.equations import Trace, forward
 from asr.recipe import FeatureSettings, ModelSettings
-from asr.timing import FrameClock
 from asr.transcript import Transcript, Word
+from asr.transcript.timing import FrameClock
 
 MAX_SECONDS = 60.0  # every gate of every step is kept: a 3 x 256 network makes 150 MB of a minute
 DIRECTIONS = ("forward", "backward")
@@ -41,8 +41,8 @@ class LayerTrace(NamedTuple):
 class Inspection:
     """One recording on its way through a network.
 
-    T feature frames, T' output frames (see `asr.lengths.output_length`), F features, M mel filters,
-    U units a direction, V classes with the blank.
+    T feature frames, T' output frames (see `asr.features.lengths.output_length`), F features, M
+    mel filters, U units a direction, V classes with the blank.
 
     Attributes:
         samples: (num_samples,) float32, what was heard, at `sample_rate`.
@@ -159,7 +159,7 @@ def inspect_audio(bundle: Bundle, samples: np.ndarray,
 def trace_network(settings: ModelSettings, weights: Mapping[str, np.ndarray],
                   features: np.ndarray, vocab_size: int
                   ) -> tuple[tuple[LayerTrace, ...], np.ndarray]:
-    """The network of `asr.engine`, layer by layer as equations.
+    """The network of `asr.network.engine`, layer by layer as equations.
 
     Args:
         settings, weights: of the network.

@@ -1,6 +1,6 @@
 """A view as one HTML file with hover: no network, no library, opens by e-mail.
 
-In: a `View`. Out: HTML with the arrays inside, which its own script draws. Floor 2. It shares the
+In: a `View`. Out: HTML with the arrays inside, which its own script draws. It shares the
 frame, the style and the content security policy of the evaluation report.
 """
 
@@ -23,11 +23,11 @@ from asr.inspection.view import (
     loudness,
     shown_labels,
 )
-from asr.lstm.equations import Trace
-from asr.scoring.charts import escape, visible
-from asr.scoring.clips import CLIP_RATE, encode_mp3
-from asr.scoring.page_parts import THEME
-from asr.scoring.report import fill_page, page_file
+from asr.network.equations import Trace
+from asr.pages.charts import escape, visible
+from asr.pages.clips import CLIP_RATE, encode_mp3
+from asr.pages.components import THEME
+from asr.pages.report import fill_page, page_file
 
 MAX_VALUES = 4_000_000  # of all gates, two bytes each: beyond that only the asked layer comes along
 FULL_SCALE = 32_767  # arrays travel as int16: a gate is true to 0.00003

@@ -1,6 +1,6 @@
 """A view as a picture for a slide or a lecture: PNG, SVG or PDF, by matplotlib.
 
-In: a `View`. Out: the bytes of the file. Floor 2. matplotlib is an extra; it is imported when a
+In: a `View`. Out: the bytes of the file. matplotlib is an extra; it is imported when a
 picture is drawn, and without pyplot, so that no window, backend or global style is touched.
 """
 
@@ -24,7 +24,7 @@ from asr.inspection.view import (
     loudness,
     shown_labels,
 )
-from asr.scoring.charts import visible
+from asr.pages.charts import visible
 from asr.transcript import Word
 
 if TYPE_CHECKING:

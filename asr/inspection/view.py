@@ -1,6 +1,6 @@
 """What of an inspection is shown: layer, direction, units, and the words that explain it.
 
-In: an `Inspection`. Out: a `View`, which the picture and the page draw alike. Floor 2: NumPy.
+In: an `Inspection`. Out: a `View`, which the picture and the page draw alike. NumPy.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import numpy as np
 
 from asr.errors import UsageError
 from asr.inspection.network import Inspection
-from asr.lstm.equations import Trace
-from asr.scoring.charts import visible
+from asr.network.equations import Trace
+from asr.pages.charts import visible
 
 LIVELY_UNITS = 16  # shown when none are named
 DYNAMIC_RANGE = 80.0  # dB below the loudest point of the log-mel picture that are told apart

@@ -1,7 +1,7 @@
 """Which recordings, and what is said in them: Utterance rows, JSONL in and out.
 
 In: a manifest, one JSON object a line. Out: a list of `Utterance`, or one `ManifestError` that
-lists what is wrong, line by line. Floor 0.
+lists what is wrong, line by line.
 
     {"id": "yes_0017", "audio_filepath": "clips/yes_0017.wav", "text": "yes",
      "duration": 0.81, "speaker": "mia", "offset": 0.0}

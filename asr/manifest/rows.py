@@ -1,7 +1,7 @@
 """One line of a manifest: strict JSON, checked types, and a path that stays where it may.
 
 In: bytes from a file that somebody else may have written. Out: a checked dictionary, or faults as
-(code, message). Floor 0, part of `asr.manifest`.
+(code, message). Part of `asr.manifest`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from asr.errors import ManifestError
-from asr.strict_json import StrictJsonError, parse_json
+from asr.files import StrictJsonError, parse_json
 
 MAX_LINE_BYTES = 1 << 20       # exclusive; a longer line is not a manifest row
 MAX_SECONDS = 1_000_000.0      # eleven days: a larger duration is a mistake of units

@@ -1,6 +1,6 @@
 """Intervals by resampling: how much of an error rate is luck of the test set.
 
-In: errors and words of each utterance, and who spoke it. Out: a 95 % interval. Floor 1: NumPy.
+In: errors and words of each utterance, and who spoke it. Out: a 95 % interval. NumPy.
 
 The method is the bootstrap of Bisani and Ney (2004, "Bootstrap estimates for confidence intervals
 in ASR performance evaluation", ICASSP), which Kaldi ships as compute-wer-bootci: draw as many

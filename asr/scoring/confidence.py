@@ -1,7 +1,7 @@
 """What the confidences of a recogniser are worth, beside its word error rate.
 
 In: a score, words and utterances with confidences. Out: `ConfidenceReport`: calibration of the
-words, risk against coverage of the utterances. Floor 1: NumPy.
+words, risk against coverage of the utterances. NumPy.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 In: normalised references and hypotheses. Out: substitutions, deletions, insertions, reference
 length. The counting is jiwer's (unit costs, RapidFuzz underneath), called on whole batches.
-Floor 1: jiwer and NumPy.
+Jiwer and NumPy.
 """
 
 from __future__ import annotations

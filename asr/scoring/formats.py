@@ -1,6 +1,6 @@
 """Text files of other toolkits: plain lines, Kaldi text, sclite trn, JSONL; ctm and stm.
 
-In: a path and a format. Out: texts by utterance id, and back. Floor 1.
+In: a path and a format. Out: texts by utterance id, and back.
 
     plain   one utterance a line; the id is the line number, so the two files must run in parallel
     kaldi   utt-1 some words                        the id is the first word of the line
@@ -20,7 +20,7 @@ from pathlib import Path
 
 from asr.errors import DataError, UsageError
 from asr.files import write_atomic
-from asr.scoring.lines import read_lines, read_objects
+from asr.scoring.text_lines import read_lines, read_objects
 from asr.scoring.timed import assign_words, read_ctm, read_stm, segment_texts, texts_of_ctm
 
 FORMATS = ("plain", "kaldi", "trn", "jsonl", "stm", "ctm")

@@ -1,6 +1,6 @@
 """Alignments as sclite prints them with `-o pra`.
 
-In: the rows of a score. Out: text that people and scripts who know sclite can read. Floor 1.
+In: the rows of a score. Out: text that people and scripts who know sclite can read.
 
     id: (spk1_u1)
     Scores: (#C #S #D #I) 4 1 1 1

@@ -1,7 +1,7 @@
 """Whether a confidence of 0.9 is right nine times of ten: calibration of word confidences.
 
 In: rows of a score, and words with confidences by utterance. Out: which words are right; expected
-calibration error with its interval, Brier score, normalised cross entropy, bins to draw. Floor 1:
+calibration error with its interval, Brier score, normalised cross entropy, bins to draw.
 NumPy.
 
 A word is right if the alignment that the word error rate is counted from pairs it with an equal

@@ -1,7 +1,7 @@
 """The score of a set of transcripts, with everything a reader needs to believe it.
 
 In: references and hypotheses by utterance id. Out: `Score`: WER and CER with intervals, one row an
-utterance, and the receipt. Floor 1: jiwer and NumPy.
+utterance, and the receipt. Jiwer and NumPy.
 
 WER is sum(S + D + I) / sum(N) over the corpus. It is never averaged over sentences, never clipped,
 and without a reference word there is none.
@@ -19,7 +19,7 @@ import numpy as np
 from asr.errors import DataError
 from asr.scoring.bootstrap import CONFIDENCE, DRAWS, FEW_CLUSTERS, Interval, bootstrap_rates
 from asr.scoring.counts import Counts, count_characters, count_words
-from asr.scoring.matching import Texts, attached, hash_references, match_texts
+from asr.scoring.pairing import Texts, attached, hash_references, match_texts
 from asr.text import normalize, normalizer_id
 
 SCHEMA = 1

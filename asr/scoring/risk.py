@@ -1,7 +1,7 @@
 """Which transcripts a person should look at: risk against coverage, by confidence.
 
 In: rows of a score and a confidence an utterance. Out: the word error rate of what stays with the
-machine when the least sure utterances go to a person; how many must go to reach a target. Floor 1:
+machine when the least sure utterances go to a person; how many must go to reach a target.
 NumPy.
 
 Utterances are sorted by confidence. The word error rate at a threshold is that of the utterances at

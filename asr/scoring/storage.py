@@ -1,6 +1,6 @@
 """A score on disk: one JSONL row an utterance, the receipt beside it, and a CSV for people.
 
-In: a `Score`. Out: `dev.jsonl`, `dev.receipt.json`, `dev.csv`; and the score back. Floor 1.
+In: a `Score`. Out: `dev.jsonl`, `dev.receipt.json`, `dev.csv`; and the score back.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from asr.files import write_atomic
 from asr.scoring.bootstrap import DRAWS
 from asr.scoring.comparison import stored_unlike
 from asr.scoring.formats import read_pair, read_speakers, read_texts
-from asr.scoring.lines import parse_object, read_lines, read_objects
 from asr.scoring.result import Conditions, Row, Score, score
+from asr.scoring.text_lines import parse_object, read_lines, read_objects
 from asr.text import normalizer_id
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")

@@ -1,6 +1,6 @@
 """NIST's formats with times: stm (reference segments) and ctm (recognised words).
 
-In: a path. Out: segments or words; words assigned to segments by their middle. Floor 1.
+In: a path. Out: segments or words; words assigned to segments by their middle.
 Times are seconds, as in the files.
 """
 
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from asr.errors import DataError
 from asr.files import write_atomic
-from asr.scoring.lines import read_lines
+from asr.scoring.text_lines import read_lines
 
 IGNORED = "IGNORE_TIME_SEGMENT_IN_SCORING"
 _ALTERNATION = re.compile(r"(?<!\S)[{}](?!\S)|<ALT", re.IGNORECASE)

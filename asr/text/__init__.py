@@ -1,7 +1,7 @@
 """Text normalisers: what counts as the same word, by name, with a version and a fingerprint.
 
 In: a transcript as somebody wrote it. Out: the same transcript, ready to be compared or learnt.
-Floor 0: the standard library only.
+The standard library only.
 
     name      "Dr. Müller's  CAFÉ-Bar, No. 21!" becomes
     none      Dr. Müller's  CAFÉ-Bar, No. 21!            Unicode NFC, nothing else

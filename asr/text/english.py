@@ -1,6 +1,6 @@
 """English for scoring: contractions, numbers and British spellings in one form.
 
-In: lower-cased NFC text with plain apostrophes. Out: the same words, written out. Floor 0.
+In: lower-cased NFC text with plain apostrophes. Out: the same words, written out.
 
 Every rule makes two spellings of the same spoken words equal; none removes a spoken word
 (hesitations such as "uh" stay). Where a spelling is ambiguous it stays too: "'s" after a noun may

@@ -1,6 +1,6 @@
 """German for scoring: numbers and common abbreviations in one form; umlauts and ß stay.
 
-In: lower-cased NFC text. Out: the same words, written out. Floor 0.
+In: lower-cased NFC text. Out: the same words, written out.
 
 Ordinals ("der 3. Tag") cannot be told from a number at the end of a sentence and are read as
 cardinals; hesitations stay.

@@ -5,7 +5,7 @@ run.py is the page to read first. Importing this package does not import TensorF
 
 from __future__ import annotations
 
-from asr.training.run import TrainingResult, train
 from asr.training.run_directory import read_log
+from asr.training.train import TrainingResult, train
 
 __all__ = ["TrainingResult", "read_log", "train"]

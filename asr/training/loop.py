@@ -15,14 +15,14 @@ import tensorflow as tf
 
 from asr.augment import load_noise_bank
 from asr.augment.graph import FeatureAugmenter
-from asr.batches import Batch, largest_batch, plan_epoch, plan_evaluation
 from asr.bundle import Reference, load_bundle, reference_clip, save_bundle
-from asr.data import training_dataset
+from asr.data.batches import Batch, largest_batch, plan_epoch, plan_evaluation
+from asr.data.pipeline import training_dataset
 from asr.decoding import build_decoder
 from asr.errors import Interrupted, TrainingStopped, UsageError
 from asr.features import FeatureExtractor, normalize_features
-from asr.lengths import output_length
-from asr.model import build_model
+from asr.features.lengths import output_length
+from asr.network.model import build_model
 from asr.recipe import Recipe
 from asr.training.checkpoints import Checkpoints, TrainingState
 from asr.training.coach import EpochFacts, advice, listening_floor

@@ -25,7 +25,7 @@ class StepMonitor(keras.callbacks.Callback):
         settings: the [train] section.
         state: updated in place after every step.
         total_steps: of the whole run, for the schedule.
-        batches: of this epoch, from `asr.batches`.
+        batches: of this epoch, from `asr.data.batches`.
         watch: pending signals.
         warn: called with a record for every skipped step.
         report: called after every step with (batches done, batches of the epoch, mean loss).

@@ -16,15 +16,15 @@ from pathlib import Path
 import numpy as np
 
 from asr.audio.content_hashes import hash_files
-from asr.batches import Clip, PlanSettings, gather_clips
+from asr.data.batches import Clip, PlanSettings, gather_clips
+from asr.data.cache import FeatureCache, build_cache
 from asr.errors import DataError, ManifestError, RecipeError
-from asr.feature_cache import FeatureCache, build_cache
 from asr.features import training_statistics
-from asr.lengths import feasible, output_length
+from asr.features.lengths import feasible, output_length
 from asr.manifest import Utterance, read_manifest
 from asr.recipe import Recipe
 from asr.text import normalize
-from asr.tokenizer import CharTokenizer, build_alphabet, describe
+from asr.text.tokenizer import CharTokenizer, build_alphabet, describe
 from asr.training.run_directory import RunDirectory
 
 

@@ -21,9 +21,9 @@ import uuid
 from importlib import metadata
 from pathlib import Path
 
-from asr import processors
 from asr.errors import CheckpointError, UsageError
 from asr.files import lock, write_atomic
+from asr.kernels import processors
 from asr.recipe import Recipe, dump_recipe, load_recipe, recipe_to_dict
 
 # What may change between two parts of one run: how long and on what, never what is learnt.

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from asr.batches import Batch
-from asr.data import evaluation_dataset
-from asr.lengths import feasible
-from asr.model import batch_signature
+from asr.data.batches import Batch
+from asr.data.pipeline import evaluation_dataset
+from asr.features.lengths import feasible
+from asr.network.model import batch_signature
 from asr.scoring.counts import count_characters, count_words
-from asr.tokenizer import BLANK_ID
+from asr.text.tokenizer import BLANK_ID
 from asr.training.coach import pairing_gap
 from asr.training.preparation import Split
 
@@ -51,7 +51,7 @@ class Validator:
     Args:
         model: an `AcousticModel`.
         split: cache, clips and texts.
-        plan: from `asr.batches.plan_evaluation`.
+        plan: from `asr.data.batches.plan_evaluation`.
         normalizer: a `FeatureAugmenter` without augmentation.
         decoder: writes the hypotheses.
     """

@@ -1,7 +1,7 @@
 """The weights of a language model, found on development data: one forward pass, many decodings.
 
 In: a `Recognizer`, utterances, a language model. Out: a `Tuning`: the error surface, the winner
-with its interval, and whether the model helps at all. Floor 4.
+with its interval, and whether the model helps at all.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from functools import partial
 
 import numpy as np
 
-from asr import pool
 from asr.audio import load_utterance
 from asr.audio.loudness import is_silent
 from asr.decoding import Decoder, GreedyDecoder, LanguageModel, build_decoder
 from asr.decoding.ngram_fusion import is_character_model
 from asr.decoding.phrases import normalize_hot_words
 from asr.errors import DataError, UsageError
+from asr.kernels import pool
 from asr.manifest import Utterance
 from asr.recipe import DecoderSettings, settings_from_dict
 from asr.recognizer import Recognizer

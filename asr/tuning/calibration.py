@@ -2,7 +2,6 @@
 
 In: a `Recognizer` and utterances that it was not trained on. Out: a `Fit`: the calibration, and the
 reliability before it and after it, each word judged by parameters that its speaker had no part in.
-Floor 4.
 
 One temperature is not enough: the words of an undertrained network are wrong more often than not
 while its posteriors say 0.8, and no temperature moves odds across even. The logistic regression
@@ -20,11 +19,11 @@ from functools import partial
 
 import numpy as np
 
-from asr import pool
-from asr.confidence import EVIDENCE, PARAMETERS, Calibration, calibration_kind
+from asr.decoding.calibration import EVIDENCE, PARAMETERS, Calibration, calibration_kind
 from asr.decoding.evidence import CalibratedDecoder, word_evidence
 from asr.decoding.hypothesis import Hypothesis, check_logits, log_softmax
 from asr.errors import DataError, UsageError
+from asr.kernels import pool
 from asr.recognizer import Recognizer
 from asr.scoring.bootstrap import clusters_of
 from asr.scoring.reliability import Reliability, judge_words, reliability
@@ -46,8 +45,8 @@ class Judged:
     """Recognised words with their evidence, and whether they are right.
 
     Attributes:
-        kind: of decoder, one of `asr.confidence.KINDS`.
-        evidence: (N, 6) float64, see `asr.confidence.EVIDENCE`.
+        kind: of decoder, one of `asr.decoding.calibration.KINDS`.
+        evidence: (N, 6) float64, see `asr.decoding.calibration.EVIDENCE`.
         raw: (N,) float64, the confidences before any calibration.
         right: (N,) bool.
         utterances: (N,) int64, number of the utterance, from 0.

@@ -1,7 +1,7 @@
 """Hot words counted and their boost found on development data: one forward pass, many decodings.
 
 In: a `Recognizer`, logits with references, phrases. Out: `HotCounts`, and a `HotTuning`: recall,
-precision and word error rate at each boost, the winner by F-score, and whether it helps. Floor 4.
+precision and word error rate at each boost, the winner by F-score, and whether it helps.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 
 from asr.bundle import LM
 from asr.decoding import Decoder, HotWord, LanguageModel, build_decoder, load_ngram
-from asr.decoding.packed import unpack_lm
+from asr.decoding.packed_ngram import unpack_lm
 from asr.decoding.phrases import MAX_BOOST
 from asr.errors import DataError, UsageError
 from asr.recipe import DecoderSettings

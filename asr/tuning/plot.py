@@ -1,6 +1,6 @@
 """The error surface of a tuning as a picture: SVG, no library.
 
-In: a `Tuning`. Out: text of an SVG file. Floor 4.
+In: a `Tuning`. Out: text of an SVG file.
 """
 
 from __future__ import annotations

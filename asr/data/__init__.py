@@ -1,0 +1,10 @@
+"""Training data: from a manifest to batches.
+
+cache.py       features of a manifest, computed once and kept on disk
+worker.py, extraction.py    the processes that compute them
+shards.py, tfrecord.py      the files that hold them
+batches.py     the plan of an epoch: buckets, order, limits
+pipeline.py    tf.data with the batch contract
+
+Importing this package imports nothing else; only pipeline.py needs TensorFlow.
+"""

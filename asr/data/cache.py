@@ -1,0 +1,355 @@
+"""Features of many utterances: extracted once, in parallel, kept on disk, read without copying.
+
+In: utterances and `[features]` settings. Out: a `FeatureCache`.
+What is kept is named after what it was made from: the settings give the folder; the bytes of the
+recording, the part of it and the speed give the key. A changed file or number is never found.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Container, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from asr.audio import RESAMPLER, check_length, display_name
+from asr.audio.content_hashes import FileHash, hash_files
+from asr.data.extraction import run_tasks
+from asr.data.shards import FORMAT_VERSION, Location, ShardReader, read_indexes, remove_unfinished
+from asr.data.worker import Config, Job, run_task
+from asr.errors import AsrError, AudioError, UsageError
+from asr.features import FEATURES_VERSION, FeatureExtractor, global_cmvn_statistics
+from asr.files import lock, write_atomic
+from asr.kernels import processors
+from asr.manifest import Utterance
+from asr.recipe import FeatureSettings
+
+SPAWN_ROWS = 200  # fewer arrays are made in this process: starting others would take longer
+SHARD_SECONDS = 1_200.0  # of audio at most: 38 MB at 80 features and 100 frames a second
+MIN_SHARD_SECONDS = 30.0  # a file costs a few milliseconds of fsync
+
+Progress = Callable[[int, int, float], None]  # arrays done, arrays in all, seconds of audio done
+
+
+@dataclass(frozen=True, slots=True)
+class CacheRow:
+    """One utterance at one speed.
+
+    Args:
+        id, speaker: of the utterance.
+        utterance_index: its place in the sequence that was given to `build_cache`.
+        speed: 1.1 is a tenth faster, so shorter.
+        num_frames: T.
+        num_samples: of the audio at that speed.
+    """
+
+    id: str
+    speaker: str
+    utterance_index: int
+    speed: float
+    num_frames: int
+    num_samples: int
+
+
+class FeatureCache:
+    """Features on disk, by row.
+
+    Attributes:
+        rows: one an utterance and speed that could be used, in the order of the utterances.
+        failed: one record an utterance that could not: id, path, stage, code, message.
+        folder: where the shards are.
+        num_features: F.
+        num_extracted: arrays that had to be made; the others were there.
+    """
+
+    def __init__(self, folder: Path, rows: list[CacheRow], locations: list[Location],
+                 failed: list[dict], num_features: int, num_extracted: int):
+        self.folder = folder
+        self.rows = rows
+        self.failed = failed
+        self.num_features = num_features
+        self.num_extracted = num_extracted
+        self._locations = locations
+        self._reader = ShardReader(folder, num_features)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def read(self, row_index: int) -> np.ndarray:
+        """Features of one row, before CMVN: (T, F) float32, a read-only view of the mapped file."""
+        return self._reader.read(self._locations[row_index])
+
+    def statistics(self, row_indices: Sequence[int] | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation, (F,) each, of some rows; None: of those at speed 1."""
+        if row_indices is None:
+            row_indices = [i for i, row in enumerate(self.rows) if row.speed == 1.0]
+        return global_cmvn_statistics(self.read(i) for i in row_indices)
+
+
+def build_cache(utterances: Sequence[Utterance], settings: FeatureSettings,
+                cache_dir: str | os.PathLike, *, speeds: Sequence[float] = (1.0,),
+                num_workers: int = 0, progress: Progress | None = None, on_error: str = "skip",
+                min_seconds: float | None = None, max_seconds: float | None = None
+                ) -> FeatureCache:
+    """Extract what is not there yet, and open all of it.
+
+    Interrupted work resumes: finished shards stay. Two processes may ask for the same folder;
+    the second waits for the first.
+
+    Args:
+        utterances: rows of manifests; several may share a recording.
+        settings: what to extract; `cmvn` is applied by the reader and changes nothing here.
+        cache_dir: made if missing; may serve any number of settings and manifests.
+        speeds: factors, each cached once.
+        num_workers: processes; 0: one a core, or none for little work.
+        progress: called with (arrays done, arrays to do, seconds of audio done); None: a bar on
+            stderr if that is a terminal.
+        on_error: "skip" lists unusable recordings in `failed`; "fail" raises the first.
+        min_seconds, max_seconds: accepted lengths, as for `load_audio`.
+
+    Raises:
+        UsageError: arguments that cannot be; the folder cannot be made.
+        AudioError: an unusable recording, with on_error "fail".
+        AsrError: a worker died or the disk is full; finished shards stay.
+    """
+    speeds = _check_arguments(speeds, on_error)
+    extractor = FeatureExtractor(settings)
+    folder = _make_folder(Path(cache_dir), settings)
+    config = Config(settings, str(folder), min_seconds, max_seconds)
+    hashes = hash_files((u.audio for u in utterances), memory=Path(cache_dir) / "hashes.json")
+    wanted = _Wanted(utterances, speeds, on_error, hashes, config)
+    with _locked(folder):
+        locations = read_indexes(folder)
+        remove_unfinished(folder, {location.shard for location in locations.values()})
+        jobs = wanted.jobs(locations)
+        with _shown(progress, jobs) as report:
+            _extract(config, jobs, _count_workers(num_workers, jobs), report, wanted.fail)
+        if jobs:
+            locations = read_indexes(folder)
+    rows, places, failed = wanted.rows(locations)
+    return FeatureCache(folder, rows, places, failed, extractor.num_features,
+                        sum(len(job.outputs) for job in jobs))
+
+
+class _Wanted:
+    """What was asked for, what it is called on disk, and what cannot be had.
+
+    Args:
+        utterances, speeds, on_error: as for `build_cache`.
+        hashes: of every recording, or why it cannot be read.
+        config: the accepted lengths.
+    """
+
+    def __init__(self, utterances: Sequence[Utterance], speeds: tuple[float, ...], on_error: str,
+                 hashes: dict[Path, FileHash | AudioError], config: Config):
+        self.utterances, self.speeds, self.on_error = utterances, speeds, on_error
+        self.hashes = hashes
+        self.config = config
+        self.keys = [self._keys(u) for u in utterances]
+        self._errors: dict[str, dict] = {}  # by key
+
+    def _keys(self, u: Utterance) -> list[str]:
+        """Names of the feature arrays of one utterance; none if its recording cannot be read."""
+        hashed = self.hashes[u.audio]
+        if isinstance(hashed, AudioError):
+            return []
+        part = f"{hashed.sha256} {u.offset!r} {u.duration!r}"
+        return [hashlib.sha256(f"{part} {speed!r}".encode()).hexdigest()[:32]
+                for speed in self.speeds]
+
+    def jobs(self, there: Container[str]) -> list[Job]:
+        """What has to be made, each array once."""
+        jobs, planned = [], set()
+        for u, keys in zip(self.utterances, self.keys, strict=True):
+            hashed = self.hashes[u.audio]
+            if isinstance(hashed, AudioError):
+                self.fail([_record(hashed, u)])
+                continue
+            outputs = tuple((key, speed) for key, speed in zip(keys, self.speeds, strict=True)
+                            if key not in there and key not in planned)
+            planned.update(keys)
+            if outputs:
+                jobs.append(Job(str(u.audio), u.offset, u.duration, hashed.fingerprint, outputs,
+                                u.id))
+        return jobs
+
+    def fail(self, records: list[dict]) -> None:
+        """Remember, or raise, what could not be made."""
+        for record in records:
+            if self.on_error == "fail":
+                raise AudioError(f"Utterance {record['id']!r}: {record['message']}",
+                                 code=record["code"], path=record["path"])
+            self._errors.update(dict.fromkeys(record.pop("keys", ()), record))
+
+    def rows(self, locations: dict[str, Location]
+             ) -> tuple[list[CacheRow], list[Location], list[dict]]:
+        """What there is, where, and one record an utterance that lacks something."""
+        rows, places, failed = [], [], []
+        for index, (u, keys) in enumerate(zip(self.utterances, self.keys, strict=True)):
+            error = self.hashes[u.audio]
+            record = _record(error, u) if isinstance(error, AudioError) else None
+            for key, speed in zip(keys, self.speeds, strict=False):
+                place = locations.get(key)
+                error = place and self._length_error(place, speed, u)
+                if place and not error:
+                    rows.append(CacheRow(u.id, u.speaker, index, speed, place.num_frames,
+                                         place.num_samples))
+                    places.append(place)
+                else:
+                    record = _record(error, u) if error else {
+                        **self._errors[key], "path": str(u.audio), "id": u.id}
+            if record:
+                self.fail([record])
+                failed.append(record)
+        return rows, places, failed
+
+    def _length_error(self, place: Location, speed: float, u: Utterance) -> AudioError | None:
+        """Kept features were made under other limits, perhaps."""
+        seconds = place.num_samples * speed / self.config.settings.sample_rate
+        try:
+            check_length(seconds, self.config.min_seconds, self.config.max_seconds,
+                         display_name(u.audio))
+        except AudioError as error:
+            return error
+        return None
+
+
+def _record(error: AudioError, u: Utterance) -> dict:
+    return {**error.as_record("features"), "path": str(u.audio), "id": u.id}
+
+
+def _extract(config: Config, jobs: list[Job], num_workers: int, progress: Progress,
+             fail: Callable[[list[dict]], None]) -> None:
+    """Make what is missing, here or in other processes, and say how far it is."""
+    total, done, seconds = sum(len(job.outputs) for job in jobs), 0, 0.0
+
+    def report(count: int, more_seconds: float) -> None:
+        nonlocal done, seconds
+        done, seconds = done + count, seconds + more_seconds
+        progress(done, total, seconds)
+
+    tasks = _cut(jobs, max(num_workers, 1))
+    if num_workers > 1:
+        run_tasks(config, tasks, num_workers, report, fail)
+        progress(total, total, sum(map(_seconds, jobs)))
+        return
+    for task in tasks:
+        try:
+            fail(run_task(config, task, report))
+        except OSError as error:
+            raise AsrError(f"The features cannot be written to {config.folder}: "
+                           f"{error.strerror or error}. Make room, or name another cache folder "
+                           "(data.cache_dir); finished parts stay.", code="cache.write") from error
+
+
+def _cut(jobs: list[Job], num_workers: int) -> list[list[Job]]:
+    """Jobs in pieces of one shard: long enough to be worth a file, short enough to share out."""
+    limit = sum(map(_seconds, jobs)) / (8 * num_workers) if num_workers > 1 else SHARD_SECONDS
+    limit = min(max(limit, MIN_SHARD_SECONDS), SHARD_SECONDS)
+    tasks: list[list[Job]] = []
+    length = limit
+    for job in jobs:
+        if length >= limit:
+            tasks.append([])
+            length = 0.0
+        tasks[-1].append(job)
+        length += _seconds(job)
+    return tasks
+
+
+def _seconds(job: Job) -> float:
+    return sum(job.duration / speed for _, speed in job.outputs)
+
+
+def _count_workers(num_workers: int, jobs: list[Job]) -> int:
+    if num_workers:
+        return num_workers
+    if sum(len(job.outputs) for job in jobs) < SPAWN_ROWS:
+        return 1
+    return processors.usable()
+
+
+def _check_arguments(speeds: Sequence[float], on_error: str) -> tuple[float, ...]:
+    if not speeds or len(set(speeds)) < len(speeds) or not all(0.5 <= s <= 2 for s in speeds):
+        raise UsageError(f"speeds must be different factors between 0.5 and 2, got {speeds!r}.")
+    if on_error not in ("skip", "fail"):
+        raise UsageError(f"on_error must be 'skip' or 'fail', got {on_error!r}.")
+    return tuple(float(speed) for speed in speeds)
+
+
+def cache_key(settings: FeatureSettings) -> str:
+    """A name for everything that changes the numbers of a feature array, but for the audio."""
+    return hashlib.sha256(json.dumps(_identity(settings), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _identity(settings: FeatureSettings) -> dict:
+    numbers = asdict(settings)
+    del numbers["cmvn"], numbers["cmvn_prior"]  # applied after the cache
+    if settings.kind == "log_mel":
+        del numbers["n_mfcc"]
+    return {"settings": numbers, "features_version": FEATURES_VERSION, "resampler": RESAMPLER,
+            "format_version": FORMAT_VERSION}
+
+
+def _make_folder(cache_dir: Path, settings: FeatureSettings) -> Path:
+    folder = cache_dir / f"features-{cache_key(settings)}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not (folder / "settings.json").exists():  # for people; the name of the folder decides
+            write_atomic(folder / "settings.json", json.dumps(_identity(settings), indent=2) + "\n")
+    except OSError as error:
+        raise UsageError(f"The feature cache {folder} cannot be made: {error.strerror or error}. "
+                         "Name another folder (data.cache_dir).", path=folder) from error
+    return folder
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock; the system drops it when the process ends, however it ends."""
+    with open(folder / "lock", "a+b") as file:
+        told = False
+        while not _try_lock(file):
+            if not told:
+                print(f"Waiting for another process that fills {folder} ...", file=sys.stderr)
+                told = True
+            time.sleep(0.2)
+        yield
+
+
+def _try_lock(file: BinaryIO) -> bool:
+    try:
+        lock(file.fileno())
+    except OSError:
+        return False
+    return True
+
+
+@contextmanager
+def _shown(progress: Progress | None, jobs: list[Job]) -> Iterator[Progress]:
+    """The caller's progress function, a bar with an ETA on a terminal, or nothing."""
+    if progress is not None or not jobs or not sys.stderr.isatty():
+        yield progress or (lambda done, total, seconds: None)
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (TextColumn("features"), BarColumn(), TextColumn("{task.fields[count]}"),
+               TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("features", total=sum(map(_seconds, jobs)), count="")
+        yield lambda done, total, seconds: bar.update(task, completed=seconds,
+                                                      count=f"{done:,}/{total:,}")

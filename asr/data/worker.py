@@ -1,0 +1,154 @@
+"""One process that makes features: recordings in, one shard a task out.
+
+In: JSON lines on stdin (a configuration, then tasks). Out: JSON lines on stdout (progress, one
+answer a task) and shards on disk. Imports NumPy, soundfile and soxr: no TensorFlow,
+no librosa, nothing of the calling program. `asr.data.extraction` starts it; `run_task` also
+serves small jobs inside the calling process.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from asr.audio import load_audio
+from asr.audio.source import stat_fingerprint
+from asr.augment import change_speed
+from asr.data.shards import write_shard
+from asr.errors import AudioError
+from asr.features import FeatureExtractor
+from asr.files import failpoint
+from asr.recipe import FeatureSettings
+
+REPORT_SECONDS = 0.2  # between two messages of progress
+
+
+@dataclass(frozen=True)
+class Job:
+    """One stretch of audio, at one or more speeds.
+
+    Args:
+        path: of the recording.
+        offset, duration: seconds; the part that is wanted.
+        fingerprint: of the file when it was hashed; it must still be the same.
+        outputs: (key, speed) of each feature array.
+        name: the utterance, for messages.
+    """
+
+    path: str
+    offset: float
+    duration: float
+    fingerprint: tuple[int, ...]
+    outputs: tuple[tuple[str, float], ...]
+    name: str
+
+
+@dataclass(frozen=True)
+class Config:
+    """What all tasks share: the features, the folder, the accepted lengths in seconds."""
+
+    settings: FeatureSettings
+    folder: str
+    min_seconds: float | None
+    max_seconds: float | None
+
+
+def run_task(config: Config, jobs: list[Job], report: Callable[[int, float], None]) -> list[dict]:
+    """Make the features of some jobs and write them as one shard.
+
+    Args:
+        config: see `Config`.
+        jobs: in the order in which they are written.
+        report: called with the arrays and the seconds of audio done since the last call.
+
+    Returns:
+        One record a job that failed: path, stage, code, message, keys.
+
+    Raises:
+        OSError: the shard cannot be written.
+    """
+    extractor = FeatureExtractor(config.settings)
+    records, failed = [], []
+    for job in jobs:
+        try:
+            audio = _load(job, config)
+            made = []
+            for key, speed in job.outputs:
+                changed = change_speed(audio, speed)
+                made.append((key, extractor.extract(changed), len(changed)))
+            records += made
+        except AudioError as error:
+            failed.append({**error.as_record("features"), "path": job.path,
+                           "keys": [key for key, _ in job.outputs]})
+        failpoint("features.worker")
+        report(len(job.outputs), sum(job.duration / speed for _, speed in job.outputs))
+    if records:
+        write_shard(Path(config.folder), records)
+    return failed
+
+
+def _load(job: Job, config: Config) -> np.ndarray:
+    """The samples, from a file that is the same before and after as when it was hashed."""
+    def check() -> None:
+        try:
+            same = stat_fingerprint(os.stat(job.path)) == tuple(job.fingerprint)
+        except OSError:
+            same = False
+        if not same:
+            raise AudioError(f"{job.path} changed while features were made of it. Do not write "
+                             "to recordings while they are read.", code="audio.changed",
+                             path=job.path)
+
+    check()
+    audio = load_audio(job.path, sample_rate=config.settings.sample_rate, offset=job.offset,
+                       duration=job.duration, snap_to_end=True, min_seconds=config.min_seconds,
+                       max_seconds=config.max_seconds)
+    check()
+    return audio
+
+
+def main() -> None:
+    """Serve one parent until it closes the pipe."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
+    # Whatever a library prints must not get between our lines.
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+
+    def send(message: dict) -> None:
+        answers.write(json.dumps(message) + "\n")
+        answers.flush()
+
+    first = json.loads(sys.stdin.readline())
+    config = Config(**{**first, "settings": FeatureSettings(**first["settings"])})
+    for line in sys.stdin:
+        jobs = [Job(**job) for job in json.loads(line)]
+        try:
+            failed = run_task(config, jobs, _Throttle(send))
+        except OSError as error:
+            send({"fatal": error.strerror or str(error)})
+            return
+        send({"failed": failed})
+
+
+class _Throttle:
+    """Adds progress up and sends it now and then."""
+
+    def __init__(self, send: Callable[[dict[str, Any]], None]):
+        self.send, self.count, self.seconds, self.last = send, 0, 0.0, time.monotonic()
+
+    def __call__(self, count: int, seconds: float) -> None:
+        self.count += count
+        self.seconds += seconds
+        now = time.monotonic()
+        if now - self.last >= REPORT_SECONDS:
+            self.send({"count": self.count, "seconds": self.seconds})
+            self.count, self.seconds, self.last = 0, 0.0, now

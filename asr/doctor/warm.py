@@ -1,0 +1,66 @@
+"""Compile everything that is compiled, once: `python -m asr.doctor.warm`.
+
+In: nothing. Out: machine code on disk; what was done, on stderr. Called by `make install`, so
+that no later command waits for the compiler.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+
+
+def warm_lstm() -> str | None:
+    """Run the LSTM kernels on one number; None when it worked, else one line of why not."""
+    from asr.kernels import cpu
+
+    return cpu.compile_problem()
+
+
+def warm_decoding() -> str | None:
+    """Run every decoder and the alignment on three frames."""
+    import numpy as np
+
+    from asr.decoding import BeamSearchDecoder, GreedyDecoder, LexiconDecoder, align, log_softmax
+    from asr.decoding.lm_train import train_ngrams
+    from asr.decoding.ngram import build_ngram
+    from asr.text.tokenizer import CharTokenizer
+
+    tokenizer = CharTokenizer(" ab")
+    trained = train_ngrams([["a", "ab"]], 2)
+    words = build_ngram(trained.vocabulary, trained.tables)
+    logits = np.zeros((3, tokenizer.vocab_size), np.float32)
+    for decoder in (GreedyDecoder(tokenizer), LexiconDecoder(tokenizer, ("a", "ab")),
+                    BeamSearchDecoder(tokenizer, 2),
+                    BeamSearchDecoder(tokenizer, 2, lexicon=("a", "ab")),
+                    BeamSearchDecoder(tokenizer, 2, language_model=words),
+                    BeamSearchDecoder(tokenizer, 2, hot_words=["ab"])):
+        decoder.decode(logits)
+    align(log_softmax(logits), [2])
+    return None
+
+
+KERNELS: dict[str, Callable[[], str | None]] = {"LSTM": warm_lstm, "decoding": warm_decoding}
+
+
+def main() -> int:
+    """Warm everything; 1 if something cannot be compiled."""
+    failed = 0
+    for name, warm in KERNELS.items():
+        started = time.perf_counter()
+        print(f"Compiling the {name} kernels (once per machine) ...", file=sys.stderr)
+        try:
+            problem = warm()
+        except ImportError as error:
+            problem = f"{type(error).__name__}: {error}"
+        if problem is None:
+            print(f"  ready in {time.perf_counter() - started:.1f} s", file=sys.stderr)
+        else:
+            failed = 1
+            print(f"  cannot: {problem}. A slower path runs instead.", file=sys.stderr)
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(main())

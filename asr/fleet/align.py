@@ -1,0 +1,53 @@
+"""Known texts to times: forced alignment of a manifest's utterances.
+
+In: a recogniser and utterances. Out: one `Aligned` a row, in order. An utterance that
+cannot be aligned is a record with a code, never the end of the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from asr.audio import load_utterance
+from asr.errors import AsrError, UsageError
+from asr.manifest import Utterance
+from asr.recognizer import Recognizer
+from asr.transcript import Transcript
+
+
+@dataclass(frozen=True)
+class Aligned:
+    """What became of one utterance: exactly one of transcript and error is set.
+
+    Attributes:
+        utterance: the row.
+        transcript: its text with times, which count from the utterance's offset.
+        error: why there is none.
+    """
+
+    utterance: Utterance
+    transcript: Transcript | None = None
+    error: AsrError | None = None
+
+    def record(self) -> dict:
+        """The JSON record of a failure: id, path, stage, code, message."""
+        if self.error is None:
+            raise UsageError(f"Utterance {self.utterance.id!r} did not fail; there is no record "
+                             "of it.")
+        return self.error.as_record("align") | {"id": self.utterance.id}
+
+
+def align_utterances(recognizer: Recognizer, utterances: Iterable[Utterance]) -> Iterator[Aligned]:
+    """`Recognizer.align` of every row, in order; rows are loaded one by one.
+
+    Args:
+        recognizer: the model.
+        utterances: rows with what is said in each.
+    """
+    for utterance in utterances:
+        try:
+            audio = load_utterance(utterance, sample_rate=recognizer.sample_rate)
+            yield Aligned(utterance, recognizer.align(audio, utterance.text))
+        except AsrError as error:
+            yield Aligned(utterance, error=error)

@@ -1,0 +1,278 @@
+"""Which recordings to transcribe, and the name of each one's output.
+
+In: what a person typed (files, folders, globs, "-"). Out: `Item`s, and names in an output folder
+that stay the same from run to run.
+
+A transcript is named after its recording: talk.wav becomes talk.txt; below a folder that was given
+as input, subfolders are kept. If the name is taken by another recording, the folder's name goes in
+front (monday-talk.txt), then a number (talk-2.txt). Names are claimed in index.jsonl, in the
+output folder, before the first transcript is written, so a run that was killed goes on where it
+stopped: a recording keeps its name, what exists is complete (files appear whole or not at all), and
+files of other origin are never touched. Several runs may write into one folder at the same time.
+"""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+import time
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+
+from asr.audio import display_name
+from asr.errors import AudioError, UsageError
+from asr.files import lock, write_atomic
+
+STDIN = "-"
+AUDIO_SUFFIXES = frozenset((".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3"))
+OTHER_AUDIO = frozenset((".3ga", ".aac", ".aif", ".aiff", ".amr", ".au", ".caf", ".m4a", ".m4b",
+                         ".mka", ".rf64", ".w64", ".weba", ".wma"))   # recordings, but not for us
+INDEX = "index.jsonl"
+STALE_SECONDS = 3_600
+MAX_STEM_BYTES = 180  # of 255 that file systems allow; the rest is for suffix and temporary name
+
+
+@dataclass(frozen=True)
+class Item:
+    """One recording to transcribe.
+
+    Attributes:
+        path: the file as it was found; None is standard input.
+        relative: path below the folder it was found in, or the file's name.
+    """
+
+    path: str | None
+    relative: PurePath
+
+    @property
+    def name(self) -> str:
+        """The path as printable UTF-8; control characters are kept."""
+        return "-" if self.path is None else display_name(self.path)
+
+    @property
+    def source(self) -> str:
+        """What identifies the recording: its absolute path, symbolic links kept."""
+        return STDIN if self.path is None else _unicode(os.path.abspath(self.path))
+
+
+def find_items(inputs: Iterable[str], *, recursive: bool = False) -> tuple[list[Item],
+                                                                           list[AudioError]]:
+    """The recordings that some inputs mean, each once, in order.
+
+    Args:
+        inputs: files (taken whatever they are called), folders (their files with the suffix of
+            audio, sorted), glob patterns ("**" included), "-" for standard input.
+        recursive: look into subfolders too.
+
+    Returns:
+        (items, errors): an input that names nothing is an error of code audio.missing, a folder
+        or subfolder that may not be listed one of code audio.unreadable.
+    """
+    items: dict[str, Item] = {}
+    errors: list[AudioError] = []
+
+    def unlisted(error: OSError) -> None:
+        name = display_name(error.filename)
+        errors.append(AudioError(f"{name} cannot be listed: {error.strerror}. Check the "
+                                 "permissions of this folder.", code="audio.unreadable", path=name))
+
+    for text in inputs:
+        before = len(errors)
+        found = list(_expand(text, recursive, unlisted))
+        for item in found:
+            items.setdefault(item.source, item)
+        if not found and len(errors) == before:
+            errors.append(_nothing(text, recursive))
+    return list(items.values()), errors
+
+
+def count_other_audio(inputs: Iterable[str], *, recursive: bool = False) -> dict[str, int]:
+    """How many files of which suffix look like recordings but are not taken from a folder."""
+    counts = Counter(os.path.splitext(file)[1].lower() for text in inputs if os.path.isdir(text)
+                     for _, files in _folders(text, recursive) for file in files
+                     if file[:1] != ".")
+    return {suffix: count for suffix, count in sorted(counts.items()) if suffix in OTHER_AUDIO}
+
+
+def _nothing(text: str, recursive: bool) -> AudioError:
+    name = display_name(text)
+    if os.path.isdir(text):
+        deeper = "" if recursive else ", or add --recursive for its subfolders"
+        message = (f"{name} holds no audio files ({', '.join(sorted(AUDIO_SUFFIXES))}). Name the "
+                   f"files{deeper}.")
+    elif glob.has_magic(text):
+        message = f"No file matches {name}. Check the pattern."
+    else:
+        message = f"{name or repr(text)} does not exist. Check the path."
+    return AudioError(message, code="audio.missing", path=name)
+
+
+def _expand(text: str, recursive: bool, unlisted: Callable[[OSError], None]) -> Iterable[Item]:
+    if text == STDIN:
+        yield Item(None, PurePath("stdin"))
+    elif os.path.isdir(text):
+        for folder, files in _folders(text, recursive, unlisted):
+            for file in files:
+                if os.path.splitext(file)[1].lower() in AUDIO_SUFFIXES and file[:1] != ".":
+                    path = os.path.join(folder, file)
+                    yield Item(path, PurePath(os.path.relpath(path, text)))
+    elif os.path.lexists(text):
+        yield Item(text, PurePath(os.path.basename(text)))
+    elif glob.has_magic(text):
+        for path in sorted(glob.glob(text, recursive=True)):
+            if not os.path.isdir(path):
+                yield Item(path, PurePath(os.path.basename(path)))
+
+
+def _folders(text: str, recursive: bool, unlisted: Callable[[OSError], None] | None = None
+             ) -> Iterator[tuple[str, list[str]]]:
+    """(folder, its files), sorted; `unlisted` hears of folders that may not be looked into."""
+    for folder, subfolders, files in os.walk(text, onerror=unlisted):
+        yield folder, sorted(files)
+        if not recursive:
+            return
+        subfolders.sort()
+
+
+class OutputFolder:
+    """A folder of transcripts whose names are decided once and for all.
+
+    Args:
+        folder: made if it does not exist.
+        suffix: of the format, without dot.
+
+    Raises:
+        UsageError: the folder cannot be made or written, or its index.jsonl is not ours.
+    """
+
+    def __init__(self, folder: str | os.PathLike, suffix: str):
+        self.folder = Path(folder)
+        self.suffix = suffix
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"Cannot make the output folder {folder}: {error.strerror}.") \
+                from error
+        self._stems = self._read_index()
+        self._taken = {_fold(stem) for stem in self._stems.values()}
+
+    def claim(self, items: Sequence[Item]) -> dict[Item, Path]:
+        """The output path of every item, written to index.jsonl before it is returned.
+
+        Raises:
+            UsageError: the folder cannot be written.
+        """
+        claimed = {}
+        try:
+            with _alone(self.folder):
+                self._stems |= self._read_index()   # another run may have claimed names meanwhile
+                self._taken = {_fold(stem) for stem in self._stems.values()}
+                before = len(self._stems)
+                for item in items:
+                    if item.source not in self._stems:
+                        stem = next(s for s in _candidates(item) if self._free(s))
+                        self._stems[item.source] = stem
+                        self._taken.add(_fold(stem))
+                    claimed[item] = self.path(self._stems[item.source])
+                if len(self._stems) > before:
+                    rows = [json.dumps({"source": source, "output": stem}) + "\n"
+                            for source, stem in self._stems.items()]
+                    write_atomic(self.folder / INDEX, "".join(rows))
+            for folder in {path.parent for path in claimed.values()}:
+                folder.mkdir(parents=True, exist_ok=True)
+                _sweep(folder, {path.name for path in claimed.values()})
+        except OSError as error:
+            raise UsageError(f"Cannot write into {self.folder}: {error.strerror}.") from error
+        return claimed
+
+    def path(self, stem: str) -> Path:
+        """The file of a stem; the name is UTF-8 whatever the locale says."""
+        return self.folder / os.fsdecode(f"{stem}.{self.suffix}".encode())
+
+    def _free(self, stem: str) -> bool:
+        """Neither claimed, in any capitalisation, nor a file of another origin."""
+        return _fold(stem) not in self._taken and not os.path.lexists(self.path(stem))
+
+    def _read_index(self) -> dict[str, str]:
+        path = self.folder / INDEX
+        stems = {}
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except FileNotFoundError:
+            return {}
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"Cannot read {path} ({error}). Choose another output folder.") \
+                from error
+        for number, line in enumerate(lines, start=1):
+            try:
+                row = json.loads(line)
+                source, stem = row["source"], row["output"]
+                parts = PurePath(stem).parts
+                if not isinstance(source, str) or PurePath(stem).is_absolute() or ".." in parts:
+                    raise ValueError("a path outside this folder")
+            except (ValueError, KeyError, TypeError, RecursionError) as error:
+                raise UsageError(f"{path}:{number} is not a row that asr transcribe wrote "
+                                 f"({error}). Choose another output folder.") from error
+            stems[source] = stem
+        return stems
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One at a time among the runs that write into a folder; no file is left there for it."""
+    descriptor = None
+    with suppress(OSError):   # Windows opens no folder, and some drives know no locks
+        descriptor = os.open(folder, os.O_RDONLY)
+        lock(descriptor, wait=True)
+    try:
+        yield
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _sweep(folder: Path, names: set[str]) -> None:
+    """Remove the half-written temporary files that a killed run left of these outputs."""
+    for path in folder.glob(".*.tmp"):
+        target = path.name[1:].rsplit(".", 2)[0]
+        old = time.time() - path.stat().st_mtime > STALE_SECONDS  # a run may be going on
+        if target in {name[:80] for name in names} and old:
+            path.unlink(missing_ok=True)
+
+
+def _candidates(item: Item) -> Iterable[str]:
+    """Stems in the order in which they are tried; the last ones never end."""
+    *folders, file = map(_unicode, item.relative.parts or ("stdin",))
+    folders = [_clean(folder) for folder in folders]
+    stem = _clean(os.path.splitext(file)[0]) or "_"
+    parent = _clean(os.path.basename(os.path.dirname(item.source)))
+    yield "/".join([*folders, stem])
+    if parent:
+        yield "/".join([*folders, f"{parent}-{stem}"])
+    number = 2
+    while True:
+        yield "/".join([*folders, f"{stem}-{number}"])
+        number += 1
+
+
+def _clean(name: str) -> str:
+    """A file name that every system accepts: no controls, separators or reserved characters."""
+    kept = "".join("_" if unicodedata.category(c) in ("Cc", "Cs") or c in '<>:"/\\|?*' else c
+                   for c in name)
+    kept = kept.encode("utf-8")[:MAX_STEM_BYTES].decode("utf-8", "ignore")
+    return "_" + kept[1:] if kept.startswith(".") else kept.rstrip(" .")
+
+
+def _unicode(path: str) -> str:
+    """A path as the UTF-8 that its bytes are; under the locale C, Python sees them as ASCII."""
+    return os.fsencode(path).decode("utf-8", "surrogateescape")
+
+
+def _fold(stem: str) -> str:
+    """Equal for names that some file system takes as one."""
+    return unicodedata.normalize("NFC", stem).casefold()

@@ -1,0 +1,372 @@
+"""Features to logits by a trained network: with NumPy and compiled kernels alone, or with Keras.
+
+In: padded batches of normalised features. Out: logits (B, T', V) float32 and their lengths. The
+two engines agree to 1e-4; batch size, order and padding change nothing beyond that.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
+from types import ModuleType
+from typing import Protocol
+
+import numpy as np
+
+from asr.errors import UsageError
+from asr.features.lengths import CONV_TIME_STRIDES, output_length
+from asr.kernels import pool
+from asr.kernels.matmul import serial_matmul
+from asr.network.weights import CONV_MEL_STRIDE, check_tensors, weight_shapes
+from asr.recipe import ModelSettings
+
+logger = logging.getLogger(__name__)
+
+Layer = Callable[[np.ndarray, np.ndarray], np.ndarray]
+ENGINES = ("auto", "numpy", "keras")
+NUMPY_FRONT_ENDS = ("stack", "conv")  # of all that `model.front_end` can be
+LAYER_NORM_EPSILON = 1e-3  # Keras's LayerNormalization default, as asr.network.model uses it
+BATCH_FRAMES = 12_000  # feature frames a batch at most, padding included: two minutes at 10 ms
+BATCH_UTTERANCES = 32
+CONV_BLOCK = 2_048  # output frames convolved at a time: bounds the memory of the patches
+
+
+class AcousticModel(Protocol):
+    """What the recogniser needs of an engine."""
+
+    name: str
+
+    def logits(self, features: np.ndarray, num_frames: np.ndarray) -> tuple[np.ndarray,
+                                                                            np.ndarray]:
+        """(B, T, F) float32 and (B,) -> (B, T', V) float32 and (B,) int64, see `check_batch`."""
+        ...
+
+
+def build_engine(name: str, settings: ModelSettings, num_features: int, vocab_size: int,
+                 weights: Mapping[str, np.ndarray]) -> AcousticModel:
+    """The engine of that name; "auto" is NumPy, which starts in a fraction of a second.
+
+    A network with a front end that NumPy does not have is run by Keras, and a warning says so.
+
+    Raises:
+        UsageError: the name is not one of ENGINES, it is "numpy" and the front end is none of
+            NUMPY_FRONT_ENDS, or TensorFlow cannot be used.
+        BundleError: the weights are not those that the settings imply.
+    """
+    if name not in ENGINES:
+        raise UsageError(f"There is no engine {name!r}; choose one of {', '.join(ENGINES)}.")
+    if name != "keras" and settings.front_end not in NUMPY_FRONT_ENDS:
+        if name == "numpy":
+            raise UsageError(f"The engine numpy has no front end {settings.front_end!r}, only "
+                             f"{' and '.join(NUMPY_FRONT_ENDS)}. Use the engine keras.")
+        logger.warning("NumPy has no front end %r: Keras transcribes, which takes some seconds "
+                       "more to start.", settings.front_end)
+        name = "keras"
+    kind = KerasAcousticModel if name == "keras" else NumpyAcousticModel
+    return kind(settings, num_features, vocab_size, weights)
+
+
+class NumpyAcousticModel:
+    """The network without TensorFlow: NumPy, and the compiled kernels of `asr.kernels.cpu`.
+
+    Args:
+        settings: the network.
+        num_features: F.
+        vocab_size: V, the blank included.
+        weights: name -> float32 array, as `asr.network.weights.weight_shapes` says.
+
+    Raises:
+        BundleError: a tensor is missing, extra, of another shape, or not finite.
+    """
+
+    name = "numpy"
+
+    def __init__(self, settings: ModelSettings, num_features: int, vocab_size: int,
+                 weights: Mapping[str, np.ndarray]):
+        check_tensors(weights, weight_shapes(settings, num_features, vocab_size), "weights")
+        self.settings = settings
+        self.num_features = num_features
+        self.vocab_size = vocab_size
+        self._weights = {name: np.ascontiguousarray(array, np.float32)
+                         for name, array in weights.items()}
+        self._layers: dict[int, Layer] = {}
+
+    def logits(self, features: np.ndarray, num_frames: np.ndarray) -> tuple[np.ndarray,
+                                                                            np.ndarray]:
+        """Logits of a padded batch.
+
+        Args:
+            features: (B, T, F) float32; what stands beyond a length is ignored.
+            num_frames: (B,) integers, 1 .. T.
+
+        Returns:
+            (B, T', V) float32, zero beyond each length, and (B,) int64 lengths.
+
+        Raises:
+            UsageError: the shapes do not fit, or a length is outside 1 .. T.
+        """
+        features, num_frames = check_batch(features, num_frames, self.num_features)
+        lengths = output_length(num_frames, self.settings)
+        rows = pool.run([lambda row=row, n=n: self.front_end(row[:n])
+                         for row, n in zip(features, num_frames, strict=True)],
+                        pool.default_threads())
+        hidden = np.zeros((len(rows), int(lengths.max()), rows[0].shape[1]), np.float32)
+        for index, row in enumerate(rows):
+            hidden[index, :len(row)] = row
+        for layer in range(self.settings.num_layers):
+            hidden = self._lstm(layer, hidden, lengths)
+        logits = serial_matmul(hidden.reshape(-1, hidden.shape[2]), self._weights["output/kernel"])
+        logits = (logits + self._weights["output/bias"]).reshape(*hidden.shape[:2], -1)
+        for row, length in zip(logits, lengths, strict=True):
+            row[length:] = 0.0
+        return logits, lengths
+
+    def front_end(self, features: np.ndarray) -> np.ndarray:
+        """(T, F) of one utterance -> (T', inputs of the first LSTM layer).
+
+        One utterance at a time, without padding: its result cannot depend on its neighbours.
+        """
+        features = quiet_edges(features, self.settings.edge_frames * self.settings.subsampling)
+        if self.settings.front_end == "stack":
+            return stack_frames(features, self.settings.stacking, self.settings.subsampling)
+        hidden = features[:, :, np.newaxis]
+        for index, stride in enumerate(CONV_TIME_STRIDES[self.settings.subsampling]):
+            hidden = conv_relu(hidden, self._weights[f"conv_{index}/kernel"],
+                               self._weights[f"conv_{index}/bias"], stride)
+        return hidden.reshape(len(hidden), -1)
+
+    def _lstm(self, layer: int, hidden: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        if layer not in self._layers:
+            self._layers[layer] = bidirectional_layer(*(
+                [self._weights[f"lstm_{layer}/{direction}/{part}"]
+                 for part in ("kernel", "recurrent_kernel", "bias")]
+                for direction in ("forward", "backward")))
+        hidden = self._layers[layer](hidden, lengths)
+        if not self.settings.layer_norm:
+            return hidden
+        hidden = layer_norm(hidden, self._weights[f"norm_{layer}/gamma"],
+                            self._weights[f"norm_{layer}/beta"])
+        for row, length in zip(hidden, lengths, strict=True):
+            row[length:] = 0.0
+        return hidden
+
+
+class KerasAcousticModel:
+    """The network as `asr.network.model` builds it: cuDNN on a GPU, the compiled kernels on a CPU.
+
+    Args and raises: as `NumpyAcousticModel`; also UsageError if TensorFlow cannot be used.
+    """
+
+    name = "keras"
+
+    def __init__(self, settings: ModelSettings, num_features: int, vocab_size: int,
+                 weights: Mapping[str, np.ndarray]):
+        from asr.network.framework import import_tensorflow
+
+        check_tensors(weights, weight_shapes(settings, num_features, vocab_size), "weights")
+        import_tensorflow()
+        import tensorflow as tf
+
+        from asr.network.model import build_model
+
+        self.settings = settings
+        self.num_features = num_features
+        self.vocab_size = vocab_size
+        model = build_model(settings, num_features, vocab_size)
+        model.set_named_weights(dict(weights))
+
+        # One persistent function for every shape: a new one a request would trace each time.
+        @tf.function(jit_compile=False, input_signature=[
+            tf.TensorSpec([None, None, num_features], tf.float32), tf.TensorSpec([None], tf.int32)])
+        def forward(features, num_frames):
+            return model({"features": features, "num_frames": num_frames}, training=False)
+
+        self._forward = forward
+
+    def logits(self, features: np.ndarray, num_frames: np.ndarray) -> tuple[np.ndarray,
+                                                                            np.ndarray]:
+        """See `NumpyAcousticModel.logits`."""
+        features, num_frames = check_batch(features, num_frames, self.num_features)
+        lengths = output_length(num_frames, self.settings)
+        logits = np.array(self._forward(features, num_frames.astype(np.int32)))
+        for row, length in zip(logits, lengths, strict=True):
+            row[length:] = 0.0
+        return logits, lengths
+
+
+def check_batch(features: np.ndarray, num_frames: np.ndarray | Sequence[int],
+                num_features: int) -> tuple[np.ndarray, np.ndarray]:
+    """A batch whose shapes fit: (B, T, F) float32 and (B,) int64.
+
+    Raises:
+        UsageError: they do not, or a length is outside 1 .. T.
+    """
+    features, num_frames = np.asarray(features, np.float32), np.asarray(num_frames)
+    if features.ndim != 3 or not features.shape[0] or features.shape[2] != num_features:
+        raise UsageError(f"Features of shape {features.shape} do not fit this network; expected "
+                         f"(batch, frames, {num_features}).")
+    if num_frames.shape != features.shape[:1] or num_frames.dtype.kind not in "iu" or \
+            num_frames.min() < 1 or num_frames.max() > features.shape[1]:
+        raise UsageError(f"Lengths {num_frames} do not fit features of shape {features.shape}; "
+                         "expected one integer a row, from 1 to the frames.")
+    return features, num_frames.astype(np.int64)
+
+
+def batches_by_length(lengths: Sequence[int]) -> list[list[int]]:
+    """Indices in batches of like lengths, longest first, bounded by padded frames and by count.
+
+    Example:
+        >>> batches_by_length([5, 20_000, 7])
+        [[1], [2, 0]]
+    """
+    batches: list[list[int]] = []
+    for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        if batches:
+            batch = batches[-1]
+            padded = (len(batch) + 1) * lengths[batch[0]]
+            if len(batch) < BATCH_UTTERANCES and padded <= BATCH_FRAMES:
+                batch.append(index)
+                continue
+        batches.append([index])
+    return batches
+
+
+def pad_batch(features: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """(T_i, F) arrays -> (B, T, F) float32, right-padded with zeros, and (B,) int64 lengths."""
+    num_frames = np.array([len(row) for row in features], np.int64)
+    batch = np.zeros((len(features), int(num_frames.max()), features[0].shape[1]), np.float32)
+    for padded, row in zip(batch, features, strict=True):
+        padded[:len(row)] = row
+    return batch, num_frames
+
+
+def quiet_edges(features: np.ndarray, count: int) -> np.ndarray:
+    """`count` frames of each bin's quietest value before and behind (T, F): (T + 2 count, F).
+
+    A recording that is cut where the word begins gives a recurrent network nothing to start from
+    and CTC no frame for the last label.
+
+    Example:
+        >>> quiet_edges(np.array([[3.0], [1.0], [2.0]]), 1).ravel().tolist()
+        [1.0, 3.0, 1.0, 2.0, 1.0]
+    """
+    edge = np.repeat(features.min(axis=0, keepdims=True), count, axis=0)
+    return np.concatenate([edge, features, edge])
+
+
+def stack_frames(features: np.ndarray, stacking: int, subsampling: int) -> np.ndarray:
+    """(T, F) -> (ceil(T / subsampling), stacking * F); zeros beyond the end.
+
+    Example:
+        >>> stack_frames(np.arange(4.0)[:, np.newaxis], 3, 2).tolist()
+        [[0.0, 1.0, 2.0], [2.0, 3.0, 0.0]]
+    """
+    num_outputs = -(-len(features) // subsampling)
+    padded = np.zeros((num_outputs * subsampling + stacking, features.shape[1]), features.dtype)
+    padded[:len(features)] = features
+    last = num_outputs * subsampling
+    return np.concatenate([padded[k:k + last:subsampling] for k in range(stacking)], axis=1)
+
+
+def conv_relu(inputs: np.ndarray, kernel: np.ndarray, bias: np.ndarray,
+              time_stride: int) -> np.ndarray:
+    """3x3 convolution over (time, mel) with one zero around, mel stride 2, then ReLU.
+
+    Args:
+        inputs: (T, M, C) float32 of one utterance, no padding.
+        kernel: (3, 3, C, D), axes time, mel, in, out.
+        bias: (D,).
+        time_stride: output t reads inputs t * time_stride - 1 .. t * time_stride + 1.
+
+    Returns:
+        (ceil(T / time_stride), ceil(M / 2), D) float32.
+    """
+    num_frames, num_mels, channels = inputs.shape
+    outputs = (-(-num_frames // time_stride), -(-num_mels // CONV_MEL_STRIDE), kernel.shape[3])
+    # Two zeros behind, not one: a stride may reach further than the last output reads.
+    padded = np.pad(inputs, ((1, 1 + time_stride), (1, 1 + CONV_MEL_STRIDE), (0, 0)))
+    matrix = kernel.reshape(9 * channels, -1)
+    result = np.empty(outputs, np.float32)
+    for start in range(0, outputs[0], CONV_BLOCK):
+        count = min(CONV_BLOCK, outputs[0] - start)
+        patches = np.concatenate([
+            padded[start * time_stride + dt:(start + count - 1) * time_stride + dt + 1:time_stride,
+                   dm:dm + outputs[1] * CONV_MEL_STRIDE:CONV_MEL_STRIDE][:, :outputs[1]]
+            for dt in range(3) for dm in range(3)], axis=2)
+        block = serial_matmul(patches.reshape(count * outputs[1], -1), matrix)
+        result[start:start + count] = block.reshape(count, *outputs[1:])
+    return np.maximum(result + bias, 0.0)
+
+
+def layer_norm(inputs: np.ndarray, gamma: np.ndarray, beta: np.ndarray) -> np.ndarray:
+    """(..., D) normalised over D, as keras.layers.LayerNormalization; float32."""
+    mean = inputs.mean(axis=-1, keepdims=True)
+    variance = inputs.var(axis=-1, keepdims=True)
+    return (inputs - mean) / np.sqrt(variance + LAYER_NORM_EPSILON) * gamma + beta
+
+
+def bidirectional_layer(forward: Sequence[np.ndarray], backward: Sequence[np.ndarray]) -> Layer:
+    """An LSTM layer, made ready once.
+
+    Args:
+        forward, backward: kernel, recurrent_kernel and bias of each direction.
+
+    Returns:
+        A function of (B, T, D) float32 and (B,) lengths: (B, T, 2U), zeros beyond each length.
+    """
+    kernels = _compiled_kernels()
+    if kernels is not None:
+        return partial(kernels.packed_forward, packed=kernels.pack(forward, backward))
+
+    def loop(inputs: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        ahead = _lstm_numpy(inputs, lengths, *forward)
+        back = _reversed(_lstm_numpy(_reversed(inputs, lengths), lengths, *backward), lengths)
+        return np.concatenate([ahead, back], axis=2)
+
+    return loop
+
+
+@cache
+def _compiled_kernels() -> ModuleType | None:
+    """`asr.kernels.cpu` if it compiles and runs here; else None, and why."""
+    try:
+        from asr.kernels import cpu
+
+        problem = cpu.forward_problem()
+    except ImportError as error:
+        problem = str(error)
+    if problem is None:
+        return cpu
+    logger.warning("The compiled LSTM kernels cannot run (%s); the NumPy loop runs instead, "
+                   "several times slower. `asr doctor` explains.", problem)
+    return None
+
+
+def _lstm_numpy(inputs: np.ndarray, lengths: np.ndarray, kernel: np.ndarray,
+                recurrent_kernel: np.ndarray, bias: np.ndarray) -> np.ndarray:
+    """One direction, a loop over time; the path for machines without a working compiler."""
+    batch, num_frames, _ = inputs.shape
+    units = len(recurrent_kernel)
+    outputs = np.zeros((batch, num_frames, units), np.float32)
+    h = np.zeros((batch, units), np.float32)
+    c = np.zeros((batch, units), np.float32)
+    for t in range(num_frames):
+        gates = inputs[:, t] @ kernel + h @ recurrent_kernel + bias
+        i, f, g, o = np.split(gates, 4, axis=1)
+        c = _sigmoid(f) * c + _sigmoid(i) * np.tanh(g)
+        h = _sigmoid(o) * np.tanh(c)
+        outputs[:, t] = np.where((t < lengths)[:, np.newaxis], h, 0.0)
+    return outputs
+
+
+def _sigmoid(x: np.ndarray) -> np.ndarray:
+    return 0.5 * np.tanh(0.5 * x) + 0.5  # no overflow for any x
+
+
+def _reversed(batch: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Each row reversed within its own length; zeros stay behind."""
+    result = np.zeros_like(batch)
+    for target, row, length in zip(result, batch, lengths, strict=True):
+        target[:length] = row[:length][::-1]
+    return result

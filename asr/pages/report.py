@@ -1,0 +1,271 @@
+"""A score as one HTML file: opens by e-mail, needs no network, and a hostile text stays text.
+
+In: a `Score` (or a `Comparison`), recordings, word times. Out: HTML with everything inside; the
+utterances as JSON that the page's own script shows in pages.
+
+Nothing from a transcript becomes markup: static parts go through `html.escape`, the utterances
+through JSON and `textContent`, and a content security policy allows only the page's own style and
+script, by hash. 20,000 utterances of 10 words make 3.8 MB; recordings come on top, up to a budget.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from string import Template
+from typing import TYPE_CHECKING, Protocol
+
+from asr.errors import DataError
+from asr.files import write_atomic
+from asr.pages.charts import escape, group_table, learning_curve, visible, word_tables
+from asr.pages.clips import MAX_AUDIO_BYTES, Clips, read_clips
+from asr.pages.components import (
+    comparison_header,
+    examples_section,
+    score_header,
+    section,
+    skipped_section,
+    utterance_section,
+)
+from asr.pages.confidence_charts import confidence_charts
+from asr.scoring.breakdown import (
+    by_duration,
+    by_snr,
+    by_speaker,
+    by_speaking_rate,
+    operations,
+    word_errors,
+)
+from asr.scoring.comparison import Comparison
+from asr.scoring.confidence import ConfidenceReport
+from asr.scoring.counts import Step, align_many
+from asr.scoring.result import Row, Score
+from asr.scoring.storage import save, to_csv
+from asr.scoring.text_lines import read_objects
+
+if TYPE_CHECKING:
+    from asr.manifest import Utterance
+
+EXAMPLES = 5
+
+
+class TimedWord(Protocol):
+    """A word with its times in seconds, such as `asr.transcript.Word`."""
+
+    @property
+    def text(self) -> str: ...  # noqa: D102
+    @property
+    def start(self) -> float: ...  # noqa: D102
+    @property
+    def end(self) -> float: ...  # noqa: D102
+
+
+def write_report(path: str | Path, result: Score, *, title: str = "",
+                 audio: Mapping[str, Path | str | Utterance] | None = None,
+                 words: Mapping[str, Sequence[TimedWord]] | None = None,
+                 curve: Sequence[Mapping] = (), flags: Mapping[str, str] | None = None,
+                 max_audio_bytes: int = MAX_AUDIO_BYTES, show: str = "all",
+                 confidence: ConfidenceReport | None = None, tables: bool = True) -> list[Path]:
+    """Write the report, and beside it the utterances as CSV and JSONL.
+
+    Args:
+        path: of the HTML file.
+        result: from `asr.scoring.score`.
+        title: of the page; "" is the file's name.
+        audio: recordings by utterance id (a path, or a manifest row where an offset matters).
+            Clips of the utterances with most errors, and of the examples, are embedded up to
+            `max_audio_bytes`; the SNR of all is estimated.
+        words: recognised words with times, drawn under the spectrogram.
+        curve: epoch records with "epoch", "wer", "cer"; see `read_curve`.
+        flags: remarks by utterance id, such as why `asr audit` doubts the reference.
+        show: what the list shows first: "all", "errors" or "flagged".
+        confidence: what the recogniser's confidences are worth, see `asr.scoring.confidence`.
+        tables: also write `<name>.csv`, `<name>.jsonl` and `<name>.receipt.json`.
+
+    Returns:
+        The paths written.
+    """
+    path = Path(path)
+    page = score_report(result, title=title or path.stem, audio=audio, words=words, curve=curve,
+                        flags=flags, max_audio_bytes=max_audio_bytes, show=show,
+                        confidence=confidence)
+    write_atomic(path, page)
+    if not tables:
+        return [path]
+    table, rows = path.with_suffix(".csv"), path.with_suffix(".jsonl")
+    write_atomic(table, to_csv(result.rows))
+    return [path, table, rows, save(result, rows)]
+
+
+def score_report(result: Score, *, title: str = "Word error rate",
+                 audio: Mapping[str, Path | str | Utterance] | None = None,
+                 words: Mapping[str, Sequence[TimedWord]] | None = None,
+                 curve: Sequence[Mapping] = (), flags: Mapping[str, str] | None = None,
+                 max_audio_bytes: int = MAX_AUDIO_BYTES, show: str = "all",
+                 confidence: ConfidenceReport | None = None) -> str:
+    """The HTML of one system; arguments as for `write_report`."""
+    rows = result.rows
+    steps = list(_aligned(rows))
+    examples = pick_examples(rows)
+    order = _audio_order(rows, examples, flags or {})
+    clips = read_clips(audio or {}, order, max_bytes=max_audio_bytes)
+    groups = (group_table("By speaker", by_speaker(rows))
+              + group_table("By duration", by_duration(rows))
+              + group_table("By speaking rate", by_speaking_rate(rows))
+              + group_table("By signal-to-noise ratio (estimated)", by_snr(rows, clips.snr)))
+    drawn = learning_curve(curve)
+    body = [score_header(result, title, confidence=confidence is not None),
+            section("curve", "Learning curve", f"<div class='card'>{drawn}</div>" if drawn else ""),
+            section("where", "Where the errors are",
+                    f"<div class='grid roomy'>{groups}</div>" if groups else ""),
+            section("confidence", "Confidence",
+                    confidence_charts(confidence) if confidence else ""),
+            section("words", "Which words", f"<div class='grid'>"
+                    f"{word_tables(word_errors(steps))}</div>"),
+            examples_section(examples),
+            utterance_section(two=False, clips=clips),
+            skipped_section(result.receipt.skipped, clips.failed)]
+    data = _page_data(["hypothesis"], [[row] for row in rows], [[step] for step in steps], clips,
+                      words or {}, flags or {}, examples) | {"show": show}
+    return render(title, "".join(body), data)
+
+
+def comparison_report(comparison: Comparison, a: Score, b: Score, *,
+                      audio: Mapping[str, Path | str | Utterance] | None = None,
+                      max_audio_bytes: int = MAX_AUDIO_BYTES) -> str:
+    """The HTML of two systems side by side: which utterances changed, and how.
+
+    Args:
+        comparison: of `a` and `b`.
+        a, b: the scores, for their receipts.
+        audio, max_audio_bytes: as for `write_report`.
+    """
+    pairs = comparison.pairs
+    changed = [pair[0].id for pair in comparison.changed]
+    clips = read_clips(audio or {}, changed, max_bytes=max_audio_bytes, measure_snr=False)
+    sides = [list(_aligned([pair[k] for pair in pairs])) for k in (0, 1)]
+    title = f"{comparison.names[0]} against {comparison.names[1]}"
+    columns = "".join(
+        f"<h3>{escape(name)}</h3>"
+        f"<div class='grid'>{word_tables(word_errors(steps, limit=20))}</div>"
+        for name, steps in zip(comparison.names, sides, strict=True))
+    body = [comparison_header(comparison, (a, b)), utterance_section(two=True, clips=clips),
+            section("words", "Which words", columns)]
+    data = _page_data(list(comparison.names), [list(pair) for pair in pairs],
+                      [list(pair) for pair in zip(*sides, strict=True)], clips, {}, {}, {})
+    return render(title, "".join(body), data)
+
+
+def pick_examples(rows: Sequence[Row], count: int = EXAMPLES) -> dict[str, list[int]]:
+    """Indices of the worst, the median and the best utterances by word error rate.
+
+    The worst are those with the most errors (one wrong word of one is no insight), the best those
+    with the lowest rate, long ones first; utterances without reference words are left out.
+    """
+    scored = [index for index, row in enumerate(rows) if row.words.reference]
+    by_rate = sorted(scored, key=lambda index: (rows[index].words.rate or 0,
+                                                -rows[index].words.reference, index))
+    worst = sorted((index for index in scored if rows[index].words.errors),
+                   key=lambda index: (-rows[index].words.errors, index))[:count]
+    middle = max(0, len(by_rate) // 2 - count // 2)
+    best = [index for index in by_rate[:count] if index not in worst]
+    median = [index for index in by_rate[middle:middle + count] if index not in worst + best]
+    return {"worst": worst, "median": median, "best": best}
+
+
+def read_curve(path: str | Path) -> list[dict]:
+    """The epoch records of a run's log.jsonl; [] where there is no such file.
+
+    Raises:
+        DataError: the file is there but damaged.
+    """
+    if not Path(path).is_file():
+        return []
+    return [row for _, row in read_objects(path) if row.get("event") == "epoch"]
+
+
+def render(title: str, body: str, data: dict) -> str:
+    """The page: template, style and script of this package, with the parts put in."""
+    style, script = (page_file(name) for name in ("report.css", "report.js"))
+    return fill_page(title, body, data, style, script)
+
+
+def page_file(name: str) -> str:
+    """A style, script or template of this package."""
+    return resources.files("asr.pages").joinpath("assets", name).read_text(encoding="utf-8")
+
+
+def fill_page(title: str, body: str, data: dict, style: str, script: str) -> str:
+    """A page that can load and run nothing but what is in it.
+
+    Args:
+        title: any text.
+        body: HTML, escaped by the caller.
+        data: for the script, as JSON in the element "data".
+        style, script: CSS and JavaScript; the policy allows these two and no others.
+    """
+    policy = ("default-src 'none'; media-src data:; img-src data:; base-uri 'none'; "
+              f"form-action 'none'; style-src '{_source_hash(style)}'; "
+              f"script-src '{_source_hash(script)}'")
+    return Template(page_file("report.html")).substitute(
+        title=escape(title), csp=policy, style=style, script=script, body=body, data=embed(data))
+
+
+def embed(data: dict) -> str:
+    """JSON that can stand in a script element: no text in it can close the element."""
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    for character, code in (("&", "\\u0026"), ("<", "\\u003c"), (">", "\\u003e"),
+                            ("\u2028", "\\u2028"), ("\u2029", "\\u2029")):
+        text = text.replace(character, code)
+    return text
+
+
+def _source_hash(content: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
+
+
+def _aligned(rows: Sequence[Row]) -> Iterable[list[Step]]:
+    return align_many([row.normalized_reference for row in rows],
+                      [row.normalized_hypothesis for row in rows])
+
+
+def _audio_order(rows: Sequence[Row], examples: Mapping[str, Sequence[int]],
+                 flags: Mapping[str, str]) -> list[str]:
+    """Ids for clips: flagged and examples first, then by number of errors."""
+    first = [row.id for row in rows if row.id in flags]
+    first += [rows[index].id for indices in examples.values() for index in indices]
+    rest = [row.id for row in sorted(rows, key=lambda row: -row.words.errors)]
+    return list(dict.fromkeys(first + rest))
+
+
+def _page_data(systems: list[str], rows: list[list[Row]], steps: list[list[list[Step]]],
+               clips: Clips, words: Mapping[str, Sequence[TimedWord]], flags: Mapping[str, str],
+               examples: Mapping[str, Sequence[int]]) -> dict:
+    """What the script reads; positions as in report.js, to keep 20,000 utterances small."""
+    index = {row[0].id: number for number, row in enumerate(rows)}
+    if len(index) != len(rows):
+        raise DataError("Utterance ids repeat; a report needs each id once.",
+                        code="score.duplicate_id")
+    table = []
+    for versions, aligned in zip(rows, steps, strict=True):
+        row = versions[0]
+        snr = clips.snr.get(row.id)
+        table.append([
+            visible(row.id), visible(row.speaker), row.duration,
+            None if snr is None else round(snr, 1), row.words.reference,
+            visible(row.normalized_reference),
+            [[visible(one.normalized_hypothesis), operations(path), one.words.substitutions,
+              one.words.deletions, one.words.insertions]
+             for one, path in zip(versions, aligned, strict=True)],
+            visible(flags.get(row.id, ""))])
+    return {"systems": [visible(name) for name in systems], "rows": table,
+            "clips": {index[name]: base64.b64encode(clip).decode()
+                      for name, clip in clips.mp3.items() if name in index},
+            "words": {index[name]: [[visible(word.text), round(word.start, 3),
+                                     round(word.end, 3)] for word in spoken]
+                      for name, spoken in words.items() if name in clips.mp3 and name in index},
+            "examples": {name: list(indices) for name, indices in examples.items()}}

@@ -1,0 +1,129 @@
+"""One training run from a recipe to a bundle: the page to read first in this room.
+
+In: a recipe and a folder. Out: the folder, filled (`run_directory.py` lists what is in it).
+Keras `fit` runs every epoch; around it stand exact resume, validation by WER, early stopping, the
+plateau coach and the bundle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from asr.errors import Interrupted, UsageError
+from asr.network.framework import import_tensorflow
+from asr.recipe import Recipe
+from asr.training.preparation import Prepared, prepare, require_files, settings_summary
+from asr.training.run_directory import RunDirectory, read_log
+from asr.training.schedule import is_over
+from asr.training.table import EpochTable
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What a run came to.
+
+    Attributes:
+        run_dir: the folder; `asr.load(run_dir)` opens its best model.
+        epochs: epochs finished.
+        best_wer: lowest validation WER, a fraction; None if no epoch was validated.
+        best_epoch: the epoch that reached it.
+        minutes: training time over all parts of the run.
+        excluded: utterances that were not used.
+        finished: False when `stop_after_epochs` ended this part of the run.
+    """
+
+    run_dir: Path
+    epochs: int
+    best_wer: float | None
+    best_epoch: int
+    minutes: float
+    excluded: int
+    finished: bool
+
+    def __str__(self) -> str:
+        wer = "-" if self.best_wer is None else f"{100 * self.best_wer:.2f} %"
+        return (f"{self.run_dir}: {self.epochs} epochs, {self.minutes:.1f} min, best validation "
+                f"WER {wer} (epoch {self.best_epoch})")
+
+
+def train(recipe: Recipe, run_dir: str | Path, *, stop_after_epochs: int = 0,
+          callbacks: Sequence = (), quiet: bool = False) -> TrainingResult:
+    """Train, or go on with a run that was interrupted, bit for bit where it stood.
+
+    Args:
+        recipe: from `asr.load_recipe`.
+        run_dir: a new folder, or one that was begun with the same recipe.
+        stop_after_epochs: leave after this many epochs of this part; 0: when the recipe says.
+        callbacks: Keras callbacks of your own, passed to `fit`.
+        quiet: no table on stderr.
+
+    Returns:
+        A `TrainingResult`; the best model is `<run_dir>/best.asr`.
+
+    Raises:
+        RecipeError: a file that the recipe names does not exist.
+        UsageError: the folder is in use or holds another run, or one with another alphabet;
+            TensorFlow cannot be used.
+        DataError: the data cannot be used; `<run_dir>/excluded.jsonl` says which and why.
+        CheckpointError: the folder's checkpoints are all damaged.
+        TrainingStopped: the loss stayed non-finite, or the disk is full.
+        Interrupted: SIGINT or SIGTERM; the checkpoint is written.
+    """
+    if stop_after_epochs < 0:
+        raise UsageError(f"stop_after_epochs is {stop_after_epochs}; give 0 or more.")
+    require_files(recipe)
+    table = EpochTable(quiet=quiet)
+    with RunDirectory(run_dir) as run:
+        run.begin(recipe)
+        if done := _finished_before(recipe, run):
+            table.write(f"{run.path} is finished. To go on, raise train.epochs (or max_minutes, "
+                        "patience); to train anew, name another run directory.")
+            return done
+        table.write("reading manifests, looking at recordings ...")
+        prepared = prepare(recipe, run, table.write)
+        if run.check_data(prepared.tokenizer.alphabet, prepared.data_hash):
+            run.log({"event": "data_changed"})
+            table.write("warning: the training data are not those of the part before; the run goes "
+                        "on with them, but not as if it had never stopped.")
+        table.write("starting TensorFlow, trying the largest batch ...")
+        import_tensorflow(deterministic=recipe.train.deterministic)
+        from asr.training.loop import TrainingLoop
+        from asr.training.signals import SignalWatch
+        with SignalWatch() as watch:
+            loop = TrainingLoop(recipe, run, prepared, table, watch, callbacks)
+            table.write(describe(recipe, prepared, loop.model))
+            finished = loop.run(stop_after_epochs)
+        state = loop.state
+        facts = {"epochs": state.epoch, "best_wer": state.best_wer, "best_epoch": state.best_epoch,
+                 "minutes": state.seconds / 60, "excluded": len(prepared.excluded)}
+        if finished:
+            run.log({"event": "finished", **facts})
+        return TrainingResult(run.path, **facts, finished=finished)
+
+
+def _finished_before(recipe: Recipe, run: RunDirectory) -> TrainingResult | None:
+    """What an earlier part came to, if nothing is left to do; saves the minutes of finding out."""
+    last = (read_log(run.path) or [{}])[-1]
+    if last.get("event") != "finished" or not run.bundle_path.exists():
+        return None
+    facts = {key: last[key] for key in ("epochs", "best_wer", "best_epoch", "minutes", "excluded")}
+    if not is_over(recipe.train, epoch=facts["epochs"], best_epoch=facts["best_epoch"],
+                   seconds=60 * facts["minutes"]):
+        return None
+    return TrainingResult(run.path, **facts, finished=True)
+
+
+def describe(recipe: Recipe, prepared: Prepared, model) -> str:
+    """What is trained on what, in one line."""
+    clips = len(prepared.train.clips)
+    seconds = sum(r.num_frames for c in prepared.train.clips for r in c.renditions
+                  if r.speed == 1.0) * recipe.features.hop_length / recipe.features.sample_rate
+    return (f"{clips:,} training utterances, {seconds / 3600:.2f} h, "
+            f"{len(prepared.valid.clips):,} for validation; {settings_summary(recipe)}, "
+            f"{model.count_params():,} weights, LSTM kernel: "
+            f"{model.lstm_layers[0].resolved_kernel}")
+
+
+__all__ = ["Interrupted", "TrainingResult", "read_log", "train"]

@@ -1,0 +1,180 @@
+"""The network: padding, batch size and order change nothing; a bad step changes nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from asr.features.lengths import output_length
+from asr.recipe import ModelSettings
+
+tf = pytest.importorskip("tensorflow")
+pytestmark = pytest.mark.tf
+
+import keras  # noqa: E402
+
+from asr.errors import UsageError  # noqa: E402
+from asr.network.model import batch_signature, build_model  # noqa: E402
+from asr.network.weights import weight_shapes  # noqa: E402
+
+STACK = ModelSettings(stacking=3, subsampling=2, num_layers=2, units=5, dropout=0.2)
+CONV = ModelSettings(front_end="conv", conv_channels=3, subsampling=3, num_layers=1, units=4,
+                     layer_norm=True)
+EDGES = dataclasses.replace(STACK, edge_frames=2)
+
+
+def batch_of(rng, lengths, num_features=6):
+    features = np.zeros((len(lengths), max(lengths), num_features), np.float32)
+    for row, length in zip(features, lengths, strict=True):
+        row[:length] = rng.normal(size=(length, num_features))
+    return {"features": features, "num_frames": np.array(lengths, np.int32)}
+
+
+@pytest.mark.parametrize("settings", [STACK, CONV, EDGES], ids=["stack", "conv", "edges"])
+def test_padding_batch_and_order_change_no_logit(settings, rng):
+    model = build_model(settings, 6, 9, seed=3)
+    lengths = [1, 2, 3, 17, 40, 8]
+    x = batch_of(rng, lengths)
+    together = model(x).numpy()
+    for order in ([0, 1, 2, 3, 4, 5], [5, 3, 1, 0, 4, 2]):
+        shuffled = model({k: v[order] for k, v in x.items()}).numpy()
+        np.testing.assert_allclose(shuffled, together[order], atol=1e-5)
+    for i, length in enumerate(lengths):
+        alone = model({"features": x["features"][i:i + 1, :length],
+                       "num_frames": x["num_frames"][i:i + 1]}).numpy()[0]
+        assert len(alone) == output_length(length, settings)
+        np.testing.assert_allclose(together[i, :len(alone)], alone, atol=1e-5)
+
+
+@pytest.mark.parametrize("front_end", ["stack", "conv"])
+@pytest.mark.parametrize("subsampling", [1, 2, 3, 4])
+@pytest.mark.parametrize("edge_frames", [0, 3])
+def test_output_length_is_exact(front_end, subsampling, edge_frames, rng):
+    settings = ModelSettings(front_end=front_end, stacking=4, subsampling=subsampling,
+                             conv_channels=2, num_layers=1, units=2, edge_frames=edge_frames)
+    model = build_model(settings, 5, 3)
+    for length in [*range(1, 14), 63, 64]:
+        logits = model(batch_of(rng, [length], 5))
+        assert logits.shape[1] == output_length(length, settings)
+        assert logits.dtype == tf.float32
+
+
+@pytest.mark.parametrize("settings", [STACK, CONV], ids=["stack", "conv"])
+def test_named_weights_are_those_of_the_bundle(settings):
+    model = build_model(settings, 6, 9)
+    weights = model.get_named_weights()
+    assert {k: v.shape for k, v in weights.items()} == weight_shapes(settings, 6, 9)
+    other = build_model(settings, 6, 9)
+    other.set_named_weights(weights)
+    for name, value in other.get_named_weights().items():
+        np.testing.assert_array_equal(value, weights[name])
+    with pytest.raises(UsageError, match="differ in"):
+        other.set_named_weights({})
+    with pytest.raises(UsageError, match="needs"):
+        other.set_named_weights({**weights, "output/bias": np.zeros(3, np.float32)})
+
+
+def trained(model, x, y, steps=1):
+    dataset = tf.data.Dataset.from_tensors((x, y)).repeat(steps)
+    seen = []
+    keep = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: seen.append(logs))
+    model.fit(dataset, epochs=1, verbose=0, shuffle=False, callbacks=[keep])
+    return seen
+
+
+def test_a_step_that_is_not_finite_changes_nothing_and_names_its_row(rng):
+    model = build_model(STACK, 6, 9, seed=3, ema=0.9)
+    model.compile_for_training(keras.optimizers.AdamW(1e-2))
+    x = batch_of(rng, [12, 20, 16])
+    y = {"labels": np.array([[1, 2], [3, 0], [4, 4]], np.int32),
+         "num_labels": np.array([2, 1, 2], np.int32)}
+    (log,) = trained(model, x, y)
+    assert log["finite"] == 1.0
+    assert model.jit_compile is False
+    before = [v.numpy() for v in [*model.trainable_variables, *model.optimizer.variables]]
+    average = [v.numpy() for v in model.ema_weights]
+    x["features"][1, 3, 2] = np.nan
+    (log,) = trained(model, x, y)
+    assert log["finite"] == 0.0
+    assert log["finite_rows"].tolist() == [True, False, True]
+    after = [v.numpy() for v in [*model.trainable_variables, *model.optimizer.variables]]
+    for old, new in zip(before + average, after + [v.numpy() for v in model.ema_weights],
+                        strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_the_loss_falls_and_swapping_the_average_twice_is_the_identity(rng):
+    model = build_model(STACK, 6, 9, seed=3, ema=0.5)
+    model.compile_for_training(keras.optimizers.AdamW(2e-2))
+    x = batch_of(rng, [30, 26])
+    y = {"labels": np.array([[1, 2, 3], [3, 4, 0]], np.int32),
+         "num_labels": np.array([3, 2], np.int32)}
+    logs = trained(model, x, y, steps=40)
+    assert logs[-1]["loss"] < 0.3 * logs[0]["loss"]
+    weights = model.get_named_weights()
+    model.swap_ema()
+    assert any((model.get_named_weights()[k] != v).any() for k, v in weights.items())
+    model.swap_ema()
+    for name, value in model.get_named_weights().items():
+        np.testing.assert_array_equal(value, weights[name])
+
+
+def test_the_intermediate_loss_trains_the_lower_layers_and_leaves_no_trace_in_the_bundle(rng):
+    settings = ModelSettings(stacking=2, subsampling=1, num_layers=3, units=4)
+    x = batch_of(rng, [9, 12])
+    y = {"labels": np.array([[1, 2], [3, 0]], np.int32), "num_labels": np.array([2, 1], np.int32)}
+    plain = build_model(settings, 6, 5, seed=3)
+    deep = build_model(settings, 6, 5, seed=3, intermediate_ctc=0.9)
+    assert deep.get_named_weights().keys() == plain.get_named_weights().keys()
+    deep.set_named_weights(plain.get_named_weights())
+    losses, moved = [], []
+    for model in (plain, deep):
+        model.compile_for_training(keras.optimizers.SGD(0.1))
+        before = model.get_named_weights()
+        losses.append(float(model.train_step((x, y))["loss"]))
+        after = model.get_named_weights()
+        moved.append({name: float(np.abs(after[name] - before[name]).max()) for name in before})
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)  # the loss told is that of the output
+    top, middle = "lstm_2/forward/kernel", "lstm_1/forward/kernel"
+    assert moved[1][top] == pytest.approx(0.1 * moved[0][top], rel=1e-3)
+    assert moved[1][middle] != pytest.approx(0.1 * moved[0][middle], rel=1e-1)
+    kernel = deep.intermediate_layer.kernel.numpy()
+    deep.train_step((x, y))
+    assert np.abs(deep.intermediate_layer.kernel.numpy() - kernel).max() > 0
+
+
+def nodes_of(function) -> list[str]:
+    """Operation types of a traced function, those of its inner functions included."""
+    graph = function.graph.as_graph_def()
+    return [node.op for node in graph.node] + [
+        node.op for inner in graph.library.function for node in inner.node_def]
+
+
+def test_on_a_gpu_every_layer_trains_on_cudnn_and_nothing_loops(monkeypatch):
+    # FAULTS.md G1: this machine's graph, traced as if a GPU were there.
+    import importlib
+
+    from asr.network import layer
+    rnn = importlib.import_module("keras.src.backend.tensorflow.rnn")  # a function hides it
+    monkeypatch.setattr(rnn, "_is_gpu_available", lambda: True)
+    monkeypatch.setattr(layer, "gpu_is_visible", lambda: True)
+    model = AcousticModelOnPaper(STACK)
+    ops = nodes_of(model.traced_train_step())
+    assert ops.count("CudnnRNNV3") == 2 * STACK.num_layers
+    assert not {"While", "StatelessWhile"} & set(ops)
+
+
+class AcousticModelOnPaper:
+    """A model that is traced and never run: its kernels need not exist here."""
+
+    def __init__(self, settings):
+        self.model = build_model(settings, 6, 9)
+        self.model.compile_for_training(keras.optimizers.AdamW(1e-3))
+        self.specs = batch_signature(6)
+
+    def traced_train_step(self):
+        return tf.function(lambda x, y: self.model.train_step((x, y))).get_concrete_function(
+            *self.specs)

@@ -1,0 +1,79 @@
+"""The notebooks run from the first cell to the last, offline and with a read-only home."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+nbformat = pytest.importorskip("nbformat", reason="needs the development tools")
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "notebooks"
+PAGES = sorted(FOLDER.glob("*.ipynb"))
+SCRIPT = FOLDER / "execute.py"
+RESULTS = {  # what each must have shown again, on whatever machine
+    "00_quickstart": ["WER ", "best validation WER 0.00 %"],
+    "01_inside_the_lstm": ["4,513 weights", "sequences: solved", "% right"],
+    "02_forecasting": ["LSTM - linear", "the LSTM wins", "90 % band"],
+}
+PROXY = {f"{kind}_proxy": "http://127.0.0.1:9" for kind in ("http", "https")}  # no network
+
+
+def outputs(notebook, kind: str) -> list:
+    return [output["data"][kind] for cell in notebook.cells for output in cell.get("outputs", [])
+            if kind in output.get("data", {})]
+
+
+def printed(notebook) -> str:
+    return "".join(output["text"] for cell in notebook.cells for output in cell.get("outputs", [])
+                   if output["output_type"] == "stream")
+
+
+@pytest.fixture(scope="module")
+def executed(tmp_path_factory) -> Path:
+    """A folder with all notebooks, executed once."""
+    folder = tmp_path_factory.mktemp("notebooks")
+    home = "/proc/no-home" if Path("/proc").is_dir() else str(folder / "home")
+    done = subprocess.run([sys.executable, str(SCRIPT), str(folder)], capture_output=True,
+                          text=True, timeout=900, env={**os.environ, **PROXY, "HOME": home})
+    assert done.returncode == 0, done.stderr[-3_000:]
+    return folder
+
+
+@pytest.fixture(params=PAGES, ids=lambda page: page.stem)
+def page(request) -> Path:
+    return request.param
+
+
+def test_there_is_a_quickstart():
+    assert "00_quickstart" in [page.stem for page in PAGES]
+
+
+@pytest.mark.tf
+def test_runs_from_first_to_last(page, executed):
+    fresh, kept = (nbformat.read(folder / page.name, as_version=4) for folder in (executed, FOLDER))
+    assert len(outputs(fresh, "image/png")) == len(outputs(kept, "image/png")) >= 5
+    for result in RESULTS[page.stem]:
+        assert result in printed(fresh)
+    assert "Warning" not in printed(fresh)
+
+
+def test_is_committed_as_executed(page):
+    """Readers on a web page see the pictures; every cell ran, in order, and none failed."""
+    notebook = nbformat.read(page, as_version=4)
+    nbformat.validate(notebook)
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    assert not [output for cell in cells for output in cell.outputs
+                if output.output_type == "error"]
+    assert page.stat().st_size < 1_000_000
+    for word in ("/work/", "/root/", "oneDNN", "cuInit"):
+        assert word not in printed(notebook)
+
+
+def test_leaves_nothing_behind(executed):
+    assert {path.suffix for path in FOLDER.iterdir() if path.is_file()} == {".ipynb", ".py"}

@@ -9,17 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from pathlib import Path
 
-from asr.audio import load_utterance
-from asr.audio.loudness import is_silent
 from asr.errors import AsrError, DataError, UsageError
 from asr.files import write_atomic
-from asr.kernels import pool
+from asr.inference.loop import Result, Task, Timings, transcribe_tasks
 from asr.manifest import Utterance
 from asr.recognizer import Recognizer
 from asr.scoring import Conditions, Score, score
@@ -27,25 +23,7 @@ from asr.scoring.confidence import ConfidenceReport, assess_confidence
 from asr.scoring.risk import check_targets
 from asr.transcript import Transcript
 
-CHUNK_SECONDS = 600.0  # of audio held in memory at a time
 ROWS, SCORE = "utterances.jsonl", "score.json"  # what `Evaluation.write` makes in a folder
-
-
-@dataclass
-class Timings:
-    """Seconds spent in each stage, and seconds of audio."""
-
-    load: float = 0.0
-    features: float = 0.0
-    model: float = 0.0
-    decode: float = 0.0
-    audio: float = 0.0
-
-    @property
-    def real_time_factor(self) -> float | None:
-        """Seconds of computing per second of audio."""
-        spent = self.load + self.features + self.model + self.decode
-        return spent / self.audio if self.audio else None
 
 
 @dataclass(frozen=True)
@@ -102,7 +80,7 @@ class Evaluation:
         write_atomic(result, json.dumps({**self.score.to_dict(), "failed": self.failed,
                                          "confidence": self.confidence
                                          and self.confidence.to_dict(),
-                                         "timings": asdict(self.timings)},
+                                         "timings": self.timings.to_dict()},
                                         ensure_ascii=False, indent=2) + "\n")
         return rows, result
 
@@ -113,8 +91,7 @@ def evaluate(recognizer: Recognizer, utterances: Sequence[Utterance], *,
              progress: Callable[[int, int], None] | None = None) -> Evaluation:
     """Transcribe every utterance and score the lot.
 
-    Each utterance is one pass of the network, up to the hour that `asr.audio` loads; it is not cut
-    into windows as `asr transcribe` does it above 10 minutes (`asr.inference.windows`).
+    Recordings of any length, as `asr transcribe` takes them: see `asr.inference.loop`.
 
     Args:
         recognizer: from `asr.load`.
@@ -142,8 +119,12 @@ def evaluate(recognizer: Recognizer, utterances: Sequence[Utterance], *,
                         code="manifest.duplicate_id")
     timings, failed = Timings(), []
     transcripts: dict[str, Transcript] = {}
-    for loaded in _chunks(recognizer, utterances, on_error, failed, timings):
-        transcripts.update(_transcribe(recognizer, loaded, timings))
+    tasks = (Task(u, u, u.id) for u in utterances)
+    for result in transcribe_tasks(recognizer, tasks, timings=timings):
+        if result.transcript is not None:
+            transcripts[result.key.id] = result.transcript
+        else:
+            failed.append(_failure(result, on_error))
         if progress:
             progress(len(transcripts) + len(failed), len(utterances))
     conditions = Conditions(
@@ -170,54 +151,18 @@ def hash_manifests(paths: Sequence[str | Path]) -> str:
     return digest.hexdigest()
 
 
-def _chunks(recognizer: Recognizer, utterances: Sequence[Utterance], on_error: str,
-            failed: list[dict], timings: Timings) -> Iterator[list[tuple[Utterance, object]]]:
-    """Loaded utterances, some minutes of audio at a time."""
-    chunk: list[tuple[Utterance, object]] = []
-    seconds = 0.0
-    for u in utterances:
-        started = time.perf_counter()
-        try:
-            audio = load_utterance(u, sample_rate=recognizer.sample_rate)
-        except AsrError as error:
-            if on_error == "fail":
-                raise type(error)(f"Utterance {u.id!r}: {error} With on-error skip it is listed "
-                                  "and the others are scored.", code=error.code,
-                                  path=error.path) from error
-            failed.append({**error.as_record("evaluate"), "id": u.id})
-            continue
-        finally:
-            timings.load += time.perf_counter() - started
-        chunk.append((u, audio))
-        seconds += len(audio) / recognizer.sample_rate
-        if seconds >= CHUNK_SECONDS:
-            timings.audio += seconds
-            yield chunk
-            chunk, seconds = [], 0.0
-    timings.audio += seconds
-    if chunk:
-        yield chunk
-
-
-def _transcribe(recognizer: Recognizer, loaded, timings: Timings) -> dict[str, Transcript]:
-    """Transcripts of one chunk; silence gives the empty one."""
-    rate = recognizer.sample_rate
-    transcripts = {u.id: Transcript("", duration=len(audio) / rate) for u, audio in loaded}
-    spoken = [(u, audio) for u, audio in loaded if not is_silent(audio, rate)]
-    marks = [time.perf_counter()]
-    features = [recognizer.features(audio) for _, audio in spoken]
-    marks.append(time.perf_counter())
-    logits = recognizer.logits_batch(features)
-    marks.append(time.perf_counter())
-    found = pool.run([partial(recognizer.decode, row, len(audio) / rate, frames)
-                      for (_, audio), row, frames in zip(spoken, logits, features, strict=True)],
-                     pool.default_threads())
-    transcripts |= {u.id: transcript for (u, _), transcript in zip(spoken, found, strict=True)}
-    marks.append(time.perf_counter())
-    timings.features += marks[1] - marks[0]
-    timings.model += marks[2] - marks[1]
-    timings.decode += marks[3] - marks[2]
-    return transcripts
+def _failure(result: Result[Utterance], on_error: str) -> dict:
+    """The record of an utterance that cannot be transcribed; on_error="fail" raises it."""
+    error = result.error
+    if error is None:
+        raise ValueError(f"utterance {result.key.id!r} did not fail")
+    if on_error == "fail":
+        if error.__cause__ is not None and type(error) is AsrError:
+            raise error.__cause__
+        raise type(error)(f"Utterance {result.key.id!r}: {error} With on-error skip it is listed "
+                          "and the others are scored.", code=error.code,
+                          path=error.path) from error
+    return {**error.as_record("evaluate"), "id": result.key.id}
 
 
 def _fingerprint(*texts: str) -> str:

@@ -10,13 +10,12 @@ import copy
 import dataclasses
 import os
 from collections.abc import Sequence
-from functools import partial
 
 import numpy as np
 
 from asr.audio import AudioInfo, load_audio, resample
 from asr.audio.loudness import SILENCE_DB, is_silent
-from asr.audio.recording import Blocks, blocks_of, open_recording
+from asr.audio.recording import Blocks
 from asr.bundle import LM, Bundle, load_bundle
 from asr.bundle.find import find_bundle
 from asr.decoding import Decoder, Hypothesis, build_decoder, check_logits, log_softmax
@@ -25,13 +24,13 @@ from asr.decoding.calibration import calibration_kind
 from asr.decoding.evidence import CalibratedDecoder
 from asr.decoding.packed_ngram import unpack_lm
 from asr.decoding.phrases import normalize_hot_words
-from asr.errors import AudioError, BundleError, DataError, UsageError
+from asr.errors import BundleError, DataError, UsageError
 from asr.features import FeatureExtractor, normalize_features
 from asr.inference.long_recordings import listen
+from asr.inference.loop import Task, transcribe_tasks
 from asr.inference.stopwatch import Stopwatch
 from asr.inference.windows import Windows
 from asr.inspection import Inspection, inspect_audio
-from asr.kernels import pool
 from asr.network.engine import batches_by_length, build_engine, pad_batch
 from asr.recipe import DecoderSettings, settings_from_dict
 from asr.text import normalize
@@ -41,6 +40,7 @@ from asr.transcript.pauses import speech_levels
 from asr.transcript.timing import FrameClock, to_transcript
 
 Audio = str | os.PathLike | np.ndarray
+RATE_OF_A_FILE = "sample_rate belongs to an array; a file says its own."
 
 
 class Recognizer:
@@ -127,7 +127,7 @@ class Recognizer:
         """
         if not isinstance(audio, np.ndarray):
             if sample_rate is not None:
-                raise UsageError("sample_rate belongs to an array; a file says its own.")
+                raise UsageError(RATE_OF_A_FILE)
             return load_audio(audio, sample_rate=self.sample_rate, expected=expected,
                               max_seconds=max_seconds)
         if audio.ndim != 1 or audio.dtype.kind != "f":
@@ -256,17 +256,15 @@ class Recognizer:
             AudioError, UsageError: at the first recording that cannot be used;
                 `asr.fleet.transcribe` goes on with the others.
         """
-        loaded = [self._samples_or_transcript(audio, sample_rate) for audio in audios]
-        short = {i: audio for i, audio in enumerate(loaded) if isinstance(audio, np.ndarray)}
-        spoken = [i for i, audio in short.items() if not is_silent(audio, self.sample_rate)]
-        features = {i: self._extractor.extract(short[i]) for i in spoken}
-        decoded = dict(zip(spoken, pool.run(
-            [partial(self.decode, row, len(short[i]) / self.sample_rate, features[i])
-             for i, row in zip(spoken, self.logits_batch(list(features.values())), strict=True)],
-            pool.default_threads()), strict=True))
-        return [audio if isinstance(audio, Transcript) else decoded.get(i) or
-                Transcript("", duration=len(audio) / self.sample_rate)
-                for i, audio in enumerate(loaded)]
+        tasks = [Task(None, audio, "the array" if isinstance(audio, np.ndarray) else str(audio),
+                      sample_rate) for audio in audios]
+        if sample_rate is not None and not all(isinstance(t.source, np.ndarray) for t in tasks):
+            raise UsageError(RATE_OF_A_FILE)
+        transcripts = []
+        for result in transcribe_tasks(self, tasks):
+            result.raise_error()
+            transcripts.append(result.transcript)
+        return transcripts
 
     def transcribe_blocks(self, blocks: Blocks, watch: Stopwatch | None = None) -> Transcript:
         """A recording of any length, window by window; see `asr.inference.windows`.
@@ -325,22 +323,6 @@ class Recognizer:
         return (f"Recognizer({str(self.bundle.path)!r}, {m.num_layers} x {m.units} bidirectional "
                 f"LSTM, {self.bundle.tokenizer.vocab_size} labels, {self.decoder_settings.kind}, "
                 f"engine {self.engine.name})")
-
-    def _samples_or_transcript(self, audio: Audio, rate: int | None) -> np.ndarray | Transcript:
-        """What fits into one pass as samples; anything longer already transcribed."""
-        if isinstance(audio, np.ndarray):
-            samples = self.load_audio(audio, rate)
-            if len(samples) <= self.windows.threshold_seconds * self.sample_rate:
-                return samples
-            return self.transcribe_blocks(blocks_of(samples))
-        try:
-            return self.load_audio(audio, rate, max_seconds=self.windows.threshold_seconds)
-        except AudioError as error:
-            if error.code != "audio.too_long":
-                raise
-        with open_recording(audio, sample_rate=self.sample_rate,
-                            max_seconds=self.windows.max_seconds) as recording:
-            return self.transcribe_blocks(recording.blocks)
 
     def _own_decoder(self) -> Decoder:
         """What is wrong with the bundle's own decoder is wrong with the bundle."""

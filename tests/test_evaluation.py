@@ -58,7 +58,7 @@ def asr(capsys, *arguments) -> tuple[int, str, str]:
 
 
 def test_every_utterance_is_scored_and_silence_is_all_deletions(recognizer, manifest, monkeypatch):
-    monkeypatch.setattr("asr.evaluation.CHUNK_SECONDS", 0.7)  # several chunks
+    monkeypatch.setattr("asr.inference.loop.GROUP_SECONDS", 0.7)  # several chunks
     utterances = read_manifest(manifest)
     seen = []
     result = evaluate(recognizer, utterances, progress=lambda done, total: seen.append(done))
@@ -79,7 +79,7 @@ def test_every_utterance_is_scored_and_silence_is_all_deletions(recognizer, mani
 def test_order_and_chunks_change_nothing(recognizer, manifest, monkeypatch):
     utterances = read_manifest(manifest)
     once = evaluate(recognizer, utterances)
-    monkeypatch.setattr("asr.evaluation.CHUNK_SECONDS", 0.1)
+    monkeypatch.setattr("asr.inference.loop.GROUP_SECONDS", 0.1)
     other = evaluate(recognizer, utterances[::-1])
     assert once.wer == other.wer
     assert ({r.id: r.hypothesis for r in once.score.rows}

@@ -158,7 +158,7 @@ def test_with_decoder(recognizer):
 
 
 def test_a_language_model_inside_the_bundle(tmp_path):
-    from test_bundle import ARPA
+    from tiny_bundle import ARPA
 
     (tmp_path / "words.arpa").write_text(ARPA)
     settings = DecoderSettings(kind="beam", beam_width=8, lm=str(tmp_path / "words.arpa"),

@@ -14,6 +14,8 @@ from asr.text.tokenizer import CharTokenizer
 FEATURES = FeatureSettings(sample_rate=8_000, n_fft=256, win_length=200, hop_length=80, n_mels=20)
 MODEL = ModelSettings(num_layers=2, units=12, stacking=3, subsampling=2, layer_norm=True)
 TOKENIZER = CharTokenizer(" abcdefgh")
+ARPA = ("\\data\\\nngram 1=5\n\n\\1-grams:\n-1\t<s>\n-1\t</s>\n-1\t<unk>\n-0.3\tbad\n-0.3\tcab\n\n"
+        "\\end\\\n")
 
 
 def random_weights(model: ModelSettings = MODEL, features: FeatureSettings = FEATURES,

@@ -10,22 +10,20 @@ sentence fits a recording worse. Speaking rate, silence and clipping are named a
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from asr.audio import load_utterance
-from asr.audio.loudness import is_silent
 from asr.decoding.alignment import align
 from asr.decoding.hypothesis import log_softmax
 from asr.errors import AudioError, DataError
+from asr.inference.loop import Result, Task, infer
 from asr.manifest import Utterance
 from asr.recognizer import Recognizer
 from asr.text import normalize
 from asr.transcript import Transcript
 
-CHUNK_SECONDS = 600.0       # of audio in memory at a time
 _CLIPPED = 0.999            # of full scale
 _CLIPPED_SHARE = 0.01
 _OUTLIER = 3.5              # robust standard deviations (Iglewicz and Hoaglin 1993)
@@ -76,8 +74,8 @@ def rank_suspects(recognizer: Recognizer, utterances: Sequence[Utterance], *,
     if not utterances:
         raise DataError("No utterance to examine.", code="audit.empty")
     evidence: list[_Evidence] = []
-    for chunk in _chunks(recognizer, utterances):
-        evidence += _examine(recognizer, chunk)
+    for result in infer(recognizer, [Task(u, u, u.id) for u in utterances], keep_samples=True):
+        evidence.append(_examine(recognizer, result))
         if progress:
             progress(len(evidence), len(utterances))
     rates = np.array([row.rate for row in evidence])
@@ -92,48 +90,24 @@ def rank_suspects(recognizer: Recognizer, utterances: Sequence[Utterance], *,
     return sorted(suspects, key=lambda suspect: -suspect.doubt)
 
 
-def _chunks(recognizer: Recognizer, utterances: Sequence[Utterance]
-            ) -> Iterator[list[tuple[Utterance, np.ndarray | AudioError]]]:
-    chunk, seconds = [], 0.0
-    for utterance in utterances:
-        try:
-            audio: np.ndarray | AudioError = load_utterance(utterance,
-                                                            sample_rate=recognizer.sample_rate)
-        except AudioError as error:
-            audio = error
-        chunk.append((utterance, audio))
-        seconds += utterance.duration
-        if seconds >= CHUNK_SECONDS:
-            yield chunk
-            chunk, seconds = [], 0.0
-    if chunk:
-        yield chunk
-
-
-def _examine(recognizer: Recognizer,
-             chunk: list[tuple[Utterance, np.ndarray | AudioError]]) -> list[_Evidence]:
-    heard = [index for index, (_, audio) in enumerate(chunk) if isinstance(audio, np.ndarray)
-             and not is_silent(audio, recognizer.sample_rate)]
-    logits = recognizer.logits_batch([recognizer.features(chunk[index][1])  # type: ignore[arg-type]
-                                      for index in heard])
-    by_index = dict(zip(heard, logits, strict=True))
-    rows = []
-    for index, (utterance, audio) in enumerate(chunk):
-        text = normalize(utterance.text, recognizer.bundle.text.normalizer)
-        rate = len(text) / utterance.duration
-        nothing = Transcript("", duration=utterance.duration)
-        if isinstance(audio, AudioError):
-            rows.append(_Evidence(utterance, nothing, math.inf, 0.0, (audio.code,)))
-        elif index not in by_index:
-            doubt = math.inf if text else 0.0
-            rows.append(_Evidence(utterance, nothing, doubt, rate, ("silent recording",)))
-        else:
-            doubt, reasons = _doubt(recognizer, by_index[index], text)
-            if (np.abs(audio) >= _CLIPPED).mean() > _CLIPPED_SHARE:
-                reasons += (f"{(np.abs(audio) >= _CLIPPED).mean():.0%} of the samples clipped",)
-            rows.append(_Evidence(utterance, recognizer.decode(by_index[index]), doubt, rate,
-                                  reasons))
-    return rows
+def _examine(recognizer: Recognizer, result: Result[Utterance]) -> _Evidence:
+    utterance = result.key
+    if not isinstance(result.error, AudioError):
+        result.raise_error()
+    text = normalize(utterance.text, recognizer.bundle.text.normalizer)
+    rate = len(text) / utterance.duration
+    nothing = Transcript("", duration=utterance.duration)
+    if result.error is not None:
+        return _Evidence(utterance, nothing, math.inf, 0.0, (result.error.code,))
+    if result.logits is None:
+        return _Evidence(utterance, nothing, math.inf if text else 0.0, rate,
+                         ("silent recording",))
+    doubt, reasons = _doubt(recognizer, result.logits, text)
+    if result.samples is not None:
+        clipped = (np.abs(result.samples) >= _CLIPPED).mean()
+        if clipped > _CLIPPED_SHARE:
+            reasons += (f"{clipped:.0%} of the samples clipped",)
+    return _Evidence(utterance, recognizer.decode(result.logits), doubt, rate, reasons)
 
 
 def _doubt(recognizer: Recognizer, logits: np.ndarray, text: str) -> tuple[float, tuple[str, ...]]:

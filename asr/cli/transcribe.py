@@ -239,8 +239,9 @@ class _Report:
             return
         stages = ", ".join(f"{name} {table[name]:.2f}"
                            for name in ("load", "features", "model", "decode", "write"))
+        speed = table["audio"] / table["wall"] if table["wall"] else 0.0
         print(f"Seconds: {stages}; {table['wall']:.2f} in all for {table['audio']:.1f} s of audio, "
-              f"{table['real_time_factor']:.0f} times real time.", file=sys.stderr)
+              f"{speed:.0f} times real time.", file=sys.stderr)
 
     def close(self) -> int:
         if self.kept and not self.as_json:

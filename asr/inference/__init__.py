@@ -1,5 +1,6 @@
-"""From samples to logits, for recordings of any length.
+"""From recordings to logits and transcripts.
 
+loop.py             THE inference loop: tasks in, logits or transcripts or errors out
 windows.py          where a long recording is cut
 long_recordings.py  window by window, with bounded memory
 stopwatch.py        seconds spent in each stage

@@ -13,12 +13,11 @@ from functools import partial
 
 import numpy as np
 
-from asr.audio import load_utterance
-from asr.audio.loudness import is_silent
 from asr.decoding import Decoder, GreedyDecoder, LanguageModel, build_decoder
 from asr.decoding.ngram_fusion import is_character_model
 from asr.decoding.phrases import normalize_hot_words
 from asr.errors import DataError, UsageError
+from asr.inference.loop import Task, infer
 from asr.kernels import pool
 from asr.manifest import Utterance
 from asr.recipe import DecoderSettings, settings_from_dict
@@ -30,7 +29,6 @@ from asr.text import normalize
 WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
 BONUSES = (-2.0, 0.0, 1.0, 2.0, 4.0)  # nats a word
 DRAWS = 10_000
-CHUNK = 64  # recordings in memory at a time
 
 
 @dataclass(frozen=True)
@@ -111,14 +109,9 @@ def read_dev_set(recognizer: Recognizer, utterances: Sequence[Utterance], *,
     if not any(reference.split() for reference in references):
         raise DataError("The development set holds no word to compare with.", code="tune.empty")
     logits: list[np.ndarray | None] = []
-    for start in range(0, len(utterances), CHUNK):
-        audios = [load_utterance(u, sample_rate=recognizer.sample_rate)
-                  for u in utterances[start:start + CHUNK]]
-        spoken = [i for i, audio in enumerate(audios)
-                  if not is_silent(audio, recognizer.sample_rate)]
-        rows = recognizer.logits_batch([recognizer.features(audios[i]) for i in spoken])
-        found = dict(zip(spoken, rows, strict=True))
-        logits += [found.get(i) for i in range(len(audios))]
+    for result in infer(recognizer, [Task(u, u, u.id) for u in utterances]):
+        result.raise_error()
+        logits.append(result.logits)
         if progress:
             progress(len(logits), len(utterances))
     return DevSet(tuple(u.id for u in utterances), references,

@@ -21,6 +21,7 @@ from asr.audit.silence import no_speech, with_silence, words_without_speech
 from asr.audit.suspects import Suspect, rank_suspects
 from asr.cli import run
 from asr.errors import DataError, ManifestError
+from asr.inference.windows import Windows
 from asr.manifest import Utterance, write_manifest
 from asr.scoring import score
 from asr.text.tokenizer import CharTokenizer
@@ -167,6 +168,7 @@ def test_the_official_split_of_fsdd_shares_its_speakers(shared_data, tmp_path):
 
 class Listener:
     """A recogniser that hears the true text through heavy noise: about half the letters wrong."""
+    windows = Windows()
 
     sample_rate = RATE
     tokenizer = CharTokenizer(" abcdefghijklmnopqrstuvwxyz")

@@ -20,7 +20,7 @@ import pytest
 import safetensors.numpy
 import tiny_bundle
 from forged_bundle import forge, forge_config, members, write_zip
-from tiny_bundle import FEATURES, MODEL, content, write_bundle
+from tiny_bundle import ARPA, FEATURES, MODEL, content, write_bundle
 
 from asr.bundle import Reference, load_bundle, save_bundle
 from asr.bundle.archive import parse_json
@@ -93,10 +93,6 @@ def test_num_features_is_that_of_the_extractor(kind, deltas):
     (ModelSettings(front_end="conv", conv_channels=8), 6 * 8)])
 def test_lstm_inputs(model, expected):
     assert lstm_inputs(model, 21) == expected
-
-
-ARPA = ("\\data\\\nngram 1=5\n\n\\1-grams:\n-1\t<s>\n-1\t</s>\n-1\t<unk>\n-0.3\tbad\n-0.3\tcab\n\n"
-        "\\end\\\n")
 
 
 @pytest.mark.parametrize("packed", [False, True])

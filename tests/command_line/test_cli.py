@@ -433,7 +433,7 @@ def test_the_first_run_on_a_machine_says_that_it_compiles(bundle, clip, tmp_path
 
 
 def test_a_language_model_from_the_command_line(capsys, bundle, clip, tmp_path):
-    from test_bundle import ARPA
+    from tiny_bundle import ARPA
 
     (tmp_path / "words.arpa").write_text(ARPA)
     code, out, _ = asr(capsys, "transcribe", bundle, clip, "--lm", tmp_path / "words.arpa",

@@ -18,6 +18,7 @@ import soundfile
 from tiny_bundle import FEATURES, write_bundle
 
 import asr.fleet.transcribe
+import asr.inference.loop
 from asr.cli import run
 from asr.errors import EXIT_INTERRUPTED, AsrError, DataError, UsageError
 from asr.fleet.transcribe import (
@@ -74,7 +75,7 @@ def contents(folder: Path) -> dict[str, str]:
 
 
 def test_outcomes_come_in_order_and_nothing_is_lost(recognizer, folder, monkeypatch):
-    monkeypatch.setattr(asr.fleet.transcribe, "GROUP_ITEMS", 2)
+    monkeypatch.setattr(asr.inference.loop, "GROUP_ITEMS", 2)
     items, timings = items_of(folder), Timings()
     outcomes = list(transcribe_items(recognizer, items, timings))
     assert [o.item for o in outcomes] == items
@@ -98,7 +99,7 @@ def test_groups_are_bounded_by_audio(recognizer, folder, monkeypatch):
     original = recognizer.logits_batch
     monkeypatch.setattr(recognizer, "logits_batch",
                         lambda rows: sizes.append(sum(map(len, rows))) or original(rows))
-    monkeypatch.setattr(asr.fleet.transcribe, "GROUP_SECONDS", 1.6)
+    monkeypatch.setattr(asr.inference.loop, "GROUP_SECONDS", 1.6)
     outcomes = list(transcribe_items(recognizer, items_of(folder)))
     assert sum(o.error is None for o in outcomes) == 6
     assert max(sizes) <= 170  # frames of 10 ms

@@ -37,7 +37,7 @@ except ImportError as error:  # such as a NumPy that is too new for it
                                         "as plain Python, much slower. `asr doctor` explains.",
                                         error)
 
-HOLDS_KERNELS = re.compile(rb"^(from|import) (numba|asr\.jit)\b", re.MULTILINE)
+HOLDS_KERNELS = re.compile(rb"^(from|import) (numba|asr\.kernels\.jit)\b", re.MULTILINE)
 
 
 def candidates() -> list[Path]:
@@ -58,7 +58,7 @@ def candidates() -> list[Path]:
 def sources_key(package: str) -> str:
     """A name for the present text of every file of `package` that imports numba or this module.
 
-    What a kernel reads when it is compiled, constants too, must stand in such a file.
+    What a kernel reads when it is compiled, constants too, must live in a hashed file.
     """
     folder = Path(sys.modules[package].__file__ or "").parent
     digest = hashlib.sha256((numba.__version__ if numba else "").encode())

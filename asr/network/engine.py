@@ -1,7 +1,8 @@
 """Features to logits by a trained network: with NumPy and compiled kernels alone, or with Keras.
 
 In: padded batches of normalised features. Out: logits (B, T', V) float32 and their lengths. The
-two engines agree to 1e-4; batch size, order and padding change nothing beyond that.
+two engines agree to 1e-4. Batch size, order and padding change no bit of what NumPy computes:
+every matrix product here has a number of rows that does not depend on the batch.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import numpy as np
 from asr.errors import UsageError
 from asr.features.lengths import CONV_TIME_STRIDES, output_length
 from asr.kernels import pool
-from asr.kernels.matmul import serial_matmul
+from asr.kernels.matmul import ANY_PLACE, serial_matmul
 from asr.network.weights import CONV_MEL_STRIDE, check_tensors, weight_shapes
 from asr.recipe import ModelSettings
 
@@ -116,10 +117,10 @@ class NumpyAcousticModel:
             hidden[index, :len(row)] = row
         for layer in range(self.settings.num_layers):
             hidden = self._lstm(layer, hidden, lengths)
-        logits = serial_matmul(hidden.reshape(-1, hidden.shape[2]), self._weights["output/kernel"])
-        logits = (logits + self._weights["output/bias"]).reshape(*hidden.shape[:2], -1)
-        for row, length in zip(logits, lengths, strict=True):
-            row[length:] = 0.0
+        logits = np.zeros((*hidden.shape[:2], self.vocab_size), np.float32)
+        for result, row, length in zip(logits, hidden, lengths, strict=True):
+            result[:length] = serial_matmul(row[:length], self._weights["output/kernel"])
+            result[:length] += self._weights["output/bias"]
         return logits, lengths
 
     def front_end(self, features: np.ndarray) -> np.ndarray:
@@ -352,7 +353,8 @@ def _lstm_numpy(inputs: np.ndarray, lengths: np.ndarray, kernel: np.ndarray,
     h = np.zeros((batch, units), np.float32)
     c = np.zeros((batch, units), np.float32)
     for t in range(num_frames):
-        gates = inputs[:, t] @ kernel + h @ recurrent_kernel + bias
+        gates = serial_matmul(inputs[:, t], kernel, ANY_PLACE) + bias
+        gates += serial_matmul(h, recurrent_kernel, ANY_PLACE)
         i, f, g, o = np.split(gates, 4, axis=1)
         c = _sigmoid(f) * c + _sigmoid(i) * np.tanh(g)
         h = _sigmoid(o) * np.tanh(c)

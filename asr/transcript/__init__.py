@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from asr.errors import UsageError
-from asr.transcript.textgrid import textgrid
+from asr.transcript.praat import textgrid
 
 MAX_CUE_CHARACTERS = 84  # two subtitle lines of 42, the common broadcasting limit
 MAX_CUE_SECONDS = 7.0
@@ -205,7 +205,7 @@ def _ctm(transcript: Transcript, name: str) -> str:
 
 
 def _textgrid(transcript: Transcript, name: str) -> str:
-    """Praat: a tier of words and one of characters, see `asr.transcript.textgrid`."""
+    """Praat: a tier of words and one of characters, see `asr.transcript.praat`."""
     return textgrid({tier: [(w.start, w.end, plain(w.text)) for w in words] for tier, words in
                      (("words", transcript.words), ("characters", transcript.characters))},
                     transcript.duration)

@@ -550,7 +550,8 @@ def test_import_is_light():
 
 
 def test_every_shared_recording_loads(shared_data):
-    files = sorted(f for f in shared_data.rglob("*") if f.suffix in {".wav", ".ogg", ".opus"})
+    files = sorted(f for f in shared_data.rglob("*") if f.suffix in {".wav", ".ogg", ".opus"}
+                   and "faults" not in f.parts)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for path in files[::100]:

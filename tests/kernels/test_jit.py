@@ -23,7 +23,7 @@ def run_child(code: str, **environment) -> subprocess.CompletedProcess:
 
 
 def test_compiled_code_goes_to_the_first_place_that_can_be_written(tmp_path):
-    code = "import asr.kernels\nfrom asr import jit\nprint(jit.cache_folder('asr.kernels'))"
+    code = "import asr.kernels\nfrom asr.kernels import jit\nprint(jit.cache_folder('asr.kernels'))"
     home, chosen = tmp_path / "home", tmp_path / "chosen"
     home.mkdir()
     child = run_child(code, HOME=str(home), NUMBA_CACHE_DIR=str(chosen))
@@ -50,7 +50,7 @@ def test_runs_where_nothing_can_be_written(tmp_path):
     blocked = tmp_path / "a-file"
     blocked.write_text("not a folder")
     code = ("import tempfile; tempfile.tempdir = '/proc'\n"
-            "from asr import jit\nfrom asr.kernels import cpu\n"
+            "from asr.kernels import cpu, jit\n"
             "assert jit.cache_folder('asr.kernels') is None\nprint(cpu.compile_problem())")
     child = run_child(code, HOME=str(blocked))
     assert child.stdout == "None\n", child.stderr

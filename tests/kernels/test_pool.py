@@ -42,7 +42,7 @@ def test_pool_waits_for_every_task_before_it_raises():
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 def test_pool_works_in_the_child_of_a_fork():
-    code = ("import os\nfrom asr import pool\n"
+    code = ("import os\nfrom asr.kernels import pool\n"
             "pool.run([lambda: 1] * 3, 3)\n"
             "child = os.fork()\n"
             "if child == 0:\n    os._exit(0 if pool.run([lambda: 1] * 3, 3) == [1] * 3 else 1)\n"

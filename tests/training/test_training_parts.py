@@ -137,7 +137,7 @@ def test_a_finished_run_says_so_at_once_and_more_epochs_go_on(tmp_path, capsys, 
     def prepare(*arguments):
         raise GoesOn
 
-    monkeypatch.setattr("asr.training.train.prepare", prepare)
+    monkeypatch.setattr("asr.training.session.prepare", prepare)
     page = {"data": {"generate": "tones"}, "train": {"epochs": 4}}
     with RunDirectory(tmp_path) as run:
         run.begin(recipe_from_dict(page))

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from textgrid_reader import read_textgrid
 
-import asr.transcript.textgrid
-from asr.transcript.textgrid import SHORTEST, textgrid
+import asr.transcript.praat
+from asr.transcript.praat import SHORTEST, textgrid
 
 
 def labelled(intervals):
@@ -18,7 +18,7 @@ def labelled(intervals):
 
 
 def test_doctests():
-    assert doctest.testmod(asr.transcript.textgrid).failed == 0
+    assert doctest.testmod(asr.transcript.praat).failed == 0
 
 
 def test_words_and_silence():

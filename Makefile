@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: help install demo test lint types check notebooks clean
+.PHONY: help install demo test lint types docs check notebooks clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*##  */  make \1\t/p' Makefile | expand -t 20
@@ -17,7 +17,7 @@ $(STAMP): pyproject.toml constraints.txt
 	% ((sys.executable,) + v))"
 	@echo "Installing into $(VENV): TensorFlow and the tools, 3 GB on disk, some minutes ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,docs]"
 	@$(BIN)/python -m asr.doctor.warm
 	@touch $(STAMP)
 
@@ -37,7 +37,7 @@ demo: install  ## real transcripts and a training run: the very commands that yo
 	@echo "  asr train recipes/read_english.toml RUN     the header of each recipe has its commands"
 
 test: install  ## the tests, minutes on two cores
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: install  ## style and spelling
 	$(BIN)/ruff check asr tests benchmarks notebooks
@@ -46,7 +46,10 @@ lint: install  ## style and spelling
 types: install  ## annotations
 	$(BIN)/pyright
 
-check: lint types test  ## all three, which is what CI runs
+docs: install  ## the documentation as a site, in site/
+	$(BIN)/mkdocs build --strict --quiet
+
+check: lint types docs test  ## all of these, which is what CI runs
 
 notebooks: install  ## execute the notebooks and keep their pictures
 	$(BIN)/python notebooks/execute.py

@@ -28,6 +28,11 @@ def knob(default, help, *, low=None, high=None, choices=None) -> typing.Any:  # 
                                             "choices": choices})
 
 
+def choices_of(settings: type, name: str) -> tuple[str, ...]:
+    """What a setting may be, such as `choices_of(DecoderSettings, "kind")`."""
+    return next(f.metadata["choices"] for f in dataclasses.fields(settings) if f.name == name)
+
+
 @dataclass(frozen=True)
 class DataSettings:
     """Which utterances, and how they are put into batches."""
@@ -53,7 +58,8 @@ class DataSettings:
 class TextSettings:
     """How transcripts become labels."""
 
-    normalizer: str = knob("basic", "see asr.text", choices=("none", "basic", "english", "german"))
+    normalizer: str = knob("basic", "see asr.text",
+                          choices=("none", "case", "basic", "english", "german"))
     alphabet: str = knob("", "the characters, each once; empty: those of the training texts")
 
 

@@ -24,12 +24,12 @@ from pathlib import Path
 import numpy as np
 
 from asr.audio import load_audio, probe_audio
+from asr.audio.source import AUDIO_SUFFIXES
 from asr.data.cache import build_cache
 from asr.features import FeatureExtractor, log_mel
 from asr.manifest import Utterance
 from asr.recipe import FeatureSettings
 
-SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3"}
 SETTINGS = FeatureSettings()
 
 
@@ -51,7 +51,7 @@ def main() -> None:
 
 
 def time_set(folder: Path, arguments: argparse.Namespace) -> dict:
-    paths = sorted(p for p in folder.rglob("*") if p.suffix in SUFFIXES)[:arguments.max_files]
+    paths = sorted(p for p in folder.rglob("*") if p.suffix in AUDIO_SUFFIXES)[:arguments.max_files]
     utterances = [Utterance(p.stem, p, "", probe_audio(p).duration) for p in paths]
     seconds = sum(u.duration for u in utterances)
     extractor = FeatureExtractor(SETTINGS)

@@ -15,6 +15,14 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED_DATA = REPOSITORY.parent / "shared" / "data"
 
+LONGEST_FIRST = ("test_notebooks.py", "test_training.py", "test_readme.py", "test_cli.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Two processes end at about the same time if the files that take minutes come first."""
+    rank = {name: index for index, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
+
 
 @pytest.fixture
 def rng() -> np.random.Generator:

@@ -14,6 +14,8 @@ from typing import BinaryIO
 
 from asr.errors import AudioError, UsageError
 
+AUDIO_SUFFIXES = (".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3")
+
 MAX_STREAM_BYTES = 1 << 30  # of a pipe, which has to be held in memory
 
 _IN_MEMORY_BYTES = 1 << 24  # smaller files are read whole: quicker, and they cannot change

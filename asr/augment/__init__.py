@@ -16,6 +16,7 @@ from typing import Protocol
 
 import numpy as np
 
+from asr.audio.source import AUDIO_SUFFIXES
 from asr.errors import AsrError, DataError, UsageError
 from asr.files import write_atomic
 from asr.recipe import FeatureSettings
@@ -33,7 +34,6 @@ EDGE_FRAMES = 2
 # no signal-to-noise ratio can be made (ESC-10 pads a short bark to five seconds).
 NOISE_RANGE_DB = 50.0
 
-NOISE_SUFFIXES = {".flac", ".mp3", ".oga", ".ogg", ".opus", ".wav"}
 
 NEPERS_PER_DB = np.log(10.0) / 10.0  # natural logarithm of a power ratio of 1 dB
 
@@ -147,7 +147,7 @@ def load_noise_bank(noise_dir: str | Path, extractor: Extractor, *,
     """The features of every recording below a folder.
 
     Args:
-        noise_dir: searched recursively; every file with a suffix in NOISE_SUFFIXES counts.
+        noise_dir: searched recursively; every file with a suffix in AUDIO_SUFFIXES counts.
         extractor: the one of the speech, so that powers can be added.
         cache_dir: where the bank is kept between runs; None: nowhere. A changed file or setting
             makes another bank.
@@ -176,10 +176,10 @@ def load_noise_bank(noise_dir: str | Path, extractor: Extractor, *,
 
 def _noise_files(noise_dir: Path) -> list[Path]:
     files = sorted(p for p in noise_dir.rglob("*")
-                   if p.suffix.lower() in NOISE_SUFFIXES and p.is_file())
+                   if p.suffix.lower() in AUDIO_SUFFIXES and p.is_file())
     if not files:
         raise DataError(f"augment.noise_dir {str(noise_dir)!r} holds no audio "
-                        f"({', '.join(sorted(NOISE_SUFFIXES))}); correct the path, or set "
+                        f"({', '.join(sorted(AUDIO_SUFFIXES))}); correct the path, or set "
                         "augment.noise_probability = 0.", code="augment.no_noise", path=noise_dir)
     return files
 

@@ -18,7 +18,6 @@ config.json only where there is one.
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
 import math
 import platform
 from collections.abc import Mapping
@@ -47,6 +46,7 @@ from asr.recipe import (
 )
 from asr.text import normalizer_id
 from asr.text.tokenizer import CharTokenizer
+from asr.versions import installed
 
 SCHEMA_VERSION = 1
 CONFIG, TOKENIZER, WEIGHTS = "config.json", "tokenizer.json", "weights.safetensors"
@@ -368,10 +368,6 @@ def _check_reference(arrays: Mapping[str, np.ndarray], recipe: Recipe, tokenizer
 
 def _versions() -> dict[str, str]:
     """Of what can change a feature or a weight; read from metadata, nothing is imported."""
-    versions = {"python": platform.python_version()}
-    for name in ("keras-asr", "keras", "librosa", "numpy", "soundfile", "soxr", "tensorflow"):
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return versions
+    names = ("keras-asr", "keras", "librosa", "numpy", "soundfile", "soxr", "tensorflow")
+    return {"python": platform.python_version(),
+            **{name: version for name, version in installed(names).items() if version}}

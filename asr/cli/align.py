@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from asr.cli.decoding import engine_option
 from asr.cli.transcribe import ONE_FILE_FORMATS, is_model
 from asr.errors import EXIT_OK, EXIT_SOME_FAILED, UsageError
 from asr.transcript import FORMATS, SUFFIXES, render
@@ -34,8 +35,7 @@ if TYPE_CHECKING:
 @click.option("-o", "--output-dir", type=click.Path(path_type=Path),
               help="Write one file a recording into this folder.")
 @click.option("--overwrite", is_flag=True, help="Write again what exists in the output folder.")
-@click.option("--engine", type=click.Choice(["auto", "numpy", "keras"]), default="auto",
-              help="auto is numpy, which starts quickly; keras uses a GPU if there is one.")
+@engine_option
 def align(arguments: tuple[str, ...], bundle: str | None, manifest: Path | None,
           audio_root: Path | None, allow_outside_root: bool, format_: str,
           output_dir: Path | None, overwrite: bool, engine: str) -> int:

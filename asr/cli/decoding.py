@@ -12,12 +12,16 @@ from typing import TYPE_CHECKING
 import click
 
 from asr.errors import UsageError
+from asr.recipe import DecoderSettings, choices_of
 
 if TYPE_CHECKING:
     from asr.recognizer import Recognizer
 
+engine_option = click.option(
+    "--engine", type=click.Choice(["auto", "numpy", "keras"]), default="auto",
+    help="auto is numpy, which starts quickly; keras uses a GPU if there is one.")
 _OPTIONS = (
-    click.option("--decoder", type=click.Choice(["greedy", "lexicon", "beam"]),
+    click.option("--decoder", type=click.Choice(choices_of(DecoderSettings, "kind")),
                  help="Another decoder than the bundle's; the options below choose beam."),
     click.option("--beam-width", type=int, help="Prefixes that the beam decoder keeps."),
     click.option("--lm", type=str, help="An n-gram language model in ARPA form."),

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import click
 
-from asr.cli.decoding import decoder_options, with_knobs
+from asr.cli.decoding import decoder_options, engine_option, with_knobs
 from asr.cli.output_paths import refuse_existing, refuse_no_file
+from asr.recipe import TextSettings, choices_of
 
 
 @click.command()
@@ -22,10 +23,9 @@ from asr.cli.output_paths import refuse_existing, refuse_no_file
 @click.option("--output-dir", type=click.Path(path_type=Path),
               help="Write utterances.jsonl and score.json here.")
 @click.option("--overwrite", is_flag=True, help="Replace the results of an earlier evaluation.")
-@click.option("--normalizer", type=click.Choice(["none", "basic", "english", "german"]),
+@click.option("--normalizer", type=click.Choice(choices_of(TextSettings, "normalizer")),
               help="Instead of the bundle's.")
-@click.option("--engine", type=click.Choice(["auto", "numpy", "keras"]), default="auto",
-              help="auto is numpy, which starts quickly; keras uses a GPU if there is one.")
+@engine_option
 @click.option("--on-error", type=click.Choice(["fail", "skip"]), default="fail", show_default=True,
               help="Fail at the first recording that cannot be used, or skip and list it.")
 @click.option("--report", type=click.Path(path_type=Path),

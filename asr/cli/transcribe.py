@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from asr.cli.decoding import decoder_options, with_knobs
+from asr.cli.decoding import decoder_options, engine_option, with_knobs
 from asr.cli.progress import count_on_stderr
 from asr.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_SOME_FAILED, AsrError, UsageError
 from asr.transcript import FORMATS, SUFFIXES, plain, render
@@ -38,8 +38,7 @@ FOREIGN = (".keras", ".h5", ".hdf5", ".pkl", ".pickle", ".pt", ".pth", ".pb", ".
 @click.option("-o", "--output-dir", type=str, help="Write one file a recording into this folder.")
 @click.option("-r", "--recursive", is_flag=True, help="Look into subfolders of folders.")
 @click.option("--overwrite", is_flag=True, help="Write again what exists in the output folder.")
-@click.option("--engine", type=click.Choice(["auto", "numpy", "keras"]), default="auto",
-              help="auto is numpy, which starts quickly; keras uses a GPU if there is one.")
+@engine_option
 @click.option("--allow-truncated", is_flag=True, help="Use what is left of a cut recording.")
 @click.option("--timings", is_flag=True, help="Say how long loading, features, model and decoder "
               "took.")

@@ -14,9 +14,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from asr.audio import display_name
+from asr.audio.source import AUDIO_SUFFIXES
 from asr.corpora.collect import Candidate, Checks, Excluded, Prepared, collect
 from asr.corpora.splitting import every_nth
-from asr.corpora.tables import AUDIO_SUFFIXES, corpus_folder, file_name, read_lines
+from asr.corpora.tables import corpus_folder, file_name, read_lines
 from asr.errors import CorpusError
 
 SUMMARY = "LJSpeech style (metadata.csv, wavs/): one speaker"

@@ -14,7 +14,6 @@ from pathlib import Path
 from asr.errors import CorpusError
 
 MAX_TABLE_BYTES = 1 << 30   # of a file that lists utterances
-AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3")
 
 
 def corpus_folder(corpus_dir: str | Path, wanted: str) -> Path:

@@ -27,7 +27,7 @@ from asr.text.tokenizer import CharTokenizer
 BUCKET_JITTER = 0.05
 
 
-class CacheRow(Protocol):
+class PlanRow(Protocol):
     """What the planner reads of one row of the feature cache."""
 
     @property
@@ -60,7 +60,7 @@ class Clip:
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class BatchItem:
     """One row of a batch: a clip, or several clips of one speaker joined to a string.
 
     Args:
@@ -86,7 +86,7 @@ class Item:
 class Batch:
     """Items that are computed together, at least one."""
 
-    items: tuple[Item, ...]
+    items: tuple[BatchItem, ...]
 
     def __len__(self) -> int:
         return len(self.items)
@@ -160,7 +160,7 @@ class PlanSettings:
                    augment.concat_single, round(augment.concat_gap_max * rate), space)
 
 
-def gather_clips(rows: Sequence[CacheRow], labels: Mapping[str, Sequence[int]]) -> list[Clip]:
+def gather_clips(rows: Sequence[PlanRow], labels: Mapping[str, Sequence[int]]) -> list[Clip]:
     """The utterances to train on, each with all its renditions, sorted by id.
 
     Args:
@@ -233,7 +233,7 @@ def plan_evaluation(clips: Sequence[Clip], settings: PlanSettings) -> list[Batch
         if not plain:
             raise DataError(f"Utterance {clip.id!r} is cached at speeds "
                             f"{[r.speed for r in clip.renditions]} only; evaluation needs 1.0.")
-        items.append(Item((clip.id,), (plain[0].row,), (0, 0), 1.0, 0, clip.labels,
+        items.append(BatchItem((clip.id,), (plain[0].row,), (0, 0), 1.0, 0, clip.labels,
                           plain[0].num_frames))
     return _fill(sorted(items, key=lambda item: (item.num_frames, item.ids)), settings)
 
@@ -303,7 +303,7 @@ def _choose_rendition(clip: Clip, settings: PlanSettings, rng: np.random.Generat
 
 
 def _item(string: list[_Choice], settings: PlanSettings, tempo: float, seed: int,
-          rng: np.random.Generator) -> Item:
+          rng: np.random.Generator) -> BatchItem:
     """A string with its gaps, stretched unless that would leave CTC too few frames."""
     labels: list[int] = []
     for clip, _ in string:
@@ -320,7 +320,7 @@ def _item(string: list[_Choice], settings: PlanSettings, tempo: float, seed: int
     stretched = max(1, round(frames * tempo))
     if not _fits(stretched, labels, settings):
         tempo, stretched = 1.0, frames
-    return Item(tuple(clip.id for clip, _ in string), tuple(r.row for _, r in string),
+    return BatchItem(tuple(clip.id for clip, _ in string), tuple(r.row for _, r in string),
                 tuple(gaps), tempo, seed, tuple(labels), stretched)
 
 
@@ -328,10 +328,10 @@ def _fits(num_frames: int, labels: Sequence[int], settings: PlanSettings) -> boo
     return feasible(output_length(num_frames, settings.model), labels)
 
 
-def _fill(items: Iterable[Item], settings: PlanSettings) -> list[Batch]:
+def _fill(items: Iterable[BatchItem], settings: PlanSettings) -> list[Batch]:
     """Cut a list of items into batches within the bounds."""
     batches: list[Batch] = []
-    current: list[Item] = []
+    current: list[BatchItem] = []
     longest = 0
     for item in items:
         longest = max(longest, item.num_frames)

@@ -24,7 +24,7 @@ import tensorflow as tf
 
 from asr.augment import join_clips
 from asr.augment.graph import FeatureAugmenter
-from asr.data.batches import Batch, CacheRow, Item
+from asr.data.batches import Batch, BatchItem, PlanRow
 from asr.errors import AsrError, DataError, UsageError
 
 PREFETCH_BATCHES = 4
@@ -34,7 +34,7 @@ class Cache(Protocol):
     """What the pipeline needs of `asr.data.cache.FeatureCache`."""
 
     @property
-    def rows(self) -> Sequence[CacheRow]: ...  # noqa: D102
+    def rows(self) -> Sequence[PlanRow]: ...  # noqa: D102
 
     def read(self, row_index: int) -> np.ndarray: ...  # noqa: D102
 
@@ -67,7 +67,7 @@ class BatchReader:
         lengths, num_frames, seeds, num_labels = np.array(counts, np.int32).T.copy()
         return np.concatenate(clips), lengths, num_frames, seeds, labels, num_labels
 
-    def _read_item(self, item: Item) -> np.ndarray:
+    def _read_item(self, item: BatchItem) -> np.ndarray:
         rng = np.random.default_rng(item.seed)
         clips = [self.cache.read(row) for row in item.rows]
         return join_clips(clips, item.gaps, rng)

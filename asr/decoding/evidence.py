@@ -35,6 +35,7 @@ import numpy as np
 from asr.decoding.calibration import EVIDENCE, Calibration
 from asr.decoding.decoder import Decoder
 from asr.decoding.hypothesis import Hypothesis, WordSpan
+from asr.decoding.posterior import log_add
 from asr.kernels.jit import compiled
 from asr.text.tokenizer import CharTokenizer
 
@@ -183,13 +184,6 @@ def _add_matches(words, others, share, found):
 
 
 @compiled
-def _log_add(a, b):
-    if a < b:
-        a, b = b, a
-    return a if b == -np.inf else a + np.log1p(np.exp(b - a))
-
-
-@compiled
 def segment_log_probability(log_probs, labels, space):
     """Natural log of the probability that the frames spell a word, with spaces around it or not.
 
@@ -205,17 +199,17 @@ def segment_log_probability(log_probs, labels, space):
     forward = np.full(num_states, -np.inf)
     for t in range(num_frames):
         row = log_probs[t]
-        around = _log_add(row[0], row[space]) if space >= 0 else row[0]
+        around = log_add(row[0], row[space]) if space >= 0 else row[0]
         for state in range(num_states - 1, -1, -1):  # downwards: below are those of frame t - 1
             total = forward[state]
             if t == 0:
                 total = 0.0 if state < 2 else -np.inf
             elif state > 0:
-                total = _log_add(total, forward[state - 1])
+                total = log_add(total, forward[state - 1])
                 if state % 2 and state > 1 and labels[state // 2] != labels[state // 2 - 1]:
-                    total = _log_add(total, forward[state - 2])
+                    total = log_add(total, forward[state - 2])
             if state % 2:
                 forward[state] = total + row[labels[state // 2]]
             else:
                 forward[state] = total + (around if state in (0, num_states - 1) else row[0])
-    return _log_add(forward[num_states - 1], forward[num_states - 2])
+    return log_add(forward[num_states - 1], forward[num_states - 2])

@@ -60,7 +60,8 @@ def _states(num_frames: int, starts: np.ndarray, ends: np.ndarray) -> np.ndarray
 
 
 @compiled
-def _log_add(a, b):
+def log_add(a, b):
+    """log(exp(a) + exp(b)) without overflow."""
     if a < b:
         a, b = b, a
     return a if b == -np.inf else a + math.log1p(math.exp(b - a))
@@ -86,7 +87,7 @@ def _median_states(log_probs, labels, low, width):
             for step in range(3):
                 origin = place + shift - step
                 if 0 <= origin < width and (step < 2 or _may_skip(labels, state)):
-                    total = _log_add(total, forward[t - 1, origin])
+                    total = log_add(total, forward[t - 1, origin])
             label = labels[state // 2] if state % 2 else 0
             forward[t, place] = total + log_probs[t, label]
     medians = np.empty(num_frames, dtype=np.int64)
@@ -105,7 +106,7 @@ def _median_states(log_probs, labels, low, width):
                         state = low[t + 1] + target
                         if step < 2 or _may_skip(labels, state):
                             label = labels[state // 2] if state % 2 else 0
-                            before[place] = _log_add(
+                            before[place] = log_add(
                                 before[place], after[target] + log_probs[t + 1, label])
             after = before
         joint = forward[t] + after

@@ -5,26 +5,17 @@ In: nothing. Out: plain dictionaries. Each function survives whatever is missing
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import platform
 from functools import cache
 
 from asr.kernels import processors
-
-PACKAGES = ("keras-asr", "tensorflow", "keras", "numpy", "scipy", "numba", "llvmlite", "librosa",
-            "soundfile", "soxr", "jiwer", "safetensors", "tensorflow-io")
+from asr.versions import installed
 
 
 def versions() -> dict[str, str | None]:
     """Installed versions by package; None where a package is not installed."""
-    found: dict[str, str | None] = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            found[name] = None
-    return found
+    return {"python": platform.python_version(), **installed()}
 
 
 def processor() -> dict:

@@ -25,11 +25,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from asr.audio import display_name
+from asr.audio.source import AUDIO_SUFFIXES
 from asr.errors import AudioError, UsageError
 from asr.files import lock, write_atomic
 
 STDIN = "-"
-AUDIO_SUFFIXES = frozenset((".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3"))
 OTHER_AUDIO = frozenset((".3ga", ".aac", ".aif", ".aiff", ".amr", ".au", ".caf", ".m4a", ".m4b",
                          ".mka", ".rf64", ".w64", ".weba", ".wma"))   # recordings, but not for us
 INDEX = "index.jsonl"

@@ -29,7 +29,7 @@ from asr.features.lengths import feature_length, output_length
 from asr.features.normalization import fit_normalization
 from asr.inference.stopwatch import Stopwatch
 from asr.inference.windows import Window, Windows, cut_windows, feature_blocks, plan_windows
-from asr.network.engine import AcousticModel, pad_batch
+from asr.network.engine import Engine, pad_batch
 from asr.transcript.pauses import speech_levels
 
 SEGMENT_SECONDS = 60.0  # decoded at a time, at least; twice that at most
@@ -39,7 +39,7 @@ class Listener(Protocol):
     """What is needed of a `Recognizer`."""
 
     bundle: Bundle
-    engine: AcousticModel
+    engine: Engine
     decoder: Decoder
     windows: Windows
 
@@ -132,7 +132,7 @@ def window_logits(listener: Listener, blocks: Blocks, watch: Stopwatch
     return survey, watch.watch("model", cores)
 
 
-def _cores(engine: AcousticModel, plan: Sequence[Window], pieces: Iterable[np.ndarray],
+def _cores(engine: Engine, plan: Sequence[Window], pieces: Iterable[np.ndarray],
            batch: int, edge: int) -> Iterator[np.ndarray]:
     """The logits of every window's core, some windows at a time.
 

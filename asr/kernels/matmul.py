@@ -15,32 +15,47 @@ place of a row does not matter (ANY_PLACE).
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 SERIAL_SIZE = 1 << 18  # multiplications that OpenBLAS does not share between threads
 # Rows in a block whose bits are the same wherever a row stands: so for OpenBLAS's Sandybridge,
 # Haswell, Zen and SkylakeX kernels and matrices of two columns or more, which the tests look at.
 ANY_PLACE = 8
+NARROW = 16  # columns at least in a piece of a wide matrix
 
 
 def serial_matmul(rows: np.ndarray, matrix: np.ndarray, step: int | None = None) -> np.ndarray:
-    """(N, K) @ (K, M), a few rows at a time, so that BLAS stays on one thread.
+    """(N, K) @ (K, M), a block at a time, so that BLAS stays on one thread.
 
     Args:
         rows: (N, K) float32; N may be 0.
         matrix: (K, M) float32.
-        step: rows at a time. By default as many as one thread takes; ANY_PLACE is slower, but the
-            result of a row then does not depend on its number either.
+        step: rows at a time. By default as many as one thread takes, at least ANY_PLACE;
+            ANY_PLACE itself is slower for a small matrix, but the result of a row then does not
+            depend on its number either.
 
     Returns:
         (N, M) float32.
     """
-    step = step or max(1, SERIAL_SIZE // matrix.size)
+    step = step or max(ANY_PLACE, SERIAL_SIZE // matrix.size)
+    depth, columns = matrix.shape
+    pieces = -(-step * matrix.size // SERIAL_SIZE)
+    if pieces > 1:  # of the columns, none of them narrow
+        pieces = max(1, min(pieces, columns // NARROW))
+        edges = [piece * columns // pieces for piece in range(pieces + 1)]
+    else:
+        edges = [0, columns]
     whole = len(rows) // step * step
-    product = np.matmul(rows[:whole].reshape(-1, step, rows.shape[1]), matrix)
-    product = product.reshape(whole, matrix.shape[1])
-    if whole == len(rows):
-        return product
-    rest = np.zeros((step, rows.shape[1]), rows.dtype)
+    product = np.empty((len(rows), columns), np.result_type(rows, matrix))
+    blocks = rows[:whole].reshape(-1, step, depth)
+    rest = np.zeros((step, depth), rows.dtype)
     rest[:len(rows) - whole] = rows[whole:]
-    return np.concatenate([product, np.matmul(rest, matrix)[:len(rows) - whole]])
+    for first, last in pairwise(edges):
+        part = matrix[:, first:last]
+        if whole:
+            product[:whole, first:last] = np.matmul(blocks, part).reshape(whole, -1)
+        if whole < len(rows):
+            product[whole:, first:last] = np.matmul(rest, part)[:len(rows) - whole]
+    return product

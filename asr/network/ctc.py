@@ -1,19 +1,29 @@
-"""The CTC loss from explicit integer lengths, by TensorFlow's sparse path; blank = 0.
+"""The CTC loss from explicit integer lengths; blank = 0.
 
 In: logits and labels of the batch contract (`asr.data.pipeline`). Out: one loss an
 utterance, in nats.
 Reference: Graves, Fernández, Gomez, Schmidhuber 2006, ICML.
 
-`keras.losses.CTC` takes the padded length for everybody's length and TensorFlow's dense form gives
-finite nonsense for impossible labels, so neither is used. The sparse form is exact, and refuses an
-empty label: `asr.features.lengths.feasible` is asked before, by utterance id.
+On a CPU the compiled kernel of `asr.kernels.ctc` computes loss and gradient in the log domain. On a
+GPU, and where nothing compiles, TensorFlow does, by its sparse path: on a CPU that takes float32
+posteriors, and a needed one below e^-87 makes the loss of feasible labels inf. `keras.losses.CTC`
+takes the padded length for everybody's length and TensorFlow's dense form gives finite nonsense
+for impossible labels, so neither is used.
 """
 
 from __future__ import annotations
 
+import logging
+from functools import cache
+from typing import Any
+
 import tensorflow as tf
 
+from asr.kernels import ctc as kernel
+from asr.network.layer import gpu_is_visible
 from asr.text.tokenizer import BLANK_ID
+
+logger = logging.getLogger(__name__)
 
 # cuDNN's CTC holds labels up to this length (pytorch#53505); longer ones go to the CPU kernel.
 CUDNN_MAX_LABELS = 256
@@ -28,16 +38,64 @@ def ctc_loss(logits: tf.Tensor, num_frames: tf.Tensor, labels: tf.Tensor,
             gets a zero gradient.
         num_frames: (B,) int32, output frames, >= 1.
         labels: (B, L) int32 in 1 .. V - 1, right-padded with 0.
-        num_labels: (B,) int32, 1 <= num_labels; num_labels + repeats <= num_frames, or the loss
-            of that utterance is inf.
+        num_labels: (B,) int32; num_labels + repeats <= num_frames, or the loss of that utterance
+            is inf. No labels at all cost what blanks alone cost; TensorFlow's kernels refuse
+            them, so ask `asr.features.lengths.feasible` before, by utterance id.
 
     Returns:
-        (B,) float32, nats.
+        (B,) float32, nats. By the compiled kernel, an infinite loss has a zero gradient.
+
+    Raises:
+        UsageError: a length or a label out of range; inside a tf.function, TensorFlow's
+            InvalidArgumentError with the same text.
     """
+    logits = tf.cast(logits, tf.float32)
+    if not gpu_is_visible() and _compiles():
+        return _by_compiled_kernel(logits, num_frames, labels, num_labels)
+    return by_tensorflow(logits, num_frames, labels, num_labels)
+
+
+def by_tensorflow(logits: tf.Tensor, num_frames: tf.Tensor, labels: tf.Tensor,
+                  num_labels: tf.Tensor) -> tf.Tensor:
+    """As `ctc_loss`, by tf.nn.ctc_loss; logits float32, 1 <= num_labels."""
     valid = tf.sequence_mask(num_frames, tf.shape(logits)[1])[:, :, tf.newaxis]
-    logits = tf.where(valid, tf.cast(logits, tf.float32), 0.0)
+    logits = tf.where(valid, logits, 0.0)
     indices = tf.where(tf.sequence_mask(num_labels, tf.shape(labels)[1]))
     sparse = tf.SparseTensor(indices, tf.gather_nd(labels, indices),
                              tf.shape(labels, out_type=tf.int64))
     return tf.nn.ctc_loss(sparse, logits, None,  # type: ignore  (sparse labels have no lengths)
                           logit_length=num_frames, logits_time_major=False, blank_index=BLANK_ID)
+
+
+def _by_compiled_kernel(logits, num_frames, labels, num_labels) -> Any:
+    num_frames, labels, num_labels = map(tf.convert_to_tensor, (num_frames, labels, num_labels))
+
+    @tf.custom_gradient
+    def apply(logits):
+        losses, gradient = tf.numpy_function(_compute, (logits, num_frames, labels, num_labels),
+                                             (tf.float32, tf.float32), stateful=False,
+                                             name="ctc_loss")
+        losses.set_shape(logits.shape[:1])
+        gradient.set_shape(logits.shape)
+
+        def backward(upstream):
+            return upstream[:, tf.newaxis, tf.newaxis] * gradient
+
+        return losses, backward
+
+    return apply(logits)
+
+
+def _compute(logits, num_frames, labels, num_labels):
+    from asr.network.op import num_threads  # imports numba, which need not be there
+
+    return kernel.ctc_loss(logits, num_frames, labels, num_labels, threads=num_threads())
+
+
+@cache  # and warn once
+def _compiles() -> bool:
+    problem = kernel.problem()
+    if problem is not None:
+        logger.warning("The compiled CTC loss cannot run (%s); TensorFlow's runs instead, which is "
+                       "infinite for very unlikely labels. `asr doctor` explains.", problem)
+    return problem is None

@@ -2,7 +2,7 @@
 
 In: padded batches of normalised features. Out: logits (B, T', V) float32 and their lengths. The
 two engines agree to 1e-4. Batch size, order and padding change no bit of what NumPy computes:
-every matrix product here has a number of rows that does not depend on the batch.
+no matrix product here has a number of rows that depends on the batch.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from asr.errors import UsageError
 from asr.features.lengths import CONV_TIME_STRIDES, output_length
 from asr.kernels import pool
 from asr.kernels.matmul import ANY_PLACE, serial_matmul
-from asr.network.weights import CONV_MEL_STRIDE, check_tensors, weight_shapes
+from asr.network.weights import CONV_MEL_STRIDE, LAYER_NORM_EPSILON, check_tensors, weight_shapes
 from asr.recipe import ModelSettings
 
 logger = logging.getLogger(__name__)
@@ -27,13 +27,12 @@ logger = logging.getLogger(__name__)
 Layer = Callable[[np.ndarray, np.ndarray], np.ndarray]
 ENGINES = ("auto", "numpy", "keras")
 NUMPY_FRONT_ENDS = ("stack", "conv")  # of all that `model.front_end` can be
-LAYER_NORM_EPSILON = 1e-3  # Keras's LayerNormalization default, as asr.network.model uses it
 BATCH_FRAMES = 12_000  # feature frames a batch at most, padding included: two minutes at 10 ms
 BATCH_UTTERANCES = 32
 CONV_BLOCK = 2_048  # output frames convolved at a time: bounds the memory of the patches
 
 
-class AcousticModel(Protocol):
+class Engine(Protocol):
     """What the recogniser needs of an engine."""
 
     name: str
@@ -45,7 +44,7 @@ class AcousticModel(Protocol):
 
 
 def build_engine(name: str, settings: ModelSettings, num_features: int, vocab_size: int,
-                 weights: Mapping[str, np.ndarray]) -> AcousticModel:
+                 weights: Mapping[str, np.ndarray]) -> Engine:
     """The engine of that name; "auto" is NumPy, which starts in a fraction of a second.
 
     A network with a front end that NumPy does not have is run by Keras, and a warning says so.
@@ -352,9 +351,11 @@ def _lstm_numpy(inputs: np.ndarray, lengths: np.ndarray, kernel: np.ndarray,
     outputs = np.zeros((batch, num_frames, units), np.float32)
     h = np.zeros((batch, units), np.float32)
     c = np.zeros((batch, units), np.float32)
+    projected = np.zeros((batch, num_frames, 4 * units), np.float32)
+    for result, row, length in zip(projected, inputs, lengths, strict=True):
+        result[:length] = row[:length] @ kernel + bias  # of one utterance, whatever is beside it
     for t in range(num_frames):
-        gates = serial_matmul(inputs[:, t], kernel, ANY_PLACE) + bias
-        gates += serial_matmul(h, recurrent_kernel, ANY_PLACE)
+        gates = projected[:, t] + serial_matmul(h, recurrent_kernel, ANY_PLACE)
         i, f, g, o = np.split(gates, 4, axis=1)
         c = _sigmoid(f) * c + _sigmoid(i) * np.tanh(g)
         h = _sigmoid(o) * np.tanh(c)

@@ -19,9 +19,8 @@ from asr.errors import UsageError
 from asr.features.lengths import CONV_TIME_STRIDES, output_length
 from asr.network.ctc import ctc_loss
 from asr.network.layer import BidirectionalLSTM
+from asr.network.weights import LAYER_NORM_EPSILON
 from asr.recipe import ModelSettings
-
-LAYER_NORM_EPSILON = 1e-3
 
 
 class StackFrames(keras.layers.Layer):

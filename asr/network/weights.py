@@ -13,6 +13,8 @@ import numpy as np
 from asr.errors import BundleError
 from asr.recipe import FeatureSettings, ModelSettings
 
+LAYER_NORM_EPSILON = 1e-3  # the default of Keras's LayerNormalization
+
 CONV_MEL_STRIDE = 2  # of both convolutions of the "conv" front end
 
 

@@ -11,11 +11,11 @@ This package stands alone: jiwer and NumPy, no TensorFlow, no audio.
 
 from asr.scoring.bootstrap import Interval
 from asr.scoring.comparison import Comparison, compare
-from asr.scoring.counts import Counts, Step, align
+from asr.scoring.counts import Counts, Step, align_words
 from asr.scoring.formats import read_pair, read_texts, write_texts
 from asr.scoring.result import Conditions, Receipt, Row, Score, score, with_conditions
 from asr.scoring.storage import load, load_two, save, score_two, to_csv
 
 __all__ = ["Comparison", "Conditions", "Counts", "Interval", "Receipt", "Row", "Score", "Step",
-           "align", "compare", "load", "load_two", "read_pair", "read_texts", "save", "score",
+           "align_words", "compare", "load", "load_two", "read_pair", "read_texts", "save", "score",
            "score_two", "to_csv", "with_conditions", "write_texts"]

@@ -92,11 +92,12 @@ def count_characters(references: Sequence[str], hypotheses: Sequence[str]) -> np
     return _count(references, hypotheses, jiwer.process_characters)
 
 
-def align(reference: str, hypothesis: str) -> list[Step]:
+def align_words(reference: str, hypothesis: str) -> list[Step]:
     """The word alignment that the counts come from.
 
     Example:
-        >>> [(step.kind, step.reference, step.hypothesis) for step in align("a b c", "a x c d")]
+        >>> steps = align_words("a b c", "a x c d")
+        >>> [(step.kind, step.reference, step.hypothesis) for step in steps]
         [('equal', 'a', 'a'), ('substitute', 'b', 'x'), ('equal', 'c', 'c'), ('insert', None, 'd')]
     """
     return next(align_many([reference], [hypothesis]))

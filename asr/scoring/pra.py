@@ -17,7 +17,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable
 
-from asr.scoring.counts import Step, align
+from asr.scoring.counts import Step, align_words
 from asr.scoring.result import Row
 
 
@@ -25,11 +25,12 @@ def pra(rows: Iterable[Row]) -> str:
     """The alignment of every row, in sclite's layout.
 
     Example:
-        >>> pra_block("u1", align("a b", "a c")).splitlines()[2:4]
+        >>> pra_block("u1", align_words("a b", "a c")).splitlines()[2:4]
         ['REF:  a B ', 'HYP:  a C ']
     """
-    return "\n".join(pra_block(row.id, align(row.normalized_reference, row.normalized_hypothesis))
-                     for row in rows)
+    return "\n".join(
+        pra_block(row.id, align_words(row.normalized_reference, row.normalized_hypothesis))
+        for row in rows)
 
 
 def pra_block(name: str, steps: list[Step]) -> str:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from importlib import metadata
 
 import numpy as np
 
@@ -21,6 +20,7 @@ from asr.scoring.bootstrap import CONFIDENCE, DRAWS, FEW_CLUSTERS, Interval, boo
 from asr.scoring.counts import Counts, count_characters, count_words
 from asr.scoring.pairing import Texts, attached, hash_references, match_texts
 from asr.text import normalize, normalizer_id
+from asr.versions import installed
 
 SCHEMA = 1
 _PACKAGES = ("keras-asr", "jiwer", "rapidfuzz", "numpy", "tensorflow", "keras", "librosa")
@@ -240,13 +240,7 @@ def score(references: Texts, hypotheses: Texts, *, normalizer: str = "basic",
 
 def package_versions() -> dict[str, str]:
     """Installed versions of what can change a score; nothing is imported for it."""
-    versions = {}
-    for name in _PACKAGES:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return versions
+    return {name: version for name, version in installed(_PACKAGES).items() if version}
 
 
 def with_conditions(result: Score, conditions: Conditions) -> Score:

@@ -5,6 +5,7 @@ The standard library only.
 
     name      "Dr. Müller's  CAFÉ-Bar, No. 21!" becomes
     none      Dr. Müller's  CAFÉ-Bar, No. 21!            Unicode NFC, nothing else
+    case      dr. müller's  café-bar, no. 21!            lower case, nothing else (as sclite does)
     basic     dr müller's café bar no 21                 lower case, no punctuation, single spaces
     english   doctor müller's café bar no twenty one     basic + numbers, contractions, spelling
     german    doktor müller's café bar no einundzwanzig  basic + numbers, abbreviations
@@ -95,9 +96,10 @@ def _plain(text: str) -> str:
 # name: (version, function). Raise the version when the behaviour changes; a test pins the ids.
 _NORMALIZERS: dict[str, tuple[int, Callable[[str], str]]] = {
     "none": (1, _none),
+    "case": (1, _lower),
     "basic": (1, _basic),
-    "english": (1, _english),
-    "german": (1, _german),
+    "english": (2, _english),
+    "german": (2, _german),
 }
 
 NORMALIZERS = tuple(_NORMALIZERS)
@@ -111,6 +113,17 @@ _PROBES = (
     "two hundred and five organised neighbours cannot've gonna travelled "
     "\u4f60\u597d\u3002 100 000",
 )
+# More behaviours of one normaliser; the ids of the others must not change with them.
+_MORE_PROBES = {
+    "english": (
+        "$20 million €3bn 3.5kg 10 km 5g 5% per cent -500 +3 20°C ¢3 1/2 2½ #1 $2.70 5:05 pm .5",
+        "Jr. she's been he's here I'd better I'd been I'd go ain't one and a half nineteen oh two",
+        "grey ploughing organisational customise dialogue yoghurt promise aesthetic fibreglass",
+    ),
+    "german": (
+        "$20 €20 20 Mio. Euro 1 Mrd. € 2,70 € 3,5kg 10 km 1 h 5% -500 +3 20°C 1/2 2½ #1 10:30 Uhr",
+    ),
+}
 
 
 def normalize(text: str, name: str) -> str:
@@ -148,7 +161,7 @@ def normalizer_id(name: str) -> str:
         UsageError: there is no normaliser of that name.
     """
     version, function = _lookup(name)
-    outcome = "\n".join(function(probe) for probe in _PROBES)
+    outcome = "\n".join(map(function, _PROBES + _MORE_PROBES.get(name, ())))
     return f"{name}-{version}-{hashlib.sha256(outcome.encode()).hexdigest()[:8]}"
 
 

@@ -18,19 +18,17 @@ import json
 import platform
 import time
 import uuid
-from importlib import metadata
 from pathlib import Path
 
 from asr.errors import CheckpointError, UsageError
 from asr.files import lock, write_atomic
 from asr.kernels import processors
 from asr.recipe import Recipe, dump_recipe, load_recipe, recipe_to_dict
+from asr.versions import installed
 
 # What may change between two parts of one run: how long and on what, never what is learnt.
 MAY_CHANGE = {"train.epochs", "train.max_minutes", "train.patience", "train.nonfinite_patience",
               "data.num_workers", "data.cache_dir", "data.max_bad_fraction"}
-PACKAGES = ("keras-asr", "tensorflow", "keras", "numpy", "librosa", "soundfile", "soxr", "numba",
-            "jiwer", "safetensors")
 
 
 class RunDirectory:
@@ -176,14 +174,8 @@ def read_log(run_dir: str | Path) -> list[dict]:
 
 def describe_machine() -> dict:
     """Package versions, Python, processor: what a number needs beside it."""
-    versions = {}
-    for package in PACKAGES:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            versions[package] = None
     return {"python": platform.python_version(), "platform": platform.platform(),
-            "processor": _processor(), "cpus": processors.usable(), "packages": versions}
+            "processor": _processor(), "cpus": processors.usable(), "packages": installed()}
 
 
 def _processor() -> str:

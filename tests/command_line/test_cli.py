@@ -360,7 +360,7 @@ def test_an_interruption_is_said(monkeypatch, capsys):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("asr.training.session", interrupted)
+    monkeypatch.setattr("asr.training.train", interrupted)
     assert run(["train", str(RECIPES / "tones.toml"), "nowhere"]) == 130
     assert capsys.readouterr().err.strip() == "Interrupted."
 

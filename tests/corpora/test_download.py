@@ -248,7 +248,7 @@ def test_a_wrong_checksum_is_said_and_the_archive_removed(server, tmp_path):
     assert caught.value.code == "corpus.checksum" and listing(tmp_path) == []
 
 
-@pytest.mark.parametrize("size", [len(GOOD) - 1, len(GOOD) + 1])
+@pytest.mark.parametrize("size", [len(GOOD) - 1, len(GOOD) + 1], ids=["shorter", "longer"])
 def test_a_wrong_size_is_refused_before_it_is_received(server, tmp_path, size):
     with pytest.raises(CorpusError, match=f"offers {len(GOOD):,} bytes, expected {size:,}"):
         fetch(archive(server, size=size), tmp_path)
@@ -344,7 +344,8 @@ def test_a_header_that_claims_gigabytes_costs_no_memory(server, tmp_path):
         fetch(archive(server, data), tmp_path)
 
 
-@pytest.mark.parametrize("cut", [5, 100, len(GOOD) // 2, len(GOOD) - 5])
+@pytest.mark.parametrize("cut", [5, 100, len(GOOD) // 2, len(GOOD) - 5],
+                         ids=["5", "100", "half", "all but 5"])
 def test_a_damaged_archive_is_said(server, tmp_path, cut):
     server.files["/a.tar.gz"] = (GOOD[:cut], "application/gzip")
     with pytest.raises(CorpusError, match="is damaged|holds no recordings"):

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from asr.data.batches import (
     Batch,
+    BatchItem,
     Clip,
-    Item,
     PlanSettings,
     Rendition,
     gather_clips,
@@ -194,7 +194,7 @@ def test_evaluation_keeps_everything_sorted_and_unchanged():
 
 
 def test_names_of_a_batch():
-    item = Item(("a", "b"), (0, 1), (0, 0, 0), 1.0, 5, (1,), 10)
+    item = BatchItem(("a", "b"), (0, 1), (0, 0, 0), 1.0, 5, (1,), 10)
     assert Batch((item, replace(item, ids=("c",), rows=(2,)))).ids == ("a+b", "c")
 
 

@@ -23,7 +23,7 @@ from asr.pages.report import (
     score_report,
     write_report,
 )
-from asr.scoring import Conditions, align, compare, load, save, score
+from asr.scoring import Conditions, align_words, compare, load, save, score
 from asr.scoring.breakdown import (
     by_duration,
     by_snr,
@@ -104,7 +104,8 @@ def test_groups_by_hand():
 
 
 def test_word_errors_by_hand():
-    steps = [align("the cat sat", "a cat sat down"), align("the dog", "a"), align("", "uh uh")]
+    steps = [align_words("the cat sat", "a cat sat down"), align_words("the dog", "a"),
+             align_words("", "uh uh")]
     errors = word_errors(steps)
     assert errors.confusions == [("the", "a", 2)]
     assert errors.missed == [("the", 2, 2), ("dog", 1, 1)]
@@ -114,7 +115,7 @@ def test_word_errors_by_hand():
 @pytest.mark.parametrize("reference, hypothesis, expected", [
     ("a b c", "a x c d", "1=1s1=1i"), ("a b", "", "2d"), ("", "", ""), ("", "a b", "2i")])
 def test_operations(reference, hypothesis, expected):
-    assert operations(align(reference, hypothesis)) == expected
+    assert operations(align_words(reference, hypothesis)) == expected
 
 
 def test_examples_are_distinct_and_ordered(result):

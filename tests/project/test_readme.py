@@ -1,4 +1,8 @@
-"""What the README, the help texts and the recipes say is executed, or at least exists."""
+"""What README, docs/, the help texts and the recipes say is executed, or at least exists.
+
+Every `sh` and `python` block of README.md and docs/*.md runs once, in a folder that looks like a
+clone, or has `<!-- not run: reason -->` directly above it.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ import re
 import shlex
 import shutil
 from pathlib import Path
+from typing import NamedTuple
 
 import click
 import numpy as np
@@ -18,18 +23,42 @@ from tiny_bundle import write_bundle
 import asr.bundle.find
 from asr import errors
 from asr.cli import VERBS, cli, run
-from asr.corpora.tones import WORDS
+from asr.corpora.tones import WORDS, generate
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
-PAGES = {name: (ROOT / name).read_text("utf-8") for name in ("README.md", "CONTRIBUTING.md")}
+DOCUMENTS = ["README.md", *(f"docs/{name}" for name in re.findall(  # in the order of the site
+    r"^  - [^:\n]+: (\S+\.md)$", (ROOT / "mkdocs.yml").read_text("utf-8"), re.MULTILINE))]
+PAGES = {name: (ROOT / name).read_text("utf-8") for name in (*DOCUMENTS, "CONTRIBUTING.md")}
 QUICK = {"train": ["--set", "train.epochs=2"], "doctor": ["--no-timing"]}  # as documented, shorter
-ELSEWHERE = ("download",)  # needs a network; tests/test_download.py has a server of its own
 DIGITS = "zero one two three four five six seven eight nine".split()
 
 
-def blocks(language: str, text: str = README) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+class Block(NamedTuple):
+    """A fenced block: page and line of the fence, language, content, and why it is not run."""
+
+    page: str
+    line: int
+    language: str
+    content: str
+    not_run: str
+
+    @property
+    def place(self) -> str:
+        return f"{self.page}:{self.line}"
+
+
+def blocks(page: str, text: str | None = None) -> list[Block]:
+    text = PAGES[page] if text is None else text
+    return [Block(page, text.count("\n", 0, match.start(2)) + 1, match[2], match[3], match[1] or "")
+            for match in re.finditer(r"(?:^<!-- not run: ([^\n]+?) -->\n)?^```(\w+)\n(.*?)^```",
+                                     text, re.DOTALL | re.MULTILINE)]
+
+
+BLOCKS = [block for page in DOCUMENTS for block in blocks(page)]
+PYTHON = [block for block in BLOCKS if block.language == "python" and not block.not_run]
+TRAINING = [block for block in PYTHON if "asr.train(" in block.content]
+SHELL = [block for block in BLOCKS if block.language == "sh" and not block.not_run]
 
 
 def commands(text: str, verb: str = "asr") -> list[list[str]]:
@@ -77,6 +106,14 @@ def project(tmp_path_factory) -> Path:
             noise(folder / f"corpora/fsdd/recordings/{digit}_anna_{take}.wav", 0.6)
     (folder / "names.txt").write_text("la\nre do\n")
     (folder / "commands.txt").write_text("four two <d> nine\n<d> = zero | six\n")
+    (folder / "recordings/wavs").mkdir(parents=True)  # of the guide
+    made = generate(folder / "made", num_train=60, num_valid=1, num_test=1)["train"]
+    for u in made:
+        shutil.copy(u.audio, folder / f"recordings/wavs/{u.id}.wav")
+    (folder / "recordings/metadata.csv").write_text("".join(f"{u.id}|{u.text}\n" for u in made))
+    for block in BLOCKS:
+        if block.language == "toml" and (name := re.match(r"# (\w+\.toml)\n", block.content)):
+            (folder / name[1]).write_text(block.content)
     (folder / "reference.txt").write_text("one two three\nfour five\n")
     (folder / "hypothesis.txt").write_text("one too three\nfour five\n")
     return folder
@@ -105,10 +142,9 @@ def printed_and_promised(block: str) -> list[tuple[str, str]]:
 
 @pytest.mark.tf
 def test_python_usage(clone):
-    training, *_ = blocks("python")
-    assert "asr.train(" in training
-    assert len([line for line in training.splitlines() if line.strip()]) <= 15
-    (digits, _), (wer, promised), (tones, words) = printed_and_promised(training)
+    (training,) = TRAINING
+    assert len([line for line in training.content.splitlines() if line.strip()]) <= 15
+    (digits, _), (wer, promised), (tones, words) = printed_and_promised(training.content)
     assert set(digits.split()) <= set(DIGITS) or not (ROOT / "asr/assets/digits.asr").exists()
     assert promised.startswith("WER 0.00 %")
     assert wer.startswith("WER ")
@@ -117,9 +153,10 @@ def test_python_usage(clone):
     assert len(set(tones.split()) ^ set(words.split())) <= 2
 
 
-@pytest.mark.parametrize("block", blocks("python")[1:], ids=lambda block: block.split("\n")[2][:20])
+@pytest.mark.parametrize("block", [block for block in PYTHON if block not in TRAINING],
+                         ids=lambda block: block.place)
 def test_python_blocks_print_what_they_promise(clone, block):
-    results = printed_and_promised(block)
+    results = printed_and_promised(block.content)
     assert any(promised for _, promised in results)
     for line, promised in results:
         assert not promised or line == promised
@@ -130,26 +167,52 @@ def test_python_blocks_print_what_they_promise(clone, block):
 
 @pytest.mark.tf
 def test_shell_commands(clone, capsys):
-    documented = [argv for block in blocks("sh") for argv in commands(block)]
-    assert {argv[1] for argv in documented} == set(VERBS), "a verb that the README does not show"
-    for argv in documented:
-        check_command(argv)
-        if argv[1] in ELSEWHERE:
-            continue
-        code = run(argv[1:] + QUICK.get(argv[1], []))
-        captured = capsys.readouterr()
-        # These two judge the data, and the data here is noise.
-        allowed = (0, errors.EXIT_DATA) if argv[1] in ("validate", "audit") else (0,)
-        assert code in allowed, f"{shlex.join(argv)}: exit code {code}, {captured.err}"
+    """All pages in their order, so that a page may use what a page before it made; each line once."""
+    done = []
+    for block in SHELL:
+        argvs = commands(block.content)
+        lines = [line for line in re.sub(r"\\\n", " ", block.content).splitlines() if line.strip()]
+        assert len(argvs) == len(lines), f"{block.place}: a line that is no command of ours; mark " \
+                                         "the block: <!-- not run: reason -->"
+        for argv in argvs:
+            check_command(argv)
+            if argv in done:
+                continue
+            done.append(argv)
+            code = run(argv[1:] + QUICK.get(argv[1], []))
+            captured = capsys.readouterr()
+            # These two judge the data, and the data here is noise.
+            allowed = (0, errors.EXIT_DATA) if argv[1] in ("validate", "audit") else (0,)
+            assert code in allowed, \
+                f"{block.place}: {shlex.join(argv)}: exit code {code}, {captured.err}"
     assert (clone / "out/talk.srt").is_file()
+    assert (clone / "transcripts/train-0000.json").is_file()
     assert "WER" in (clone / "tones.html").read_text("utf-8")
+
+
+def test_every_verb_is_documented():
+    shown = {argv[1] for block in BLOCKS if block.language == "sh"
+             for argv in commands(block.content)}
+    assert shown == set(VERBS), "a verb that README and docs/ do not show"
+
+
+def test_blocks_that_are_not_run_say_why():
+    for page in PAGES:
+        for block in blocks(page):
+            assert block.language in ("sh", "python", "toml", "json", "text", "console"), block.place
+            assert not block.not_run or len(block.not_run) > 8, block.place
+    first, second = blocks("README.md", "<!-- not run: needs a network -->\n```sh\na\n```\n\n"
+                                        "```python\nb\n```\n")
+    assert (first.line, first.not_run) == (2, "needs a network")
+    assert (second.line, second.not_run, second.content) == (6, "", "b\n")
 
 
 def test_make_and_pip_lines_of_the_readme():
     makefile = (ROOT / "Makefile").read_text("utf-8")
     project = (ROOT / "pyproject.toml").read_text("utf-8")
-    for text in PAGES.values():
-        for target in re.findall(r"\bmake ([a-z]+)\b(?=[`\s])", "\n".join(blocks("sh", text))):
+    for page, text in PAGES.items():
+        shell = "\n".join(b.content for b in blocks(page) if b.language == "sh")
+        for target in re.findall(r"\bmake ([a-z]+)\b(?=[`\s])", shell):
             assert re.search(rf"^{target}:", makefile, re.MULTILINE), f"no target {target}"
         for extra in re.findall(r"\[([a-z]+)\]\"", text):
             assert re.search(rf"^{extra} = \[", project, re.MULTILINE), f"no extra {extra}"
@@ -196,8 +259,8 @@ def test_the_check_of_commands_can_fail(line):
 
 
 def test_benchmark_commands_exist():
-    found = [argv for text in (README, *(path.read_text("utf-8") for path in
-                                         sorted((ROOT / "benchmarks").glob("*.py"))))
+    found = [argv for text in (*PAGES.values(), *(path.read_text("utf-8") for path in
+                                                  sorted((ROOT / "benchmarks").glob("*.py"))))
              for argv in commands(text.replace("`python ", "\npython "), "python")
              if argv[1].startswith("benchmarks/")]
     assert found
@@ -237,7 +300,7 @@ def test_relative_links_lead_somewhere():
 
 
 def test_the_exit_codes_are_those_of_the_code():
-    section = README.split("| exit code |")[1].split("\n\n")[0]
+    section = PAGES["docs/deployment.md"].split("| exit code |")[1].split("\n\n")[0]
     listed = {int(code) for row in re.findall(r"^\| ([\d, ]+) \|", section, re.MULTILINE)
               for code in row.split(",")}
     assert listed == {value for name, value in vars(errors).items() if name.startswith("EXIT_")}

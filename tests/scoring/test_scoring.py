@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from oracles_scoring import edit_distance, kaldi_bootstrap, seeded_pairs
 
 from asr.errors import DataError, UsageError
-from asr.scoring import Conditions, Counts, align, score, with_conditions
+from asr.scoring import Conditions, Counts, align_words, score, with_conditions
 from asr.scoring.bootstrap import bootstrap_rates, clusters_of, draw_sums
 from asr.scoring.counts import count_characters, count_words
 
@@ -299,7 +299,7 @@ def test_same_seed_same_interval():
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.sampled_from("abc"), max_size=6), st.lists(st.sampled_from("abc"), max_size=6))
 def test_alignment_spells_both_sides_and_costs_the_distance(reference, hypothesis):
-    steps = align(" ".join(reference), " ".join(hypothesis))
+    steps = align_words(" ".join(reference), " ".join(hypothesis))
     assert [step.reference for step in steps if step.reference is not None] == reference
     assert [step.hypothesis for step in steps if step.hypothesis is not None] == hypothesis
     assert sum(step.kind != "equal" for step in steps) == edit_distance(reference, hypothesis)

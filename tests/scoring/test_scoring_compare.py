@@ -11,7 +11,7 @@ from oracles_scoring import paired_draws, sign_flip_p
 
 from asr.cli import run
 from asr.errors import DataError, UsageError
-from asr.scoring import align, compare, load_two, save, score
+from asr.scoring import align_words, compare, load_two, save, score
 from asr.scoring.comparison import points, words_needed
 from asr.scoring.significance import (
     _test_mean,
@@ -54,14 +54,14 @@ def corpus(rng, utterances, length=8):
     ("a b c d e", "a c d e", "a b c d e", [(1, 0)]),
 ])
 def test_segments_by_hand(reference, a, b, expected):
-    assert error_segments(align(reference, a), align(reference, b)) == expected
+    assert error_segments(align_words(reference, a), align_words(reference, b)) == expected
 
 
 def test_segments_hold_every_error(rng):
     references = corpus(rng, 200)
     a, b = system(rng, references, 0.3), system(rng, references, 0.2)
-    found = [error_segments(align(x.normalized_reference, x.normalized_hypothesis),
-                            align(y.normalized_reference, y.normalized_hypothesis))
+    found = [error_segments(align_words(x.normalized_reference, x.normalized_hypothesis),
+                            align_words(y.normalized_reference, y.normalized_hypothesis))
              for x, y in zip(a.rows, b.rows, strict=True)]
     sums = np.array([pair for segments in found for pair in segments]).sum(0)
     assert sums.tolist() == [a.words.errors, b.words.errors]

@@ -15,7 +15,7 @@ from oracles_scoring import seeded_pairs
 
 from asr.cli import run
 from asr.errors import DataError, UsageError
-from asr.scoring import align, load, read_pair, read_texts, save, score, to_csv, write_texts
+from asr.scoring import align_words, load, read_pair, read_texts, save, score, to_csv, write_texts
 from asr.scoring.formats import guess_formats, read_speakers
 from asr.scoring.pairing import settle_missing
 from asr.scoring.pra import pra, pra_block
@@ -272,7 +272,7 @@ def test_pra_is_what_sclite_prints():
 
 def test_pra_columns_line_up_for_wide_and_combining_characters():
     for reference, hypothesis in (("你好 a", "a"), ("x\u0331 b", "y b"), ("straße", "strasse")):
-        *_, top, bottom, marks = pra_block("u", align(reference, hypothesis)).splitlines()
+        *_, top, bottom, marks = pra_block("u", align_words(reference, hypothesis)).splitlines()
         assert len({len(re.sub("[\u4e00-\u9fff]", "xx", line.replace("\u0331", "")))
                     for line in (top, bottom, marks)}) == 1
 

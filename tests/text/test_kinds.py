@@ -1,0 +1,122 @@
+"""Kinds of text: two spellings of the same spoken words become equal, no spoken word is lost."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from asr.text import NORMALIZERS, normalize
+from asr.text.english_spelling import american
+
+ENGLISH = [
+    ("$20 million", "twenty million dollars"), ("$20m", "twenty million dollars"),
+    ("€3.5bn", "three point five billion euros"), ("$200k", "two hundred thousand dollars"),
+    ("20 €", "twenty euros"), ("$2.70", "two dollars and seventy cents"),
+    ("$0.36", "thirty six cents"), ("£1.01", "one pound and one penny"), ("$.50", "50 cents"),
+    ("-$5", "minus five dollars"), ("$-5", "minus five dollars"), ("¢3", "three cents"),
+    ("3¢", "three cents"), ("10km", "ten kilometers"), ("10 km", "ten kilometres"),
+    ("1 km", "one kilometer"), ("10-km race", "ten kilometer race"),
+    ("3.5kg", "three point five kilograms"), ("5g", "five g"), ("500g", "five hundred grams"),
+    ("10 in London", "ten in london"), ("10-20km", "ten twenty kilometers"),
+    ("60mph", "sixty miles per hour"), ("50 m²", "fifty square meters"),
+    ("20°C", "twenty degrees celsius"), ("20 ℃", "twenty degrees celsius"),
+    ("5 %", "five per cent"), ("5%", "five percent"), ("-500", "minus five hundred"),
+    ("5 \u2212 3", "five minus three"), ("+500", "plus five hundred"), ("well-500", "well 500"),
+    ("1/2", "one half"), ("½", "one half"), ("2½ km", "two and a half kilometers"),
+    ("3/4", "three quarters"), ("9/11", "nine eleven"), ("24/7", "twenty four seven"),
+    ("3/14/2020", "three fourteen twenty twenty"), ("#1", "number one"),
+    ("v2.0", "v two point zero"), ("3.5abc", "three point five abc"), (".5", "point five"),
+    ("5:30 p.m.", "five thirty pm"), ("10:05", "ten oh five"), ("5:00", "five o'clock"),
+    ("5'10\"", "five ten"), ("a@b", "a at b"), ("3×4", "three times four"),
+    ("Jr.", "junior"), ("she's been", "she has been"), ("she's never been", "she has never been"),
+    ("she's here", "she is here"), ("Tom's been", "tom has been"), ("I'd better", "i had better"),
+    ("I'd been", "i had been"), ("I'd wanted", "i had wanted"), ("I'd need", "i would need"),
+    ("I'd go", "i would go"), ("ain't", "ain't"), ("shoulda", "should have"),
+    ("one hundred and first", "101st"), ("yes…no", "yes no"), ("one→two", "one two"),
+]
+GERMAN = [
+    ("3,5kg", "drei komma fünf kilogramm"), ("10km", "zehn kilometer"), ("1 h", "eine stunde"),
+    ("20 Mio. Euro", "zwanzig millionen euro"), ("1 Mio.", "eine million"),
+    ("20 Tsd. Euro", "zwanzigtausend euro"), ("$20", "zwanzig dollar"), ("€20", "zwanzig euro"),
+    ("20 €", "zwanzig euro"), ("2,70 €", "zwei euro siebzig"), ("0,50 €", "fünfzig cent"),
+    ("1 €", "ein euro"), ("1 Euro", "ein euro"), ("-5", "minus fünf"), ("20 °C", "zwanzig grad "
+     "celsius"), ("½", "ein halb"), ("1½", "eineinhalb"), ("2½ kg", "zweieinhalb kilogramm"),
+    ("3/4", "drei viertel"), ("#1", "nummer eins"), ("10:30 Uhr", "zehn uhr dreißig"),
+    ("50 km/h", "fünfzig kilometer pro stunde"), ("3,5abc", "drei komma fünf abc"),
+    ("1,5 Mrd. €", "eins komma fünf milliarden euro"), ("5 %", "fünf prozent"),
+]
+
+
+@pytest.mark.parametrize("one, other", ENGLISH)
+def test_english_spellings_of_the_same_words(one, other):
+    assert normalize(one, "english") == normalize(other, "english")
+
+
+@pytest.mark.parametrize("one, other", GERMAN)
+def test_german_spellings_of_the_same_words(one, other):
+    assert normalize(one, "german") == normalize(other, "german")
+
+
+@pytest.mark.parametrize("one, other", [
+    ("she's been", "she is been"), ("she's here", "she has here"), ("I'd better", "i would better"),
+    ("10 km", "ten miles"), ("-5", "5"), ("5°", "5"), ("1/2", "one two"), ("towards", "toward"),
+    ("whilst", "while"), ("3.5kg", "thirty five kilograms"),
+    ("analyses", "analyzes"),
+])
+def test_different_words_stay_different(one, other):
+    assert normalize(one, "english") != normalize(other, "english")
+
+
+FAMILIES = [pair.split(":") for pair in (
+    "grey:gray greys:grays greying:graying plough:plow ploughing:plowing snowploughs:snowplows "
+    "organise:organize organisational:organizational customise:customize customisable:customizable "
+    "dialogue:dialog yoghurt:yogurt yoghourts:yogurts manoeuvring:maneuvering "
+    "theatregoer:theatergoer centred:centered anaesthetise:anesthetize paediatrician:pediatrician "
+    "gynaecology:gynecology haemorrhage:hemorrhage leukaemia:leukemia diarrhoea:diarrhea "
+    "watercolours:watercolors tranquillity:tranquility woollen:woolen panellist:panelist "
+    "counsellor:counselor enrolment:enrollment skilful:skillful kilogrammes:kilograms "
+    "breathalyser:breathalyzer crystallise:crystallize aesthetic:esthetic moustached:mustached "
+    "cosiness:coziness chequered:checkered focussed:focused reconnoitring:reconnoitering "
+    "artefact:artifact").split()]
+KEEP = ("promise compromise exercise surprise wise rise arise noise raise advise revise devise "
+        "supervise improvise televise promised exercising advertise expertise franchise treatise "
+        "premise demise disguise denise penises irises four hours flour contour pour glamorous "
+        "equally totally initially called filled rolling controlled acre genre ogre massacre "
+        "mediocre greyhound cosine discuss discover programmer programmed analysis").split()
+
+
+@pytest.mark.parametrize("british, us", FAMILIES)
+def test_families_of_spelling(british, us):
+    assert american(british) == american(us) == us
+
+
+@pytest.mark.parametrize("word", KEEP)
+def test_other_words_keep_their_spelling(word):
+    assert american(word) == word
+
+
+PIECES = st.sampled_from(
+    "$ € £ ¢ % + - \u2212 # ° ½ ¼ / : . , ' "
+    "@ & = × ² 1 2 20 500 3.5 3,5 1,000 1.000 10:30 1/2 km kg "
+    "g m°c m² in mio. mrd. million bn k uhr p.m. am pm th st s per cent and a half oh one five "
+    "hundred thousand she's been i'd better she'd gone won't've cannot ain't jr. mr ok imma gonna "
+    "woulda grey ploughing organisational analyses colourise storeys cheque o'clock".split(" "))
+
+
+@pytest.mark.parametrize("name", NORMALIZERS)
+@settings(max_examples=400, deadline=None)
+@given(pieces=st.lists(st.tuples(PIECES, st.sampled_from(["", " "])), max_size=10))
+def test_kinds_are_idempotent(name, pieces):
+    text = "".join(piece + gap for piece, gap in pieces)
+    once = normalize(text, name)
+    assert normalize(once, name) == once
+
+
+@pytest.mark.parametrize("name", ["basic", "english", "german"])
+@settings(max_examples=200, deadline=None)
+@given(symbols=st.text("→…|~^*_;!?\"()[]{}<>\u2014\u2022\u00a7\u20bf\u2603 ", min_size=1,
+                       max_size=4))
+def test_unknown_symbols_separate_words(name, symbols):
+    words = normalize(f"red{symbols}bus", name).split()
+    assert words[0] == "red" and words[-1] == "bus"

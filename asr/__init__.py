@@ -1,7 +1,7 @@
 """keras-asr: speech recognition that people train, run and trust on their own machines.
 
-A file of speech walks down one street: audio, features, batches, LSTM, CTC, decoder, transcript,
-score. Every stage is one module here, usable alone. Importing `asr` is light: a name is imported
+A recording passes audio, features, batches, LSTM, CTC, decoder, transcript and score, in this
+order. Every stage is one module here, usable alone. Importing `asr` is light: a name is imported
 when it is first used, and TensorFlow only by what trains.
 """
 

@@ -93,7 +93,7 @@ def lock(descriptor: int, *, wait: bool = False) -> None:
 
     Args:
         descriptor: of the open file.
-        wait: for whoever holds it; if not, that is an error.
+        wait: until it is free; if not, that is an error.
 
     Raises:
         OSError: another process, or another open file of this one, holds it; or the drive knows
@@ -154,7 +154,7 @@ def parse_json(text: str, *, surrogates: bool = False) -> object:
             name that are not UTF-8 so.
 
     Raises:
-        StrictJsonError: not JSON, NaN or Infinity, a key that stands twice in one object, half of
+        StrictJsonError: not JSON, NaN or Infinity, a repeated key in one object, half of
             a surrogate pair, or nesting too deep for Python's stack.
 
     Example:

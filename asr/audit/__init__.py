@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 SUSPECT_SHARE = 0.05
 """Of the utterances, the most doubtful that are listed: where 2 % of the references were swapped
-on purpose, nine of ten of those stand in it."""
+on purpose, nine of ten of those are in it."""
 
 
 @dataclass
@@ -29,7 +29,7 @@ class Audit:
 
     `leaks` make a result on the later manifest worthless, `notes` are worth knowing (shared
     sentences, recordings twice in one manifest), `suspects` are all utterances, the most doubtful
-    reference first, and `silence` is words per minute where nobody speaks.
+    reference first, and `silence` is words per minute without speech.
     """
 
     leaks: list[Problem] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""What a recogniser hears when nobody speaks: words per minute of silence, noise and music.
+"""What a recogniser writes without speech: words per minute of silence, noise and music.
 
 In: a recogniser. Out: words per minute by kind of sound.
 A recogniser that invents text on a pause cannot be trusted with a meeting; word error rates on

@@ -124,7 +124,7 @@ class FeatureAugmenter:
             return mask_spectrum(x, seeds, self.augment, groups)
         if not self.augment.freq_masks and not self.augment.time_masks:
             return x
-        mean = tf.reduce_mean(x, axis=0)  # which a mask stands for; it is not 0 without CMVN
+        mean = tf.reduce_mean(x, axis=0)  # the value of a mask; it is not 0 without CMVN
         return mask_spectrum(x - mean, seeds, self.augment, groups) + mean
 
     def _batch(self, frames, lengths, num_frames, seeds):

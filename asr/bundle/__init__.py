@@ -78,7 +78,7 @@ class Reference:
 
 
 def reference_clip(sample_rate: int) -> np.ndarray:
-    """A second of buzzing sweeps over faint noise: speech-like, and nobody's recording.
+    """A second of buzzing sweeps over faint noise: speech-like, and not a recording.
 
     Returns:
         (sample_rate,) float32, the same on every machine.

@@ -75,11 +75,11 @@ def main(argv: list[str] | None = None) -> None:
 
 def run(argv: list[str]) -> int:
     """Run one command; returns its exit code and prints at most one sentence of error."""
-    for name in ("stdout", "stderr"):  # closed by a service: nobody reads, so nothing is kept
+    for name in ("stdout", "stderr"):  # closed by a service: no reader, so nothing is kept
         if getattr(sys, name) is None:  # its number must not become that of a file with data
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
     # UTF-8 whatever the locale says; a line is written when it is printed, into a pipe or file as
-    # on a terminal, so that it stands before what stderr says later and a full disk is seen there.
+    # on a terminal, so that it precedes what stderr says later and a full disk is seen there.
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)

@@ -80,7 +80,7 @@ def align(arguments: tuple[str, ...], bundle: str | None, manifest: Path | None,
             _write(render(result.transcript, format_, result.utterance.id, characters=True), path,
                    overwrite)
     if kept:
-        print(f"{kept} of {len(rows)} files existed and were kept; --overwrite makes them anew.",
+        print(f"{kept} of {len(rows)} files existed and were kept; --overwrite makes them again.",
               file=sys.stderr)
     return EXIT_SOME_FAILED if failed else EXIT_OK
 
@@ -130,5 +130,5 @@ def _write(text: str, path: Path | None, overwrite: bool) -> int:
     try:
         write_atomic(path, text, overwrite=overwrite)
     except FileExistsError:
-        raise UsageError(f"{path} exists; --overwrite makes it anew.", path=path) from None
+        raise UsageError(f"{path} exists; --overwrite makes it again.", path=path) from None
     return EXIT_OK

@@ -99,9 +99,9 @@ def with_knobs(recognizer: Recognizer, knobs: dict) -> Recognizer:
             ("word_bonus", settings.kind == "greedy",
              "--word-bonus does nothing in greedy decoding; add --decoder beam"),
             ("lm_weight", not settings.lm,
-             "--lm-weight is of a language model, and the bundle has none; add --lm FILE"),
+             "--lm-weight needs a language model; this bundle has none. Add --lm FILE"),
             ("max_gap", not settings.grammar,
-             "--max-gap is of a grammar, and the bundle has none; add --grammar FILE")):
+             "--max-gap needs a grammar; this bundle has none. Add --grammar FILE")):
         if name in knobs and idle:
             raise UsageError(f"{message}.")
     return other

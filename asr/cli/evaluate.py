@@ -31,7 +31,7 @@ from asr.recipe import TextSettings, choices_of
 @click.option("--report", type=click.Path(path_type=Path),
               help="Write a self-contained HTML page.")
 @click.option("--silence", is_flag=True, help="Also count the words written per minute of "
-              "silence, noise and music; they stand in the receipt.")
+              "silence, noise and music; listed in the receipt.")
 @click.option("--target-wer", "targets", multiple=True, type=float, metavar="PERCENT",
               help="How many utterances must go to a person to reach this WER? May be repeated.")
 @click.option("--json", "as_json", is_flag=True, help="Print the score as JSON.")

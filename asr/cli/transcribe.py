@@ -245,7 +245,7 @@ class _Report:
     def close(self) -> int:
         if self.kept and not self.as_json:
             print(f"{self.kept} of {self.total} transcripts existed and were kept; --overwrite "
-                  "makes them anew.", file=sys.stderr)
+                  "makes them again.", file=sys.stderr)
         if not self.failures:
             return EXIT_OK
         if not self.as_json:

@@ -24,7 +24,7 @@ from asr.errors import CorpusError
 from asr.files import sha256_file, sync_folder, write_atomic
 
 WORK_FOLDER = ".asr-download"      # inside the destination; holds only what we made
-MAX_BYTES = 64 << 30               # of an archive whose size nobody publishes
+MAX_BYTES = 64 << 30               # of an archive of unpublished size
 ATTEMPTS = 5
 TIMEOUT = 60.0                     # seconds without a byte
 
@@ -43,8 +43,8 @@ class Archive:
         provides: the folder that it unpacks to, below the destination.
         members: patterns of the files that are unpacked, after `strip`; others are left alone.
         strip: leading folders of each member's name that are taken off.
-        size: bytes, as published; None if nobody does.
-        sha256: as published; None if nobody does.
+        size: bytes, as published; None if unpublished.
+        sha256: as published; None if unpublished.
     """
 
     url: str

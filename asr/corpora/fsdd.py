@@ -50,7 +50,7 @@ def prepare(corpus_dir: str | Path, *, hold_out: str = "",
 
     Raises:
         CorpusError: there are no recordings.
-        UsageError: nobody is called `hold_out`.
+        UsageError: no speaker is called `hold_out`.
     """
     folder = corpus_folder(corpus_dir, "the folder with FSDD's recordings/")
     if (folder / "recordings").is_dir():

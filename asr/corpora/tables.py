@@ -83,7 +83,7 @@ def read_table(path: Path, columns: tuple[str, ...], *, delimiter: str,
     Raises:
         CorpusError: the file cannot be read or lacks a column.
     """
-    # Line by line: a quote that nobody closes must not swallow the lines behind it.
+    # Line by line: an unclosed quote must not swallow the lines behind it.
     lines = read_text(path).split("\n")
     quoting = csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE
 

@@ -5,7 +5,7 @@ and `valid.jsonl` (voices that training never hears).
 
 The programs are espeak-ng (accents times speaker variants times pitch and rate), flite and
 festival's text2wave. They are run without a shell, read the text from their standard input, and
-are stopped after a time limit. What they say belongs to whoever runs them: none of the voices
+are stopped after a time limit. What they say belongs to the user: none of the voices
 named here (GPL, LGPL and BSD-like licences) puts a condition on the recordings it makes.
 """
 

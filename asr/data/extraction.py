@@ -138,7 +138,7 @@ class _Pool:
 
 
 def _send(process: subprocess.Popen, line: str) -> bool:
-    """Write one line; False if nobody reads it any more."""
+    """Write one line; False if there is no reader any more."""
     try:
         process.stdin.write(line + "\n")  # type: ignore[union-attr]
         process.stdin.flush()  # type: ignore[union-attr]

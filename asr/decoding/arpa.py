@@ -55,7 +55,7 @@ def read_arpa(path: str | Path) -> tuple[list[str], list[ArpaTable]]:
             stream = gzip.open(raw) if packed else raw
             with io.TextIOWrapper(stream, encoding="utf-8", newline="\n") as lines:  # type: ignore
                 found = parse_arpa(lines, name=str(path))
-                for _ in lines:  # the checksum of a .gz stands at its very end
+                for _ in lines:  # the checksum of a .gz is at its end
                     pass
                 return found
     except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
@@ -64,7 +64,7 @@ def read_arpa(path: str | Path) -> tuple[list[str], list[ArpaTable]]:
 
 
 def parse_arpa(lines: Iterable[str], *, name: str) -> tuple[list[str], list[ArpaTable]]:
-    """As `read_arpa`, from lines; `name` stands in messages."""
+    """As `read_arpa`, from lines; `name` is used in messages."""
     numbered = _Lines(lines, name)
     counts = _read_counts(numbered)
     vocabulary: dict[str, int] = {}

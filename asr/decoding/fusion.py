@@ -24,7 +24,7 @@ class WordPart(NamedTuple):
     """Words: a lexicon tree, and perhaps a word n-gram model that is asked at every word end.
 
     Tree nodes are in breadth-first order: the children of node k are first_child[k] up to
-    first_child[k + 1] in label order; node 0 is the root, the start of a word. -1 stands for a
+    first_child[k + 1] in label order; node 0 is the root, the start of a word. -1 means a
     prefix of no word.
     """
 

@@ -4,7 +4,7 @@ In: a file of KenLM's build_binary, any of its data structures. Out: a `KenlmMod
 
 The compiled search calls back into Python for each question, which costs some microseconds and the
 interpreter lock: an ARPA file, held in our own arrays, is faster, decodes on all cores and can
-travel in a bundle. A binary does not say its vocabulary through the module; it stands at the end
+travel in a bundle. A binary does not say its vocabulary through the module; it is at the end
 of the file, where build_binary writes it unless told not to.
 
 Layout of the header (KenLM's lm/binary_format.cc, version 5, 64 bits, little-endian): 52 bytes of

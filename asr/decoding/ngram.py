@@ -62,7 +62,7 @@ def load_ngram(path: str | Path, *, cache: bool = True) -> LanguageModel:
     `asr.decoding.kenlm_model`.
 
     The cache carries the size and time of the file that it was made of and a checksum; where it
-    is not of this file, it is made anew. Where it cannot be written, the file is read each time.
+    is not of this file, it is made again. Where it cannot be written, the file is read each time.
 
     Raises:
         DataError: the file is not an ARPA model (code "lm.arpa").
@@ -81,7 +81,7 @@ def load_ngram(path: str | Path, *, cache: bool = True) -> LanguageModel:
 
 def build_ngram(vocabulary: Sequence[str], tables: Sequence[ArpaTable], *,
                 name: str = "language model") -> NgramModel:
-    """Flat arrays of the tables of an ARPA file; `name` stands in messages.
+    """Flat arrays of the tables of an ARPA file; `name` is used in messages.
 
     Raises:
         DataError: an n-gram appears twice.

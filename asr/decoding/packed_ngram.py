@@ -53,7 +53,7 @@ def refuse_kenlm(path: str | Path) -> None:
 
 
 def unpack_lm(data: bytes, name: str) -> NgramModel:
-    """The model of gzipped ARPA bytes; `name` stands in messages.
+    """The model of gzipped ARPA bytes; `name` is used in messages.
 
     Raises:
         DataError: no gzip, no ARPA, damaged, or larger than the bounds (code "lm.arpa").

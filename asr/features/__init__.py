@@ -269,7 +269,7 @@ def _cosines(n_mels: int, n_mfcc: int) -> np.ndarray:
 
 
 def _frozen(array: np.ndarray) -> np.ndarray:
-    """A contiguous float32 copy that nobody can change while it is cached."""
+    """A contiguous float32 copy that cannot change while it is cached."""
     array = np.array(array, np.float32, order="C")
     array.setflags(write=False)
     return array

@@ -65,7 +65,7 @@ def frame_origin(settings: ModelSettings) -> float:
 
     Output frame t looks at feature frames around one centre: with stacking at t * subsampling
     and the `stacking` - 1 after it, with convolutions at as many before t * subsampling as after.
-    It stands for the `subsampling` frames around that centre; feature frames are centred on their
+    It represents the `subsampling` frames around that centre; feature frames are centred on their
     sample, so the result times `hop_length` samples is where it begins in the recording.
 
     Example:

@@ -16,7 +16,7 @@ _END = object()
 
 
 class Stopwatch:
-    """Seconds by stage; while an inner stage runs, the outer one stands still.
+    """Seconds by stage; while an inner stage runs, the outer one is paused.
 
     Attributes:
         seconds: stage to seconds.

@@ -18,7 +18,7 @@ from asr.pages.charts import visible
 
 LIVELY_UNITS = 16  # shown when none are named
 DYNAMIC_RANGE = 80.0  # dB below the loudest point of the log-mel picture that are told apart
-MAX_HEADLINE = 110  # characters; the words stand above the sound anyway
+MAX_HEADLINE = 110  # characters; the words are above the sound anyway
 MAX_LABELS = 40  # rows of the posteriors; a larger alphabet shows those that come up most
 DECIBELS = 10.0 / np.log(10.0)  # a natural log of power in dB
 

@@ -194,7 +194,7 @@ class _Layer:
             num_slices = slices.choose(len(lengths), self.threads, len(directions))
         self.slices = slices.plan(lengths, num_slices)
         self.packed: dict[int, tuple[np.ndarray, ...]] = {}
-        self.pieces_pack = False  # whoever works on the only slice packs what it needs
+        self.pieces_pack = False  # the worker of the only slice packs what it needs
         self.zeros = aligned(self.wide, zero=True)
 
     def each_direction(self, work) -> list:

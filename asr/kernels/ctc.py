@@ -38,9 +38,9 @@ def ctc_loss(logits: np.ndarray, num_frames: np.ndarray, labels: np.ndarray,
     """Losses and their gradients with respect to the logits.
 
     Args:
-        logits: (B, T, V) float32, unnormalised; what stands beyond a length is not read.
+        logits: (B, T, V) float32, unnormalised; values beyond a length are not read.
         num_frames: (B,) integers, 0 .. T.
-        labels: (B, L) integers in 1 .. V - 1; what stands beyond a length is ignored.
+        labels: (B, L) integers in 1 .. V - 1; values beyond a length are ignored.
         num_labels: (B,) integers, 0 .. L. Without labels the loss is that of blanks alone.
         threads: at most so many; None follows ASR_NUM_THREADS, else the processors.
 

@@ -20,8 +20,8 @@ from itertools import pairwise
 import numpy as np
 
 SERIAL_SIZE = 1 << 18  # multiplications that OpenBLAS does not share between threads
-# Rows in a block whose bits are the same wherever a row stands: so for OpenBLAS's Sandybridge,
-# Haswell, Zen and SkylakeX kernels and matrices of two columns or more, which the tests look at.
+# Rows in a block whose bits are the same at every position of a row: true for OpenBLAS's
+# Sandybridge, Haswell, Zen and SkylakeX kernels and matrices of two columns or more (tested).
 ANY_PLACE = 8
 NARROW = 16  # columns at least in a piece of a wide matrix
 

@@ -3,7 +3,7 @@
 In: a shape. Out: an array. NumPy only.
 
 A training step keeps hundreds of megabytes of activations for a moment. Taken from the system
-each time, every page is zeroed and mapped anew: about a tenth of the step. Here a block whose
+each time, every page is zeroed and mapped again: about a tenth of the step. Here a block whose
 last array is gone waits for the next array of its size class.
 """
 

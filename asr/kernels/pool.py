@@ -45,14 +45,14 @@ def run(tasks: Sequence[Callable[[], object]], threads: int, *,
     """Results of all tasks, in their order; the calling thread works too.
 
     A thread that is done takes the next task, so put the long ones first. Tasks must not call
-    `run` themselves, nor wait for another one for ever: other callers may have the threads. The
+    `run` themselves and must not wait for each other: the pool is shared and could deadlock. The
     first exception of a task is raised here, after all tasks have ended.
 
     Args:
         tasks: each is called once.
         threads: at most so many.
         linger: where more work follows at once and waking threads takes long: how a thread that is
-            done waits for it. Called with an address and the number that stands there, it returns
+            done waits for it. Called with an address and the number stored there, it returns
             when another int64 does, or when it has waited long enough.
     """
     if threads <= 1 or len(tasks) <= 1:
@@ -84,7 +84,7 @@ def run(tasks: Sequence[Callable[[], object]], threads: int, *,
 def stream(tasks: Sequence[Callable[[], T]], threads: int) -> Iterator[T]:
     """As `run`, but each result comes as soon as it and those before it are there.
 
-    So whoever stops early has what was finished; what has not begun by then never does.
+    A caller that stops early keeps what was finished; tasks that have not begun never run.
     """
     if threads <= 1 or len(tasks) <= 1:
         yield from (task() for task in tasks)
@@ -121,7 +121,7 @@ class _Crew:
 
     def _serve(self, work: list[Work]) -> None:
         while work:
-            linger, seen = self._do(*work.pop())  # whose arrays shall not linger too
+            linger, seen = self._do(*work.pop())  # release its arrays before lingering
             if linger is None:
                 return
             linger(ctypes.addressof(self.offers), seen)
@@ -138,7 +138,7 @@ class _Crew:
             work()
         except BaseException as caught:  # the caller's, who raises it
             error = caught
-        with _lock:  # before the caller goes on, whose next work shall find this thread
+        with _lock:  # before the caller goes on, so that its next work finds this thread
             self.lingering += linger is not None
             seen = self.offers.value
         if error is None:

@@ -3,7 +3,7 @@
 In: what the system says. Out: a number. Standard library only.
 
 A container with two of 64 processors is told of all 64; as many threads would hold one another up.
-The quota stands in the control group (Linux, cgroup version 2 or 1).
+The quota is read from cgroups (Linux, version 2 or 1).
 """
 
 from __future__ import annotations

@@ -145,7 +145,7 @@ def pack_columns(source, at, depth, columns, target):
     """Row number `at` of a (depth, columns) matrix, into the blocks of its transpose.
 
     The transpose is a left factor: target is [columns / ROWS][depth][ROWS]. A source address of
-    0 stands for a row of zeros.
+    0 means a row of zeros.
     """
     target += at * ROWS * BYTES
     for first in range(0, columns, ROWS):

@@ -5,13 +5,12 @@ Needs numba.
 
 One utterance alone has only its two directions to divide, and a recurrent matrix of 256 units
 fills the second-level cache of a core. Two threads with half of the units each read half of it.
-They meet some ten thousand times a second, so they wait by looking, not by sleeping, and linger for
-the next layer's work in the same way. That is good only while each of them has a processor for
-itself. A system that saves power wakes several on the same one: where it can be asked (Linux), who
-finds its processor taken moves to another, and each stays where it is until the work is done; and
-who has looked for a microsecond lets another thread run. On a busy machine one is late at every
-meeting by what the system gives to others, so whoever has waited too long leaves, the work is done
-again without teams, and for a while none is formed. The results are the same bits either way.
+They meet about ten thousand times a second, so they busy-wait, and linger for the next layer's work
+in the same way. That helps only while each has a processor for itself. A power-saving system may
+wake several on the same processor: on Linux, a thread whose processor is taken moves to another and
+stays there until the work is done. A thread that has waited a microsecond yields. On a busy machine
+one member is late at every meeting, so a member that has waited too long leaves, the work is done
+again without a team, and for a while no team is formed. The results are the same bits either way.
 """
 
 from __future__ import annotations

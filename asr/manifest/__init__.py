@@ -76,7 +76,7 @@ class Problem:
 
 
 class Row(NamedTuple):
-    """An utterance and the line that it stands on."""
+    """An utterance and its line."""
 
     line: int
     utterance: Utterance

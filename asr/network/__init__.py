@@ -1,4 +1,4 @@
-"""The acoustic model: what is computed, whoever computes it.
+"""The acoustic model: what is computed, apart from how fast.
 
 equations.py   the LSTM cell as the textbook writes it, the oracle of every engine
 layer.py       the Keras layer that picks cuDNN, the compiled kernels or the generic loop

@@ -26,7 +26,7 @@ class Condition(NamedTuple):
 
 
 class Examination(NamedTuple):
-    """What runs for one layer, and what stands in the way of something faster."""
+    """What runs for one layer, and what prevents something faster."""
 
     layer: str
     kernel: str  # "cudnn", "cpu" or "generic"

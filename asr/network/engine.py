@@ -97,7 +97,7 @@ class NumpyAcousticModel:
         """Logits of a padded batch.
 
         Args:
-            features: (B, T, F) float32; what stands beyond a length is ignored.
+            features: (B, T, F) float32; values beyond a length are ignored.
             num_frames: (B,) integers, 1 .. T.
 
         Returns:

@@ -81,7 +81,7 @@ class BidirectionalLSTM(keras.layers.Layer):
         """Run both directions.
 
         Args:
-            inputs: (B, T, F) float, right-padded; what stands in the padding does not matter
+            inputs: (B, T, F) float, right-padded; values in the padding do not matter
                 as long as it is finite.
             num_frames: (B,) integers, 1 <= num_frames <= T.
             training: unused by the arithmetic; accepted for Keras.

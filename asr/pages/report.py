@@ -216,7 +216,7 @@ def fill_page(title: str, body: str, data: dict, style: str, script: str) -> str
 
 
 def embed(data: dict) -> str:
-    """JSON that can stand in a script element: no text in it can close the element."""
+    """JSON that is safe in a script element: no text in it can close the element."""
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     for character, code in (("&", "\\u0026"), ("<", "\\u003c"), (">", "\\u003e"),
                             ("\u2028", "\\u2028"), ("\u2029", "\\u2029")):

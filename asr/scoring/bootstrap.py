@@ -79,9 +79,9 @@ def bootstrap_rates(errors: np.ndarray, totals: np.ndarray, *,
     Args:
         errors: (num_utterances, num_rates) counts of errors.
         totals: (num_utterances, num_rates) counts of reference words or characters.
-        speakers: one name an utterance; "" is unknown and stands for itself alone. With at
+        speakers: one name an utterance; "" is unknown and its own cluster. With at
             least two speakers whole speakers are drawn, otherwise utterances.
-        draws: how often the test set is drawn anew.
+        draws: how often the test set is resampled.
         confidence: between 0 and 1.
         seed: the draws are the same for the same seed.
 

@@ -282,7 +282,7 @@ def area_under_curve(confidences: np.ndarray, right: np.ndarray) -> float | None
 def _interval(ece: float, drawn: Interval) -> Interval:
     """The percentiles of the draws, moved so that the mean draw is the ECE that was measured.
 
-    Drawing words anew adds noise to bins that are noisy already, and ECE counts noise as error: the
+    Resampling words adds noise to bins that are noisy already, and ECE counts noise as error: the
     draws are too high by about as much as the ECE itself is.
     """
     shift = ece - drawn.mean

@@ -185,7 +185,7 @@ def score(references: Texts, hypotheses: Texts, *, normalizer: str = "basic",
             speakers are resampled. "" is unknown.
         durations: id to seconds (or a list), kept in the rows for the report.
         skipped: id to reason, of utterances that have no hypothesis because something failed.
-            They are listed in the receipt and not scored; they may, but need not, stand among
+            They are listed in the receipt and not scored; they may, but need not, be among
             the references.
         conditions: what the caller knows: decoder, hashes, seed, real-time factor.
         draws, confidence, bootstrap_seed: see `asr.scoring.bootstrap.bootstrap_rates`.

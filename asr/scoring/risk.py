@@ -21,7 +21,7 @@ from asr.errors import DataError, UsageError
 from asr.scoring.result import Row
 
 LADDER = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)  # word error rates worth aiming at
-MOST_SENT = 0.9  # of the utterances, for a target that nobody asked for
+MOST_SENT = 0.9  # of the utterances, for a target that was not asked for
 STORED_POINTS = 200
 
 

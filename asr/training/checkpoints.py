@@ -27,7 +27,7 @@ FREE_SPACE_FACTOR = 2.2
 
 @dataclass
 class TrainingState:
-    """Where a run stands; JSON inside the checkpoint.
+    """The state of a run; JSON inside the checkpoint.
 
     Attributes:
         epoch: epochs finished.
@@ -146,7 +146,7 @@ class Checkpoints:
 
 
 def _mend_pointer(folder: Path) -> None:
-    """Write the pointer file anew where a crash left one that TensorFlow cannot read."""
+    """Rewrite the pointer file where a crash left one that TensorFlow cannot read."""
     try:
         tf.train.get_checkpoint_state(str(folder))
     except ValueError:  # empty, or not UTF-8; the checkpoints beside it are none the worse

@@ -191,7 +191,7 @@ class TrainingLoop:
                     reference=self._reference())
 
     def _reference(self) -> Reference:
-        """What this model makes of a made-up clip, for `asr doctor --bundle`; nobody's voice."""
+        """What this model makes of a synthetic clip, for `asr doctor --bundle`."""
         audio = reference_clip(self.recipe.features.sample_rate)
         features = normalize_features(FeatureExtractor(self.recipe.features).extract(audio),
                                       self.recipe.features, self.data.cmvn)

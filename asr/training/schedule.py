@@ -22,7 +22,7 @@ def progress(settings: TrainSettings, step: int, total_steps: int, seconds: floa
 
 
 def is_over(settings: TrainSettings, *, epoch: int, best_epoch: int, seconds: float) -> bool:
-    """Whether a run that stands here has nothing left to do: epochs, clock or patience are spent.
+    """Whether a run in this state has nothing left to do: epochs, clock or patience are spent.
 
     Args:
         settings: the [train] section.

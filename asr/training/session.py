@@ -1,7 +1,7 @@
 """One training run from a recipe to a bundle: the page to read first in this room.
 
 In: a recipe and a folder. Out: the folder, filled (`run_directory.py` lists what is in it).
-Keras `fit` runs every epoch; around it stand exact resume, validation by WER, early stopping, the
+Keras `fit` runs every epoch; around it are exact resume, validation by WER, early stopping, the
 plateau coach and the bundle.
 """
 
@@ -79,7 +79,7 @@ def train(recipe: Recipe, run_dir: str | Path, *, stop_after_epochs: int = 0,
         run.begin(recipe)
         if done := _finished_before(recipe, run):
             table.write(f"{run.path} is finished. To go on, raise train.epochs (or max_minutes, "
-                        "patience); to train anew, name another run directory.")
+                        "patience); to train again, name another run directory.")
             return done
         table.write("reading manifests, looking at recordings ...")
         prepared = prepare(recipe, run, table.write)

@@ -41,7 +41,7 @@ test: install  ## the tests, minutes on two cores
 
 lint: install  ## style and spelling
 	$(BIN)/ruff check asr tests benchmarks notebooks
-	$(BIN)/codespell asr tests recipes benchmarks notebooks README.md CHANGELOG.md CONTRIBUTING.md
+	$(BIN)/codespell asr tests recipes benchmarks notebooks docs README.md CHANGELOG.md CONTRIBUTING.md
 
 types: install  ## annotations
 	$(BIN)/pyright

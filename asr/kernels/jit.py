@@ -23,6 +23,8 @@ from contextlib import nullcontext
 from functools import cache, partial
 from pathlib import Path
 
+# Otherwise numba starts colorama where that is installed, which writes an escape sequence at exit.
+os.environ.setdefault("NUMBA_DISABLE_ERROR_MESSAGE_HIGHLIGHTING", "1")
 try:
     import numba
     from numba import objmode

@@ -323,7 +323,7 @@ def test_kept_transcripts_are_mentioned(capsys, bundle, clip, tmp_path):
     assert asr(capsys, *arguments) == (EXIT_OK, "", "")
     code, _, err = asr(capsys, *arguments)
     assert (code, err) == (EXIT_OK, "1 of 1 transcripts existed and were kept; --overwrite makes "
-                           "them anew.\n")
+                           "them again.\n")
     assert asr(capsys, *arguments, "--overwrite")[2] == ""
 
 

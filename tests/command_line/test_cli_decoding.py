@@ -111,8 +111,8 @@ def test_evaluate_takes_the_same_options(tmp_path, capsys):
     (["--grammar", "missing.txt"], EXIT_DATA, "Cannot read the grammar missing.txt"),
     (["--beam-width", "0"], EXIT_USAGE, "beam_width must be between"),
     (["--decoder", "greedy", "--word-bonus", "1"], EXIT_USAGE, "add --decoder beam"),
-    (["--lm-weight", "1"], EXIT_USAGE, "the bundle has none; add --lm FILE"),
-    (["--max-gap", "1"], EXIT_USAGE, "the bundle has none; add --grammar FILE"),
+    (["--lm-weight", "1"], EXIT_USAGE, "this bundle has none. Add --lm FILE"),
+    (["--max-gap", "1"], EXIT_USAGE, "this bundle has none. Add --grammar FILE"),
     (["--nbest", "2", "-f", "srt"], EXIT_USAGE, "--nbest is shown by txt and json; srt has one")])
 def test_errors_are_one_sentence(tmp_path, monkeypatch, capsys, options, code, match):
     monkeypatch.chdir(tmp_path)

@@ -55,6 +55,7 @@ def blocks(page: str, text: str | None = None) -> list[Block]:
                                      text, re.DOTALL | re.MULTILINE)]
 
 
+LANGUAGES = ("sh", "python", "toml", "json", "text", "console")  # the first two are executed
 BLOCKS = [block for page in DOCUMENTS for block in blocks(page)]
 PYTHON = [block for block in BLOCKS if block.language == "python" and not block.not_run]
 TRAINING = [block for block in PYTHON if "asr.train(" in block.content]
@@ -167,13 +168,13 @@ def test_python_blocks_print_what_they_promise(clone, block):
 
 @pytest.mark.tf
 def test_shell_commands(clone, capsys):
-    """All pages in their order, so that a page may use what a page before it made; each line once."""
+    """All pages in their order: a page may use what a page before it made. Each line runs once."""
     done = []
     for block in SHELL:
         argvs = commands(block.content)
         lines = [line for line in re.sub(r"\\\n", " ", block.content).splitlines() if line.strip()]
-        assert len(argvs) == len(lines), f"{block.place}: a line that is no command of ours; mark " \
-                                         "the block: <!-- not run: reason -->"
+        assert len(argvs) == len(lines), \
+            f"{block.place}: a line is no command of ours; mark the block <!-- not run: reason -->"
         for argv in argvs:
             check_command(argv)
             if argv in done:
@@ -199,7 +200,7 @@ def test_every_verb_is_documented():
 def test_blocks_that_are_not_run_say_why():
     for page in PAGES:
         for block in blocks(page):
-            assert block.language in ("sh", "python", "toml", "json", "text", "console"), block.place
+            assert block.language in LANGUAGES, block.place
             assert not block.not_run or len(block.not_run) > 8, block.place
     first, second = blocks("README.md", "<!-- not run: needs a network -->\n```sh\na\n```\n\n"
                                         "```python\nb\n```\n")
@@ -310,8 +311,8 @@ def test_one_spelling():
     """British in prose, as the code writes it; names of the API keep theirs."""
     american = r"\b(normaliz|recogniz|optimiz|synthesiz|licens|color|behavior|center)\w*"
     for name, text in PAGES.items():
-        prose = re.sub(r"```.*?```|`[^`]*`|https?://\S+|\[[^\]]*\]\([^)]*\)|<[^>]*>", " ", text,
-                       flags=re.DOTALL)
+        prose = re.sub(r"```.*?```|`[^`]*`|https?://\S+|\[[^\]]*\]\([^)]*\)|<[^>]*>|::: \S+", " ",
+                       text, flags=re.DOTALL)
         wrong = {match[0] for match in re.finditer(american, prose, re.IGNORECASE)}
         assert not wrong - {"License"}, f"{name}: {wrong}"
 

@@ -99,5 +99,7 @@ def score(reference: Path, hypothesis: Path, text_format: str, hyp_format: str |
         print("\n".join(result.lines()))
         for name, reason in result.receipt.skipped:
             print(f"skipped {name!r}: {reason}", file=sys.stderr)
+    for note in (*references.notes, *hypotheses.notes):
+        print(note, file=sys.stderr)
     if (references.format, hypotheses.format) != (text_format, hyp_format or text_format):
         print(f"Read as {references.format} and {hypotheses.format}.", file=sys.stderr)

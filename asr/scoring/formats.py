@@ -27,20 +27,27 @@ FORMATS = ("plain", "kaldi", "trn", "jsonl", "stm", "ctm")
 _SUFFIXES = {".trn": "trn", ".jsonl": "jsonl", ".json": "jsonl", ".stm": "stm", ".ctm": "ctm",
              ".kaldi": "kaldi"}
 _TRN = re.compile(r"^(.*)\(([^()\s]+)\)\s*$", re.DOTALL)
-_ALTERNATION = re.compile(r"(?<!\S)[{}](?!\S)")
+_ALTERNATION = re.compile(r"[{}]")
 _ID_LIKE = re.compile(r"[\d_\-./]")
+_SURELY_ID = re.compile(r"(?=.*\d)(?=.*[^\W\d_]).*[_\-.]")  # a digit, a letter and a separator
+_OPTIONAL = re.compile(r"(?<!\S)\([^()\s]+\)(?!\S)")
+_SENTENCE_MARKS = ("<s>", "</s>")
 _TEXT_KEYS = {"reference": ("reference", "text"),
               "hypothesis": ("hypothesis", "pred_text", "text")}
 
 
 @dataclass(frozen=True)
 class TextFile:
-    """The texts of a file by id; `speakers`, `durations` hold what the file says about them."""
+    """The texts of a file by id; `speakers`, `durations` hold what the file says about them.
+
+    `notes` are sentences for the person, such as that sentence marks were left out.
+    """
 
     format: str
     texts: dict[str, str]
     speakers: dict[str, str] = field(default_factory=dict)
     durations: dict[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 def read_pair(reference: str | Path, hypothesis: str | Path, *, format: str = "auto",  # noqa: A002
@@ -63,8 +70,7 @@ def read_pair(reference: str | Path, hypothesis: str | Path, *, format: str = "a
                    for name, guess in zip(formats, guesses, strict=True)]
     if formats == ["stm", "ctm"]:
         segments = read_stm(reference)
-        texts, speakers, durations = segment_texts(segments)
-        return (TextFile("stm", texts, speakers, durations),
+        return (_noted(reference, TextFile("stm", *segment_texts(segments)), "reference"),
                 TextFile("ctm", assign_words(read_ctm(hypothesis), segments, hypothesis)))
     if formats.count("plain") == 1:
         raise UsageError(f"{reference} was read as {formats[0]} and {hypothesis} as {formats[1]}: "
@@ -88,7 +94,7 @@ def read_texts(path: str | Path, format: str, *, role: str = "reference") -> Tex
     if _checked(format) == "jsonl":
         return _read_jsonl(path, role)
     if format == "stm":
-        return TextFile("stm", *segment_texts(read_stm(path)))
+        return _noted(path, TextFile("stm", *segment_texts(read_stm(path))), role)
     if format == "ctm":
         return TextFile("ctm", texts_of_ctm(read_ctm(path)))
     texts: dict[str, str] = {}
@@ -96,18 +102,23 @@ def read_texts(path: str | Path, format: str, *, role: str = "reference") -> Tex
         if format == "plain":
             texts[str(number)] = line
             continue
-        if not line.strip() or (format == "trn" and line.startswith(";;")):
+        if not line.strip() or (format == "trn" and line.lstrip().startswith(";;")):
             continue
         name, text = _split_line(line, format, f"{path}:{number}")
         add_text(texts, name, text, f"{path}:{number}")
-    return TextFile(format, texts)
+    return _noted(path, TextFile(format, texts), role)
 
 
 def guess_formats(reference: str | Path, hypothesis: str | Path) -> tuple[str, str]:
     """Formats by file ending; without a telling one, by the content of both files.
 
-    Kaldi text is recognised only where the first words of all lines are distinct, the same in
-    both files, and look like ids (hold a digit or one of _ - . /); anything else is plain lines.
+    Kaldi text is recognised where the first words of all lines are distinct, the same in both
+    files, and look like ids (hold a digit or one of _ - . /). Where most lines of a file end like
+    trn or start with what is surely an id (a digit, a letter and one of _ - .), it is not plain
+    lines: what does not fit is an error, not a word.
+
+    Raises:
+        DataError: most lines of a file have ids, and a line of either does not fit.
     """
     names = [_SUFFIXES.get(Path(path).suffix.lower(), "") for path in (reference, hypothesis)]
     if all(names):
@@ -116,8 +127,9 @@ def guess_formats(reference: str | Path, hypothesis: str | Path) -> tuple[str, s
              for name, path in zip(names, (reference, hypothesis), strict=True)]
     for index, lines in enumerate(sides):
         if not names[index] and lines:
-            if all(_TRN.match(line) for line in lines):
-                names[index] = "trn"
+            trn = [_TRN.match(line) is not None for line in lines if line.lstrip()[:2] != ";;"]
+            if 2 * sum(trn) > len(trn):
+                names[index] = "trn"  # reading it names a line that does not fit
             elif all(line.lstrip().startswith("{") for line in lines):
                 names[index] = "jsonl"
     first = [[line.split()[0] for line in lines] for lines in sides]
@@ -126,7 +138,62 @@ def guess_formats(reference: str | Path, hypothesis: str | Path) -> tuple[str, s
         if not names[index]:
             ids = words and len(set(words)) == len(words) and all(map(_ID_LIKE.search, words))
             names[index] = "kaldi" if alike and ids else "plain"
+    if names == ["plain", "plain"]:
+        _refuse_ids_as_words(reference, hypothesis)
     return names[0], names[1]
+
+
+def _refuse_ids_as_words(reference: str | Path, hypothesis: str | Path) -> None:
+    """Files without a telling name, one of them mostly with ids: say which line does not fit."""
+    sides = [(path, [(number, line.split()[0]) for number, line in enumerate(read_lines(path), 1)
+                     if line.strip()]) for path in (reference, hypothesis)]
+    if not any(2 * sum(map(bool, (_SURELY_ID.match(word) for _, word in rows))) > len(rows)
+               for _, rows in sides):
+        return
+    remedy = ("Correct it, or say how the files are to be read: --format kaldi (ids first) or "
+              "--format plain (no ids).")
+    for path, rows in sides:
+        seen: dict[str, int] = {}
+        for number, word in rows:
+            where = f"{path}:{number}"
+            if not _ID_LIKE.search(word):
+                raise DataError(f"{where}: the line starts with {word!r}, where most lines start "
+                                f"with an utterance id. {remedy}", code="text.format", path=path)
+            if word in seen:
+                raise DataError(f"{where}: the id {word!r} repeats that of line {seen[word]}. "
+                                f"{remedy}", code="text.duplicate_id", path=path)
+            seen[word] = number
+    known = {word for _, word in sides[0][1]}
+    for number, word in sides[1][1]:
+        if word not in known:
+            raise DataError(f"{hypothesis}:{number}: the id {word!r} is not in {reference}. "
+                            f"{remedy}", code="score.ids", path=hypothesis)
+    found = {word for _, word in sides[1][1]}
+    number, word = next((n, w) for n, w in sides[0][1] if w not in found)
+    raise DataError(f"{reference}:{number}: the id {word!r} is not in {hypothesis}. {remedy}",
+                    code="score.ids", path=reference)
+
+
+def _noted(path: str | Path, file: TextFile, role: str) -> TextFile:
+    """The file without sentence marks and empty alternatives, and what to say about that."""
+    if file.format == "plain":
+        return file
+    marks, notes, texts = 0, [], {}
+    for name, text in file.texts.items():
+        words = text.split()
+        kept = [word for word in words if word not in _SENTENCE_MARKS and not (
+            word == "@" and file.format in ("trn", "stm"))]
+        marks += sum(word in _SENTENCE_MARKS for word in words)
+        texts[name] = text if len(kept) == len(words) else " ".join(kept)
+    if marks:
+        notes.append(f"{path}: {marks:,} sentence marks (<s>, </s>) are not words and were left "
+                     "out.")
+    optional = sum(len(_OPTIONAL.findall(text)) for text in texts.values()) \
+        if file.format in ("trn", "stm") and role == "reference" else 0
+    if optional:
+        notes.append(f"{path}: {optional:,} optionally deletable words (in parentheses) were "
+                     "required, as sclite requires them without -D.")
+    return TextFile(file.format, texts, file.speakers, file.durations, tuple(notes))
 
 
 def write_texts(path: str | Path, texts: Mapping[str, str], format: str) -> None:  # noqa: A002

@@ -19,7 +19,7 @@ from asr.files import write_atomic
 from asr.scoring.text_lines import read_lines
 
 IGNORED = "IGNORE_TIME_SEGMENT_IN_SCORING"
-_ALTERNATION = re.compile(r"(?<!\S)[{}](?!\S)|<ALT", re.IGNORECASE)
+_ALTERNATION = re.compile(r"[{}]|<ALT", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,11 @@ class Segment:
     end: float
     text: str
     label: str = ""
+
+    @property
+    def ignored(self) -> bool:
+        """Whether the text says so, in any case and anywhere, as sclite reads it."""
+        return IGNORED.casefold() in self.text.casefold()
 
     @property
     def id(self) -> str:
@@ -68,7 +73,8 @@ def read_stm(path: str | Path) -> list[Segment]:
                             f"as in stm, got {line[:80]!r}.", code="text.stm", path=path)
         label, text = "", parts[5] if len(parts) == 6 else ""
         if text.startswith("<"):
-            label, _, text = text.partition(" ")
+            label, *rest = text.split(maxsplit=1)
+            text = rest[0] if rest else ""
         if _ALTERNATION.search(text):
             raise DataError(f"{where}: alternatives such as {{ a / b }} are not supported; write "
                             "one variant.", code="text.alternation", path=path)
@@ -106,7 +112,7 @@ def read_ctm(path: str | Path) -> list[TimedWord]:
 def segment_texts(segments: Sequence[Segment]) -> tuple[dict[str, str], dict[str, str],
                                                         dict[str, float]]:
     """Texts, speakers and durations by segment id; segments marked as ignored are left out."""
-    scored = [segment for segment in segments if segment.text != IGNORED]
+    scored = [segment for segment in segments if not segment.ignored]
     return ({segment.id: segment.text for segment in scored},
             {segment.id: segment.speaker for segment in scored},
             {segment.id: segment.end - segment.start for segment in scored})
@@ -139,12 +145,12 @@ def assign_words(words: Iterable[TimedWord], segments: Sequence[Segment],
         middle = word.start + word.duration / 2
         right = bisect_right(starts[key], middle)
         near = by_channel[key][max(0, right - 3):right + 1]
-        closest = min(near, key=lambda segment: max(segment.start - middle, middle - segment.end,
-                                                    0.0))
+        closest = min(near, key=lambda segment: (  # on a boundary: the later one, as sclite
+            max(segment.start - middle, middle - segment.end, 0.0), segment.end == middle))
         found[closest.id].append(word)
     return {segment.id: " ".join(word.text for word in
                                  sorted(found[segment.id], key=lambda word: word.start))
-            for segment in segments if segment.text != IGNORED}
+            for segment in segments if not segment.ignored}
 
 
 def texts_of_ctm(words: Iterable[TimedWord]) -> dict[str, str]:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -108,23 +109,27 @@ def pairing_gap(right: np.ndarray, exchanged: np.ndarray) -> float | None:
     return float(difference.mean() / max(error, 1e-9))
 
 
-def advice(facts: EpochFacts) -> str:
-    """"normal so far ..." or "labels or time axis look broken ..."."""
+class Advice(NamedTuple):
+    """One sentence, and whether it is an alarm."""
+
+    text: str
+    alarm: bool = False
+
+
+def advice(facts: EpochFacts) -> Advice:
+    """"normal so far ...", or the alarm "labels or time axis look broken ..."."""
     share = f"{100 * facts.blank_share:.0f} % of frames are blank"
     if facts.gap is not None and facts.gap >= GAP_ALARM:
         if facts.emitted == 0:
-            return f"normal so far: still on the blank plateau ({share}), but the network listens"
-        return f"normal so far: {share}, loss {facts.loss:.2f} against {facts.floor:.2f} for not " \
-               "listening"
+            return Advice(f"normal so far: still on the blank plateau ({share}), but the network "
+                          "listens")
+        return Advice(f"normal so far: {share}, loss {facts.loss:.2f} against {facts.floor:.2f} "
+                      "for not listening")
     if facts.epoch >= FIRST_ALARM_EPOCH and facts.steps >= FIRST_ALARM_STEPS \
             and facts.gap is not None:
-        return (f"labels or time axis look broken: after {facts.epoch} epochs right transcripts "
-                f"are no likelier than exchanged ones (gap {facts.gap:.1f} standard errors, loss "
-                f"{facts.loss:.2f}, floor {facts.floor:.2f}). Listen to a few utterances beside "
-                "their text")
-    return f"normal so far: too early to tell ({share})"
-
-
-def is_alarm(text: str) -> bool:
-    """Whether `advice` raised the alarm."""
-    return text.startswith("labels or time axis")
+        return Advice(
+            f"labels or time axis look broken: after {facts.epoch} epochs right transcripts "
+            f"are no likelier than exchanged ones (gap {facts.gap:.1f} standard errors, loss "
+            f"{facts.loss:.2f}, floor {facts.floor:.2f}). Listen to a few utterances beside "
+            "their text", alarm=True)
+    return Advice(f"normal so far: too early to tell ({share})")

@@ -173,7 +173,7 @@ class TrainingLoop:
                   "data_wait": waited / max(1e-9, waited + model.device_seconds),
                   "learning_rate": float(model.optimizer.learning_rate.numpy()),
                   "minutes": state.seconds / 60, "skipped": state.skipped,
-                  "coach": advice(facts)}
+                  "coach": advice(facts).text}
         self.run_dir.log(record)
         self._tensorboard(record)
         self.table.row(record)

@@ -58,12 +58,12 @@ def facts(**changes):
 
 
 def test_the_coach_raises_the_alarm_only_when_exchanged_labels_do_as_well():
-    assert coach.is_alarm(coach.advice(facts()))
-    assert coach.is_alarm(coach.advice(facts(emitted=50, loss=1.0)))
-    assert not coach.is_alarm(coach.advice(facts(epoch=2)))
-    assert not coach.is_alarm(coach.advice(facts(steps=100)))
-    assert "still on the blank plateau" in coach.advice(facts(gap=5.0))
-    assert "normal so far" in coach.advice(facts(gap=5.0, emitted=100))
+    assert coach.advice(facts()).alarm
+    assert coach.advice(facts(emitted=50, loss=1.0)).alarm
+    assert not coach.advice(facts(epoch=2)).alarm
+    assert not coach.advice(facts(steps=100)).alarm
+    assert "still on the blank plateau" in coach.advice(facts(gap=5.0)).text
+    assert "normal so far" in coach.advice(facts(gap=5.0, emitted=100)).text
 
 
 def test_the_pairing_gap_counts_standard_errors(rng):

@@ -302,7 +302,7 @@ def test_other_processors_get_other_tiles_and_the_same_numbers(tmp_path, feature
     code = ("import llvmlite.binding as llvm\nreal = llvm.get_host_cpu_features\n"
             f"llvm.get_host_cpu_features = lambda: {features}\nfrom asr.kernels import simd\n"
             "llvm.get_host_cpu_features = real\n"
-            "import numpy as np\nfrom asr.kernels import cpu, equations\n"
+            "import numpy as np\nfrom asr.kernels import cpu\nfrom asr.network import equations\n"
             f"assert simd.LANES == {lanes}\nrng = np.random.default_rng(0)\n"
             "shapes = (11, 36), (9, 36), (36,)\n"
             "ds = [cpu.Direction(*(rng.normal(size=s) for s in shapes), b) for b in (0, 1)]\n"

@@ -15,18 +15,17 @@ import numpy as np
 from asr.audio.blocks import (
     AudioInfo,
     decode_blocks,
-    mix_channels,
     num_missing,
     open_decoder,
     refuse_or_warn,
-    truncated,
+    warn_of_wrong_md5,
 )
+from asr.audio.channels import mix_channels, opposite_channel, warn_of_opposite_channels
+from asr.audio.decoder import Decoder, truncated
 from asr.audio.source import MAX_STREAM_BYTES, Source, display_name, fingerprint, open_source
 from asr.errors import AudioError, UsageError
 
 if TYPE_CHECKING:
-    import soundfile
-
     from asr.manifest import Utterance
 
 __all__ = ["AudioInfo", "MAX_STREAM_BYTES", "RESAMPLER", "check_length", "display_name",
@@ -45,11 +44,12 @@ def probe_audio(source: Source) -> AudioInfo:
 
     Raises:
         AudioError: audio.missing, audio.unreadable, audio.empty, audio.header,
-            audio.unsupported, audio.truncated (if the header alone shows it).
+            audio.unsupported, audio.too_long (what cannot be counted), audio.decode,
+            audio.truncated (if the header alone shows it).
     """
-    with open_source(source) as (file, name), open_decoder(file, name) as (_, info, cut):
-        if cut:
-            raise truncated(name, cut)
+    with open_source(source) as (file, name), open_decoder(file, name) as (_, info, layout):
+        if layout.cut:
+            raise truncated(name, layout.cut)
         return info
 
 
@@ -59,10 +59,11 @@ def load_audio(source: Source, *, sample_rate: int, offset: float = 0.0,
                snap_to_end: bool = False, expected: AudioInfo | None = None) -> np.ndarray:
     """The samples of a recording, or of a part of it.
 
-    Channels are averaged. Another rate is converted with soxr's HQ resampler. Samples beyond
-    full scale (float files, lossy decoders and resampling overshoot a little) are clipped to
-    [-1, 1], as a sound card would; beyond ±8 they are an error. Memory is bounded by the
-    length asked for, whatever a header claims.
+    Channels are averaged; where they cancel each other (opposite phase), the loudest is used, with
+    a warning. The MD5 of a FLAC file that is read whole is checked, with a warning. Another rate
+    is converted with soxr's HQ resampler. Samples beyond full scale (float files, lossy decoders
+    and resampling overshoot a little) are clipped to [-1, 1], as a sound card would; beyond ±8
+    they are an error. Memory is bounded by the length asked for, whatever a header claims.
 
     Args:
         source: a path, the bytes of a file, or an open binary file (a pipe is read to its end).
@@ -82,8 +83,8 @@ def load_audio(source: Source, *, sample_rate: int, offset: float = 0.0,
     Raises:
         AudioError: audio.missing, audio.unreadable (no permission, no regular file),
             audio.empty, audio.header, audio.unsupported, audio.truncated, audio.decode,
-            audio.nonfinite, audio.range, audio.too_short, audio.too_long, audio.offset,
-            audio.changed.
+            audio.nonfinite, audio.range, audio.phase, audio.too_short, audio.too_long,
+            audio.offset, audio.changed.
         UsageError: a rate, offset or duration that cannot be.
 
     Example:
@@ -94,17 +95,22 @@ def load_audio(source: Source, *, sample_rate: int, offset: float = 0.0,
         (16000,)
     """
     _check_arguments(sample_rate, offset, duration)
-    with open_source(source) as (file, name), open_decoder(file, name) as (decoder, info, cut):
+    with open_source(source) as (file, name), open_decoder(file, name) as (decoder, info, layout):
         before = fingerprint(file)
         if expected is not None and info != expected:
             raise AudioError(f"{name} was {expected} when it was probed and is {info} now. "
                              "Do not write to recordings while they are read.",
                              code="audio.changed", path=name)
-        if cut:
-            refuse_or_warn(name, cut, allow_truncated)
+        if layout.cut:
+            refuse_or_warn(name, layout.cut, allow_truncated)
         start, num_samples = _segment(info, offset, duration, snap_to_end, name)
         check_length(num_samples / info.sample_rate, min_seconds, max_seconds, name)
-        audio, num_decoded = _decode(decoder, start, num_samples, sample_rate, name)
+        channel = opposite_channel(decoder)
+        if channel is not None:
+            warn_of_opposite_channels(name, channel)
+        audio, num_decoded = _decode(decoder, start, num_samples, sample_rate, name, channel)
+        if not start and num_decoded == info.num_samples and decoder.differs_from_md5:
+            warn_of_wrong_md5(name)
         if fingerprint(file) != before:
             raise AudioError(f"{name} changed while it was read. Do not write to recordings "
                              "while they are read.", code="audio.changed", path=name)
@@ -183,13 +189,14 @@ def _segment(info: AudioInfo, offset: float, duration: float | None, snap_to_end
     return start, stop - start
 
 
-def _decode(decoder: soundfile.SoundFile, start: int, num_samples: int, sample_rate: int,
-            name: str) -> tuple[np.ndarray, int]:
+def _decode(decoder: Decoder, start: int, num_samples: int, sample_rate: int, name: str,
+            channel: int | None) -> tuple[np.ndarray, int]:
     """All blocks in one array; returns audio at `sample_rate` and samples decoded."""
     # Pages are committed when they are written, so a header that lies costs nothing.
     audio = np.empty(-(-num_samples * sample_rate // decoder.samplerate) + 64, np.float32)
     num_decoded = num_written = 0
-    for block, so_far in decode_blocks(decoder, start, num_samples, sample_rate, name):
+    for block, so_far in decode_blocks(decoder, start, num_samples, sample_rate, name,
+                                         channel):
         audio[num_written:num_written + len(block)] = block
         num_written, num_decoded = num_written + len(block), so_far
     return audio[:num_written], num_decoded

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import os
 import struct
+from dataclasses import dataclass
 from typing import BinaryIO
 
+from asr.audio.mpeg import inspect_mp3, skip_id3
+from asr.audio.ogg import inspect_ogg
 from asr.errors import AudioError
 
 MIN_SAMPLE_RATE = 4_000  # Hz
@@ -28,14 +31,13 @@ SUBTYPES = {
 REMEDY = "Convert it: ffmpeg -i INPUT -ar 16000 -ac 1 OUTPUT.wav"
 
 # Programs that write WAV into a pipe cannot go back to fill in the size: ffmpeg leaves
-# 0xFFFFFFFF, SoX 0x7FFFF000 (or with its header added). The data then end with the file.
-_STREAMED_SIZES = range(0x7FFFF000, 0x80000000), range(0xFFFFFF00, 0x100000000)
+# 0xFFFFFFFF, SoX 0x7FFFF000 rounded down to whole frames, arecord 0x80000000 or 0x7FFFFF00,
+# opusdec and lame 0x7FFFFFFF, some with the header added; GStreamer and VLC leave 0. The data
+# then end with the file.
+_STREAMED_SIZES = range(0x7FFFEF00, 0x80001000), range(0xFFFFF000, 0x100000000)
+_MAX_WAV_HEAD = 1 << 20  # bytes before the samples, where the size of 0 has to be replaced
 _WAV_BITS = {1: (8, 16, 24, 32), 3: (32, 64), 6: (8,), 7: (8,), 0xFFFE: (8, 16, 24, 32, 64)}
 _MAX_CHUNKS = 1_000
-_MAX_OGG_PAGE = 27 + 255 + 255 * 255
-_MP3_BIT_RATES = (  # kbit/s by index, layer III: MPEG 2 and 2.5, MPEG 1
-    (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160, 0),
-    (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 0))
 _STRANGERS = (  # (offset, magic, name): what people mistake for one of ours
     (0, b"RF64", "a 64-bit WAV (RF64)"), (0, b"FORM", "AIFF"), (0, b".snd", "Sun AU"),
     (0, b"caff", "Core Audio"), (0, b"NIST", "NIST SPHERE"), (4, b"ftyp", "MP4, M4A or AAC"),
@@ -45,7 +47,38 @@ _STRANGERS = (  # (offset, magic, name): what people mistake for one of ours
 )
 
 
-def inspect_container(file: BinaryIO, name: str) -> tuple[str, str | None]:
+@dataclass(frozen=True)
+class Part:
+    """Bytes that a decoder gets as one file: `head`, then those of the recording.
+
+    Attributes:
+        head: made by us.
+        start, stop: bytes of the recording.
+    """
+
+    head: bytes
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What is known of a recording before it is decoded.
+
+    Attributes:
+        container: "WAV", "FLAC", "OGG" or "MP3".
+        cut: what shows that data are missing at the end, or None.
+        parts: to be decoded one after the other; more than one in a chained Ogg file.
+        md5: of the samples of a FLAC file, as its header states it; b"" if it does not.
+    """
+
+    container: str
+    cut: str | None
+    parts: tuple[Part, ...]
+    md5: bytes = b""
+
+
+def inspect_container(file: BinaryIO, name: str) -> Layout:
     """Name the container and check what its own header claims.
 
     Args:
@@ -53,10 +86,10 @@ def inspect_container(file: BinaryIO, name: str) -> tuple[str, str | None]:
         name: what messages call the recording.
 
     Returns:
-        ("WAV" | "FLAC" | "OGG" | "MP3", what shows that data are missing at the end, or None).
+        The `Layout`.
 
     Raises:
-        AudioError: audio.empty, audio.header, audio.unsupported.
+        AudioError: audio.empty, audio.header, audio.unsupported, audio.too_long.
     """
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
@@ -65,15 +98,30 @@ def inspect_container(file: BinaryIO, name: str) -> tuple[str, str | None]:
         raise AudioError(f"{name} is empty: 0 bytes. Record or download it again.",
                          code="audio.empty", path=name)
     container = _sniff(head, name)
-    cut = None
+    cut, parts = None, (Part(b"", 0, size),)
     if container == "WAV":
-        cut = _inspect_wav(file, size, name)
+        cut, new_head = _inspect_wav(file, size, name)
+        if new_head:
+            parts = (Part(new_head, len(new_head), size),)
     elif container == "OGG":
-        cut = _inspect_ogg(file, size)
+        cut, links = inspect_ogg(file, size, name, REMEDY)
+        parts = tuple(Part(b"", start, stop) for start, stop in links)
     elif container == "MP3":
-        cut = _inspect_mp3(file, size, name)
+        cut, start, length_header = inspect_mp3(file, size, name, REMEDY)
+        parts = (Part(length_header, start, size),)
+    md5 = _flac_md5(file) if container in ("FLAC", "MP3") else b""  # a tag may come before fLaC
     file.seek(0)
-    return container, cut
+    return Layout(container, cut, parts, md5)
+
+
+def _flac_md5(file: BinaryIO) -> bytes:
+    """MD5 of all samples from STREAMINFO (RFC 9639, section 8.2); b"" where it is not set."""
+    position = skip_id3(file)
+    file.seek(position)
+    head = file.read(42)
+    if len(head) < 42 or head[:4] != b"fLaC" or head[4] & 127:
+        return b""
+    return head[26:42] if any(head[26:42]) else b""
 
 
 def check_format(name: str, *, container: str, subtype: str, sample_rate: int,
@@ -117,8 +165,13 @@ def _sniff(head: bytes, name: str) -> str:
     raise _unsupported(name, f"starts with {head[:8]!r}, which is no WAV, FLAC, Ogg or MP3")
 
 
-def _inspect_wav(file: BinaryIO, size: int, name: str) -> str | None:
-    """Walk the RIFF chunks: libsndfile accepts 1 Hz, 7 bits and missing data."""
+def _inspect_wav(file: BinaryIO, size: int, name: str) -> tuple[str | None, bytes]:
+    """Walk the RIFF chunks: libsndfile accepts 1 Hz, 7 bits and missing data.
+
+    Returns:
+        What shows that data are missing, or None; a header to replace the file's own where the
+        sizes in it are 0 because they were never filled in, or b"".
+    """
     position, block_align = 12, 0
     for _ in range(_MAX_CHUNKS):
         file.seek(position)
@@ -132,11 +185,25 @@ def _inspect_wav(file: BinaryIO, size: int, name: str) -> str | None:
         elif tag == b"data":
             if not block_align:
                 break
-            return _inspect_wav_data(length, size - position, block_align, name)
+            if not length and position < min(size, _MAX_WAV_HEAD):
+                new_head = _replaced_sizes(file, size, position)
+                if new_head:
+                    return None, new_head
+            return _inspect_wav_data(length, size - position, block_align, name), b""
         position += length + length % 2
     raise AudioError(f"{name} is a WAV file of {size:_} bytes without a complete "
                      f"{'data' if block_align else 'fmt'} chunk. The file is damaged: copy or "
                      "record it again.", code="audio.header", path=name)
+
+
+def _replaced_sizes(file: BinaryIO, size: int, position: int) -> bytes:
+    """The header up to the samples with sizes as ffmpeg leaves them; b"" if 0 is meant."""
+    file.seek(0)
+    head = file.read(position)
+    if struct.unpack("<I", head[4:8])[0] + 8 >= size:  # it counts what follows: other chunks
+        return b""
+    unknown = b"\xff" * 4
+    return head[:4] + unknown + head[8:-4] + unknown
 
 
 def _inspect_wav_data(length: int, available: int, block_align: int, name: str) -> str | None:
@@ -144,6 +211,9 @@ def _inspect_wav_data(length: int, available: int, block_align: int, name: str) 
     if available <= 0 or not length:
         raise AudioError(f"{name} is a WAV header without samples. Record or copy it again.",
                          code="audio.empty", path=name)
+    if streamed and available > length + _MAX_WAV_HEAD:
+        raise _unsupported(name, f"is a WAV file from a pipe with {available:_} bytes of samples; "
+                                 f"its header can state {length:_} at most")
     if streamed:
         return None
     if length > available:
@@ -173,63 +243,3 @@ def _check_wav_format(chunk: bytes, name: str) -> int:
                          f"of {bits} bits need {channels * bits // 8}. The header is damaged.",
                          code="audio.header", path=name)
     return block_align
-
-
-def _inspect_ogg(file: BinaryIO, size: int) -> str | None:
-    """The last page must be whole and must say that it is the last (RFC 3533, section 6)."""
-    file.seek(max(0, size - _MAX_OGG_PAGE - 27))
-    tail = file.read()
-    start = tail.rfind(b"OggS")
-    if start < 0 or len(tail) - start < 27:
-        return "ends inside the header of an Ogg page"
-    num_segments = tail[start + 26]
-    lacing = tail[start + 27:start + 27 + num_segments]
-    if len(lacing) < num_segments or start + 27 + num_segments + sum(lacing) > len(tail):
-        return "ends inside an Ogg page"
-    if not tail[start + 5] & 0x04:
-        return "stops without an Ogg page that is marked as the last"
-    return None
-
-
-def _inspect_mp3(file: BinaryIO, size: int, name: str) -> str | None:
-    """A length that is stated, or that follows from frames which are all alike and whole.
-
-    Without a Xing, Info or VBRI header, libsndfile guesses the length from the first frame's bit
-    rate and hides what comes after the guess.
-    """
-    file.seek(0)
-    head = file.read(10)
-    position = 0
-    if head[:3] == b"ID3" and len(head) == 10:  # its length: 4 times 7 bits
-        position = 10 + sum((byte & 127) << shift for byte, shift in zip(head[6:], (21, 14, 7, 0),
-                                                                          strict=True))
-    file.seek(position)
-    first = file.read(200)
-    if any(mark in first for mark in (b"Xing", b"Info", b"VBRI")):
-        return None
-    bit_rates = set()
-    while position + 4 <= size:
-        file.seek(position)
-        bit_rate, length = _mp3_frame(file.read(4))
-        if not length:
-            break  # tags at the end, or free format, which libsndfile counts by itself
-        bit_rates.add(bit_rate)
-        position += length
-        if len(bit_rates) > 1:
-            raise _unsupported(name, "is an MP3 of variable bit rate without the header that "
-                                     "states its length")
-    return "ends inside an MPEG frame" if position > size else None
-
-
-def _mp3_frame(header: bytes) -> tuple[int, int]:
-    """Bit rate in kbit/s and length in bytes of a layer III frame; (0, 0) if it is none."""
-    word = int.from_bytes(header, "big")
-    version, rate = word >> 19 & 3, word >> 10 & 3  # version 3: MPEG 1, 2: 2, 0: 2.5
-    if word >> 21 != 0x7FF or version == 1 or word >> 17 & 3 != 1 or rate == 3:
-        return 0, 0
-    bit_rate = _MP3_BIT_RATES[version == 3][word >> 12 & 15]
-    if not bit_rate:
-        return 0, 0
-    sample_rate = (44_100, 48_000, 32_000)[rate] // {3: 1, 2: 2, 0: 4}[version]
-    slots = 144_000 if version == 3 else 72_000
-    return bit_rate, slots * bit_rate // sample_rate + (word >> 9 & 1)

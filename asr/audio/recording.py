@@ -20,9 +20,11 @@ from asr.audio.blocks import (
     num_missing,
     open_decoder,
     refuse_or_warn,
-    sound_file,
-    truncated,
+    warn_of_wrong_md5,
 )
+from asr.audio.channels import opposite_channel, warn_of_opposite_channels
+from asr.audio.containers import Layout
+from asr.audio.decoder import Decoder, truncated
 from asr.audio.source import Source, fingerprint, open_source
 from asr.errors import AudioError, UsageError
 
@@ -42,15 +44,17 @@ class Recording:
     """
 
     def __init__(self, file: BinaryIO, name: str, info: AudioInfo, sample_rate: int, *,
-                 cut: str | None, allow_truncated: bool):
+                 layout: Layout, allow_truncated: bool):
         self.info = info
         self.name = name
         self.sample_rate = sample_rate
         self._file = file
         self._fingerprint = fingerprint(file)
-        self._cut = cut
+        self._layout = layout
         self._allow_truncated = allow_truncated
         self._warned = False
+        self._channel: int | None = None  # known from the first pass on
+        self._channel_is_known = self._md5_is_checked = False
 
     def blocks(self) -> Iterator[np.ndarray]:
         """All samples, a block of bounded size at a time; call it again for another pass.
@@ -62,17 +66,25 @@ class Recording:
             (n,) float32, mono, in [-1, 1], at `sample_rate`; n >= 0.
 
         Raises:
-            AudioError: audio.truncated, audio.decode, audio.nonfinite, audio.range, audio.changed.
+            AudioError: audio.truncated, audio.decode, audio.nonfinite, audio.range, audio.phase,
+                audio.changed.
         """
-        if self._cut:
-            self._refuse_or_warn(self._cut)
-        self._file.seek(0)
+        if self._layout.cut:
+            self._refuse_or_warn(self._layout.cut)
         num_decoded = 0
-        with sound_file(self._file, self.info.format, self._cut, self.name) as decoder:
+        with Decoder(self._file, self._layout, self.name) as decoder:
+            if not self._channel_is_known:
+                self._channel, self._channel_is_known = opposite_channel(decoder), True
+                if self._channel is not None:
+                    warn_of_opposite_channels(self.name, self._channel)
             for block, so_far in decode_blocks(decoder, 0, self.info.num_samples, self.sample_rate,
-                                               self.name):
+                                               self.name, self._channel):
                 num_decoded = so_far
                 yield block
+            if num_decoded == self.info.num_samples and not self._md5_is_checked:
+                self._md5_is_checked = True
+                if decoder.differs_from_md5:
+                    warn_of_wrong_md5(self.name)
         if fingerprint(self._file) != self._fingerprint:
             raise AudioError(f"{self.name} changed while it was read. Do not write to recordings "
                              "while they are read.", code="audio.changed", path=self.name)
@@ -110,11 +122,12 @@ def open_recording(source: Source, *, sample_rate: int, allow_truncated: bool = 
     """
     if not (isinstance(sample_rate, (int, np.integer)) and 0 < sample_rate <= 1_000_000):
         raise UsageError(f"sample_rate must be a whole number of Hz, got {sample_rate!r}.")
-    with open_source(source) as (file, name), open_decoder(file, name) as (_, info, cut):
-        if cut and not allow_truncated:
-            raise truncated(name, cut)
+    with open_source(source) as (file, name), open_decoder(file, name) as (_, info, layout):
+        if layout.cut and not allow_truncated:
+            raise truncated(name, layout.cut)
         check_length(info.duration, None, max_seconds, name)
-        yield Recording(file, name, info, sample_rate, cut=cut, allow_truncated=allow_truncated)
+        yield Recording(file, name, info, sample_rate, layout=layout,
+                        allow_truncated=allow_truncated)
 
 
 def blocks_of(audio: np.ndarray) -> Blocks:

@@ -116,7 +116,8 @@ def validate(manifests: Sequence[str | Path], *, target: Target | None = None,
     tables: dict[str, list[Row]] = {}
     names = list(dict.fromkeys(map(str, manifests)))
     for path in dict.fromkeys((*map(str, against), *names)):
-        tables[path], problems = _scan(path, audio_root, allow_outside_root)
+        tables[path], problems = _scan(path, audio_root, allow_outside_root,
+                                       report.notes)
         if path in names:
             report.problems += problems
     compare = len(tables) > 1
@@ -133,9 +134,11 @@ def validate(manifests: Sequence[str | Path], *, target: Target | None = None,
     return report
 
 
-def _scan(path: str, audio_root, allow_outside_root) -> tuple[list[Row], list[Problem]]:
+def _scan(path: str, audio_root, allow_outside_root, notes: list[Problem]
+          ) -> tuple[list[Row], list[Problem]]:
     try:
-        return scan_manifest(path, audio_root=audio_root, allow_outside_root=allow_outside_root)
+        return scan_manifest(path, audio_root=audio_root, allow_outside_root=allow_outside_root,
+                             notes=notes)
     except ManifestError as error:
         if error.code == "manifest.audio_root":
             raise

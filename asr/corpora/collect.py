@@ -8,10 +8,11 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from asr.audio.probing import Probe, probe_all
+from asr.corpora.tables import found_path
 from asr.manifest import Utterance
 
 OUTCOMES = ("ok", "failed", "too_short", "too_long", "invalid_text")
@@ -94,11 +95,14 @@ class Prepared(dict[str, list[Utterance]]):
 def collect(items: Iterable[Candidate | Excluded], checks: Checks) -> Prepared:
     """Candidates become utterances; one that cannot is counted and listed.
 
+    A path with the backslashes of Windows is found, too.
+
     Args:
         items: candidates, and rows that the importer itself had to exclude.
         checks: limits of duration, processes, progress.
     """
-    items = list(items)
+    items = [replace(item, audio=found_path(item.audio)) if isinstance(item, Candidate) else item
+             for item in items]
     paths = dict.fromkeys(item.audio for item in items if isinstance(item, Candidate))
     done = 0
 

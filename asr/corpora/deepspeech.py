@@ -3,18 +3,19 @@
     train.csv          wav_filename,wav_filesize,transcript
     clips/a.wav        wav_filename is relative to the CSV's folder, or absolute
 
-A recording whose size is not wav_filesize bytes was cut or replaced: it is listed as failed.
+wav_filesize sorts by length and is no checksum: a recording of another size is used, with a note.
 Format: https://deepspeech.readthedocs.io, "Training Your Own Model". Speakers are not known.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 from asr.corpora.collect import Candidate, Checks, Excluded, Prepared, collect
 from asr.corpora.naming import unique_names
-from asr.corpora.tables import file_name, read_table
+from asr.corpora.tables import file_name, found_path, read_table
 from asr.errors import CorpusError
 
 SUMMARY = "DeepSpeech or Coqui CSV (wav_filename, wav_filesize, transcript)"
@@ -43,27 +44,31 @@ def _candidates(tables: list[Path]) -> Iterator[Candidate | Excluded]:
     rows = [(table, source, row) for table in tables
             for source, row in read_table(table, COLUMNS, delimiter=",")]
     names = unique_names(row["wav_filename"] for _, _, row in rows if isinstance(row, dict))
+    stale: list[str] = []
     for table, source, row in rows:
         if isinstance(row, str):
             yield Excluded("failed", "", source, "", "corpus.row", f"{source}: {row}.")
             continue
         name, size = row["wav_filename"], row["wav_filesize"].strip()
-        audio = table.parent / file_name(name)
+        audio = found_path(table.parent / file_name(name))
         reason = _fault(audio, size)
         if reason:
             yield Excluded("failed", names[name], source, str(audio), "corpus.audio",
                            f"{source}: {reason}")
-        else:
-            yield Candidate(table.stem, names[name], audio, row["transcript"], source)
+            continue
+        if size and audio.is_file() and audio.stat().st_size != int(size):
+            stale.append(f"{source}: {audio} has {audio.stat().st_size:,} bytes, wav_filesize says "
+                         f"{int(size):,}")
+        yield Candidate(table.stem, names[name], audio, row["transcript"], source)
+    if stale:
+        warnings.warn(f"{stale[0]}. It is used, since the size is not needed"
+                      f"{f'; so are {len(stale) - 1:,} more like it' if stale[1:] else ''}. If the "
+                      "recordings were replaced by mistake, copy them again.", stacklevel=2)
 
 
 def _fault(audio: Path, size: str) -> str:
     if "\0" in str(audio):
         return "the path holds a NUL character."
-    if not size:
-        return ""
-    if not (size.isascii() and size.isdigit()):
+    if size and not (size.isascii() and size.isdigit() and len(size) < 20):
         return f"wav_filesize must be a number of bytes, got {size[:80]!r}."
-    if audio.is_file() and audio.stat().st_size != int(size):
-        return f"{audio} has {audio.stat().st_size:,} bytes, wav_filesize says {int(size):,}."
     return ""   # collect() says if it is missing

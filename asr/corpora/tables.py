@@ -38,6 +38,19 @@ def file_name(text: str) -> str:
         return os.fsdecode(text.encode("utf-8", "surrogatepass"))
 
 
+def found_path(path: Path) -> Path:
+    """The path, or the one that it means if it was written on Windows and only that one exists.
+
+    Args:
+        path: of a recording; in what a list on Windows says, a backslash separates folders.
+    """
+    if os.sep == "\\" or "\\" not in str(path) or os.path.exists(path):
+        return path
+    folder = next((parent for parent in path.parents if os.path.isdir(parent)), path.parent)
+    other = folder / str(path.relative_to(folder)).replace("\\", "/")
+    return other if os.path.exists(other) else path
+
+
 def read_text(path: Path) -> str:
     """A file that lists utterances, as text; a byte order mark and CR LF are let pass.
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,12 +24,18 @@ from typing import BinaryIO, NamedTuple
 
 from asr.errors import ManifestError
 from asr.files import write_atomic
-from asr.manifest.rows import AudioFolders, parse_line, read_lines, relative_path, row_faults
+from asr.manifest.rows import (
+    AudioFolders,
+    Fault,
+    parse_line,
+    read_lines,
+    relative_path,
+    row_faults,
+)
 
 MAX_PROBLEMS = 50              # read_manifest stops looking after this many
 # Faults of a row that can still be understood, so that its recording is looked at all the same.
-_MILD = frozenset(("manifest.bom", "manifest.crlf", "manifest.unknown_key",
-                   "manifest.duplicate_id"))
+_MILD = frozenset(("manifest.unknown_key", "manifest.duplicate_id"))
 
 
 @dataclass(frozen=True)
@@ -87,7 +94,8 @@ def read_manifest(path: str | Path, *, audio_root: str | Path | None = None,
     """Read a manifest; no audio file is opened.
 
     Args:
-        path: a JSONL file, UTF-8.
+        path: a JSONL file, UTF-8. A byte order mark and lines that end with CR LF, as editors on
+            Windows write them, are read, with a warning.
         audio_root: a folder, besides the manifest's own, that may hold the audio.
         allow_outside_root: accept audio anywhere; for manifests that you wrote yourself.
 
@@ -107,26 +115,40 @@ def read_manifest(path: str | Path, *, audio_root: str | Path | None = None,
 
 def scan_manifest(path: str | Path, *, audio_root: str | Path | None = None,
                   allow_outside_root: bool = False,
-                  limit: int | None = None) -> tuple[list[Row], list[Problem]]:
+                  limit: int | None = None, notes: list[Problem] | None = None
+                  ) -> tuple[list[Row], list[Problem]]:
     """The rows that can be understood and all problems, for `read_manifest` and `asr validate`.
 
-    A row with an unknown key, a repeated id or a foreign line end is among both.
+    A row with an unknown key or a repeated id is among both.
 
     Args:
         path, audio_root, allow_outside_root: see `read_manifest`.
         limit: stop after this many problems; None looks at every line.
+        notes: gets what is odd and was read all the same (manifest.bom: a byte order mark,
+            manifest.crlf: line ends); None: it becomes a warning.
 
     Raises:
         ManifestError: the file cannot be opened.
     """
     path = Path(path)
-    folders = AudioFolders(path, audio_root, allow_outside_root)
+    odd: list[tuple[int, Fault]] = []
+    result = _scan(path, AudioFolders(path, audio_root, allow_outside_root), limit, odd)
+    found = [Problem(str(path), line, "", *fault) for line, fault in odd]
+    if notes is not None:
+        notes += found
+    elif found:
+        warnings.warn(" ".join(map(str, found)), stacklevel=2)
+    return result
+
+
+def _scan(path: Path, folders: AudioFolders, limit: int | None, odd: list[tuple[int, Fault]]
+          ) -> tuple[list[Row], list[Problem]]:
     rows: list[Row] = []
     problems: list[Problem] = []
     first_line: dict[str, int] = {}
     line = 0
     with _open(path) as file:
-        for line, (raw, faults) in enumerate(read_lines(file), start=1):
+        for line, (raw, faults) in enumerate(read_lines(file, odd), start=1):
             if line == 1 and raw and b"\0" in raw:   # one sentence, not one a line
                 return [], [Problem(str(path), 1, "", "manifest.encoding", "the file holds NUL "
                                     "bytes: it is not UTF-8 text but UTF-16, or no text at all. "

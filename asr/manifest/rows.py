@@ -30,27 +30,33 @@ _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")      # C0, DEL, C1
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-def read_lines(file: BinaryIO) -> Iterator[tuple[bytes | None, list[Fault]]]:
-    """Each line without its end, None for one that is too long; memory stays bounded."""
-    first = carriage_return = True
+def read_lines(file: BinaryIO, notes: list[tuple[int, Fault]]
+               ) -> Iterator[tuple[bytes | None, list[Fault]]]:
+    """Each line without its end, None for one that is too long; memory stays bounded.
+
+    Args:
+        file: open.
+        notes: gets (line, fault) for a byte order mark and for lines that end with CR LF, as
+            editors on Windows write them: both are read, and each is noted once.
+    """
+    carriage_return, number = False, 0
     while raw := file.readline(MAX_LINE_BYTES):
-        faults: list[Fault] = []
+        number += 1
         if len(raw) == MAX_LINE_BYTES and not raw.endswith(b"\n"):
             while raw and not raw.endswith(b"\n"):
                 raw = file.readline(MAX_LINE_BYTES)
             yield None, [("manifest.line", f"the line has {MAX_LINE_BYTES:,} bytes or more; a "
                           "manifest has one short JSON object a line.")]
             continue
-        if first and raw.startswith(b"\xef\xbb\xbf"):
+        if number == 1 and raw.startswith(b"\xef\xbb\xbf"):
             raw = raw[3:]
-            faults.append(("manifest.bom", "the file starts with a byte order mark; save it as "
-                                           "UTF-8 without one."))
-        if carriage_return and raw.endswith(b"\r\n"):
-            carriage_return = False   # said once, not on every line
-            faults.append(("manifest.crlf", "lines end with CR LF; expected LF alone. Convert "
-                                            "the file, for example with dos2unix."))
-        first = False
-        yield raw.rstrip(b"\r\n"), faults
+            notes.append((1, ("manifest.bom", "the file starts with a byte order mark, which is "
+                                              "skipped.")))
+        if raw.endswith(b"\r\n") and not carriage_return:
+            carriage_return = True
+            notes.append((number, ("manifest.crlf", "lines end with CR LF; each is read as if it "
+                                                    "ends with LF.")))
+        yield raw.rstrip(b"\r\n"), []
 
 
 def parse_line(raw: bytes) -> tuple[dict, list[Fault]]:

@@ -86,8 +86,6 @@ ONE_LINE_FAULTS = {
     "not UTF-8": (row().replace(b"yes", b"\xff"), r"0xff at position \d+", "manifest.encoding"),
     "binary": (bytes(range(256)).replace(b"\n", b""), "NUL.*not UTF-8", "manifest.encoding"),
     "empty line": (b"  ", "the line is empty", "manifest.line"),
-    "byte order mark": (b"\xef\xbb\xbf" + row(), "byte order mark", "manifest.bom"),
-    "CR LF": (row() + b"\r\n", "CR LF", "manifest.crlf"),
 }
 
 
@@ -118,21 +116,47 @@ def test_the_list_is_capped(manifest):
     assert len(scan_manifest(path)[1]) == 80
 
 
+BOM = b"\xef\xbb\xbf"
+
+
+@pytest.mark.parametrize(("start", "end", "said"), [
+    (BOM, b"", "m.jsonl:1: the file starts with a byte order mark"), (b"", b"\r", "CR LF"),
+    (BOM, b"\r", "byte order mark.* CR LF")])
+def test_what_windows_editors_write_is_read_with_one_note(manifest, start, end, said):
+    """The rows are those of the file without the mark and with LF."""
+    rows = [row(), row(id="b", text="nein, \ufeff"), row(id="c")]
+    right = read_manifest(manifest(*rows, b""))
+    path = manifest(*[(start if not k else b"") + line + end for k, line in enumerate(rows)], b"")
+    with pytest.warns(UserWarning, match=said) as caught:
+        assert read_manifest(path) == right
+    assert len(caught) == 1
+    notes = []
+    assert [r.utterance for r in scan_manifest(path, notes=notes)[0]] == right
+    assert [(n.line, n.code) for n in notes] == (
+        [(1, "manifest.bom")] * bool(start) + [(1, "manifest.crlf")] * bool(end))
+
+
+def test_a_second_byte_order_mark_is_no_json(manifest):
+    with pytest.warns(UserWarning, match="byte order mark"), \
+            pytest.raises(ManifestError, match="not JSON"):
+        read_manifest(manifest(BOM + BOM + row()))
+    assert problems_of(manifest(row(), BOM + row(id="b"))).code == "manifest.json"
+
+
 def test_a_byte_order_mark_hides_no_other_fault(manifest):
-    error = problems_of(manifest(b"\xef\xbb\xbf" + row(text=None) + b"\r", row(id="b") + b"\r",
-                                 b""))
-    assert [p.code for p in error.problems] == ["manifest.bom", "manifest.crlf",
-                                               "manifest.missing_key"]
+    with pytest.warns(UserWarning, match="byte order mark"):
+        error = problems_of(manifest(BOM + row(text=None) + b"\r", row(id="b") + b"\r", b""))
+    assert [p.code for p in error.problems] == ["manifest.missing_key"]
 
 
 def test_a_row_that_can_be_understood_is_a_row_with_a_problem(manifest):
     """So that `asr validate` looks at its recording, too."""
-    path = manifest(b"\xef\xbb\xbf" + row() + b"\r", row(id="b", lang="de") + b"\r", row() + b"\r",
-                    row(id="c", lang="de", audio_filepath="/etc/passwd") + b"\r")
+    path = manifest(row(), row(id="b", lang="de"), row(),
+                    row(id="c", lang="de", audio_filepath="/etc/passwd"))
     rows, problems = scan_manifest(path)
     assert [r.line for r in rows] == [1, 2, 3]
     assert [p.code for p in problems] == [f"manifest.{code}" for code in (
-        "bom", "crlf", "unknown_key", "duplicate_id", "unknown_key", "path_escape")]
+        "unknown_key", "duplicate_id", "unknown_key", "path_escape")]
 
 
 def test_a_file_that_is_no_text_is_one_problem(manifest):

@@ -1,0 +1,111 @@
+"""Several channels become one: their mean, or the loudest where they cancel each other.
+
+In: (n, channels) float32. Out: (n,) float32. A microphone that is wired the wrong way round gives
+channels in opposite phase, whose mean is silence although both hold the speech.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from asr.errors import AudioError
+
+if TYPE_CHECKING:
+    from asr.audio.decoder import Decoder
+
+MAX_LOSS_DB = 20.0  # of the mean against the loudest channel; 8 channels, 7 of them empty: 18
+SECONDS = 30  # of sound, after which it is decided whether the channels cancel each other
+_SOUND = 1e-6  # mean square of the loudest channel, -60 dB; less is no evidence
+
+
+def mix_channels(audio: np.ndarray) -> np.ndarray:
+    """The mean over channels: (num_samples, channels) -> (num_samples,) float32."""
+    return audio[:, 0] if audio.shape[1] == 1 else audio.mean(axis=1, dtype=np.float32)
+
+
+class ChannelMeter:
+    """The energy of every channel and of their mean, without direct current.
+
+    Args:
+        num_channels: 1 or more.
+    """
+
+    def __init__(self, num_channels: int):
+        self._energies = np.zeros(num_channels)
+        self._mean_energy = 0.0
+
+    def add(self, audio: np.ndarray) -> bool:
+        """Count a block, (n, channels) float32; returns whether it is more than silence."""
+        num_samples, num_channels = audio.shape
+        with np.errstate(over="ignore", invalid="ignore"):  # the decoder refuses such samples
+            products = (audio.T @ audio).astype(np.float64)  # energies, and those of all pairs
+            sums = (np.ones(num_samples, np.float32) @ audio).astype(np.float64)
+            products -= np.outer(sums, sums) / num_samples
+            energies = products.diagonal()
+            if not energies.max() >= _SOUND * num_samples:
+                return False
+            self._energies += energies
+            self._mean_energy += max(0.0, products.sum() / num_channels ** 2)
+        return True
+
+    @property
+    def loudest(self) -> int:
+        """The channel with the most energy; the first of those that are as loud."""
+        return int((self._energies >= (1 - 1e-3) * self._energies.max()).argmax())
+
+    @property
+    def cancel(self) -> bool:
+        """Whether the mean loses more than `MAX_LOSS_DB` against the loudest channel."""
+        with np.errstate(invalid="ignore"):
+            limit = 10 ** (-MAX_LOSS_DB / 10) * self._energies.max()
+            return bool(self._energies.max() > 0 and self._mean_energy < limit)
+
+
+def opposite_channel(decoder: Decoder) -> int | None:
+    """Which channel to use because all of them together cancel; None: their mean.
+
+    The first `SECONDS` of sound decide for the whole recording, so that a part, the whole and
+    blocks have the same samples. The decoder is at its start afterwards.
+
+    Args:
+        decoder: at its start.
+    """
+    if decoder.channels == 1:
+        return None
+    meter = ChannelMeter(decoder.channels)
+    block = np.empty((decoder.samplerate, decoder.channels), np.float32)
+    seconds = 0
+    try:
+        while seconds < SECONDS:
+            audio = decoder.read(out=block)
+            if not len(audio):
+                break
+            seconds += meter.add(audio)
+    except (RuntimeError, ValueError, OSError):
+        pass  # damage is reported, with its place, by who decodes it next
+    decoder.restart()
+    return meter.loudest if meter.cancel else None
+
+
+def warn_of_opposite_channels(name: str, channel: int) -> None:
+    """Say that one channel is used, not the mean."""
+    warnings.warn(f"{name} has channels in opposite phase: their mean is more than "
+                  f"{MAX_LOSS_DB:g} dB below the loudest, as if a microphone is wired the wrong "
+                  f"way round. Using channel {channel + 1} alone.", stacklevel=3)
+
+
+def refuse_cancelled(meter: ChannelMeter, name: str) -> None:
+    """An error where the mean was used and most of the sound is lost in it.
+
+    Raises:
+        AudioError: audio.phase.
+    """
+    if meter.cancel:
+        raise AudioError(f"{name} has channels that change to opposite phase after its start: "
+                         f"their mean is more than {MAX_LOSS_DB:g} dB below channel "
+                         f"{meter.loudest + 1}; expected channels that agree. Use one alone: "
+                         f"ffmpeg -i INPUT -af 'pan=mono|c0=c{meter.loudest}' OUTPUT.wav",
+                         code="audio.phase", path=name)

@@ -1,0 +1,146 @@
+"""MP3 files that do not state their length: their frames are counted, and the count is stated.
+
+In: an open, seekable binary file. Out: what is missing at its end, and a frame to put before it.
+Without a Xing, Info or VBRI header, libsndfile guesses the length from the first frame's bit rate
+and hides what comes after the guess. With one that we make, it decodes every frame.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import BinaryIO
+
+from asr.errors import AudioError
+
+MAX_GAPS = 1_000  # places in one file where there is no frame
+MAX_FRAMES = 4_000_000  # counted, of one file: 24 hours have 3.6 million at 48 kHz
+
+_BIT_RATES = (  # kbit/s by index, layer III: MPEG 2 and 2.5, MPEG 1
+    (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160, 0),
+    (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 0))
+_SAME = 0xFFFE0C00  # bits that do not change inside a stream: sync, version, layer, sample rate
+_SYNC = re.compile(b"\xff[\xe2-\xff]")
+_CHUNK = 1 << 16
+
+
+def inspect_mp3(file: BinaryIO, size: int, name: str, remedy: str
+                ) -> tuple[str | None, int, bytes]:
+    """What the frames of a file say about its length.
+
+    Args:
+        file: open, seekable.
+        size: its bytes.
+        name: what messages call the recording.
+        remedy: the end of a refusal.
+
+    Returns:
+        What shows that the end is missing, or None; where the frames start; the header frame that
+        has to come before them, b"" if the file can be decoded as it is.
+
+    Raises:
+        AudioError: audio.unsupported, audio.too_long, audio.decode.
+    """
+    start = position = skip_id3(file)
+    file.seek(position)
+    first = file.read(200)
+    if any(mark in first for mark in (b"Xing", b"Info", b"VBRI")):
+        return None, 0, b""
+    reference = int.from_bytes(first[:4], "big")
+    count, gaps, bit_rates, end = 0, 0, set(), position
+    while position + 4 <= size:
+        file.seek(position)
+        header = file.read(4)
+        bit_rate, length = mp3_frame(header)
+        if length and not _alike(header, reference) and _is_frame(file, position + length):
+            raise AudioError(f"{name} is an MP3 file that changes its sample rate or its number "
+                             f"of channels at byte {position:_}; expected one of each. {remedy}",
+                             code="audio.unsupported", path=name)
+        if not length or not _alike(header, reference):
+            if not count:
+                break  # free format, which libsndfile counts by itself
+            position = _next_frame(file, position + 1, reference)
+            if position < 0:
+                break  # what is left is a tag
+            gaps += 1
+            if gaps > MAX_GAPS:
+                raise AudioError(f"{name} is an MP3 file with more than {MAX_GAPS:_} gaps between "
+                                 "its frames. The file is damaged: copy or record it again.",
+                                 code="audio.decode", path=name)
+            continue
+        bit_rates.add(bit_rate)
+        position = end = position + length
+        count += 1
+        if count > MAX_FRAMES:
+            if len(bit_rates) > 1:
+                raise AudioError(f"{name} is an MP3 file that does not state its length, of more "
+                                 f"than {MAX_FRAMES:_} frames, which are the most that are "
+                                 "counted. Split it.", code="audio.too_long", path=name)
+            return None, 0, b""
+    cut = "ends inside an MPEG frame" if end > size else None
+    if len(bit_rates) < 2:
+        return cut, 0, b""
+    return cut, start, _length_header(reference, count - bool(cut), size - start)
+
+
+def mp3_frame(header: bytes) -> tuple[int, int]:
+    """Bit rate in kbit/s and length in bytes of a layer III frame; (0, 0) if it is none."""
+    word = int.from_bytes(header, "big")
+    version, rate = word >> 19 & 3, word >> 10 & 3  # version 3: MPEG 1, 2: 2, 0: 2.5
+    if word >> 21 != 0x7FF or version == 1 or word >> 17 & 3 != 1 or rate == 3:
+        return 0, 0
+    bit_rate = _BIT_RATES[version == 3][word >> 12 & 15]
+    if not bit_rate:
+        return 0, 0
+    sample_rate = (44_100, 48_000, 32_000)[rate] // {3: 1, 2: 2, 0: 4}[version]
+    slots = 144_000 if version == 3 else 72_000
+    return bit_rate, slots * bit_rate // sample_rate + (word >> 9 & 1)
+
+
+def skip_id3(file: BinaryIO) -> int:
+    """Where the first frame starts: behind an ID3v2 tag, whose length is 4 times 7 bits."""
+    file.seek(0)
+    head = file.read(10)
+    if head[:3] != b"ID3" or len(head) < 10:
+        return 0
+    return 10 + sum((byte & 127) << shift for byte, shift in zip(head[6:], (21, 14, 7, 0),
+                                                                 strict=True))
+
+
+def _alike(header: bytes, reference: int) -> bool:
+    """Whether two frames have the same version, sample rate and number of channels."""
+    word = int.from_bytes(header, "big")
+    return (word ^ reference) & _SAME == 0 and (word >> 6 & 3 == 3) == (reference >> 6 & 3 == 3)
+
+
+def _is_frame(file: BinaryIO, position: int) -> bool:
+    file.seek(position)
+    return mp3_frame(file.read(4))[1] > 0
+
+
+def _next_frame(file: BinaryIO, position: int, reference: int) -> int:
+    """Where the next two frames in a row start after bytes that are none; -1: nowhere."""
+    while True:
+        file.seek(position)
+        chunk = file.read(_CHUNK)
+        for match in _SYNC.finditer(chunk):
+            header = chunk[match.start():match.start() + 4]
+            _, length = mp3_frame(header)
+            if length and _alike(header, reference):
+                file.seek(position + match.start() + length)
+                if _alike(file.read(4), reference):
+                    return position + match.start()
+        if len(chunk) < _CHUNK:
+            return -1
+        position += _CHUNK - 3
+
+
+def _length_header(reference: int, num_frames: int, num_bytes: int) -> bytes:
+    """A frame without sound that states the number of frames, as the encoder LAME writes it."""
+    word = reference & ~0xF000 & ~0x200 | 8 << 12 | 1 << 16  # bit rate 8, no padding, no CRC
+    header = word.to_bytes(4, "big")
+    _, length = mp3_frame(header)
+    mono, first_version = word >> 6 & 3 == 3, word >> 19 & 3 == 3
+    side_info = (17 if mono else 32) if first_version else (9 if mono else 17)
+    fields = b"Xing" + b"".join(number.to_bytes(4, "big")
+                                for number in (3, num_frames, num_bytes + length))
+    return (header + bytes(side_info) + fields).ljust(length, b"\0")

@@ -1,0 +1,444 @@
+"""Files that recorders and damaged copies leave: chains, streams, cancelled channels, no length."""
+
+from __future__ import annotations
+
+import os
+import struct
+import threading
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from made_recordings import encode, speech
+
+import asr.assets
+from asr.audio import blocks as audio_blocks
+from asr.audio import channels, load_audio, mpeg, ogg, probe_audio
+from asr.audio.recording import open_recording
+from asr.errors import AudioError
+
+RATE = 16_000
+CLIP = (Path(asr.assets.__path__[0]) / "clips" / "1-rms.ogg").read_bytes()
+
+
+def load(data, **arguments) -> np.ndarray:
+    return load_audio(data, sample_rate=arguments.pop("sample_rate", RATE), **arguments)
+
+
+def error_of(data, **arguments) -> AudioError:
+    with pytest.raises(AudioError) as caught:
+        load(data, **arguments)
+    assert caught.value.path and len(str(caught.value)) > 40
+    return caught.value
+
+
+def in_pieces(data, passes: int = 1, **arguments) -> list[np.ndarray]:
+    """Every pass as one array, from blocks of 1,000 samples."""
+    with pytest.MonkeyPatch.context() as patch, \
+            open_recording(data, sample_rate=RATE, **arguments) as recording:
+        patch.setattr(audio_blocks, "BLOCK_SAMPLES", 1_000)
+        return [np.concatenate(list(recording.blocks())) for _ in range(passes)]
+
+
+def with_said(function, data, **arguments):
+    """The result, and what was warned of."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        result = function(data, **arguments)
+    return result, [str(warning.message) for warning in caught]
+
+
+# --- A4: chained Ogg files ------------------------------------------------------------------------
+
+def ogg_file(subtype: str, seed: int, rate: int = RATE, seconds: float = 1.5) -> bytes:
+    return encode(speech(seconds, seed, rate), rate, "OGG", subtype)
+
+
+def pages_of(data: bytes) -> list[int]:
+    """Where the pages of a sound Ogg file start."""
+    starts, position = [], 0
+    while position < len(data):
+        starts.append(position)
+        num_segments = data[position + 26]
+        position += 27 + num_segments + sum(data[position + 27:position + 27 + num_segments])
+    return starts
+
+
+def ogg_flac(flac: bytes, serial: int) -> bytes:
+    """STREAMINFO of a FLAC file in the first page of an Ogg stream, and an empty last page."""
+    first = b"\x7fFLAC\x01\0\0\0fLaC" + flac[4:42]
+    page = struct.Struct("<4sBBqIII")
+    return (page.pack(b"OggS", 0, 2, 0, serial, 0, 0) + bytes([1, len(first)]) + first
+            + page.pack(b"OggS", 0, 4, 0, serial, 1, 0) + bytes([1, 0]))
+
+
+@pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
+def test_a_chain_is_read_whole(subtype, tmp_path):
+    links = [ogg_file(subtype, seed, seconds=0.7 + seed) for seed in range(3)]
+    right = np.concatenate([load(link) for link in links])
+    path = tmp_path / "radio.ogg"
+    path.write_bytes(b"".join(links))
+    info = probe_audio(path)
+    assert info.num_samples == len(right) == round(5.1 * RATE) and info.subtype == subtype
+    np.testing.assert_array_equal(load(path, expected=info), right)
+    for again in in_pieces(path, passes=2):
+        np.testing.assert_array_equal(again, right)
+    for offset, duration in ((0.5, 0.4), (0.6, 2.5), (0.7, 1.7), (2.5, None), (1.0, 0.2)):
+        start = round(offset * RATE)
+        stop = len(right) if duration is None else start + round(duration * RATE)
+        np.testing.assert_allclose(load(path, offset=offset, duration=duration),
+                                   right[start:stop], atol=1e-6)
+
+
+def test_a_sample_clip_twice_is_spoken_twice():
+    """The same serial number in both streams, as `cat` makes it; RFC 3533 forbids it."""
+    once = load(CLIP)
+    np.testing.assert_array_equal(load(CLIP + CLIP), np.concatenate([once, once]))
+
+
+def test_a_chain_of_different_formats_is_refused():
+    slow, fast = ogg_file("VORBIS", 1), ogg_file("VORBIS", 2, rate=22_050)
+    stereo = encode(np.stack(2 * [speech(1, 1, RATE)], axis=1), RATE, "OGG", "VORBIS")
+    for second, got in ((fast, "22_050 Hz, 1 channel,"), (stereo, "16_000 Hz, 2 channels"),
+                        (ogg_file("OPUS", 1), "Opus")):
+        with pytest.raises(AudioError, match="chained Ogg file whose streams differ") as caught:
+            load(slow + second)
+        assert caught.value.code == "audio.unsupported" and got in str(caught.value)
+
+
+def test_flac_in_ogg_is_refused_chained_or_not():
+    flac = encode(speech(1, rate=RATE), RATE, "FLAC")
+    with pytest.raises(AudioError, match="is an Ogg file that holds FLAC; accepted are Vorbis"):
+        load(ogg_flac(flac, 1))
+    with pytest.raises(AudioError, match="chained Ogg file; stream 1 of 2 holds FLAC"):
+        load(ogg_flac(flac, 1) + ogg_flac(flac, 2))
+    with pytest.raises(AudioError, match="chained Ogg file; stream 2 of 2 holds FLAC"):
+        load(ogg_file("VORBIS", 1) + ogg_flac(flac, 2))
+
+
+@pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
+def test_a_cut_chain_is_refused_or_what_is_left_is_used(subtype):
+    first, second = ogg_file(subtype, 1), ogg_file(subtype, 2, seconds=9)
+    last = pages_of(second)[-1]
+    for data, reason in ((first + second[:last], "marked as the last"),
+                         (first + second[:last + 40], "ends inside an Ogg page"),
+                         (first + second[:60], "")):
+        error = error_of(data)
+        assert error.code == "audio.truncated" and reason in str(error)
+        left, said = with_said(load, data, allow_truncated=True)
+        np.testing.assert_array_equal(left[:RATE], load(first)[:RATE])
+        assert len(said) == 1 and "Using what is left" in said[0]
+    unended = second[:last] + first  # the recorder was killed and started again
+    assert "chained Ogg file whose stream 1 of 2 stops" in str(error_of(unended))
+    left, _ = with_said(load, unended, allow_truncated=True)
+    np.testing.assert_array_equal(left[-RATE:], load(first)[-RATE:])
+
+
+def test_bounds_of_a_chain(monkeypatch):
+    link = ogg_file("VORBIS", 1)
+    damaged = link[:pages_of(link)[2]] + b"x" * 70_000 + link[pages_of(link)[2]:]
+    right = load(link)
+    np.testing.assert_array_equal(load(damaged + link), np.concatenate([load(damaged), right]))
+    monkeypatch.setattr(ogg, "MAX_GAPS", 0)
+    assert error_of(damaged).code == "audio.decode"
+    monkeypatch.setattr(ogg, "MAX_LINKS", 2)
+    assert len(load(link + link)) == 2 * len(right)
+    assert "chained Ogg file of more than 2 streams" in str(error_of(link * 3))
+    monkeypatch.setattr(ogg, "MAX_PAGES", 2)
+    assert error_of(link).code == "audio.unsupported"
+
+
+# --- A5: WAV files from a pipe --------------------------------------------------------------------
+
+def with_sizes(wav: bytes, riff: int, data: int) -> bytes:
+    """Other sizes in a header of 44 bytes."""
+    return wav[:4] + struct.pack("<I", riff) + wav[8:40] + struct.pack("<I", data) + wav[44:]
+
+
+@pytest.mark.parametrize(("riff", "data"), [
+    (0xFFFFFFFF, 0xFFFFFFFF), (0xFFFFFFFF, 0xFFFFFFDB),   # ffmpeg; less the header
+    (0x80000024, 0x80000000), (0x7FFFFF24, 0x7FFFFF00),   # arecord
+    (0x7FFFF024, 0x7FFFF000), (0x7FFFF020, 0x7FFFEFFC),   # SoX, espeak; SoX with frames of 6 bytes
+    (0x7FFFFFFF, 0x7FFFFFFF), (0x80000023, 0x7FFFFFFF),   # opusdec, lame
+    (0, 0), (36, 0)])                                     # GStreamer, VLC; Python's wave, killed
+def test_a_wav_that_was_written_into_a_pipe(riff, data):
+    wav = encode(speech(1, rate=RATE), RATE)
+    streamed = with_sizes(wav, riff, data)
+    right = load(wav)
+    np.testing.assert_array_equal(load(streamed), right)
+    assert probe_audio(streamed).num_samples == RATE
+    np.testing.assert_array_equal(in_pieces(streamed)[0], right)
+    np.testing.assert_array_equal(load(streamed, offset=0.5), right[RATE // 2:])
+    read, write = os.pipe()
+
+    def writer() -> None:
+        with os.fdopen(write, "wb") as sink:
+            sink.write(streamed)
+
+    thread = threading.Thread(target=writer)
+    thread.start()
+    with os.fdopen(read, "rb") as pipe:
+        np.testing.assert_array_equal(load(pipe), right)
+    thread.join()
+
+
+@pytest.mark.parametrize("subtype", ["PCM_24", "FLOAT", "ULAW"])
+def test_a_stream_of_other_samples(subtype):
+    wav = encode(speech(1, rate=RATE), RATE, "WAV", subtype)
+    at = wav.index(b"data") + 4
+    streamed = wav[:4] + bytes(4) + wav[8:at] + bytes(4) + wav[at + 4:]
+    np.testing.assert_array_equal(load(streamed), load(wav))
+
+
+def test_a_size_of_0_that_is_meant():
+    """Chunks behind no samples, which the size of the file counts."""
+    wav = encode(speech(1, rate=RATE), RATE)
+    extra = b"LIST" + struct.pack("<I", 4) + b"none"
+    assert error_of(with_sizes(wav[:44] + extra, 48, 0)).code == "audio.empty"
+    assert error_of(with_sizes(wav[:44], 0, 0)).code == "audio.empty"
+
+
+def test_a_stream_of_more_than_its_header_can_say(tmp_path):
+    """libsndfile would read 2 GiB and hide the rest."""
+    wav = encode(speech(1, rate=RATE), RATE)
+    with open(tmp_path / "long.wav", "wb") as file:
+        file.write(with_sizes(wav[:44], 0x80000024, 0x80000000))
+        file.truncate((1 << 31) + (1 << 22))
+    error = error_of(tmp_path / "long.wav")
+    assert error.code == "audio.unsupported" and "can state 2_147_483_648 at most" in str(error)
+
+
+def test_a_size_just_outside_is_a_cut_file():
+    wav = encode(speech(1, rate=RATE), RATE)
+    for size in (0x7FFFE000, 0x80002000, 0xFFFF0000):
+        assert error_of(with_sizes(wav, size + 36, size)).code == "audio.truncated"
+
+
+# --- A6: channels in opposite phase ---------------------------------------------------------------
+
+def columns(*signals: np.ndarray) -> np.ndarray:
+    return np.stack(signals, axis=1)
+
+
+VOICE = speech(3, rate=RATE)
+
+
+@pytest.mark.parametrize(("container", "subtype"), [
+    ("WAV", "PCM_16"), ("FLAC", "PCM_16"), ("OGG", "VORBIS"), ("OGG", "OPUS"),
+    ("MP3", "MPEG_LAYER_III")])
+def test_opposite_channels_give_the_louder_one(container, subtype):
+    clip = load(CLIP)
+    data = encode(columns(-0.95 * clip, clip), RATE, container, subtype)
+    whole, said = with_said(load, data)
+    assert len(said) == 1 and "opposite phase" in said[0] and "channel 2 alone" in said[0]
+    assert np.corrcoef(whole, clip[:len(whole)])[0, 1] > 0.99
+    passes, said = with_said(in_pieces, data, passes=2)
+    assert len(said) == 1
+    for blocks in passes:
+        np.testing.assert_allclose(blocks, whole, atol=2e-6)
+    part, _ = with_said(load, data, offset=1.0, duration=0.5)
+    np.testing.assert_allclose(part, whole[RATE:RATE * 3 // 2], atol=1e-5)
+
+
+def test_opposite_channels_at_another_rate():
+    whole, _ = with_said(load, encode(columns(VOICE, -VOICE), RATE), sample_rate=8_000)
+    np.testing.assert_allclose(whole, load(encode(VOICE, RATE), sample_rate=8_000), atol=1e-6)
+
+
+def test_direct_current_does_not_hide_opposite_channels():
+    data = encode(columns(0.5 * VOICE + 0.1, 0.1 - 0.5 * VOICE), RATE, "WAV", "FLOAT")
+    whole, said = with_said(load, data)
+    assert said
+    np.testing.assert_allclose(whole, np.clip(0.5 * VOICE + 0.1, -1, 1), atol=1e-6)
+
+
+@pytest.mark.parametrize("others", [
+    [VOICE], [0.5 * VOICE], [np.zeros_like(VOICE)], 7 * [np.zeros_like(VOICE)],
+    [speech(3, 9, RATE)], [-0.5 * VOICE], [1e-4 * speech(3, 9, RATE)]])
+def test_other_channels_are_averaged_as_ever(others):
+    """12 dB are lost with half the opposite, 18 dB with one of 8; the mean is what it was."""
+    data = encode(columns(VOICE, *others), RATE, "WAV", "FLOAT")
+    right = columns(VOICE, *others).mean(axis=1, dtype=np.float32)
+    whole, said = with_said(load, data)
+    assert not said
+    np.testing.assert_allclose(whole, right, atol=1e-7)
+
+
+def test_silence_is_no_opposite_phase():
+    hiss = 1e-4 * speech(2, rate=RATE)
+    for signal in (hiss, np.zeros_like(hiss)):
+        whole, said = with_said(load, encode(columns(signal, -signal), RATE, "WAV", "FLOAT"))
+        assert not said and not whole.any()
+
+
+def test_silence_before_opposite_channels_is_no_evidence(monkeypatch):
+    monkeypatch.setattr(channels, "SECONDS", 2)
+    late = np.concatenate([np.zeros(5 * RATE, np.float32), VOICE])
+    data = encode(columns(late, -late), RATE, "WAV", "FLOAT")
+    whole, said = with_said(load, data)
+    assert len(said) == 1
+    np.testing.assert_array_equal(whole, late)
+
+
+def test_channels_that_turn_opposite_later_are_refused_by_both_ways(monkeypatch):
+    """Not decided at the start, as its sound is that of agreeing channels; never silence."""
+    monkeypatch.setattr(channels, "SECONDS", 2)
+    both = np.concatenate([0.1 * VOICE, VOICE, VOICE])
+    other = np.concatenate([0.1 * VOICE, -VOICE, -VOICE])
+    data = encode(columns(both, other), RATE, "WAV", "FLOAT")
+    error = error_of(data)
+    assert error.code == "audio.phase" and "pan=mono|c0=c0" in str(error)
+    with pytest.raises(AudioError, match="opposite phase after its start"):
+        in_pieces(data)
+    assert len(load(data, duration=2.0)) == 2 * RATE  # the part that agrees
+
+
+def test_damage_in_the_first_look_is_reported_by_the_second():
+    data = bytearray(encode(columns(VOICE, -VOICE), RATE, "FLAC"))
+    data[len(data) // 2] ^= 4
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert error_of(bytes(data)).code == "audio.decode"
+
+
+# --- A10b: MP3 without a stated length ------------------------------------------------------------
+
+def variable_mp3(rate: int = RATE, num_channels: int = 1) -> tuple[bytes, np.ndarray]:
+    """MP3 of variable bit rate without its first frame, which states the length; the samples."""
+    loud, soft = speech(2, 1, rate), 1e-3 * speech(1, 2, rate)
+    audio = np.concatenate([soft, loud, soft, loud])
+    data = encode(columns(*num_channels * [audio]), rate, "MP3", "MPEG_LAYER_III")
+    assert b"Xing" in data[:200]
+    rest = data[mpeg.mp3_frame(data[:4])[1]:]
+    assert b"Xing" not in rest and b"Info" not in rest
+    return rest, load(data, sample_rate=rate)
+
+
+def delay_of(audio: np.ndarray, right: np.ndarray) -> int:
+    """The encoder's delay, which only the missing frame tells."""
+    return max(range(2_000), key=lambda k: float(np.dot(audio[k:k + 20_000], right[:20_000])))
+
+
+@pytest.mark.parametrize("rate", [8_000, 16_000, 24_000, 44_100, 48_000])
+@pytest.mark.parametrize("num_channels", [1, 2])
+def test_an_mp3_of_variable_bit_rate_is_decoded_to_its_end(rate, num_channels):
+    data, right = variable_mp3(rate, num_channels)
+    audio = load(data, sample_rate=rate)
+    assert len(right) <= len(audio) == probe_audio(data).num_samples < len(right) + 4 * 1_152
+    delay = delay_of(audio, right)
+    np.testing.assert_allclose(audio[delay:delay + len(right)][:len(right) - 1_152],
+                               right[:len(audio) - delay][:len(right) - 1_152], atol=1e-4)
+
+
+def test_a_part_and_blocks_of_an_mp3_of_variable_bit_rate():
+    data, _ = variable_mp3()
+    whole = load(data)
+    np.testing.assert_array_equal(in_pieces(data)[0], whole)
+    for offset, duration in ((0.5, 1.0), (2.7, 0.5), (4.0, None)):
+        start = round(offset * RATE)
+        stop = len(whole) if duration is None else start + round(duration * RATE)
+        np.testing.assert_allclose(load(data, offset=offset, duration=duration),
+                                   whole[start:stop], atol=1e-6)
+
+
+def test_tags_and_gaps_in_an_mp3_of_variable_bit_rate():
+    data, _ = variable_mp3()
+    whole = load(data)
+    id3 = b"ID3\x04\0\0\0\0\0\x0a" + bytes(10)
+    picture = bytes(np.random.default_rng(1).integers(0, 256, 200_000, dtype=np.uint8))
+    for odd in (id3 + data, data + b"TAG" + bytes(125), data + b"APETAGEX" + picture):
+        np.testing.assert_array_equal(load(odd), whole)
+    frame = data_frames(data)[100]
+    gap = data[:frame] + b"no frame here" * 9 + data[frame:]
+    assert abs(len(load(gap)) - len(whole)) <= 2 * 1_152
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mpeg, "MAX_GAPS", 0)
+        assert error_of(gap).code == "audio.decode"
+
+
+def data_frames(data: bytes) -> list[int]:
+    starts, position = [], 0
+    while position + 4 <= len(data):
+        starts.append(position)
+        position += mpeg.mp3_frame(data[position:position + 4])[1]
+    return starts
+
+
+def test_a_cut_mp3_of_variable_bit_rate():
+    data, _ = variable_mp3()
+    assert error_of(data[:-10]).code == "audio.truncated"
+    left, said = with_said(load, data[:-10], allow_truncated=True)
+    assert len(said) == 1 and len(load(data)) - 2 * 1_152 < len(left) < len(load(data))
+
+
+def test_bounds_of_an_mp3_of_variable_bit_rate(monkeypatch):
+    data, _ = variable_mp3()
+    assert error_of(data, max_seconds=2.0).code == "audio.too_long"
+    monkeypatch.setattr(mpeg, "MAX_FRAMES", 100)
+    error = error_of(data)
+    assert error.code == "audio.too_long" and "100 frames" in str(error)
+
+
+def test_an_mp3_that_changes_its_format_is_refused():
+    data, _ = variable_mp3()
+    for second in (variable_mp3(24_000)[0], variable_mp3(num_channels=2)[0]):
+        error = error_of(data + second)
+        assert error.code == "audio.unsupported" and "changes its sample rate" in str(error)
+
+
+# --- A18: the MD5 of a FLAC file ------------------------------------------------------------------
+
+FLAC_MD5 = 26  # its place
+
+
+def flac(subtype: str = "PCM_16", num_channels: int = 1, md5: bytes | None = None) -> bytes:
+    signals = [speech(2, seed, RATE) for seed in range(num_channels)]
+    data = encode(columns(*signals), RATE, "FLAC", subtype)
+    assert any(data[FLAC_MD5:FLAC_MD5 + 16])
+    return data if md5 is None else data[:FLAC_MD5] + md5 + data[FLAC_MD5 + 16:]
+
+
+@pytest.mark.parametrize("subtype", ["PCM_S8", "PCM_16", "PCM_24"])
+@pytest.mark.parametrize("num_channels", [1, 2, 3])
+def test_a_flac_file_is_compared_with_its_md5(subtype, num_channels, monkeypatch):
+    right, wrong = flac(subtype, num_channels), flac(subtype, num_channels, b"0123456789abcdef")
+    for block in (1 << 19, 1_000):
+        monkeypatch.setattr(audio_blocks, "BLOCK_SAMPLES", block)
+        whole, said = with_said(load, right)
+        assert not said
+        again, said = with_said(load, wrong)
+        assert len(said) == 1 and "another MD5 than its header states" in said[0]
+        np.testing.assert_array_equal(again, whole)
+    passes, said = with_said(in_pieces, wrong, passes=2)
+    assert len(said) == 1
+    np.testing.assert_array_equal(passes[0], whole)
+
+
+def test_where_an_md5_says_nothing():
+    """Not set (16 zeros), of a part, or in a file that is only probed."""
+    assert not with_said(load, flac(md5=bytes(16)))[1]
+    wrong = flac(md5=b"x" * 16)
+    assert not with_said(load, wrong, offset=0.5)[1]
+    assert not with_said(load, wrong, duration=0.5)[1]
+    assert not with_said(probe_audio, wrong)[1]
+
+
+def test_the_md5_behind_a_tag_and_without_a_length():
+    id3 = b"ID3\x04\0\0\0\0\0\x0a" + bytes(10)
+    wrong = flac(md5=b"x" * 16)
+    streamed = wrong[:21] + bytes([wrong[21] & 0xF0]) + bytes(4) + wrong[26:]
+    for data in (id3 + wrong, streamed):
+        assert len(with_said(load, data)[1]) == 1
+    right = flac()
+    assert not with_said(load, id3 + right)[1]
+    assert not with_said(load, right[:21] + bytes([right[21] & 0xF0]) + bytes(4) + right[26:])[1]
+
+
+def test_an_md5_agrees_with_full_scale_samples(tmp_path):
+    for subtype, dtype in (("PCM_16", np.int16), ("PCM_24", np.int32)):
+        limits = np.iinfo(dtype)
+        samples = np.tile(np.array([limits.min, limits.max, -256, 0, 256], dtype), 1_000)
+        soundfile.write(tmp_path / "a.flac", samples, RATE, subtype=subtype)
+        assert not with_said(load, tmp_path / "a.flac")[1]

@@ -1,4 +1,4 @@
-"""CTC prefix beam search, with whatever is to be fused: language model, lexicon.
+"""CTC prefix beam search with language model, lexicon, hot words or grammar.
 
 In: log-probabilities. Out: the n best hypotheses. NumPy, numba.
 """
@@ -35,40 +35,38 @@ MAX_CELLS = 250_000_000  # of the exact search through a grammar, 4 bytes each
 
 
 class BeamSearchDecoder(Decoder):
-    """The most probable label strings, all their alignments summed.
+    """Finds the label strings with the highest summed probability of all alignments.
 
     `score` of a hypothesis is the natural log of its probability, plus `lm_weight` times the
     language model's natural log, plus `word_bonus` for each word. `confidence` is its share of
-    the last beam. Word spans come from an alignment of the text.
+    the probability of the last beam. Word spans come from an alignment of the text.
 
     Args:
-        tokenizer: of the model that made the logits.
-        beam_width: prefixes kept after each frame. Wide enough, the search is exhaustive.
-        language_model: n-grams of words, asked at word ends, or of characters, asked at every
-            label; which one is told by its vocabulary.
-        lm_weight: of the language model.
-        word_bonus: nats a word; positive favours more words. Works without a language model too.
-        lexicon: only these words can be read; None: any. The language model, if there is one,
-            scores them.
-        lexicon_only: only words that the language model knows can be read.
-        unknown_bonus: nats for a word that the language model does not know, on top of what the
-            model gives <unk>.
-        look_ahead: charge the best word that can still come of it already inside a word, so that
-            the beam does not fill up with beginnings of unlikely words.
+        tokenizer: the tokenizer of the model.
+        beam_width: prefixes kept after each frame. A large value makes the search exhaustive.
+        language_model: n-grams of words, scored at word ends, or of characters, scored at every
+            label; its vocabulary decides.
+        lm_weight: weight of the language model.
+        word_bonus: nats per word; positive values favour more words. Needs no language model.
+        lexicon: restrict the output to these words; None: any word. A language model scores them.
+        lexicon_only: restrict the output to the vocabulary of the language model.
+        unknown_bonus: nats for a word outside the vocabulary of the language model, in addition
+            to the score of <unk>.
+        look_ahead: inside a word, add the score of its best completion, so that beginnings of
+            unlikely words do not fill the beam.
         hot_words: phrases to expect, with boosts; or "PHRASE:BOOST" texts, see
-            `asr.decoding.phrases`. They can be read whatever the lexicon says.
-        grammar: only its sentences can be read, see `asr.decoding.grammar`.
-        max_gap: with a grammar, nats per character by which a word of the nearest sentence may
-            sound worse than what is heard there freely; beyond, the text is empty and `rejected`
-            names the sentence.
-        num_hypotheses: readings returned at most.
+            `asr.decoding.phrases`. They need not be in the lexicon.
+        grammar: restrict the output to its sentences, see `asr.decoding.grammar`.
+        max_gap: with a grammar, the largest score difference, in nats per character, between a
+            word of the best sentence and unrestricted decoding. Beyond it the text is empty and
+            `rejected` has the sentence.
+        num_hypotheses: maximum number of hypotheses.
         beam_threshold: prefixes this many nats below the best are dropped.
-        label_threshold: labels whose log-probability in a frame is below this do not extend.
+        label_threshold: labels with a lower log-probability in a frame do not extend a prefix.
 
     Raises:
-        UsageError: a number is out of bounds, options exclude each other, the lexicon is closed
-            but there is none, or the language model has hardly a word that the tokenizer can
-            spell.
+        UsageError: a number is out of bounds, options exclude each other, `lexicon_only` has no
+            vocabulary, or the tokenizer cannot spell the words of the language model.
         TextError: a word of lexicon, hot words or grammar has characters outside the alphabet.
 
     Reference: Hannun et al. 2014, arXiv:1408.2873, algorithm 1.
@@ -101,7 +99,7 @@ class BeamSearchDecoder(Decoder):
         self._characters = np.array(["", *tokenizer.alphabet])
         self.max_gap = float(max_gap)
         self._thresholds = float(beam_threshold), float(label_threshold)
-        self._lexicon = None  # reads where no prefix of the beam is a whole text
+        self._lexicon = None  # decodes if no prefix of the beam is a complete text
         boosted = [parse_hot_word(item) if isinstance(item, str) else item for item in hot_words]
         phrases = phrase_part(boosted, tokenizer) if boosted else None
         words = characters = None
@@ -122,7 +120,7 @@ class BeamSearchDecoder(Decoder):
             characters, sentences, phrases)
 
     def search(self, log_probs: np.ndarray) -> list[Hypothesis]:
-        """See `Decoder.search`; at most `num_hypotheses`, no text twice."""
+        """See `Decoder.search`; at most `num_hypotheses` different texts."""
         hypotheses = self._readings(log_probs)
         if self._arcs is not None and worst_gap(log_probs, hypotheses[0]) > self.max_gap:
             best = hypotheses[0]
@@ -157,14 +155,14 @@ class BeamSearchDecoder(Decoder):
     def _texts(self, strings: np.ndarray) -> list[str]:
         """The texts of (N, L) label strings, right-padded with 0.
 
-        All at once: label by label, Python holds the interpreter lock for so long that four threads
-        are no faster than two.
+        One NumPy call for all: a Python loop over labels holds the interpreter lock for so long
+        that four threads are no faster than two.
         """
         characters = self._characters[strings]
         return characters.view(f"U{strings.shape[1]}")[:, 0].tolist()
 
     def _in_context(self, words: tuple[WordSpan, ...]) -> tuple[WordSpan, ...]:
-        """The words with what the language model holds of each."""
+        """The words with their language model probabilities."""
         if self.language_model is None:
             return words
         fits = fit_of_words(self.language_model, [word.text for word in words],
@@ -173,20 +171,20 @@ class BeamSearchDecoder(Decoder):
                      for word, fit in zip(words, np.minimum(fits, 0.0).tolist(), strict=True))
 
     def _rescue(self, log_probs: np.ndarray) -> list[Hypothesis]:
-        """The best alignment path where no prefix of the beam is a whole text."""
+        """The best alignment path, if no prefix of the beam is a complete text."""
         if self._lexicon is not None:
             return self._lexicon.search(log_probs)
         if self._arcs is not None and num_cells(log_probs, self._arcs) <= MAX_CELLS:
             path, score = best_path(log_probs, self._arcs)
             if math.isfinite(score):
                 return [hypothesis_from_path(path, log_probs, score, self.tokenizer)]
-        # Too short for any sentence of the grammar, or minutes of sounds unlike a huge one.
+        # Too short for every sentence of the grammar, or too long for an exact search.
         return [Hypothesis("", float(log_probs[:, 0].sum()), confidence=0.0)]
 
 
 def _check_together(language_model: LanguageModel | None, tokenizer: CharTokenizer, lexicon: bool,
                     lexicon_only: bool, grammar: bool) -> None:
-    """Options that exclude or need each other."""
+    """Check options that exclude or need each other."""
     characters = language_model is not None and is_character_model(language_model, tokenizer)
     rules = [
         (lexicon_only and language_model is None and not lexicon,

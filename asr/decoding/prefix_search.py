@@ -3,13 +3,15 @@
 In: log-probabilities, the arrays of a `Fusion`. Out: the label strings of the last beam with
 acoustic and total scores. NumPy, numba.
 
-A prefix is a node of a tree; every label string has at most one node, so two ways to the same
-string always meet. For each prefix of the beam two sums are kept (Hannun et al. 2014, algorithm 1):
-`blank`, over the alignments that end in a blank, and `label`, over those that end in its last
-label. `extra` is what language model, hot words and word bonus have said about the prefix so far.
+A prefix is a node of a tree. Every label string has at most one node, so all alignments of a string
+are merged. Each prefix of the beam has two sums (Hannun et al. 2014, algorithm 1): `blank`, over
+the alignments that end in a blank, and `label`, over those that end in its last label. `extra` is
+the score of the prefix from language model, hot words and word bonus.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,6 +19,30 @@ from asr.decoding.fusion import advance, finish, gain_bound, start_state
 from asr.kernels.jit import compiled
 
 NOTHING = -np.inf
+
+
+class Tree(NamedTuple):
+    """All prefixes so far; node 0 is the empty prefix."""
+
+    parents: np.ndarray  # (N,) int32
+    labels: np.ndarray  # (N,) int32, the last label
+    first_child: np.ndarray  # (N,) int32, -1: none
+    next_sibling: np.ndarray  # (N,) int32, -1: none
+    slots: np.ndarray  # (N,) int32, position in the beam, -1: none
+    extras: np.ndarray  # (N,) float64, nats that the fusion adds
+    states: np.ndarray  # (N, 4) int32, see `asr.decoding.fusion.advance`
+
+
+class Beam(NamedTuple):
+    """The prefixes of one frame, and their sums before and after the next frame."""
+
+    nodes: np.ndarray  # (W,) int32
+    blank: np.ndarray  # (W,) float64, alignments that end in a blank
+    label: np.ndarray  # (W,) float64, alignments that end in the last label
+    total: np.ndarray  # (W,) float64, both
+    next_blank: np.ndarray  # (W,) float64
+    next_label: np.ndarray  # (W,) float64
+    taken: np.ndarray  # (W, V) bool, the extension is in the beam already
 
 
 @compiled
@@ -48,7 +74,7 @@ def _sift_down(scores, items, position, size):
 
 @compiled
 def _offer(scores, items, size, score, item):
-    """Keep the best `len(scores)` offers in a min-heap; returns how many it holds now."""
+    """Keep the best `len(scores)` offers in a min-heap; returns its size."""
     if size == len(scores):
         if score > scores[0]:
             scores[0], items[0] = score, item
@@ -68,7 +94,7 @@ def _sort_descending(row, order):
     """Heap sort of label numbers by falling log-probability; compiles faster than np.argsort."""
     size = len(order)
     for done in range(size + size // 2):
-        if done < size // 2:  # build the heap, then take the smallest again and again
+        if done < size // 2:  # build the heap, then remove the smallest repeatedly
             root, end = size // 2 - 1 - done, size
         else:
             root, end = 0, size - 1 - (done - size // 2)
@@ -84,17 +110,17 @@ def _sort_descending(row, order):
 
 
 @compiled
-def _child(parents, labels, first_child, next_sibling, num_nodes, parent, label):
-    """The node of prefix + label and the node count, which grows when the node is new."""
-    node = first_child[parent]
+def _child(tree, num_nodes, parent, label):
+    """The node of prefix + label, and the node count, which grows if the node is new."""
+    node = tree.first_child[parent]
     while node >= 0:
-        if labels[node] == label:
+        if tree.labels[node] == label:
             return node, num_nodes
-        node = next_sibling[node]
+        node = tree.next_sibling[node]
     node = num_nodes
-    parents[node], labels[node] = parent, label
-    first_child[node], next_sibling[node] = -1, first_child[parent]
-    first_child[parent] = node
+    tree.parents[node], tree.labels[node] = parent, label
+    tree.first_child[node], tree.next_sibling[node] = -1, tree.first_child[parent]
+    tree.first_child[parent] = node
     return node, num_nodes + 1
 
 
@@ -112,34 +138,30 @@ def prefix_search(log_probs, beam_width, beam_threshold, label_threshold, fusion
     Returns:
         strings (N, L) int64, right-padded with 0; lengths (N,); acoustic (N,) float64, log of the
         summed probability of the alignments that were kept; total (N,) float64, with everything
-        that the fusion adds, minus infinity where the string must not end. In no order.
+        that the fusion adds, minus infinity where the string must not end. The order is arbitrary.
     """
     num_frames, vocab_size = log_probs.shape
     capacity = 2 + num_frames * beam_width  # untouched pages of np.empty cost no memory
-    parents = np.empty(capacity, dtype=np.int32)
-    labels = np.empty(capacity, dtype=np.int32)
-    first_child = np.empty(capacity, dtype=np.int32)
-    next_sibling = np.empty(capacity, dtype=np.int32)
-    slots = np.empty(capacity, dtype=np.int32)  # place in the beam, -1 for none
-    extras = np.empty(capacity, dtype=np.float64)
-    states = np.empty((capacity, 4), dtype=np.int32)
-    parents[0], labels[0], first_child[0], next_sibling[0], slots[0] = -1, 0, -1, -1, 0
-    extras[0] = 0.0
+    tree = Tree(np.empty(capacity, dtype=np.int32), np.empty(capacity, dtype=np.int32),
+                np.empty(capacity, dtype=np.int32), np.empty(capacity, dtype=np.int32),
+                np.empty(capacity, dtype=np.int32), np.empty(capacity, dtype=np.float64),
+                np.empty((capacity, 4), dtype=np.int32))
+    labels, slots, extras, states = tree.labels, tree.slots, tree.extras, tree.states
+    tree.parents[0], labels[0], slots[0], extras[0] = -1, 0, 0, 0.0
+    tree.first_child[0], tree.next_sibling[0] = -1, -1
     states[0, 0], states[0, 1], states[0, 2], states[0, 3] = start_state(fusion)
     num_nodes = 1
 
-    nodes = np.zeros(beam_width, dtype=np.int32)
-    blank = np.full(beam_width, NOTHING)
-    label_ = np.full(beam_width, NOTHING)
-    total = np.full(beam_width, NOTHING)
-    next_blank = np.empty(beam_width)
-    next_label = np.empty(beam_width)
+    beam = Beam(np.zeros(beam_width, dtype=np.int32), np.full(beam_width, NOTHING),
+                np.full(beam_width, NOTHING), np.full(beam_width, NOTHING), np.empty(beam_width),
+                np.empty(beam_width), np.zeros((beam_width, vocab_size), dtype=np.bool_))
+    nodes, blank, total, taken = beam.nodes, beam.blank, beam.total, beam.taken
+    next_blank, next_label = beam.next_blank, beam.next_label
     blank[0] = total[0] = 0.0
     size = 1
     scores = np.empty(beam_width)
-    items = np.empty(beam_width, dtype=np.int64)  # slot * V + label; label 0: stay as it is
+    items = np.empty(beam_width, dtype=np.int64)  # slot * V + label; label 0: the same prefix
     order = np.arange(vocab_size)
-    taken = np.zeros((beam_width, vocab_size), dtype=np.bool_)  # extension is in the beam already
 
     for t in range(num_frames):
         row = log_probs[t]
@@ -152,10 +174,10 @@ def prefix_search(log_probs, beam_width, beam_threshold, label_threshold, fusion
             next_blank[i] = total[i] + row[0]
             next_label[i] = NOTHING
             if last > 0:
-                next_label[i] = label_[i] + row[last]
-                parent_slot = slots[parents[node]]
+                next_label[i] = beam.label[i] + row[last]
+                parent_slot = slots[tree.parents[node]]
                 if parent_slot >= 0 and row[last] >= label_threshold:
-                    # The parent, extended by the label, is this prefix: the two sums meet.
+                    # The parent extended by this label is the same prefix: add both sums.
                     base = (blank if labels[nodes[parent_slot]] == last else total)[parent_slot]
                     next_label[i] = log_add(next_label[i], base + row[last])
                     taken[parent_slot, last] = True
@@ -170,7 +192,7 @@ def prefix_search(log_probs, beam_width, beam_threshold, label_threshold, fusion
                 reachable = limit + row[label]
                 if (row[label] < label_threshold or reachable < highest - beam_threshold
                         or (count == beam_width and reachable <= scores[0])):
-                    break  # labels come in falling order: none of the others can do better
+                    break  # labels are in descending order: no other one can score higher
                 if label == 0 or taken[i, label]:
                     continue
                 base = blank[i] if label == last else total[i]
@@ -183,22 +205,20 @@ def prefix_search(log_probs, beam_width, beam_threshold, label_threshold, fusion
                     continue
                 highest = max(highest, score)
                 count = _offer(scores, items, count, score, i * vocab_size + label)
-        num_nodes, size = _keep(
-            scores, items, count, highest - beam_threshold, row, fusion, nodes, blank, label_,
-            total, next_blank, next_label, taken, parents, labels, first_child, next_sibling,
-            slots, extras, states, num_nodes, size)
-    return _read_out(nodes[:size], total[:size], parents, labels, extras, states, fusion)
+        num_nodes, size = _keep(scores, items, count, highest - beam_threshold, row, fusion, tree,
+                                beam, num_nodes, size)
+    return _read_out(nodes[:size], total[:size], tree, fusion)
 
 
 @compiled
-def _keep(scores, items, num_offers, lowest, row, fusion, nodes, blank, label_, total, next_blank,
-          next_label, taken, parents, labels, first_child, next_sibling, slots, extras, states,
-          num_nodes, size):
-    """Make the offers that were kept the new beam; returns node count and beam size."""
+def _keep(scores, items, num_offers, lowest, row, fusion, tree, beam, num_nodes, size):
+    """Make the accepted offers the new beam; returns node count and beam size."""
     vocab_size = len(row)
+    labels, slots, extras, states = tree.labels, tree.slots, tree.extras, tree.states
+    nodes, blank, label_, total = beam.nodes, beam.blank, beam.label, beam.total
     for i in range(size):
         slots[nodes[i]] = -1
-        taken[i] = False
+        beam.taken[i] = False
     new_nodes = np.empty(num_offers, dtype=np.int32)
     new_blank = np.empty(num_offers)
     new_label = np.empty(num_offers)
@@ -209,11 +229,10 @@ def _keep(scores, items, num_offers, lowest, row, fusion, nodes, blank, label_, 
         i, label = items[offer] // vocab_size, items[offer] % vocab_size
         node = nodes[i]
         if label == 0:
-            new_nodes[count], new_blank[count], new_label[count] = (node, next_blank[i],
-                                                                    next_label[i])
+            new_nodes[count], new_blank[count], new_label[count] = (
+                node, beam.next_blank[i], beam.next_label[i])
         else:
-            child, grown = _child(parents, labels, first_child, next_sibling, num_nodes, node,
-                                  label)
+            child, grown = _child(tree, num_nodes, node, label)
             if grown > num_nodes:
                 delta, a, b, c, d = advance(
                     fusion, states[node, 0], states[node, 1], states[node, 2], states[node, 3],
@@ -233,8 +252,9 @@ def _keep(scores, items, num_offers, lowest, row, fusion, nodes, blank, label_, 
 
 
 @compiled
-def _read_out(nodes, acoustic, parents, labels, extras, states, fusion):
+def _read_out(nodes, acoustic, tree, fusion):
     """Label strings of the last beam with their scores; see `prefix_search`."""
+    parents, labels, extras, states = tree.parents, tree.labels, tree.extras, tree.states
     totals = np.empty(len(nodes))
     lengths = np.zeros(len(nodes), dtype=np.int64)
     longest = 1

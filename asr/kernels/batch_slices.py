@@ -1,6 +1,6 @@
-"""A batch cut into slices, for several threads to work on.
+"""Cut a batch into slices for several threads.
 
-In: the lengths of its sequences. Out: which sequences go together, and where their rows begin.
+In: the lengths of its sequences. Out: the sequences of each slice and the first row of every step.
 NumPy only.
 """
 
@@ -12,19 +12,19 @@ import numpy as np
 
 
 class Slice(NamedTuple):
-    """Some sequences of a batch, longest first, worked on together."""
+    """Sequences of a batch that one thread processes together, longest first."""
 
     sequences: np.ndarray  # (n,) int64, indices into the batch
     lengths: np.ndarray  # (n,) int64, descending
     offsets: np.ndarray  # (longest + 1,) int64, first row of every step
-    first_row: int  # of this slice among all kept rows
+    first_row: int  # where the rows of this slice begin among all kept rows
 
 
 def choose(batch: int, threads: int, num_directions: int) -> int:
-    """How many slices: work for every thread, twice over where slices keep four sequences.
+    """Number of slices: one piece per thread, or two if every slice has four sequences.
 
-    Four rows fill a tile of the recurrent product nearly as well as eight, and two pieces per
-    thread let one that is done early (shorter sequences, a busy machine) help out.
+    Four rows use a tile of the recurrent product almost as well as eight. With two pieces per
+    thread, a thread that finishes early can take work from the others.
     """
     needed = -(-threads // num_directions)
     return max(1, min(batch, needed), min(batch // 4, 2 * needed))
@@ -33,7 +33,7 @@ def choose(batch: int, threads: int, num_directions: int) -> int:
 def plan(lengths: np.ndarray, num_slices: int) -> list[Slice]:
     """Cut the sequences, longest first, into slices of nearly the same number of sequences.
 
-    Neighbours in length share a slice, so that its rows stay live together.
+    Sequences of similar length share a slice, so that its rows end at about the same step.
     """
     order = np.argsort(-lengths, kind="stable")
     found, first_row = [], 0

@@ -1,12 +1,12 @@
-"""The LSTM of whole batches on the CPU: checks, plans the work, calls the compiled loops.
+"""The LSTM on the CPU: checks arrays, plans the work, calls the compiled loops.
 
 In: NumPy arrays. Out: NumPy arrays. Needs numba, never TensorFlow.
 
-Work is divided into (direction) x (slice of the batch, asr.kernels.batch_slices); every piece runs
-the whole sequence on its own, so threads do not wait for one another. Where there are fewer pieces
-than threads, and nothing to be kept for a backward pass, a team shares one (asr.kernels.team). The
-division depends only on the lengths and the number of threads, and partial sums are added in a
-fixed order: results repeat bit for bit.
+A piece of work is one direction of one slice of the batch (asr.kernels.batch_slices). It covers
+whole sequences, so threads do not wait for each other. If there are fewer pieces than threads, and
+no backward pass follows, a team of threads shares a piece (asr.kernels.team). The pieces depend
+only on the lengths and the number of threads, and partial sums are added in a fixed order, so
+results are reproducible bit for bit.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ from asr.kernels.simd import BYTES, PANEL, ROWS
 
 
 class Direction(NamedTuple):
-    """One direction of a layer: weights in Keras's layout, gates in the order i, f, c, o."""
+    """One direction of a layer: weights in the Keras layout, gate order i, f, c, o."""
 
     kernel: np.ndarray  # (F, 4U) float32
     recurrent_kernel: np.ndarray  # (U, 4U) float32
     bias: np.ndarray  # (4U,) float32
-    backwards: bool = False  # reads every sequence from its own end
+    backwards: bool = False  # reads every sequence from its last frame
 
 
 class Packed(NamedTuple):
-    """A bidirectional layer whose weights lie as the compiled loops read them."""
+    """A bidirectional layer with weights in the layout of the compiled loops."""
 
     directions: list[Direction]
-    panels: dict[int, tuple[np.ndarray, ...]]  # of each direction: kernels and bias, padded
+    panels: dict[int, tuple[np.ndarray, ...]]  # by direction: kernels and bias, padded
 
 
 class Kept(NamedTuple):
-    """What the backward pass needs from the forward pass; rows have no padding."""
+    """Results of the forward pass for the backward pass; padding has no rows."""
 
     gates: np.ndarray  # (directions, rows, 4 * wide) float32: i, f, candidate, o
     cells: np.ndarray  # (directions, rows, wide) float32
@@ -51,7 +51,7 @@ class Kept(NamedTuple):
 
 
 class Gradients(NamedTuple):
-    """Of a scalar with respect to the inputs and to (kernel, recurrent_kernel, bias)."""
+    """Gradients with respect to the inputs and to (kernel, recurrent_kernel, bias)."""
 
     inputs: np.ndarray | None  # (B, T, F)
     directions: list[tuple[np.ndarray, np.ndarray, np.ndarray]]
@@ -65,26 +65,28 @@ def bidirectional_forward(inputs: np.ndarray, num_frames: np.ndarray, forward, b
         inputs: (B, T, F) float32.
         num_frames: (B,) integers, 0 <= num_frames <= T.
         forward, backward: (kernel (F, 4U), recurrent_kernel (U, 4U), bias (4U,)) float32.
-        threads: at most so many; None follows ASR_NUM_THREADS, else the processors.
+        threads: maximum number; None: ASR_NUM_THREADS, or the number of processors.
 
     Returns:
         (B, T, 2U) float32: forward outputs, then backward outputs; zero beyond num_frames.
 
     Raises:
-        UsageError: shapes that do not fit together, or a length outside 0 .. T.
+        UsageError: the shapes do not match, or a length is outside 0 .. T.
     """
     directions = [Direction(*forward), Direction(*backward, backwards=True)]
     return infer(inputs, num_frames, directions, threads=threads)
 
 
 def pack(forward, backward) -> Packed:
-    """Lay weights out once for many calls of `packed_forward`; for one utterance a tenth of a call.
+    """Pack weights once for many calls of `packed_forward`.
+
+    Packing takes about a tenth of the time of a call with one utterance.
 
     Args:
         forward, backward: as for `bidirectional_forward`; they are copied.
 
     Raises:
-        UsageError: shapes that do not fit together.
+        UsageError: the shapes do not match.
     """
     directions = [Direction(*forward), Direction(*backward, backwards=True)]
     nothing = np.zeros((1, 0, np.shape(directions[0].kernel)[0]), np.float32)
@@ -96,7 +98,7 @@ def pack(forward, backward) -> Packed:
 
 def packed_forward(inputs: np.ndarray, num_frames: np.ndarray, *, packed: Packed,
                    threads: int | None = None) -> np.ndarray:
-    """The same bits as `bidirectional_forward` of the weights that were packed."""
+    """`bidirectional_forward` with packed weights; the results are identical."""
     layer = _Layer(inputs, num_frames, packed.directions, threads)
     layer.packed = packed.panels
     return _forward(layer, None)
@@ -104,13 +106,13 @@ def packed_forward(inputs: np.ndarray, num_frames: np.ndarray, *, packed: Packed
 
 def infer(inputs: np.ndarray, num_frames: np.ndarray, directions: list[Direction], *,
           threads: int | None = None) -> np.ndarray:
-    """Outputs (B, T, D * U) of any directions; arguments as `bidirectional_forward`."""
+    """Outputs (B, T, D * U) of D directions; arguments as in `bidirectional_forward`."""
     return _forward(_Layer(inputs, num_frames, directions, threads), None)
 
 
 def run_forward(inputs: np.ndarray, num_frames: np.ndarray, directions: list[Direction], *,
                 threads: int | None = None) -> tuple[np.ndarray, Kept]:
-    """As `infer`, and everything that `run_backward` needs."""
+    """Like `infer`; also returns what `run_backward` needs."""
     layer = _Layer(inputs, num_frames, directions, threads)
     kept = Kept(aligned(len(directions), layer.rows, 4 * layer.wide),
                 aligned(len(directions), layer.rows, layer.wide), len(layer.slices))
@@ -138,13 +140,13 @@ def run_backward(inputs: np.ndarray, num_frames: np.ndarray, directions: list[Di
     """Gradients of sum(outputs * gradient).
 
     Args:
-        inputs, num_frames, directions, threads: as given to `run_forward`.
-        outputs, kept: as returned by it.
+        inputs, num_frames, directions, threads: the arguments of `run_forward`.
+        outputs, kept: its results.
         gradient: (B, T, D * U) float32; values beyond num_frames are ignored.
-        input_gradient: False leaves `inputs` of the result None.
+        input_gradient: if False, `inputs` of the result is None.
 
     Raises:
-        UsageError: as `bidirectional_forward`; or outputs, kept, gradient of another call.
+        UsageError: as in `bidirectional_forward`, or for outputs, kept or gradient.
     """
     layer = _Layer(inputs, num_frames, directions, threads, kept.num_slices)
     outputs, gradient = (_float32(array, name, (*layer.inputs.shape[:2], layer.width))
@@ -164,7 +166,7 @@ def run_backward(inputs: np.ndarray, num_frames: np.ndarray, directions: list[Di
 
 
 class _Layer:
-    """One checked call: its arrays, its slices and its packed weights."""
+    """One call: checked arrays, slices, packed weights."""
 
     def __init__(self, inputs, num_frames, directions, threads, num_slices=None):
         inputs = np.asarray(inputs)
@@ -194,19 +196,24 @@ class _Layer:
             num_slices = slices.choose(len(lengths), self.threads, len(directions))
         self.slices = slices.plan(lengths, num_slices)
         self.packed: dict[int, tuple[np.ndarray, ...]] = {}
-        self.pieces_pack = False  # the worker of the only slice packs what it needs
+        self.pieces_pack = False  # with one slice, its thread packs the weights
         self.zeros = aligned(self.wide, zero=True)
+
+    def sizes(self, d: int) -> sequences.Sizes:
+        """The sizes of this call for the compiled loops of one direction."""
+        return sequences.Sizes(self.inputs.shape[1], self.features, self.units, self.wide,
+                               self.width, bool(self.directions[d].backwards))
 
     def each_direction(self, work) -> list:
         return pool.run([lambda d=d: work(d) for d in range(len(self.directions))], self.threads)
 
     def each_piece(self, work) -> list:
-        """Results of work(direction, slice), slice by slice: the longest sequences first."""
+        """Results of work(direction, slice); slices with the longest sequences come first."""
         return pool.run([lambda d=d, s=s: work(d, s) for s in self.slices
                          for d in range(len(self.directions))], self.threads)
 
     def allocate(self) -> None:
-        """Room for the panels of both weight matrices of every direction, and padded biases."""
+        """Allocate the panels of all weight matrices; pad the biases."""
         for d, direction in enumerate(self.directions):
             bias = aligned(4, self.wide, zero=True)
             bias[:, :self.units] = direction.bias.reshape(4, self.units)
@@ -222,7 +229,7 @@ class _Layer:
                                 _at(target))
 
     def pack_transposed(self, d: int) -> None:
-        """Panels of both transposed weight matrices of one direction."""
+        """Pack both transposed weight matrices of one direction."""
         kernel, recurrent, _, _ = self.directions[d]
         w = aligned(4 * self.wide, padded(self.features))
         u = aligned(4 * self.wide, self.wide)
@@ -246,7 +253,7 @@ class _Layer:
 
 
 def _forward_teams(layer: _Layer, members: int, outputs) -> bool:
-    """Each piece by `members` threads, neighbours in the list of work; False if a team broke up."""
+    """Share each piece among `members` threads; returns False if a team broke up."""
     panels = layer.wide // PANEL
     edges = [panels * member // members * PANEL for member in range(members + 1)]
     work, places = [], team.Places()
@@ -265,14 +272,14 @@ def _forward_piece(layer: _Layer, d: int, part: Slice, outputs, kept: Kept | Non
 
 
 def _state(layer: _Layer, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Outputs of two steps and the cells."""
+    """Memory for the outputs of two steps and for the cells."""
     row = layer.wide + sequences.SKEW
     return aligned(2, count, row, zero=True), aligned(count, row, zero=True)
 
 
 def _forward_work(layer: _Layer, d: int, part: Slice, outputs, kept: Kept | None, state, units,
                   place) -> Callable[[], bool]:
-    """The compiled loop over the units `units[0] .. units[1] - 1`, with all its memory at hand."""
+    """Allocate memory; return a function that computes the units `units[0] .. units[1] - 1`."""
     wide = layer.wide
     rows = max(sequences.CHUNK, len(part.sequences))
     w, u, bias = layer.packed[d]
@@ -287,13 +294,13 @@ def _forward_work(layer: _Layer, d: int, part: Slice, outputs, kept: Kept | None
     def work() -> bool:
         if layer.pieces_pack:
             layer.pack(d, units[0], units[1] - units[0])
-        return sequences.forward_slice(
-            _at(layer.inputs), _at(outputs) + d * layer.units * BYTES, layer.inputs.shape[1],
-            layer.features, layer.units, wide, layer.width, layer.directions[d].backwards,
-            part.sequences, part.lengths, part.offsets, scratch, _at(w), _at(u), _at(bias),
-            gates, cells, kept is not None, _at(h), _at(c), _at(z), _at(packed),
-            _at(layer.zeros), units[0], units[1] - units[0], _at(meeting.steps), member, members,
-            team.PATIENCE, *team.c_functions())
+        memory = sequences.ForwardMemory(
+            x=_at(layer.inputs), y=_at(outputs) + d * layer.units * BYTES, w=_at(w), u=_at(u),
+            bias=_at(bias), gates=gates, cells=cells, keep=kept is not None, h=_at(h), c=_at(c),
+            z=_at(z), packed=_at(packed), zeros=_at(layer.zeros), rows_at=scratch)
+        share = sequences.Share(units[0], units[1] - units[0], _at(meeting.steps), member, members,
+                                team.PATIENCE, *team.c_functions())
+        return sequences.forward_slice(layer.sizes(d), part, memory, share)
 
     return work
 
@@ -311,13 +318,13 @@ def _backward_piece(layer: _Layer, d: int, part: Slice, outputs, kept: Kept, gra
     panels = aligned(rows, 4 * wide)
     dx_rows = aligned(rows, padded(layer.features))
     column = d * layer.units * BYTES
-    sequences.backward_slice(
-        _at(layer.inputs), _at(outputs) + column, _at(gradient) + column,
-        0 if dx is None else _at(dx), layer.inputs.shape[1], layer.features, layer.units, wide,
-        layer.width, layer.directions[d].backwards, part.sequences, part.lengths, part.offsets,
-        _at(w), _at(u), _at(kept.gates[d]) + part.first_row * 4 * wide * BYTES,
-        _at(kept.cells[d]) + part.first_row * wide * BYTES, _at(dw), _at(du), _at(db), _at(dh),
-        _at(dc), _at(dz), _at(packed), _at(panels), _at(dx_rows), _at(layer.zeros))
+    sequences.backward_slice(layer.sizes(d), part, sequences.BackwardMemory(
+        x=_at(layer.inputs), y=_at(outputs) + column, dy=_at(gradient) + column,
+        dx=0 if dx is None else _at(dx), w_transposed=_at(w), u_transposed=_at(u),
+        gates=_at(kept.gates[d]) + part.first_row * 4 * wide * BYTES,
+        cells=_at(kept.cells[d]) + part.first_row * wide * BYTES, dw=_at(dw), du=_at(du),
+        db=_at(db), dh=_at(dh), dc=_at(dc), dz=_at(dz), packed=_at(packed), panels=_at(panels),
+        dx_rows=_at(dx_rows), zeros=_at(layer.zeros)))
     return dw, du, db
 
 
@@ -345,7 +352,7 @@ def _at(array: np.ndarray) -> int:
 
 @cache
 def compile_problem() -> str | None:
-    """None when the kernels compile and run here, else one line that says why not."""
+    """None if the kernels compile and run here, otherwise the reason in one line."""
     def train() -> list[np.ndarray]:
         inputs, length, directions = _smallest()
         outputs, kept = run_forward(inputs, length, directions, threads=1)
@@ -357,17 +364,17 @@ def compile_problem() -> str | None:
 
 @cache
 def forward_problem() -> str | None:
-    """As `compile_problem`, for those who only recognise: the first call takes 3 s less."""
+    """Like `compile_problem`, without the backward pass; the first call takes 3 s less."""
     def recognise() -> list[np.ndarray]:
         inputs, length, directions = _smallest()
-        team.linger(_at(length), 0)  # compiled here, not by a thread that others wait for
+        team.linger(_at(length), 0)  # compile it now, not in a thread that others wait for
         return [infer(inputs, length, directions, threads=1)]
 
     return _problem(recognise)
 
 
 def _smallest() -> tuple[np.ndarray, np.ndarray, list[Direction]]:
-    """Inputs, lengths and weights: one frame, one unit."""
+    """Inputs, lengths and weights of one frame and one unit."""
     one = np.ones((1, 1, 1), np.float32)
     weights = one[0].repeat(4, 1), one[0].repeat(4, 1), one[0, 0].repeat(4)
     return one, np.ones(1, np.int64), [Direction(*weights)]
@@ -376,6 +383,6 @@ def _smallest() -> tuple[np.ndarray, np.ndarray, list[Direction]]:
 def _problem(work: Callable[[], list[np.ndarray]]) -> str | None:
     try:
         results = np.concatenate([array.ravel() for array in work()])
-    except Exception as error:  # numba raises what it likes; the caller logs the line
+    except Exception as error:  # numba may raise any type; the caller logs the line
         return f"{type(error).__name__}: {error}".splitlines()[0]
     return None if np.isfinite(results).all() else f"the compiled kernels returned {results}"

@@ -2,28 +2,98 @@
 
 In: addresses of checked memory. Out: outputs, kept activations, gradients. Needs numba.
 
-A slice is some sequences of the batch, longest first, so that at step t the live ones are the
-first n(t). Their rows are numbered without gaps: step t holds rows offsets[t] .. offsets[t+1]-1.
-Steps are taken in chunks of about CHUNK rows, so that what one large product writes is still in
-the cache when the steps read it. No arithmetic is spent on padding.
+A slice holds some sequences of the batch, longest first, so at step t the first n(t) are live.
+Rows are numbered without gaps: step t has the rows offsets[t] .. offsets[t + 1] - 1. Steps are
+processed in chunks of about CHUNK rows, so that the result of one large product is still in the
+cache when the steps read it. Padding costs no arithmetic.
 
-`wide` is the number of units padded to a multiple of PANEL; padded units stay at zero.
+`wide` is the number of units padded to a multiple of PANEL. Padded units remain zero.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
 
 from asr.kernels.jit import compiled
 from asr.kernels.products import pack_block, pack_columns, pack_panels, product
 from asr.kernels.simd import BYTES, PANEL, ROWS, add, cell_backward, cell_forward, clear, copy
 from asr.kernels.team import meet
 
-CHUNK = 128  # rows of pre-activations worked on at a time
+CHUNK = 128  # rows of pre-activations in one chunk
 SKEW = 16  # floats between padded rows, so that rows do not share cache sets
+
+
+class Sizes(NamedTuple):
+    """The sizes of a call, and the direction."""
+
+    num_frames: int  # T, frames of the padded batch
+    features: int  # F
+    units: int
+    wide: int  # units, padded
+    y_width: int  # columns of the outputs: units of all directions
+    backwards: bool  # reads every sequence from its last frame
+
+
+class Share(NamedTuple):
+    """The units that one thread computes; the other units belong to other members of its team."""
+
+    first_unit: int  # a multiple of PANEL; alone: 0
+    own: int  # number of units, a multiple of PANEL; alone: wide
+    meeting: int  # the rest: see `asr.kernels.team.meet`
+    member: int
+    members: int
+    patience: int
+    give_way: int
+    ticks: int
+
+
+class ForwardMemory(NamedTuple):
+    """Addresses for `forward_slice`, float32; `rows_at` is an array."""
+
+    x: int  # (B, num_frames, features)
+    y: int  # first column of this direction in (B, num_frames, y_width)
+    w: int  # kernel, in panels
+    u: int  # recurrent kernel, in panels
+    bias: int  # (4 * wide,)
+    gates: int  # (rows, 4 * wide), written if `keep`
+    cells: int  # (rows, wide), written if `keep`
+    keep: bool
+    h: int  # outputs of even and odd steps, (2, n, wide + SKEW), zero
+    c: int  # (n, wide + SKEW), zero
+    z: int  # scratch
+    packed: int  # scratch
+    zeros: int  # (wide,)
+    rows_at: np.ndarray  # (ROWS,) int64, scratch
+
+
+class BackwardMemory(NamedTuple):
+    """Addresses for `backward_slice`, float32."""
+
+    x: int  # (B, num_frames, features)
+    y: int  # first column of this direction in (B, num_frames, y_width)
+    dy: int  # like y
+    dx: int  # (B, num_frames, features), or 0 if it is not wanted
+    w_transposed: int  # in panels
+    u_transposed: int  # in panels
+    gates: int  # as `forward_slice` kept them
+    cells: int
+    dw: int  # (4 * wide / PANEL, features, PANEL), zero; gradients are added
+    du: int  # (4 * wide / PANEL, units, PANEL), zero; gradients are added
+    db: int  # (4 * wide,), zero; gradients are added
+    dh: int  # (n, wide + SKEW), zero
+    dc: int  # (n, wide + SKEW), zero
+    dz: int  # scratch
+    packed: int  # scratch
+    panels: int  # scratch
+    dx_rows: int  # scratch
+    zeros: int  # (wide,)
 
 
 @compiled
 def frame(base, sequence, length, step, backwards, num_frames, width):
-    """Address of the frame that a direction sees at `step` of one sequence."""
+    """Address of the frame that a direction reads at `step` of one sequence."""
     position = length - 1 - step if backwards else step
     return base + (sequence * num_frames + position) * width * BYTES
 
@@ -49,29 +119,25 @@ def gates_product(rows, depth, wide, first_unit, own, a, a_block, a_row, a_colum
 
 
 @compiled
-def forward_slice(x, y, num_frames, features, units, wide, y_width, backwards,
-                  sequences, lengths, offsets, rows_at, w, u, bias, gates, cells, keep,
-                  h, c, z, packed, zeros, first_unit, own, meeting, member, members, patience,
-                  give_way, ticks):
+def forward_slice(sizes, part, memory, share):
     """Outputs of one direction over one slice, or of some of its units.
 
+    A step earns one look at the other members for every fourth weight of its own, which is about
+    half of the time that it takes.
+
     Args:
-        x: (B, num_frames, features). y: first column of this direction in (B, num_frames,
-            y_width).
-        sequences, lengths: (n,) int64, batch indices longest first and their lengths.
-        offsets: (steps + 1,) int64, first row of every step. rows_at: (ROWS,) int64, scratch.
-        w, u: kernel and recurrent kernel in panels; bias: (4 * wide,).
-        gates: (rows, 4 * wide), cells: (rows, wide); written only if `keep`.
-        h: outputs of even and odd steps, (2, n, wide + SKEW), zero. c: (n, wide + SKEW), zero.
-        z, packed: scratch. zeros: (wide,).
-        first_unit, own: the units to compute, multiples of PANEL. The other units are computed
-            by the other members of a team at the same time, over the same h and c; alone: 0, wide.
-        meeting, member, members, patience, give_way, ticks: see asr.kernels.team. A step earns a
-            look for every fourth weight of its own: about half of the time that it takes.
+        sizes: see `Sizes`.
+        part: see `asr.kernels.batch_slices.Slice`.
+        memory: see `ForwardMemory`. A team shares `h` and `c`.
+        share: see `Share`.
 
     Returns:
         False if the team broke up; y is then incomplete.
     """
+    num_frames, features, units, wide, y_width, backwards = sizes
+    sequences, lengths, offsets, _ = part
+    x, y, w, u, bias, gates, cells, keep, h, c, z, packed, zeros, rows_at = memory
+    first_unit, own, meeting, member, members, patience, give_way, ticks = share
     most = patience
     steps = len(offsets) - 1
     h_row, z_row = (wide + SKEW) * BYTES, 4 * wide * BYTES
@@ -127,19 +193,21 @@ def forward_slice(x, y, num_frames, features, units, wide, y_width, backwards,
 
 
 @compiled
-def backward_slice(x, y, dy, dx, num_frames, features, units, wide, y_width, backwards,
-                   sequences, lengths, offsets, w_transposed, u_transposed, gates, cells,
-                   dw, du, db, dh, dc, dz, packed, panels, dx_rows, zeros):
-    """Gradients of one direction over one slice; dz of a chunk becomes all weight gradients.
+def backward_slice(sizes, part, memory):
+    """Gradients of one direction over one slice.
+
+    dz of a chunk of rows is computed first, then the gradients of all weights and of the inputs.
 
     Args:
-        dy: as y in `forward_slice`. dx: (B, num_frames, features), or 0 if not wanted.
-        w_transposed, u_transposed: transposed weights in panels.
-        dw: (4 * wide / PANEL, features, PANEL), du: (4 * wide / PANEL, units, PANEL),
-            db: (4 * wide,): zero, added to.
-        dh, dc: (n, wide + SKEW), zero. dz, packed, panels, dx_rows: scratch.
-        The rest: as in `forward_slice`, gates and cells as it kept them.
+        sizes: see `Sizes`.
+        part: see `asr.kernels.batch_slices.Slice`.
+        memory: see `BackwardMemory`.
     """
+    num_frames, features, units, wide, y_width, backwards = sizes
+    sequences, lengths, offsets, _ = part
+    dy, dx, u_transposed, gates, cells = (memory.dy, memory.dx, memory.u_transposed, memory.gates,
+                                          memory.cells)
+    dh, dc, dz, zeros = memory.dh, memory.dc, memory.dz, memory.zeros
     h_row, z_row, gate = (wide + SKEW) * BYTES, (4 * wide + SKEW) * BYTES, wide * BYTES
     last = len(offsets) - 1
     if last > 0:
@@ -166,20 +234,21 @@ def backward_slice(x, y, dy, dx, num_frames, features, units, wide, y_width, bac
                                                num_frames, y_width), units)
                 product(live, 4 * wide, wide, dz_at, ROWS * z_row, z_row, BYTES, u_transposed,
                         dh, PANEL * BYTES, h_row)
-        weight_gradients(x, y, num_frames, features, units, wide, y_width, backwards, sequences,
-                         lengths, offsets, first, last, dw, du, db, dz, packed, panels)
+        weight_gradients(sizes, part, memory, first, last)
         if dx != 0:
-            input_gradients(dx, num_frames, features, wide, backwards, sequences, lengths,
-                            offsets, first, last, w_transposed, dz, dx_rows)
+            input_gradients(sizes, part, memory, first, last)
         last = first
     if dx != 0:
         clear_padding(dx, sequences, lengths, num_frames, features, features)
 
 
 @compiled
-def weight_gradients(x, y, num_frames, features, units, wide, y_width, backwards, sequences,
-                     lengths, offsets, first, last, dw, du, db, dz, packed, panels):
-    """Add X' dZ to dW, H' dZ to dU, sum dZ to db; the rows of steps first .. last - 1."""
+def weight_gradients(sizes, part, memory, first, last):
+    """Add X' dZ to dW, H' dZ to dU, sum dZ to db for the rows of the steps first .. last - 1."""
+    num_frames, features, units, wide, y_width, backwards = sizes
+    sequences, lengths, offsets, _ = part
+    x, y, dw, du, db = memory.x, memory.y, memory.dw, memory.du, memory.db
+    dz, packed, panels = memory.dz, memory.packed, memory.panels
     z_row = (4 * wide + SKEW) * BYTES
     rows = offsets[last] - offsets[first]
     pack_panels(rows, 4 * wide, dz, z_row, panels)
@@ -205,9 +274,11 @@ def weight_gradients(x, y, num_frames, features, units, wide, y_width, backwards
 
 
 @compiled
-def input_gradients(dx, num_frames, features, wide, backwards, sequences, lengths, offsets,
-                    first, last, w_transposed, dz, dx_rows):
-    """Write dX = dZ W' for the rows of steps first .. last - 1 to their frames."""
+def input_gradients(sizes, part, memory, first, last):
+    """Write dX = dZ W' of the steps first .. last - 1 to the frames."""
+    num_frames, features, units, wide, y_width, backwards = sizes
+    sequences, lengths, offsets, _ = part
+    dx, w_transposed, dz, dx_rows = memory.dx, memory.w_transposed, memory.dz, memory.dx_rows
     z_row = (4 * wide + SKEW) * BYTES
     columns = -(-features // PANEL) * PANEL
     rows = offsets[last] - offsets[first]

@@ -1,6 +1,6 @@
-"""Training: a recipe and a folder go in, a bundle and an honest log come out.
+"""Training: from a recipe and a folder to a bundle and a log.
 
-session.py is the page to read first. Importing this package does not import TensorFlow.
+Read session.py first, then loop.py. Importing this package does not import TensorFlow.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Exact resume: everything that the next step depends on, in one TensorFlow checkpoint.
+"""Exact resume: one TensorFlow checkpoint holds everything that the next step depends on.
 
 In: a compiled model and a `TrainingState`. Out: files below checkpoints/last and checkpoints/best.
-Weights, optimizer slots and counters, dropout seeds, the averaged weights and the state travel as
-one checkpoint, so they can never disagree. Resume walks from the newest checkpoint back to one
-that is whole and belongs to this run.
+Weights, optimizer slots and counters, dropout seeds, averaged weights and the state are saved
+together, so they always match. Resume tries the newest checkpoint first and goes back to one that
+is complete and belongs to this run.
 """
 
 from __future__ import annotations
@@ -27,19 +27,20 @@ FREE_SPACE_FACTOR = 2.2
 
 @dataclass
 class TrainingState:
-    """The state of a run; JSON inside the checkpoint.
+    """The progress of a run, stored as JSON inside the checkpoint.
 
     Attributes:
-        epoch: epochs finished.
-        batch: batches done of the epoch under way.
+        run_id: the run that wrote it.
+        epoch: finished epochs.
+        batch: finished batches of the current epoch.
         seconds: training time so far, over all parts of the run.
-        loss_sum, label_sum, frames: of the epoch under way.
+        loss_sum, label_sum, frames: sums over the current epoch.
         best_wer: lowest validation WER so far; None before the first.
-        best_loss: its validation loss, which decides between equal WERs.
+        best_loss: its validation loss, which breaks ties.
         best_epoch: the epoch that reached it.
-        first_token_epoch: the first epoch after which the network wrote a label; 0: none yet.
-        nonfinite_in_row: non-finite steps directly before this point.
-        skipped: non-finite steps of the whole run.
+        first_token_epoch: the first epoch after which the network emitted a label; 0: none yet.
+        nonfinite_in_row: consecutive non-finite steps up to now.
+        skipped: non-finite steps in the whole run.
     """
 
     run_id: str = ""
@@ -56,6 +57,14 @@ class TrainingState:
     nonfinite_in_row: int = 0
     skipped: int = 0
 
+    def end_epoch(self) -> tuple[float, int]:
+        """Count an epoch; returns its training loss per label (NaN without labels) and frames."""
+        loss = self.loss_sum / self.label_sum if self.label_sum else math.nan
+        frames = self.frames
+        self.epoch += 1
+        self.batch, self.loss_sum, self.label_sum, self.frames = 0, 0.0, 0.0, 0
+        return loss, frames
+
 
 class Checkpoints:
     """Last and best checkpoints of one run.
@@ -63,7 +72,7 @@ class Checkpoints:
     Args:
         folder: `<run_dir>/checkpoints`.
         model: compiled by `compile_for_training`.
-        run_id: a checkpoint of another run is not taken.
+        run_id: checkpoints of other runs are ignored.
     """
 
     def __init__(self, folder: Path, model, run_id: str):
@@ -71,7 +80,7 @@ class Checkpoints:
         self.run_id = run_id
         self._state = tf.Variable(tf.constant(""), trainable=False)
         variables = [v.value for v in [*model.variables, *model.optimizer.variables]]
-        # Model variables contain those of the optimizer in some Keras versions: each once.
+        # In some Keras versions the model lists the optimizer variables too.
         unique = {id(v): v for v in [*variables, *model.ema_weights]}
         self._bytes = sum(v.dtype.size * v.shape.num_elements() for v in unique.values())
         self._checkpoint = tf.train.Checkpoint(state=self._state, variables=list(unique.values()))
@@ -81,10 +90,10 @@ class Checkpoints:
         self._best = tf.train.CheckpointManager(self._checkpoint, str(folder / "best"), KEEP)
 
     def save(self, state: TrainingState, *, best: bool = False) -> None:
-        """Write a checkpoint; the ones before it stay whole whatever happens.
+        """Write a checkpoint; a failure leaves the earlier ones intact.
 
         Raises:
-            TrainingStopped: the disk has no room for it; earlier checkpoints are intact.
+            TrainingStopped: the disk is full, or the checkpoint cannot be written.
         """
         free = shutil.disk_usage(self.folder.parent).free
         if free < FREE_SPACE_FACTOR * self._bytes:
@@ -100,16 +109,16 @@ class Checkpoints:
             manager.save()
         except (OSError, tf.errors.OpError) as error:
             raise TrainingStopped(f"Cannot write a checkpoint to {self.folder}: "
-                                  f"{str(error).splitlines()[0]}. Earlier checkpoints are whole; "
+                                  f"{str(error).splitlines()[0]}. Earlier checkpoints are intact; "
                                   "make room and run the same command again.",
                                   code="ckpt.write", path=self.folder) from error
         failpoint("ckpt.after_save")
 
     def restore(self) -> TrainingState | None:
-        """Load the newest checkpoint that is whole and ours; None if there never was one.
+        """Load the newest usable checkpoint of this run; None if the run has none.
 
         Raises:
-            CheckpointError: there are checkpoints, and none can be used.
+            CheckpointError: there are checkpoints, but none can be used.
         """
         prefixes = _prefixes(self.folder / "last")
         problems = []
@@ -134,9 +143,8 @@ class Checkpoints:
                                   path=self.folder)
         return None
 
-
     def _rotate_from(self, good: Path, prefixes: list[Path]) -> None:
-        """Rotation counts whole checkpoints only, or a damaged one would push out a good one."""
+        """Keep damaged checkpoints out of the rotation, where they would replace intact ones."""
         if good != prefixes[0]:
             whole = [str(p) for p in reversed(prefixes[prefixes.index(good):])]
             tf.compat.v1.train.update_checkpoint_state(str(self.folder / "last"), str(good), whole)
@@ -146,10 +154,10 @@ class Checkpoints:
 
 
 def _mend_pointer(folder: Path) -> None:
-    """Rewrite the pointer file where a crash left one that TensorFlow cannot read."""
+    """Rewrite a pointer file that TensorFlow cannot read, as a crash may leave it."""
     try:
         tf.train.get_checkpoint_state(str(folder))
-    except ValueError:  # empty, or not UTF-8; the checkpoints beside it are none the worse
+    except ValueError:  # empty, or not UTF-8; the checkpoints themselves are intact
         prefixes = [str(prefix) for prefix in reversed(_prefixes(folder))]
         if prefixes:
             tf.compat.v1.train.update_checkpoint_state(str(folder), prefixes[-1], prefixes)
@@ -158,7 +166,7 @@ def _mend_pointer(folder: Path) -> None:
 
 
 def _prefixes(folder: Path) -> list[Path]:
-    """Checkpoint prefixes in a folder, newest first, whatever the pointer file says."""
+    """Checkpoint prefixes in a folder, newest first; the pointer file is not read."""
     found = [path.with_suffix("") for path in folder.glob("ckpt-*.index")
              if re.fullmatch(r"ckpt-\d+\.index", path.name)]
     return sorted(found, key=_number, reverse=True)

@@ -1,16 +1,16 @@
-"""The plateau coach: is a loss that does not fall normal, or is something broken?
+"""The plateau coach: tells a normal CTC plateau from broken data.
 
-In: per-epoch figures. Out: one sentence. NumPy only.
+In: figures of an epoch. Out: one sentence, and whether it is an alarm. NumPy only.
 
-CTC training starts on a plateau on which the network writes blanks only; people cannot tell
-whether to wait (threads of every CTC toolkit). Two measurements can:
+CTC training starts on a plateau where the network emits only blanks. The loss alone does not show
+whether training will leave it. Two measurements do:
 
-* the floor: the loss of the best network that does not listen, i.e. one fixed distribution over
-  blank and labels for every frame. A loss below it has learnt something from the audio.
-* the pairing gap: the validation loss of the right transcripts against that of transcripts
-  exchanged between utterances of about the same length. While labels and audio belong together, the
-  right ones become more likely within the first epochs, long before a word is right; with shuffled
-  labels or a wrong time axis the gap stays zero however far the loss falls.
+* The floor is the lowest loss without audio: one fixed distribution over blank and labels for every
+  frame. A network with a loss below it has learnt something from the audio.
+* The pairing gap compares the validation loss of the right transcripts with that of transcripts
+  exchanged between utterances of similar length. If labels and audio match, the right transcripts
+  become more likely within the first epochs, long before a word is right. With shuffled labels or a
+  wrong time axis the gap stays zero even if the loss falls.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ import numpy as np
 
 FIRST_ALARM_EPOCH = 3
 FIRST_ALARM_STEPS = 150
-MIN_PAIRS = 24  # fewer utterances cannot tell a slow start from a broken one
+MIN_PAIRS = 24  # with fewer utterances, a slow start looks like broken data
 GAP_ALARM = 2.0  # standard errors
 
 
 @dataclass(frozen=True)
 class EpochFacts:
-    """What the coach looks at after an epoch.
+    """The figures of an epoch that the coach judges.
 
     Attributes:
         epoch: 1, 2, ...
         steps: optimizer steps so far.
-        loss: training loss, nats a label.
-        floor: from `listening_floor`, nats a label.
-        blank_share: share of output frames whose best class is the blank, validation set.
-        emitted: labels that the network wrote on the validation set.
-        gap: from `pairing_gap`; None when it cannot be measured.
+        loss: training loss, nats per label.
+        floor: from `listening_floor`, nats per label.
+        blank_share: share of validation frames whose best class is the blank.
+        emitted: labels in the greedy output of the validation set.
+        gap: from `pairing_gap`; None if it cannot be measured.
     """
 
     epoch: int
@@ -52,14 +52,14 @@ class EpochFacts:
 
 def listening_floor(num_frames: Sequence[int], labels: Sequence[Sequence[int]],
                     vocab_size: int) -> float:
-    """Loss of the best network that ignores the audio, in nats a label.
+    """Lowest loss of a network that ignores the audio, in nats per label.
 
-    Every frame gets the same distribution: blank with probability 1 - q, label k with q times
-    its relative frequency; the loss is the exact CTC sum over alignments, minimised over q.
+    Every frame gets the same distribution: 1 - q for the blank, and q times its relative frequency
+    for each label. The loss is the exact CTC sum over alignments, minimised over q.
 
     Args:
         num_frames: output frames T' of each utterance.
-        labels: its labels.
+        labels: labels of each utterance.
         vocab_size: V.
 
     Returns:
@@ -77,7 +77,7 @@ def listening_floor(num_frames: Sequence[int], labels: Sequence[Sequence[int]],
 
 
 def _constant_loss(num_frames: int, labels: np.ndarray, q: float, unigram: np.ndarray) -> float:
-    """CTC loss of one utterance when every frame has the same distribution (forward recursion)."""
+    """CTC loss of one utterance with the same distribution in every frame (forward recursion)."""
     extended = np.zeros(2 * len(labels) + 1, dtype=np.int64)
     extended[1::2] = labels
     log_emit = np.log(np.where(extended == 0, 1.0 - q, q * unigram[extended]) + 1e-30)
@@ -93,13 +93,13 @@ def _constant_loss(num_frames: int, labels: np.ndarray, q: float, unigram: np.nd
 
 
 def pairing_gap(right: np.ndarray, exchanged: np.ndarray) -> float | None:
-    """How many standard errors the exchanged transcripts cost more than the right ones.
+    """Mean loss difference between exchanged and right transcripts, in standard errors.
 
     Args:
-        right, exchanged: (N,) losses of the same utterances; non-finite pairs are left out.
+        right, exchanged: (N,) losses of the same utterances; non-finite differences are ignored.
 
     Returns:
-        mean difference over its standard error; None for fewer than MIN_PAIRS usable pairs.
+        mean difference / standard error; None for fewer than MIN_PAIRS usable pairs.
     """
     difference = np.asarray(exchanged, np.float64) - np.asarray(right, np.float64)
     difference = difference[np.isfinite(difference)]
@@ -117,7 +117,7 @@ class Advice(NamedTuple):
 
 
 def advice(facts: EpochFacts) -> Advice:
-    """"normal so far ...", or the alarm "labels or time axis look broken ..."."""
+    """Judge an epoch: "normal so far ...", or the alarm "labels or time axis look broken ..."."""
     share = f"{100 * facts.blank_share:.0f} % of frames are blank"
     if facts.gap is not None and facts.gap >= GAP_ALARM:
         if facts.emitted == 0:

@@ -1,6 +1,6 @@
-"""What happens at every step: learning rate, non-finite losses, signals, progress.
+"""Keras callback for every step: learning rate, non-finite losses, signals, progress.
 
-In: the running state. Out: a Keras callback.
+In: the training state. Out: the updated state.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from asr.training.signals import SignalWatch, TimeIsUp
 
 
 class StepMonitor(keras.callbacks.Callback):
-    """Before a step: the learning rate. After it: sums, non-finite policy, signals, progress.
+    """Sets the learning rate before a step; counts, reports and checks signals after it.
 
     Args:
         settings: the [train] section.
         state: updated in place after every step.
-        total_steps: of the whole run, for the schedule.
-        batches: of this epoch, from `asr.data.batches`.
+        total_steps: steps of the whole run, for the learning rate.
+        batches: the batches of this epoch, from `asr.data.batches`.
         watch: pending signals.
-        warn: called with a record for every skipped step.
-        report: called after every step with (batches done, batches of the epoch, mean loss).
+        warn: called with a record of every skipped step.
+        report: called after every step with (finished batches, batches of the epoch, mean loss).
     """
 
     def __init__(self, settings: TrainSettings, state: TrainingState, total_steps: int, batches,
@@ -52,7 +52,7 @@ class StepMonitor(keras.callbacks.Callback):
         optimizer.learning_rate.assign(learning_rate(self.settings, step, done))
 
     def on_train_batch_end(self, batch, logs=None):
-        """Count, report, and answer signals."""
+        """Count the step, report it, check signals and the time budget."""
         state, logs = self.state, logs or {}
         done = self.batches[state.batch]
         state.batch += 1
@@ -72,10 +72,10 @@ class StepMonitor(keras.callbacks.Callback):
             raise TimeIsUp
 
     def _skip(self, batch, logs) -> None:
-        """The step changed nothing; name its utterances, and stop if it happens too often."""
+        """Report a step that updated nothing; stop after `train.nonfinite_patience` in a row."""
         rows = np.asarray(logs["finite_rows"])
         ids = [name for name, finite in zip(batch.ids, rows, strict=True) if not finite]
-        ids = ids or list(batch.ids)  # the loss was finite, its gradient was not
+        ids = ids or list(batch.ids)  # the loss was finite, the gradient was not
         state = self.state
         state.nonfinite_in_row += 1
         state.skipped += 1

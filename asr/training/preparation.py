@@ -1,7 +1,7 @@
-"""From manifests to what an epoch is planned from: checked, normalised, cached, feasible.
+"""Prepare the data of a run: read manifests, check and normalise texts, cache features.
 
-In: a recipe. Out: `Prepared`: tokenizer, feature cache, clips, and the list of what was left out,
-each with its reason. TensorFlow is not imported yet: the feature processes are spawned before it.
+In: a recipe. Out: `Prepared` with tokenizer, feature caches, clips, and excluded utterances with
+their reasons. TensorFlow is not imported yet: the feature processes are spawned before it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from asr.training.run_directory import RunDirectory
 
 @dataclass(frozen=True)
 class Split:
-    """One side of the data: its cache and its clips."""
+    """The training or the validation set: feature cache, clips, texts by utterance id."""
 
     cache: FeatureCache
     clips: list[Clip]
@@ -39,15 +39,15 @@ class Split:
 
 @dataclass(frozen=True)
 class Prepared:
-    """All that training needs of the data.
+    """The prepared data of a run.
 
     Attributes:
-        tokenizer: labels.
+        tokenizer: maps texts to labels.
         train, valid: cached and labelled.
         cmvn: (mean, std) of the training features, if features.cmvn is "global" or "map".
-        epoch_clips: of an epoch: the training clips, each as often as data.repeats says.
-        excluded: one record an utterance that cannot be used: id, split, code, message.
-        plan: bounds and length-changing augmentation.
+        epoch_clips: training clips of one epoch, repeated according to data.repeats.
+        excluded: one record per excluded utterance: id, split, code, message.
+        plan: batch bounds and length-changing augmentation.
     """
 
     tokenizer: CharTokenizer
@@ -60,7 +60,7 @@ class Prepared:
 
     @property
     def data_hash(self) -> str:
-        """SHA-256 of what an epoch is planned from: ids, labels and lengths, in their order."""
+        """SHA-256 of ids, labels and lengths of the epoch clips, in order."""
         digest = hashlib.sha256()
         for clip in self.epoch_clips:
             lengths = [(r.speed, r.num_frames) for r in clip.renditions]
@@ -69,16 +69,16 @@ class Prepared:
 
 
 def prepare(recipe: Recipe, run: RunDirectory, say: Callable[[str], None]) -> Prepared:
-    """Read, check, normalise, extract.
+    """Read manifests, check and normalise texts, extract features.
 
     Args:
-        recipe: the run's.
-        run: where generated data and the default cache live.
-        say: one line for people.
+        recipe: the settings of the run.
+        run: holds generated data and the default cache.
+        say: prints one line.
 
     Raises:
         ManifestError: a manifest cannot be read.
-        DataError: more than `data.max_bad_fraction` of a split cannot be used, or nothing is left.
+        DataError: more than `data.max_bad_fraction` of a split is excluded, or everything is.
     """
     manifests = _manifests(recipe, run)
     excluded: list[dict] = []
@@ -94,7 +94,7 @@ def prepare(recipe: Recipe, run: RunDirectory, say: Callable[[str], None]) -> Pr
     for split in chosen:
         chosen[split] = _writable(chosen[split], texts[split], tokenizer, split, excluded)
     run.write_jsonl("excluded.jsonl", excluded)
-    _refuse_too_many(excluded, sizes, recipe, run)  # now, not after an hour of features
+    _refuse_too_many(excluded, sizes, recipe, run)  # before the slow feature extraction
     _warn_of_overlap(chosen, run.path / "recordings.json", say)
     splits = {}
     for split, speeds in (("train", recipe.augment.speeds), ("valid", (1.0,))):
@@ -115,16 +115,16 @@ def prepare(recipe: Recipe, run: RunDirectory, say: Callable[[str], None]) -> Pr
 
 
 def require_files(recipe: Recipe) -> None:
-    """Refuse a recipe whose files are not there, before a run directory is made for it.
+    """Check that the files of a recipe exist, before a run directory is created.
 
     Raises:
-        RecipeError: it names no manifest, or noise or a bundle that does not exist.
-        ManifestError: one does not exist; the message has the command that makes it.
+        RecipeError: there is no manifest in it, or its noise folder or bundle does not exist.
+        ManifestError: a manifest does not exist; the message has the command that makes it.
     """
     noise = recipe.augment.noise_dir if recipe.augment.noise_probability else ""
     for key, path in (("augment.noise_dir", noise),
                       ("train.initial_bundle", recipe.train.initial_bundle)):
-        if path and not Path(path).exists():   # not after an hour of features
+        if path and not Path(path).exists():
             raise RecipeError(f"{key} is {path!r}, which does not exist in {Path.cwd()}. Correct "
                               f"the path: --set {key}=PATH")
     if recipe.data.generate:
@@ -159,7 +159,7 @@ def _manifests(recipe: Recipe, run: RunDirectory) -> dict[str, list[Utterance]]:
 
 
 def _repeats(recipe: Recipe) -> dict[str, int]:
-    """How often an epoch uses each training utterance, where it is not once."""
+    """Repetitions per epoch of each training utterance that is used more than once."""
     root = recipe.data.audio_root or None
     return {u.id: times for path, times in zip(recipe.data.train, recipe.data.repeats, strict=False)
             if times > 1 for u in read_manifest(path, audio_root=root)}
@@ -181,7 +181,7 @@ def _of_usable_length(utterances: list[Utterance], recipe: Recipe, split: str,
 
 def _writable(utterances: list[Utterance], texts: dict[str, str], tokenizer: CharTokenizer,
               split: str, excluded: list[dict]) -> list[Utterance]:
-    """Without empty texts and texts outside the alphabet; nothing is dropped from a text."""
+    """Exclude utterances with empty texts or characters outside the alphabet."""
     kept = []
     for u in utterances:
         text = texts[u.id]
@@ -216,7 +216,7 @@ def _cache(utterances: list[Utterance], recipe: Recipe, run: RunDirectory,
 def _labelled(split: str, cache: FeatureCache, utterances: list[Utterance],
               texts: dict[str, str], tokenizer: CharTokenizer, recipe: Recipe,
               excluded: list[dict]) -> Split:
-    """Clips with labels; the infeasible ones are excluded by id."""
+    """Clips with labels; excludes failed recordings and texts that are too long for CTC."""
     failed = {record["id"] for record in cache.failed}
     excluded.extend(_record(r["id"], split, r["code"], r["message"]) for r in cache.failed)
     longest = {}
@@ -238,7 +238,7 @@ def _labelled(split: str, cache: FeatureCache, utterances: list[Utterance],
 
 def _warn_of_overlap(chosen: dict[str, list[Utterance]], memory: Path,
                      say: Callable[[str], None]) -> None:
-    """The same bytes, or the same id, on both sides; `asr validate` makes an error of it."""
+    """Warn if recordings or ids are in both splits; for `asr validate` this is an error."""
     hashes = hash_files((u.audio for us in chosen.values() for u in us), memory=memory)
 
     def recordings(split: str) -> set:
@@ -248,18 +248,18 @@ def _warn_of_overlap(chosen: dict[str, list[Utterance]], memory: Path,
     ids = len({u.id for u in chosen["train"]} & {u.id for u in chosen["valid"]})
     if shared or ids:
         say(f"warning: {shared} recordings and {ids} ids are in both data.train and data.valid; "
-            "the validation WER will flatter.")
+            "the validation WER is too optimistic.")
 
 
 def _refuse_too_many(excluded: list[dict], sizes: dict[str, int], recipe: Recipe,
                      run: RunDirectory) -> None:
-    """Stop when more is left out than the recipe allows."""
+    """Stop if more utterances are excluded than the recipe allows."""
     for split, size in sizes.items():
         records = [r for r in excluded if r["split"] == split]
         if len(records) > recipe.data.max_bad_fraction * size:
             raise DataError(f"{_summary(records, split, size, run)} That is more than "
-                            f"data.max_bad_fraction = {recipe.data.max_bad_fraction}: mend them, "
-                            "take them out of the manifest, or raise the limit.",
+                            f"data.max_bad_fraction = {recipe.data.max_bad_fraction}: fix them, "
+                            "remove them from the manifest, or raise the limit.",
                             code="data.too_many_bad")
 
 
@@ -284,16 +284,16 @@ def _record(utterance_id: str, split: str, code: str, message: str) -> dict:
 
 def remap_rows(old: CharTokenizer, new: CharTokenizer, kernel: np.ndarray, bias: np.ndarray,
                rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Output weights of another alphabet, carried over by character.
+    """Map output weights to another alphabet, character by character.
 
     Args:
-        old, new: alphabets; the blank stays the blank.
+        old, new: tokenizers of the two alphabets; the blank keeps its weights.
         kernel: (H, V_old); bias: (V_old,).
-        rng: of the small random column that a character gets which the old alphabet lacks.
+        rng: draws the small random weights of new characters.
 
     Returns:
-        (H, V_new) and (V_new,): with a permuted alphabet the loss is the same at step 0; a new
-        character starts about 5 nats below the mean, so it does not disturb the others.
+        (H, V_new) and (V_new,). For a permuted alphabet the loss at step 0 is unchanged. The bias
+        of a new character is 5 nats below the mean, so it hardly affects the others.
     """
     columns = np.concatenate([[0], [old.alphabet.find(c) + 1 for c in new.alphabet]]).astype(int)
     known = np.concatenate([[True], columns[1:] > 0])
@@ -304,7 +304,7 @@ def remap_rows(old: CharTokenizer, new: CharTokenizer, kernel: np.ndarray, bias:
 
 
 def settings_summary(recipe: Recipe) -> str:
-    """The network in one line."""
+    """Describe the network in one line."""
     m = recipe.model
     front = (f"{m.stacking} frames stacked" if m.front_end == "stack" else
              f"2 convolutions of {m.conv_channels} channels")

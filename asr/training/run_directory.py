@@ -1,14 +1,14 @@
-"""The folder of one training run: locked, self-contained, compatible with its recipe or refused.
+"""The folder of one training run: locked, self-contained, checked against the recipe.
 
     recipe.toml      resolved          versions.json   packages, machine, run id
-    excluded.jsonl   utterances that were not trained on, with the reason
-    data.json        alphabet, and a hash of what is trained on
-    log.jsonl        one record an epoch and an event     tensorboard/   the same for TensorBoard
+    excluded.jsonl   excluded utterances, with the reason
+    data.json        alphabet, and a hash of the training data
+    log.jsonl        one record per epoch and event       tensorboard/   the same for TensorBoard
     checkpoints/     last and best, by tf.train.CheckpointManager        best.asr   the bundle
-    recordings.json  SHA-256 of the audio, to find what is in two splits
-    cache/           features, unless data.cache_dir says otherwise
+    recordings.json  SHA-256 of the audio, to find recordings that are in both splits
+    cache/           features, unless data.cache_dir is set
 
-Nothing in it is ever deleted but rotated checkpoints of our own.
+Only old checkpoints of the run are deleted from it.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ from asr.kernels import processors
 from asr.recipe import Recipe, dump_recipe, load_recipe, recipe_to_dict
 from asr.versions import installed
 
-# What may change between two parts of one run: how long and on what, never what is learnt.
+# Settings that may change when a run is resumed: duration, paths and limits of data checks.
 MAY_CHANGE = {"train.epochs", "train.max_minutes", "train.patience", "train.nonfinite_patience",
               "data.num_workers", "data.cache_dir", "data.max_bad_fraction"}
 
 
 class RunDirectory:
-    """One run's folder, held exclusively while it is open.
+    """The folder of one run, locked while it is open.
 
     Args:
         path: created if it does not exist.
 
     Raises:
-        UsageError: the path is a file, cannot be written, or another training holds it.
+        UsageError: the path is a file, cannot be written, or is locked by another training.
     """
 
     def __init__(self, path: str | Path):
@@ -59,7 +59,7 @@ class RunDirectory:
         self.run_id = ""
 
     def close(self) -> None:
-        """Let go of the folder."""
+        """Release the lock."""
         self._lock.close()
 
     def __enter__(self) -> RunDirectory:
@@ -70,19 +70,18 @@ class RunDirectory:
 
     @property
     def bundle_path(self) -> Path:
-        """Where the best model so far is."""
+        """The bundle of the best epoch so far."""
         return self.path / "best.asr"
 
-    def begin(self, recipe: Recipe) -> bool:
-        """Write or check `recipe.toml` and `versions.json`; True if the run existed before.
+    def begin(self, recipe: Recipe) -> None:
+        """Check the recipe of a run that exists; write `recipe.toml` and `versions.json`.
 
         Raises:
-            UsageError: the run was begun with settings that cannot be mixed with these.
+            UsageError: the run was started with incompatible settings.
             CheckpointError: `versions.json` cannot be read.
         """
         recipe_path = self.path / "recipe.toml"
-        existed = recipe_path.exists()
-        if existed and self._has_learnt():
+        if recipe_path.exists() and self._has_learnt():
             self._check_compatible(load_recipe(recipe_path), recipe)
         versions_path = self.path / "versions.json"
         if versions_path.exists():
@@ -96,10 +95,9 @@ class RunDirectory:
             write_atomic(versions_path, json.dumps(
                 {"run_id": self.run_id, **describe_machine()}, indent=2) + "\n")
         write_atomic(recipe_path, dump_recipe(recipe))
-        return existed
 
     def _has_learnt(self) -> bool:
-        """Before the first checkpoint a wrong path or number in the recipe can be put right."""
+        """Whether a checkpoint exists; before the first one any setting may be corrected."""
         return any((self.path / "checkpoints").rglob("ckpt-*")) or self.bundle_path.exists()
 
     def _check_compatible(self, old: Recipe, new: Recipe) -> None:
@@ -107,22 +105,22 @@ class RunDirectory:
         changed = [key for key in before if before[key] != after[key] and key not in MAY_CHANGE]
         if changed:
             details = "; ".join(f"{key} was {before[key]!r}, is {after[key]!r}" for key in changed)
-            raise UsageError(f"incompatible: {self.path} was begun with other settings: {details}. "
-                             "Restore them or train into a new run directory.",
+            raise UsageError(f"incompatible: {self.path} was started with other settings: "
+                             f"{details}. Restore them or train into a new run directory.",
                              code="run.incompatible", path=self.path)
 
     def check_data(self, alphabet: str, data_hash: str) -> bool:
-        """Hold the data against those of the part before, and write `data.json`.
+        """Compare the data with those of the previous part of the run; write `data.json`.
 
         Args:
-            alphabet: the tokenizer's; labels of another one mean other characters.
-            data_hash: of everything that an epoch is planned from.
+            alphabet: from the tokenizer; it defines the meaning of the labels.
+            data_hash: see `asr.training.preparation.Prepared`.
 
         Returns:
-            True if the same alphabet writes other data: the run can go on, but not exactly.
+            True if the data changed under the same alphabet: the resume is then not exact.
 
         Raises:
-            UsageError: what was learnt so far spells with another alphabet.
+            UsageError: the network was trained with another alphabet.
             CheckpointError: `data.json` cannot be read.
         """
         path = self.path / "data.json"
@@ -136,7 +134,7 @@ class RunDirectory:
                 raise CheckpointError(f"{path} is damaged ({error}); restore it or start a new "
                                       "run directory.", path=path) from error
             if old != alphabet:
-                raise UsageError(f"incompatible: {self.path} was begun with the alphabet {old!r} "
+                raise UsageError(f"incompatible: {self.path} was started with the alphabet {old!r} "
                                  f"(vocab hash {_short_hash(old)}), these texts have {alphabet!r} "
                                  f"({_short_hash(alphabet)}). Restore the texts, or train into a "
                                  "new run directory; text.alphabet in the recipe keeps an alphabet "
@@ -151,15 +149,14 @@ class RunDirectory:
         with open(self.path / "log.jsonl", "a", encoding="utf-8") as file:
             file.write(line + "\n")
 
-    def write_jsonl(self, name: str, records: list[dict]) -> Path:
-        """Write a whole JSONL file of this run."""
-        path = self.path / name
-        write_atomic(path, "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in records))
-        return path
+    def write_jsonl(self, name: str, records: list[dict]) -> None:
+        """Write or replace a JSONL file of this run."""
+        write_atomic(self.path / name,
+                     "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in records))
 
 
 def read_log(run_dir: str | Path) -> list[dict]:
-    """The records of `log.jsonl`; a last line torn by a crash is left out."""
+    """The records of `log.jsonl`, without a last line that a crash left incomplete."""
     records = []
     path = Path(run_dir) / "log.jsonl"
     if not path.exists():
@@ -173,7 +170,7 @@ def read_log(run_dir: str | Path) -> list[dict]:
 
 
 def describe_machine() -> dict:
-    """Package versions, Python, processor: what a number needs beside it."""
+    """Versions of the packages and of Python, and the processor, for reproducing results."""
     return {"python": platform.python_version(), "platform": platform.platform(),
             "processor": _processor(), "cpus": processors.usable(), "packages": installed()}
 

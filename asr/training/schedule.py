@@ -1,6 +1,6 @@
 """The learning rate of every step.
 
-In: the [train] section, how far the run is. Out: a learning rate. Pure functions.
+In: the [train] section and the progress of the run. Out: a learning rate. Pure functions.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from asr.recipe import TrainSettings
 
 
 def progress(settings: TrainSettings, step: int, total_steps: int, seconds: float) -> float:
-    """How much of the run is over, 0 .. 1: by steps, or by the clock if that is further.
+    """Finished fraction of the run, 0 .. 1: the larger one of steps and wall time.
 
-    A wall-time budget (`max_minutes`) pulls the decay along, so that a slower machine ends with
-    the same small learning rate instead of being cut off at a large one.
+    With a time budget (`max_minutes`) the decay follows the clock, so a slow machine also ends with
+    the final learning rate.
     """
     by_steps = step / max(1, total_steps)
     by_clock = seconds / (60 * settings.max_minutes) if settings.max_minutes else 0.0
@@ -22,12 +22,12 @@ def progress(settings: TrainSettings, step: int, total_steps: int, seconds: floa
 
 
 def is_over(settings: TrainSettings, *, epoch: int, best_epoch: int, seconds: float) -> bool:
-    """Whether a run in this state has nothing left to do: epochs, clock or patience are spent.
+    """Whether the epochs, the time budget or the patience of a run are spent.
 
     Args:
         settings: the [train] section.
-        epoch: epochs finished.
-        best_epoch: the one with the lowest validation WER; 0: none yet.
+        epoch: finished epochs.
+        best_epoch: the epoch with the lowest validation WER; 0: none yet.
         seconds: training time so far.
     """
     return bool(epoch >= settings.epochs
@@ -40,7 +40,7 @@ def learning_rate(settings: TrainSettings, step: int, done: float) -> float:
 
     Args:
         settings: the [train] section.
-        step: optimizer steps taken so far.
+        step: optimizer steps so far.
         done: from `progress`, 0 .. 1.
     """
     peak, final = settings.learning_rate, settings.final_learning_rate

@@ -1,8 +1,7 @@
-"""One training run from a recipe to a bundle: the page to read first in this room.
+"""One training run from a recipe to a bundle: read this page first.
 
-In: a recipe and a folder. Out: the folder, filled (`run_directory.py` lists what is in it).
-Keras `fit` runs every epoch; around it are exact resume, validation by WER, early stopping, the
-plateau coach and the bundle.
+In: a recipe and a folder. Out: the files that `run_directory.py` lists. `train` prepares the data
+and starts TensorFlow; `loop.py` runs the epochs.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from asr.errors import Interrupted, UsageError
+from asr.errors import UsageError
 from asr.network.framework import import_tensorflow
 from asr.recipe import Recipe
 from asr.training.preparation import Prepared, prepare, require_files, settings_summary
@@ -22,16 +21,16 @@ from asr.training.table import EpochTable
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What a run came to.
+    """The result of a run.
 
     Attributes:
         run_dir: the folder; `asr.load(run_dir)` opens its best model.
-        epochs: epochs finished.
+        epochs: finished epochs.
         best_wer: lowest validation WER, a fraction; None if no epoch was validated.
         best_epoch: the epoch that reached it.
         minutes: training time over all parts of the run.
-        excluded: utterances that were not used.
-        finished: False when `stop_after_epochs` ended this part of the run.
+        excluded: number of utterances that were not used.
+        finished: False if `stop_after_epochs` ended this part of the run.
     """
 
     run_dir: Path
@@ -50,24 +49,24 @@ class TrainingResult:
 
 def train(recipe: Recipe, run_dir: str | Path, *, stop_after_epochs: int = 0,
           callbacks: Sequence = (), quiet: bool = False) -> TrainingResult:
-    """Train, or go on with a run that was interrupted, bit for bit where it stood.
+    """Train, or resume an interrupted run with exactly the same result.
 
     Args:
         recipe: from `asr.load_recipe`.
-        run_dir: a new folder, or one that was begun with the same recipe.
-        stop_after_epochs: leave after this many epochs of this part; 0: when the recipe says.
-        callbacks: Keras callbacks of your own, passed to `fit`.
-        quiet: no table on stderr.
+        run_dir: a new folder, or the folder of a run with the same recipe.
+        stop_after_epochs: stop after this many epochs of this call; 0: as the recipe says.
+        callbacks: Keras callbacks, passed to `fit`.
+        quiet: print no table on stderr.
 
     Returns:
         A `TrainingResult`; the best model is `<run_dir>/best.asr`.
 
     Raises:
         RecipeError: a file that the recipe names does not exist.
-        UsageError: the folder is in use or holds another run, or one with another alphabet;
+        UsageError: the folder is in use, or holds a run with other settings or another alphabet;
             TensorFlow cannot be used.
-        DataError: the data cannot be used; `<run_dir>/excluded.jsonl` says which and why.
-        CheckpointError: the folder's checkpoints are all damaged.
+        DataError: the data cannot be used; `<run_dir>/excluded.jsonl` has the reasons.
+        CheckpointError: all checkpoints of the run are damaged.
         TrainingStopped: the loss stayed non-finite, or the disk is full.
         Interrupted: SIGINT or SIGTERM; the checkpoint is written.
     """
@@ -85,14 +84,14 @@ def train(recipe: Recipe, run_dir: str | Path, *, stop_after_epochs: int = 0,
         prepared = prepare(recipe, run, table.write)
         if run.check_data(prepared.tokenizer.alphabet, prepared.data_hash):
             run.log({"event": "data_changed"})
-            table.write("warning: the training data are not those of the part before; the run goes "
-                        "on with them, but not as if it had never stopped.")
+            table.write("warning: the training data are not those of the previous part of the run; "
+                        "it continues, but the result differs from an uninterrupted run.")
         table.write("starting TensorFlow, trying the largest batch ...")
         import_tensorflow(deterministic=recipe.train.deterministic)
-        from asr.training.loop import TrainingLoop
+        from asr.training.loop import start
         from asr.training.signals import SignalWatch
         with SignalWatch() as watch:
-            loop = TrainingLoop(recipe, run, prepared, table, watch, callbacks)
+            loop = start(recipe, run, prepared, table, watch, callbacks)
             table.write(describe(recipe, prepared, loop.model))
             finished = loop.run(stop_after_epochs)
         state = loop.state
@@ -104,7 +103,7 @@ def train(recipe: Recipe, run_dir: str | Path, *, stop_after_epochs: int = 0,
 
 
 def _finished_before(recipe: Recipe, run: RunDirectory) -> TrainingResult | None:
-    """What an earlier part came to, if nothing is left to do; saves the minutes of finding out."""
+    """The result of a run that is finished already, without preparing the data again."""
     last = (read_log(run.path) or [{}])[-1]
     if last.get("event") != "finished" or not run.bundle_path.exists():
         return None
@@ -116,7 +115,7 @@ def _finished_before(recipe: Recipe, run: RunDirectory) -> TrainingResult | None
 
 
 def describe(recipe: Recipe, prepared: Prepared, model) -> str:
-    """What is trained on what, in one line."""
+    """Describe data and network in one line."""
     clips = len(prepared.train.clips)
     seconds = sum(r.num_frames for c in prepared.train.clips for r in c.renditions
                   if r.speed == 1.0) * recipe.features.hop_length / recipe.features.sample_rate
@@ -125,5 +124,3 @@ def describe(recipe: Recipe, prepared: Prepared, model) -> str:
             f"{model.count_params():,} weights, LSTM kernel: "
             f"{model.lstm_layers[0].resolved_kernel}")
 
-
-__all__ = ["Interrupted", "TrainingResult", "read_log", "train"]

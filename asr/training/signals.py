@@ -1,6 +1,6 @@
-"""SIGINT and SIGTERM become a request that the step loop answers.
+"""SIGINT and SIGTERM stop training after the current step.
 
-In: signals. Out: `Interrupted`, after the checkpoint is written.
+In: signals. Out: `Interrupted`; the caller writes a checkpoint.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from asr.errors import EXIT_INTERRUPTED, EXIT_TERMINATED, Interrupted
 
 
 class SignalWatch:
-    """Turns the first SIGINT or SIGTERM into a request; a second one leaves at once.
+    """Records the first SIGINT or SIGTERM; a second one exits at once.
 
-    Inside a notebook or a thread, where handlers cannot be set, nothing is changed.
+    Outside of the main thread, where handlers cannot be set, it does nothing.
     """
 
     def __init__(self):
@@ -42,7 +42,7 @@ class SignalWatch:
             signal.signal(signum, handler)
 
     def check(self) -> None:
-        """Raise `Interrupted` if a signal has come."""
+        """Raise `Interrupted` if a signal was received."""
         if self.received is not None:
             name = signal.Signals(self.received).name
             raise Interrupted(f"Stopped by {name}; the checkpoint is written, the same command "
@@ -54,4 +54,4 @@ def _exit_code(signum: int) -> int:
 
 
 class TimeIsUp(Exception):
-    """The wall-time budget of the recipe is spent; the epoch ends here."""
+    """The time budget of the recipe is spent; the epoch ends early."""

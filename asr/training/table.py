@@ -1,9 +1,11 @@
-"""The live table on stderr: one line an epoch, and a moving line while one is under way."""
+"""The table on stderr: one line per epoch, and a progress line on a terminal."""
 
 from __future__ import annotations
 
 import sys
 import time
+
+from asr.training.coach import Advice
 
 COLUMNS = (("epoch", 5), ("loss", 8), ("valid", 8), ("WER %", 8), ("CER %", 8), ("frames/s", 9),
            ("wait %", 7), ("minutes", 8))
@@ -13,30 +15,29 @@ class EpochTable:
     """Writes the table.
 
     Args:
-        stream: stderr if None.
         quiet: write nothing.
     """
 
-    def __init__(self, stream=None, *, quiet: bool = False):
-        self.stream = sys.stderr if stream is None else stream
+    def __init__(self, *, quiet: bool = False):
+        self.stream = sys.stderr
         self.quiet = quiet
         self.live = not quiet and self.stream.isatty()
         self._started = False
-        self._verdict = ""
+        self._alarm: bool | None = None  # of the epoch before
         self._last = 0.0
         self._epoch_started = time.perf_counter()
 
     def write(self, text: str) -> None:
-        """One line of text."""
+        """Write one line of text."""
         if not self.quiet:
             print(("\r\x1b[K" if self.live else "") + text, file=self.stream, flush=True)
 
     def begin_epoch(self) -> None:
-        """The clock of the ETA starts."""
+        """Start the clock of the remaining time."""
         self._epoch_started = time.perf_counter()
 
     def moving(self, done: int, total: int, loss: float) -> None:
-        """Progress within an epoch, on a terminal only."""
+        """Show the progress within an epoch, on a terminal only."""
         now = time.perf_counter()
         if not self.live or now - self._last < 0.2:
             return
@@ -46,7 +47,7 @@ class EpochTable:
               end="", file=self.stream, flush=True)
 
     def row(self, record: dict) -> None:
-        """One finished epoch."""
+        """Write the line of a finished epoch."""
         if not self._started:
             self.write(" ".join(name.rjust(width) for name, width in COLUMNS))
             self._started = True
@@ -58,13 +59,11 @@ class EpochTable:
         self.write(" ".join(cell.rjust(width) for cell, (_, width) in
                             zip(cells, COLUMNS, strict=True)))
 
-
-    def coach(self, text: str, epoch: int) -> None:
-        """The plateau coach's sentence, when it changes its mind."""
-        verdict = text.split(":")[0]
-        if verdict != self._verdict or epoch == 1:
-            self.write(f"  coach: {text}")
-        self._verdict = verdict
+    def coach(self, advice: Advice, epoch: int) -> None:
+        """Write the sentence of the coach, first and whenever an alarm begins or ends."""
+        if advice.alarm != self._alarm or epoch == 1:
+            self.write(f"  coach: {advice.text}")
+        self._alarm = advice.alarm
 
 
 def _percent(value: float | None) -> str:

@@ -1,6 +1,6 @@
-"""The validation set after an epoch: loss, WER, CER, and what the plateau coach looks at.
+"""Validation after an epoch: loss, WER, CER, and the figures for the plateau coach.
 
-In: a model, the evaluation batches and their texts. Out: a `Validation`. Nothing is dropped.
+In: a model, the validation batches and their texts. Out: a `Validation`. Every utterance counts.
 """
 
 from __future__ import annotations
@@ -20,16 +20,17 @@ from asr.training.coach import pairing_gap
 from asr.training.preparation import Split
 
 MAX_GAP_UTTERANCES = 512
-PARTNERS = (1, 2, 3, 5)  # rows of the length-sorted batch that an utterance exchanges with
+# Row distances between utterances that exchange transcripts; rows are sorted by length.
+PARTNERS = (1, 2, 3, 5)
 
 
 @dataclass(frozen=True)
 class Validation:
-    """One pass over the validation set.
+    """Result of one pass over the validation set.
 
     Attributes:
-        loss: nats a label.
-        wer, cer: corpus rates, 0 .. (can pass 1); None without reference words.
+        loss: nats per label.
+        wer, cer: error rates of the whole set, from 0, can exceed 1; None without references.
         blank_share: share of output frames whose best class is the blank.
         emitted: labels in the greedy output.
         gap: see `asr.training.coach.pairing_gap`.
@@ -46,11 +47,11 @@ class Validation:
 
 
 class Validator:
-    """Runs the validation set; one traced function for all epochs.
+    """Evaluates the validation set; all epochs share one traced function.
 
     Args:
         model: an `AcousticModel`.
-        split: cache, clips and texts.
+        split: cache, clips and texts of the validation set.
         plan: from `asr.data.batches.plan_evaluation`.
         normalizer: a `FeatureAugmenter` without augmentation.
         decoder: writes the hypotheses.
@@ -73,7 +74,7 @@ class Validator:
         self._step = step
 
     def run(self) -> Validation:
-        """One pass."""
+        """Evaluate the whole set once."""
         dataset = evaluation_dataset(self.split.cache, self.plan, self.normalizer)
         losses, right, exchanged = [], [], []
         hypotheses: dict[str, str] = {}
@@ -100,13 +101,13 @@ class Validator:
                           _rate(characters), blanks / max(1, frames), emitted, gap, hypotheses)
 
     def _decode(self, logits: np.ndarray) -> str:
-        if not np.isfinite(logits).all():  # diverged: an empty hypothesis counts every word
+        if not np.isfinite(logits).all():  # diverged: an empty hypothesis makes every word an error
             return ""
         return self.decoder.decode(logits)[0].text
 
 
 def _exchange(y, lengths, shift: int):
-    """Everybody's labels go `shift` rows on; one label where they would not fit the frames."""
+    """Move labels `shift` rows down; labels that do not fit the frames are cut to one."""
     labels = tf.roll(y["labels"], shift, axis=0)
     num_labels = tf.roll(y["num_labels"], shift, axis=0)
     repeats = tf.reduce_sum(tf.cast((labels[:, 1:] == labels[:, :-1]) & (labels[:, 1:] != BLANK_ID),
@@ -116,7 +117,7 @@ def _exchange(y, lengths, shift: int):
 
 
 def _mean_of_usable(others: np.ndarray, batch: Batch, lengths: np.ndarray) -> np.ndarray:
-    """(B,) mean loss over the partners whose transcript differs and fits; NaN without one."""
+    """(B,) mean loss over the partners with a different transcript that fits; NaN: no such one."""
     items = batch.items
     usable = np.array([[items[i - shift].labels != items[i].labels
                         and feasible(int(lengths[i]), items[i - shift].labels)
@@ -128,6 +129,6 @@ def _mean_of_usable(others: np.ndarray, batch: Batch, lengths: np.ndarray) -> np
 
 
 def _rate(counts: np.ndarray) -> float | None:
-    """Errors over reference units of rows (substitutions, deletions, insertions, units)."""
+    """Errors per reference unit, from rows (substitutions, deletions, insertions, units)."""
     *errors, reference = counts.sum(axis=0).tolist()
     return sum(errors) / reference if reference else None

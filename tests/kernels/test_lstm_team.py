@@ -74,10 +74,10 @@ def test_on_a_busy_machine_a_team_breaks_up_and_none_is_formed_for_a_while(rng, 
     alone = cpu.infer(x, np.array([60]), directions, threads=1)
     original = sequences.forward_slice
 
-    def late(*arguments):  # the second member of each team has no processor for some time
-        if arguments[-5] == 1:
+    def late(sizes, part, memory, share):  # the second member has no processor for some time
+        if share.member == 1:
             time.sleep(0.05)
-        return original(*arguments)
+        return original(sizes, part, memory, share)
 
     monkeypatch.setattr(sequences, "forward_slice", late)
     monkeypatch.setattr(team, "PATIENCE", 10_000)

@@ -12,11 +12,12 @@ import pytest
 from oracles import ctc_loss_by_enumeration
 
 from asr.errors import CheckpointError, ManifestError, RecipeError, UsageError
-from asr.recipe import Recipe, TrainSettings, recipe_from_dict
+from asr.recipe import Recipe, TrainSettings, load_recipe, recipe_from_dict
 from asr.text.tokenizer import CharTokenizer
 from asr.training import coach, train
 from asr.training.run_directory import RunDirectory, read_log
 from asr.training.schedule import is_over, learning_rate, progress
+from asr.training.table import EpochTable
 
 
 def test_warm_up_then_decay_to_the_final_rate():
@@ -66,6 +67,16 @@ def test_the_coach_raises_the_alarm_only_when_exchanged_labels_do_as_well():
     assert "normal so far" in coach.advice(facts(gap=5.0, emitted=100)).text
 
 
+def test_the_table_shows_the_coach_first_and_when_an_alarm_begins_or_ends(capsys):
+    table = EpochTable()
+    good, better, bad = (coach.Advice("good"), coach.Advice("better"),
+                         coach.Advice("bad", alarm=True))
+    for epoch, advice in enumerate([good, better, bad, bad, good], start=1):
+        table.coach(advice, epoch)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == ["  coach: good", "  coach: bad", "  coach: good"]
+
+
 def test_the_pairing_gap_counts_standard_errors(rng):
     right = rng.normal(10, 1, 200)
     assert abs(coach.pairing_gap(right, right + rng.normal(0, 1, 200))) < 4
@@ -84,14 +95,16 @@ def test_a_run_directory_is_held_by_one_training(tmp_path):
 
 def test_other_settings_or_vocabulary_are_refused_before_training(tmp_path):
     with RunDirectory(tmp_path) as run:
-        assert not run.begin(Recipe())
+        run.begin(Recipe())
         first = run.run_id
-        assert run.begin(recipe_from_dict({"seed": 7}))  # nothing is learnt yet: put right
-        assert run.begin(Recipe())
+        run.begin(recipe_from_dict({"seed": 7}))  # nothing is learnt yet: any setting may change
+        assert load_recipe(tmp_path / "recipe.toml").seed == 7
+        run.begin(Recipe())
     (tmp_path / "checkpoints/last").mkdir(parents=True)
     (tmp_path / "checkpoints/last/ckpt-1.index").touch()
     with RunDirectory(tmp_path) as run:
-        assert run.begin(recipe_from_dict({"train": {"epochs": 3}}))
+        run.begin(recipe_from_dict({"train": {"epochs": 3}}))
+        assert load_recipe(tmp_path / "recipe.toml").train.epochs == 3
         assert run.run_id == first
         with pytest.raises(UsageError, match="incompatible.*text.alphabet was '', is 'ab'"):
             run.begin(recipe_from_dict({"text": {"alphabet": "ab"}}))

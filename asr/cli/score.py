@@ -27,6 +27,8 @@ _FORMATS = ("auto", "plain", "kaldi", "trn", "jsonl", "stm", "ctm")
 @click.option("--missing", type=click.Choice(("error", "deletions", "skip")), default="error",
               show_default=True, help="A reference without hypothesis: refuse, count its words as "
               "deleted, or leave it out and list it.")
+@click.option("--optionally-deletable", is_flag=True, help="A word in parentheses in a trn or "
+              "stm reference, such as (uh), is correct if it was not said (sclite -D).")
 @click.option("--json", "as_json", is_flag=True, help="The whole receipt as JSON on stdout.")
 @click.option("--per-utterance", type=click.Path(path_type=Path), metavar="OUT.jsonl",
               help="One row an utterance, and OUT.receipt.json beside it; `asr compare` reads it.")
@@ -43,8 +45,8 @@ _FORMATS = ("auto", "plain", "kaldi", "trn", "jsonl", "stm", "ctm")
 @click.option("--draws", default=10_000, show_default=True, help="Bootstrap draws.")
 @click.option("--seed", default=0, show_default=True, help="Of the bootstrap.")
 def score(reference: Path, hypothesis: Path, text_format: str, hyp_format: str | None,
-          normalizer: str, speakers: Path | None, missing: str, as_json: bool,
-          per_utterance: Path | None, csv_path: Path | None, raw_csv: bool,
+          normalizer: str, speakers: Path | None, missing: str, optionally_deletable: bool,
+          as_json: bool, per_utterance: Path | None, csv_path: Path | None, raw_csv: bool,
           pra_path: Path | None, report: Path | None, audio: Path | None, draws: int,
           seed: int) -> None:
     """Word and character error rate of HYPOTHESIS against REFERENCE, with 95 % intervals.
@@ -63,7 +65,7 @@ def score(reference: Path, hypothesis: Path, text_format: str, hyp_format: str |
     from asr.scoring import read_pair, save, to_csv
     from asr.scoring import score as count
     from asr.scoring.formats import read_speakers
-    from asr.scoring.pairing import settle_missing
+    from asr.scoring.pairing import refuse_unmatched, settle_missing
     from asr.scoring.storage import receipt_path
 
     receipt = receipt_path(per_utterance) if per_utterance else None
@@ -71,7 +73,11 @@ def score(reference: Path, hypothesis: Path, text_format: str, hyp_format: str |
                   (reference, hypothesis, speakers))
     try:
         references, hypotheses = read_pair(reference, hypothesis, format=text_format,
-                                           hypothesis_format=hyp_format or "")
+                                           hypothesis_format=hyp_format or "",
+                                           normalizer=normalizer,
+                                           optionally_deletable=optionally_deletable)
+        refuse_unmatched(references.texts, hypotheses.texts, (reference, hypothesis),
+                         (references.lines, hypotheses.lines), missing)
         texts, skipped = settle_missing(references.texts, hypotheses.texts, missing)
         known = read_speakers(speakers) if speakers else references.speakers or None
         result = count(references.texts, texts, normalizer=normalizer, speakers=known,

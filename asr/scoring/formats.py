@@ -15,13 +15,20 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from asr.errors import DataError, UsageError
 from asr.files import write_atomic
-from asr.scoring.text_lines import read_lines, read_objects
-from asr.scoring.timed import assign_words, read_ctm, read_stm, segment_texts, texts_of_ctm
+from asr.scoring.pairing import nearest_reading
+from asr.scoring.text_lines import read_lines, read_objects, word_graph
+from asr.scoring.timed import (
+    assign_words,
+    read_ctm_noted,
+    read_stm,
+    segment_texts,
+    texts_of_ctm,
+)
 
 FORMATS = ("plain", "kaldi", "trn", "jsonl", "stm", "ctm")
 _SUFFIXES = {".trn": "trn", ".jsonl": "jsonl", ".json": "jsonl", ".stm": "stm", ".ctm": "ctm",
@@ -29,8 +36,15 @@ _SUFFIXES = {".trn": "trn", ".jsonl": "jsonl", ".json": "jsonl", ".stm": "stm", 
 _TRN = re.compile(r"^(.*)\(([^()\s]+)\)\s*$", re.DOTALL)
 _ALTERNATION = re.compile(r"[{}]")
 _ID_LIKE = re.compile(r"[\d_\-./]")
-_SURELY_ID = re.compile(r"(?=.*\d)(?=.*[^\W\d_]).*[_\-.]")  # a digit, a letter and a separator
+_SURELY_ID = re.compile(r"(?=.*\d)(?=.*[^\W\d_])")  # a digit and a letter
 _OPTIONAL = re.compile(r"(?<!\S)\([^()\s]+\)(?!\S)")
+_FRAGMENT = re.compile(r"(?<!\S)\S*\w-\)*(?!\S)")
+_OBJECT = re.compile(r'\s*\{\s*"')
+_SECONDS = r"\s+(?:\d+\.\d+\s+-?\d+(?:\.\d+)?|\d+\s+-?\d+\.\d+)"  # two, one with a decimal point
+_TIMED = {"stm": re.compile(rf"\s*\S+\s+\S+\s+\S+{_SECONDS}(?:\s|$)"),
+          "ctm": re.compile(rf"\s*\S+\s+\S+{_SECONDS}\s+\S")}
+_REMEDY = ("Correct the line, or say how the files are to be read with --format and --hyp-format: "
+           "kaldi (ids first), trn (ids last), plain (no ids).")
 _SENTENCE_MARKS = ("<s>", "</s>")
 _TEXT_KEYS = {"reference": ("reference", "text"),
               "hypothesis": ("hypothesis", "pred_text", "text")}
@@ -40,7 +54,8 @@ _TEXT_KEYS = {"reference": ("reference", "text"),
 class TextFile:
     """The texts of a file by id; `speakers`, `durations` hold what the file says about them.
 
-    `notes` are sentences for the person, such as that sentence marks were left out.
+    `notes` are sentences for the person, such as that sentence marks were left out; `lines` says
+    in which line of the file an id stands.
     """
 
     format: str
@@ -48,36 +63,55 @@ class TextFile:
     speakers: dict[str, str] = field(default_factory=dict)
     durations: dict[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    lines: dict[str, int] = field(default_factory=dict)
 
 
 def read_pair(reference: str | Path, hypothesis: str | Path, *, format: str = "auto",  # noqa: A002
-              hypothesis_format: str = "") -> tuple[TextFile, TextFile]:
+              hypothesis_format: str = "", normalizer: str = "basic",
+              optionally_deletable: bool = False) -> tuple[TextFile, TextFile]:
     """References and hypotheses from two files, in the same or in different formats.
+
+    Of a reference with alternatives such as { a / b c / @ } (trn and stm) the reading with the
+    fewest errors comes back, as sclite scores it; a note says how many there were.
 
     Args:
         reference, hypothesis: paths.
         format: one of `FORMATS`, or "auto": by the ending, else by what both files look like.
         hypothesis_format: where the second file is in another format, such as ctm against stm.
+        normalizer: words are compared under it where an alternative is chosen.
+        optionally_deletable: as sclite -D: a word in parentheses in a trn or stm reference that
+            was not said counts as correct; it is then added to the hypothesis.
 
     Raises:
-        UsageError: an unknown format, or a plain file beside one with ids.
-        DataError: a file that cannot be read in its format, with file and line.
+        UsageError: an unknown format, or one with ids named beside plain lines.
+        DataError: a file that cannot be read in its format, with file and line; files that look
+            as if one had ids and the other none.
     """
-    formats = [_checked(format), _checked(hypothesis_format or format)]
-    if "auto" in formats:
+    named = (_checked(format), _checked(hypothesis_format or format))
+    formats = named
+    if "auto" in named:
         guesses = guess_formats(reference, hypothesis)
-        formats = [guess if name == "auto" else name
-                   for name, guess in zip(formats, guesses, strict=True)]
-    if formats == ["stm", "ctm"]:
-        segments = read_stm(reference)
-        return (_noted(reference, TextFile("stm", *segment_texts(segments)), "reference"),
-                TextFile("ctm", assign_words(read_ctm(hypothesis), segments, hypothesis)))
+        formats = tuple(guess if name == "auto" else name
+                        for name, guess in zip(named, guesses, strict=True))
     if formats.count("plain") == 1:
-        raise UsageError(f"{reference} was read as {formats[0]} and {hypothesis} as {formats[1]}: "
-                         "plain lines have no ids to match. Name the formats with --format and "
-                         "--hyp-format.")
-    return (read_texts(reference, formats[0], role="reference"),
-            read_texts(hypothesis, formats[1], role="hypothesis"))
+        _refuse_plain_beside_ids((reference, hypothesis), formats, named)
+    if formats == ("stm", "ctm"):
+        segments = read_stm(reference, braces=True)
+        spoken, notes = read_ctm_noted(hypothesis)
+        sides = (_stm(reference, segments),
+                 TextFile("ctm", assign_words(spoken, segments, hypothesis), notes=notes))
+    else:
+        sides = (_read(reference, formats[0], "reference", braces=True),
+                 _read(hypothesis, formats[1], "hypothesis"))
+    first, second = (_noted(path, side, role) for path, side, role in
+                     zip((reference, hypothesis), sides, ("reference", "hypothesis"), strict=True))
+    if first.format in ("trn", "stm"):
+        return _settle_notation(reference, first, second, normalizer, optionally_deletable)
+    if optionally_deletable:
+        raise UsageError(f"{reference} was read as {first.format}, which has no optionally "
+                         "deletable words; expected trn or stm. Name the format with --format, or "
+                         "leave out --optionally-deletable.")
+    return first, second
 
 
 def read_texts(path: str | Path, format: str, *, role: str = "reference") -> TextFile:  # noqa: A002
@@ -89,111 +123,211 @@ def read_texts(path: str | Path, format: str, *, role: str = "reference") -> Tex
         role: "reference" or "hypothesis"; decides which key of a JSONL row is read.
 
     Raises:
-        DataError: not readable in this format, or an id twice; with file and line.
+        DataError: not readable in this format, an id twice, or alternatives (`read_pair` chooses
+            one); with file and line.
     """
-    if _checked(format) == "jsonl":
+    return _noted(path, _read(path, _checked(format), role), role)
+
+
+def _read(path: str | Path, format: str, role: str, *,  # noqa: A002
+          braces: bool = False) -> TextFile:
+    if format == "jsonl":
         return _read_jsonl(path, role)
     if format == "stm":
-        return _noted(path, TextFile("stm", *segment_texts(read_stm(path))), role)
+        return _stm(path, read_stm(path, braces=braces))
     if format == "ctm":
-        return TextFile("ctm", texts_of_ctm(read_ctm(path)))
-    texts: dict[str, str] = {}
+        words, notes = read_ctm_noted(path)
+        return TextFile("ctm", texts_of_ctm(words), notes=notes)
+    file = TextFile(format, {})
     for number, line in enumerate(read_lines(path), 1):
         if format == "plain":
-            texts[str(number)] = line
+            file.texts[str(number)] = line
             continue
         if not line.strip() or (format == "trn" and line.lstrip().startswith(";;")):
             continue
-        name, text = _split_line(line, format, f"{path}:{number}")
-        add_text(texts, name, text, f"{path}:{number}")
-    return _noted(path, TextFile(format, texts), role)
+        name, text = _split_line(line, format, f"{path}:{number}", braces)
+        add_text(file.texts, name, text, f"{path}:{number}", file.lines.get(name))
+        file.lines[name] = number
+    return file
+
+
+def _stm(path: str | Path, segments: list) -> TextFile:
+    return TextFile("stm", *segment_texts(segments),
+                    lines={segment.id: segment.line for segment in segments})
 
 
 def guess_formats(reference: str | Path, hypothesis: str | Path) -> tuple[str, str]:
     """Formats by file ending; without a telling one, by the content of both files.
 
-    Kaldi text is recognised where the first words of all lines are distinct, the same in both
-    files, and look like ids (hold a digit or one of _ - . /). Where most lines of a file end like
-    trn or start with what is surely an id (a digit, a letter and one of _ - .), it is not plain
-    lines: what does not fit is an error, not a word.
+    Where most lines of a file end like trn, are JSON objects or have times as in stm and ctm, that
+    is its format. Kaldi text is recognised where the first words of all lines are distinct, the
+    same in both files, and look like ids (hold a digit or one of _ - . /). What most lines of a
+    file are is not forgotten for the others: a line that does not fit is an error, not words.
 
     Raises:
-        DataError: most lines of a file have ids, and a line of either does not fit.
+        DataError: most lines of a file start with an id (a letter and a digit) and a line of
+            either does not fit; or the first words may be ids as well as words.
     """
-    names = [_SUFFIXES.get(Path(path).suffix.lower(), "") for path in (reference, hypothesis)]
+    paths = (reference, hypothesis)
+    names = [_SUFFIXES.get(Path(path).suffix.lower(), "") for path in paths]
     if all(names):
         return names[0], names[1]
-    sides = [[line for line in read_lines(path) if line.strip()] if not name else []
-             for name, path in zip(names, (reference, hypothesis), strict=True)]
-    for index, lines in enumerate(sides):
-        if not names[index] and lines:
-            trn = [_TRN.match(line) is not None for line in lines if line.lstrip()[:2] != ";;"]
-            if 2 * sum(trn) > len(trn):
-                names[index] = "trn"  # reading it names a line that does not fit
-            elif all(line.lstrip().startswith("{") for line in lines):
-                names[index] = "jsonl"
-    first = [[line.split()[0] for line in lines] for lines in sides]
-    alike = set(first[0]) == set(first[1]) or any(names)
-    for index, words in enumerate(first):
+    sides = [_first_words(path) if not name else []
+             for name, path in zip(names, paths, strict=True)]
+    for index, path in enumerate(paths):
         if not names[index]:
-            ids = words and len(set(words)) == len(words) and all(map(_ID_LIKE.search, words))
-            names[index] = "kaldi" if alike and ids else "plain"
+            names[index] = _evident(path)
+    left = [index for index in (0, 1) if not names[index]]
+    same = len(left) == 2 and {word for _, word in sides[0]} == {word for _, word in sides[1]}
+    for index in left:
+        words = [word for _, word in sides[index]]
+        ids = words and len(set(words)) == len(words) and all(map(_ID_LIKE.search, words))
+        names[index] = "kaldi" if ids and (same or len(left) == 1) else "plain"
     if names == ["plain", "plain"]:
-        _refuse_ids_as_words(reference, hypothesis)
+        _refuse_ids_as_words(paths, sides)
+    elif names == ["kaldi", "kaldi"] and same and not (
+            _mostly_ids(sides[0]) and len(sides[0]) > 1):
+        names = _ids_or_words(paths, sides)
     return names[0], names[1]
 
 
-def _refuse_ids_as_words(reference: str | Path, hypothesis: str | Path) -> None:
+def _first_words(path: str | Path) -> list[tuple[int, str]]:
+    return [(number, line.split(maxsplit=1)[0])
+            for number, line in enumerate(read_lines(path), 1) if line.strip()]
+
+
+def _evident(path: str | Path) -> str:
+    """The format that most lines of a file have and no other text has; "" where there is none."""
+    lines = [line for line in read_lines(path) if line.strip() and line.lstrip()[:2] != ";;"]
+    for name, pattern in (("trn", _TRN), ("jsonl", _OBJECT), *_TIMED.items()):
+        if 2 * sum(pattern.match(line) is not None for line in lines) > len(lines):
+            return name  # reading it names a line that does not fit
+    return ""
+
+
+def _mostly_ids(rows: list[tuple[int, str]]) -> bool:
+    return 2 * len({word for _, word in rows if _SURELY_ID.match(word)}) > len(rows)
+
+
+def _ids_or_words(paths: tuple, sides: list) -> list[str]:
+    """Distinct first words, the same in both files, that may also be numbers or compounds."""
+    lines = [[line for line in read_lines(path) if line.strip()] for path in paths]
+    if all(len(line.split()) == 1 for side in lines for line in side):
+        return ["plain", "plain"]  # ids alone would leave nothing to score
+    if all(re.search(r"[_./]", word) for side in sides for _, word in side):
+        return ["kaldi", "kaldi"]
+    number, word = sides[0][0]
+    raise DataError(f"{paths[0]}:{number}: the line starts with {word!r}, which may be an "
+                    f"utterance id or a word, and {paths[1]} has the same first words; expected "
+                    f"ids with a letter and a digit, or words. {_REMEDY}", code="text.format",
+                    path=paths[0])
+
+
+def _refuse_ids_as_words(paths: tuple, sides: list) -> None:
     """Files without a telling name, one of them mostly with ids: say which line does not fit."""
-    sides = [(path, [(number, line.split()[0]) for number, line in enumerate(read_lines(path), 1)
-                     if line.strip()]) for path in (reference, hypothesis)]
-    if not any(2 * sum(map(bool, (_SURELY_ID.match(word) for _, word in rows))) > len(rows)
-               for _, rows in sides):
+    if not any(map(_mostly_ids, sides)):
         return
-    remedy = ("Correct it, or say how the files are to be read: --format kaldi (ids first) or "
-              "--format plain (no ids).")
-    for path, rows in sides:
+    for path, rows in zip(paths, sides, strict=True):
         seen: dict[str, int] = {}
         for number, word in rows:
             where = f"{path}:{number}"
             if not _ID_LIKE.search(word):
                 raise DataError(f"{where}: the line starts with {word!r}, where most lines start "
-                                f"with an utterance id. {remedy}", code="text.format", path=path)
+                                f"with an utterance id. {_REMEDY}", code="text.format", path=path)
             if word in seen:
                 raise DataError(f"{where}: the id {word!r} repeats that of line {seen[word]}. "
-                                f"{remedy}", code="text.duplicate_id", path=path)
+                                f"{_REMEDY}", code="text.duplicate_id", path=path)
             seen[word] = number
-    known = {word for _, word in sides[0][1]}
-    for number, word in sides[1][1]:
-        if word not in known:
-            raise DataError(f"{hypothesis}:{number}: the id {word!r} is not in {reference}. "
-                            f"{remedy}", code="score.ids", path=hypothesis)
-    found = {word for _, word in sides[1][1]}
-    number, word = next((n, w) for n, w in sides[0][1] if w not in found)
-    raise DataError(f"{reference}:{number}: the id {word!r} is not in {hypothesis}. {remedy}",
-                    code="score.ids", path=reference)
+    for this, other in ((1, 0), (0, 1)):
+        known = {word for _, word in sides[other]}
+        for number, word in sides[this]:
+            if word not in known:
+                raise DataError(f"{paths[this]}:{number}: the id {word!r} is not in "
+                                f"{paths[other]}. {_REMEDY}", code="score.ids", path=paths[this])
+
+
+def _refuse_plain_beside_ids(paths: tuple, formats: tuple, named: tuple) -> None:
+    """One file has ids and the other was taken for plain lines: name the first line without."""
+    odd = formats.index("plain")
+    text = (f"{paths[0]} was read as {formats[0]} and {paths[1]} as {formats[1]}: plain lines have "
+            "no ids to match.")
+    if named[odd] == "plain":
+        raise UsageError(f"{text} Name the formats with --format and --hyp-format.")
+    seen = set()
+    for number, line in enumerate(read_lines(paths[odd]), 1):
+        word = next(iter(line.split()), "")
+        if formats[1 - odd] == "trn":
+            fits = not word or _TRN.match(line)
+        else:
+            fits = not word or (_ID_LIKE.search(word) and word not in seen)
+        seen.add(word)
+        if not fits:
+            raise DataError(f"{paths[odd]}:{number}: got {line[:80]!r}, expected an utterance id "
+                            f"of its own as in {paths[1 - odd]}. {text} {_REMEDY}",
+                            code="text.format", path=paths[odd])
+    raise DataError(f"{paths[odd]}: got no line, or none that does not fit. {text} {_REMEDY}",
+                    code="text.format", path=paths[odd])
 
 
 def _noted(path: str | Path, file: TextFile, role: str) -> TextFile:
     """The file without sentence marks and empty alternatives, and what to say about that."""
-    if file.format == "plain":
-        return file
-    marks, notes, texts = 0, [], {}
+    sclite = file.format in ("trn", "stm", "ctm")
+    marks, notes, texts = 0, [*file.notes], {}
     for name, text in file.texts.items():
-        words = text.split()
-        kept = [word for word in words if word not in _SENTENCE_MARKS and not (
-            word == "@" and file.format in ("trn", "stm"))]
-        marks += sum(word in _SENTENCE_MARKS for word in words)
-        texts[name] = text if len(kept) == len(words) else " ".join(kept)
+        texts[name] = text
+        if "<" in text or "@" in text:
+            words = text.replace("{", " { ").replace("}", " } ").split() if sclite else text.split()
+            kept = [word for word in words if word.lower() not in _SENTENCE_MARKS and not (
+                word == "@" and sclite and "{" not in text)]
+            marks += sum(word.lower() in _SENTENCE_MARKS for word in words)
+            texts[name] = text if len(kept) == len(words) else " ".join(kept)
     if marks:
         notes.append(f"{path}: {marks:,} sentence marks (<s>, </s>) are not words and were left "
                      "out.")
-    optional = sum(len(_OPTIONAL.findall(text)) for text in texts.values()) \
+    fragments = sum(len(_FRAGMENT.findall(text)) for text in texts.values()) \
         if file.format in ("trn", "stm") and role == "reference" else 0
-    if optional:
-        notes.append(f"{path}: {optional:,} optionally deletable words (in parentheses) were "
-                     "required, as sclite requires them without -D.")
-    return TextFile(file.format, texts, file.speakers, file.durations, tuple(notes))
+    if fragments:
+        notes.append(f"{path}: {fragments:,} fragments of words (ending in -) were required as "
+                     "words, as sclite requires them without -F.")
+    return replace(file, texts=texts, notes=tuple(notes))
+
+
+def _settle_notation(path: str | Path, reference: TextFile, hypothesis: TextFile, normalizer: str,
+                     optionally_deletable: bool) -> tuple[TextFile, TextFile]:
+    """The reading of each reference that is scored, and what to say about it."""
+    texts, heard, notes = dict(reference.texts), dict(hypothesis.texts), [*reference.notes]
+    alternatives = added = required = 0
+    for name, text in reference.texts.items():
+        where = f"{path}:{reference.lines.get(name, '?')}"
+        alternatives += text.count("{")
+        required += len(_OPTIONAL.findall(text))
+        if not (_ALTERNATION.search(text) or ";" in text
+                or (optionally_deletable and re.search(r"[()]", text))):
+            continue
+        arcs = word_graph(text, where, optional=optionally_deletable)
+        if optionally_deletable and re.search(r"[()]", heard.get(name, "")):
+            raise DataError(f"{where}: the hypothesis of {name!r} is {heard[name][:80]!r}; "
+                            "expected no parentheses there with --optionally-deletable. Remove "
+                            "them.",
+                            code="text.optional")
+        if not any(arc.optional for arc in arcs) and not _ALTERNATION.search(text):
+            continue
+        texts[name], said, more = nearest_reading(arcs, heard.get(name, ""), normalizer, where)
+        added += more
+        if name in heard:
+            heard[name] = said
+    if alternatives:
+        notes.append(f"{path}: of {alternatives:,} alternations such as {{ a / b }} the reading "
+                     "nearest to the hypothesis was scored, as in sclite.")
+    if optionally_deletable:
+        notes.append(f"{path}: {required:,} optionally deletable words (in parentheses); {added:,} "
+                     "were not said and count as correct, as in sclite -D: they were added to the "
+                     "hypotheses.")
+    elif required:
+        notes.append(f"{path}: {required:,} optionally deletable words (in parentheses) were "
+                     "required, as sclite requires them without -D (--optionally-deletable).")
+    return (replace(reference, texts=texts, notes=tuple(notes)),
+            replace(hypothesis, texts=heard))
 
 
 def write_texts(path: str | Path, texts: Mapping[str, str], format: str) -> None:  # noqa: A002
@@ -243,10 +377,12 @@ def read_speakers(path: str | Path) -> dict[str, str]:
     return speakers
 
 
-def add_text(texts: dict[str, str], name: str, text: str, where: str) -> None:
-    """Add one entry; an id that is there already is an error."""
+def add_text(texts: dict[str, str], name: str, text: str, where: str,
+             first: int | None = None) -> None:
+    """Add one entry; an id that is there already (in line `first`) is an error."""
     if name in texts:
-        raise DataError(f"{where}: the id {name!r} stands twice; ids must be unique.",
+        before = "" if first is None else f", first in line {first}"
+        raise DataError(f"{where}: the id {name!r} stands twice{before}; ids must be unique.",
                         code="text.duplicate_id")
     texts[name] = text
 
@@ -258,7 +394,8 @@ def _checked(name: str) -> str:
     return name
 
 
-def _split_line(line: str, format: str, where: str) -> tuple[str, str]:  # noqa: A002
+def _split_line(line: str, format: str, where: str,  # noqa: A002
+                braces: bool = False) -> tuple[str, str]:
     if format == "kaldi":
         name, *rest = line.split(maxsplit=1)
         return name, rest[0].rstrip() if rest else ""
@@ -266,9 +403,9 @@ def _split_line(line: str, format: str, where: str) -> tuple[str, str]:  # noqa:
     if match is None:
         raise DataError(f"{where}: expected 'words (utterance-id)' as in sclite's trn, got "
                         f"{line[:80]!r}.", code="text.trn")
-    if _ALTERNATION.search(match[1]):
-        raise DataError(f"{where}: alternatives such as {{ a / b }} are not supported; scoring "
-                        "them as words would be wrong. Write one variant.",
+    if not braces and _ALTERNATION.search(match[1]):
+        raise DataError(f"{where}: alternatives such as {{ a / b }} are not supported here, only "
+                        "in a reference that is read with its hypothesis. Write one variant.",
                         code="text.alternation")
     return match[2], match[1].strip()
 
@@ -286,7 +423,8 @@ def _read_jsonl(path: str | Path, role: str) -> TextFile:
             raise DataError(f"{where} utterance {name!r}: expected a string "
                             f"{' or '.join(_TEXT_KEYS[role])}, got "
                             f"{'none' if key is None else repr(row[key])}.", code="text.missing")
-        add_text(file.texts, name, row[key], where)
+        add_text(file.texts, name, row[key], where, file.lines.get(name))
+        file.lines[name] = number
         if isinstance(row.get("speaker"), str):
             file.speakers[name] = row["speaker"]
         if isinstance(row.get("duration"), (int, float)) and not isinstance(row["duration"], bool):

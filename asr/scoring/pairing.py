@@ -189,7 +189,8 @@ def nearest_reading(arcs: Sequence[Arc], hypothesis: str, normalizer: str,
         if arc.optional:
             end = np.minimum(end, column + _LEFT_OUT)
         best.setdefault(arc.target, []).append((arc, table, end))
-        costs[arc.target] = np.minimum(costs[arc.target], end) if arc.target in costs else end
+        costs[arc.target] = (np.minimum(costs[arc.target], end) if arc.target in costs
+                             else end.copy())
     node, place, words, added = max(costs), len(heard), [], []
     last = costs[node]
     last[:] = np.minimum.accumulate(last - steps) + steps

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 import re
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
 
 from asr.errors import DataError
@@ -19,7 +20,7 @@ from asr.files import write_atomic
 from asr.scoring.text_lines import read_lines
 
 IGNORED = "IGNORE_TIME_SEGMENT_IN_SCORING"
-_ALTERNATION = re.compile(r"[{}]|<ALT", re.IGNORECASE)
+_BRACES, _ALTERNATION = re.compile(r"[{}]"), re.compile(r"<ALT", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,7 @@ class Segment:
     end: float
     text: str
     label: str = ""
+    line: int = field(default=0, compare=False)
 
     @property
     def ignored(self) -> bool:
@@ -56,16 +58,23 @@ class TimedWord:
     duration: float
     text: str
     confidence: float | None = None
+    line: int = field(default=0, compare=False)
 
 
-def read_stm(path: str | Path) -> list[Segment]:
+def read_stm(path: str | Path, *, braces: bool = False) -> list[Segment]:
     """The segments of an stm; the label `<...>` is optional, lines from ;; are comments.
 
+    Args:
+        path: the file, UTF-8.
+        braces: the caller understands alternatives such as { a / b }.
+
     Raises:
-        DataError: a line that is no segment, or two segments of one channel and time.
+        DataError: a line that is no segment, two segments of one channel and time, alternatives
+            that the caller does not understand.
     """
     segments, seen = [], set()
-    for where, line in _entries(path):
+    for number, line in _entries(path):
+        where = f"{path}:{number}"
         parts = line.split(maxsplit=5)
         start, end = (_seconds(part) for part in parts[3:5]) if len(parts) >= 5 else (None, None)
         if start is None or end is None or end < start:
@@ -75,10 +84,14 @@ def read_stm(path: str | Path) -> list[Segment]:
         if text.startswith("<"):
             label, *rest = text.split(maxsplit=1)
             text = rest[0] if rest else ""
-        if _ALTERNATION.search(text):
+            if not label.endswith(">"):
+                raise DataError(f"{where}: got the label {label!r}, expected '<...>' without "
+                                "blanks inside; what follows the blank would be scored as words. "
+                                "Remove the blanks.", code="text.stm", path=path)
+        if _ALTERNATION.search(text) or (not braces and _BRACES.search(text)):
             raise DataError(f"{where}: alternatives such as {{ a / b }} are not supported; write "
                             "one variant.", code="text.alternation", path=path)
-        segment = Segment(parts[0], parts[1], parts[2], start, end, text.strip(), label)
+        segment = Segment(parts[0], parts[1], parts[2], start, end, text.strip(), label, number)
         if segment.id in seen:
             raise DataError(f"{where}: a second segment with the id {segment.id!r}.",
                             code="text.duplicate_id", path=path)
@@ -93,20 +106,39 @@ def read_ctm(path: str | Path) -> list[TimedWord]:
     Raises:
         DataError: a line that is no word, or alternatives (<ALT_BEGIN>).
     """
-    words = []
-    for where, line in _entries(path):
-        parts = line.split()
-        start, duration = (_seconds(part) for part in parts[2:4]) if len(parts) >= 5 else (None,
-                                                                                           None)
+    return read_ctm_noted(path)[0]
+
+
+def read_ctm_noted(path: str | Path) -> tuple[list[TimedWord], tuple[str, ...]]:
+    """As `read_ctm`, and sentences about negative durations and confidences that are no numbers."""
+    words: list[TimedWord] = []
+    negative, unreadable = [], []
+    for number, line in _entries(path):
+        where, parts = f"{path}:{number}", line.split()
+        if len(parts) >= 5 and (_BRACES.search(parts[4]) or _ALTERNATION.search(parts[4])):
+            raise DataError(f"{where}: alternatives are not supported; write one variant.",
+                            code="text.alternation", path=path)
+        start = _seconds(parts[2]) if len(parts) >= 5 else None
+        duration = _number(parts[3]) if len(parts) >= 5 else None
         if start is None or duration is None:
             raise DataError(f"{where}: expected 'file channel start duration word [confidence]' "
                             f"as in ctm, got {line[:80]!r}.", code="text.ctm", path=path)
-        if _ALTERNATION.search(parts[4]):
-            raise DataError(f"{where}: alternatives are not supported; write one variant.",
-                            code="text.alternation", path=path)
         confidence = _seconds(parts[5]) if len(parts) > 5 else None
-        words.append(TimedWord(parts[0], parts[1], start, duration, parts[4], confidence))
-    return words
+        if duration < 0:
+            negative.append(number)
+        if len(parts) > 5 and confidence is None:
+            unreadable.append((number, parts[5]))
+        words.append(TimedWord(parts[0], parts[1], start, duration, parts[4], confidence, number))
+    notes = []
+    if negative:
+        notes.append(f"{path}: {len(negative):,} words have a negative duration (the first in line "
+                     f"{negative[0]}); their middle was taken as it is, as in sclite.")
+    if unreadable:
+        number, text = unreadable[0]
+        notes.append(f"{path}: {len(unreadable):,} confidences are no numbers (the first in line "
+                     f"{number}: {text[:40]!r}); the words were scored, these confidences are "
+                     "unknown. A field too many may also be a word with a blank.")
+    return words, tuple(notes)
 
 
 def segment_texts(segments: Sequence[Segment]) -> tuple[dict[str, str], dict[str, str],
@@ -131,22 +163,25 @@ def assign_words(words: Iterable[TimedWord], segments: Sequence[Segment],
     by_channel: dict[tuple[str, str], list[Segment]] = defaultdict(list)
     for segment in segments:
         by_channel[segment.file, segment.channel].append(segment)
-    starts = {}
+    starts, latest = {}, {}
     for key, channel in by_channel.items():
         channel.sort(key=lambda segment: segment.start)
         starts[key] = [segment.start for segment in channel]
+        latest[key] = list(accumulate((segment.end for segment in channel), max))
     found: dict[str, list[TimedWord]] = {segment.id: [] for segment in segments}
     for word in words:
         key = word.file, word.channel
         if key not in by_channel:
-            raise DataError(f"{path}: {word.text!r} belongs to file {word.file!r} channel "
+            where = f"{path}:{word.line}" if word.line else str(path)
+            raise DataError(f"{where}: {word.text!r} belongs to file {word.file!r} channel "
                             f"{word.channel!r}, which the references do not have.",
                             code="score.ids", path=path)
         middle = word.start + word.duration / 2
         right = bisect_right(starts[key], middle)
-        near = by_channel[key][max(0, right - 3):right + 1]
-        closest = min(near, key=lambda segment: (  # on a boundary: the later one, as sclite
-            max(segment.start - middle, middle - segment.end, 0.0), segment.end == middle))
+        left = bisect_left(latest[key], min(middle, latest[key][max(0, right - 1)]), 0, right)
+        near = by_channel[key][left:right + 1]  # all that reach the middle, or end last before it
+        closest = min(near, key=lambda segment: (  # where two are as near: the later one, as sclite
+            max(segment.start - middle, middle - segment.end, 0.0), segment.end <= middle))
         found[closest.id].append(word)
     return {segment.id: " ".join(word.text for word in
                                  sorted(found[segment.id], key=lambda word: word.start))
@@ -193,15 +228,20 @@ def _check_fields(*fields: str) -> None:
                             code="text.id")
 
 
-def _entries(path: str | Path) -> Iterable[tuple[str, str]]:
+def _entries(path: str | Path) -> Iterable[tuple[int, str]]:
     for number, line in enumerate(read_lines(path), 1):
         if line.strip() and not line.lstrip().startswith(";;"):
-            yield f"{path}:{number}", line.strip()
+            yield number, line.strip()
 
 
-def _seconds(text: str) -> float | None:
+def _number(text: str) -> float | None:
     try:
         value = float(text)
     except ValueError:
         return None
-    return value if math.isfinite(value) and value >= 0 else None
+    return value if math.isfinite(value) else None
+
+
+def _seconds(text: str) -> float | None:
+    value = _number(text)
+    return value if value is not None and value >= 0 else None

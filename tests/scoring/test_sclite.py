@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import re
+
+import numpy as np
 import pytest
 
 from asr.cli import run
 from asr.errors import DataError
 from asr.scoring import read_pair, score
+from asr.scoring.counts import count_words
+from asr.scoring.pairing import nearest_reading
+from asr.scoring.text_lines import word_graph
 
 ANNA = "anna-001 four two zero\nanna-002 nine one\nbob-001 three three\n"
 
@@ -19,8 +26,8 @@ def files(tmp_path, reference, hypothesis, suffixes=(".txt", ".txt")):
     return paths
 
 
-def scored(paths):
-    reference, hypothesis = read_pair(*paths)
+def scored(paths, **options):
+    reference, hypothesis = read_pair(*paths, **options)
     return score(reference.texts, hypothesis.texts).words
 
 
@@ -59,13 +66,262 @@ def test_one_odd_line_of_a_trn_is_named(tmp_path):
         read_pair(*files(tmp_path, good, good.replace("c (u2)", "c")))
 
 
-@pytest.mark.parametrize("text", ["four {five/5} zero (u1)\n", "four { five / 5 } zero (u1)\n",
-                                  "{uh / @} four (u1)\n"])
-def test_alternatives_are_refused_never_words(tmp_path, text):
-    """sclite supports them: N 3, C 3 for the first two. Ours says that it does not."""
-    paths = files(tmp_path, text, "four 5 zero (u1)\n", (".trn", ".trn"))
-    with pytest.raises(DataError, match="alternatives .* are not supported"):
+# sclite 2.4.10 (Debian sctk), for lines "REF (s_1)" in r.trn and "HYP (s_1)" in h.trn:
+# sclite -r r.trn trn -h h.trn trn -i spu_id -o pra stdout
+ALTERNATIONS = [  # reference, hypothesis, #C #S #D #I
+    ("four {five/5} zero", "four 5 zero", (3, 0, 0, 0)),
+    ("four { five / 5 } zero", "four 5 zero", (3, 0, 0, 0)),
+    ("four {five / 5 6} zero", "four 5 6 zero", (4, 0, 0, 0)),
+    ("four {five / 5 6} zero", "four 5 zero", (3, 0, 1, 0)),
+    ("{a / b c / @} x", "x", (1, 0, 0, 0)),
+    ("{a / b c / @} x", "c x", (2, 0, 1, 0)),
+    ("{a / {b / c} d} x", "c d x", (3, 0, 0, 0)),
+    ("{a/{b/c}d}x", "c d x", (3, 0, 0, 0)),
+    ("{a / @} x", "a x", (2, 0, 0, 0)),
+    ("@ x", "x", (1, 0, 0, 0)),
+    ("{ uh / @ } x", "um x", (1, 0, 0, 1)),
+    ("{a / b / c d e} {f / g}", "c d e g", (4, 0, 0, 0)),
+    ("{a b / c d} e", "a d e", (2, 1, 0, 0)),
+    ("{ five / 5 6 7 } x", "a b x", (1, 1, 0, 1)),
+    ("{ a } b", "a b", (2, 0, 0, 0)),
+]
+
+
+@pytest.mark.parametrize("reference, hypothesis, expected", ALTERNATIONS)
+def test_alternations_are_scored_as_by_sclite(tmp_path, reference, hypothesis, expected):
+    trn = files(tmp_path, f"{reference} (s_1)\nq (s_2)\n", f"{hypothesis} (s_1)\nq (s_2)\n",
+                (".trn", ".trn"))
+    ctm = "".join(f"t 1 {index / 100:.2f} 0.01 {word}\n"
+                  for index, word in enumerate(hypothesis.split()))
+    correct, *errors = expected
+    for words in (scored(trn), scored(files(tmp_path, f"t 1 anna 0 2 <o> {reference}\nt 1 b 3 4 q",
+                                            f"{ctm}t 1 3.5 0.1 q\n", (".stm", ".ctm")))):
+        assert [words.substitutions, words.deletions, words.insertions] == errors
+        assert words.reference == correct + sum(errors[:2]) + 1
+
+
+def test_the_choice_is_said_and_follows_the_normaliser(tmp_path, capsys):
+    paths = files(tmp_path, "a {Colour, red / x} b (u1)\n", "a color red b (u1)\n",
+                  (".trn", ".trn"))
+    reference, _ = read_pair(*paths, normalizer="english")
+    assert reference.texts == {"u1": "a Colour, red b"}
+    assert "of 1 alternations such as { a / b } the reading nearest" in reference.notes[0]
+    assert run(["score", *map(str, paths), "--normalizer", "english"]) == 0
+    assert "WER 0.00 %" in capsys.readouterr().out
+
+
+def readings(text):
+    """All readings of spaced alternatives, by brute force."""
+    match = re.search(r"\{ ([^{}]*) \}", text)
+    if not match:
+        return {" ".join(word for word in text.split() if word != "@")}
+    return set().union(*(readings(text[:match.start()] + choice + text[match.end():])
+                         for choice in match[1].split(" / ")))
+
+
+def test_the_nearest_reading_is_the_nearest(tmp_path):
+    """Against all readings, enumerated, on random ones."""
+    random = np.random.default_rng(5)
+
+    def words(count):
+        return " ".join(random.choice(list("abc"), count))
+
+    def part(depth=0):
+        if random.random() < 0.6 or depth > 1:
+            return words(random.integers(1, 3))
+        inner = [part(depth + 1) if random.random() < 0.8 else "@"
+                 for _ in range(random.integers(1, 4))]
+        return "{ " + " / ".join(inner) + " }"
+
+    for _ in range(200):
+        text = " ".join(part() for _ in range(random.integers(1, 5)))
+        heard = words(random.integers(0, 7))
+        found, same, _ = nearest_reading(word_graph(text, "x:1"), heard, "basic", "x:1")
+        variants = sorted(readings(text))
+        counts = count_words([*variants, found], [heard] * (len(variants) + 1))[:, :3].sum(1)
+        assert found in variants and same == heard and counts[-1] == counts[:-1].min(), text
+
+
+@pytest.mark.parametrize("text, message", [
+    ("{ a / b", "a brace { that nothing closed"), ("a } b", "a brace } that nothing opened"),
+    ("{ / a } b", "an empty alternative"), ("{a//b} c", "an empty alternative"),
+    ("{a/} c", "an empty alternative"), ("{ } c", "an empty alternative"),
+    ("{" * 51 + "a" + "}" * 51, "more than 50 braces"),
+    ("a;b c", "'a;b', which sclite reads as a word with a tag")])
+def test_broken_notation_is_refused_with_its_line(tmp_path, text, message):
+    for paths in (files(tmp_path, f";; c\n{text} (u1)\n", "a (u1)\n", (".trn", ".trn")),
+                  files(tmp_path, f";; c\nt 1 a 0 1 {text}\n", "t 1 0 1 a\n", (".stm", ".ctm"))):
+        with pytest.raises(DataError, match=rf"ref\.\w+:2: got {re.escape(message)}.*expected"):
+            read_pair(*paths)
+
+
+def test_alternatives_in_a_hypothesis_are_refused(tmp_path):
+    for suffixes, text in (((".trn", ".trn"), "{ a / b } (u1)\n"),
+                           ((".stm", ".ctm"), "t 1 * * <ALT_BEGIN>\n")):
+        reference = "a (u1)\n" if suffixes[0] == ".trn" else "t 1 a 0 1 a\n"
+        with pytest.raises(DataError, match=r"hyp\.\w+:1: alternatives .*are not supported"):
+            read_pair(*files(tmp_path, reference, text, suffixes))
+
+
+# the same command with -D
+OPTIONAL = [
+    ("four two (uh) zero", "four two zero", (4, 0, 0, 0)),
+    ("nine (%hesitation) one", "nine one", (3, 0, 0, 0)),
+    ("four (uh) two", "four uh two", (3, 0, 0, 0)),
+    ("four (uh) two", "four um two", (2, 1, 0, 0)),
+    ("four (uh) two", "four two x", (3, 0, 0, 1)),
+    ("a {(uh) / b} c", "a c", (3, 0, 0, 0)),
+    ("a ((uh)) b", "a b", (3, 0, 0, 0)),
+    ("(uh) (um) a", "x a", (2, 1, 0, 0)),
+    ("a (uh) b (um) c", "a c", (4, 0, 1, 0)),
+    ("{a / b} (uh) {c / d / @}", "b", (2, 0, 0, 0)),
+    ("(hel-) lo", "lo", (2, 0, 0, 0)),
+]
+
+
+@pytest.mark.parametrize("reference, hypothesis, expected", OPTIONAL)
+def test_optionally_deletable_words(tmp_path, reference, hypothesis, expected):
+    paths = files(tmp_path, f"{reference} (s_1)\n", f"{hypothesis} (s_1)\n", (".trn", ".trn"))
+    words = scored(paths, optionally_deletable=True)
+    correct, *errors = expected
+    assert [words.substitutions, words.deletions, words.insertions] == errors
+    assert words.reference == correct + sum(errors[:2])
+
+
+def test_optionally_deletable_on_the_command_line(tmp_path, capsys):
+    """N 7, C 7 by sclite -D; each deleted word is said to stand in the hypotheses."""
+    trn = files(tmp_path, "four two (uh) zero (u1)\nnine (%hesitation) one (u2)\n",
+                "four two zero (u1)\nnine one (u2)\n", (".trn", ".trn"))
+    stm = files(tmp_path, "t1 1 anna 0.00 2.00 <o,f0,female> four two (uh) zero\n"
+                "t1 1 anna 2.00 4.00 <o,f0,female> nine (%hesitation) one\n",
+                "t1 1 0.10 0.30 four 0.9\nt1 1 0.50 0.30 two 0.9\nt1 1 1.20 0.30 zero 0.9\n"
+                "t1 1 2.10 0.30 nine 0.9\nt1 1 3.20 0.30 one 0.9\n", (".stm", ".ctm"))
+    for paths in (trn, stm):
+        assert run(["score", *map(str, paths), "--optionally-deletable", "--json"]) == 0
+        out, err = capsys.readouterr()
+        words = json.loads(out)["words"]
+        assert (words["reference"], words["deletions"], words["rate"]) == (7, 0, 0)
+        assert "2 optionally deletable words (in parentheses); 2 were not said" in err
+    kaldi = files(tmp_path, ANNA, ANNA)
+    assert run(["score", *map(str, kaldi), "--optionally-deletable"]) == 2
+
+
+@pytest.mark.parametrize("reference, hypothesis, message", [
+    ("a (uh um) b", "a b", r"ref\.trn:1: got the parenthesis in '\(uh'"),
+    ("( uh ) b", "b", "got the parenthesis in"), ("a (uh)b c", "a c", "got the parenthesis in"),
+    ("a () b", "a b", "got the parenthesis in"),
+    ("a (uh) b", "a (um) b", "expected no parentheses there with --optionally-deletable")])
+def test_unclear_parentheses_are_refused(tmp_path, reference, hypothesis, message):
+    paths = files(tmp_path, f"{reference} (u1)\n", f"{hypothesis} (u1)\n", (".trn", ".trn"))
+    with pytest.raises(DataError, match=message):
+        read_pair(*paths, optionally_deletable=True)
+    read_pair(*paths)  # words, as in sclite without -D
+
+
+def test_fragments_are_said(tmp_path):
+    """sclite without -F: hel- against hello is a substitution, N 2."""
+    paths = files(tmp_path, "hel- lo (u1)\n", "hello lo (u1)\n", (".trn", ".trn"))
+    words = scored(paths)
+    assert (words.reference, words.substitutions, words.errors) == (2, 1, 1)
+    assert "1 fragments of words (ending in -) were required" in read_pair(*paths)[0].notes[0]
+
+
+@pytest.mark.parametrize("format", ["kaldi", "plain", "trn"])
+def test_sentence_marks_of_any_format(tmp_path, format):  # noqa: A002
+    line = "<S> four two </S> (u1)\n" if format == "trn" else "u1 <s> four two </s>\n"
+    paths = files(tmp_path, line, line.replace("<s>", "").replace("</s>", ""))
+    reference, hypothesis = read_pair(*paths, format=format)
+    words = score(reference.texts, hypothesis.texts).words
+    assert (words.reference, words.errors) == (2 + (format == "plain"), 0)
+    assert reference.notes[0].endswith("2 sentence marks (<s>, </s>) are not words and were left "
+                                       "out.")
+
+
+# --- formats and ids ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("reference, hypothesis, message", [
+    ("u1 a b\nu2 c\nu3 d\n", "u1 a b\nu2 c\nu03 d\n", r"hyp\.txt:3: the id 'u03'"),
+    ("a (u1)\nb (u2)\n", "a (u1)\nb\nc\n", r"hyp\.txt:2: got 'b', expected an utterance id"),
+    ("a (u1)\nb (u2)\n", "one\ntwo\n", r"hyp\.txt:1: got 'one', expected an utterance id"),
+    ('{"id": "u", "text": "a"}\n' * 2 + "odd\n", "a\nb\nc\n", r"hyp\.txt:1: got 'a'"),
+    ("4 2 0\n1 2\n9 9\n", "4 2\n1 2\n9 9\n", r"ref\.txt:1: the line starts with '4', which may"),
+    ("x-ray it\nmake-up on\n", "x-ray it\nmake-up off\n", "which may be an utterance id or a"),
+    ("7-eleven is open\n", "7-eleven is shut\n", "which may be an utterance id or a word"),
+    ("t A anna 0.0 1.5 one\nt A anna 1.5 2 two\n", "one\ntwo\n", r"hyp\.txt:1: got 'one'")])
+def test_no_guess_against_the_evidence(tmp_path, reference, hypothesis, message, capsys):
+    paths = files(tmp_path, reference, hypothesis)
+    with pytest.raises(DataError, match=message):
         read_pair(*paths)
+    assert run(["score", *map(str, paths)]) == 4
+    assert run(["score", *map(str, paths), "--format", "plain"]) in (0, 4)  # 4: other numbers
+
+
+def test_one_side_says_what_it_is(tmp_path):
+    paths = files(tmp_path, "u1 a\nu2 b\n", "u1 a\nb\n", (".kaldi", ".txt"))
+    with pytest.raises(DataError, match=r"hyp\.txt:2: got 'b', expected an utterance id"):
+        read_pair(*paths)
+
+
+def test_times_are_seen_without_an_ending(tmp_path):
+    reference, hypothesis = read_pair(*files(tmp_path, "t A anna 0.0 1.5 <o> one\n",
+                                             "t A 0.5 0.25 one\n"))
+    assert (reference.format, hypothesis.format) == ("stm", "ctm")
+    assert reference.texts == hypothesis.texts
+
+
+def test_unmatched_and_repeated_ids_are_named_with_their_line(tmp_path, capsys):
+    for hypothesis, message in (
+            (ANNA.replace("bob-001", "bob-01"), "hyp.kaldi:3: the utterance ids differ: got "
+             "'bob-01'"),
+            (ANNA.rpartition("bob")[0], "ref.kaldi:3: the utterance ids differ: got 'bob-001'"),
+            (ANNA.replace("anna-002", "anna-001"), "hyp.kaldi:2: the id 'anna-001' stands twice, "
+             "first in line 1")):
+        paths = files(tmp_path, ANNA, hypothesis, (".kaldi", ".kaldi"))
+        assert run(["score", *map(str, paths)]) == 4
+        assert message in capsys.readouterr().err
+    missing = files(tmp_path, ANNA, ANNA.rpartition("bob")[0], (".kaldi", ".kaldi"))
+    assert run(["score", *map(str, missing), "--missing", "skip"]) == 0
+
+
+# --- times -------------------------------------------------------------------------------------
+
+
+def test_negative_durations_and_odd_confidences_are_said(tmp_path, capsys):
+    """sclite accepts both; the middle 2.05 - 0.1 lies in the first segment: I 1, D 1."""
+    paths = files(tmp_path, "t 1 a 0 2 one\nt 1 a 2 4 two\n",
+                  "t 1 0.5 0.2 one NA\nt 1 2.05 -0.2 two 0.5\n", (".stm", ".ctm"))
+    words = scored(paths)
+    assert (words.reference, words.insertions, words.deletions) == (2, 1, 1)
+    assert run(["score", *map(str, paths)]) == 0
+    err = capsys.readouterr().err
+    assert "1 words have a negative duration (the first in line 2)" in err
+    assert "1 confidences are no numbers (the first in line 1: 'NA')" in err
+
+
+def test_overlapping_segments_and_gaps(tmp_path):
+    """sclite: the first of overlapping segments has all its words; the middle of a gap is later."""
+    stm = "t 1 a 0 9 long one\nt 1 b 1 2 two\nt 1 b 3 4 x\nt 1 b 4 5 x\nt 1 b 5 6 x\n"
+    _, heard = read_pair(*files(tmp_path, stm, "t 1 0.5 0.2 long\nt 1 1.2 .2 two\nt 1 7 .2 one\n",
+                                (".stm", ".ctm")))
+    assert list(heard.texts.values()) == ["long two one", "", "", "", ""]
+    _, heard = read_pair(*files(tmp_path, "t 1 a 0 2 one\nt 1 a 3 4 two\n",
+                                "t 1 2.4 0.2 x\n", (".stm", ".ctm")))
+    assert list(heard.texts.values()) == ["", "x"]
+
+
+def test_a_word_after_a_segment_inside_another_goes_to_the_nearer_end(tmp_path):
+    _, heard = read_pair(*files(tmp_path, "t 1 a 0 10 long\nt 1 b 1 5 short\nt 1 b 20 21 x\n",
+                                "t 1 11.9 0.2 late\n", (".stm", ".ctm")))
+    assert list(heard.texts.values()) == ["late", "", ""]
+
+
+def test_a_label_with_blanks_and_an_unknown_channel_name_their_line(tmp_path):
+    with pytest.raises(DataError, match=r"ref\.stm:1: got the label '<o,', expected '<...>'"):
+        read_pair(*files(tmp_path, "t 1 a 0 2 <o, f0, male> one\n", "", (".stm", ".ctm")))
+    with pytest.raises(DataError, match=r"hyp\.ctm:2: 'x' belongs to file 'u' channel '1'"):
+        read_pair(*files(tmp_path, "t 1 a 0 2 one\n", "t 1 0 1 one\nu 1 0 1 x\n",
+                         (".stm", ".ctm")))
 
 
 def test_sentence_marks_are_no_words(tmp_path, capsys):

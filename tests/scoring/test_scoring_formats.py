@@ -151,8 +151,10 @@ def test_auto(write, reference, hypothesis, expected):
 
 
 def test_plain_beside_ids_is_refused(write):
-    with pytest.raises(UsageError, match="plain lines have no ids to match"):
+    with pytest.raises(DataError, match="b.txt:1: .*plain lines have no ids to match"):
         read_pair(write("a.trn", "a (u)\n"), write("b.txt", "a\n"))
+    with pytest.raises(UsageError, match="plain lines have no ids to match"):
+        read_pair(write("a.trn", "a (u)\n"), write("b.txt", "a\n"), hypothesis_format="plain")
     with pytest.raises(UsageError, match="Unknown text format 'tnr'"):
         read_pair("a", "b", format="tnr")
 

@@ -1,14 +1,11 @@
-"""Lines of text files that other programs wrote, JSON in them, and sclite's notation in a line.
+"""Lines of text files that other programs wrote, and the strict reading of JSON in them.
 
-In: a path. Out: lines without surprises (UTF-8, no BOM, no CR, only LF ends a line); or a text
-with alternatives as a graph of words.
+In: a path. Out: lines without surprises (UTF-8, no BOM, no CR, only LF ends a line).
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from asr.errors import DataError
@@ -68,94 +65,3 @@ def parse_object(text: str, where: str) -> dict:
         raise DataError(f"{where}: expected a JSON object, got {type(row).__name__}.",
                         code="text.json")
     return row
-
-
-_PIECES = re.compile(r"[{}]|[^\s{}]+")
-_PIECES_INSIDE = re.compile(r"[{}/]|[^\s{}/]+")
-_OPTIONAL = re.compile(r"\(+([^()\s]+)\)+")
-_TAGGED = re.compile(r";\w")
-_DEEPEST = 50  # alternatives inside alternatives
-
-
-@dataclass(frozen=True, slots=True)
-class Arc:
-    """A step from one node of a word graph to a later one; "" is no word."""
-
-    source: int
-    target: int
-    word: str
-    optional: bool = False
-
-
-def word_graph(text: str, where: str, *, optional: bool = False) -> list[Arc]:
-    """All readings of a text in sclite's notation: `{ a / b c / @ }`, and `(uh)` if asked for.
-
-    Braces and, inside them, slashes cut words without blanks too; `@` is no word; alternatives
-    may hold alternatives.
-
-    Args:
-        text: the words of an utterance.
-        where: file and line, for the message.
-        optional: whether a word in parentheses may be left out; it then loses them.
-
-    Returns:
-        Arcs from node 0 to the highest node, ordered by source; each leads to a later node.
-
-    Raises:
-        DataError: braces that do not match, an alternative without `@` or word, `word;tag`, and,
-            with `optional`, parentheses that are not around one word.
-    """
-    arcs: list[Arc] = []
-    node = newest = 0
-    opened: list[tuple[int, list[int]]] = []  # where the alternatives start, where each ended
-    filled, position = True, 0
-    while match := (_PIECES_INSIDE if opened else _PIECES).search(text, position):
-        piece, position = match[0], match.end()
-        if piece == "{":
-            opened.append((node, []))
-            filled = False
-            if len(opened) > _DEEPEST:
-                raise _notation(where, f"more than {_DEEPEST} braces inside each other",
-                                "fewer", text)
-        elif piece == "}" and not opened:
-            raise _notation(where, "a brace } that nothing opened", "{ a / b }", text)
-        elif opened and piece in "/}":
-            if not filled:
-                raise _notation(where, "an empty alternative", "@ for no word", text)
-            start, ends = opened[-1]
-            ends.append(node)
-            node, filled = start, piece == "}"
-            if piece == "}":
-                opened.pop()
-                newest += 1
-                arcs += [Arc(end, newest, "") for end in ends]
-                node = newest
-        else:
-            word, may_go = _word(piece, where, text, optional)
-            newest += 1
-            arcs.append(Arc(node, newest, word, may_go))
-            node, filled = newest, True
-    if opened:
-        raise _notation(where, "a brace { that nothing closed", "{ a / b }", text)
-    return sorted(arcs, key=lambda arc: arc.source)
-
-
-def _word(piece: str, where: str, text: str, optional: bool) -> tuple[str, bool]:
-    if _TAGGED.search(piece):
-        raise _notation(where, f"{piece!r}, which sclite reads as a word with a tag",
-                        "the word alone", text)
-    if piece == "@":
-        return "", False
-    if optional and ("(" in piece or ")" in piece):
-        match = _OPTIONAL.fullmatch(piece)
-        if match is None:
-            raise _notation(where, f"the parenthesis in {piece!r}",
-                            "one word in parentheses, such as (uh)", text)
-        return match[1], True
-    return piece, False
-
-
-def _notation(where: str, got: str, expected: str, text: str) -> DataError:
-    shown = text if len(text) <= 80 else text[:80] + "..."
-    return DataError(f"{where}: got {got} in {shown!r}; expected {expected}. Correct the line.",
-                     code="text.alternation")

@@ -12,8 +12,7 @@ from asr.cli import run
 from asr.errors import DataError
 from asr.scoring import read_pair, score
 from asr.scoring.counts import count_words
-from asr.scoring.pairing import nearest_reading
-from asr.scoring.text_lines import word_graph
+from asr.scoring.sclite_notation import nearest_reading, word_graph
 
 ANNA = "anna-001 four two zero\nanna-002 nine one\nbob-001 three three\n"
 

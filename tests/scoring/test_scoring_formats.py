@@ -16,7 +16,8 @@ from oracles_scoring import seeded_pairs
 from asr.cli import run
 from asr.errors import DataError, UsageError
 from asr.scoring import align_words, load, read_pair, read_texts, save, score, to_csv, write_texts
-from asr.scoring.formats import guess_formats, read_speakers
+from asr.scoring.format_evidence import guess_formats
+from asr.scoring.formats import read_speakers
 from asr.scoring.pairing import settle_missing
 from asr.scoring.pra import pra, pra_block
 from asr.scoring.storage import receipt_path, safe_cell

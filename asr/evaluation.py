@@ -15,7 +15,8 @@ from pathlib import Path
 
 from asr.errors import AsrError, DataError, UsageError
 from asr.files import write_atomic
-from asr.inference.loop import Result, Task, Timings, transcribe_tasks
+from asr.inference.loop import transcribe_tasks
+from asr.inference.tasks import Result, Task, Timings
 from asr.manifest import Utterance
 from asr.recognizer import Recognizer
 from asr.scoring import Conditions, Score, score

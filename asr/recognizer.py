@@ -27,8 +27,9 @@ from asr.decoding.phrases import normalize_hot_words
 from asr.errors import BundleError, DataError, UsageError
 from asr.features import FeatureExtractor, normalize_features
 from asr.inference.long_recordings import listen
-from asr.inference.loop import Task, transcribe_tasks
+from asr.inference.loop import transcribe_tasks
 from asr.inference.stopwatch import Stopwatch
+from asr.inference.tasks import Task
 from asr.inference.windows import Windows
 from asr.inspection import Inspection, inspect_audio
 from asr.network.engine import batches_by_length, build_engine, pad_batch

@@ -8,7 +8,6 @@ with what was decoded. Anything else is an `AudioError` with a code; nothing is 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,9 +23,7 @@ from asr.audio.channels import mix_channels, opposite_channel, warn_of_opposite_
 from asr.audio.decoder import Decoder, truncated
 from asr.audio.source import MAX_STREAM_BYTES, Source, display_name, fingerprint, open_source
 from asr.errors import AudioError, UsageError
-
-if TYPE_CHECKING:
-    from asr.manifest import Utterance
+from asr.manifest import Utterance, duration_tolerance
 
 __all__ = ["AudioInfo", "MAX_STREAM_BYTES", "RESAMPLER", "check_length", "display_name",
            "load_audio", "load_utterance", "mix_channels", "probe_audio", "resample"]
@@ -179,7 +176,7 @@ def _segment(info: AudioInfo, offset: float, duration: float | None, snap_to_end
     stop = slack = info.num_samples
     if duration is not None:
         stop = start + max(1, round(duration * info.sample_rate))
-        slack = max(0.1, 0.01 * duration) * info.sample_rate  # the tolerance of manifests
+        slack = duration_tolerance(duration) * info.sample_rate
     if start >= info.num_samples or stop > info.num_samples + slack:
         raise AudioError(f"{name} lasts {info.duration:.3f} s; the part from {offset:.3f} s to "
                          f"{stop / info.sample_rate:.3f} s is not in it. Correct the manifest.",

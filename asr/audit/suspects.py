@@ -18,7 +18,8 @@ import numpy as np
 from asr.decoding.alignment import align
 from asr.decoding.hypothesis import log_softmax
 from asr.errors import AudioError, DataError
-from asr.inference.loop import Result, Task, infer
+from asr.inference.loop import infer
+from asr.inference.tasks import Result, Task
 from asr.manifest import Utterance
 from asr.recognizer import Recognizer
 from asr.text import normalize

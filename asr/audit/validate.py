@@ -16,13 +16,10 @@ from asr.audio.probing import Probe, probe_all
 from asr.audit.leakage import find_shared
 from asr.errors import ManifestError
 from asr.features.lengths import feasible, feature_length, output_length
-from asr.manifest import Problem, Row, scan_manifest
+from asr.manifest import Problem, Row, duration_tolerance, scan_manifest
 from asr.recipe import FeatureSettings, ModelSettings, Recipe
 from asr.text import normalize
 from asr.text.tokenizer import CharTokenizer, build_alphabet, count_repeats, describe
-
-DURATION_TOLERANCE = 0.1     # seconds, or
-DURATION_RATIO = 0.01        # of the declared duration, whichever is more
 
 
 @dataclass(frozen=True)
@@ -206,7 +203,7 @@ def _audio_problems(row: Row, probe: Probe, is_shared: bool, target: Target | No
         return [(error.code, error.message)] if error else []
     found: Found = []
     whole = probe.info.duration
-    tolerance = _tolerance(utterance.duration)
+    tolerance = duration_tolerance(utterance.duration)
     is_part = utterance.offset > 0 or is_shared   # several rows may be parts of one recording
     end = utterance.offset + utterance.duration
     if end > whole + tolerance or (not is_part and end < whole - tolerance):
@@ -224,10 +221,6 @@ def _audio_problems(row: Row, probe: Probe, is_shared: bool, target: Target | No
         found.append(("audio.too_long", f"{seconds:.1f} s, at most {high:g} s are taken. Split "
                       "it, or raise data.max_seconds."))
     return found
-
-
-def _tolerance(duration: float) -> float:
-    return max(DURATION_TOLERANCE, DURATION_RATIO * duration)
 
 
 @dataclass
@@ -283,7 +276,7 @@ def _output_frames(row: Row, probe: Probe, target: Target, speed: float) -> int:
         return 0
     start = round(utterance.offset * info.sample_rate)
     stop = start + max(1, round(utterance.duration * info.sample_rate))
-    if stop >= info.num_samples - _tolerance(utterance.duration) * info.sample_rate:
+    if stop >= info.num_samples - duration_tolerance(utterance.duration) * info.sample_rate:
         stop = info.num_samples   # as asr.audio.load_utterance does: rows round their durations
     samples = round((stop - start) * target.features.sample_rate / info.sample_rate / speed)
     return output_length(feature_length(samples, target.features.hop_length), target.model)

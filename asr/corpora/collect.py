@@ -13,7 +13,7 @@ from pathlib import Path
 
 from asr.audio.probing import Probe, probe_all
 from asr.corpora.tables import found_path
-from asr.manifest import Utterance
+from asr.manifest import Utterance, duration_tolerance
 
 OUTCOMES = ("ok", "failed", "too_short", "too_long", "invalid_text")
 
@@ -165,7 +165,7 @@ def _utterance(item: Candidate, probe: Probe, checks: Checks) -> Utterance | Exc
                        f"{item.source}: {error}")
     whole = probe.info.duration
     duration = whole - item.offset if item.duration is None else item.duration
-    tolerance = max(0.1, 0.01 * duration)   # seconds
+    tolerance = duration_tolerance(duration)
     if not (item.offset >= 0 and 0 < duration and item.offset + duration <= whole + tolerance):
         return exclude(item, "failed", "corpus.duration",
                        f"{item.source}: utterance {item.id!r} should be {duration:.3f} s from "

@@ -17,7 +17,8 @@ from asr.audio import MAX_STREAM_BYTES
 from asr.errors import AsrError, AudioError, UsageError
 from asr.files import failpoint, write_atomic
 from asr.fleet.worklist import Item, OutputFolder
-from asr.inference.loop import Task, Timings, transcribe_tasks
+from asr.inference.loop import transcribe_tasks
+from asr.inference.tasks import Task, Timings
 from asr.recognizer import Recognizer
 from asr.transcript import FORMATS, Transcript, render
 

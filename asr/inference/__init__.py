@@ -1,6 +1,8 @@
 """From recordings to logits and transcripts.
 
 loop.py             THE inference loop: tasks in, logits or transcripts or errors out
+tasks.py            tasks, results, seconds by stage
+loading.py          a recording to samples and features
 windows.py          where a long recording is cut
 long_recordings.py  window by window, with bounded memory
 stopwatch.py        seconds spent in each stage

@@ -38,6 +38,11 @@ MAX_PROBLEMS = 50              # read_manifest stops looking after this many
 _MILD = frozenset(("manifest.unknown_key", "manifest.duplicate_id"))
 
 
+def duration_tolerance(duration: float) -> float:
+    """Seconds by which a row and its recording may differ: manifests round their durations."""
+    return max(0.1, 0.01 * duration)
+
+
 @dataclass(frozen=True)
 class Utterance:
     """One recording and its reference.

@@ -17,7 +17,8 @@ from asr.decoding import Decoder, GreedyDecoder, LanguageModel, build_decoder
 from asr.decoding.ngram_fusion import is_character_model
 from asr.decoding.phrases import normalize_hot_words
 from asr.errors import DataError, UsageError
-from asr.inference.loop import Task, infer
+from asr.inference.loop import infer
+from asr.inference.tasks import Task
 from asr.kernels import pool
 from asr.manifest import Utterance
 from asr.recipe import DecoderSettings, settings_from_dict

@@ -1,6 +1,6 @@
 """`asr prepare`: a corpus on disk becomes one manifest per split. `asr download` fetches it.
 
-In: arguments. Out: OUT/<split>.jsonl and OUT/report.json; counters on stderr. Floor: cli.
+In: arguments. Out: OUT/<split>.jsonl and OUT/report.json; counters on stderr.
 """
 
 from __future__ import annotations

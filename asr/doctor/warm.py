@@ -18,6 +18,13 @@ def warm_lstm() -> str | None:
     return cpu.compile_problem()
 
 
+def warm_ctc() -> str | None:
+    """Run the CTC loss on one frame; None when it worked, else one line of why not."""
+    from asr.kernels import ctc
+
+    return ctc.problem()
+
+
 def warm_decoding() -> str | None:
     """Run every decoder and the alignment on three frames."""
     import numpy as np
@@ -41,7 +48,8 @@ def warm_decoding() -> str | None:
     return None
 
 
-KERNELS: dict[str, Callable[[], str | None]] = {"LSTM": warm_lstm, "decoding": warm_decoding}
+KERNELS: dict[str, Callable[[], str | None]] = {"LSTM": warm_lstm, "CTC": warm_ctc,
+                                              "decoding": warm_decoding}
 
 
 def main() -> int:

@@ -206,8 +206,10 @@ def fill_page(title: str, body: str, data: dict, style: str, script: str) -> str
         title: any text.
         body: HTML, escaped by the caller.
         data: for the script, as JSON in the element "data".
-        style, script: CSS and JavaScript; the policy allows these two and no others.
+        style, script: CSS and JavaScript, which runs after dom.js; the policy allows these and
+            no others.
     """
+    script = page_file("dom.js") + script
     policy = ("default-src 'none'; media-src data:; img-src data:; base-uri 'none'; "
               f"form-action 'none'; style-src '{_source_hash(style)}'; "
               f"script-src '{_source_hash(script)}'")

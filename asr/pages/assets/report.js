@@ -1,14 +1,3 @@
-"use strict";
-// Texts reach the page only through textContent: a hostile transcript stays text.
-const data = JSON.parse(document.getElementById("data").textContent);
-const $ = (id) => document.getElementById(id);
-const make = (tag, className, text) => {
-  const node = document.createElement(tag);
-  if (className) node.className = className;
-  if (text !== undefined) node.textContent = text;
-  return node;
-};
-
 // ---- rows -----------------------------------------------------------------------------------
 const rows = data.rows.map(([id, speaker, seconds, snr, words, reference, systems, flag], index) =>
   ({ id, speaker, seconds, snr, words, reference, flag, index,

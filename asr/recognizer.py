@@ -20,7 +20,7 @@ from asr.bundle import LM, Bundle, load_bundle
 from asr.bundle.find import find_bundle
 from asr.decoding import Decoder, Hypothesis, build_decoder, check_logits, log_softmax
 from asr.decoding.alignment import aligned
-from asr.decoding.calibration import calibration_kind
+from asr.decoding.calibration import calibration_kind, uses_lm
 from asr.decoding.evidence import CalibratedDecoder
 from asr.decoding.phrases import normalize_hot_words
 from asr.errors import BundleError, DataError, UsageError
@@ -336,7 +336,7 @@ class Recognizer:
     def _build_decoder(self, settings: DecoderSettings) -> Decoder:
         """With the bundle's language model, if the settings mean it, normaliser, calibration."""
         model = None
-        if settings.kind == "beam" and settings.lm == LM and self.bundle.lm is not None:
+        if settings.lm == LM and self.bundle.lm is not None and uses_lm(settings):
             model = unpack_lm(self.bundle.lm, f"{self.bundle.path}: {LM}")
         settings = normalize_hot_words(settings, self.bundle.text.normalizer)
         decoder = build_decoder(settings, self.tokenizer, language_model=model)

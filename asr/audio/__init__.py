@@ -8,6 +8,7 @@ with what was decoded. Anything else is an `AudioError` with a code; nothing is 
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 
@@ -21,7 +22,14 @@ from asr.audio.blocks import (
 )
 from asr.audio.channels import mix_channels, opposite_channel, warn_of_opposite_channels
 from asr.audio.decoder import Decoder, truncated
-from asr.audio.source import MAX_STREAM_BYTES, Source, display_name, fingerprint, open_source
+from asr.audio.source import (
+    MAX_STREAM_BYTES,
+    Source,
+    display_name,
+    fingerprint,
+    open_source,
+    remembered,
+)
 from asr.errors import AudioError, UsageError
 from asr.manifest import Utterance, duration_tolerance
 
@@ -102,7 +110,7 @@ def load_audio(source: Source, *, sample_rate: int, offset: float = 0.0,
             refuse_or_warn(name, layout.cut, allow_truncated)
         start, num_samples = _segment(info, offset, duration, snap_to_end, name)
         check_length(num_samples / info.sample_rate, min_seconds, max_seconds, name)
-        channel = opposite_channel(decoder)
+        channel = remembered(file, "channel", partial(opposite_channel, decoder))
         if channel is not None:
             warn_of_opposite_channels(name, channel)
         audio, num_decoded = _decode(decoder, start, num_samples, sample_rate, name, channel)

@@ -163,7 +163,7 @@ def test_hashes_are_remembered_only_when_settled(corpus, tmp_path, monkeypatch):
     paths = [u.audio for u in corpus]
     content_hashes.hash_files(paths, memory=memory)
     assert not memory.exists()  # the files are younger than two seconds
-    monkeypatch.setattr(content_hashes, "_SETTLED_NS", -10**12)
+    monkeypatch.setattr(content_hashes, "SETTLED_NS", -10**12)
     hashes = content_hashes.hash_files(paths, memory=memory)
     assert len(json.loads(memory.read_text())) == 12
     monkeypatch.setattr(content_hashes, "_digest", lambda *_: 1 / 0)

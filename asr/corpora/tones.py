@@ -102,8 +102,8 @@ def sing(words: list[str], *, speaker: int, rng: np.random.Generator) -> np.ndar
     for word in words:
         start, end, seconds = WORDS[word]
         jitter = transposition * rng.uniform(0.98, 1.02)
-        pieces += [_tone(start * jitter, end * jitter, seconds * pace * rng.uniform(0.85, 1.15),
-                         brightness, level=10 ** (rng.uniform(-6, 0) / 20)),
+        pieces += [tone_of(start * jitter, end * jitter, seconds * pace * rng.uniform(0.85, 1.15),
+                           brightness, level=10 ** (rng.uniform(-6, 0) / 20)),
                    _silence(rng.uniform(0.05, 0.15))]
     audio = np.concatenate(pieces)
     noise = rng.standard_normal(len(audio)) * 10 ** (rng.uniform(-50, -36) / 20)
@@ -111,8 +111,8 @@ def sing(words: list[str], *, speaker: int, rng: np.random.Generator) -> np.ndar
     return np.clip(gain * (audio + noise), -1, 1).astype(np.float32)
 
 
-def _tone(start: float, end: float, seconds: float, brightness: float, *,
-          level: float) -> np.ndarray:
+def tone_of(start: float, end: float, seconds: float, brightness: float, *,
+            level: float) -> np.ndarray:
     """A glide on a logarithmic pitch scale, five harmonics, 15 ms fades; peak about `level`."""
     num_samples = round(seconds * SAMPLE_RATE)
     # The glide fills the middle half, so that both ends can be heard as steady pitches.

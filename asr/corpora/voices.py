@@ -176,7 +176,7 @@ def say(voice: Voice, prompt: str, *, timeout: float = TIMEOUT) -> np.ndarray:
             raise CorpusError(f"{voice.id} failed to say {prompt!r} (exit {done.returncode}): "
                               f"{said or 'no message'}.", code="corpus.program_failed")
         audio, sample_rate = soundfile.read(wav, dtype="float32", always_2d=True)
-    audio = _trimmed(audio.mean(axis=1), sample_rate)
+    audio = trimmed(audio.mean(axis=1), sample_rate)
     if not len(audio):
         raise CorpusError(f"{voice.id} wrote silence for {prompt!r}; leave this voice out.",
                           code="corpus.silent")
@@ -230,7 +230,7 @@ def _prompts(texts: Sequence[str], count: int, rng: np.random.Generator):
         yield text, " ".join(words)
 
 
-def _trimmed(audio: np.ndarray, sample_rate: int) -> np.ndarray:
+def trimmed(audio: np.ndarray, sample_rate: int) -> np.ndarray:
     """Without leading and trailing silence beyond 0.1 s (below 1 % of the peak)."""
     peak = np.abs(audio).max(initial=0.0)
     loud = np.flatnonzero(np.abs(audio) > 0.01 * peak) if peak > 1e-4 else np.zeros(0, int)

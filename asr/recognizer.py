@@ -22,7 +22,6 @@ from asr.decoding import Decoder, Hypothesis, build_decoder, check_logits, log_s
 from asr.decoding.alignment import aligned
 from asr.decoding.calibration import calibration_kind
 from asr.decoding.evidence import CalibratedDecoder
-from asr.decoding.packed_ngram import unpack_lm
 from asr.decoding.phrases import normalize_hot_words
 from asr.errors import BundleError, DataError, UsageError
 from asr.features import FeatureExtractor, normalize_features
@@ -32,6 +31,7 @@ from asr.inference.stopwatch import Stopwatch
 from asr.inference.tasks import Task
 from asr.inference.windows import Windows
 from asr.inspection import Inspection, inspect_audio
+from asr.language_model.packed_ngram import unpack_lm
 from asr.network.engine import batches_by_length, build_engine, pad_batch
 from asr.recipe import DecoderSettings, settings_from_dict
 from asr.text import normalize

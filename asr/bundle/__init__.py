@@ -183,7 +183,7 @@ def save_bundle(path: str | Path, *, features: FeatureSettings, text: TextSettin
 
     where = f"Cannot write {path}"
     if lm is None and decoder.lm not in ("", LM):
-        from asr.decoding.packed_ngram import pack_lm  # imports numba, which reading does not need
+        from asr.language_model.packed_ngram import pack_lm  # imports numba; reading needs none
 
         lm = pack_lm(decoder.lm)
     decoder = dataclasses.replace(decoder, lm=decoder.lm and LM)

@@ -20,11 +20,10 @@ from asr.decoding.decoder import Decoder
 from asr.decoding.grammar import Grammar, parse_grammar, read_grammar
 from asr.decoding.greedy import GreedyDecoder
 from asr.decoding.hypothesis import Hypothesis, WordSpan, check_logits, log_softmax
-from asr.decoding.language_model import LanguageModel
 from asr.decoding.lexicon import LexiconDecoder
-from asr.decoding.ngram import NgramModel, load_ngram
 from asr.decoding.phrases import HotWord, parse_hot_word, read_hot_words
 from asr.errors import UsageError
+from asr.language_model import LanguageModel, load_ngram
 from asr.recipe import DecoderSettings
 from asr.text.tokenizer import CharTokenizer
 
@@ -35,10 +34,9 @@ DECODERS: dict[str, type[Decoder]] = {
 }
 
 __all__ = ["DECODERS", "Alignment", "BeamSearchDecoder", "Decoder", "Grammar", "GreedyDecoder",
-           "HotWord", "Hypothesis", "LanguageModel", "LexiconDecoder", "NgramModel", "WordSpan",
-           "align", "build_decoder", "character_spans", "check_logits", "load_ngram", "log_softmax",
-           "parse_grammar", "parse_hot_word", "read_grammar", "read_hot_words", "span_seconds",
-           "word_spans"]
+           "HotWord", "Hypothesis", "LexiconDecoder", "WordSpan", "align", "build_decoder",
+           "character_spans", "check_logits", "log_softmax", "parse_grammar", "parse_hot_word",
+           "read_grammar", "read_hot_words", "span_seconds", "word_spans"]
 
 
 def build_decoder(settings: DecoderSettings, tokenizer: CharTokenizer, *,

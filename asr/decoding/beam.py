@@ -18,17 +18,16 @@ from asr.decoding.evidence import with_shares
 from asr.decoding.fusion import Fusion
 from asr.decoding.grammar import Grammar, grammar_part
 from asr.decoding.hypothesis import Hypothesis, WordSpan, hypothesis_from_path
-from asr.decoding.language_model import LanguageModel
 from asr.decoding.lexicon import LexiconDecoder
 from asr.decoding.ngram_fusion import (
     character_part,
     fit_of_words,
-    is_character_model,
     word_part,
 )
 from asr.decoding.phrases import HotWord, parse_hot_word, phrase_part
 from asr.decoding.prefix_search import prefix_search
 from asr.errors import UsageError
+from asr.language_model import LanguageModel
 from asr.text.tokenizer import CharTokenizer
 
 MAX_CELLS = 250_000_000  # of the exact search through a grammar, 4 bytes each
@@ -103,7 +102,7 @@ class BeamSearchDecoder(Decoder):
         boosted = [parse_hot_word(item) if isinstance(item, str) else item for item in hot_words]
         phrases = phrase_part(boosted, tokenizer) if boosted else None
         words = characters = None
-        if language_model is not None and is_character_model(language_model, tokenizer):
+        if language_model is not None and language_model.space:
             characters = character_part(language_model, tokenizer, lm_weight)
         elif language_model is not None or lexicon is not None:
             words, spelled = word_part(
@@ -185,7 +184,7 @@ class BeamSearchDecoder(Decoder):
 def _check_together(language_model: LanguageModel | None, tokenizer: CharTokenizer, lexicon: bool,
                     lexicon_only: bool, grammar: bool) -> None:
     """Check options that exclude or need each other."""
-    characters = language_model is not None and is_character_model(language_model, tokenizer)
+    characters = language_model is not None and language_model.space is not None
     rules = [
         (lexicon_only and language_model is None and not lexicon,
          "lexicon_only needs a word language model or a lexicon"),

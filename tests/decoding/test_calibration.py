@@ -20,7 +20,6 @@ from tiny_bundle import TOKENIZER, write_bundle
 from asr.bundle import load_bundle
 from asr.cli import run
 from asr.decoding import BeamSearchDecoder, GreedyDecoder, log_softmax
-from asr.decoding.arpa import parse_arpa
 from asr.decoding.calibration import (
     EVIDENCE,
     KINDS,
@@ -39,9 +38,10 @@ from asr.decoding.evidence import (
     word_evidence,
 )
 from asr.decoding.hypothesis import Hypothesis, WordSpan
-from asr.decoding.ngram import build_ngram
 from asr.decoding.ngram_fusion import fit_of_words
 from asr.errors import BundleError, DataError, UsageError
+from asr.language_model.arpa import parse_arpa
+from asr.language_model.ngram import build_ngram
 from asr.recipe import DecoderSettings
 from asr.recognizer import load
 from asr.text.tokenizer import CharTokenizer

@@ -174,7 +174,7 @@ class DecoderSettings:
 
     kind: str = knob("greedy", "see asr.decoding", choices=("greedy", "lexicon", "beam"))
     lexicon: tuple[str, ...] = knob((), "the closed vocabulary of the lexicon decoder")
-    beam_width: int = knob(32, "prefixes kept (beam)", low=1, high=10_000)
+    beam_width: int = knob(32, "prefixes kept (beam)", low=1, high=4_096)
     lm: str = knob("", "n-gram language model, ARPA (beam)")
     lm_weight: float = knob(0.5, "beam with a language model", low=0.0, high=100.0)
     word_bonus: float = knob(0.0, "nats a word (beam, lexicon)", low=-100.0, high=100.0)
@@ -186,7 +186,7 @@ class DecoderSettings:
                         "asr.decoding.grammar")
     max_gap: float = knob(3.0, "nats a character by which a word of the nearest sentence of the "
                           "grammar may sound worse than what is heard", low=0.0, high=1_000.0)
-    num_hypotheses: int = knob(1, "readings returned at most (beam)", low=1, high=10_000)
+    num_hypotheses: int = knob(1, "readings returned at most (beam)", low=1, high=100)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from asr.decoding.evidence import with_shares
 from asr.decoding.fusion import Fusion
 from asr.decoding.grammar import Grammar, grammar_part
 from asr.decoding.hypothesis import Hypothesis, WordSpan, hypothesis_from_path
-from asr.decoding.lexicon import LexiconDecoder
+from asr.decoding.lexicon import MAX_CHARACTERS, LexiconDecoder
 from asr.decoding.ngram_fusion import (
     character_part,
     fit_of_words,
@@ -110,7 +110,7 @@ class BeamSearchDecoder(Decoder):
                 [word for item in boosted for word in item.phrase.split()], weight=lm_weight,
                 look_ahead=look_ahead, unknown_bonus=unknown_bonus,
                 closed=lexicon_only or lexicon is not None)
-            if words.closed:
+            if words.closed and sum(map(len, spelled)) <= MAX_CHARACTERS:
                 self._lexicon = LexiconDecoder(tokenizer, spelled, word_bonus)
         sentences = None if grammar is None else grammar_part(grammar, tokenizer)
         self._arcs = None if sentences is None else arcs_of(sentences)
@@ -171,7 +171,7 @@ class BeamSearchDecoder(Decoder):
 
     def _rescue(self, log_probs: np.ndarray) -> list[Hypothesis]:
         """The best alignment path, if no prefix of the beam is a complete text."""
-        if self._lexicon is not None:
+        if self._lexicon is not None and self._lexicon.fits(len(log_probs)):
             return self._lexicon.search(log_probs)
         if self._arcs is not None and num_cells(log_probs, self._arcs) <= MAX_CELLS:
             path, score = best_path(log_probs, self._arcs)

@@ -5,7 +5,7 @@ In: log-probabilities. Out: one hypothesis. NumPy, numba.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -14,6 +14,10 @@ from asr.decoding.hypothesis import Hypothesis, hypothesis_from_path
 from asr.errors import UsageError
 from asr.kernels.jit import compiled
 from asr.text.tokenizer import CharTokenizer
+
+MAX_WORD = 100  # characters
+MAX_CHARACTERS = 2_000_000  # of all words
+MAX_CELLS = 500_000_000  # steps that the search remembers, 4 bytes each
 
 
 class LexiconDecoder(Decoder):
@@ -46,19 +50,44 @@ class LexiconDecoder(Decoder):
         self.word_bonus = float(word_bonus)
         if not self.words:
             raise UsageError("A lexicon decoder needs at least one word.")
-        for word in self.words:
-            if not word or any(c.isspace() for c in word):
-                raise UsageError(f"The lexicon word {word!r} is empty or holds a space; write one "
-                                 "word an entry.")
+        check_words(self.words)
         spellings = [tokenizer.encode(word) for word in self.words]
         self._labels, self._parents, self._terminal = build_trie(spellings)
         self._space = tokenizer.encode(" ")[0] if " " in tokenizer.alphabet else -1
 
     def search(self, log_probs: np.ndarray) -> list[Hypothesis]:
-        """See `Decoder.search`; always one hypothesis."""
+        """See `Decoder.search`; always one hypothesis.
+
+        Raises:
+            UsageError: the recording is too long for so many words.
+        """
+        if not self.fits(len(log_probs)):
+            raise UsageError(f"{len(self.words):,} words and {len(log_probs):,} frames are too "
+                             "much for the exact search of the lexicon decoder. Use the beam "
+                             "decoder.", code="lexicon.size")
         path, score = _viterbi(log_probs, self._labels, self._parents, self._terminal, self._space,
                                self.word_bonus)
         return [hypothesis_from_path(path, log_probs, score, self.tokenizer)]
+
+    def fits(self, num_frames: int) -> bool:
+        """Whether the search of so many frames stays within memory."""
+        return num_frames * (2 * len(self._labels) + 2) <= MAX_CELLS
+
+
+def check_words(words: Sequence[str]) -> None:
+    """Refuse what is no word, and a vocabulary that would take the machine.
+
+    Raises:
+        UsageError: an empty word, one with a space inside, or more than the bounds above.
+    """
+    for word in words:
+        if not 0 < len(word) <= MAX_WORD or any(c.isspace() for c in word):
+            raise UsageError(f"The lexicon word {word[:40]!r} is empty, holds a space or has more "
+                             f"than {MAX_WORD} characters; write one word an entry.",
+                             code="lexicon.word")
+    if sum(map(len, words)) > MAX_CHARACTERS:
+        raise UsageError(f"A lexicon of {len(words):,} words has more than {MAX_CHARACTERS:,} "
+                         "characters; use a language model instead.", code="lexicon.size")
 
 
 def build_trie(spellings: Iterable[Iterable[int]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -20,7 +20,7 @@ from asr.bundle import LM, Bundle, load_bundle
 from asr.bundle.find import find_bundle
 from asr.decoding import Decoder, Hypothesis, build_decoder, check_logits, log_softmax
 from asr.decoding.alignment import aligned
-from asr.decoding.calibration import calibration_kind
+from asr.decoding.calibration import calibration_kind, uses_lm
 from asr.decoding.evidence import CalibratedDecoder
 from asr.decoding.phrases import normalize_hot_words
 from asr.errors import BundleError, DataError, UsageError
@@ -336,7 +336,7 @@ class Recognizer:
 
     def _build_decoder(self, settings: DecoderSettings) -> Decoder:
         """With language model, normaliser and calibration."""
-        model = language_model_of(self.bundle, settings) if settings.kind == "beam" else None
+        model = language_model_of(self.bundle, settings) if uses_lm(settings) else None
         settings = normalize_hot_words(settings, self.bundle.text.normalizer)
         decoder = build_decoder(settings, self.tokenizer, language_model=model)
         calibration = self.bundle.calibration.get(calibration_kind(settings))

@@ -6,8 +6,11 @@ In: log-probabilities. Out: the n best hypotheses. NumPy, numba.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 import math
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 
@@ -16,7 +19,7 @@ from asr.decoding.automaton import arcs_of, best_path, num_cells
 from asr.decoding.decoder import Decoder
 from asr.decoding.evidence import with_shares
 from asr.decoding.fusion import Fusion
-from asr.decoding.grammar import Grammar, grammar_part
+from asr.decoding.grammar import Grammar, grammar_part, parse_grammar
 from asr.decoding.hypothesis import Hypothesis, WordSpan, hypothesis_from_path
 from asr.decoding.lexicon import MAX_CHARACTERS, LexiconDecoder
 from asr.decoding.ngram_fusion import (
@@ -27,7 +30,8 @@ from asr.decoding.ngram_fusion import (
 from asr.decoding.phrases import HotWord, parse_hot_word, phrase_part
 from asr.decoding.prefix_search import prefix_search
 from asr.errors import UsageError
-from asr.language_model import LanguageModel
+from asr.language_model import LanguageModel, load_ngram
+from asr.recipe import DecoderSettings
 from asr.text.tokenizer import CharTokenizer
 
 MAX_CELLS = 250_000_000  # of the exact search through a grammar, 4 bytes each
@@ -70,6 +74,9 @@ class BeamSearchDecoder(Decoder):
 
     Reference: Hannun et al. 2014, arXiv:1408.2873, algorithm 1.
     """
+
+    uses = ("beam_width", "lm", "lm_weight", "word_bonus", "unknown_bonus", "lexicon_only",
+            "lexicon", "hot_words", "grammar", "max_gap", "num_hypotheses")
 
     def __init__(self, tokenizer: CharTokenizer, beam_width: int = 32, *,
                  language_model: LanguageModel | None = None, lm_weight: float = 0.5,
@@ -117,6 +124,35 @@ class BeamSearchDecoder(Decoder):
         self._fusion = Fusion(
             tokenizer.encode(" ")[0] if " " in tokenizer.alphabet else -1, float(word_bonus), words,
             characters, sentences, phrases)
+
+    @classmethod
+    def from_settings(cls, settings: DecoderSettings, tokenizer: CharTokenizer,
+                      language_model: LanguageModel | None = None) -> BeamSearchDecoder:
+        """See `Decoder.from_settings`; the language model is read from `settings.lm`.
+
+        Raises:
+            DataError: the language model cannot be read.
+        """
+        table = {name: getattr(settings, name) for name in cls.uses}
+        path = table.pop("lm")
+        return cls(tokenizer, **table | {
+            "language_model": language_model or (load_ngram(path) if path else None),
+            "lexicon": settings.lexicon or None,
+            "grammar": parse_grammar(settings.grammar) if settings.grammar else None})
+
+    @classmethod
+    def describe(cls, settings: DecoderSettings) -> str:
+        """See `Decoder.describe`; lists are given by their number and a hash."""
+        text = f"beam {settings.beam_width}"
+        if settings.lm:
+            text += f", lm {Path(settings.lm).name} weight {settings.lm_weight:g}"
+        for name, items in (("lexicon", settings.lexicon), ("hot words", settings.hot_words)):
+            text += f", {name} {_fingerprint(*items)}" if items else ""
+        if settings.grammar:
+            text += f", grammar {_fingerprint(settings.grammar)} gap {settings.max_gap:g}"
+        if settings.lexicon_only:
+            text += ", known words only"
+        return f"{text}, word bonus {settings.word_bonus:g}"
 
     def search(self, log_probs: np.ndarray) -> list[Hypothesis]:
         """See `Decoder.search`; at most `num_hypotheses` different texts."""
@@ -179,6 +215,11 @@ class BeamSearchDecoder(Decoder):
                 return [hypothesis_from_path(path, log_probs, score, self.tokenizer)]
         # Too short for every sentence of the grammar, or too long for an exact search.
         return [Hypothesis("", float(log_probs[:, 0].sum()), confidence=0.0)]
+
+
+def _fingerprint(*texts: str) -> str:
+    """How many, and eight digits of the SHA-256 of all of them."""
+    return f"{len(texts)} ({hashlib.sha256(json.dumps(texts).encode()).hexdigest()[:8]})"
 
 
 def _check_together(language_model: LanguageModel | None, tokenizer: CharTokenizer, lexicon: bool,

@@ -22,9 +22,9 @@ from asr.cli import run
 from asr.decoding import BeamSearchDecoder, GreedyDecoder, log_softmax
 from asr.decoding.calibration import (
     EVIDENCE,
-    KINDS,
     Calibration,
     calibration_kind,
+    kinds,
     read_calibrations,
 )
 from asr.decoding.evidence import (
@@ -232,7 +232,7 @@ def test_the_language_counts_only_where_there_is_a_model():
     evidence = judged.evidence.copy()
     evidence[:, 4], evidence[:, 0] = evidence[:, 0], 0.0  # only the model knows
     judged = dataclasses.replace(judged, evidence=evidence)
-    weights = {kind: fit(dataclasses.replace(judged, kind=kind)).language for kind in KINDS}
+    weights = {kind: fit(dataclasses.replace(judged, kind=kind)).language for kind in kinds()}
     assert weights.pop("beam+lm") == pytest.approx(1 / 3, rel=0.15)
     assert set(weights.values()) == {0.0}
 

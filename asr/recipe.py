@@ -20,6 +20,7 @@ from pathlib import Path
 from asr.errors import RecipeError
 
 SCHEMA_VERSION = 1
+NEVER_REFUSED = 1_000.0  # decoder.max_gap
 # A decoder is one file and one line here: its name in recipes and on the command line, its class.
 DECODERS = {
     "greedy": "asr.decoding.greedy.GreedyDecoder",
@@ -191,8 +192,9 @@ class DecoderSettings:
     hot_words: tuple[str, ...] = knob((), "PHRASE or PHRASE:BOOST, nats a character (beam)")
     grammar: str = knob("", "the sentences that may be said, the text itself (beam); see "
                         "asr.decoding.grammar")
-    max_gap: float = knob(3.0, "nats a character by which a word of the nearest sentence of the "
-                          "grammar may sound worse than what is heard", low=0.0, high=1_000.0)
+    max_gap: float = knob(NEVER_REFUSED, "nats a character by which a word of the nearest sentence "
+                          "of the grammar may sound worse than what is heard; 1000: no recording "
+                          "is refused", low=0.0, high=NEVER_REFUSED)
     num_hypotheses: int = knob(1, "readings returned at most (beam)", low=1, high=100)
 
 

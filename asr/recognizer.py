@@ -108,6 +108,8 @@ class Recognizer:
         if isinstance(settings, Decoder):
             other.decoder = settings
             return other
+        if "grammar" in knobs:  # another grammar's limit says nothing of this one
+            knobs.setdefault("max_gap", DecoderSettings().max_gap)
         table = dataclasses.asdict(settings or self.decoder_settings) | knobs
         other.decoder_settings = settings_from_dict(DecoderSettings, table, source="decoder")
         other.decoder = self._build_decoder(other.decoder_settings)

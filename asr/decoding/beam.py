@@ -31,7 +31,7 @@ from asr.decoding.phrases import HotWord, parse_hot_word, phrase_part
 from asr.decoding.prefix_search import prefix_search
 from asr.errors import UsageError
 from asr.language_model import LanguageModel, load_ngram
-from asr.recipe import DecoderSettings
+from asr.recipe import NEVER_REFUSED, DecoderSettings
 from asr.text.tokenizer import CharTokenizer
 
 MAX_CELLS = 250_000_000  # of the exact search through a grammar, 4 bytes each
@@ -83,7 +83,7 @@ class BeamSearchDecoder(Decoder):
                  word_bonus: float = 0.0, lexicon: Iterable[str] | None = None,
                  lexicon_only: bool = False, unknown_bonus: float = -5.0, look_ahead: bool = True,
                  hot_words: Iterable[HotWord | str] = (), grammar: Grammar | None = None,
-                 max_gap: float = 3.0, num_hypotheses: int = 1,
+                 max_gap: float = NEVER_REFUSED, num_hypotheses: int = 1,
                  beam_threshold: float = 30.0, label_threshold: float = -15.0):
         super().__init__(tokenizer)
         for name, value, low in (
@@ -157,7 +157,8 @@ class BeamSearchDecoder(Decoder):
     def search(self, log_probs: np.ndarray) -> list[Hypothesis]:
         """See `Decoder.search`; at most `num_hypotheses` different texts."""
         hypotheses = self._readings(log_probs)
-        if self._arcs is not None and worst_gap(log_probs, hypotheses[0]) > self.max_gap:
+        if (self._arcs is not None and self.max_gap < NEVER_REFUSED
+                and worst_gap(log_probs, hypotheses[0]) > self.max_gap):
             best = hypotheses[0]
             return [dataclasses.replace(best, text="", labels=(), words=(), spans=(),
                                         confidence=0.0, rejected=best.text)]

@@ -6,14 +6,16 @@ In: log-probabilities. Out: one hypothesis. NumPy, numba.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 
 from asr.decoding.decoder import Decoder
 from asr.decoding.hypothesis import Hypothesis, hypothesis_from_path
-from asr.errors import UsageError
+from asr.errors import DataError, UsageError
 from asr.kernels.jit import compiled
 from asr.recipe import DecoderSettings
+from asr.text import normalize
 from asr.text.tokenizer import CharTokenizer
 
 MAX_WORD = 100  # characters
@@ -80,6 +82,45 @@ class LexiconDecoder(Decoder):
     def fits(self, num_frames: int) -> bool:
         """Whether the search of so many frames stays within memory."""
         return num_frames * (2 * len(self._labels) + 2) <= MAX_CELLS
+
+
+def read_words(path: str | Path) -> list[str]:
+    """The words of a text file (UTF-8), one a line; empty lines and lines with # are left out.
+
+    Raises:
+        DataError: the file cannot be read, holds no word, or a line holds several.
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"Cannot read the words {path}: {error}.", code="lexicon.file",
+                        path=path) from error
+    words = []
+    for number, line in enumerate(lines, start=1):
+        found = [] if line.lstrip().startswith("#") else line.split()
+        if len(found) > 1:
+            raise DataError(f"{path}:{number}: {line.strip()[:80]!r} are several words; write one "
+                            "a line. Sentences are the matter of --grammar.", code="lexicon.file",
+                            path=path)
+        words += found
+    if not words:
+        raise DataError(f"{path} holds no word; write one a line.", code="lexicon.file", path=path)
+    return words
+
+
+def normalize_words(words: Sequence[str], normalizer: str) -> list[str]:
+    """The words as the transcripts write them: "Weißenburg" is "weißenburg".
+
+    Raises:
+        UsageError: the normaliser makes nothing of a word, or several.
+    """
+    found = [normalize(word, normalizer).split() for word in words]
+    for word, parts in zip(words, found, strict=True):
+        if len(parts) != 1:
+            raise UsageError(f"The normaliser {normalizer!r} writes the word {word[:40]!r} as "
+                             f"{' '.join(parts)[:80]!r}; list what it writes, one word a line.",
+                             code="lexicon.word")
+    return list(dict.fromkeys(parts[0] for parts in found))
 
 
 def check_words(words: Sequence[str]) -> None:

@@ -20,6 +20,7 @@ from pathlib import Path
 from asr.errors import RecipeError
 
 SCHEMA_VERSION = 1
+NEVER_REFUSED = 1_000.0  # decoder.max_gap
 # A decoder is one file and one line here: its name in recipes and on the command line, its class.
 DECODERS = {
     "greedy": "asr.decoding.greedy.GreedyDecoder",
@@ -181,7 +182,7 @@ class DecoderSettings:
 
     kind: str = knob("greedy", "see asr.decoding", choices=DECODERS)
     lexicon: tuple[str, ...] = knob((), "the closed vocabulary of the lexicon decoder")
-    beam_width: int = knob(32, "prefixes kept (beam)", low=1, high=10_000)
+    beam_width: int = knob(32, "prefixes kept (beam)", low=1, high=4_096)
     lm: str = knob("", "n-gram language model, ARPA (beam)")
     lm_weight: float = knob(0.5, "beam with a language model", low=0.0, high=100.0)
     word_bonus: float = knob(0.0, "nats a word (beam, lexicon)", low=-100.0, high=100.0)
@@ -191,9 +192,10 @@ class DecoderSettings:
     hot_words: tuple[str, ...] = knob((), "PHRASE or PHRASE:BOOST, nats a character (beam)")
     grammar: str = knob("", "the sentences that may be said, the text itself (beam); see "
                         "asr.decoding.grammar")
-    max_gap: float = knob(3.0, "nats a character by which a word of the nearest sentence of the "
-                          "grammar may fit worse than unrestricted decoding", low=0.0, high=1_000.0)
-    num_hypotheses: int = knob(1, "readings returned at most (beam)", low=1, high=10_000)
+    max_gap: float = knob(NEVER_REFUSED, "nats a character by which a word of the nearest sentence "
+                          "of the grammar may sound worse than what is heard; 1000: no recording "
+                          "is refused", low=0.0, high=NEVER_REFUSED)
+    num_hypotheses: int = knob(1, "readings returned at most (beam)", low=1, high=100)
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ from asr.inference.stopwatch import Stopwatch
 from asr.inference.tasks import Result, Task
 from asr.inference.windows import Windows
 from asr.inspection import Inspection, inspect_audio
+from asr.language_model import LanguageModel, load_ngram
 from asr.language_model.packed_ngram import unpack_lm
 from asr.network.engine import batches_by_length, build_engine, pad_batch
 from asr.recipe import DecoderSettings, settings_from_dict
@@ -107,6 +108,8 @@ class Recognizer:
         if isinstance(settings, Decoder):
             other.decoder = settings
             return other
+        if "grammar" in knobs:  # another grammar's limit says nothing of this one
+            knobs.setdefault("max_gap", DecoderSettings().max_gap)
         table = dataclasses.asdict(settings or self.decoder_settings) | knobs
         other.decoder_settings = settings_from_dict(DecoderSettings, table, source="decoder")
         other.decoder = self._build_decoder(other.decoder_settings)
@@ -337,10 +340,8 @@ class Recognizer:
                               code="bundle.decoder", path=self.bundle.path) from error
 
     def _build_decoder(self, settings: DecoderSettings) -> Decoder:
-        """With the bundle's language model, if the settings mean it, normaliser, calibration."""
-        model = None
-        if settings.lm == LM and self.bundle.lm is not None and uses_lm(settings):
-            model = unpack_lm(self.bundle.lm, f"{self.bundle.path}: {LM}")
+        """With language model, normaliser and calibration."""
+        model = language_model_of(self.bundle, settings) if uses_lm(settings) else None
         settings = normalize_hot_words(settings, self.bundle.text.normalizer)
         decoder = build_decoder(settings, self.tokenizer, language_model=model)
         calibration = self.bundle.calibration.get(calibration_kind(settings))
@@ -353,6 +354,23 @@ class Recognizer:
         if sample_rate is not None:
             raise UsageError(RATE_OF_A_FILE)
         return Task(None, audio, str(audio))
+
+
+def language_model_of(bundle: Bundle, settings: DecoderSettings) -> LanguageModel | None:
+    """The model that settings name: the bundle's own one or a file; None: they name none.
+
+    Raises:
+        DataError: it cannot be read.
+        UsageError: it was trained on texts of another normaliser.
+    """
+    if not settings.lm:
+        return None
+    if settings.lm == LM and bundle.lm is not None:
+        model: LanguageModel = unpack_lm(bundle.lm, f"{bundle.path}: {LM}")
+    else:
+        model = load_ngram(settings.lm)
+    model.check_normalizer(bundle.text.normalizer)
+    return model
 
 
 def load(path: str | os.PathLike | None = None, engine: str = "auto",

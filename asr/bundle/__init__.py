@@ -360,7 +360,7 @@ def _read_weights(archive: Archive, recipe: Recipe,
 def _check_reference(arrays: Mapping[str, np.ndarray], recipe: Recipe, tokenizer: CharTokenizer,
                      where: str) -> None:
     samples = arrays["audio"].size if "audio" in arrays else 0
-    frames = feature_length(samples, recipe.features.hop_length)
+    frames = feature_length(samples, recipe.features.hop_length, recipe.features.n_fft)
     check_tensors(arrays, {
         "audio": (samples,), "features": (frames, num_features(recipe.features)),
         "logits": (output_length(frames, recipe.model), tokenizer.vocab_size)}, where)

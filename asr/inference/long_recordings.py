@@ -116,7 +116,7 @@ def window_logits(listener: Listener, blocks: Blocks, watch: Stopwatch
         if not meter.num_samples:  # the normalisation needed no pass
             for _ in samples():
                 pass
-    num_frames = feature_length(meter.num_samples, settings.hop_length)
+    num_frames = feature_length(meter.num_samples, settings.hop_length, settings.n_fft)
     survey.plan = plan_windows(
         output_length(num_frames, model) - 2 * model.edge_frames, listener.seconds_per_frame,
         meter.powers, meter.cell / settings.sample_rate, listener.windows)

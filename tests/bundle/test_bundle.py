@@ -122,8 +122,8 @@ def test_language_models_that_cannot_be(path, tmp_path, monkeypatch):
                  gzip.compress(bytes(10_000_000)), gzip.compress(b"\xff\xfe\n")):
         with pytest.raises(DataError):
             unpack_lm(data, "x")
-    monkeypatch.setattr("asr.language_model.packed_ngram.MAX_TEXT_BYTES", 50)
-    with pytest.raises(DataError, match="larger than 50"):
+    monkeypatch.setattr("asr.language_model.packed_ngram.MAX_NGRAMS", 4)
+    with pytest.raises(DataError, match="5 n-grams are more than the limit of 4"):
         unpack_lm(gzip.compress(ARPA.encode()), "x")
 
 

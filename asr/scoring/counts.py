@@ -1,19 +1,25 @@
 """Word and character errors of many pairs at once, and the alignment of one.
 
 In: normalised references and hypotheses. Out: substitutions, deletions, insertions, reference
-length. The counting is jiwer's (unit costs, RapidFuzz underneath), called on whole batches.
-Jiwer and NumPy.
+length. The counting is jiwer's (every error costs 1, RapidFuzz underneath), called on whole
+batches, or sclite's (a substitution costs 4, an insertion or deletion 3). Jiwer and NumPy, and
+numba for sclite's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import jiwer
 import numpy as np
 
+from asr.errors import DataError, UsageError
+
+ALIGNMENTS = ("unit", "sclite")
 _BATCH = 2_000  # pairs a jiwer call; its alignment objects, not the result, need the memory
+_MOST_PAIRS = {"unit": 10**11, "sclite": 4 * 10**9}  # of characters: each about 20 s on one core
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,37 +68,70 @@ class Step:
     hypothesis: str | None
 
 
-def count_words(references: Sequence[str], hypotheses: Sequence[str]) -> np.ndarray:
+def count_words(references: Sequence[str], hypotheses: Sequence[str],
+                alignment: str = "unit") -> np.ndarray:
     """Word errors of each pair.
 
     Args:
         references, hypotheses: texts whose words are separated by single spaces.
+        alignment: "unit" for the fewest errors (jiwer), or "sclite" for its weights and ties.
 
     Returns:
         (num_pairs, 4) int64: substitutions, deletions, insertions, reference words.
 
     Raises:
         ValueError: the two lists differ in length.
+        UsageError: an unknown alignment.
     """
-    return _count(references, hypotheses, jiwer.process_words)
+    return _count(references, hypotheses, alignment, jiwer.process_words, str.split)
 
 
-def count_characters(references: Sequence[str], hypotheses: Sequence[str]) -> np.ndarray:
+def count_characters(references: Sequence[str], hypotheses: Sequence[str],
+                     alignment: str = "unit") -> np.ndarray:
     """Character errors of each pair, by code point, spaces between words included.
 
     Args:
         references, hypotheses: texts whose words are separated by single spaces.
+        alignment: as in `count_words`.
 
     Returns:
         (num_pairs, 4) int64: substitutions, deletions, insertions, reference characters.
 
     Raises:
         ValueError: the two lists differ in length.
+        UsageError: an unknown alignment.
     """
-    return _count(references, hypotheses, jiwer.process_characters)
+    return _count(references, hypotheses, alignment, jiwer.process_characters, iter)
 
 
-def align_words(reference: str, hypothesis: str) -> list[Step]:
+def refuse_long(names: Iterable[str], references: Iterable[str], hypotheses: Iterable[str],
+                alignment: str = "unit") -> None:
+    """Name the first utterance that is too long to be aligned in about 20 seconds.
+
+    Raises:
+        DataError: there is one.
+    """
+    most = _MOST_PAIRS[checked_alignment(alignment)]
+    for name, reference, hypothesis in zip(names, references, hypotheses, strict=True):
+        if len(reference) * len(hypothesis) > most:
+            raise DataError(
+                f"Utterance {name[:80]!r}: got {len(reference):,} characters in the reference and "
+                f"{len(hypothesis):,} in the hypothesis, expected a product of at most {most:,}. "
+                "Cut the recording into utterances.", code="score.long")
+
+
+def checked_alignment(name: str) -> str:
+    """The name itself.
+
+    Raises:
+        UsageError: it is none of `ALIGNMENTS`.
+    """
+    if name not in ALIGNMENTS:
+        raise UsageError(f"Unknown alignment {name!r}; expected {' or '.join(ALIGNMENTS)}.")
+    return name
+
+
+def align_words(reference: str, hypothesis: str, alignment: str = "unit") -> list[Step]:
     """The word alignment that the counts come from.
 
     Example:
@@ -100,15 +139,51 @@ def align_words(reference: str, hypothesis: str) -> list[Step]:
         >>> [(step.kind, step.reference, step.hypothesis) for step in steps]
         [('equal', 'a', 'a'), ('substitute', 'b', 'x'), ('equal', 'c', 'c'), ('insert', None, 'd')]
     """
-    return next(align_many([reference], [hypothesis]))
+    return next(align_many([reference], [hypothesis], alignment))
 
 
-def align_many(references: Sequence[str], hypotheses: Sequence[str]) -> Iterator[list[Step]]:
+def align_many(references: Sequence[str], hypotheses: Sequence[str],
+               alignment: str = "unit") -> Iterator[list[Step]]:
     """The word alignment of each pair, in order."""
+    if checked_alignment(alignment) == "sclite":
+        yield from map(_sclite_steps, references, hypotheses)
+        return
     for start in range(0, len(references), _BATCH):
         output = jiwer.process_words(list(references[start:start + _BATCH]),
                                      list(hypotheses[start:start + _BATCH]))
         yield from map(_steps, output.references, output.hypotheses, output.alignments)
+
+
+def _sclite_steps(reference: str, hypothesis: str) -> list[Step]:
+    from asr.scoring.sclite_kernels import trace_sequences  # numba takes a while to import
+
+    sides = reference.split(), hypothesis.split()
+    numbers: dict[str, int] = {}
+    spoken, heard = map(iter, sides)
+    steps = []
+    for move in trace_sequences(*(_numbered(side, numbers) for side in sides)).tolist():
+        kind = ("substitute", "delete", "insert", "equal")[move]
+        steps.append(Step(kind, None if kind == "insert" else next(spoken),
+                          None if kind == "delete" else next(heard)))
+    return steps
+
+
+def _numbered(tokens: Iterable[str], numbers: dict[str, int]) -> np.ndarray:
+    """Each token as a number, the same token the same one; `numbers` grows."""
+    return np.array([numbers.setdefault(token, len(numbers)) for token in tokens], np.int64)
+
+
+def _sclite_counts(references: Sequence[str], hypotheses: Sequence[str],
+                   split: Callable[[str], Iterable[str]]) -> np.ndarray:
+    from asr.scoring.sclite_kernels import count_sequences
+
+    numbers: dict[str, int] = {}
+    sides = []
+    for texts in (references, hypotheses):
+        tokens = [list(split(text)) for text in texts]
+        sides += [_numbered(chain.from_iterable(tokens), numbers),
+                  np.cumsum([len(found) for found in tokens], dtype=np.int64)]
+    return count_sequences(*sides)
 
 
 def _steps(words: list[str], heard: list[str], chunks: list) -> list[Step]:
@@ -126,10 +201,13 @@ def _steps(words: list[str], heard: list[str], chunks: list) -> list[Step]:
     return steps
 
 
-def _count(references: Sequence[str], hypotheses: Sequence[str], process) -> np.ndarray:
+def _count(references: Sequence[str], hypotheses: Sequence[str], alignment: str, process,
+           split: Callable[[str], Iterable[str]]) -> np.ndarray:
     if len(references) != len(hypotheses):
         raise ValueError(f"{len(references)} references but {len(hypotheses)} hypotheses; "
                          "each reference needs one.")
+    if checked_alignment(alignment) == "sclite":
+        return _sclite_counts(references, hypotheses, split)
     counts = np.zeros((len(references), 4), np.int64)
     column = {"substitute": 0, "delete": 1, "insert": 2}
     for start in range(0, len(references), _BATCH):

@@ -123,8 +123,8 @@ def align_graphs(kinds_a: np.ndarray, starts_a: np.ndarray, before_a: np.ndarray
 
     Args:
         kinds_a, kinds_b: (num_arcs,) int8 of WORD, NOTHING and OPTIONAL, arc 0 included.
-        starts_a, before_a: the arcs that lead to arc `i` are `before_a[starts_a[i]:starts_a[i + 1]]`
-            (int64); so for b.
+        starts_a, before_a: int64; `before_a[starts_a[i]:starts_a[i + 1]]` are the arcs that lead
+            to arc `i`; so for b.
         last_a, last_b: int64, arcs that lead to the end.
         same: (num_arcs of a, num_arcs of b) bool, which words match.
 

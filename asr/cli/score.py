@@ -102,7 +102,7 @@ def score(reference: Path, hypothesis: Path, text_format: str, hyp_format: str |
                  else speakers_of_ids(references.texts, id_speakers) if id_speakers
                  else references.speakers or None)
         result = count(references.texts, texts, normalizer=normalizer, alignment=alignment,
-                       cer_spaces=cer_spaces == "yes", written=references.written,
+                       cer_spaces=cer_spaces == "yes", readings=references.readings,
                        rules=rules_of(optionally_deletable, fragments), speakers=known,
                        durations=references.durations, skipped=skipped, draws=draws,
                        bootstrap_seed=seed)

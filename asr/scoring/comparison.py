@@ -180,8 +180,8 @@ def common_rows(rows_a: Sequence[Row],
     A reference with alternatives is the same where it is written the same, whatever each system
     had it read as; another where it is the same under the normaliser.
     """
-    def compared(row: Row) -> str:
-        return f"written {row.written}" if row.written else row.normalized_reference
+    def compared(row: Row) -> tuple[str, str]:
+        return row.reading.written, "" if row.reading.written else row.normalized_reference
 
     by_id = {row.id: row for row in rows_b}
     pairs = [(row, by_id[row.id]) for row in rows_a if row.id in by_id
@@ -240,8 +240,8 @@ def _shown(value: object) -> str:
 
 
 def _reference_detail(rows_a: Sequence[Row], rows_b: Sequence[Row]) -> str:
-    first = {row.id: row.written or row.reference for row in rows_a}
-    second = {row.id: row.written or row.reference for row in rows_b}
+    first = {row.id: row.written for row in rows_a}
+    second = {row.id: row.written for row in rows_b}
     common = first.keys() & second.keys()
     changed = sum(first[name] != second[name] for name in common)
     return (f": {len(first) - len(common):,} utterances only in the first, "

@@ -157,15 +157,23 @@ def align_many(references: Sequence[str], hypotheses: Sequence[str],
 def _sclite_steps(reference: str, hypothesis: str) -> list[Step]:
     from asr.scoring.sclite_kernels import trace_sequences  # numba takes a while to import
 
-    sides = reference.split(), hypothesis.split()
     numbers: dict[str, int] = {}
-    spoken, heard = map(iter, sides)
-    steps = []
-    for move in trace_sequences(*(_numbered(side, numbers) for side in sides)).tolist():
-        kind = ("substitute", "delete", "insert", "equal")[move]
-        steps.append(Step(kind, None if kind == "insert" else next(spoken),
-                          None if kind == "delete" else next(heard)))
-    return steps
+    moves = trace_sequences(_numbered(reference.split(), numbers),
+                            _numbered(hypothesis.split(), numbers))
+    return steps_of("".join("SDI="[move] for move in moves.tolist()), reference, hypothesis)
+
+
+def steps_of(path: str, reference: str, hypothesis: str) -> list[Step]:
+    """An alignment from one letter of = S D I a step.
+
+    Example:
+        >>> [step.kind for step in steps_of("=I", "a", "a b")]
+        ['equal', 'insert']
+    """
+    kinds = {"=": "equal", "S": "substitute", "D": "delete", "I": "insert"}
+    spoken, heard = iter(reference.split()), iter(hypothesis.split())
+    return [Step(kinds[letter], None if letter == "I" else next(spoken),
+                 None if letter == "D" else next(heard)) for letter in path]
 
 
 def _numbered(tokens: Iterable[str], numbers: dict[str, int]) -> np.ndarray:

@@ -21,6 +21,7 @@ from pathlib import Path
 from asr.errors import DataError, UsageError
 from asr.files import write_atomic
 from asr.scoring.format_evidence import TRN, guess_formats, refuse_plain_beside_ids
+from asr.scoring.result import Reading
 from asr.scoring.sclite_notation import FRAGMENT, plain_word, settle, word_graph
 from asr.scoring.text_lines import read_lines, read_objects
 from asr.scoring.timed import (
@@ -45,8 +46,8 @@ class TextFile:
     """The texts of a file by id; `speakers`, `durations` hold what the file says about them.
 
     `notes` are sentences for the person, such as that sentence marks were left out; `lines` says
-    in which line of the file an id stands. `written` has the references as they stand in the file,
-    where `texts` has one of several readings.
+    in which line of the file an id stands. `readings` says of references in sclite's notation what
+    they are a reading of.
     """
 
     format: str
@@ -55,7 +56,7 @@ class TextFile:
     durations: dict[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     lines: dict[str, int] = field(default_factory=dict)
-    written: dict[str, str] = field(default_factory=dict)
+    readings: dict[str, Reading] = field(default_factory=dict)
 
 
 def read_pair(reference: str | Path, hypothesis: str | Path, *, format: str = "auto",  # noqa: A002
@@ -193,7 +194,7 @@ def _settle_notation(paths: tuple[str | Path, str | Path], reference: TextFile,
                      hypothesis: TextFile, normalizer: str, optionally_deletable: bool,
                      fragments: bool) -> tuple[TextFile, TextFile]:
     """The readings that are scored, and what to say about them."""
-    texts, heard, written = dict(reference.texts), dict(hypothesis.texts), {}
+    texts, heard, readings = dict(reference.texts), dict(hypothesis.texts), {}
     alternatives = added = matched = required = 0
     for name, text in reference.texts.items():
         said = heard.get(name, "")
@@ -211,8 +212,7 @@ def _settle_notation(paths: tuple[str | Path, str | Path], reference: TextFile,
                             "them.", code="text.optional")
         settled = settle(word_graph(text, where[0], optional=optionally_deletable),
                          word_graph(said, where[1]), normalizer, where[0], fragments=fragments)
-        if text != settled.reference:
-            written[name] = text
+        readings[name] = Reading(text if text != settled.reference else "", settled.path)
         texts[name] = settled.reference
         if name in heard:
             heard[name] = settled.hypothesis
@@ -233,7 +233,7 @@ def _settle_notation(paths: tuple[str | Path, str | Path], reference: TextFile,
         notes.append(f"{paths[0]}: {matched:,} words were right because of a fragment (beginning "
                      "or ending in -), as in sclite -F: the hypotheses have the references' "
                      "spelling there.")
-    return (replace(reference, texts=texts, notes=tuple(notes), written=written),
+    return (replace(reference, texts=texts, notes=tuple(notes), readings=readings),
             replace(hypothesis, texts=heard))
 
 

@@ -24,6 +24,7 @@ from asr.scoring.counts import (
     count_characters,
     count_words,
     refuse_long,
+    steps_of,
 )
 from asr.scoring.pairing import Texts, attached, hash_references, match_texts
 from asr.text import normalize, normalizer_id
@@ -51,11 +52,23 @@ class Conditions:
 
 
 @dataclass(frozen=True, slots=True)
+class Reading:
+    """What a reference in sclite's notation was before one of its readings was taken.
+
+    `written`: the reference as its file has it, "" where that is the reading. `path`: sclite's
+    alignment of it with the hypothesis, one letter of = S D I a step. (That of the reading alone
+    can be another of the same cost.)
+    """
+
+    written: str = ""
+    path: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Row:
     """One utterance: the texts as they were given, as they were compared, and the errors.
 
-    `written` is the reference as its file has it, where that allows several readings and
-    `reference` is the one that was scored.
+    `reading` is there where the reference's file allows several and `reference` is one of them.
     """
 
     id: str
@@ -67,7 +80,12 @@ class Row:
     characters: Counts
     speaker: str = ""
     duration: float | None = None
-    written: str = ""
+    reading: Reading = Reading()
+
+    @property
+    def written(self) -> str:
+        """The reference as its file has it."""
+        return self.reading.written or self.reference
 
 
 @dataclass(frozen=True)
@@ -195,7 +213,7 @@ class Score:
 
 def score(references: Texts, hypotheses: Texts, *, normalizer: str = "basic",
           alignment: str = "unit", cer_spaces: bool = True, rules: Sequence[str] = (),
-          written: Mapping[str, str] | None = None,
+          readings: Mapping[str, Reading] | None = None,
           speakers: Mapping[str, str] | Sequence[str] | None = None,
           durations: Mapping[str, float] | Sequence[float] | None = None,
           skipped: Mapping[str, str] | None = None, conditions: Conditions | None = None,
@@ -211,8 +229,8 @@ def score(references: Texts, hypotheses: Texts, *, normalizer: str = "basic",
         cer_spaces: whether a space between words is a character; sclite -c takes none.
         rules: what the caller did to the texts that decides about right and wrong; kept in the
             receipt, and scores with other rules are not compared.
-        written: id to the reference as its file has it, where `references` has one of several
-            readings (`asr.scoring.read_pair`); identifies the test set.
+        readings: id to what the reference is a reading of, from `asr.scoring.read_pair`: it
+            identifies the test set, and has sclite's alignment.
         speakers: id to speaker (or a list). Known speakers widen the interval honestly: whole
             speakers are resampled. "" is unknown.
         durations: id to seconds (or a list), kept in the rows for the report.
@@ -245,6 +263,11 @@ def score(references: Texts, hypotheses: Texts, *, normalizer: str = "basic",
     refuse_long(ids, *raw, alignment)
     refuse_long(ids, *compared, alignment)
     words, characters = _counted(compared, alignment, cer_spaces)
+    known = readings or {}
+    for index in (index for index, name in enumerate(ids) if name in known):
+        path = _path(known[ids[index]], compared[0][index], compared[1][index], alignment)
+        if path:
+            words[index, :3] = [path.count(letter) for letter in "SDI"]
     if not words[:, 3].any():
         emptied = f" under the normaliser {identifier}" if any(raw[0]) else ""
         raise DataError(f"None of the {plural(len(ids), 'reference')} has a word{emptied}, so "
@@ -258,7 +281,7 @@ def score(references: Texts, hypotheses: Texts, *, normalizer: str = "basic",
         speakers=None if speakers is None else of_speaker, seed=bootstrap_seed)
     rows = tuple(
         Row(name, texts[name][0], texts[name][1], reference, hypothesis, Counts(*word_counts),
-            Counts(*character_counts), speaker, duration, (written or {}).get(name, ""))
+            Counts(*character_counts), speaker, duration, known.get(name, Reading()))
         for name, reference, hypothesis, word_counts, character_counts, speaker, duration in
         zip(ids, *compared, words.tolist(), characters.tolist(), of_speaker, of_duration,
             strict=True))
@@ -266,7 +289,7 @@ def score(references: Texts, hypotheses: Texts, *, normalizer: str = "basic",
         utterances=len(rows), skipped=tuple(reasons.items()), words=int(words[:, 3].sum()),
         characters=int(characters[:, 3].sum()), normalizer=identifier,
         speakers=None if speakers is None else len(set(of_speaker) - {""}),
-        reference_hash=hash_references({row.id: row.written or row.reference for row in rows}),
+        reference_hash=hash_references({row.id: row.written for row in rows}),
         conditions=conditions or Conditions(), versions=package_versions(), alignment=alignment,
         cer_spaces=cer_spaces, rules=tuple(rules))
     raw_counts = ((words, characters) if raw == compared
@@ -277,8 +300,20 @@ def score(references: Texts, hypotheses: Texts, *, normalizer: str = "basic",
 
 def align_rows(rows: Sequence[Row], alignment: str) -> Iterator[list[Step]]:
     """The word alignment of each row; `alignment` is that of the score's receipt."""
-    return align_many([row.normalized_reference for row in rows],
-                      [row.normalized_hypothesis for row in rows], alignment)
+    found = align_many([row.normalized_reference for row in rows],
+                       [row.normalized_hypothesis for row in rows], alignment)
+    for row, steps in zip(rows, found, strict=True):
+        sides = row.normalized_reference, row.normalized_hypothesis
+        path = _path(row.reading, *sides, alignment)
+        yield steps_of(path, *sides) if path else steps
+
+
+def _path(reading: Reading, reference: str, hypothesis: str, alignment: str) -> str:
+    """Sclite's alignment of a reading, where that is asked for and is of these very texts."""
+    path = reading.path
+    sizes = (len(path) - path.count("I"), len(path) - path.count("D"))
+    fits = sizes == (len(reference.split()), len(hypothesis.split()))
+    return path if alignment == "sclite" and fits else ""
 
 
 def _counted(sides: Sequence[Sequence[str]], alignment: str,

@@ -46,13 +46,15 @@ class Settled:
     """What is scored of a reference and a hypothesis.
 
     `added` optional words were not said, and stand in the hypothesis; of `matched` fragments the
-    hypothesis has the reference's spelling; so both count as correct.
+    hypothesis has the reference's spelling; so both count as correct. `path` is the alignment of
+    the normalised words, a letter a step: = S D I.
     """
 
     reference: str
     hypothesis: str
-    added: int = 0
-    matched: int = 0
+    added: int
+    matched: int
+    path: str
 
 
 def plain_word(piece: str) -> str:
@@ -193,21 +195,26 @@ def settle(reference: Sequence[Arc], hypothesis: Sequence[Arc], normalizer: str,
     deleted = {a for a, b in zip(*path, strict=True) if b < 0}
     words: list[str] = []
     heard: list[str] = []
+    steps: list[str] = []
     added = matched = 0
+    excused = 0  # up to this arc an optional word that was not said
     for a, b in zip(*path, strict=True):
         spoken = sides[0][a - 1] if a > 0 else None
         said = sides[1][b - 1] if b > 0 else None
         if spoken and spoken.raw:
             words.append(spoken.raw)
+            last = a + len(keys[spoken.raw])
+            if spoken.optional and deleted.issuperset(range(a, last)):
+                heard.append(spoken.raw)
+                added, excused = added + 1, last
         if said and said.raw:
             fits = spoken is not None and same[a, b] and spoken.key != said.key
             heard.append(spoken.raw if spoken and fits else said.raw)
             matched += fits
-        elif spoken and spoken.raw and spoken.optional and deleted.issuperset(
-                range(a, a + len(keys[spoken.raw]))):
-            heard.append(spoken.raw)
-            added += 1
-    return Settled(" ".join(words), " ".join(heard), added, matched)
+        steps.append("=" if 0 < a < excused or (spoken and said and same[a, b]) else
+                     ("I" if said and said.key else "") if not spoken or not spoken.key else
+                     "S" if said and said.key else "D")
+    return Settled(" ".join(words), " ".join(heard), added, matched, "".join(steps))
 
 
 @dataclass(frozen=True, slots=True)

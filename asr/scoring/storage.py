@@ -16,7 +16,7 @@ from asr.files import write_atomic
 from asr.scoring.bootstrap import DRAWS
 from asr.scoring.comparison import stored_unlike
 from asr.scoring.formats import read_pair, read_speakers, read_texts
-from asr.scoring.result import Conditions, Row, Score, score
+from asr.scoring.result import Conditions, Reading, Row, Score, score
 from asr.scoring.text_lines import parse_object, read_lines, read_objects
 from asr.text import normalizer_id
 
@@ -64,14 +64,16 @@ def load(path: str | Path, *, normalizer: str = "", draws: int = DRAWS) -> tuple
     receipt = stored.get("receipt", {})
     name = normalizer or str(receipt.get("normalizer") or "basic").split("-")[0]
     skipped = {entry["id"]: entry["reason"] for entry in receipt.get("skipped", [])}
-    written = {row["id"]: row["written"] for _, row in read_objects(path)
-               if isinstance(row.get("written"), str)}
+    readings = {row["id"]: Reading(*(str(part) for part in row["reading"]))
+                for _, row in read_objects(path)
+                if isinstance(row.get("reading"), list) and len(row["reading"]) == 2}
     result = score(references.texts, hypotheses.texts, normalizer=name,
                    alignment=str(receipt.get("alignment") or "unit"),
                    cer_spaces=receipt.get("cer_spaces") is not False,
-                   rules=[str(rule) for rule in receipt.get("rules") or ()], written=written,
-                   speakers=references.speakers or None, durations=references.durations,
-                   skipped=skipped, conditions=conditions_of(receipt), draws=draws)
+                   rules=[str(rule) for rule in receipt.get("rules") or ()],
+                   readings=readings, speakers=references.speakers or None,
+                   durations=references.durations, skipped=skipped,
+                   conditions=conditions_of(receipt), draws=draws)
     former = receipt.get("normalizer")
     if not normalizer and former and former != normalizer_id(name):
         raise DataError(f"{receipt_path(path)}: scored with the normaliser {former}, but this "
@@ -137,7 +139,8 @@ def row_dict(row: Row) -> dict:
     return {"id": row.id, "reference": row.reference, "hypothesis": row.hypothesis,
             "normalized_reference": row.normalized_reference,
             "normalized_hypothesis": row.normalized_hypothesis, "speaker": row.speaker,
-            "duration": row.duration, **({"written": row.written} if row.written else {}),
+            "duration": row.duration,
+            **({"reading": [row.reading.written, row.reading.path]} if row.reading.path else {}),
             "words": row.words.reference,
             "substitutions": row.words.substitutions, "deletions": row.words.deletions,
             "insertions": row.words.insertions, "wer": row.words.rate,
@@ -224,7 +227,7 @@ def score_two(reference: str | Path, a: str | Path, b: str | Path, *,
                                            fragments=fragments)
         known = read_speakers(speakers) if speakers else references.speakers or None
         scores.append(score(references.texts, hypotheses.texts, normalizer=normalizer,
-                            alignment=alignment, written=references.written,
+                            alignment=alignment, readings=references.readings,
                             rules=rules_of(optionally_deletable, fragments), speakers=known,
                             durations=references.durations, draws=1_000))
     return scores[0], scores[1]

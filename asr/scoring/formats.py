@@ -361,7 +361,7 @@ def _read_jsonl(path: str | Path, role: str) -> TextFile:
             raise DataError(f"{where}: expected a string id (or audio_filepath), got {name!r}.",
                             code="text.id")
         if key is None or not isinstance(row[key], str):
-            raise DataError(f"{where} utterance {name!r}: expected a string "
+            raise DataError(f"{where} utterance {name[:80]!r}: expected a string "
                             f"{' or '.join(_TEXT_KEYS[role])}, got "
                             f"{'none' if key is None else repr(row[key])}.", code="text.missing")
         add_text(file.texts, name, row[key], where, file.lines.get(name))

@@ -88,7 +88,7 @@ def read_stm(path: str | Path, *, braces: bool = False) -> list[Segment]:
             label, *rest = text.split(maxsplit=1)
             text = rest[0] if rest else ""
             if not label.endswith(">"):
-                raise DataError(f"{where}: got the label {label!r}, expected '<...>' without "
+                raise DataError(f"{where}: got the label {label[:80]!r}, expected '<...>' without "
                                 "blanks inside; what follows the blank would be scored as words. "
                                 "Remove the blanks.", code="text.stm", path=path)
         if _ALTERNATION.search(text) or (not braces and _BRACES.search(text)):
@@ -99,7 +99,7 @@ def read_stm(path: str | Path, *, braces: bool = False) -> list[Segment]:
             segment = replace(segment, beside=True)
         if segment.id in seen or (segment.beside and segment.speaker in seen[
                 replace(segment, beside=False).id]):
-            raise DataError(f"{where}: a second segment with the id {segment.id!r}.",
+            raise DataError(f"{where}: a second segment with the id {segment.id[:80]!r}.",
                             code="text.duplicate_id", path=path)
         seen.setdefault(segment.id, set()).add(segment.speaker)
         segments.append(segment)

@@ -480,3 +480,57 @@ def test_a_word_on_a_boundary_belongs_to_the_later_segment(tmp_path):
 def test_comments_after_blanks(tmp_path):
     paths = files(tmp_path, "  ;; a remark\na b (u1)\n", "a b (u1)\n", (".trn", ".trn"))
     assert scored(paths).errors == 0
+
+
+# --- formats that are not read, and long lines -------------------------------------------------
+
+
+@pytest.mark.parametrize("name, text, kind", [
+    ("x.srt", "1\n00:00:01,000 --> 00:00:02,000\nhello\n", "SubRip subtitles"),
+    ("x.vtt", "WEBVTT\n\n00:01.000 --> 00:02.000\nhello\n", "WebVTT subtitles"),
+    ("x.csv", "id,text\nu1,hello\n", "a table"),
+    ("x.TextGrid", 'File type = "ooTextFile"\nObject class = "TextGrid"\n', "a Praat TextGrid"),
+    ("x.txt", "1\n00:00:01,000 --> 00:00:02,000\nhello\n", "SubRip subtitles"),
+    ("x", "\ufeffWEBVTT\n\n00:01.000 --> 00:02.000\nhello\n", "WebVTT subtitles"),
+    ("x.txt", 'File type = "ooTextFile"\nObject class = "TextGrid"\n', "a Praat TextGrid")])
+def test_other_formats_are_refused(tmp_path, name, text, kind, capsys):
+    path = tmp_path / name
+    path.write_text(text, "utf-8")
+    plain = tmp_path / "plain.txt"
+    plain.write_text("hello\n")
+    for pair in ((path, plain), (plain, path)):
+        assert run(["score", *map(str, pair)]) == 4
+        assert f"{name}: this is {kind}, which asr score does not read" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("alignment, count", [("unit", 190_000), ("sclite", 20_000)])
+def test_a_line_of_any_length_ends_soon(tmp_path, alignment, count, capsys):
+    paths = files(tmp_path, "one two three four five six " * count + "\n",
+                  "one two three four five " * count + "\n")
+    assert run(["score", *map(str, paths), "--format", "plain", "--alignment", alignment]) == 4
+    message = capsys.readouterr().err
+    assert "Utterance '1': got" in message and "Cut the recording" in message
+    assert len(message) < 4096
+
+
+@pytest.mark.parametrize("reference, hypothesis, suffix", [
+    ("a (NAME)\n", "a (u)\n", ".trn"), ("NAME a\n", "u a\n", ".kaldi"),
+    ("NAME\n", "a (u)\n", ".trn"), ("a (u)\n", "a (NAME)\n", ".trn"),
+    ('{"id": "NAME", "text": 3}\n', '{"id": "u", "text": "a"}\n', ".jsonl"),
+    ("{ NAME (u)\n", "a (u)\n", ".trn"), ("a (NAME)\na (NAME)\n", "a (u)\n", ".trn")])
+def test_no_message_is_long(tmp_path, reference, hypothesis, suffix, capsys):
+    paths = files(tmp_path, *(text.replace("NAME", "x" * 5_000_000)
+                              for text in (reference, hypothesis)), (suffix, suffix))
+    assert run(["score", *map(str, paths)]) == 4
+    assert len(capsys.readouterr().err) < 4096
+
+
+@pytest.mark.parametrize("line", ["t{} 1 a 0 1 x", "t 1{} a 0 1 x", "t 1 a{} 0 1 x",
+                                  "t 1 a 0 1{} x", "t 1 a 0 1 <{} x"])
+def test_no_message_about_times_is_long(tmp_path, line, capsys):
+    long = line.format("x" * 1_000_000)
+    for reference, hypothesis in ((long, "t 1 0 1 x\n"), (f"{long}\n{long}\n", "t 1 0 1 x\n"),
+                                  ("t 1 a 0 1 x\n", long.replace(" a ", " "))):
+        paths = files(tmp_path, reference, hypothesis, (".stm", ".ctm"))
+        run(["score", *map(str, paths)])
+        assert len(capsys.readouterr().err) < 4096

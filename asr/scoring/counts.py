@@ -1,9 +1,9 @@
 """Word and character errors of many pairs at once, and the alignment of one.
 
 In: normalised references and hypotheses. Out: substitutions, deletions, insertions, reference
-length. The counting is jiwer's (every error costs 1, RapidFuzz underneath), called on whole
-batches, or sclite's (a substitution costs 4, an insertion or deletion 3). Jiwer and NumPy, and
-numba for sclite's.
+length. Every error costs 1, and of alignments with as few errors the one that RapidFuzz finds is
+taken, so that S, D and I are those of jiwer, which stands on it; or a substitution costs 4, an
+insertion or deletion 3, as in sclite. RapidFuzz and NumPy, and numba for sclite's.
 """
 
 from __future__ import annotations
@@ -12,13 +12,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
-import jiwer
 import numpy as np
+from rapidfuzz.distance import Levenshtein
 
 from asr.errors import DataError, UsageError
 
 ALIGNMENTS = ("unit", "sclite")
-_BATCH = 2_000  # pairs a jiwer call; its alignment objects, not the result, need the memory
 _MOST_PAIRS = {"unit": 10**11, "sclite": 4 * 10**9}  # of characters: each about 20 s on one core
 
 
@@ -83,7 +82,7 @@ def count_words(references: Sequence[str], hypotheses: Sequence[str],
         ValueError: the two lists differ in length.
         UsageError: an unknown alignment.
     """
-    return _count(references, hypotheses, alignment, jiwer.process_words, str.split)
+    return _count(references, hypotheses, alignment, str.split)
 
 
 def count_characters(references: Sequence[str], hypotheses: Sequence[str],
@@ -101,7 +100,7 @@ def count_characters(references: Sequence[str], hypotheses: Sequence[str],
         ValueError: the two lists differ in length.
         UsageError: an unknown alignment.
     """
-    return _count(references, hypotheses, alignment, jiwer.process_characters, iter)
+    return _count(references, hypotheses, alignment, iter)
 
 
 def refuse_long(names: Iterable[str], references: Iterable[str], hypotheses: Iterable[str],
@@ -145,22 +144,27 @@ def align_words(reference: str, hypothesis: str, alignment: str = "unit") -> lis
 def align_many(references: Sequence[str], hypotheses: Sequence[str],
                alignment: str = "unit") -> Iterator[list[Step]]:
     """The word alignment of each pair, in order."""
-    if checked_alignment(alignment) == "sclite":
-        yield from map(_sclite_steps, references, hypotheses)
-        return
-    for start in range(0, len(references), _BATCH):
-        output = jiwer.process_words(list(references[start:start + _BATCH]),
-                                     list(hypotheses[start:start + _BATCH]))
-        yield from map(_steps, output.references, output.hypotheses, output.alignments)
+    path = _sclite_path if checked_alignment(alignment) == "sclite" else _unit_path
+    for reference, hypothesis in zip(references, hypotheses, strict=True):
+        yield steps_of(path(reference, hypothesis), reference, hypothesis)
 
 
-def _sclite_steps(reference: str, hypothesis: str) -> list[Step]:
+def _unit_path(reference: str, hypothesis: str) -> str:
+    """The alignment as one letter a step."""
+    letters = {"equal": "=", "replace": "S", "delete": "D", "insert": "I"}
+    numbers: dict[str, str] = {}
+    found = Levenshtein.opcodes(_as_characters(reference.split(), numbers),
+                                _as_characters(hypothesis.split(), numbers))
+    return "".join(letters[tag] * max(i - h, k - j) for tag, h, i, j, k in found.as_list())
+
+
+def _sclite_path(reference: str, hypothesis: str) -> str:
     from asr.scoring.sclite_kernels import trace_sequences  # numba takes a while to import
 
     numbers: dict[str, int] = {}
     moves = trace_sequences(_numbered(reference.split(), numbers),
                             _numbered(hypothesis.split(), numbers))
-    return steps_of("".join("SDI="[move] for move in moves.tolist()), reference, hypothesis)
+    return "".join("SDI="[move] for move in moves.tolist())
 
 
 def steps_of(path: str, reference: str, hypothesis: str) -> list[Step]:
@@ -176,9 +180,29 @@ def steps_of(path: str, reference: str, hypothesis: str) -> list[Step]:
                  None if letter == "D" else next(heard)) for letter in path]
 
 
-def _numbered(tokens: Iterable[str], numbers: dict[str, int]) -> np.ndarray:
-    """Each token as a number, the same token the same one; `numbers` grows."""
-    return np.array([numbers.setdefault(token, len(numbers)) for token in tokens], np.int64)
+def _count(references: Sequence[str], hypotheses: Sequence[str], alignment: str,
+           split: Callable[[str], Iterable[str]]) -> np.ndarray:
+    if len(references) != len(hypotheses):
+        raise ValueError(f"{len(references)} references but {len(hypotheses)} hypotheses; "
+                         "each reference needs one.")
+    if checked_alignment(alignment) == "sclite":
+        return _sclite_counts(references, hypotheses, split)
+    counts = np.empty((len(references), 4), np.int64)
+    for row, (reference, hypothesis) in enumerate(zip(references, hypotheses, strict=True)):
+        if split is str.split:
+            numbers: dict[str, str] = {}
+            reference = _as_characters(reference.split(), numbers)
+            hypothesis = _as_characters(hypothesis.split(), numbers)
+        errors = Levenshtein.editops(reference, hypothesis).as_list()
+        replaced = sum(tag == "replace" for tag, _, _ in errors)
+        inserted = (len(errors) - replaced + len(hypothesis) - len(reference)) // 2
+        counts[row] = replaced, len(errors) - replaced - inserted, inserted, len(reference)
+    return counts
+
+
+def _as_characters(words: list[str], numbers: dict[str, str]) -> str:
+    """Each word as one character, the same word the same one, for RapidFuzz; `numbers` grows."""
+    return "".join([numbers.setdefault(word, chr(len(numbers))) for word in words])
 
 
 def _sclite_counts(references: Sequence[str], hypotheses: Sequence[str],
@@ -194,39 +218,6 @@ def _sclite_counts(references: Sequence[str], hypotheses: Sequence[str],
     return count_sequences(*sides)
 
 
-def _steps(words: list[str], heard: list[str], chunks: list) -> list[Step]:
-    steps = []
-    for chunk in chunks:
-        spoken = words[chunk.ref_start_idx:chunk.ref_end_idx]
-        written = heard[chunk.hyp_start_idx:chunk.hyp_end_idx]
-        if chunk.type == "delete":
-            steps += [Step("delete", word, None) for word in spoken]
-        elif chunk.type == "insert":
-            steps += [Step("insert", None, word) for word in written]
-        else:
-            steps += [Step(chunk.type, word, other)
-                      for word, other in zip(spoken, written, strict=True)]
-    return steps
-
-
-def _count(references: Sequence[str], hypotheses: Sequence[str], alignment: str, process,
-           split: Callable[[str], Iterable[str]]) -> np.ndarray:
-    if len(references) != len(hypotheses):
-        raise ValueError(f"{len(references)} references but {len(hypotheses)} hypotheses; "
-                         "each reference needs one.")
-    if checked_alignment(alignment) == "sclite":
-        return _sclite_counts(references, hypotheses, split)
-    counts = np.zeros((len(references), 4), np.int64)
-    column = {"substitute": 0, "delete": 1, "insert": 2}
-    for start in range(0, len(references), _BATCH):
-        output = process(list(references[start:start + _BATCH]),
-                         list(hypotheses[start:start + _BATCH]))
-        for row, (reference, chunks) in enumerate(
-                zip(output.references, output.alignments, strict=True), start):
-            counts[row, 3] = len(reference)
-            for chunk in chunks:
-                if chunk.type != "equal":
-                    counts[row, column[chunk.type]] += max(
-                        chunk.ref_end_idx - chunk.ref_start_idx,
-                        chunk.hyp_end_idx - chunk.hyp_start_idx)
-    return counts
+def _numbered(tokens: Iterable[str], numbers: dict[str, int]) -> np.ndarray:
+    """Each token as a number, the same token the same one; `numbers` grows."""
+    return np.array([numbers.setdefault(token, len(numbers)) for token in tokens], np.int64)

@@ -23,6 +23,11 @@ _FORMATS = ("auto", "plain", "kaldi", "trn", "jsonl", "stm", "ctm")
               "german.  [default: that of the receipts, else basic]")
 @click.option("--speakers", type=click.Path(path_type=Path),
               help="Kaldi utt2spk, for text files: whole speakers are drawn.")
+@click.option("--alignment", type=click.Choice(("unit", "sclite")), default="unit",
+              show_default=True, help="Of text files given with --reference; as in asr score.")
+@click.option("--optionally-deletable", is_flag=True,
+              help="With --reference: as in asr score (sclite -D).")
+@click.option("--fragments", is_flag=True, help="With --reference: as in asr score (sclite -F).")
 @click.option("--force", is_flag=True,
               help="Compare what both have in common although the receipts differ.")
 @click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
@@ -34,7 +39,8 @@ _FORMATS = ("auto", "plain", "kaldi", "trn", "jsonl", "stm", "ctm")
 @click.option("--draws", default=10_000, show_default=True, help="Bootstrap draws.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the bootstrap.")
 def compare(a: Path, b: Path, reference: Path | None, text_format: str, normalizer: str,
-            speakers: Path | None, force: bool, as_json: bool, report: Path | None,
+            speakers: Path | None, alignment: str, optionally_deletable: bool, fragments: bool,
+            force: bool, as_json: bool, report: Path | None,
             audio: Path | None, draws: int, seed: int) -> None:
     """Is B better than A, or can they not be told apart?
 
@@ -59,7 +65,8 @@ def compare(a: Path, b: Path, reference: Path | None, text_format: str, normaliz
         sides = load_two(a, b, names=names, normalizer=normalizer, force=force)
     else:
         sides = score_two(reference, a, b, format=text_format, normalizer=normalizer or "basic",
-                          speakers=speakers)
+                          speakers=speakers, alignment=alignment,
+                          optionally_deletable=optionally_deletable, fragments=fragments)
     comparison = judge(*sides, names=names, force=force, draws=draws, seed=seed)
     if report:
         from asr.pages.clips import find_recordings

@@ -13,7 +13,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from string import Template
@@ -42,8 +42,8 @@ from asr.scoring.breakdown import (
 )
 from asr.scoring.comparison import Comparison
 from asr.scoring.confidence import ConfidenceReport
-from asr.scoring.counts import Step, align_many
-from asr.scoring.result import Row, Score
+from asr.scoring.counts import Step
+from asr.scoring.result import Row, Score, align_rows
 from asr.scoring.storage import save, to_csv
 from asr.scoring.text_lines import read_objects
 
@@ -109,7 +109,7 @@ def score_report(result: Score, *, title: str = "Word error rate",
                  confidence: ConfidenceReport | None = None) -> str:
     """The HTML of one system; arguments as for `write_report`."""
     rows = result.rows
-    steps = list(_aligned(rows))
+    steps = list(align_rows(rows, result.receipt.alignment))
     examples = pick_examples(rows)
     order = _audio_order(rows, examples, flags or {})
     clips = read_clips(audio or {}, order, max_bytes=max_audio_bytes)
@@ -147,7 +147,8 @@ def comparison_report(comparison: Comparison, a: Score, b: Score, *,
     pairs = comparison.pairs
     changed = [pair[0].id for pair in comparison.changed]
     clips = read_clips(audio or {}, changed, max_bytes=max_audio_bytes, measure_snr=False)
-    sides = [list(_aligned([pair[k] for pair in pairs])) for k in (0, 1)]
+    sides = [list(align_rows([pair[k] for pair in pairs], side.receipt.alignment))
+             for k, side in enumerate((a, b))]
     title = f"{comparison.names[0]} against {comparison.names[1]}"
     columns = "".join(
         f"<h3>{escape(name)}</h3>"
@@ -228,11 +229,6 @@ def embed(data: dict) -> str:
 
 def _source_hash(content: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
-
-
-def _aligned(rows: Sequence[Row]) -> Iterable[list[Step]]:
-    return align_many([row.normalized_reference for row in rows],
-                      [row.normalized_hypothesis for row in rows])
 
 
 def _audio_order(rows: Sequence[Row], examples: Mapping[str, Sequence[int]],

@@ -67,17 +67,16 @@ def measure(words: np.ndarray, characters: np.ndarray, *, speakers: Sequence[str
     pairs = {"wer": (0, 1), "cer": (2, 3), "mer": (0, 4), "ser": (7, 8)}
     found = {name: Measure(sums[top] / sums[below] if sums[below] else None,
                            drawn.rate(top, below)) for name, (top, below) in pairs.items()}
-    if not sums[1]:
-        preserved, kept, lost = None, None, None
-    else:
+    preserved, kept, lost, wer = None, None, None, found["wer"].interval
+    if wer:
         preserved = sums[5] / sums[1] * (sums[5] / sums[6]) if sums[6] else 0.0
         _, spoken, _, _, _, right, heard, _, _ = drawn.drawn.T.astype(np.float64)
         # a draw in which nothing was heard preserves nothing
         kept = drawn.ratio(right * right, np.where(heard > 0, spoken * heard, spoken))
         lost = replace(kept, low=1 - kept.high, high=1 - kept.low, mean=1 - kept.mean)
         if not sums[0]:  # as if the errors that the rule of three allows were substitutions
-            high = 1 - (1 - found["wer"].interval.high) ** 2
-            lost = replace(found["wer"].interval, high=high)
+            high = 1 - (1 - wer.high) ** 2
+            lost = replace(wer, high=high)
             kept = replace(lost, low=1 - high, high=1.0, mean=1.0)
     found["wip"] = Measure(preserved, kept)
     found["wil"] = Measure(None if preserved is None else 1 - preserved, lost)

@@ -11,7 +11,7 @@ from oracles_scoring import paired_draws, sign_flip_p
 
 from asr.cli import run
 from asr.errors import DataError, UsageError
-from asr.scoring import align_words, compare, load_two, save, score
+from asr.scoring import align_words, compare, load_systems, save, score
 from asr.scoring.comparison import points, words_needed
 from asr.scoring.significance import (
     _test_mean,
@@ -294,10 +294,10 @@ def test_names_of_files_cannot_drive_the_terminal(tmp_path, capsys):
     assert "\x1b" not in out + err and "a␛[31m and b cannot be told apart" in out
 
 
-def test_load_two_follows_the_receipt_of_one(two_runs):
+def test_a_side_without_a_receipt_follows_the_receipt_of_one(two_runs):
     receipt = two_runs[1].removesuffix(".jsonl") + ".receipt.json"
     Path(receipt).write_text('{"receipt": {}}')
-    a, b = load_two(*two_runs)
+    a, b = load_systems(two_runs, names="AB")
     assert a.receipt.normalizer == b.receipt.normalizer
 
 

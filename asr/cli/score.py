@@ -34,6 +34,8 @@ _FORMATS = ("auto", "plain", "kaldi", "trn", "jsonl", "stm", "ctm")
               help="Words that matter: B-WER counts them, U-WER all others. One word a line, or an "
               "utterance's id and its words, or JSON lines with id and words.")
 @by_options
+@click.option("--summary", type=click.Choice(("sclite",)), default=None,
+              help="Print sclite's summary (-o sum rsum dtl) instead of ours.")
 @click.option("--json", "as_json", is_flag=True, help="The whole receipt as JSON on stdout.")
 @click.option("--per-utterance", type=click.Path(path_type=Path), metavar="OUT.jsonl",
               help="One row an utterance, and OUT.receipt.json beside it; `asr compare` reads it.")
@@ -51,8 +53,8 @@ _FORMATS = ("auto", "plain", "kaldi", "trn", "jsonl", "stm", "ctm")
 @click.option("--seed", default=0, show_default=True, help="Of the bootstrap.")
 def score(reference: Path, hypothesis: Path, text_format: str, hyp_format: str | None,
           normalizer: str, speakers: Path | None, missing: str, optionally_deletable: bool,
-          focus: Path | None, by: tuple[str, ...], columns: Path | None, as_json: bool,
-          per_utterance: Path | None, csv_path: Path | None, raw_csv: bool,
+          focus: Path | None, by: tuple[str, ...], columns: Path | None, summary: str | None,
+          as_json: bool, per_utterance: Path | None, csv_path: Path | None, raw_csv: bool,
           pra_path: Path | None, report: Path | None, audio: Path | None, draws: int,
           seed: int) -> None:
     """Word and character error rate of HYPOTHESIS against REFERENCE, with 95 % intervals.
@@ -75,6 +77,8 @@ def score(reference: Path, hypothesis: Path, text_format: str, hyp_format: str |
     from asr.scoring.pairing import refuse_unmatched, settle_missing
     from asr.scoring.storage import receipt_path
 
+    if summary and as_json:
+        raise click.UsageError("--summary and --json both print on stdout. Choose one.")
     receipt = receipt_path(per_utterance) if per_utterance else None
     refuse_inputs((per_utterance, receipt, csv_path, pra_path, report),
                   (reference, hypothesis, speakers, focus, columns))
@@ -113,7 +117,10 @@ def score(reference: Path, hypothesis: Path, text_format: str, hyp_format: str |
         if listed:
             tables = {"Words that matter": listed.groups(), **tables}
         write_report(report, result, audio=recordings, groups=tables, tables=False)
-    if as_json:
+    if summary:
+        from asr.scoring.summary import sclite_summary
+        print(sclite_summary(result, str(hypothesis)), end="")
+    elif as_json:
         print(json.dumps({**result.to_dict(), "focus": listed and listed.to_dict(),
                           "groups": group_json(groups)}, ensure_ascii=False, indent=1))
     else:

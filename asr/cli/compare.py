@@ -21,6 +21,8 @@ _FORMATS = ("auto", "plain", "kaldi", "trn", "jsonl", "stm", "ctm")
               help="Of the text files given with --reference.")
 @click.option("--normalizer", default="", help="Score all again with none, basic, english or "
               "german.  [default: that of the receipts, else basic]")
+@click.option("--non-speech", type=click.Choice(("words", "drop")), default="words",
+              show_default=True, help="Whether [laughter], <unk> and (noise) are words.")
 @click.option("--speakers", type=click.Path(path_type=Path),
               help="Kaldi utt2spk, for text files: whole speakers are drawn.")
 @click.option("--force", is_flag=True,
@@ -34,7 +36,7 @@ _FORMATS = ("auto", "plain", "kaldi", "trn", "jsonl", "stm", "ctm")
 @click.option("--draws", default=10_000, show_default=True, help="Bootstrap draws.")
 @click.option("--seed", default=0, show_default=True, help="Of the bootstrap.")
 def compare(systems: tuple[Path, ...], reference: Path | None, text_format: str, normalizer: str,
-            speakers: Path | None, force: bool, as_json: bool, report: Path | None,
+            non_speech: str, speakers: Path | None, force: bool, as_json: bool, report: Path | None,
             audio: Path | None, draws: int, seed: int) -> None:
     """Is B better than A, or can they not be told apart?
 
@@ -55,7 +57,11 @@ def compare(systems: tuple[Path, ...], reference: Path | None, text_format: str,
     from asr.pages.charts import visible
     from asr.scoring import compare as judge
     from asr.scoring import compare_many, load_systems, score_systems
+    from asr.text import normalizer_name
 
+    if non_speech == "drop" and not normalizer and reference is None:
+        raise click.UsageError("--non-speech scores the systems again. Name the normaliser with "
+                               "--normalizer.")
     if len(systems) < 2:
         raise click.UsageError("Missing argument 'B': got one system, expected two or more.")
     if report and len(systems) > 2:
@@ -64,11 +70,13 @@ def compare(systems: tuple[Path, ...], reference: Path | None, text_format: str,
     refuse_inputs((report,), (*systems, reference, speakers))
     stems = [path.stem for path in systems]
     names = [visible(path if stems.count(path.stem) > 1 else path.stem) for path in systems]
+    if normalizer or reference:
+        normalizer = normalizer_name(normalizer or "basic", non_speech)
     if reference is None:
         scores = load_systems(systems, names=names, normalizer=normalizer, force=force)
     else:
         scores = score_systems(reference, systems, format=text_format,
-                               normalizer=normalizer or "basic", speakers=speakers)
+                               normalizer=normalizer, speakers=speakers)
     if len(systems) > 2:
         ranking = compare_many(scores, names, force=force, draws=draws, seed=seed)
         print(json.dumps(ranking.to_dict(), ensure_ascii=False, indent=1) if as_json

@@ -26,6 +26,8 @@ from asr.recipe import TextSettings, choices_of
 @click.option("--overwrite", is_flag=True, help="Replace the results of an earlier evaluation.")
 @click.option("--normalizer", type=click.Choice(choices_of(TextSettings, "normalizer")),
               help="Instead of the bundle's.")
+@click.option("--non-speech", type=click.Choice(("words", "drop")), default="words",
+              show_default=True, help="Whether [laughter], <unk> and (noise) are words.")
 @engine_option
 @click.option("--on-error", type=click.Choice(["fail", "skip"]), default="fail", show_default=True,
               help="Fail at the first recording that cannot be used, or skip and list it.")
@@ -40,7 +42,7 @@ from asr.recipe import TextSettings, choices_of
 @decoder_options
 def evaluate(bundle: Path, manifests: tuple[Path, ...], audio_root: Path | None,
              allow_outside_root: bool, output_dir: Path | None, overwrite: bool,
-             normalizer: str | None, knobs: dict, engine: str, on_error: str,
+             normalizer: str | None, non_speech: str, knobs: dict, engine: str, on_error: str,
              report: Path | None, silence: bool, targets: tuple[float, ...],
              by: tuple[str, ...], columns: Path | None, as_json: bool) -> int:
     """Word and character error rate of BUNDLE on MANIFEST..., with interval and receipt.
@@ -61,11 +63,13 @@ def evaluate(bundle: Path, manifests: tuple[Path, ...], audio_root: Path | None,
     from asr.evaluation import hash_manifests
     from asr.manifest import read_manifest
     from asr.recognizer import load
+    from asr.text import normalizer_name
     _refuse_places(output_dir, report, overwrite)  # before the work, not after it
     utterances = [u for path in manifests for u in
                   read_manifest(path, audio_root=audio_root, allow_outside_root=allow_outside_root)]
     labels = labels_by(utterances, by, (columns,))  # before the work, not after it
     recognizer = with_knobs(load(bundle, engine=engine), knobs)
+    normalizer = normalizer_name(normalizer or recognizer.bundle.text.normalizer, non_speech)
     with count_on_stderr("evaluating") as progress:
         result = run(recognizer, utterances, normalizer=normalizer, on_error=on_error,
                      manifest_hash=hash_manifests(manifests),

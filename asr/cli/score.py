@@ -23,6 +23,8 @@ _FORMATS = ("auto", "plain", "kaldi", "trn", "jsonl", "stm", "ctm")
               help="Of the second file, if it differs (ctm against stm).")
 @click.option("--normalizer", default="basic", show_default=True,
               help="none, basic, english or german.")
+@click.option("--non-speech", type=click.Choice(("words", "drop")), default="words",
+              show_default=True, help="Whether [laughter], <unk> and (noise) are words.")
 @click.option("--speakers", type=click.Path(path_type=Path),
               help="Kaldi utt2spk: the interval is then over speakers.")
 @click.option("--missing", type=click.Choice(("error", "deletions", "skip")), default="error",
@@ -52,11 +54,11 @@ _FORMATS = ("auto", "plain", "kaldi", "trn", "jsonl", "stm", "ctm")
 @click.option("--draws", default=10_000, show_default=True, help="Bootstrap draws.")
 @click.option("--seed", default=0, show_default=True, help="Of the bootstrap.")
 def score(reference: Path, hypothesis: Path, text_format: str, hyp_format: str | None,
-          normalizer: str, speakers: Path | None, missing: str, optionally_deletable: bool,
-          focus: Path | None, by: tuple[str, ...], columns: Path | None, summary: str | None,
-          as_json: bool, per_utterance: Path | None, csv_path: Path | None, raw_csv: bool,
-          pra_path: Path | None, report: Path | None, audio: Path | None, draws: int,
-          seed: int) -> None:
+          normalizer: str, non_speech: str, speakers: Path | None, missing: str,
+          optionally_deletable: bool, focus: Path | None, by: tuple[str, ...],
+          columns: Path | None, summary: str | None, as_json: bool, per_utterance: Path | None,
+          csv_path: Path | None, raw_csv: bool, pra_path: Path | None, report: Path | None,
+          audio: Path | None, draws: int, seed: int) -> None:
     """Word and character error rate of HYPOTHESIS against REFERENCE, with 95 % intervals.
 
     Reads plain lines, Kaldi text, sclite trn, JSONL, and ctm against stm. Utterances are matched
@@ -76,7 +78,9 @@ def score(reference: Path, hypothesis: Path, text_format: str, hyp_format: str |
     from asr.scoring.formats import read_speakers
     from asr.scoring.pairing import refuse_unmatched, settle_missing
     from asr.scoring.storage import receipt_path
+    from asr.text import normalizer_name
 
+    normalizer = normalizer_name(normalizer, non_speech)
     if summary and as_json:
         raise click.UsageError("--summary and --json both print on stdout. Choose one.")
     receipt = receipt_path(per_utterance) if per_utterance else None

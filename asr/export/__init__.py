@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 FORMATS = {
     "onnx": "asr.export.onnx_format",
     "litert": "asr.export.litert_format",
+    "html": "asr.export.html_format",
     "savedmodel": "asr.export.savedmodel_format",
 }
 CERTIFICATE = ".certificate.json"  # behind the name of the exported file

@@ -78,7 +78,8 @@ def write(recognizer: Recognizer, path: Path, options: Options) -> Exported:
     @tf.function(input_signature=[tf.TensorSpec([1, None, bundle.num_features], tf.float32,
                                                 "features")])
     def one(features):
-        logits, _ = network(bundle, bundle.weights, features, tf.shape(features)[1:2], loop_direction)
+        logits, _ = network(bundle, bundle.weights, features, tf.shape(features)[1:2],
+                            loop_direction)
         return {"logits": logits}
 
     converter = tf.lite.TFLiteConverter.from_concrete_functions([one.get_concrete_function()])

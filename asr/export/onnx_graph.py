@@ -46,6 +46,7 @@ class Nodes:
         return name
 
     def __call__(self, op: str, *inputs: str, name: str = "", **attributes) -> str:
+        """Add a node with one result."""
         from onnx import helper
 
         name = name or f"{op}_{self._new()}"
@@ -56,9 +57,8 @@ class Nodes:
         self._count += 1
         return self._count
 
-    # What the graphs below say often.
-
     def cast(self, x: str, dtype) -> str:
+        """The same numbers as another type."""
         from onnx import helper
 
         return self("Cast", x, to=helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
@@ -68,9 +68,11 @@ class Nodes:
         return self("Slice", self("Shape", x), self.constant([axis]), self.constant([axis + 1]))
 
     def add(self, x: str, number: int) -> str:
+        """An int64 tensor plus a constant."""
         return self("Add", x, self.constant([number]))
 
     def ceil_div(self, x: str, divisor: int) -> str:
+        """An int64 tensor over a constant, rounded up."""
         return x if divisor == 1 else self("Div", self.add(x, divisor - 1),
                                            self.constant([divisor]))
 
@@ -86,10 +88,11 @@ class Nodes:
         return self("Unsqueeze", inside, self.constant(list(axes))) if axes else inside
 
     def keep(self, x: str, mask: str, other: float = 0.0, dtype=np.float32) -> str:
-        """x where the mask is true, `other` elsewhere: not a product, for NaN times 0 is NaN."""
+        """The tensor where the mask is true, `other` elsewhere; NaN times 0 is NaN."""
         return self("Where", mask, x, self.constant(other, dtype))
 
     def pad(self, x: str, before: tuple[int, ...], behind: tuple[int, ...]) -> str:
+        """Zeros before and behind, a count for each axis."""
         return self("Pad", x, self.constant([*before, *behind]))
 
 

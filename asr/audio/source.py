@@ -12,15 +12,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
 
+from asr.audio import av_decoder, other_containers
 from asr.errors import AudioError, UsageError
 
-AUDIO_SUFFIXES = (".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3")
+AUDIO_SUFFIXES = (".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3",
+                  *other_containers.SUFFIXES)  # read by default
 
 MAX_STREAM_BYTES = 1 << 30  # of a pipe, which has to be held in memory
 
 _IN_MEMORY_BYTES = 1 << 24  # smaller files are read whole: quicker, and they cannot change
 
 Source = str | os.PathLike | bytes | BinaryIO
+
+
+def is_recording(name: str) -> bool:
+    """Whether a file's name is that of a recording which can be read, with PyAV or without."""
+    return os.path.splitext(name)[1].lower() in (*AUDIO_SUFFIXES, *av_decoder.SUFFIXES)
 
 
 def display_name(path: str | os.PathLike) -> str:
@@ -73,7 +80,7 @@ def open_regular(path: str | os.PathLike) -> BinaryIO:
         os.close(descriptor)
         kind = ("a folder" if stat.S_ISDIR(mode) else "a pipe" if stat.S_ISFIFO(mode) else
                 "no regular file")
-        raise AudioError(f"{name} is {kind}; expected a WAV, FLAC, Ogg or MP3 file.",
+        raise AudioError(f"{name} is {kind}; expected a recording, such as a WAV, FLAC or MP3 file.",
                          code="audio.unreadable", path=name)
     return os.fdopen(descriptor, "rb")
 

@@ -28,6 +28,15 @@ CORPORA = {
     "librispeech": "asr.corpora.librispeech",
     "commonvoice": "asr.corpora.commonvoice",
     "deepspeech": "asr.corpora.deepspeech",
+    "folder": "asr.corpora.folder",
+    "csv": "asr.corpora.csv",
+    "textgrid": "asr.corpora.textgrid",
+    "elan": "asr.corpora.elan",
+    "audacity": "asr.corpora.audacity",
+    "subtitles": "asr.corpora.subtitles",
+    "huggingface": "asr.corpora.huggingface",
+    "lhotse": "asr.corpora.lhotse",
+    "webdataset": "asr.corpora.webdataset",
 }
 
 

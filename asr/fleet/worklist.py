@@ -25,13 +25,17 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from asr.audio import display_name
+from asr.audio import av_decoder
 from asr.audio.source import AUDIO_SUFFIXES
 from asr.errors import AudioError, UsageError
 from asr.files import lock, write_atomic
 
 STDIN = "-"
-OTHER_AUDIO = frozenset((".3ga", ".aac", ".aif", ".aiff", ".amr", ".au", ".caf", ".m4a", ".m4b",
-                         ".mka", ".rf64", ".w64", ".weba", ".wma"))   # recordings, but not for us
+# Recordings and films that are never read, besides those that need PyAV where it is missing.
+OTHER_MEDIA = frozenset((".aa", ".aax", ".ac3", ".alac", ".ape", ".avi", ".awb", ".dsf", ".dss",
+                         ".ds2", ".dts", ".dvf", ".flv", ".m4v", ".mid", ".mp2", ".mpc", ".mpeg",
+                         ".mpg", ".msv", ".mts", ".ogm", ".ogv", ".qcp", ".ra", ".ram", ".spx",
+                         ".ts", ".tta", ".vob", ".voc", ".wmv", ".wv"))
 INDEX = "index.jsonl"
 STALE_SECONDS = 3_600
 MAX_STEM_BYTES = 180  # of 255 that file systems allow; the rest is for suffix and temporary name
@@ -96,14 +100,20 @@ def count_other_audio(inputs: Iterable[str], *, recursive: bool = False) -> dict
     counts = Counter(os.path.splitext(file)[1].lower() for text in inputs if os.path.isdir(text)
                      for _, files in _folders(text, recursive) for file in files
                      if file[:1] != ".")
-    return {suffix: count for suffix, count in sorted(counts.items()) if suffix in OTHER_AUDIO}
+    return {suffix: count for suffix, count in sorted(counts.items())
+            if suffix in OTHER_MEDIA or suffix in {*av_decoder.SUFFIXES} - taken_suffixes()}
+
+
+def taken_suffixes() -> set[str]:
+    """Suffixes of the files that are taken from a folder."""
+    return {*AUDIO_SUFFIXES, *(av_decoder.SUFFIXES if av_decoder.is_available() else ())}
 
 
 def _nothing(text: str, recursive: bool) -> AudioError:
     name = display_name(text)
     if os.path.isdir(text):
         deeper = "" if recursive else ", or add --recursive for its subfolders"
-        message = (f"{name} holds no audio files ({', '.join(sorted(AUDIO_SUFFIXES))}). Name the "
+        message = (f"{name} holds no audio files ({', '.join(sorted(taken_suffixes()))}). Name the "
                    f"files{deeper}.")
     elif glob.has_magic(text):
         message = f"No file matches {name}. Check the pattern."
@@ -116,9 +126,10 @@ def _expand(text: str, recursive: bool, unlisted: Callable[[OSError], None]) -> 
     if text == STDIN:
         yield Item(None, PurePath("stdin"))
     elif os.path.isdir(text):
+        taken = taken_suffixes()
         for folder, files in _folders(text, recursive, unlisted):
             for file in files:
-                if os.path.splitext(file)[1].lower() in AUDIO_SUFFIXES and file[:1] != ".":
+                if os.path.splitext(file)[1].lower() in taken and file[:1] != ".":
                     path = os.path.join(folder, file)
                     yield Item(path, PurePath(os.path.relpath(path, text)))
     elif os.path.lexists(text):

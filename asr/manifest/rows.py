@@ -17,10 +17,11 @@ from asr.errors import ManifestError
 from asr.files import StrictJsonError, parse_json
 
 MAX_LINE_BYTES = 1 << 20       # exclusive; a longer line is not a manifest row
+MAX_CHANNELS = 8
 MAX_SECONDS = 1_000_000.0      # eleven days: a larger duration is a mistake of units
 
 REQUIRED = ("id", "audio_filepath", "text", "duration")
-KEYS = (*REQUIRED, "speaker", "offset")
+KEYS = (*REQUIRED, "speaker", "offset", "channel")
 Fault = tuple[str, str]        # (code, message)
 
 _KNOWN = frozenset(KEYS)
@@ -97,6 +98,10 @@ def row_faults(row: dict) -> list[Fault]:
         if key in row and not _is_seconds(row[key], zero=key == "offset"):
             faults.append(("manifest.type", f"{key} must be a number of seconds, {low} and at "
                            f"most {MAX_SECONDS:,.0f}, got {show(row[key])}."))
+    channel = row.get("channel", 0)
+    if type(channel) is not int or not 0 <= channel <= MAX_CHANNELS:
+        faults.append(("manifest.type", "channel must be 1 for the first channel, 2 for the second "
+                       f"and so on, or 0 for the mix of all, got {show(channel)}."))
     return faults
 
 

@@ -21,7 +21,7 @@ _VOICE = re.compile(r"<v(?:\.[^\s>]*)?\s+([^>]+)>")
 
 
 def read_subtitles(text: str, name: str) -> list[tuple[Interval, str]]:
-    """The cues of SubRip or WebVTT: (interval, speaker); markup is removed.
+    r"""The cues of SubRip or WebVTT: (interval, speaker); markup is removed.
 
     Args:
         text: of the file.
@@ -34,7 +34,7 @@ def read_subtitles(text: str, name: str) -> list[tuple[Interval, str]]:
         DataError: there is a time line whose times cannot be, or none at all.
 
     Example:
-        >>> read_subtitles("1\\n00:00:01,000 --> 00:00:02,500\\n<i>Good</i>\\nday\\n", "a.srt")
+        >>> read_subtitles("1\n00:00:01,000 --> 00:00:02,500\n<i>Good</i>\nday\n", "a.srt")
         [(Interval(start=1.0, end=2.5, text='Good day'), '')]
     """
     found: list[tuple[Interval, str]] = []

@@ -11,6 +11,7 @@ import math
 
 import numpy as np
 
+from asr.audio.av_decoder import AvDecoder
 from asr.audio.blocks import (
     AudioInfo,
     decode_blocks,
@@ -19,7 +20,6 @@ from asr.audio.blocks import (
     refuse_or_warn,
     warn_of_wrong_md5,
 )
-from asr.audio.av_decoder import AvDecoder
 from asr.audio.channels import mix_channels, used_channel
 from asr.audio.decoder import Decoder, truncated
 from asr.audio.source import MAX_STREAM_BYTES, Source, display_name, fingerprint, open_source
@@ -188,8 +188,8 @@ def _segment(info: AudioInfo, offset: float, duration: float | None, snap_to_end
     return start, stop - start
 
 
-def _decode(decoder: Decoder | AvDecoder, start: int, num_samples: int, sample_rate: int, name: str,
-            channel: int | None) -> tuple[np.ndarray, int]:
+def _decode(decoder: Decoder | AvDecoder, start: int, num_samples: int, sample_rate: int,
+            name: str, channel: int | None) -> tuple[np.ndarray, int]:
     """All blocks in one array; returns audio at `sample_rate` and samples decoded."""
     # Pages are committed when they are written, so a header that lies costs nothing.
     audio = np.empty(-(-num_samples * sample_rate // decoder.samplerate) + 64, np.float32)

@@ -15,8 +15,8 @@ import numpy as np
 
 from asr.errors import AudioError
 
-SUFFIXES = (".m4a", ".m4b", ".mp4", ".mov", ".3gp", ".3ga", ".aac", ".mkv", ".mka", ".webm", ".weba",
-            ".wma", ".amr")
+SUFFIXES = (".m4a", ".m4b", ".mp4", ".mov", ".3gp", ".3ga", ".aac", ".mkv", ".mka", ".webm",
+            ".weba", ".wma", ".amr")
 INSTALL = "pip install 'keras-asr[av]'"
 # container: (FFmpeg's demultiplexer, whether its header states the length)
 CONTAINERS = {"MP4": ("mov", True), "MATROSKA": ("matroska", True), "ASF": ("asf", True),

@@ -56,7 +56,8 @@ class AudioInfo:
 
 
 @contextmanager
-def open_decoder(file: BinaryIO, name: str) -> Iterator[tuple[Decoder | AvDecoder, AudioInfo, Layout]]:
+def open_decoder(file: BinaryIO, name: str
+                 ) -> Iterator[tuple[Decoder | AvDecoder, AudioInfo, Layout]]:
     """A decoder on a file whose header we have checked first.
 
     Yields:
@@ -112,8 +113,8 @@ def refuse_or_warn(name: str, reason: str, allow_truncated: bool) -> None:
     warnings.warn(f"{name} is cut: it {reason}. Using what is left.", stacklevel=3)
 
 
-def decode_blocks(decoder: Decoder | AvDecoder, start: int, num_samples: int, sample_rate: int, name: str,
-                  channel: int | None = None) -> Iterator[tuple[np.ndarray, int]]:
+def decode_blocks(decoder: Decoder | AvDecoder, start: int, num_samples: int, sample_rate: int,
+                  name: str, channel: int | None = None) -> Iterator[tuple[np.ndarray, int]]:
     """A part of a recording, a block of bounded size at a time.
 
     Channels are averaged, another rate is converted with soxr's HQ resampler (one stream over all

@@ -40,7 +40,7 @@ _STREAMED_SIZES = range(0x7FFFEF00, 0x80001000), range(0xFFFFF000, 0x100000000)
 _MAX_WAV_HEAD = 1 << 20  # bytes before the samples, where the size of 0 has to be replaced
 _WAV_BITS = {1: (8, 16, 24, 32), 3: (32, 64), 6: (8,), 7: (8,), 0xFFFE: (8, 16, 24, 32, 64),
              2: (4,), 0x11: (4,), 0x31: (0,)}
-_IN_BLOCKS = {2: "MS_ADPCM", 0x11: "IMA_ADPCM", 0x31: "GSM610"}  # WAV encodings, many samples a block
+_IN_BLOCKS = {2: "MS_ADPCM", 0x11: "IMA_ADPCM", 0x31: "GSM610"}  # WAV, many samples a block
 _MAX_CHUNKS = 1_000
 _ACCEPTED = ("accepted are WAV, FLAC, Ogg (Vorbis or Opus), MP3, AIFF, AU, CAF, W64, RF64, SPHERE "
              "and, through PyAV, MP4, AAC, Matroska, WebM, WMA and AMR")
@@ -254,7 +254,7 @@ def _check_wav_format(chunk: bytes, name: str) -> int:
     if bits not in _WAV_BITS[tag]:
         raise _unsupported(name, f"declares {bits} bits a sample; accepted are "
                                  f"{', '.join(map(str, _WAV_BITS[tag]))}")
-    subtype = {6: "ALAW", 7: "ULAW", **_IN_BLOCKS}.get(tag, "PCM_16")  # libsndfile's name comes later
+    subtype = {6: "ALAW", 7: "ULAW", **_IN_BLOCKS}.get(tag, "PCM_16")  # libsndfile knows more
     check_format(name, container="WAV", subtype=subtype, sample_rate=rate, channels=channels)
     if tag in _IN_BLOCKS:
         if not block_align:

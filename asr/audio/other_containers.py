@@ -3,8 +3,8 @@
 In: an open file whose first bytes named its container. Out: what shows that the end is missing, or
 None. libsndfile shortens a cut recording without a word, so each header's own count is compared
 with the size of the file.
-References: AIFF-C (Apple 1991), Core Audio Format 1.0, .au (Sun), W64 (Sonic Foundry), EBU Tech 3306
-(RF64), NIST SPHERE.
+References: AIFF-C (Apple 1991), Core Audio Format 1.0, .au (Sun), W64 (Sonic Foundry), EBU Tech
+3306 (RF64), NIST SPHERE.
 """
 
 from __future__ import annotations

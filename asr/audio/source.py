@@ -80,7 +80,7 @@ def open_regular(path: str | os.PathLike) -> BinaryIO:
         os.close(descriptor)
         kind = ("a folder" if stat.S_ISDIR(mode) else "a pipe" if stat.S_ISFIFO(mode) else
                 "no regular file")
-        raise AudioError(f"{name} is {kind}; expected a recording, such as a WAV, FLAC or MP3 file.",
+        raise AudioError(f"{name} is {kind}; expected a recording, such as a WAV or FLAC file.",
                          code="audio.unreadable", path=name)
     return os.fdopen(descriptor, "rb")
 

@@ -1,6 +1,6 @@
 """Hugging Face data sets on disk: an audiofolder with metadata, or parquet with audio inside.
 
-    train/metadata.csv (or .jsonl)     file_name, transcription      paths from the metadata's folder
+    train/metadata.csv (or .jsonl)     file_name, transcription; paths from this folder
     train/a.wav
     data/train-00000-of-00001.parquet  audio {bytes, path}, sentence
 

@@ -4,8 +4,8 @@
 
 Each label of the tier is one utterance with its offset. The tier is the only one with labels, one
 with a usual name (utterance, transcription, text, ...), or `--tier NAME`. Where each speaker has a
-tier, repeat `--tier`; with `--channel each` the n-th tier is about the n-th channel. The subfolder is
-the speaker where tiers are not.
+tier, repeat `--tier`; with `--channel each` the n-th tier is about the n-th channel. The subfolder
+is the speaker where tiers are not.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
     train-000001.tar    0002.flac  0002.txt
 
 The name of a shard without its numbers is the split. Recordings are written to OUT/audio as they
-are. Format: https://github.com/webdataset/webdataset. Links and paths in a shard are never followed.
+are. Format: https://github.com/webdataset/webdataset. Links and paths in a shard lead nowhere.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def _candidates(shard: Path, checks: Checks) -> Iterator[Candidate | Excluded]:
                     yield from _utterance(shard, key, parts, checks)
                     parts = {}
                 key = this
-                limit = MAX_RECORDING_BYTES if is_recording(f".{suffix}") else _MAX_TEXT_BYTES
+                limit = MAX_RECORDING_BYTES if is_recording(f"x.{suffix}") else _MAX_TEXT_BYTES
                 file = archive.extractfile(member)
                 if file is not None and member.size <= limit:
                     parts[suffix.lower()] = file.read(limit)
@@ -84,7 +84,7 @@ def _candidates(shard: Path, checks: Checks) -> Iterator[Candidate | Excluded]:
 def _utterance(shard: Path, key: str, parts: dict[str, bytes], checks: Checks
                ) -> Iterator[Candidate | Excluded]:
     source = f"{shard.name}:{key}"
-    kind = next((suffix for suffix in parts if is_recording(f".{suffix}")), None)
+    kind = next((suffix for suffix in parts if is_recording(f"x.{suffix}")), None)
     if kind is None:
         yield Excluded("failed", key, source, "", "audio.missing",
                        f"{source}: no recording among {', '.join(sorted(parts))}.")

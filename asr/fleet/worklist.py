@@ -24,8 +24,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
-from asr.audio import display_name
-from asr.audio import av_decoder
+from asr.audio import av_decoder, display_name
 from asr.audio.source import AUDIO_SUFFIXES
 from asr.errors import AudioError, UsageError
 from asr.files import lock, write_atomic

@@ -7,9 +7,9 @@ lists what is wrong, line by line.
      "duration": 0.81, "speaker": "mia", "offset": 0.0, "channel": 2}
 
 The field names are NeMo's, plus `id`, `speaker` and `channel` (from 1; without it, the mix of all).
-`audio_filepath` is relative to the
-manifest's folder and must lead to a file inside that folder, or inside `audio_root`: a manifest
-from somebody else cannot make this program read /etc/passwd.
+`audio_filepath` is relative to the manifest's folder and must lead to a file inside that folder,
+inside `audio_root`, or inside a folder that this user's `asr prepare` wrote down beside it
+(`asr.manifest.roots`): a manifest from somebody else cannot make this program read /etc/passwd.
 """
 
 from __future__ import annotations

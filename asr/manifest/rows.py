@@ -15,6 +15,7 @@ from typing import BinaryIO
 
 from asr.errors import ManifestError
 from asr.files import StrictJsonError, parse_json
+from asr.manifest.roots import recorded_roots
 
 MAX_LINE_BYTES = 1 << 20       # exclusive; a longer line is not a manifest row
 MAX_CHANNELS = 8
@@ -161,7 +162,8 @@ class AudioFolders:
 
     def __init__(self, manifest: Path, audio_root: str | Path | None, anywhere: bool):
         self._base = os.path.realpath(manifest.parent)
-        self._roots = [self._base]
+        recorded, self._disbelief = recorded_roots(self._base)
+        self._roots = [self._base, *recorded]
         if audio_root is not None:
             root = os.path.realpath(audio_root)
             if not os.path.isdir(root):
@@ -191,8 +193,9 @@ class AudioFolders:
         if not self._anywhere and (not inside or name in links
                                    and not self._inside(os.path.realpath(path))):
             return "", (f"audio_filepath {show(given)} leads to {show(os.path.realpath(path))}, "
-                        f"outside of {' and '.join(self._roots)}. Name its folder with "
-                        "--audio-root, or trust this manifest with --allow-outside-root.")
+                        f"outside of {' and '.join(self._roots)}"
+                        f"{f'; {self._disbelief}' if self._disbelief else ''}. Name its folder "
+                        "with --audio-root, or trust this manifest with --allow-outside-root.")
         return path, ""
 
     def _look(self, folder: str) -> tuple[str, bool, frozenset[str]]:

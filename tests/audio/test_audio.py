@@ -337,7 +337,8 @@ def test_samples_that_are_no_audio(value, code, subtype):
 
 @pytest.mark.parametrize("data", [
     b"hello world, this is a text file\n" * 50, b"<!DOCTYPE html><html></html>",
-    b"\x89PNG\r\n\x1a\n", np.arange(4_000, dtype="<i2").tobytes(), b"PK\x03\x04" + bytes(99), b"\xff\xe0" + bytes(50)])
+    b"\x89PNG\r\n\x1a\n", np.arange(4_000, dtype="<i2").tobytes(), b"PK\x03\x04" + bytes(99),
+    b"\xff\xe0" + bytes(50)])
 def test_other_files(data, tmp_path):
     path = tmp_path / "speech.wav"
     path.write_bytes(data)

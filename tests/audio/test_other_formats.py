@@ -1,4 +1,4 @@
-"""Recordings as people have them: containers of other systems, compressed video, one channel of two."""
+"""Recordings as people have them: other containers, films, one channel of two."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ def test_pyav_is_not_imported_for_other_recordings(tmp_path):
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
-# One channel ---------------------------------------------------------------------------------------
+# One channel -------------------------------------------------------------------------------------
 
 
 @pytest.fixture

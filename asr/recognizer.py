@@ -39,6 +39,7 @@ from asr.text.tokenizer import CharTokenizer
 from asr.transcript import Transcript
 from asr.transcript.pauses import speech_levels
 from asr.transcript.timing import FrameClock, to_transcript
+from asr.transcript.written import as_written
 
 Audio = str | os.PathLike | np.ndarray
 RATE_OF_A_FILE = "sample_rate belongs to an array; a file says its own."
@@ -210,8 +211,8 @@ class Recognizer:
             sample_rate: Hz of an array; None: it has the recogniser's rate already.
 
         Returns:
-            The text with times; `score` is the natural log of the best alignment's probability,
-            and a low confidence says that something else was said.
+            The text with times, its words as they are written here; `score` is the natural log of
+            the best alignment's probability, and a low confidence says that something else was said.
 
         Raises:
             AudioError: the recording cannot be used.
@@ -230,8 +231,9 @@ class Recognizer:
                             "scale; there is nothing to align a text with.", code="align.silent")
         features = self._extractor.extract(samples)
         log_probs = log_softmax(check_logits(self.logits(features), self.tokenizer.vocab_size))
-        return self._transcript([aligned(log_probs, labels, self.tokenizer)],
-                                len(samples) / self.sample_rate, features)
+        found = self._transcript([aligned(log_probs, labels, self.tokenizer)],
+                                 len(samples) / self.sample_rate, features)
+        return as_written(found, text, self.bundle.text.normalizer)
 
     def transcribe(self, audio: Audio, sample_rate: int | None = None) -> Transcript:
         """What was said in a recording; the empty transcript for silence.

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from asr.decoding import decoder_class
 from asr.errors import AsrError, DataError, UsageError
 from asr.files import write_atomic
 from asr.inference.loop import transcribe_tasks
@@ -128,8 +129,10 @@ def evaluate(recognizer: Recognizer, utterances: Sequence[Utterance], *,
             failed.append(_failure(result, on_error))
         if progress:
             progress(len(transcripts) + len(failed), len(utterances))
+    settings = recognizer.decoder_settings
     conditions = Conditions(
-        decoder=_describe_decoder(recognizer), bundle_hash=recognizer.bundle.bundle_hash,
+        decoder=decoder_class(settings.kind).describe(settings),
+        bundle_hash=recognizer.bundle.bundle_hash,
         manifest_hash=manifest_hash, seed=recognizer.bundle.training.get("seed"),
         real_time_factor=timings.real_time_factor)
     normalizer = normalizer or recognizer.bundle.text.normalizer
@@ -164,27 +167,3 @@ def _failure(result: Result[Utterance], on_error: str) -> dict:
                           "and the others are scored.", code=error.code,
                           path=error.path) from error
     return {**error.as_record("evaluate"), "id": result.key.id}
-
-
-def _fingerprint(*texts: str) -> str:
-    """How many, and eight digits of the SHA-256 of all of them."""
-    return f"{len(texts)} ({hashlib.sha256(json.dumps(texts).encode()).hexdigest()[:8]})"
-
-
-def _describe_decoder(recognizer: Recognizer) -> str:
-    """The decoder with the settings that it uses, for the receipt."""
-    settings = recognizer.decoder_settings
-    if settings.kind == "greedy":
-        return "greedy"
-    if settings.kind == "lexicon":
-        return f"lexicon of {len(settings.lexicon)} words, bonus {settings.word_bonus:g}"
-    text = f"beam {settings.beam_width}"
-    if settings.lm:
-        text += f", lm {Path(settings.lm).name} weight {settings.lm_weight:g}"
-    for name, items in (("lexicon", settings.lexicon), ("hot words", settings.hot_words)):
-        text += f", {name} {_fingerprint(*items)}" if items else ""
-    if settings.grammar:
-        text += f", grammar {_fingerprint(settings.grammar)} gap {settings.max_gap:g}"
-    if settings.lexicon_only:
-        text += ", known words only"
-    return f"{text}, word bonus {settings.word_bonus:g}"

@@ -20,6 +20,12 @@ from pathlib import Path
 from asr.errors import RecipeError
 
 SCHEMA_VERSION = 1
+# A decoder is one file and one line here: its name in recipes and on the command line, its class.
+DECODERS = {
+    "greedy": "asr.decoding.greedy.GreedyDecoder",
+    "lexicon": "asr.decoding.lexicon.LexiconDecoder",
+    "beam": "asr.decoding.beam.BeamSearchDecoder",
+}
 
 
 def knob(default, help, *, low=None, high=None, choices=None) -> typing.Any:  # noqa: A002
@@ -30,7 +36,8 @@ def knob(default, help, *, low=None, high=None, choices=None) -> typing.Any:  # 
 
 def choices_of(settings: type, name: str) -> tuple[str, ...]:
     """What a setting may be, such as `choices_of(DecoderSettings, "kind")`."""
-    return next(f.metadata["choices"] for f in dataclasses.fields(settings) if f.name == name)
+    (found,) = (f.metadata["choices"] for f in dataclasses.fields(settings) if f.name == name)
+    return tuple(found)
 
 
 @dataclass(frozen=True)
@@ -172,7 +179,7 @@ class TrainSettings:
 class DecoderSettings:
     """How logits become text; travels in the bundle."""
 
-    kind: str = knob("greedy", "see asr.decoding", choices=("greedy", "lexicon", "beam"))
+    kind: str = knob("greedy", "see asr.decoding", choices=DECODERS)
     lexicon: tuple[str, ...] = knob((), "the closed vocabulary of the lexicon decoder")
     beam_width: int = knob(32, "prefixes kept (beam)", low=1, high=10_000)
     lm: str = knob("", "n-gram language model, ARPA (beam)")

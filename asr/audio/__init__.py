@@ -22,7 +22,13 @@ from asr.audio.blocks import (
 )
 from asr.audio.channels import mix_channels, used_channel
 from asr.audio.decoder import Decoder, truncated
-from asr.audio.source import MAX_STREAM_BYTES, Source, display_name, fingerprint, open_source
+from asr.audio.source import (
+    MAX_STREAM_BYTES,
+    Source,
+    display_name,
+    fingerprint,
+    open_source,
+)
 from asr.errors import AudioError, UsageError
 from asr.manifest import Utterance, duration_tolerance
 
@@ -106,7 +112,7 @@ def load_audio(source: Source, *, sample_rate: int, offset: float = 0.0,
         start, num_samples = _segment(info, offset, duration, snap_to_end, name)
         check_length(num_samples / info.sample_rate, min_seconds, max_seconds, name)
         audio, num_decoded = _decode(decoder, start, num_samples, sample_rate, name,
-                                     used_channel(decoder, channel, name))
+                                     used_channel(decoder, channel, file, name))
         if not start and num_decoded == info.num_samples and decoder.differs_from_md5:
             warn_of_wrong_md5(name)
         if fingerprint(file) != before:

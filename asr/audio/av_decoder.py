@@ -8,6 +8,7 @@ PyAV is an extra: its wheels have FFmpeg inside.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from importlib.util import find_spec
 from typing import Any, BinaryIO
 
@@ -78,6 +79,10 @@ class AvDecoder:
         """Go back to the first sample."""
         self._input.close()
         self._begin()
+
+    def unread(self, blocks: Iterable[np.ndarray]) -> None:
+        """Return these samples once more, then go on: all that was read since the start."""
+        self._rest = np.concatenate([*blocks, self._rest])
 
     def start_at(self, frame: int) -> None:
         """From the start, go to a sample, by decoding from a second before it.

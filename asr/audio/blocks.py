@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import BinaryIO
 
 import numpy as np
@@ -20,6 +21,7 @@ from asr.audio.av_decoder import AvDecoder
 from asr.audio.channels import ChannelMeter, mix_channels, refuse_cancelled
 from asr.audio.containers import Layout, check_format, inspect_container
 from asr.audio.decoder import Decoder, make_decoder, reason_of, truncated
+from asr.audio.source import remembered
 from asr.errors import AudioError
 
 MAX_AMPLITUDE = 8.0  # 18 dB over full scale: beyond it, the samples are no audio
@@ -68,11 +70,11 @@ def open_decoder(file: BinaryIO, name: str
         AudioError: audio.empty, audio.header, audio.unsupported, audio.too_long, audio.truncated,
             audio.decode.
     """
-    layout = inspect_container(file, name)
+    layout = remembered(file, "layout", partial(inspect_container, file, name))
     with make_decoder(file, layout, name) as decoder:
         num_samples = decoder.frames
         if num_samples >= _UNKNOWN_LENGTH:
-            num_samples = _count_samples(decoder, name)
+            num_samples = remembered(file, "length", partial(_count_samples, decoder, name))
             decoder.restart()
         info = AudioInfo(decoder.samplerate, decoder.channels, num_samples,
                          "WAV" if decoder.format == "WAVEX" else decoder.format, decoder.subtype)

@@ -75,7 +75,7 @@ class Recording:
         num_decoded = 0
         with make_decoder(self._file, self._layout, self.name) as decoder:
             if not self._channel_is_known:
-                self._channel = used_channel(decoder, self._wanted, self.name)
+                self._channel = used_channel(decoder, self._wanted, self._file, self.name)
                 self._channel_is_known = True
             for block, so_far in decode_blocks(decoder, 0, self.info.num_samples, self.sample_rate,
                                                self.name, self._channel):

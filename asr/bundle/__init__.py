@@ -105,7 +105,7 @@ class Bundle:
         normalizer: `asr.text.normalizer_id` of the texts it learnt from.
         lm: the gzipped ARPA language model, or None.
         reference: see `Reference`, or None.
-        calibration: kind of decoder (`asr.decoding.calibration.KINDS`) -> what makes its
+        calibration: kind of decoder (`asr.decoding.calibration.kinds`) -> what makes its
             confidences probabilities; {} before `asr tune --confidence`.
         bundle_hash: SHA-256 over the hashes of all members: equal content, equal hash.
         weights_hash: SHA-256 of the weights alone.
@@ -183,7 +183,7 @@ def save_bundle(path: str | Path, *, features: FeatureSettings, text: TextSettin
 
     where = f"Cannot write {path}"
     if lm is None and decoder.lm not in ("", LM):
-        from asr.decoding.packed_ngram import pack_lm  # imports numba, which reading does not need
+        from asr.language_model.packed_ngram import pack_lm  # imports numba; reading needs none
 
         lm = pack_lm(decoder.lm)
     decoder = dataclasses.replace(decoder, lm=decoder.lm and LM)

@@ -38,8 +38,6 @@ _OPTIONS = (
 )
 _NBEST = click.option("--nbest", type=click.IntRange(min=1), help="Show this many readings, where "
                       "there are so many.")
-_BEAM_ONLY = ("beam_width", "lm", "lm_weight", "lexicon_only", "hot_words", "grammar", "max_gap",
-              "num_hypotheses")
 
 
 def decoder_options(command: Callable | None = None, *, nbest: bool = False) -> Callable:
@@ -68,17 +66,21 @@ def decoder_options(command: Callable | None = None, *, nbest: bool = False) -> 
 
 
 def _knobs(decoder: str | None, knobs: dict) -> dict:
-    """The settings to change; those of the beam search choose it.
+    """The settings to change; an option without --decoder chooses the beam search, which has all.
 
     Raises:
-        UsageError: another decoder was named with options that only the beam search has.
+        UsageError: the decoder that was named does not use an option.
         DataError: the grammar cannot be read.
     """
-    wanted = [name for name in _BEAM_ONLY if name in knobs]
-    if decoder not in (None, "beam") and wanted:
-        option = {"hot_words": "hot-word", "num_hypotheses": "nbest"}.get(wanted[0], wanted[0])
-        raise UsageError(f"--{option.replace('_', '-')} is an option of the beam decoder, not of "
-                         f"{decoder}; leave out --decoder {decoder}.")
+    wanted = [name for name in knobs if name != "word_bonus"]  # see `with_knobs`
+    if decoder and wanted:
+        from asr.decoding import decoder_class
+
+        idle = [name for name in wanted if name not in decoder_class(decoder).uses]
+        if idle:
+            option = {"hot_words": "hot-word", "num_hypotheses": "nbest"}.get(idle[0], idle[0])
+            raise UsageError(f"--{option.replace('_', '-')} is an option of the beam decoder, not "
+                             f"of {decoder}; leave out --decoder {decoder}.")
     kind = decoder or ("beam" if wanted else None)
     if "grammar" in knobs:
         knobs |= {"grammar": _grammar_text(knobs["grammar"]), "lexicon": []}
@@ -93,11 +95,13 @@ def with_knobs(recognizer: Recognizer, knobs: dict) -> Recognizer:
     """
     if not knobs:
         return recognizer
+    from asr.decoding import decoder_class
+
     other = recognizer.with_decoder(**knobs)
     settings = other.decoder_settings
     for name, idle, message in (
-            ("word_bonus", settings.kind == "greedy",
-             "--word-bonus does nothing in greedy decoding; add --decoder beam"),
+            ("word_bonus", "word_bonus" not in decoder_class(settings.kind).uses,
+             f"--word-bonus does nothing in {settings.kind} decoding; add --decoder beam"),
             ("lm_weight", not settings.lm,
              "--lm-weight needs a language model; this bundle has none. Add --lm FILE"),
             ("max_gap", not settings.grammar,

@@ -44,11 +44,11 @@ def train(texts: tuple[Path, ...], output: Path, order: int, prune: str, min_cou
       asr lm train data/train.jsonl --normalizer basic --order 3 -o lm.arpa.gz
       asr lm train books.txt.gz --prune 0,0,1 -o books.arpa.gz
     """  # noqa: D301 (click reads the backspace)
-    from asr.decoding.arpa import write_arpa
-    from asr.decoding.lm_text import read_sentences
-    from asr.decoding.lm_train import train_ngrams
     from asr.errors import UsageError
     from asr.files import write_atomic
+    from asr.language_model.arpa import write_arpa
+    from asr.language_model.kneser_ney import train_ngrams
+    from asr.language_model.training_text import read_sentences
 
     try:
         limits = [int(number) for number in prune.split(",")]
@@ -79,15 +79,11 @@ def train(texts: tuple[Path, ...], output: Path, order: int, prune: str, min_cou
 @click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
 def info(model: Path, texts: tuple[Path, ...], normalizer: str, as_json: bool) -> None:
     """What a language model holds, and how well it predicts a text."""
-    from asr.decoding.lm_text import read_sentences
-    from asr.decoding.ngram import load_ngram
-    from asr.decoding.ngram_fusion import SPACE_TOKENS, SPECIAL
+    from asr.language_model import load_ngram
+    from asr.language_model.training_text import read_sentences
 
     ngrams = load_ngram(model)
-    words = [w for w in ngrams.vocabulary if w not in SPECIAL]
-    characters = (any(token in ngrams.word_numbers for token in SPACE_TOKENS)
-                  and all(len(w) == 1 for w in words if w not in SPACE_TOKENS))
-    units = "characters" if characters else "words"
+    units = "characters" if ngrams.space else "words"
     total = sum(ngrams.counts)
     found = {"path": str(model), "order": ngrams.order, "units": units,
              "vocabulary": len(ngrams.vocabulary), "ngrams": list(ngrams.counts),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import re
 from collections import defaultdict
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from asr.cli.channel import Channel
 from asr.cli.progress import count_on_stderr
 from asr.corpora import CORPORA, load_corpus
 from asr.errors import EXIT_OK, EXIT_SOME_FAILED, CorpusError, UsageError
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
     from asr.corpora.collect import Excluded
 
 REPORT = "report.json"
-CHANNELS = {"mix": 0, "left": 1, "right": 2, "each": -1}
 # What to do about utterances that were left out; messages of other codes say it themselves.
 _REMEDIES = {
     "audio.too_short": "Lower --min-seconds to take them.",
@@ -59,24 +60,6 @@ class Share(click.ParamType):
         return share
 
 
-class Channel(click.ParamType):
-    """left, right, a number from 1 on, mix or each."""
-
-    name = "channel"
-
-    def convert(self, value, param, ctx) -> int:
-        """0 is the mix, -1 is each."""
-        if isinstance(value, int):
-            return value
-        text = str(value).strip().lower()
-        if text in CHANNELS:
-            return CHANNELS[text]
-        if not text.isdigit() or not 1 <= int(text) <= 8:
-            self.fail(f"{value!r} is no channel; write left, right, 1 .. 8, mix or each.", param,
-                      ctx)
-        return int(text)
-
-
 class _Layouts(click.Group):
     """One command a layout; its help is the docstring of its module."""
 
@@ -85,11 +68,9 @@ class _Layouts(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command:
         module = load_corpus(cmd_name)
-        own = inspect.signature(module.prepare).parameters
         params = [click.Argument(["src"], type=click.Path(path_type=Path)),
                   click.Argument(["out"], type=click.Path(path_type=Path)),
-                  *(option() for name, option in _OWN_OPTIONS.items() if name in own),
-                  *(option() for option in _OPTIONS)]
+                  *_own_options(module.prepare), *(option() for option in _OPTIONS)]
         paragraphs = inspect.cleandoc(module.__doc__ or "").split("\n\n")
         text = "\n\n".join(f"\b\n{p}" if p.startswith(" ") else p for p in paragraphs)
         return click.Command(
@@ -103,22 +84,31 @@ class _Layouts(click.Group):
             formatter.write_dl([(name, load_corpus(name).SUMMARY) for name in CORPORA])
 
 
+def _own_options(function) -> list[click.Parameter]:
+    """Options from the keyword arguments of a layout's `prepare` and from their docstrings.
+
+    A tuple is an option that may be repeated, called by its singular.
+    """
+    lines = re.findall(r"^        ([a-z_, ]+): ((?:.+\n)(?: {12}.+\n)*)", function.__doc__ or "",
+                       re.MULTILINE)
+    told = {name: " ".join(text.split()) for names, text in lines for name in names.split(", ")}
+    options: list[click.Parameter] = []
+    for name, argument in inspect.signature(function, eval_str=True).parameters.items():
+        if name in ("corpus_dir", "checks"):
+            continue
+        many = argument.annotation not in (int, float, str)
+        flag = f"--{(name[:-1] if many else name).replace('_', '-')}"
+        text = told[name].replace("`", "")
+        options.append(click.Option([flag, name], type=str if many else argument.annotation,
+                                    multiple=many, help=text[:1].upper() + text[1:]
+                                    + (" May be repeated." if many else "")))
+    return options
+
+
 def _option(*names: str, **settings):
     return lambda: click.Option(list(names), **settings)
 
 
-# Options of the layouts that have a parameter of this name.
-_OWN_OPTIONS = {
-    "hold_out": _option("--hold-out", metavar="SPEAKER", help="Test on this speaker, "
-                        "train on the others."),
-    "dev_every": _option("--dev-every", type=int, metavar="N", help="Every Nth speaker "
-                         "(kaldi) or id (ljspeech), sorted, starting with the first, goes to dev."),
-    "tiers": _option("--tier", "tiers", multiple=True, metavar="NAME", help="The tier with what is "
-                     "said; repeat it where each speaker has a tier."),
-    "columns": _option("--column", "columns", multiple=True, metavar="ROLE=NAME",
-                       help="Which column has the audio, text, speaker, split, id, start, end, "
-                       "duration or channel; may be repeated."),
-}
 _OPTIONS = (
     _option("--split", "split_by", type=click.Choice(["speaker", "text", "utterance"]),
             help="Make splits and never divide a speaker, or a text, between them. Default with "

@@ -13,6 +13,7 @@ from asr.decoding.decoder import Decoder
 from asr.decoding.hypothesis import Hypothesis, hypothesis_from_path
 from asr.errors import UsageError
 from asr.kernels.jit import compiled
+from asr.recipe import DecoderSettings
 from asr.text.tokenizer import CharTokenizer
 
 
@@ -26,7 +27,7 @@ class LexiconDecoder(Decoder):
 
     Args:
         tokenizer: of the model that made the logits.
-        words: the vocabulary; each is spelled with the tokenizer's alphabet.
+        lexicon: the vocabulary; each word is spelled with the tokenizer's alphabet.
         word_bonus: natural log added for each word; positive favours more words.
 
     Raises:
@@ -40,9 +41,11 @@ class LexiconDecoder(Decoder):
         'b'
     """
 
-    def __init__(self, tokenizer: CharTokenizer, words: Iterable[str], word_bonus: float = 0.0):
+    uses = ("lexicon", "word_bonus")
+
+    def __init__(self, tokenizer: CharTokenizer, lexicon: Iterable[str], word_bonus: float = 0.0):
         super().__init__(tokenizer)
-        self.words = tuple(dict.fromkeys(words))
+        self.words = tuple(dict.fromkeys(lexicon))
         self.word_bonus = float(word_bonus)
         if not self.words:
             raise UsageError("A lexicon decoder needs at least one word.")
@@ -53,6 +56,11 @@ class LexiconDecoder(Decoder):
         spellings = [tokenizer.encode(word) for word in self.words]
         self._labels, self._parents, self._terminal = build_trie(spellings)
         self._space = tokenizer.encode(" ")[0] if " " in tokenizer.alphabet else -1
+
+    @classmethod
+    def describe(cls, settings: DecoderSettings) -> str:
+        """See `Decoder.describe`."""
+        return f"lexicon of {len(settings.lexicon)} words, bonus {settings.word_bonus:g}"
 
     def search(self, log_probs: np.ndarray) -> list[Hypothesis]:
         """See `Decoder.search`; always one hypothesis."""

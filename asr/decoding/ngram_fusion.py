@@ -9,25 +9,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from asr.decoding.arpa import SENTENCE_END, SENTENCE_START, UNKNOWN
 from asr.decoding.fusion import CharacterPart, WordPart
-from asr.decoding.language_model import LanguageModel
-from asr.decoding.prefix_tree import best_below, build_tree
 from asr.errors import UsageError
+from asr.language_model.model import SPECIAL, LanguageModel
+from asr.language_model.prefix_tree import best_below, build_tree
 from asr.text.tokenizer import CharTokenizer
 
-# How character models write the space between words; the first that the model knows is taken.
-SPACE_TOKENS = ("<space>", "|", "\u2581", "_")
-SPECIAL = (SENTENCE_START, SENTENCE_END, *UNKNOWN)
 MIN_SPELLED = 0.1  # of the vocabulary; below, model and tokenizer do not belong together
-
-
-def is_character_model(model: LanguageModel, tokenizer: CharTokenizer) -> bool:
-    """Whether the model's units are characters: each of its words is one, and the space is too."""
-    if not any(token in model.word_numbers for token in SPACE_TOKENS):
-        return False
-    words = [word for word in model.vocabulary if word not in (*SPECIAL, *SPACE_TOKENS)]
-    return all(len(word) == 1 for word in words)
 
 
 def character_part(model: LanguageModel, tokenizer: CharTokenizer, weight: float) -> CharacterPart:
@@ -36,8 +24,7 @@ def character_part(model: LanguageModel, tokenizer: CharTokenizer, weight: float
     Raises:
         UsageError: the model knows hardly any of the alphabet.
     """
-    space = _space(model)
-    units = [space if character == " " else character for character in tokenizer.alphabet]
+    units = [model.space if character == " " else character for character in tokenizer.alphabet]
     known = sum(unit in model.word_numbers for unit in units)
     if known < MIN_SPELLED * len(units) or known == 0:
         raise UsageError(f"The character language model knows {known} of the {len(units)} "
@@ -62,9 +49,8 @@ def fit_of_words(model: LanguageModel, words: Sequence[str], *, characters: bool
     if not words:
         return np.empty(0)
     if characters:
-        space = _space(model)
         units = [*" ".join(words)]
-        scores = model.score_words([space if unit == " " else unit for unit in units])
+        scores = model.score_words([model.space if unit == " " else unit for unit in units])
         ends = np.cumsum([len(word) + 1 for word in words])  # the space or </s> after it included
         scores = np.add.reduceat(scores, np.concatenate(([0], ends[:-1])))
     else:
@@ -73,11 +59,6 @@ def fit_of_words(model: LanguageModel, words: Sequence[str], *, characters: bool
     if len(following) < len(words):  # no </s>
         following = np.append(following, own[-1])
     return (own + following) / 2
-
-
-def _space(model: LanguageModel) -> str:
-    """How a character model writes the space."""
-    return next(token for token in SPACE_TOKENS if token in model.word_numbers)
 
 
 def spelled_words(model: LanguageModel, tokenizer: CharTokenizer) -> list[str]:

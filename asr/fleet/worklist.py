@@ -154,15 +154,15 @@ class OutputFolder:
 
     Args:
         folder: made if it does not exist.
-        suffix: of the format, without dot.
+        suffixes: of the formats, without dots; a name is free if it is for all of them.
 
     Raises:
         UsageError: the folder cannot be made or written, or its index.jsonl is not ours.
     """
 
-    def __init__(self, folder: str | os.PathLike, suffix: str):
+    def __init__(self, folder: str | os.PathLike, *suffixes: str):
         self.folder = Path(folder)
-        self.suffix = suffix
+        self.suffixes = suffixes
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -172,7 +172,7 @@ class OutputFolder:
         self._taken = {_fold(stem) for stem in self._stems.values()}
 
     def claim(self, items: Sequence[Item]) -> dict[Item, Path]:
-        """The output path of every item, written to index.jsonl before it is returned.
+        """The output path of every item, with the first suffix, in index.jsonl before it is returned.
 
         Raises:
             UsageError: the folder cannot be written.
@@ -200,13 +200,19 @@ class OutputFolder:
             raise UsageError(f"Cannot write into {self.folder}: {error.strerror}.") from error
         return claimed
 
-    def path(self, stem: str) -> Path:
+    def path(self, stem: str, suffix: str | None = None) -> Path:
         """The file of a stem; the name is UTF-8 whatever the locale says."""
-        return self.folder / os.fsdecode(f"{stem}.{self.suffix}".encode())
+        return self.folder / os.fsdecode(f"{stem}.{suffix or self.suffixes[0]}".encode())
+
+    def siblings(self, path: Path) -> list[Path]:
+        """The files of one recording, one a suffix, from that with the first one."""
+        stem = path.name[:-len(self.suffixes[0])]
+        return [path.with_name(stem + suffix) for suffix in self.suffixes]
 
     def _free(self, stem: str) -> bool:
         """Neither claimed, in any capitalisation, nor a file of another origin."""
-        return _fold(stem) not in self._taken and not os.path.lexists(self.path(stem))
+        return _fold(stem) not in self._taken and not any(
+            os.path.lexists(self.path(stem, suffix)) for suffix in self.suffixes)
 
     def _read_index(self) -> dict[str, str]:
         path = self.folder / INDEX

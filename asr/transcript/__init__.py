@@ -231,7 +231,7 @@ def _ctm(transcript: Transcript, name: str) -> str:
     and B, that of a mix is 1. White space in names becomes "_", because columns are split at it.
     The duration is that of the rounded times, so that a word ends where the other formats say.
     """
-    from asr.audio.source import is_recording   # NumPy, which --help need not load
+    from asr.audio.source import is_recording  # NumPy, which --help need not load
     if is_recording(name):
         name = os.path.splitext(os.path.basename(name))[0]
     words = sorted(transcript.words, key=lambda w: (w.channel, w.start))

@@ -13,13 +13,13 @@ from functools import partial
 
 import numpy as np
 
-from asr.decoding import Decoder, GreedyDecoder, LanguageModel, build_decoder
-from asr.decoding.ngram_fusion import is_character_model
+from asr.decoding import Decoder, GreedyDecoder, build_decoder
 from asr.decoding.phrases import normalize_hot_words
 from asr.errors import DataError, UsageError
 from asr.inference.loop import infer
 from asr.inference.tasks import Task
 from asr.kernels import pool
+from asr.language_model import LanguageModel
 from asr.manifest import Utterance
 from asr.recipe import DecoderSettings, settings_from_dict
 from asr.recognizer import Recognizer
@@ -252,7 +252,7 @@ def _summary(dev: DevSet, tried: dict, best: tuple[float, float, int], settings:
 def unit_notes(references: Sequence[str], model: LanguageModel,
                recognizer: Recognizer) -> list[str]:
     """Sentences where model and texts do not speak of the same words."""
-    if is_character_model(model, recognizer.tokenizer):
+    if model.space:
         return []
     words = [word for reference in references for word in reference.split()]
     unknown = [word for word in words if word not in model.word_numbers]

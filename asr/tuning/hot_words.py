@@ -13,10 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from asr.bundle import LM
-from asr.decoding import Decoder, HotWord, LanguageModel, build_decoder, load_ngram
-from asr.decoding.packed_ngram import unpack_lm
+from asr.decoding import Decoder, HotWord, build_decoder
 from asr.decoding.phrases import MAX_BOOST
 from asr.errors import DataError, UsageError
+from asr.language_model import LanguageModel, load_ngram
+from asr.language_model.packed_ngram import unpack_lm
 from asr.recipe import DecoderSettings
 from asr.recognizer import Recognizer
 from asr.scoring.bootstrap import Interval, cluster_sums, clusters_of, draw_sums, interval_of

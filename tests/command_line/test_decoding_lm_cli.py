@@ -8,9 +8,9 @@ import json
 import pytest
 
 from asr.cli import run
-from asr.decoding import load_ngram
-from asr.decoding.lm_text import read_sentences
 from asr.errors import DataError
+from asr.language_model import load_ngram
+from asr.language_model.training_text import read_sentences
 
 TEXT = "The cat sat.\n\nThe cat ate the rat!\nA dog sat on a mat\n"
 

@@ -15,9 +15,9 @@ from tiny_bundle import TOKENIZER, write_bundle
 from asr.bundle import load_bundle
 from asr.cli import run
 from asr.decoding import GreedyDecoder
-from asr.decoding.lm_train import train_ngrams
-from asr.decoding.ngram import build_ngram
 from asr.errors import DataError, UsageError
+from asr.language_model.kneser_ney import train_ngrams
+from asr.language_model.ngram import build_ngram
 from asr.manifest import Utterance
 from asr.recipe import DecoderSettings, TextSettings
 from asr.recognizer import load

@@ -12,10 +12,10 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from asr.decoding.arpa import parse_arpa
-from asr.decoding.kenlm_model import is_kenlm_binary
-from asr.decoding.ngram import NgramModel, build_ngram
 from asr.errors import DataError, UsageError
+from asr.language_model.arpa import parse_arpa
+from asr.language_model.kenlm import is_kenlm_binary
+from asr.language_model.ngram import NgramModel, build_ngram
 
 MAX_LINE_BYTES = 65_536
 MAX_TEXT_BYTES = 4_000_000_000

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import numpy as np
 
-from asr.decoding.arpa import SENTENCE_START, UNKNOWN, ArpaTable, read_arpa
-from asr.decoding.kenlm_model import is_kenlm_binary, load_kenlm
-from asr.decoding.language_model import LN10, LanguageModel
-from asr.decoding.ngram_cache import read_cache, write_cache
-from asr.decoding.ngram_kernel import NgramArrays, find_child, ngram_step
-from asr.decoding.prefix_tree import build_tree
 from asr.errors import DataError
 from asr.kernels.jit import compiled
+from asr.language_model.arpa import SENTENCE_START, UNKNOWN, ArpaTable, read_arpa
+from asr.language_model.kenlm import is_kenlm_binary, load_kenlm
+from asr.language_model.model import LN10, LanguageModel
+from asr.language_model.ngram_cache import read_cache, write_cache
+from asr.language_model.ngram_kernel import NgramArrays, find_child, ngram_step
+from asr.language_model.prefix_tree import build_tree
 
 MISSING_UNKNOWN = -100.0  # log10; KenLM's value for a model without <unk>
 
@@ -59,7 +59,7 @@ def load_ngram(path: str | Path, *, cache: bool = True) -> LanguageModel:
     """Read an ARPA file; the second time its arrays are memory-mapped from `<path>.cache`.
 
     A binary file of KenLM is told by its first bytes and given to the module `kenlm`, see
-    `asr.decoding.kenlm_model`.
+    `asr.language_model.kenlm`.
 
     The cache carries the size and time of the file that it was made of and a checksum; where it
     is not of this file, it is made again. Where it cannot be written, the file is read each time.

@@ -10,8 +10,8 @@ import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from asr.decoding.ngram_fusion import SPACE_TOKENS
 from asr.errors import DataError
+from asr.language_model.model import SPACE_TOKENS
 from asr.text import normalize
 
 UNITS = ("words", "characters")

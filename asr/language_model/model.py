@@ -1,4 +1,4 @@
-"""What the beam search, the tuning and `asr lm info` ask of a language model, whatever holds it.
+"""The interface of a language model: what the beam search, tuning and `asr lm info` call.
 
 In: words. Out: natural logs of probabilities. Two classes hold models: `NgramModel`
 (ARPA, flat arrays inside the compiled search) and `KenlmModel` (KenLM's binary files).
@@ -13,11 +13,14 @@ from functools import cached_property
 
 import numpy as np
 
-from asr.decoding.arpa import SENTENCE_END, UNKNOWN
-from asr.decoding.ngram_kernel import NgramArrays
 from asr.errors import DataError
+from asr.language_model.arpa import SENTENCE_END, SENTENCE_START, UNKNOWN
+from asr.language_model.ngram_kernel import NgramArrays
 
 LN10 = math.log(10.0)
+SPECIAL = (SENTENCE_START, SENTENCE_END, *UNKNOWN)
+# How character models write the space between words; the first that the model knows is taken.
+SPACE_TOKENS = ("<space>", "|", "\u2581", "_")
 MOST_NATS = 700.0  # a token; exp() of more overflows
 
 
@@ -47,6 +50,14 @@ class LanguageModel(ABC):
     def unknown(self) -> int:
         """The number of <unk>."""
         return next(self.word_numbers[word] for word in UNKNOWN if word in self.word_numbers)
+
+    @cached_property
+    def space(self) -> str | None:
+        """How a character model writes the space; None: the units of the model are words."""
+        words = [word for word in self.vocabulary if word not in (*SPECIAL, *SPACE_TOKENS)]
+        if any(len(word) != 1 for word in words):
+            return None
+        return next((token for token in SPACE_TOKENS if token in self.word_numbers), None)
 
     @property
     def sentence_end(self) -> int:

@@ -15,15 +15,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracles_decoding import ToyModel
 
-from asr.decoding import load_ngram
-from asr.decoding.arpa import read_arpa, write_arpa
-from asr.decoding.lm_train import FALLBACK_DISCOUNTS, train_ngrams
-from asr.decoding.ngram import build_ngram
-from asr.decoding.ngram_cache import cache_path, read_cache, write_cache
-from asr.decoding.ngram_kernel import ngram_step
-from asr.decoding.packed_ngram import pack_lm, unpack_lm
-from asr.decoding.prefix_tree import best_below, build_tree
 from asr.errors import DataError, UsageError
+from asr.language_model import load_ngram
+from asr.language_model.arpa import read_arpa, write_arpa
+from asr.language_model.kneser_ney import FALLBACK_DISCOUNTS, train_ngrams
+from asr.language_model.ngram import build_ngram
+from asr.language_model.ngram_cache import cache_path, read_cache, write_cache
+from asr.language_model.ngram_kernel import ngram_step
+from asr.language_model.packed_ngram import pack_lm, unpack_lm
+from asr.language_model.prefix_tree import best_below, build_tree
 
 TOY = """\\data\\
 ngram 1=6
@@ -90,7 +90,7 @@ def test_scores_equal_the_formula(words, start, end):
 
 
 def _parse(text):
-    from asr.decoding.arpa import parse_arpa
+    from asr.language_model.arpa import parse_arpa
     return parse_arpa(text.splitlines(), name="toy.arpa")
 
 
@@ -164,7 +164,7 @@ def test_a_stale_or_damaged_cache_is_made_anew(toy):
 def test_a_folder_that_cannot_be_written_costs_only_time(toy, monkeypatch):
     def refuse(*_):
         raise OSError("read-only")
-    monkeypatch.setattr("asr.decoding.ngram_cache.write_atomic", refuse)
+    monkeypatch.setattr("asr.language_model.ngram_cache.write_atomic", refuse)
     assert load_ngram(toy).order == 3
     assert not cache_path(toy).exists()
 

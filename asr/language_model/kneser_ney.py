@@ -18,8 +18,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from asr.decoding.arpa import MAX_ORDER, SENTENCE_END, SENTENCE_START, UNKNOWN, ArpaTable
 from asr.errors import DataError, UsageError
+from asr.language_model.arpa import MAX_ORDER, SENTENCE_END, SENTENCE_START, UNKNOWN, ArpaTable
 
 NEVER = -99.0  # log10, as every toolkit writes the probability of <s>
 FALLBACK_DISCOUNTS = (0.5, 1.0, 1.5)  # lmplz --discount_fallback

@@ -23,10 +23,10 @@ from pathlib import Path
 
 import numpy as np
 
-from asr.decoding.arpa import MAX_ORDER, SENTENCE_START, UNKNOWN
-from asr.decoding.kenlm_kernel import MODELS
-from asr.decoding.language_model import LN10, LanguageModel
 from asr.errors import DataError, UsageError
+from asr.language_model.arpa import MAX_ORDER, SENTENCE_START, UNKNOWN
+from asr.language_model.kenlm_kernel import MODELS
+from asr.language_model.model import LN10, LanguageModel
 
 MAGIC = b"mmap lm http://kheafield.com/code "
 VERSION = b"format version 5\n\0"
@@ -43,7 +43,7 @@ def is_kenlm_binary(path: str | Path) -> bool:
 
 
 class KenlmModel(LanguageModel):
-    """A model that the module `kenlm` holds; `asr.decoding.load_ngram` makes one.
+    """A model that the module `kenlm` holds; `asr.language_model.load_ngram` makes one.
 
     Its states are numbered as they are met, so a process that decodes for long remembers as many
     as there are contexts in what it has heard.

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
-from asr.decoding.ngram_kernel import NgramArrays
 from asr.files import write_atomic
+from asr.language_model.ngram_kernel import NgramArrays
 
 MAGIC = b"ASRNGRAM"
 VERSION = 1

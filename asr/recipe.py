@@ -67,7 +67,7 @@ class TextSettings:
     """How transcripts become labels."""
 
     normalizer: str = knob("basic", "see asr.text",
-                          choices=("none", "case", "basic", "english", "german"))
+                          choices=("none", "case", "basic", "marks", "english", "german"))
     alphabet: str = knob("", "the characters, each once; empty: those of the training texts")
 
 

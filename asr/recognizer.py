@@ -215,8 +215,9 @@ class Recognizer:
             sample_rate: Hz of an array; None: it has the recogniser's rate already.
 
         Returns:
-            The text with times; `score` is the natural log of the best alignment's probability,
-            and a low confidence says that something else was said.
+            The text with times, its words as they are written here; `score` is the natural log of
+            the best alignment's probability, and a low confidence says that something else was
+            said.
 
         Raises:
             AudioError: the recording cannot be used.
@@ -241,8 +242,9 @@ class Recognizer:
         log_probs = log_softmax(check_logits(result.logits, self.tokenizer.vocab_size))
         levels = speech_levels(result.features, self.bundle.features) \
             if result.levels is None else result.levels
-        return to_transcript([aligned(log_probs, labels, self.tokenizer)], self.clock,
-                             result.duration, levels)
+        found = to_transcript([aligned(log_probs, labels, self.tokenizer)], self.clock,
+                              result.duration, levels)
+        return as_written(found, text, self.bundle.text.normalizer)
 
     def transcribe(self, audio: Audio, sample_rate: int | None = None) -> Transcript:
         """What was said in a recording; the empty transcript for silence.

@@ -39,6 +39,7 @@ from asr.text.tokenizer import CharTokenizer
 from asr.transcript import Transcript
 from asr.transcript.pauses import speech_levels
 from asr.transcript.timing import FrameClock, to_transcript
+from asr.transcript.written import as_written
 
 Audio = str | os.PathLike | np.ndarray
 RATE_OF_A_FILE = "sample_rate belongs to an array; a file says its own."

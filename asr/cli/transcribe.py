@@ -46,10 +46,10 @@ FOREIGN = (".keras", ".h5", ".hdf5", ".pkl", ".pickle", ".pt", ".pth", ".pb", ".
 @click.option("--overwrite", is_flag=True, help="Write again what exists in the output folder.")
 @engine_option
 @click.option("--allow-truncated", is_flag=True, help="Use what is left of a cut recording.")
-@click.option("--channel", type=Channel(), default="mix", metavar="CHANNEL", help="Which channel to "
-              "transcribe: left, right, a number from 1 on, mix (the mean of all, the default), or "
-              "each: telephone and interviews with one person a channel become one transcript with "
-              "speakers in order of time.")
+@click.option("--channel", type=Channel(), default="mix", metavar="CHANNEL", help="Which channel "
+              "to transcribe: left, right, a number from 1 on, mix (the mean of all, the default), "
+              "or each: telephone and interviews with one person a channel become one transcript "
+              "with speakers in order of time.")
 @click.option("--speakers", metavar="NAMES", help="Who speaks on which channel, such as Anna,Ben; "
               "for --channel each.")
 @click.option("--paragraphs", is_flag=True, help="txt: paragraphs with an empty line between them, "
@@ -133,7 +133,7 @@ def transcribe(inputs: tuple[str, ...], bundle: str | None, formats: tuple[str, 
                  engine=engine, knobs=knobs, formats=formats, overwrite=overwrite,
                  timings=timings, style=style, loading={
                      "allow_truncated": allow_truncated, "channel": channel,
-                     "speakers": tuple(n.strip() for n in (speakers or "").split(",") if n.strip())})
+                     "speakers": tuple(filter(None, map(str.strip, (speakers or "").split(","))))})
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # quiet at exit, too
         return EXIT_BROKEN_PIPE
@@ -173,8 +173,9 @@ def _outputs(outputs: tuple[str, ...]) -> tuple[list[Path], str | None]:
 
 def _install(others: dict[str, int]) -> str:
     """What reads more kinds of recordings, where that would help."""
-    from asr.audio.av_decoder import INSTALL, SUFFIXES as MORE
-    return f"; {INSTALL} adds {', '.join(MORE)}" if set(others) & set(MORE) else ""
+    from asr.audio import av_decoder
+    more = av_decoder.SUFFIXES
+    return f"; {av_decoder.INSTALL} adds {', '.join(more)}" if set(others) & set(more) else ""
 
 
 def _check_options(inputs: tuple[str, ...], formats: tuple[str, ...], files: list[Path],

@@ -172,7 +172,7 @@ class OutputFolder:
         self._taken = {_fold(stem) for stem in self._stems.values()}
 
     def claim(self, items: Sequence[Item]) -> dict[Item, Path]:
-        """The output path of every item, with the first suffix, in index.jsonl before it is returned.
+        """The output path of every item, with the first suffix; its name is in index.jsonl by then.
 
         Raises:
             UsageError: the folder cannot be written.

@@ -21,7 +21,7 @@ class Stopwatch:
     Attributes:
         seconds: stage to seconds.
         failed: the stage that an exception came out of first, or "".
-        progress: called with (done, all) seconds of audio, where somebody waits for a long recording.
+        progress: called with (done, all) seconds of audio of a long recording.
 
     Example:
         >>> watch = Stopwatch()

@@ -47,9 +47,9 @@ FOREIGN = (".keras", ".h5", ".hdf5", ".pkl", ".pickle", ".pt", ".pth", ".pb", ".
 @engine_option
 @click.option("--allow-truncated", is_flag=True, help="Use what is left of a cut recording.")
 @click.option("--channel", type=Channel(), default="mix", metavar="CHANNEL", help="Which channel "
-              "to transcribe: left, right, a number from 1 on, mix (the mean of all, the default), or "
-              "each: telephone and interviews with one person a channel become one transcript with "
-              "speakers in order of time.")
+              "to transcribe: left, right, a number from 1 on, mix (the mean of all, the default), "
+              "or each: telephone and interviews with one person a channel become one transcript "
+              "with speakers in order of time.")
 @click.option("--speakers", metavar="NAMES", help="Who speaks on which channel, such as Anna,Ben; "
               "for --channel each.")
 @click.option("--paragraphs", is_flag=True, help="txt: paragraphs with an empty line between them, "
@@ -173,9 +173,9 @@ def _outputs(outputs: tuple[str, ...]) -> tuple[list[Path], str | None]:
 
 def _install(others: dict[str, int]) -> str:
     """What reads more kinds of recordings, where that would help."""
-    from asr.audio.av_decoder import INSTALL
-    from asr.audio.av_decoder import SUFFIXES as MORE
-    return f"; {INSTALL} adds {', '.join(MORE)}" if set(others) & set(MORE) else ""
+    from asr.audio import av_decoder
+    more = av_decoder.SUFFIXES
+    return f"; {av_decoder.INSTALL} adds {', '.join(more)}" if set(others) & set(more) else ""
 
 
 def _check_options(inputs: tuple[str, ...], formats: tuple[str, ...], files: list[Path],

@@ -21,7 +21,7 @@ class Stopwatch:
     Attributes:
         seconds: stage to seconds.
         failed: the stage that an exception came out of first, or "".
-        progress: called with (done, all) seconds of audio, where a person waits for a long one.
+        progress: called with (done, all) seconds of audio of a long recording.
 
     Example:
         >>> watch = Stopwatch()

@@ -72,8 +72,8 @@ def test_an_eaf_is_in_order_and_without_overlap():
     words = ElementTree.fromstring(document).findall("TIER")[1].iter("ALIGNABLE_ANNOTATION")
     times = [(slots[a.get("TIME_SLOT_REF1")], slots[a.get("TIME_SLOT_REF2")]) for a in words]
     assert times == [(0, 1), (1, 2), (2, 1_000)]
-    words = read_eaf(document.encode(), "a")[0]["word"]
-    assert [label for *_, label in words] == ["a", "<b>&", "c"]
+    found = read_eaf(document.encode(), "a")[0]["word"]
+    assert [label for *_, label in found] == ["a", "<b>&", "c"]
 
 
 def test_a_docx_has_times_and_speakers():

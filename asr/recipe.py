@@ -102,7 +102,7 @@ class AugmentSettings:
     freq_mask_width: int = knob(15, "mel bins at most", low=1, high=256)
     time_masks: int = knob(0, "SpecAugment stretches set to the mean", low=0, high=64)
     time_mask_width: int = knob(30, "frames at most", low=1, high=1_000)
-    time_mask_fraction: float = knob(0.2, "of the utterance at most, each", low=0.0, high=1.0)
+    time_mask_fraction: float = knob(0.2, "share of the utterance at most, each", low=0.0, high=1.0)
     noise_dir: str = knob("", "folder of noise recordings, searched recursively")
     noise_probability: float = knob(0.0, "share of utterances with noise", low=0.0, high=1.0)
     noise_snr_min: float = knob(5.0, "dB", low=-20, high=80)
@@ -192,7 +192,7 @@ class DecoderSettings:
     grammar: str = knob("", "the sentences that may be said, the text itself (beam); see "
                         "asr.decoding.grammar")
     max_gap: float = knob(3.0, "nats a character by which a word of the nearest sentence of the "
-                          "grammar may sound worse than what is heard", low=0.0, high=1_000.0)
+                          "grammar may fit worse than unrestricted decoding", low=0.0, high=1_000.0)
     num_hypotheses: int = knob(1, "readings returned at most (beam)", low=1, high=10_000)
 
 
@@ -200,7 +200,7 @@ class DecoderSettings:
 class Recipe:
     """One training run; `load_recipe` reads it, `dump_recipe` writes it, equal both ways."""
 
-    seed: int = knob(1, "of every random choice", low=0, high=2**31 - 1)
+    seed: int = knob(1, "seed of every random choice", low=0, high=2**31 - 1)
     data: DataSettings = field(default_factory=DataSettings)
     text: TextSettings = field(default_factory=TextSettings)
     features: FeatureSettings = field(default_factory=FeatureSettings)

@@ -84,7 +84,7 @@ class Recognizer:
 
     @property
     def seconds_per_frame(self) -> float:
-        """Of an output frame."""
+        """Duration of an output frame."""
         return self.clock.seconds_per_frame
 
     @property
@@ -120,7 +120,7 @@ class Recognizer:
         Args:
             audio: a path, or (num_samples,) floating point, mono, in [-1, 1].
             sample_rate: Hz of an array; None: it has the recogniser's rate already.
-            expected, max_seconds: of a path, see `asr.audio.load_audio`.
+            expected, max_seconds: for a path, see `asr.audio.load_audio`.
 
         Raises:
             AudioError: see `asr.audio.load_audio`.

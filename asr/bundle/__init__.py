@@ -1,4 +1,4 @@
-"""A trained recogniser as one file that is safe to open: checked data, never code.
+"""Store a trained recogniser as one file that is safe to open: checked data, never code.
 
 In: settings, tokenizer, weights. Out: `*.asr`, and back a `Bundle`. NumPy, safetensors.
 
@@ -11,7 +11,7 @@ In: settings, tokenizer, weights. Out: `*.asr`, and back a `Bundle`. NumPy, safe
 
 The file is a ZIP whose members are stored, with fixed timestamps: equal content, equal bytes.
 A setting that is missing in config.json means its default, so a new knob's default must keep the
-old behaviour; one that is unknown or out of bounds refuses to load. `calibration` stands in
+old behaviour; one that is unknown or out of bounds refuses to load. `calibration` is in
 config.json only where there is one.
 """
 
@@ -367,7 +367,7 @@ def _check_reference(arrays: Mapping[str, np.ndarray], recipe: Recipe, tokenizer
 
 
 def _versions() -> dict[str, str]:
-    """Of what can change a feature or a weight; read from metadata, nothing is imported."""
+    """Packages that can change a feature or a weight; from metadata, nothing is imported."""
     names = ("keras-asr", "keras", "librosa", "numpy", "soundfile", "soxr", "tensorflow")
     return {"python": platform.python_version(),
             **{name: version for name, version in installed(names).items() if version}}

@@ -25,7 +25,7 @@ _OPTIONS = (
                  help="Another decoder than the bundle's; the options below choose beam."),
     click.option("--beam-width", type=int, help="Prefixes that the beam decoder keeps."),
     click.option("--lm", type=str, help="An n-gram language model in ARPA form."),
-    click.option("--lm-weight", type=float, help="Of the language model."),
+    click.option("--lm-weight", type=float, help="Weight of the language model."),
     click.option("--word-bonus", type=float, help="Nats a word: above 0 favours more words."),
     click.option("--lexicon-only", is_flag=True, help="Read only words of the language model, or "
                  "of the bundle's lexicon."),
@@ -34,7 +34,7 @@ _OPTIONS = (
     click.option("--grammar", type=str, metavar="FILE", help="Read only sentences of this grammar, "
                  "in place of the bundle's lexicon: lines of patterns, or JSGF."),
     click.option("--max-gap", type=float, help="Nats a character by which a word of the "
-                 "grammar's nearest sentence may sound worse than what is heard. Default: 3."),
+                 "grammar's nearest sentence may fit worse than free decoding. [default: 3]"),
 )
 _NBEST = click.option("--nbest", type=click.IntRange(min=1), help="Show this many readings, where "
                       "there are so many.")

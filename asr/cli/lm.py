@@ -75,7 +75,8 @@ def train(texts: tuple[Path, ...], output: Path, order: int, prune: str, min_cou
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--perplexity", "texts", multiple=True, type=click.Path(path_type=Path),
               metavar="TEXT", help="Perplexity on a text or manifest; may be repeated.")
-@click.option("--normalizer", default="none", show_default=True, help="Of that text.")
+@click.option("--normalizer", default="none", show_default=True,
+              help="Normaliser of that text.")
 @click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
 def info(model: Path, texts: tuple[Path, ...], normalizer: str, as_json: bool) -> None:
     """What a language model holds, and how well it predicts a text."""

@@ -26,7 +26,7 @@ class LexiconDecoder(Decoder):
     is the geometric mean over the words of their confidences.
 
     Args:
-        tokenizer: of the model that made the logits.
+        tokenizer: tokenizer of the model that made the logits.
         lexicon: the vocabulary; each word is spelled with the tokenizer's alphabet.
         word_bonus: natural log added for each word; positive favours more words.
 

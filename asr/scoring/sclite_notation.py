@@ -116,7 +116,7 @@ def nearest_reading(arcs: Sequence[Arc], hypothesis: str, normalizer: str,
     """The reading of a reference that has the fewest errors against a hypothesis.
 
     Equal numbers of errors are decided by sclite's weights (substitution 4, deletion and insertion
-    3). An optional word that was not said is no error: it stands in both texts that come back, as
+    3). An optional word that was not said is no error: it is in both texts that come back, as
     it counts among the correct words in sclite -D.
 
     Args:
@@ -166,7 +166,7 @@ def nearest_reading(arcs: Sequence[Arc], hypothesis: str, normalizer: str,
     last[:] = np.minimum.accumulate(last - steps) + steps
     while node:
         while not any(end[place] == costs[node][place] for _, _, end in best[node]):
-            place -= 1  # a word that nobody said
+            place -= 1  # a word that was not said
         arc, table, end = next(way for way in best[node]
                                if way[2][place] == costs[node][place])
         if arc.word:

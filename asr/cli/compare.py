@@ -36,7 +36,7 @@ _FORMATS = ("auto", "plain", "kaldi", "trn", "jsonl", "stm", "ctm")
 def compare(a: Path, b: Path, reference: Path | None, text_format: str, normalizer: str,
             speakers: Path | None, force: bool, as_json: bool, report: Path | None,
             audio: Path | None, draws: int, seed: int) -> None:
-    """Is B better than A, or can they not be told apart?
+    """Test whether B is better than A, or whether the difference is within chance.
 
     A and B are folders of `asr evaluate --output-dir`, or JSONL files of `asr score
     --per-utterance` (with the receipt beside them), or text files with hypotheses together with

@@ -78,8 +78,9 @@ def _knobs(decoder: str | None, knobs: dict) -> dict:
 
         idle = [name for name in wanted if name not in decoder_class(decoder).uses]
         if idle:
-            option = {"hot_words": "hot-word", "num_hypotheses": "nbest"}.get(idle[0], idle[0])
-            raise UsageError(f"--{option.replace('_', '-')} is an option of the beam decoder, not "
+            option = {"hot_words": "hot-word", "num_hypotheses": "nbest"}.get(
+                idle[0], idle[0].replace("_", "-"))
+            raise UsageError(f"--{option} is an option of the beam decoder, not "
                              f"of {decoder}; leave out --decoder {decoder}.")
     kind = decoder or ("beam" if wanted else None)
     if "grammar" in knobs:

@@ -79,7 +79,7 @@ def train(texts: tuple[Path, ...], output: Path, order: int, prune: str, min_cou
               help="Normaliser of that text.")
 @click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
 def info(model: Path, texts: tuple[Path, ...], normalizer: str, as_json: bool) -> None:
-    """What a language model holds, and how well it predicts a text."""
+    """Describe a language model, and measure how well it predicts a text."""
     from asr.language_model import load_ngram
     from asr.language_model.training_text import read_sentences
 

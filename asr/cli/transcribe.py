@@ -177,7 +177,7 @@ def _warnings_as_notices(report: _Report) -> Iterator[None]:
 
 
 def _say_if_compiling() -> None:
-    """The one long silence of a new machine gets an explanation."""
+    """Explain the wait while a new machine compiles the kernels."""
     import asr.kernels
     from asr.kernels.jit import cache_folder, numba
 
@@ -191,7 +191,7 @@ def _say_if_compiling() -> None:
 
 
 def _show(outcome: Outcome, format_: str, *, several: bool, cells: dict[str, bool]) -> None:
-    """One result on stdout; a person's terminal gets no control characters."""
+    """One result on stdout; a terminal gets no control characters."""
     if outcome.transcript is None:
         return
     name = outcome.item.name

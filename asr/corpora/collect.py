@@ -39,7 +39,7 @@ class Checks:
 
 @dataclass(frozen=True)
 class Candidate:
-    """One utterance as the corpus tells it; `source` is where, such as "text:17".
+    """One utterance as listed by the corpus; `source` is the place, such as "text:17".
 
     `duration` is None for a whole recording, else the seconds from `offset` on.
     """

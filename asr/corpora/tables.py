@@ -29,7 +29,7 @@ def corpus_folder(corpus_dir: str | Path, wanted: str) -> Path:
 
 
 def file_name(text: str) -> str:
-    """A path as a list spells it, as the system takes it: UTF-8, also where the locale is C."""
+    """A path of a list in the encoding of the file system: UTF-8, also in the locale C."""
     if text.isascii():
         return text
     try:
@@ -52,7 +52,7 @@ def found_path(path: Path) -> Path:
 
 
 def read_text(path: Path) -> str:
-    """A file that lists utterances, as text; a byte order mark and CR LF are let pass.
+    """A file that lists utterances, as text; a byte order mark and CR LF are accepted.
 
     Raises:
         CorpusError: it cannot be read, is too big for a list, or is not UTF-8.

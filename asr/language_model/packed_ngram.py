@@ -14,7 +14,7 @@ from pathlib import Path
 
 from asr.errors import DataError, UsageError
 from asr.language_model.arpa import parse_arpa
-from asr.language_model.kenlm import is_kenlm_binary
+from asr.language_model.kenlm_model import is_kenlm_binary
 from asr.language_model.ngram import NgramModel, build_ngram
 
 MAX_LINE_BYTES = 65_536
@@ -41,7 +41,7 @@ def pack_lm(path: str | Path) -> bytes:
 
 
 def refuse_kenlm(path: str | Path) -> None:
-    """A bundle runs everywhere, so it carries ARPA text.
+    """Refuse a binary file of KenLM: a bundle stores ARPA text, which every machine can read.
 
     Raises:
         UsageError: the file is a binary one of KenLM.

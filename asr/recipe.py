@@ -20,6 +20,7 @@ from pathlib import Path
 from asr.errors import RecipeError
 
 SCHEMA_VERSION = 1
+NEVER_REFUSED = 1_000.0  # decoder.max_gap
 # A decoder is one file and one line here: its name in recipes and on the command line, its class.
 DECODERS = {
     "greedy": "asr.decoding.greedy.GreedyDecoder",
@@ -66,7 +67,7 @@ class TextSettings:
     """How transcripts become labels."""
 
     normalizer: str = knob("basic", "see asr.text",
-                          choices=("none", "case", "basic", "english", "german"))
+                          choices=("none", "case", "basic", "marks", "english", "german"))
     alphabet: str = knob("", "the characters, each once; empty: those of the training texts")
 
 
@@ -181,7 +182,7 @@ class DecoderSettings:
 
     kind: str = knob("greedy", "see asr.decoding", choices=DECODERS)
     lexicon: tuple[str, ...] = knob((), "the closed vocabulary of the lexicon decoder")
-    beam_width: int = knob(32, "prefixes kept (beam)", low=1, high=10_000)
+    beam_width: int = knob(32, "prefixes kept (beam)", low=1, high=4_096)
     lm: str = knob("", "n-gram language model, ARPA (beam)")
     lm_weight: float = knob(0.5, "beam with a language model", low=0.0, high=100.0)
     word_bonus: float = knob(0.0, "nats a word (beam, lexicon)", low=-100.0, high=100.0)
@@ -191,9 +192,10 @@ class DecoderSettings:
     hot_words: tuple[str, ...] = knob((), "PHRASE or PHRASE:BOOST, nats a character (beam)")
     grammar: str = knob("", "the sentences that may be said, the text itself (beam); see "
                         "asr.decoding.grammar")
-    max_gap: float = knob(3.0, "nats a character by which a word of the nearest sentence of the "
-                          "grammar may fit worse than unrestricted decoding", low=0.0, high=1_000.0)
-    num_hypotheses: int = knob(1, "readings returned at most (beam)", low=1, high=10_000)
+    max_gap: float = knob(NEVER_REFUSED, "nats a character by which a word of the nearest sentence "
+                          "of the grammar may sound worse than what is heard; 1000: no recording "
+                          "is refused", low=0.0, high=NEVER_REFUSED)
+    num_hypotheses: int = knob(1, "readings returned at most (beam)", low=1, high=100)
 
 
 @dataclass(frozen=True)
@@ -276,18 +278,20 @@ def dump_recipe(recipe: Recipe) -> str:
     table = recipe_to_dict(recipe)
     for key, value in table.items():
         if not isinstance(value, dict):
-            lines.append(f"{key} = {_toml(value)}")
+            lines.append(f"{key} = {to_toml(value)}")
     for key, value in table.items():
         if isinstance(value, dict):
-            lines += ["", f"[{key}]"] + [f"{name} = {_toml(item)}" for name, item in value.items()]
+            lines += ["", f"[{key}]", *(f"{name} = {to_toml(item)}"
+                                        for name, item in value.items())]
     return "\n".join(lines) + "\n"
 
 
-def _toml(value) -> str:
+def to_toml(value) -> str:
+    """A value of a recipe as TOML; a list stands for a tuple."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, list):
-        return "[" + ", ".join(map(_toml, value)) + "]"
+        return "[" + ", ".join(map(to_toml, value)) + "]"
     if isinstance(value, str):
         # JSON strings are TOML strings, but for DEL, which TOML wants escaped.
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -279,4 +279,5 @@ def _output_frames(row: Row, probe: Probe, target: Target, speed: float) -> int:
     if stop >= info.num_samples - duration_tolerance(utterance.duration) * info.sample_rate:
         stop = info.num_samples   # as asr.audio.load_utterance does: rows round their durations
     samples = round((stop - start) * target.features.sample_rate / info.sample_rate / speed)
-    return output_length(feature_length(samples, target.features.hop_length), target.model)
+    frames = feature_length(samples, target.features.hop_length, target.features.n_fft)
+    return output_length(frames, target.model)

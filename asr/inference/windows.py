@@ -148,7 +148,7 @@ def feature_blocks(audio: Iterable[np.ndarray], extractor: FeatureExtractor
         extractor: feature extractor of the bundle.
 
     Yields:
-        (t, F) float32, before normalisation, t >= 1; in all 1 + num_samples // hop frames.
+        (t, F) float32, before normalisation, t >= 1; in all `feature_length` frames.
 
     Raises:
         AudioError: as `asr.features.log_mel`.

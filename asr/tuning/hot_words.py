@@ -12,14 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from asr.bundle import LM
 from asr.decoding import Decoder, HotWord, build_decoder
 from asr.decoding.phrases import MAX_BOOST
 from asr.errors import DataError, UsageError
-from asr.language_model import LanguageModel, load_ngram
-from asr.language_model.packed_ngram import unpack_lm
 from asr.recipe import DecoderSettings
-from asr.recognizer import Recognizer
+from asr.recognizer import Recognizer, language_model_of
 from asr.scoring.bootstrap import Interval, cluster_sums, clusters_of, draw_sums, interval_of
 from asr.scoring.counts import count_words
 from asr.text import normalize
@@ -179,11 +176,7 @@ class HotDecoders:
         for phrase in self.phrases:
             self.tokenizer.encode(phrase)
         self.settings = dataclasses.replace(recognizer.decoder_settings, kind="beam", hot_words=())
-        self._model: LanguageModel | None = None
-        if self.settings.lm == LM and recognizer.bundle.lm is not None:
-            self._model = unpack_lm(recognizer.bundle.lm, f"{recognizer.bundle.path}: {LM}")
-        elif self.settings.lm:
-            self._model = load_ngram(self.settings.lm)
+        self._model = language_model_of(recognizer.bundle, self.settings)
 
     def settings_at(self, boost: float) -> DecoderSettings:
         """Settings with all phrases at one boost; 0 leaves them out."""

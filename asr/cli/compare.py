@@ -26,7 +26,7 @@ _FORMATS = ("auto", "plain", "kaldi", "trn", "jsonl", "stm", "ctm")
 @click.option("--speakers", type=click.Path(path_type=Path),
               help="Kaldi utt2spk, for text files: whole speakers are drawn.")
 @click.option("--alignment", type=click.Choice(("unit", "sclite")), default="unit",
-              show_default=True, help="Of text files given with --reference; as in asr score.")
+              show_default=True, help="For text files given with --reference; as in asr score.")
 @click.option("--optionally-deletable", is_flag=True,
               help="With --reference: as in asr score (sclite -D).")
 @click.option("--fragments", is_flag=True, help="With --reference: as in asr score (sclite -F).")

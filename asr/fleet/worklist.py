@@ -154,7 +154,7 @@ class OutputFolder:
 
     Args:
         folder: made if it does not exist.
-        suffixes: of the formats, without dots; a name is free if it is for all of them.
+        suffixes: file endings, without dots; a name is free if it is for all of them.
 
     Raises:
         UsageError: the folder cannot be made or written, or its index.jsonl is not ours.

@@ -40,7 +40,7 @@ test: install  ## the tests, minutes on two cores
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: install  ## style and spelling
-	$(BIN)/ruff check asr tests benchmarks notebooks
+	$(BIN)/ruff check asr tests benchmarks notebooks recipes
 	$(BIN)/codespell asr tests recipes benchmarks notebooks docs README.md CHANGELOG.md CONTRIBUTING.md
 
 types: install  ## annotations

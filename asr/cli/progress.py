@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def count_on_stderr(label: str, *, unit: str = "files") -> Iterator[Callable[[int, int], None]]:
-    """Show how far a piece of work is.
+    """Show the progress of some work.
 
     Args:
         label: what is being done.

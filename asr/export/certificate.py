@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from asr.network.engine import Engine
     from asr.recognizer import Recognizer
 
-# Of a float32 logit: 1e-4, and 1e-5 of the utterance's largest. Where a word begins, a step of
+# For a float32 logit: 1e-4, and 1e-5 of the utterance's largest. Where a word begins, a step of
 # rounding in one frame grows over the next ones: two correct float32 engines then differ from
 # float64 by as much (benchmarks/export.py prints it).
 TOLERANCE, RELATIVE_TOLERANCE = 1e-4, 1e-5
@@ -81,7 +81,7 @@ class Batch:
         entry: "features" or "samples".
         batch: utterances.
         seconds: shortest and longest utterance.
-        largest_difference: of any logit.
+        largest_difference: largest difference of any logit.
         share_of_tolerance: the largest difference over what is allowed there; above 1 is too much.
     """
 
@@ -131,7 +131,7 @@ class Certificate:
 
     @cached_property
     def largest_difference(self) -> float:
-        """Of any logit of any batch."""
+        """The largest difference of any logit of any batch."""
         return max(batch.largest_difference for batch in self.batches)
 
     @property

@@ -32,7 +32,7 @@ def sclite_summary(result: Score, title: str) -> str:
     Args:
         result: from `asr.scoring.score`. Speakers are the rows'; where none is known, an id is
             cut at its first "-", or else "_", as sclite -i rm does.
-        title: of the system; sclite takes the name of the hypothesis file.
+        title: title of the system; sclite takes the name of the hypothesis file.
 
     Returns:
         Text that ends with a line's end. Speakers come in the order of the utterances.

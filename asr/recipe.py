@@ -45,8 +45,9 @@ class DataSettings:
     audio_root: str = knob("", "folder that holds the audio when it is not beside the manifests")
     cache_dir: str = knob("", "feature cache; empty: <run_dir>/cache")
     generate: str = knob("", "a corpus that the project makes itself", choices=("", "tones"))
-    batch_frames: int = knob(8_000, "feature frames a batch at most, padding included",
-                             low=1, high=10_000_000)
+    batch_frames: int = knob(8_000, "feature frames a batch at most, padding included; 0: 8,000, "
+                             "and on a GPU as many as a trial step finds room and use for",
+                             low=0, high=10_000_000)
     max_utterances: int = knob(64, "utterances a batch at most", low=1, high=4_096)
     min_seconds: float = knob(0.1, "shorter recordings are excluded and listed", low=0.0, high=60)
     max_seconds: float = knob(30.0, "longer recordings are excluded and listed", low=0.1, high=600)

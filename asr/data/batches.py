@@ -26,6 +26,7 @@ from asr.text.tokenizer import CharTokenizer
 # Lengths are sorted after multiplication by 1 ± this, so that neighbours change every epoch while
 # a batch stays nearly free of padding.
 BUCKET_JITTER = 0.05
+DEFAULT_FRAMES = 8_000  # of a batch whose recipe leaves it open
 SPARE_SHARE = 20  # of the batches of an epoch one is to spare, see `EpochPlans`
 REDRAW = 1_000_003  # beyond every number of an epoch
 
@@ -158,8 +159,8 @@ class PlanSettings:
             raise RecipeError(f"augment.concat_pattern {augment.concat_pattern!r} is not a regular "
                               f"expression: {error}.") from error
         rate = recipe.features.sample_rate / recipe.features.hop_length
-        return cls(data.batch_frames, data.max_utterances, recipe.model, augment.tempo,
-                   augment.concat_max, augment.concat_pattern,
+        return cls(data.batch_frames or DEFAULT_FRAMES, data.max_utterances, recipe.model,
+                   augment.tempo, augment.concat_max, augment.concat_pattern,
                    augment.concat_single, round(augment.concat_gap_max * rate), space)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import tensorflow as tf
 
@@ -48,7 +48,9 @@ def start(recipe: Recipe, run: RunDirectory, data: Prepared, table: EpochTable,
     model = setup.build_network(recipe, data.tokenizer, build)
     augmenter = setup.build_augmenter(recipe, data.cmvn,
                                       recipe.data.cache_dir or run.path / "cache")
-    plans = EpochPlans(data.epoch_clips, data.plan, recipe.seed)
+    bounds = replace(data.plan, batch_frames=setup.batch_frames_of(run, recipe, data, model,
+                                                                   augmenter))
+    plans = EpochPlans(data.epoch_clips, bounds, recipe.seed)
     setup.try_batch(model, largest_batch(plans.first), data.train.cache, augmenter)
     checkpoints = Checkpoints(run.path / "checkpoints", model, run.run_id)
     state = checkpoints.restore() or TrainingState()

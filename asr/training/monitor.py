@@ -41,7 +41,7 @@ class RunMonitor(keras.callbacks.Callback):
         self._own_rate = any(isinstance(c, keras.callbacks.LearningRateScheduler)
                              for c in loop.callbacks)
         self._last_rate: float | None = None  # that was set
-        self._rate: float | None = None  # of the last step
+        self._rate = float(loop.model.optimizer.learning_rate.numpy())  # of the last step
         self._first_step = True
         self._steps = int(loop.model.optimizer.iterations.numpy())
         self._error: TrainingStopped | None = None
@@ -83,7 +83,8 @@ class RunMonitor(keras.callbacks.Callback):
         state.frames += sum(item.num_frames for item in self.loop.plan[state.batch].items)
         state.batch += 1
         self._steps += 1
-        self._rate = self._last_rate  # Keras begins a step beyond an epoch that was resumed
+        if self._last_rate is not None:
+            self._rate = self._last_rate  # Keras begins a step beyond an epoch that was resumed
         now = time.perf_counter()
         state.seconds += now - self._mark
         self._mark = now
@@ -98,7 +99,8 @@ class RunMonitor(keras.callbacks.Callback):
             self.loop.model.stop_training = True
 
     def on_test_begin(self, logs=None):
-        """Validate the averaged weights, if there are any."""
+        """Validate the averaged weights, if there are any; Keras forgets the training loss now."""
+        self.keep_sums()
         self._validation_began = time.perf_counter()
         self.loop.model.swap_ema()
 
@@ -111,15 +113,13 @@ class RunMonitor(keras.callbacks.Callback):
         loop, state = self.loop, self.state
         validation = Validation.of(logs or {}, "val_")
         train_seconds = state.seconds - self._seconds_before
-        self.keep_sums()
         loss, frames = state.end_epoch()
         if validation.emitted and not state.first_token_epoch:
             state.first_token_epoch = state.epoch
         state.seconds += time.perf_counter() - self._validation_began
         best = loop.keep_if_best(validation)
         model = loop.model
-        rate = self._rate if self._rate is not None else float(
-            model.optimizer.learning_rate.numpy())
+        rate = float(model.optimizer.learning_rate.numpy()) if self._own_rate else self._rate
         said = advice(EpochFacts(state.epoch, self._steps, loss, loop.floor,
                                  validation.blank_share, validation.emitted, validation.gap))
         loop.reports.epoch({

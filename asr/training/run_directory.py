@@ -18,6 +18,7 @@ import json
 import platform
 import time
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 from asr.errors import CheckpointError, UsageError
@@ -125,6 +126,7 @@ class RunDirectory:
         """
         path = self.path / "data.json"
         changed = False
+        before: dict = {}
         if path.exists() and self._has_learnt():
             try:
                 before = json.loads(path.read_text(encoding="utf-8"))
@@ -147,8 +149,23 @@ class RunDirectory:
                                  "whatever the texts are.", code="run.incompatible", path=self.path)
         record = {"alphabet": alphabet, "sha256": data_hash} | ({"network": network} if network
                                                                 else {})
+        record = {**before, **record}
         write_atomic(path, json.dumps(record, ensure_ascii=False, indent=2) + "\n")
         return changed
+
+    def remembered(self, name: str, find: Callable[[], int]) -> int:
+        """A number that was found when the run began; found now if it has not begun.
+
+        Args:
+            name: its name in `data.json`, which `check_data` has written.
+            find: measures it.
+        """
+        path = self.path / "data.json"
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if name not in record or not self._has_learnt():
+            record[name] = find()
+            write_atomic(path, json.dumps(record, ensure_ascii=False, indent=2) + "\n")
+        return int(record[name])
 
     def log(self, record: dict) -> None:
         """Append one JSON line to `log.jsonl`."""

@@ -5,7 +5,8 @@ In: a recipe and its prepared data. Out: each part by one function, and a trial 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from asr.augment import load_noise_bank
 from asr.augment.graph import FeatureAugmenter
 from asr.bundle import load_bundle
 from asr.bundle.find import find_bundle
-from asr.data.batches import Batch, plan_evaluation
+from asr.data.batches import DEFAULT_FRAMES, Batch, largest_batch, plan_epoch, plan_evaluation
 from asr.data.cache import FeatureCache
 from asr.data.pipeline import evaluation_dataset, training_dataset
 from asr.decoding import build_decoder
@@ -26,6 +27,7 @@ from asr.errors import TrainingStopped
 from asr.features import FeatureExtractor
 from asr.features.lengths import output_length
 from asr.network.ctc_model import CTCModel
+from asr.network.layer import gpu_is_visible
 from asr.network.metrics import CharacterErrorRate, WordErrorRate
 from asr.network.model import AcousticModel
 from asr.network.own import Build, build_own
@@ -34,9 +36,12 @@ from asr.text.tokenizer import CharTokenizer
 from asr.training.coach import listening_floor
 from asr.training.initial import remap_rows, slow_layers
 from asr.training.preparation import Prepared
+from asr.training.run_directory import RunDirectory
 from asr.training.validation import Listening
 
 FLOOR_SAMPLE = 60  # utterances
+MOST_FRAMES = 512_000  # of a batch that `choose_batch_frames` tries
+WORTHWHILE = 1.1  # twice the frames must give so many times the speed
 MIN_BATCH_FOR_COACH = 8  # utterances; the coach exchanges transcripts within a batch
 
 
@@ -143,6 +148,46 @@ def try_batch(model: CTCModel, batch: Batch, cache: FeatureCache,
             code="train.memory") from error
     for variable, value in zip(variables, before, strict=True):
         variable.assign(value)
+
+
+def choose_batch_frames(rate: Callable[[int], float]) -> int:
+    """The size of a batch that a GPU has room and use for: doubled as long as both hold.
+
+    Args:
+        rate: tries a batch of that many frames; returns frames a second, or raises
+            TrainingStopped if there is no room.
+
+    Raises:
+        TrainingStopped: there is no room for the smallest.
+    """
+    frames = DEFAULT_FRAMES
+    best = rate(frames)
+    while frames < MOST_FRAMES:
+        try:
+            found = rate(2 * frames)
+        except TrainingStopped:
+            return frames
+        if found < WORTHWHILE * best:
+            return frames
+        frames, best = 2 * frames, found
+    return frames
+
+
+def batch_frames_of(run: RunDirectory, recipe: Recipe, data: Prepared, model: CTCModel,
+                    augmenter: FeatureAugmenter) -> int:
+    """data.batch_frames, or what was found for it when the run began."""
+    if recipe.data.batch_frames or not gpu_is_visible():
+        return data.plan.batch_frames
+
+    def rate(frames: int) -> float:
+        bounds = replace(data.plan, batch_frames=frames)
+        batch = largest_batch(plan_epoch(data.epoch_clips, bounds, recipe.seed, 0))
+        for _ in range(2):  # the first one compiles and reserves memory
+            started = time.perf_counter()
+            try_batch(model, batch, data.train.cache, augmenter)
+        return batch.padded_frames / (time.perf_counter() - started)
+
+    return run.remembered("batch_frames", lambda: choose_batch_frames(rate))
 
 
 def loss_floor(recipe: Recipe, data: Prepared) -> float:

@@ -155,28 +155,56 @@ def nodes_of(function) -> list[str]:
         node.op for inner in graph.library.function for node in inner.node_def]
 
 
-def test_on_a_gpu_every_layer_trains_on_cudnn_and_nothing_loops(monkeypatch):
-    # FAULTS.md G1: this machine's graph, traced as if a GPU were there.
+@pytest.fixture
+def as_if_on_a_gpu(monkeypatch):
+    """This machine's graphs are traced as if a GPU were there; they cannot run."""
     import importlib
 
-    from asr.network import layer
+    from asr.network import ctc, layer
     rnn = importlib.import_module("keras.src.backend.tensorflow.rnn")  # a function hides it
     monkeypatch.setattr(rnn, "_is_gpu_available", lambda: True)
     monkeypatch.setattr(layer, "gpu_is_visible", lambda: True)
-    model = AcousticModelOnPaper(STACK)
-    ops = nodes_of(model.traced_train_step())
+    monkeypatch.setattr(ctc, "gpu_is_visible", lambda: True)
+
+
+def test_on_a_gpu_every_layer_trains_on_cudnn_and_nothing_loops(as_if_on_a_gpu):
+    # FAULTS.md G1
+    function = traced_train_step(build_model(STACK, 6, 9))
+    ops = nodes_of(function)
     assert ops.count("CudnnRNNV3") == 2 * STACK.num_layers
     assert not {"While", "StatelessWhile"} & set(ops)
+    # Python is called in the branch of a step that is not finite, and nowhere else: nothing waits
+    # for the device.
+    definition = function.graph.as_graph_def()
+    calls = [f.signature.name for f in definition.library.function
+             if any(n.op in ("PyFunc", "EagerPyFunc") for n in f.node_def)]
+    assert len(calls) == 1 and "cond_false" in calls[0]
+    assert not any(n.op in ("PyFunc", "EagerPyFunc") for n in definition.node)
 
 
-class AcousticModelOnPaper:
-    """A model that is traced and never run: its kernels need not exist here."""
+def test_an_export_made_on_a_gpu_runs_without_one(as_if_on_a_gpu):
+    from asr.network.layer import portable_graph
+    model = build_model(STACK, 6, 9)
+    x = batch_signature(6)[0]
+    assert "CudnnRNNV3" in nodes_of(tf.function(model).get_concrete_function(x))
+    with portable_graph():
+        ops = nodes_of(tf.function(model).get_concrete_function(x))
+    assert not {"CudnnRNNV3", "PyFunc"} & set(ops)
+    assert "CudnnRNNV3" in nodes_of(tf.function(model).get_concrete_function(x))
 
-    def __init__(self, settings):
-        self.model = build_model(settings, 6, 9)
-        self.model.compile_for_training(keras.optimizers.AdamW(1e-3))
-        self.specs = batch_signature(6)
 
-    def traced_train_step(self):
-        return tf.function(lambda x, y: self.model.train_step((x, y))).get_concrete_function(
-            *self.specs)
+def traced_train_step(model):
+    """The graph of a step, which need not be able to run here."""
+    model.compile_for_training(keras.optimizers.AdamW(1e-3))
+    return tf.function(lambda x, y: model.train_step((x, y))).get_concrete_function(
+        *batch_signature(6))
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_on_a_gpu_mixed_precision_runs_cudnn_in_16_bits(policy, as_if_on_a_gpu):
+    from asr.network.model import AcousticModel
+    function = traced_train_step(AcousticModel(STACK, 6, 9, dtype=policy))
+    definition = function.graph.as_graph_def()
+    types = {node.attr["T"].type for f in (definition.node, *[
+        f.node_def for f in definition.library.function]) for node in f if node.op == "CudnnRNNV3"}
+    assert types == {tf.as_dtype(policy.removeprefix("mixed_")).as_datatype_enum}

@@ -200,3 +200,29 @@ def test_near_100_percent_the_characters_decide():
     assert not is_best(epoch(0.81, 0.1), TrainingState(best_wer=0.5, best_cer=0.3, best_loss=1))
     assert is_best(epoch(0.985, 0.637, loss=1.9), state)  # the loss breaks ties
     assert is_best(griko_3, TrainingState())
+
+
+def test_a_batch_grows_while_there_is_room_and_use_for_it(tmp_path):
+    from asr.training.run_directory import RunDirectory
+    from asr.training.setup import choose_batch_frames
+
+    def device(room, busy_at):
+        def rate(frames):
+            if frames > room:
+                raise TrainingStopped("does not fit into memory")
+            return min(frames, busy_at)
+        return rate
+
+    assert choose_batch_frames(device(room=10**9, busy_at=60_000)) == 64_000
+    assert choose_batch_frames(device(room=40_000, busy_at=10**9)) == 32_000
+    assert choose_batch_frames(device(room=10**9, busy_at=10**9)) == 512_000
+    assert choose_batch_frames(device(room=8_000, busy_at=1)) == 8_000
+    with pytest.raises(TrainingStopped, match="does not fit"):
+        choose_batch_frames(device(room=1, busy_at=1))
+    with RunDirectory(tmp_path) as run:
+        run.check_data(" ab", "1")
+        assert run.remembered("batch_frames", lambda: 16_000) == 16_000
+        (tmp_path / "checkpoints/last").mkdir(parents=True)
+        (tmp_path / "checkpoints/last/ckpt-1.index").touch()
+        run.check_data(" ab", "1")
+        assert run.remembered("batch_frames", lambda: 32_000) == 16_000

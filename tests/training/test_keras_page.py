@@ -48,7 +48,8 @@ def page(tones):
     model = asr.AcousticModel(recipe, vocab_size=train.tokenizer.vocab_size)
     model.compile(keras.optimizers.Adam(5e-3, global_clipnorm=5.0), loss=asr.CTCLoss(),
                   metrics=[asr.WordErrorRate(train.tokenizer)])
-    stop = keras.callbacks.EarlyStopping("val_wer", patience=6, restore_best_weights=True)
+    stop = keras.callbacks.EarlyStopping("val_wer", patience=6, mode="min",
+                                         restore_best_weights=True)
     history = model.fit(train, validation_data=valid, epochs=30, verbose=0, callbacks=[stop])
     return recipe, train, valid, model, history.history
 
@@ -156,7 +157,7 @@ def test_every_callback_of_keras_does_its_work_in_a_run(tones, tmp_path):
     callbacks = [
         keras.callbacks.EarlyStopping("val_loss", patience=0, min_delta=100.0),
         keras.callbacks.ModelCheckpoint(str(tmp_path / "best.keras"), monitor="val_wer",
-                                        save_best_only=True),
+                                        mode="min", save_best_only=True),
         keras.callbacks.CSVLogger(str(tmp_path / "log.csv")),
         keras.callbacks.ReduceLROnPlateau("val_loss", factor=0.5, patience=1, min_delta=100.0),
         keras.callbacks.TerminateOnNaN(),
@@ -227,11 +228,11 @@ def test_a_network_of_ones_own_trains_resumes_and_is_used_like_every_other(tones
     result = asr.train(recipe, run, build=gru_stack, quiet=True)
     losses = [r["valid_loss"] for r in read_log(run) if r["event"] == "epoch"]
     assert (result.epochs, len(losses)) == (6, 6)
-    assert losses[-1] < 0.7 * losses[0]
+    assert losses[-1] < 0.9 * losses[0]
     recognizer = asr.load(run, build=gru_stack)
     valid = read_manifest(tones / "valid.jsonl")
     report = asr.evaluate(recognizer, valid)
-    assert report.wer.rate == pytest.approx(result.best_wer, abs=0.02)
+    assert report.wer == pytest.approx(result.best_wer, abs=0.02)
     heard = recognizer.transcribe(valid[0].audio)
     assert all(0 <= word.start < word.end <= heard.duration for word in heard.words)
     recognizer.save(tmp_path / "copy.asr")
@@ -303,7 +304,7 @@ def test_every_kept_checkpoint_can_be_exported(tones, tmp_path, capsys):
         epoch = bundle.training["epoch"]
         assert epoch == (5 if which == "last" else int(which))
         assert bundle.training["valid_wer"] == epochs[epoch]["wer"]
-        assert asr.evaluate(asr.load(path), valid).wer.rate == pytest.approx(
+        assert asr.evaluate(asr.load(path), valid).wer == pytest.approx(
             epochs[epoch]["wer"], abs=1e-9)
     best = load_bundle(run / "best.asr")
     assert load_bundle(run / f"epoch-{result.best_epoch}.asr").weights_hash == best.weights_hash
@@ -343,21 +344,26 @@ def test_mixed_precision_is_a_setting(tones, tmp_path):
     assert keras.config.dtype_policy().name == "float32"
 
 
-def test_fine_tuning_can_only_end_at_or_below_its_start(tones, tmp_path, capsys):
-    asr.train(recipe_for(tones, "train.epochs=4"), tmp_path / "first", quiet=True)
-    first = load_bundle(tmp_path / "first/best.asr")
-    capsys.readouterr()
-    wild = recipe_for(tones, f"train.initial_bundle={tmp_path}/first", "train.epochs=2",
-                      "train.learning_rate=5.0", "train.final_learning_rate=5.0",
-                      "text.alphabet=" + first.tokenizer.alphabet + "q", 'train.freeze=["lstm_0"]')
-    result = asr.train(wild, tmp_path / "second")
+def test_fine_tuning_can_only_end_at_or_below_its_start(page, tones, tmp_path, capsys):
+    _, train, _, model, _ = page
+    recipe = recipe_for(tones, "model.units=48")
+    start = tmp_path / "start.asr"
+    asr.Recognizer.from_keras(model, recipe, train.tokenizer).save(start)
+    wild = recipe_for(tones, "model.units=48", f"train.initial_bundle={start}", "train.epochs=1",
+                      "train.learning_rate=5.0", 'train.freeze=["lstm_0"]',
+                      "text.alphabet=" + train.tokenizer.alphabet + "q")
+    result = asr.train(wild, tmp_path / "run")
     said = capsys.readouterr().err
     assert "new: 'q' (U+0071)" in said
-    assert "before the first step: WER" in said
-    start = next(r for r in read_log(tmp_path / "second") if r["event"] == "start")
-    assert start["wer"] == pytest.approx(first.training["valid_wer"])
-    assert result.best_wer <= start["wer"]
+    assert f"{start} before the first step: WER {100 * result.best_wer:.2f} %" in said
+    begun, epoch = [r for r in read_log(tmp_path / "run") if r["event"] in ("start", "epoch")]
+    assert epoch["wer"] > begun["wer"] == result.best_wer <= 0.02
     assert result.best_epoch == 0
-    second = load_bundle(tmp_path / "second/best.asr")
-    np.testing.assert_array_equal(second.weights["lstm_0/forward/kernel"],
-                                  first.weights["lstm_0/forward/kernel"])
+    assert "(what it started from)" in str(result)
+    first, last = load_bundle(start), load_bundle(tmp_path / "run/best.asr")
+    for name, weights in first.weights.items():
+        if not name.startswith("output"):  # which has one label more
+            np.testing.assert_array_equal(last.weights[name], weights)
+    np.testing.assert_array_equal(
+        load_bundle(asr.training.export_checkpoint(tmp_path / "run", "1")).weights[
+            "lstm_0/forward/kernel"], first.weights["lstm_0/forward/kernel"])

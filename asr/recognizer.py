@@ -112,9 +112,9 @@ class Recognizer:
             build: the function that builds a network of your own; loading the bundle needs it.
 
         Raises:
-            UsageError: the network does not fit the recipe or the tokenizer, or is one of your own
-                without `build`.
-            BundleError: `cmvn` is missing, or a weight is not finite.
+            UsageError: the network does not fit the recipe or the tokenizer, is one of your own
+                without `build`, or `cmvn` is missing.
+            BundleError: a weight is not finite.
         """
         return cls(bundle_of(model, recipe, tokenizer, cmvn, build), build=build)
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from asr.bundle import Bundle, Reference, load_bundle, reference_clip, save_bundle
 from asr.errors import UsageError
-from asr.features import FeatureExtractor, normalize_features
+from asr.features import STATISTICS_NEEDED, FeatureExtractor, normalize_features
 from asr.network.engine import Engine, KerasAcousticModel, build_engine
 from asr.network.weights import network_name
 from asr.recipe import Recipe
@@ -90,6 +90,9 @@ def bundle_of(model: Any, recipe: Recipe, tokenizer: CharTokenizer,
             raise UsageError(f"The network has {network.vocab_size} outputs, the tokenizer "
                              f"{tokenizer.vocab_size} labels with the blank; give the tokenizer of "
                              "its training.")
+    if recipe.features.cmvn in STATISTICS_NEEDED and cmvn is None:
+        raise UsageError(f"features.cmvn = {recipe.features.cmvn!r} needs the mean and std of "
+                         "training: cmvn=train.cmvn, of asr.dataset.")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "network.asr"
         save_bundle(path, features=recipe.features, text=recipe.text, model=recipe.model,

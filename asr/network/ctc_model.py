@@ -106,7 +106,8 @@ class CTCModel(keras.Model):
             optimizer: a Keras optimizer or its name.
             loss: an `asr.CTCLoss`; None: `asr.CTCLoss()`.
             metrics: such as `asr.WordErrorRate(tokenizer)`, measured in training and evaluation.
-            evaluation_metrics: measured in evaluation alone, where training would be too slow.
+            evaluation_metrics: measured in evaluation alone, where training would be too slow; not
+                saved with the model.
             run_eagerly, steps_per_execution, auto_scale_loss: as Keras's.
             jit_compile: XLA cannot compile an LSTM of variable length; must be False or "auto".
 
@@ -139,7 +140,6 @@ class CTCModel(keras.Model):
             return {}
         plain = {"optimizer": self.optimizer, "loss": self._training.loss,
                  "metrics": list(self._training.metrics),
-                 "evaluation_metrics": list(self._training.evaluation_metrics),
                  "steps_per_execution": self.steps_per_execution}
         return {name: keras.saving.serialize_keras_object(value) for name, value in plain.items()}
 
@@ -221,7 +221,7 @@ class CTCModel(keras.Model):
         return tf.RaggedTensor.from_tensor(logits, lengths)  # type: ignore[attr-defined]
 
     def _logs(self, targets, logits, metrics) -> dict:
-        logs = {"loss": tf.cast(self._compiled().loss_tracker.result(), tf.float32)}
+        logs = {"loss": self._compiled().loss_tracker.result()}
         for metric in metrics:
             metric.update_state(targets, logits)
             result = metric.result()

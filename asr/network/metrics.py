@@ -69,10 +69,8 @@ class _ErrorRate(keras.metrics.Metric):
         return np.array([sum(errors), units], np.int64)
 
     def result(self) -> Any:
-        """Errors over reference units, () float32: from 0, may pass 1; NaN without references."""
-        units = tf.cast(self.units.value, tf.float32)
-        rate = tf.cast(self.errors.value, tf.float32) / units
-        return tf.where(units > 0, rate, tf.constant(np.nan, tf.float32))
+        """Errors over reference units, () float64: from 0, may pass 1; NaN without references."""
+        return tf.cast(self.errors.value, tf.float64) / tf.cast(self.units.value, tf.float64)
 
     def get_config(self) -> dict:
         """Alphabet and name."""

@@ -121,7 +121,7 @@ class AcousticModel(CTCModel):
         num_features: F; None: that of the recipe's features.
         vocab_size: V, blank included: `tokenizer.vocab_size`.
         kernel: "auto", "cudnn", "cpu" or "generic", see `asr.network.layer`.
-        seed: of dropout; None: that of the recipe, or 1.
+        seed: seed of dropout; None: that of the recipe, or 1.
         intermediate_ctc: share of a second CTC loss, read off the middle LSTM layer by an output
             layer that training alone has; None: that of the recipe, or 0. Reference: Lee and
             Watanabe 2021, ICASSP.

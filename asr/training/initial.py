@@ -14,7 +14,7 @@ import numpy as np
 from asr.bundle import load_bundle
 from asr.bundle.find import find_bundle
 from asr.errors import RecipeError, UsageError
-from asr.recipe import Recipe
+from asr.recipe import Recipe, to_toml
 from asr.text.tokenizer import CharTokenizer, describe
 
 # What may differ between a bundle and the run that goes on from it: no weight depends on it.
@@ -50,15 +50,11 @@ def check_initial_bundle(recipe: Recipe, network: str = "") -> CharTokenizer | N
     if differing:
         listed = "; ".join(f"{name} is {theirs!r} there and {ours!r} here"
                            for name, theirs, ours in differing)
-        remedy = " ".join(f"--set {name}={_toml(theirs)}" for name, theirs, _ in differing)
+        remedy = " ".join(f"--set {name}={to_toml(theirs)}" for name, theirs, _ in differing)
         raise UsageError(f"train.initial_bundle {path} was trained with other settings, and its "
                          f"weights mean nothing with these: {listed}. Take over its settings: "
                          f"{remedy}", code="train.initial_bundle", path=path)
     return bundle.tokenizer
-
-
-def _toml(value) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def alphabet_difference(old: CharTokenizer, new: CharTokenizer) -> str:

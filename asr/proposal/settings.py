@@ -16,7 +16,9 @@ from asr.recipe import Recipe, recipe_from_dict
 
 MIN_COUNT = 5  # of a character in the training texts, below which it is hardly learnt
 MAX_CLOSED = 60  # words, up to which the vocabulary is taken as closed
-SHORT_SECONDS = 1.2  # median length, below which the utterances are single words
+SHORT_SECONDS = 1.2  # median length, below which the clips are cut close
+SINGLE_WORDS = 1.2  # a text, up to which the utterances are single words
+TINY_HOURS = 0.3  # below which strong augmentation leaves too little to learn from
 LOW_NOISE_DISTANCE = 15.0  # dB between speech and quiet
 MIN_EPOCHS, MAX_EPOCHS = 8, 80
 # hours of speech: (layers, units, dropout, peak learning rate, batch frames)
@@ -167,17 +169,17 @@ def _augmentation(found: Survey, result: Proposal) -> None:
     few = len(found.speakers) <= 8
     if found.hours > 0.5:
         result.set("augment.speeds", [0.9, 1.0, 1.1], "each is cached once")
-    result.set("augment.warp", 0.2 if few and found.speakers else 0.1,
+    result.set("augment.warp", 0.2 if few and found.hours > TINY_HOURS else 0.1,
                f"{len(found.speakers) or 'unknown'} speakers: others speak with other voices")
-    if few and len(found.speakers) > 1:
+    if few and len(found.speakers) > 1 and found.hours > TINY_HOURS:
         result.set("augment.tilt_db", 8.0, "other microphones")
         result.set("augment.curve_db", 4.0, "other rooms")
-    result.set("augment.freq_masks", 2, "SpecAugment")
+    result.set("augment.freq_masks", 2 if found.hours > TINY_HOURS else 1, "SpecAugment")
     result.set("augment.freq_mask_width", 8)
     result.set("augment.time_masks", 2 if np.median(found.seconds) > 2 else 1)
     result.set("augment.time_mask_width", 25)
     result.set("augment.time_mask_fraction", 0.15)
-    if np.median(found.seconds) < SHORT_SECONDS:
+    if found.words_per_text <= SINGLE_WORDS:
         result.set("augment.concat_max", 5, "single words are joined to sentences of a speaker")
         result.set("augment.concat_single", 0.4)
 

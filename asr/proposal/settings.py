@@ -86,7 +86,7 @@ def fit_to_budget(proposal: Proposal, found: Survey, minutes: float, seconds_per
     per_epoch = frames * seconds_per_frame / 60
     affordable = int(minutes / per_epoch)
     epochs = min(MAX_EPOCHS, max(MIN_EPOCHS, affordable))
-    proposal.set("train.epochs", epochs, f"one takes about {_minutes(per_epoch)}, by a timed trial "
+    proposal.set("train.epochs", epochs, f"one takes about {in_words(per_epoch)}, by a timed trial "
                  "step")
     if affordable >= MIN_EPOCHS:
         proposal.set("train.max_minutes", float(minutes), "the budget; the learning rate follows "
@@ -94,7 +94,7 @@ def fit_to_budget(proposal: Proposal, found: Survey, minutes: float, seconds_per
     else:
         proposal.warnings.append(
             f"{minutes:g} minutes are {affordable} epochs here, and at least {MIN_EPOCHS} are "
-            f"needed, {_minutes(MIN_EPOCHS * per_epoch)}. Give --minutes, train on a machine with "
+            f"needed, {in_words(MIN_EPOCHS * per_epoch)}. Give --minutes, train on a machine with "
             "a GPU, or use a smaller model.units.")
     steps = frames / proposal.table["data"]["batch_frames"]
     proposal.set("train.warmup_steps", int(np.clip(2 * steps, 20, 1_000)), "about two epochs")
@@ -224,6 +224,7 @@ def _warn(found: Survey, result: Proposal) -> None:
         say(f"{found.unreadable:,} recordings cannot be read; asr validate lists them.")
 
 
-def _minutes(value: float) -> str:
+def in_words(value: float) -> str:
+    """Minutes as a person says them."""
     return f"{value * 60:.0f} s" if value < 1 else f"{value:.0f} min" if value < 120 else \
         f"{value / 60:.1f} h"

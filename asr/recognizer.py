@@ -31,8 +31,9 @@ from asr.inference.stopwatch import Stopwatch
 from asr.inference.tasks import Result, Task
 from asr.inference.windows import Windows
 from asr.inspection import Inspection, inspect_audio
+from asr.language_model import LanguageModel, load_ngram
 from asr.language_model.packed_ngram import unpack_lm
-from asr.network.engine import batches_by_length, build_engine, pad_batch
+from asr.network.engine import Engine, batches_by_length, build_engine, pad_batch
 from asr.recipe import DecoderSettings, settings_from_dict
 from asr.text import normalize
 from asr.text.tokenizer import CharTokenizer
@@ -50,7 +51,7 @@ class Recognizer:
 
     Args:
         bundle: from `asr.bundle.load_bundle`.
-        engine: "numpy", "keras" or "auto", which is "numpy".
+        engine: "numpy", "keras" or "auto", which is "numpy"; or an object that computes logits.
         decoder: instead of the one that the bundle's settings name.
         windows: how recordings are cut that are too long for one pass.
 
@@ -63,11 +64,12 @@ class Recognizer:
         print(recognizer.transcribe("speech.flac").text)
     """
 
-    def __init__(self, bundle: Bundle, engine: str = "auto", decoder: Decoder | None = None,
-                 windows: Windows | None = None):
+    def __init__(self, bundle: Bundle, engine: str | Engine = "auto",
+                 decoder: Decoder | None = None, windows: Windows | None = None):
         self.bundle = bundle
         self.engine = build_engine(engine, bundle.model, bundle.num_features,
-                                   bundle.tokenizer.vocab_size, bundle.weights)
+                                   bundle.tokenizer.vocab_size, bundle.weights) \
+            if isinstance(engine, str) else engine
         self.decoder_settings = bundle.decoder
         self.decoder = decoder or self._own_decoder()
         self.windows = windows or Windows()
@@ -85,7 +87,7 @@ class Recognizer:
 
     @property
     def seconds_per_frame(self) -> float:
-        """Of an output frame."""
+        """Duration of an output frame."""
         return self.clock.seconds_per_frame
 
     @property
@@ -108,6 +110,8 @@ class Recognizer:
         if isinstance(settings, Decoder):
             other.decoder = settings
             return other
+        if "grammar" in knobs:  # another grammar's limit says nothing of this one
+            knobs.setdefault("max_gap", DecoderSettings().max_gap)
         table = dataclasses.asdict(settings or self.decoder_settings) | knobs
         other.decoder_settings = settings_from_dict(DecoderSettings, table, source="decoder")
         other.decoder = self._build_decoder(other.decoder_settings)
@@ -121,7 +125,7 @@ class Recognizer:
         Args:
             audio: a path, or (num_samples,) floating point, mono, in [-1, 1].
             sample_rate: Hz of an array; None: it has the recogniser's rate already.
-            expected, max_seconds: of a path, see `asr.audio.load_audio`.
+            expected, max_seconds: for a path, see `asr.audio.load_audio`.
 
         Raises:
             AudioError: see `asr.audio.load_audio`.
@@ -340,10 +344,8 @@ class Recognizer:
                               code="bundle.decoder", path=self.bundle.path) from error
 
     def _build_decoder(self, settings: DecoderSettings) -> Decoder:
-        """With the bundle's language model, if the settings mean it, normaliser, calibration."""
-        model = None
-        if settings.lm == LM and self.bundle.lm is not None and uses_lm(settings):
-            model = unpack_lm(self.bundle.lm, f"{self.bundle.path}: {LM}")
+        """With language model, normaliser and calibration."""
+        model = language_model_of(self.bundle, settings) if uses_lm(settings) else None
         settings = normalize_hot_words(settings, self.bundle.text.normalizer)
         decoder = build_decoder(settings, self.tokenizer, language_model=model)
         calibration = self.bundle.calibration.get(calibration_kind(settings))
@@ -358,20 +360,49 @@ class Recognizer:
         return Task(None, audio, str(audio))
 
 
+def language_model_of(bundle: Bundle, settings: DecoderSettings) -> LanguageModel | None:
+    """The model that settings name: the bundle's own one or a file; None: they name none.
+
+    Raises:
+        DataError: it cannot be read.
+        UsageError: it was trained on texts of another normaliser.
+    """
+    if not settings.lm:
+        return None
+    if settings.lm == LM and bundle.lm is not None:
+        model: LanguageModel = unpack_lm(bundle.lm, f"{bundle.path}: {LM}")
+    else:
+        model = load_ngram(settings.lm)
+    model.check_normalizer(bundle.text.normalizer)
+    return model
+
+
 def load(path: str | os.PathLike | None = None, engine: str = "auto",
          windows: Windows | None = None) -> Recognizer:
     """A recogniser from a bundle, from a run directory (its best.asr), or the shipped one.
 
     Args:
-        path: an .asr file or a run directory; None: the digits recogniser that comes along.
-        engine: "numpy", "keras" or "auto".
+        path: an .asr file, a run directory, or an .onnx file that `asr export` wrote, which
+            onnxruntime runs; None: the digits recogniser that comes along.
+        engine: "numpy", "keras", "onnx" or "auto", which is what the file is made for.
         windows: how recordings are cut that are too long for one pass; None: `Windows()`.
 
     Raises:
         BundleError: there is no such bundle, or it is damaged, hostile or of another version.
         UsageError: a model of another framework, or an engine that cannot run.
     """
-    return Recognizer(load_bundle(find_bundle(path)), engine=engine, windows=windows)
+    path = find_bundle(path)
+    if path.suffix.lower() == ".onnx":
+        if engine not in ("auto", "onnx"):
+            raise UsageError(f"{path} runs with the engine onnx, not {engine!r}. For another "
+                             "engine give the .asr bundle.")
+        from asr.bundle.onnx_file import load_onnx
+
+        bundle, exported = load_onnx(path)
+        return Recognizer(bundle, engine=exported, windows=windows)
+    if engine == "onnx":
+        raise UsageError(f"{path} is no ONNX file. Write one: asr export {path} model.onnx")
+    return Recognizer(load_bundle(path), engine=engine, windows=windows)
 
 
 def transcribe(audio: Audio, sample_rate: int | None = None, *,

@@ -1,4 +1,4 @@
-"""A recording becomes samples: one channel, one rate, checked before it is believed.
+"""Load a recording as samples: one channel, one rate, checked before use.
 
 In: a path, bytes or an open binary file. Out: (num_samples,) float32, mono, in [-1, 1].
 We open the file ourselves, look at its header, bound everything, and compare what was declared
@@ -35,7 +35,7 @@ from asr.manifest import Utterance, duration_tolerance
 __all__ = ["AudioInfo", "MAX_STREAM_BYTES", "RESAMPLER", "check_length", "display_name",
            "load_audio", "load_utterance", "mix_channels", "probe_audio", "resample"]
 
-MIN_SECONDS = 0.025  # one analysis window; nothing can be heard in less
+MIN_SECONDS = 0.025  # one analysis window
 MAX_SECONDS = 3_600.0  # in memory at once: 220 MiB at 16 kHz; asr.audio.recording reads longer ones
 RESAMPLER = "soxr HQ"  # recorded in bundles: training and serving must use the same one
 
@@ -150,7 +150,7 @@ def check_length(seconds: float, min_seconds: float | None, max_seconds: float |
     """Refuse what is too short or too long.
 
     Args:
-        seconds: of the recording, or of the part that is wanted.
+        seconds: seconds of the recording, or of the part that is wanted.
         min_seconds, max_seconds: the limits; None: `MIN_SECONDS`, `MAX_SECONDS`.
         name: what messages call the recording.
 

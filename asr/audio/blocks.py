@@ -1,4 +1,4 @@
-"""An open, checked decoder, and its samples block by block.
+"""Open a checked decoder and read its samples block by block.
 
 In: a binary file that we opened. Out: what it declares; (n,) float32 blocks, mono, in [-1, 1], at
 the rate that is wanted. Loading a recording whole and reading it in pieces go through

@@ -1,4 +1,4 @@
-"""Several channels become one: their mean, or the loudest where they cancel each other.
+"""Mix channels to one: their mean, or the loudest where they cancel each other.
 
 In: (n, channels) float32. Out: (n,) float32. A microphone that is wired the wrong way round gives
 channels in opposite phase, whose mean is silence although both hold the speech.

@@ -1,4 +1,4 @@
-"""What the first and last bytes of a recording claim, read before any decoder sees them.
+"""Inspect the header and the end of a recording before a decoder opens it.
 
 In: an open, seekable binary file. Out: the container's name, or an `AudioError`.
 libsndfile repairs what it can and says so only in a log; this module refuses instead: it knows

@@ -1,4 +1,4 @@
-"""What recordings contain, as SHA-256, remembered so that unchanged files are read only once.
+"""SHA-256 of recordings, remembered so that unchanged files are read only once.
 
 In: paths. Out: a hash and a fingerprint each, or why the file cannot be read.
 """

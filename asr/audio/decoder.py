@@ -1,4 +1,4 @@
-"""The samples of an inspected recording, in order, by libsndfile.
+"""Decode an inspected recording with libsndfile.
 
 In: an open binary file and its `Layout`. Out: (n, channels) float32 samples, one part of the file
 after the other: a chained Ogg file is one recording here. What is read from the start to the end

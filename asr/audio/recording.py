@@ -1,4 +1,4 @@
-"""A recording that is read in pieces, from its start and as often as needed: little memory.
+"""Read a recording in pieces, several times if needed, in little memory.
 
 In: a path, bytes or an open binary file. Out: (n,) float32 blocks, the very samples that
 `asr.audio.load_audio` would give in one array.

@@ -1,4 +1,4 @@
-"""The bytes of a recording, from wherever they come, opened by us and by nothing else.
+"""Open a recording: a path, bytes, an open file or a pipe.
 
 In: a path, bytes, an open file or a pipe. Out: a seekable binary file and its name.
 """
@@ -110,7 +110,7 @@ def fingerprint(file: BinaryIO) -> tuple:
 
 
 def stat_fingerprint(status: os.stat_result) -> tuple[int, ...]:
-    """Size, both times and inode: nobody can change a file and keep all of them.
+    """Size, both times and inode: no program can change a file and keep all of them.
 
     The change time cannot be set by programs, so even `touch -r` after an edit shows.
     """

@@ -43,6 +43,7 @@ VERBS = {
     "tune": ("asr.cli.tune", "Language model, hot words, confidences: on development data."),
     "lm": ("asr.cli.lm", "Train and inspect n-gram language models."),
     "audit": ("asr.cli.audit", "Leaks between splits, doubtful references, invented words."),
+    "export": ("asr.cli.export", "ONNX and other formats, each with a proof of parity."),
     "inspect": ("asr.cli.inspect", "Look inside the LSTM while it listens: a page or a picture."),
     "doctor": ("asr.cli.doctor", "What runs here, how fast, and why not faster."),
 }

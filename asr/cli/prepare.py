@@ -342,7 +342,7 @@ def download(corpus: str, dest: Path, parts: tuple[str, ...], url: str | None,
         if not digest:
             click.echo(f"{place} is there already; nothing was fetched.", err=True)
         elif archive.sha256 is None:
-            click.echo(f"{place}: fetched. Nobody publishes a checksum of this archive; the "
+            click.echo(f"{place}: fetched. There is no published checksum of this archive; the "
                        f"SHA-256 of what came is {digest}.", err=True)
         else:
             click.echo(f"{place}: fetched, SHA-256 as published.", err=True)

@@ -131,6 +131,7 @@ def _tune_lm(recognizer: Recognizer, dev_set, lm_path: Path, beam_width: int, gr
     from asr.tuning.plot import surface
 
     model = load_ngram(lm_path)
+    model.check_normalizer(recognizer.bundle.text.normalizer)
     dev = dev_set()
     with count_on_stderr("tuning", unit="points") as progress:
         result = search(recognizer, dev, model, str(lm_path), beam_width=beam_width,

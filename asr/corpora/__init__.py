@@ -1,4 +1,4 @@
-"""Corpora as their makers publish them become manifests: one file a corpus.
+"""Import published corpora as manifests: one file a corpus.
 
 In: a corpus folder. Out: `Prepared`, which is {split: [Utterance]} with counters and a list of
 everything that was left out.

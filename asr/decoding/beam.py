@@ -21,7 +21,7 @@ from asr.decoding.evidence import with_shares
 from asr.decoding.fusion import Fusion
 from asr.decoding.grammar import Grammar, grammar_part, parse_grammar
 from asr.decoding.hypothesis import Hypothesis, WordSpan, hypothesis_from_path
-from asr.decoding.lexicon import LexiconDecoder
+from asr.decoding.lexicon import MAX_CHARACTERS, LexiconDecoder
 from asr.decoding.ngram_fusion import (
     character_part,
     fit_of_words,
@@ -31,7 +31,7 @@ from asr.decoding.phrases import HotWord, parse_hot_word, phrase_part
 from asr.decoding.prefix_search import prefix_search
 from asr.errors import UsageError
 from asr.language_model import LanguageModel, load_ngram
-from asr.recipe import DecoderSettings
+from asr.recipe import NEVER_REFUSED, DecoderSettings
 from asr.text.tokenizer import CharTokenizer
 
 MAX_CELLS = 250_000_000  # of the exact search through a grammar, 4 bytes each
@@ -83,7 +83,7 @@ class BeamSearchDecoder(Decoder):
                  word_bonus: float = 0.0, lexicon: Iterable[str] | None = None,
                  lexicon_only: bool = False, unknown_bonus: float = -5.0, look_ahead: bool = True,
                  hot_words: Iterable[HotWord | str] = (), grammar: Grammar | None = None,
-                 max_gap: float = 3.0, num_hypotheses: int = 1,
+                 max_gap: float = NEVER_REFUSED, num_hypotheses: int = 1,
                  beam_threshold: float = 30.0, label_threshold: float = -15.0):
         super().__init__(tokenizer)
         for name, value, low in (
@@ -117,7 +117,7 @@ class BeamSearchDecoder(Decoder):
                 [word for item in boosted for word in item.phrase.split()], weight=lm_weight,
                 look_ahead=look_ahead, unknown_bonus=unknown_bonus,
                 closed=lexicon_only or lexicon is not None)
-            if words.closed:
+            if words.closed and sum(map(len, spelled)) <= MAX_CHARACTERS:
                 self._lexicon = LexiconDecoder(tokenizer, spelled, word_bonus)
         sentences = None if grammar is None else grammar_part(grammar, tokenizer)
         self._arcs = None if sentences is None else arcs_of(sentences)
@@ -157,7 +157,8 @@ class BeamSearchDecoder(Decoder):
     def search(self, log_probs: np.ndarray) -> list[Hypothesis]:
         """See `Decoder.search`; at most `num_hypotheses` different texts."""
         hypotheses = self._readings(log_probs)
-        if self._arcs is not None and worst_gap(log_probs, hypotheses[0]) > self.max_gap:
+        if (self._arcs is not None and self.max_gap < NEVER_REFUSED
+                and worst_gap(log_probs, hypotheses[0]) > self.max_gap):
             best = hypotheses[0]
             return [dataclasses.replace(best, text="", labels=(), words=(), spans=(),
                                         confidence=0.0, rejected=best.text)]
@@ -207,7 +208,7 @@ class BeamSearchDecoder(Decoder):
 
     def _rescue(self, log_probs: np.ndarray) -> list[Hypothesis]:
         """The best alignment path, if no prefix of the beam is a complete text."""
-        if self._lexicon is not None:
+        if self._lexicon is not None and self._lexicon.fits(len(log_probs)):
             return self._lexicon.search(log_probs)
         if self._arcs is not None and num_cells(log_probs, self._arcs) <= MAX_CELLS:
             path, score = best_path(log_probs, self._arcs)

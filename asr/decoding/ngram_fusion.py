@@ -1,4 +1,4 @@
-"""A language model and a lexicon made ready for one tokenizer.
+"""Prepare a language model and a lexicon for one tokenizer.
 
 In: a `LanguageModel`, a tokenizer, a list of words. Out: the parts of a `Fusion`. NumPy.
 """
@@ -10,11 +10,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from asr.decoding.fusion import CharacterPart, WordPart
+from asr.decoding.lexicon import MAX_WORD, check_words
 from asr.errors import UsageError
 from asr.language_model.model import SPECIAL, LanguageModel
 from asr.language_model.prefix_tree import best_below, build_tree
 from asr.text.tokenizer import CharTokenizer
 
+MAX_CELLS = 50_000_000  # words times letters of the longest, 8 bytes each
 MIN_SPELLED = 0.1  # of the vocabulary; below, model and tokenizer do not belong together
 
 
@@ -38,7 +40,7 @@ def fit_of_words(model: LanguageModel, words: Sequence[str], *, characters: bool
     """How well each word of a sentence fits between its neighbours.
 
     Args:
-        model: of words, or of characters.
+        model: a model of words, or of characters.
         words: the sentence.
         characters: what the model's units are.
 
@@ -68,7 +70,7 @@ def spelled_words(model: LanguageModel, tokenizer: CharTokenizer) -> list[str]:
         UsageError: they are hardly any: another case, another language, other units.
     """
     words = [word for word in model.vocabulary if word not in SPECIAL]
-    spelled = [word for word in words if not tokenizer.unknown(word)]
+    spelled = [word for word in words if len(word) <= MAX_WORD and not tokenizer.unknown(word)]
     if not spelled or len(spelled) < MIN_SPELLED * len(words):
         example = next((word for word in words if tokenizer.unknown(word)), "")
         raise UsageError(
@@ -99,19 +101,20 @@ def word_part(model: LanguageModel | None, tokenizer: CharTokenizer, lexicon: Se
         if model is None:
             raise UsageError("Give a lexicon or a language model.")
         lexicon = spelled_words(model, tokenizer)
-    elif model is not None and lexicon and not any(word in model.word_numbers for word in lexicon):
+    else:
+        check_words(lexicon)
+    if model is not None and lexicon and not any(word in model.word_numbers for word in lexicon):
         raise UsageError("The language model knows none of the words of the lexicon (not "
                          f"{lexicon[0]!r}, for example): train it on texts of the same "
                          "normaliser.", code="lm.units")
     words = list(dict.fromkeys([*lexicon, *extra]))
     if not words:
         raise UsageError("The lexicon is empty; give at least one word.")
-    for word in words:
-        if not word or any(c.isspace() for c in word):
-            raise UsageError(f"The lexicon word {word!r} is empty or holds a space; write one word "
-                             "an entry.")
     spellings = [tokenizer.encode(word) for word in words]
     lengths = np.array([len(spelling) for spelling in spellings])
+    if len(words) * lengths.max() > MAX_CELLS:
+        raise UsageError(f"A vocabulary of {len(words):,} words of up to {lengths.max()} "
+                         "characters is too large; prune the language model.", code="lm.size")
     sequences = np.zeros((len(words), lengths.max()), dtype=np.int64)
     for row, spelling in zip(sequences, spellings, strict=True):
         row[:len(spelling)] = spelling

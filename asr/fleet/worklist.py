@@ -1,4 +1,4 @@
-"""Which recordings to transcribe, and the name of each one's output.
+"""Find the recordings to transcribe, and name their outputs.
 
 In: what a person typed (files, folders, globs, "-"). Out: `Item`s, and names in an output folder
 that stay the same from run to run.
@@ -141,7 +141,7 @@ def _expand(text: str, recursive: bool, unlisted: Callable[[OSError], None]) -> 
 
 def _folders(text: str, recursive: bool, unlisted: Callable[[OSError], None] | None = None
              ) -> Iterator[tuple[str, list[str]]]:
-    """(folder, its files), sorted; `unlisted` hears of folders that may not be looked into."""
+    """(folder, its files), sorted; `unlisted` is called with folders that cannot be read."""
     for folder, subfolders, files in os.walk(text, onerror=unlisted):
         yield folder, sorted(files)
         if not recursive:
@@ -172,7 +172,7 @@ class OutputFolder:
         self._taken = {_fold(stem) for stem in self._stems.values()}
 
     def claim(self, items: Sequence[Item]) -> dict[Item, Path]:
-        """The output path of every item, with the first suffix; its name is in index.jsonl by then.
+        """The output path of every item, with the first suffix; in index.jsonl before it returns.
 
         Raises:
             UsageError: the folder cannot be written.

@@ -1,4 +1,4 @@
-"""What goes into the inference loop and what comes out: tasks, results, seconds by stage.
+"""Input and output of the inference loop: tasks, results, seconds by stage.
 
 `Model` is what the loop needs of a recogniser.
 """

@@ -31,6 +31,7 @@ class NgramModel(LanguageModel):
     order: int
     counts: tuple[int, ...]
     arrays: NgramArrays
+    normalizer: str = ""
 
     @property
     def start_state(self) -> int:
@@ -58,7 +59,7 @@ class NgramModel(LanguageModel):
 def load_ngram(path: str | Path, *, cache: bool = True) -> LanguageModel:
     """Read an ARPA file; the second time its arrays are memory-mapped from `<path>.cache`.
 
-    A binary file of KenLM is told by its first bytes and given to the module `kenlm`, see
+    A binary file of KenLM is recognised by its first bytes and read with the module `kenlm`, see
     `asr.language_model.kenlm`.
 
     The cache carries the size and time of the file that it was made of and a checksum; where it
@@ -75,13 +76,14 @@ def load_ngram(path: str | Path, *, cache: bool = True) -> LanguageModel:
         return NgramModel(*found)
     model = build_ngram(*read_arpa(path), name=str(path))
     if cache:
-        write_cache(path, model.vocabulary, model.order, model.counts, model.arrays)
+        write_cache(path, model.vocabulary, model.order, model.counts, model.arrays,
+                    model.normalizer)
     return model
 
 
-def build_ngram(vocabulary: Sequence[str], tables: Sequence[ArpaTable], *,
+def build_ngram(vocabulary: Sequence[str], tables: Sequence[ArpaTable], normalizer: str = "", *,
                 name: str = "language model") -> NgramModel:
-    """Flat arrays of the tables of an ARPA file; `name` is used in messages.
+    """Flat arrays of the content of an ARPA file, see `Arpa`; `name` is used in messages.
 
     Raises:
         DataError: an n-gram appears twice.
@@ -114,7 +116,7 @@ def build_ngram(vocabulary: Sequence[str], tables: Sequence[ArpaTable], *,
     _link(arrays, tree.parents)
     for array in arrays:  # as when mapped from the cache: one kernel serves both
         array.flags.writeable = False
-    return NgramModel(tuple(vocabulary), order, counts, arrays)
+    return NgramModel(tuple(vocabulary), order, counts, arrays, normalizer)
 
 
 @compiled

@@ -1,4 +1,4 @@
-"""A language model that travels inside a bundle: gzipped ARPA text in memory, from a stranger.
+"""The language model inside a bundle: gzipped ARPA text in memory, not trusted.
 
 In: bytes. Out: an `NgramModel`. Nothing is unpacked to disk, and what unpacks to more
 than the bounds below is refused while it is read.
@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import gzip
 import io
-import zlib
-from collections.abc import Iterator
 from pathlib import Path
 
-from asr.errors import DataError, UsageError
-from asr.language_model.arpa import parse_arpa
+from asr.errors import UsageError
+from asr.language_model.arpa import errors_of, parse_arpa, text_lines
 from asr.language_model.kenlm import is_kenlm_binary
 from asr.language_model.ngram import NgramModel, build_ngram
 
-MAX_LINE_BYTES = 65_536
-MAX_TEXT_BYTES = 4_000_000_000
+MAX_NGRAMS = 5_000_000  # of a stranger's model; about half a minute and a gigabyte
 
 
 def pack_lm(path: str | Path) -> bytes:
@@ -29,14 +26,10 @@ def pack_lm(path: str | Path) -> bytes:
         UsageError: a binary file of KenLM, which no bundle carries.
     """
     refuse_kenlm(path)
-    try:
-        with open(path, "rb") as file:
-            data = file.read()
+    with errors_of(path):
+        data = Path(path).read_bytes()
         if data[:2] == b"\x1f\x8b":
             data = gzip.decompress(data)
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"Cannot read the language model {path}: {error}.", code="lm.arpa",
-                        path=path) from error
     return gzip.compress(data, compresslevel=6, mtime=0)
 
 
@@ -58,20 +51,6 @@ def unpack_lm(data: bytes, name: str) -> NgramModel:
     Raises:
         DataError: no gzip, no ARPA, damaged, or larger than the bounds (code "lm.arpa").
     """
-    try:
-        return build_ngram(*parse_arpa(_lines(data, name), name=name), name=name)
-    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
-        raise DataError(f"Cannot read the language model in {name}: {error}.", code="lm.arpa",
-                        path=name) from error
-
-
-def _lines(data: bytes, name: str) -> Iterator[str]:
-    total = 0
-    with gzip.open(io.BytesIO(data), "rb") as stream:
-        while line := stream.readline(MAX_LINE_BYTES):
-            total += len(line)
-            if len(line) == MAX_LINE_BYTES or total > MAX_TEXT_BYTES:
-                raise DataError(f"The language model in {name} has lines above {MAX_LINE_BYTES:_} "
-                                f"bytes or is larger than {MAX_TEXT_BYTES:_}.", code="lm.arpa",
-                                path=name)
-            yield line.decode("utf-8")
+    with errors_of(name):
+        lines = text_lines(io.BytesIO(data), name)
+        return build_ngram(*parse_arpa(lines, name=name, max_ngrams=MAX_NGRAMS), name=name)

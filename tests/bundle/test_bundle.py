@@ -122,8 +122,8 @@ def test_language_models_that_cannot_be(path, tmp_path, monkeypatch):
                  gzip.compress(bytes(10_000_000)), gzip.compress(b"\xff\xfe\n")):
         with pytest.raises(DataError):
             unpack_lm(data, "x")
-    monkeypatch.setattr("asr.language_model.packed_ngram.MAX_TEXT_BYTES", 50)
-    with pytest.raises(DataError, match="larger than 50"):
+    monkeypatch.setattr("asr.language_model.packed_ngram.MAX_NGRAMS", 4)
+    with pytest.raises(DataError, match="5 n-grams are more than the limit of 4"):
         unpack_lm(gzip.compress(ARPA.encode()), "x")
 
 
@@ -515,7 +515,10 @@ def executing_calls(source: str) -> list[str]:
 
 def test_no_source_file_loads_code_from_data():
     for file in sorted((ROOT / "asr").rglob("*.py")):
-        assert not executing_calls(file.read_text(encoding="utf-8")), file
+        # An export loads the folder that it has just written, to prove it; no other file does.
+        own = ["tf.saved_model.load"] if file.name == "savedmodel_format.py" else []
+        found = executing_calls(file.read_text(encoding="utf-8"))
+        assert [call.split(": ")[1] for call in found] == own, file
 
 
 @pytest.mark.parametrize("source", [

@@ -248,7 +248,7 @@ def test_lexicon_errors():
     with pytest.raises(UsageError, match="at least one word"):
         LexiconDecoder(TOKENIZER, [])
     for word in ("", "a b", "a "):
-        with pytest.raises(UsageError, match="empty or holds a space"):
+        with pytest.raises(UsageError, match="is empty, holds a space"):
             LexiconDecoder(TOKENIZER, ["a", word])
     with pytest.raises(TextError, match=r"'x' \(U\+0078\)"):
         LexiconDecoder(TOKENIZER, ["ax"])

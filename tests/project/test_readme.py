@@ -117,6 +117,10 @@ def project(tmp_path_factory) -> Path:
             (folder / name[1]).write_text(block.content)
     (folder / "reference.txt").write_text("one two three\nfour five\n")
     (folder / "hypothesis.txt").write_text("one too three\nfour five\n")
+    (folder / "second.txt").write_text("one two three\nfour five\n")  # of docs/scoring.md
+    (folder / "third.txt").write_text("one two\nfour nine\n")
+    (folder / "words.txt").write_text("two\nfive\n")
+    (folder / "table.csv").write_text("id,noise\n1,cafe\n2,none\n")
     return folder
 
 
@@ -262,7 +266,7 @@ def test_the_check_of_commands_can_fail(line):
 def test_benchmark_commands_exist():
     found = [argv for text in (*PAGES.values(), *(path.read_text("utf-8") for path in
                                                   sorted((ROOT / "benchmarks").glob("*.py"))))
-             for argv in commands(text.replace("`python ", "\npython "), "python")
+             for argv in commands(re.sub("`(python [^`]*)`", r"\n\1\n", text), "python")
              if argv[1].startswith("benchmarks/")]
     assert found
     for argv in found:

@@ -18,8 +18,8 @@ PINNED = {
     "case": "case-1-55e16958",
     "basic": "basic-2-287251f2",
     "marks": "marks-1-5dfc6625",
-    "english": "english-2-cac0d6ea",
-    "german": "german-2-6fc30964",
+    "english": "english-3-1f0e1752",
+    "german": "german-3-c4d0f3ae",
 }
 
 

@@ -16,8 +16,8 @@ PINNED = {
     "none": "none-1-c928d392",
     "case": "case-1-55e16958",
     "basic": "basic-1-e59320bb",
-    "english": "english-3-1f0e1752",
-    "german": "german-3-c4d0f3ae",
+    "english": "english-3-50237f87",
+    "german": "german-3-8d8b1295",
 }
 
 

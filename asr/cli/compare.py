@@ -18,13 +18,18 @@ _FORMATS = ("auto", "plain", "kaldi", "trn", "jsonl", "stm", "ctm")
 @click.option("--reference", type=click.Path(path_type=Path),
               help="A, B, ... are then text files with hypotheses only.")
 @click.option("--format", "text_format", type=click.Choice(_FORMATS), default="auto",
-              help="Of the text files given with --reference.")
+              help="Format of the text files given with --reference.")
 @click.option("--normalizer", default="", help="Score all again with none, basic, english or "
               "german.  [default: that of the receipts, else basic]")
 @click.option("--non-speech", type=click.Choice(("words", "drop")), default="words",
               show_default=True, help="Whether [laughter], <unk> and (noise) are words.")
 @click.option("--speakers", type=click.Path(path_type=Path),
               help="Kaldi utt2spk, for text files: whole speakers are drawn.")
+@click.option("--alignment", type=click.Choice(("unit", "sclite")), default="unit",
+              show_default=True, help="Of text files given with --reference; as in asr score.")
+@click.option("--optionally-deletable", is_flag=True,
+              help="With --reference: as in asr score (sclite -D).")
+@click.option("--fragments", is_flag=True, help="With --reference: as in asr score (sclite -F).")
 @click.option("--force", is_flag=True,
               help="Compare what both have in common although the receipts differ.")
 @click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
@@ -34,9 +39,10 @@ _FORMATS = ("auto", "plain", "kaldi", "trn", "jsonl", "stm", "ctm")
               metavar="FOLDER", help="With --report: recordings named after the utterance ids, "
               "to listen to.")
 @click.option("--draws", default=10_000, show_default=True, help="Bootstrap draws.")
-@click.option("--seed", default=0, show_default=True, help="Of the bootstrap.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the bootstrap.")
 def compare(systems: tuple[Path, ...], reference: Path | None, text_format: str, normalizer: str,
-            non_speech: str, speakers: Path | None, force: bool, as_json: bool, report: Path | None,
+            non_speech: str, speakers: Path | None, alignment: str, optionally_deletable: bool,
+            fragments: bool, force: bool, as_json: bool, report: Path | None,
             audio: Path | None, draws: int, seed: int) -> None:
     """Is B better than A, or can they not be told apart?
 
@@ -75,8 +81,9 @@ def compare(systems: tuple[Path, ...], reference: Path | None, text_format: str,
     if reference is None:
         scores = load_systems(systems, names=names, normalizer=normalizer, force=force)
     else:
-        scores = score_systems(reference, systems, format=text_format,
-                               normalizer=normalizer, speakers=speakers)
+        scores = score_systems(reference, systems, format=text_format, normalizer=normalizer,
+                               speakers=speakers, alignment=alignment,
+                               optionally_deletable=optionally_deletable, fragments=fragments)
     if len(systems) > 2:
         ranking = compare_many(scores, names, force=force, draws=draws, seed=seed)
         print(json.dumps(ranking.to_dict(), ensure_ascii=False, indent=1) if as_json

@@ -13,7 +13,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from string import Template
@@ -43,8 +43,8 @@ from asr.scoring.breakdown import (
 )
 from asr.scoring.comparison import Comparison
 from asr.scoring.confidence import ConfidenceReport
-from asr.scoring.counts import Step, align_many
-from asr.scoring.result import Row, Score
+from asr.scoring.counts import Step
+from asr.scoring.result import Row, Score, align_rows
 from asr.scoring.storage import save, to_csv
 from asr.scoring.text_lines import read_objects
 
@@ -76,9 +76,9 @@ def write_report(path: str | Path, result: Score, *, title: str = "",
     """Write the report, and beside it the utterances as CSV and JSONL.
 
     Args:
-        path: of the HTML file.
+        path: path of the HTML file.
         result: from `asr.scoring.score`.
-        title: of the page; "" is the file's name.
+        title: title of the page; "" is the file's name.
         audio: recordings by utterance id (a path, or a manifest row where an offset matters).
             Clips of the utterances with most errors, and of the examples, are embedded up to
             `max_audio_bytes`; the SNR of all is estimated.
@@ -114,7 +114,7 @@ def score_report(result: Score, *, title: str = "Word error rate",
                  groups: Mapping[str, Sequence[Group]] | None = None) -> str:
     """The HTML of one system; arguments as for `write_report`."""
     rows = result.rows
-    steps = list(_aligned(rows))
+    steps = list(align_rows(rows, result.receipt.alignment))
     examples = pick_examples(rows)
     order = _audio_order(rows, examples, flags or {})
     clips = read_clips(audio or {}, order, max_bytes=max_audio_bytes)
@@ -145,14 +145,15 @@ def comparison_report(comparison: Comparison, a: Score, b: Score, *,
     """The HTML of two systems side by side: which utterances changed, and how.
 
     Args:
-        comparison: of `a` and `b`.
+        comparison: comparison of `a` and `b`.
         a, b: the scores, for their receipts.
         audio, max_audio_bytes: as for `write_report`.
     """
     pairs = comparison.pairs
     changed = [pair[0].id for pair in comparison.changed]
     clips = read_clips(audio or {}, changed, max_bytes=max_audio_bytes, measure_snr=False)
-    sides = [list(_aligned([pair[k] for pair in pairs])) for k in (0, 1)]
+    sides = [list(align_rows([pair[k] for pair in pairs], side.receipt.alignment))
+             for k, side in enumerate((a, b))]
     title = f"{comparison.names[0]} against {comparison.names[1]}"
     columns = "".join(
         f"<h3>{escape(name)}</h3>"
@@ -233,11 +234,6 @@ def embed(data: dict) -> str:
 
 def _source_hash(content: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
-
-
-def _aligned(rows: Sequence[Row]) -> Iterable[list[Step]]:
-    return align_many([row.normalized_reference for row in rows],
-                      [row.normalized_hypothesis for row in rows])
 
 
 def _audio_order(rows: Sequence[Row], examples: Mapping[str, Sequence[int]],

@@ -1,4 +1,4 @@
-"""Intervals by resampling: how much of an error rate is luck of the test set.
+"""Confidence intervals of error rates by resampling.
 
 In: errors and words of each utterance, and who spoke it. Out: a 95 % interval. NumPy.
 
@@ -12,6 +12,9 @@ sum(errors) / sum(words); Kaldi prints their mean ± 1.96 standard deviations
 Utterances of one speaker are alike, so that intervals over utterances are too narrow. Where
 speakers are known, whole speakers are drawn instead (the blockwise bootstrap: Liu et al. 2019,
 "Statistical testing on ASR performance via blockwise bootstrap").
+
+Of very many utterances the sums are drawn from their limit, the normal distribution: see
+`draw_sums`.
 """
 
 from __future__ import annotations
@@ -27,6 +30,8 @@ DRAWS = 10_000
 CONFIDENCE = 0.95
 FEW_CLUSTERS = 10
 """Below so many speakers the bootstrap over speakers is known to be too narrow."""
+_MOST_PICKS = 2 * 10**8  # draws times clusters: about three seconds
+_MOST_SKEW = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,15 +163,23 @@ def draw_sums(values: np.ndarray, draws: int, seed: int) -> np.ndarray:
     Args:
         values: (num_clusters, K) int64 counts.
         draws: number of resamplings, each of num_clusters rows with replacement.
-        seed: of NumPy's default generator.
+        seed: seed of NumPy's default generator.
 
     Returns:
         (draws, K) int64. Each draw is a histogram of the rows times `values`, in blocks of
         about 4 MB, so that memory does not grow with draws x clusters. (einsum, not BLAS: its
         threads would wait for each other on a busy machine.)
+
+        Where that would pick more than `_MOST_PICKS` rows (seconds) and every sum is as good as
+        normal, the draws come from the normal distribution with the mean and the covariance that
+        the sums have: its quantiles are nearer to the true ones than those of 10,000 draws.
     """
     generator = np.random.default_rng(seed)
     clusters = len(values)
+    if draws * clusters > _MOST_PICKS and _nearly_normal(values):
+        return np.rint(generator.multivariate_normal(
+            values.sum(0), clusters * np.cov(values.T, bias=True, ndmin=2), draws,
+            method="eigh")).astype(np.int64)
     columns = np.ascontiguousarray(values.T)
     block = max(1, 500_000 // clusters)
     sums = np.empty((draws, len(columns)), np.int64)
@@ -178,6 +191,19 @@ def draw_sums(values: np.ndarray, draws: int, seed: int) -> np.ndarray:
         np.einsum("rn,kn->rk", histogram.reshape(rows, clusters), columns,
                   out=sums[start:start + rows])
     return sums
+
+
+def _nearly_normal(values: np.ndarray) -> bool:
+    """Whether no sum over resampled rows is skewed: |skewness| at most `_MOST_SKEW`.
+
+    The quantiles of such a sum are off by less than 0.5 % of its deviation (Cornish and Fisher
+    1938), where 10,000 draws are off by 2.7 %.
+    """
+    centred = values - values.mean(0)
+    variance = (centred ** 2).mean(0)
+    moment = (centred ** 3).mean(0)[variance > 0]
+    skewness = moment / variance[variance > 0] ** 1.5 / np.sqrt(len(values))
+    return bool((np.abs(skewness) <= _MOST_SKEW).all())
 
 
 def clusters_of(num_utterances: int, speakers: Sequence[str] | None) -> tuple[str, np.ndarray]:

@@ -81,8 +81,8 @@ def compare(systems: tuple[Path, ...], reference: Path | None, text_format: str,
     if reference is None:
         scores = load_systems(systems, names=names, normalizer=normalizer, force=force)
     else:
-        scores = score_systems(reference, systems, format=text_format, normalizer=normalizer,
-                               speakers=speakers, alignment=alignment,
+        scores = score_systems(reference, systems, format=text_format,
+                               normalizer=normalizer, speakers=speakers, alignment=alignment,
                                optionally_deletable=optionally_deletable, fragments=fragments)
     if len(systems) > 2:
         ranking = compare_many(scores, names, force=force, draws=draws, seed=seed)

@@ -205,7 +205,8 @@ def page_file(name: str) -> str:
     return resources.files("asr.pages").joinpath("assets", name).read_text(encoding="utf-8")
 
 
-def fill_page(title: str, body: str, data: dict, style: str, script: str) -> str:
+def fill_page(title: str, body: str, data: dict, style: str, script: str, *,
+              workers: bool = False) -> str:
     """A page that can load and run nothing but what is in it.
 
     Args:
@@ -214,11 +215,13 @@ def fill_page(title: str, body: str, data: dict, style: str, script: str) -> str
         data: for the script, as JSON in the element "data".
         style, script: CSS and JavaScript, which runs after dom.js; the policy allows these and
             no others.
+        workers: let the script start workers from its own text.
     """
     script = page_file("dom.js") + script
     policy = ("default-src 'none'; media-src data:; img-src data:; base-uri 'none'; "
               f"form-action 'none'; style-src '{_source_hash(style)}'; "
-              f"script-src '{_source_hash(script)}'")
+              f"script-src '{_source_hash(script)}'" +
+              ("; worker-src blob:" if workers else ""))
     return Template(page_file("report.html")).substitute(
         title=escape(title), csp=policy, style=style, script=script, body=body, data=embed(data))
 

@@ -212,7 +212,7 @@ def score_systems(reference: str | Path, paths: Sequence[str | Path], *,
     A reference with alternatives is read for each system as sclite reads it for that system alone.
 
     Args:
-        reference, paths: the files.
+        reference, paths: files.
         format, optionally_deletable, fragments: as in `read_pair`.
         normalizer, alignment: as in `asr.scoring.score`.
         speakers: a Kaldi utt2spk file.

@@ -7,6 +7,8 @@ The standard library only.
     none      Dr. Müller's  CAFÉ-Bar, No. 21!            Unicode NFC, nothing else
     case      dr. müller's  café-bar, no. 21!            lower case, nothing else (as sclite does)
     basic     dr müller's café bar no 21                 lower case, no punctuation, single spaces
+    marks     dr müller's café bar no 21                 basic, but ' beside a letter and : inside
+                                                         a word stay: letters in some languages
     english   doctor müller's café bar number twenty one basic + numbers, contractions, spelling
     german    doktor müller's café bar no einundzwanzig  basic + numbers, abbreviations
 
@@ -32,21 +34,36 @@ from asr.text.german import expand_german, unify_german
 
 _APOSTROPHES = "'\u2018\u2019\u201b\u02bc\u02b9\u00b4`\uff07"
 _ONE_APOSTROPHE = {ord(character): "'" for character in _APOSTROPHES}
+# Spacing modifier letters, tone letters, and the length marks of Unicode's Latin Extended-D.
+_MODIFIERS = range(0x2B0, 0x300), range(0xA700, 0xA722), range(0xA788, 0xA78C)
+_NO_LETTER_BESIDE = re.compile(r"(?<![\w'])'+(?![\w'])")
+_COLON_INSIDE = re.compile(r"(?<=\w):(?=[^\W\d])")   # not that of 10:30
+_COLON = "\ufdd0"   # a code point that no text has, while punctuation is dropped
 _LONE_APOSTROPHE = re.compile(r"(?<!\w)'+|'+(?!\w)")
 
 
 class _BasicTable(dict):
     """Code point to replacement, filled on first use, for `str.translate`.
 
+    Args:
+        letters: keep the modifier letters that look like an apostrophe, and the signs of length and
+            tone that Unicode calls symbols (ma˥ma˩, ka꞉na): what is a letter by its class is never
+            dropped.
+
     Letters, digits and combining marks stay. Punctuation, symbols, spaces and control characters
     become a space; invisible format characters (zero width, bidi, soft hyphen, BOM) vanish, because
     they split words that a reader sees as one. Apostrophes become ' and are judged later.
     """
 
+    def __init__(self, letters: bool):
+        self._letters = letters
+
     def __missing__(self, code: int) -> str:
         character = chr(code)
         category = unicodedata.category(character)
-        if character in _APOSTROPHES:
+        if self._letters and (category == "Lm" or any(code in block for block in _MODIFIERS)):
+            result = character
+        elif character in _APOSTROPHES:
             result = "'"
         elif category == "Cf":
             result = ""
@@ -58,7 +75,9 @@ class _BasicTable(dict):
         return result
 
 
-_BASIC = _BasicTable()
+_PLAIN_TABLE, _LETTERS_TABLE = _BasicTable(letters=False), _BasicTable(letters=True)
+_MARKS_TABLE = _BasicTable(letters=True)
+_MARKS_TABLE[ord(_COLON)] = ":"
 
 
 def _none(text: str) -> str:
@@ -71,14 +90,21 @@ def _lower(text: str) -> str:
     return unicodedata.normalize("NFC", text)
 
 
-def _strip(text: str) -> str:
+def _strip(text: str, table: _BasicTable = _PLAIN_TABLE) -> str:
     """Lower-cased text without punctuation; apostrophes only inside words; single spaces."""
-    text = _LONE_APOSTROPHE.sub(" ", text.translate(_BASIC))
+    text = _LONE_APOSTROPHE.sub(" ", text.translate(table))
     return unicodedata.normalize("NFC", " ".join(text.split()))
 
 
 def _basic(text: str) -> str:
-    return _strip(_lower(text))
+    return _strip(_lower(text), _LETTERS_TABLE)
+
+
+def _marks(text: str) -> str:
+    """As `_basic`; an apostrophe beside a letter and a colon between letters stay."""
+    text = _COLON_INSIDE.sub(_COLON, _lower(text).replace(_COLON, ""))
+    text = _NO_LETTER_BESIDE.sub(" ", text.translate(_MARKS_TABLE))
+    return unicodedata.normalize("NFC", " ".join(text.split()))
 
 
 def _english(text: str) -> str:
@@ -103,7 +129,8 @@ def _plain(text: str) -> str:
 _NORMALIZERS: dict[str, tuple[int, Callable[[str], str]]] = {
     "none": (1, _none),
     "case": (1, _lower),
-    "basic": (1, _basic),
+    "basic": (2, _basic),
+    "marks": (1, _marks),
     "english": (3, _english),
     "german": (3, _german),
 }
@@ -125,6 +152,9 @@ _PROBES = (
 )
 # More behaviours of one normaliser; the ids of the others must not change with them.
 _MORE_PROBES = {
+    "basic": ("ha\u02bc ka\ua789na ma\u02e5ma\u02e9 \u02bbokina t\u02b0a 'o o' ka:na 10:30",),
+    "marks": ("ha\u02bc ka\ua789na ma\u02e5ma\u02e9 \u02bbokina t\u02b0a 'o o' ka:na 10:30",
+              "' : a: '"),
     "english": (
         "$20 million €3bn 3.5kg 10 km 5g 5% per cent -500 +3 20°C ¢3 1/2 2½ #1 $2.70 5:05 pm .5",
         "Jr. she's been he's here I'd better I'd been I'd go ain't one and a half nineteen oh two",
@@ -146,8 +176,8 @@ def normalize(text: str, name: str) -> str:
     Args:
         text: any text.
         name: one of `NORMALIZERS`. `english` and `german` rewrite words ("21", "won't",
-            "colour") and are for scoring; train with `basic` or `none`. With "+drop" at the end
-            [laughter], <unk> and (noise) are no words.
+            "colour") and are for scoring; train with `basic`, `marks` or `none`. With "+drop" at
+            the end [laughter], <unk> and (noise) are no words.
 
     Returns:
         The normalised text, in Unicode NFC; it may be empty. Every normaliser is idempotent.

@@ -33,7 +33,7 @@ def sclite_summary(result: Score, title: str) -> str:
         result: from `asr.scoring.score`. Speakers are the rows'; where none is known, each id is
             cut at its first "-", or else "_", as sclite -i rm does; where some id has neither,
             there is one speaker, "unknown".
-        title: of the system; sclite takes the name of the hypothesis file.
+        title: name of the system; sclite takes the name of the hypothesis file.
 
     Returns:
         Text that ends with a line's end. Speakers come in the order of the utterances.

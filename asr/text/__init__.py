@@ -12,7 +12,7 @@ The standard library only.
     english   doctor müller's café bar number twenty one basic + numbers, contractions, spelling
     german    doktor müller's café bar no einundzwanzig  basic + numbers, abbreviations
 
-A name may end in "+drop" ("basic+drop"): what stands in brackets and was not said, such as
+A name may end in "+drop" ("basic+drop"): what is in brackets and was not said, such as
 [laughter], <unk> or (noise), is then no word. Without it, it is one.
 
 A score under one normaliser cannot be compared with a score under another: every receipt carries
@@ -135,7 +135,7 @@ _NORMALIZERS: dict[str, tuple[int, Callable[[str], str]]] = {
     "german": (3, _german),
 }
 _DROP = "+drop"
-# [] and <> around anything, () around one word; each stands for itself, so that neither "word(s)"
+# [] and <> around anything, () around one word; each delimited, so that neither "word(s)"
 # nor "3 < 4" nor a spoken remark (like this one) is lost
 _NOT_SAID = re.compile(r"\[[^\[\]]*\]|<(?![\s=])[^<>]*(?<!\s)>|(?<!\S)\([^()\s]*\)(?!\w)")
 

@@ -62,9 +62,9 @@ class Focus:
 
     def groups(self) -> list[Group]:
         """The two as groups, for the table of a report; all utterances are in both."""
-        return [Group("Listed words (B-WER)", self.utterances, self.on_list,
+        return [Group("B-WER (listed)", self.utterances, self.on_list,
                       self.on_list_interval),
-                Group("All others (U-WER)", self.utterances, self.others, self.others_interval)]
+                Group("U-WER (others)", self.utterances, self.others, self.others_interval)]
 
     def to_dict(self) -> dict:
         """JSON-ready."""

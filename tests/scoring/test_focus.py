@@ -120,14 +120,14 @@ def test_command_text_json_and_page(tmp_path, capsys):
     out = capsys.readouterr().out
     assert "B-WER 100.00 % " in out and "(S 1 D 0 I 1 N 2) of the listed words" in out
     assert "U-WER 50.00 % " in out
-    assert "Listed words (B-WER)" in page.read_text() and "U-WER" in page.read_text()
+    assert "B-WER (listed)" in page.read_text() and "U-WER" in page.read_text()
     assert run(["score", *files, *focus, "--json"]) == 0
     record = json.loads(capsys.readouterr().out)["focus"]
     assert record["b_wer"] == 1.0 and record["u_words"]["reference"] == 6
     assert record["b_wer_interval"]["draws"] > 9_000  # draws without a listed word are left out
     assert run(["score", *files, "--focus", str(tmp_path / "missing.txt"), "--json"]) == 4
     assert json.loads(capsys.readouterr().out)["wer"] is None
-    assert "Listed" not in score_report(result())
+    assert "B-WER" not in score_report(result())
 
 
 @pytest.mark.skipif(not PUBLISHED.is_dir(), reason=f"{PUBLISHED} is missing")

@@ -1,7 +1,7 @@
 """Where the errors are: by speaker, duration, speaking rate, SNR, and by word.
 
 In: the rows of a score. Out: groups with their own error rates and intervals; confusion pairs.
-Jiwer and NumPy.
+RapidFuzz and NumPy.
 """
 
 from __future__ import annotations

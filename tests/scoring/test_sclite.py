@@ -534,3 +534,29 @@ def test_no_message_about_times_is_long(tmp_path, line, capsys):
         paths = files(tmp_path, reference, hypothesis, (".stm", ".ctm"))
         run(["score", *map(str, paths)])
         assert len(capsys.readouterr().err) < 4096
+
+
+def test_long_sequences_have_the_path_of_short_ones():
+    """Rows of costs are kept and found again: the same alignment as with all of them."""
+    from asr.scoring.sclite_kernels import trace_sequences
+    random = np.random.default_rng(3)
+    a, b = random.integers(0, 40, 1_300), random.integers(0, 40, 1_100)
+    path = trace_sequences(a, b).tolist()
+    costs = np.arange(len(b) + 1) * 3
+    moves = []
+    for word in a.tolist():
+        before, costs = costs, costs + 3
+        row = [1]
+        for j in range(1, len(costs)):
+            replaced = before[j - 1] + 4 * (b[j - 1] != word)
+            deleted, inserted = before[j] + 3, costs[j - 1] + 3
+            costs[j] = min(replaced, deleted, inserted)
+            row.append((3 if b[j - 1] == word else 0) if costs[j] == replaced else
+                       1 if deleted < inserted else 2)
+        moves.append(row)
+    i, j, expected = len(a), len(b), []
+    while i or j:
+        move = moves[i - 1][j] if i else 2
+        expected.append(move)
+        i, j = i - (move != 2), j - (move != 1)
+    assert path == expected[::-1]

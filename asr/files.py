@@ -1,7 +1,7 @@
-"""Files that are either the old or the new one, never torn.
+"""Write files atomically; read JSON strictly.
 
 In: a path and bytes. Out: the file, by temporary name, fsync, rename, directory fsync.
-Also the strict reading of JSON that somebody else wrote: Python's reader takes NaN, Infinity and
+Also the strict reading of JSON from other programs: Python's reader takes NaN, Infinity and
 repeated keys, and overflows its stack on deep nesting.
 """
 
@@ -92,7 +92,7 @@ def lock(descriptor: int, *, wait: bool = False) -> None:
     The system drops the lock when the process ends, however it ends.
 
     Args:
-        descriptor: of the open file.
+        descriptor: number of the open file.
         wait: until it is free; if not, that is an error.
 
     Raises:
@@ -162,7 +162,7 @@ def parse_json(text: str, *, surrogates: bool = False) -> object:
         {'id': 'a', 'duration': 1.5}
         >>> parse_json('{"id": "a", "id": "b"}')
         Traceback (most recent call last):
-        asr.files.StrictJsonError: the key 'id' stands twice
+        asr.files.StrictJsonError: the key 'id' occurs twice
     """
     try:
         value = _DECODER.decode(text)
@@ -180,7 +180,7 @@ def _pairs(pairs: list[tuple[str, object]]) -> dict:
     if len(table) < len(pairs):
         keys = [key for key, _ in pairs]
         repeated = ascii(next(key for key in keys if keys.count(key) > 1))
-        raise ValueError(f"the key {repeated[:LONGEST_KEY]} stands twice")
+        raise ValueError(f"the key {repeated[:LONGEST_KEY]} occurs twice")
     return table
 
 

@@ -20,6 +20,13 @@ from pathlib import Path
 from asr.errors import RecipeError
 
 SCHEMA_VERSION = 1
+NEVER_REFUSED = 1_000.0  # decoder.max_gap
+# A decoder is one file and one line here: its name in recipes and on the command line, its class.
+DECODERS = {
+    "greedy": "asr.decoding.greedy.GreedyDecoder",
+    "lexicon": "asr.decoding.lexicon.LexiconDecoder",
+    "beam": "asr.decoding.beam.BeamSearchDecoder",
+}
 
 
 def knob(default, help, *, low=None, high=None, choices=None) -> typing.Any:  # noqa: A002
@@ -30,7 +37,8 @@ def knob(default, help, *, low=None, high=None, choices=None) -> typing.Any:  # 
 
 def choices_of(settings: type, name: str) -> tuple[str, ...]:
     """What a setting may be, such as `choices_of(DecoderSettings, "kind")`."""
-    return next(f.metadata["choices"] for f in dataclasses.fields(settings) if f.name == name)
+    (found,) = (f.metadata["choices"] for f in dataclasses.fields(settings) if f.name == name)
+    return tuple(found)
 
 
 @dataclass(frozen=True)
@@ -95,7 +103,7 @@ class AugmentSettings:
     freq_mask_width: int = knob(15, "mel bins at most", low=1, high=256)
     time_masks: int = knob(0, "SpecAugment stretches set to the mean", low=0, high=64)
     time_mask_width: int = knob(30, "frames at most", low=1, high=1_000)
-    time_mask_fraction: float = knob(0.2, "of the utterance at most, each", low=0.0, high=1.0)
+    time_mask_fraction: float = knob(0.2, "share of the utterance at most, each", low=0.0, high=1.0)
     noise_dir: str = knob("", "folder of noise recordings, searched recursively")
     noise_probability: float = knob(0.0, "share of utterances with noise", low=0.0, high=1.0)
     noise_snr_min: float = knob(5.0, "dB", low=-20, high=80)
@@ -172,9 +180,9 @@ class TrainSettings:
 class DecoderSettings:
     """How logits become text; travels in the bundle."""
 
-    kind: str = knob("greedy", "see asr.decoding", choices=("greedy", "lexicon", "beam"))
+    kind: str = knob("greedy", "see asr.decoding", choices=DECODERS)
     lexicon: tuple[str, ...] = knob((), "the closed vocabulary of the lexicon decoder")
-    beam_width: int = knob(32, "prefixes kept (beam)", low=1, high=10_000)
+    beam_width: int = knob(32, "prefixes kept (beam)", low=1, high=4_096)
     lm: str = knob("", "n-gram language model, ARPA (beam)")
     lm_weight: float = knob(0.5, "beam with a language model", low=0.0, high=100.0)
     word_bonus: float = knob(0.0, "nats a word (beam, lexicon)", low=-100.0, high=100.0)
@@ -184,16 +192,17 @@ class DecoderSettings:
     hot_words: tuple[str, ...] = knob((), "PHRASE or PHRASE:BOOST, nats a character (beam)")
     grammar: str = knob("", "the sentences that may be said, the text itself (beam); see "
                         "asr.decoding.grammar")
-    max_gap: float = knob(3.0, "nats a character by which a word of the nearest sentence of the "
-                          "grammar may sound worse than what is heard", low=0.0, high=1_000.0)
-    num_hypotheses: int = knob(1, "readings returned at most (beam)", low=1, high=10_000)
+    max_gap: float = knob(NEVER_REFUSED, "nats a character by which a word of the nearest sentence "
+                          "of the grammar may sound worse than what is heard; 1000: no recording "
+                          "is refused", low=0.0, high=NEVER_REFUSED)
+    num_hypotheses: int = knob(1, "readings returned at most (beam)", low=1, high=100)
 
 
 @dataclass(frozen=True)
 class Recipe:
     """One training run; `load_recipe` reads it, `dump_recipe` writes it, equal both ways."""
 
-    seed: int = knob(1, "of every random choice", low=0, high=2**31 - 1)
+    seed: int = knob(1, "seed of every random choice", low=0, high=2**31 - 1)
     data: DataSettings = field(default_factory=DataSettings)
     text: TextSettings = field(default_factory=TextSettings)
     features: FeatureSettings = field(default_factory=FeatureSettings)

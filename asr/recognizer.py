@@ -18,20 +18,21 @@ from asr.audio.loudness import SILENCE_DB, is_silent
 from asr.audio.recording import Blocks
 from asr.bundle import LM, Bundle, load_bundle
 from asr.bundle.find import find_bundle
-from asr.decoding import Decoder, Hypothesis, build_decoder, check_logits, log_softmax
+from asr.decoding import Decoder, build_decoder, check_logits, log_softmax
 from asr.decoding.alignment import aligned
-from asr.decoding.calibration import calibration_kind
+from asr.decoding.calibration import calibration_kind, uses_lm
 from asr.decoding.evidence import CalibratedDecoder
-from asr.decoding.packed_ngram import unpack_lm
 from asr.decoding.phrases import normalize_hot_words
 from asr.errors import BundleError, DataError, UsageError
 from asr.features import FeatureExtractor, normalize_features
 from asr.inference.long_recordings import listen
-from asr.inference.loop import transcribe_tasks
+from asr.inference.loop import infer, transcribe_tasks
 from asr.inference.stopwatch import Stopwatch
-from asr.inference.tasks import Task
+from asr.inference.tasks import Result, Task
 from asr.inference.windows import Windows
 from asr.inspection import Inspection, inspect_audio
+from asr.language_model import LanguageModel, load_ngram
+from asr.language_model.packed_ngram import unpack_lm
 from asr.network.engine import batches_by_length, build_engine, pad_batch
 from asr.recipe import DecoderSettings, settings_from_dict
 from asr.text import normalize
@@ -84,7 +85,7 @@ class Recognizer:
 
     @property
     def seconds_per_frame(self) -> float:
-        """Of an output frame."""
+        """Duration of an output frame."""
         return self.clock.seconds_per_frame
 
     @property
@@ -107,6 +108,8 @@ class Recognizer:
         if isinstance(settings, Decoder):
             other.decoder = settings
             return other
+        if "grammar" in knobs:  # another grammar's limit says nothing of this one
+            knobs.setdefault("max_gap", DecoderSettings().max_gap)
         table = dataclasses.asdict(settings or self.decoder_settings) | knobs
         other.decoder_settings = settings_from_dict(DecoderSettings, table, source="decoder")
         other.decoder = self._build_decoder(other.decoder_settings)
@@ -120,7 +123,7 @@ class Recognizer:
         Args:
             audio: a path, or (num_samples,) floating point, mono, in [-1, 1].
             sample_rate: Hz of an array; None: it has the recogniser's rate already.
-            expected, max_seconds: of a path, see `asr.audio.load_audio`.
+            expected, max_seconds: for a path, see `asr.audio.load_audio`.
 
         Raises:
             AudioError: see `asr.audio.load_audio`.
@@ -199,7 +202,8 @@ class Recognizer:
         if duration is None:
             inner = len(logits) - 2 * self.bundle.model.edge_frames
             duration = max(0, inner) * self.seconds_per_frame
-        return self._transcript(self.decoder.decode(logits), duration, features)
+        levels = None if features is None else speech_levels(features, self.bundle.features)
+        return to_transcript(self.decoder.decode(logits), self.clock, duration, levels)
 
     def align(self, audio: Audio, text: str, sample_rate: int | None = None) -> Transcript:
         """When each word and character of a known text was said.
@@ -219,19 +223,25 @@ class Recognizer:
             DataError: no word in the text ("align.empty"), a silent recording ("align.silent"), or
                 a text that is too long for it ("align.infeasible").
         """
+        (result,) = infer(self, [self._task(audio, sample_rate)])
+        return self.align_result(result, text)
+
+    def align_result(self, result: Result, text: str) -> Transcript:
+        """`align` for a result of `asr.inference.loop.infer`; arguments and errors as there."""
         words = normalize(text, self.bundle.text.normalizer)
         labels = self.tokenizer.encode(words)
         if not words.split():
             raise DataError(f"{text!r} holds no word to align; give what is said in the "
                             "recording.", code="align.empty")
-        samples = self.load_audio(audio, sample_rate)
-        if is_silent(samples, self.sample_rate):
+        result.raise_error()
+        if result.logits is None:
             raise DataError(f"The recording never gets louder than {SILENCE_DB:g} dB of full "
                             "scale; there is nothing to align a text with.", code="align.silent")
-        features = self._extractor.extract(samples)
-        log_probs = log_softmax(check_logits(self.logits(features), self.tokenizer.vocab_size))
-        return self._transcript([aligned(log_probs, labels, self.tokenizer)],
-                                len(samples) / self.sample_rate, features)
+        log_probs = log_softmax(check_logits(result.logits, self.tokenizer.vocab_size))
+        levels = speech_levels(result.features, self.bundle.features) \
+            if result.levels is None else result.levels
+        return to_transcript([aligned(log_probs, labels, self.tokenizer)], self.clock,
+                             result.duration, levels)
 
     def transcribe(self, audio: Audio, sample_rate: int | None = None) -> Transcript:
         """What was said in a recording; the empty transcript for silence.
@@ -257,12 +267,8 @@ class Recognizer:
             AudioError, UsageError: at the first recording that cannot be used;
                 `asr.fleet.transcribe` goes on with the others.
         """
-        tasks = [Task(None, audio, "the array" if isinstance(audio, np.ndarray) else str(audio),
-                      sample_rate) for audio in audios]
-        if sample_rate is not None and not all(isinstance(t.source, np.ndarray) for t in tasks):
-            raise UsageError(RATE_OF_A_FILE)
         transcripts = []
-        for result in transcribe_tasks(self, tasks):
+        for result in transcribe_tasks(self, [self._task(audio, sample_rate) for audio in audios]):
             result.raise_error()
             transcripts.append(result.transcript)
         return transcripts
@@ -334,19 +340,37 @@ class Recognizer:
                               code="bundle.decoder", path=self.bundle.path) from error
 
     def _build_decoder(self, settings: DecoderSettings) -> Decoder:
-        """With the bundle's language model, if the settings mean it, normaliser, calibration."""
-        model = None
-        if settings.kind == "beam" and settings.lm == LM and self.bundle.lm is not None:
-            model = unpack_lm(self.bundle.lm, f"{self.bundle.path}: {LM}")
+        """With language model, normaliser and calibration."""
+        model = language_model_of(self.bundle, settings) if uses_lm(settings) else None
         settings = normalize_hot_words(settings, self.bundle.text.normalizer)
         decoder = build_decoder(settings, self.tokenizer, language_model=model)
         calibration = self.bundle.calibration.get(calibration_kind(settings))
         return CalibratedDecoder(decoder, calibration) if calibration else decoder
 
-    def _transcript(self, hypotheses: Sequence[Hypothesis], duration: float,
-                    features: np.ndarray | None = None) -> Transcript:
-        levels = None if features is None else speech_levels(features, self.bundle.features)
-        return to_transcript(hypotheses, self.clock, duration, levels)
+    @staticmethod
+    def _task(audio: Audio, sample_rate: int | None) -> Task[None]:
+        if isinstance(audio, np.ndarray):
+            return Task(None, audio, "the array", sample_rate)
+        if sample_rate is not None:
+            raise UsageError(RATE_OF_A_FILE)
+        return Task(None, audio, str(audio))
+
+
+def language_model_of(bundle: Bundle, settings: DecoderSettings) -> LanguageModel | None:
+    """The model that settings name: the bundle's own one or a file; None: they name none.
+
+    Raises:
+        DataError: it cannot be read.
+        UsageError: it was trained on texts of another normaliser.
+    """
+    if not settings.lm:
+        return None
+    if settings.lm == LM and bundle.lm is not None:
+        model: LanguageModel = unpack_lm(bundle.lm, f"{bundle.path}: {LM}")
+    else:
+        model = load_ngram(settings.lm)
+    model.check_normalizer(bundle.text.normalizer)
+    return model
 
 
 def load(path: str | os.PathLike | None = None, engine: str = "auto",

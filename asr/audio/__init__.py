@@ -1,4 +1,4 @@
-"""A recording becomes samples: one channel, one rate, checked before it is believed.
+"""Load a recording as samples: one channel, one rate, checked before use.
 
 In: a path, bytes or an open binary file. Out: (num_samples,) float32, mono, in [-1, 1].
 We open the file ourselves, look at its header, bound everything, and compare what was declared
@@ -8,6 +8,7 @@ with what was decoded. Anything else is an `AudioError` with a code; nothing is 
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 
@@ -21,14 +22,21 @@ from asr.audio.blocks import (
 )
 from asr.audio.channels import mix_channels, opposite_channel, warn_of_opposite_channels
 from asr.audio.decoder import Decoder, truncated
-from asr.audio.source import MAX_STREAM_BYTES, Source, display_name, fingerprint, open_source
+from asr.audio.source import (
+    MAX_STREAM_BYTES,
+    Source,
+    display_name,
+    fingerprint,
+    open_source,
+    remembered,
+)
 from asr.errors import AudioError, UsageError
 from asr.manifest import Utterance, duration_tolerance
 
 __all__ = ["AudioInfo", "MAX_STREAM_BYTES", "RESAMPLER", "check_length", "display_name",
            "load_audio", "load_utterance", "mix_channels", "probe_audio", "resample"]
 
-MIN_SECONDS = 0.025  # one analysis window; nothing can be heard in less
+MIN_SECONDS = 0.025  # one analysis window
 MAX_SECONDS = 3_600.0  # in memory at once: 220 MiB at 16 kHz; asr.audio.recording reads longer ones
 RESAMPLER = "soxr HQ"  # recorded in bundles: training and serving must use the same one
 
@@ -102,7 +110,7 @@ def load_audio(source: Source, *, sample_rate: int, offset: float = 0.0,
             refuse_or_warn(name, layout.cut, allow_truncated)
         start, num_samples = _segment(info, offset, duration, snap_to_end, name)
         check_length(num_samples / info.sample_rate, min_seconds, max_seconds, name)
-        channel = opposite_channel(decoder)
+        channel = remembered(file, "channel", partial(opposite_channel, decoder))
         if channel is not None:
             warn_of_opposite_channels(name, channel)
         audio, num_decoded = _decode(decoder, start, num_samples, sample_rate, name, channel)
@@ -142,7 +150,7 @@ def check_length(seconds: float, min_seconds: float | None, max_seconds: float |
     """Refuse what is too short or too long.
 
     Args:
-        seconds: of the recording, or of the part that is wanted.
+        seconds: seconds of the recording, or of the part that is wanted.
         min_seconds, max_seconds: the limits; None: `MIN_SECONDS`, `MAX_SECONDS`.
         name: what messages call the recording.
 

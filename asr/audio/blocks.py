@@ -1,4 +1,4 @@
-"""An open, checked decoder, and its samples block by block.
+"""Open a checked decoder and read its samples block by block.
 
 In: a binary file that we opened. Out: what it declares; (n,) float32 blocks, mono, in [-1, 1], at
 the rate that is wanted. Loading a recording whole and reading it in pieces go through
@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import BinaryIO
 
 import numpy as np
@@ -18,6 +19,7 @@ import numpy as np
 from asr.audio.channels import ChannelMeter, mix_channels, refuse_cancelled
 from asr.audio.containers import Layout, check_format, inspect_container
 from asr.audio.decoder import Decoder, reason_of, truncated
+from asr.audio.source import remembered
 from asr.errors import AudioError
 
 MAX_AMPLITUDE = 8.0  # 18 dB over full scale: beyond it, the samples are no audio
@@ -63,7 +65,7 @@ def open_decoder(file: BinaryIO, name: str) -> Iterator[tuple[Decoder, AudioInfo
         AudioError: audio.empty, audio.header, audio.unsupported, audio.too_long, audio.truncated,
             audio.decode.
     """
-    layout = inspect_container(file, name)
+    layout = remembered(file, "layout", partial(inspect_container, file, name))
     with Decoder(file, layout, name) as decoder:
         num_samples = decoder.frames
         if num_samples >= _UNKNOWN_LENGTH:

@@ -1,4 +1,4 @@
-"""Several channels become one: their mean, or the loudest where they cancel each other.
+"""Mix channels to one: their mean, or the loudest where they cancel each other.
 
 In: (n, channels) float32. Out: (n,) float32. A microphone that is wired the wrong way round gives
 channels in opposite phase, whose mean is silence although both hold the speech.
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 MAX_LOSS_DB = 20.0  # of the mean against the loudest channel; 8 channels, 7 of them empty: 18
 SECONDS = 30  # of sound, after which it is decided whether the channels cancel each other
+MAX_KEPT = 1 << 22  # numbers, 16 MiB: 30 s of stereo at 48 kHz, and a little silence
 _SOUND = 1e-6  # mean square of the loudest channel, -60 dB; less is no evidence
 
 
@@ -68,7 +69,8 @@ def opposite_channel(decoder: Decoder) -> int | None:
     """Which channel to use because all of them together cancel; None: their mean.
 
     The first `SECONDS` of sound decide for the whole recording, so that a part, the whole and
-    blocks have the same samples. The decoder is at its start afterwards.
+    blocks have the same samples. The decoder is at its start afterwards; it keeps what was decoded,
+    up to `MAX_KEPT` numbers.
 
     Args:
         decoder: at its start.
@@ -77,16 +79,23 @@ def opposite_channel(decoder: Decoder) -> int | None:
         return None
     meter = ChannelMeter(decoder.channels)
     block = np.empty((decoder.samplerate, decoder.channels), np.float32)
-    seconds = 0
+    seconds = num_read = 0
+    kept: list[np.ndarray] = []
     try:
         while seconds < SECONDS:
             audio = decoder.read(out=block)
             if not len(audio):
                 break
             seconds += meter.add(audio)
+            num_read += audio.size
+            if num_read <= MAX_KEPT:
+                kept.append(audio.copy())
     except (RuntimeError, ValueError, OSError):
-        pass  # damage is reported, with its place, by who decodes it next
-    decoder.restart()
+        num_read = MAX_KEPT + 1  # the caller decodes it next and reports the damage with its place
+    if num_read > MAX_KEPT:
+        decoder.restart()
+    else:
+        decoder.unread(kept)
     return meter.loudest if meter.cancel else None
 
 

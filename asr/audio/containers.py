@@ -1,4 +1,4 @@
-"""What the first and last bytes of a recording claim, read before any decoder sees them.
+"""Inspect the header and the end of a recording before a decoder opens it.
 
 In: an open, seekable binary file. Out: the container's name, or an `AudioError`.
 libsndfile repairs what it can and says so only in a log; this module refuses instead: it knows
@@ -21,7 +21,7 @@ MAX_SAMPLE_RATE = 192_000  # Hz
 MAX_CHANNELS = 8
 
 # container: subtypes, both in libsndfile's names. ADPCM, GSM and the like have a history of
-# memory errors in libsndfile and nobody records speech for training in them.
+# memory errors in libsndfile and speech for training is not recorded in them.
 SUBTYPES = {
     "WAV": {"PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW"},
     "FLAC": {"PCM_S8", "PCM_16", "PCM_24"},

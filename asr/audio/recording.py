@@ -1,4 +1,4 @@
-"""A recording that is read in pieces, from its start and as often as needed: little memory.
+"""Read a recording in pieces, several times if needed, in little memory.
 
 In: a path, bytes or an open binary file. Out: (n,) float32 blocks, the very samples that
 `asr.audio.load_audio` would give in one array.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import BinaryIO
 
 import numpy as np
@@ -25,7 +26,7 @@ from asr.audio.blocks import (
 from asr.audio.channels import opposite_channel, warn_of_opposite_channels
 from asr.audio.containers import Layout
 from asr.audio.decoder import Decoder, truncated
-from asr.audio.source import Source, fingerprint, open_source
+from asr.audio.source import Source, fingerprint, open_source, remembered
 from asr.errors import AudioError, UsageError
 
 MAX_HOURS = 24.0  # of one recording that is read in pieces
@@ -74,7 +75,9 @@ class Recording:
         num_decoded = 0
         with Decoder(self._file, self._layout, self.name) as decoder:
             if not self._channel_is_known:
-                self._channel, self._channel_is_known = opposite_channel(decoder), True
+                self._channel = remembered(self._file, "channel",
+                                           partial(opposite_channel, decoder))
+                self._channel_is_known = True
                 if self._channel is not None:
                     warn_of_opposite_channels(self.name, self._channel)
             for block, so_far in decode_blocks(decoder, 0, self.info.num_samples, self.sample_rate,

@@ -1,4 +1,4 @@
-"""A trained recogniser as one file that is safe to open: checked data, never code.
+"""Store a trained recogniser as one file that is safe to open: checked data, never code.
 
 In: settings, tokenizer, weights. Out: `*.asr`, and back a `Bundle`. NumPy, safetensors.
 
@@ -11,7 +11,7 @@ In: settings, tokenizer, weights. Out: `*.asr`, and back a `Bundle`. NumPy, safe
 
 The file is a ZIP whose members are stored, with fixed timestamps: equal content, equal bytes.
 A setting that is missing in config.json means its default, so a new knob's default must keep the
-old behaviour; one that is unknown or out of bounds refuses to load. `calibration` stands in
+old behaviour; one that is unknown or out of bounds refuses to load. `calibration` is in
 config.json only where there is one.
 """
 
@@ -105,7 +105,7 @@ class Bundle:
         normalizer: `asr.text.normalizer_id` of the texts it learnt from.
         lm: the gzipped ARPA language model, or None.
         reference: see `Reference`, or None.
-        calibration: kind of decoder (`asr.decoding.calibration.KINDS`) -> what makes its
+        calibration: kind of decoder (`asr.decoding.calibration.kinds`) -> what makes its
             confidences probabilities; {} before `asr tune --confidence`.
         bundle_hash: SHA-256 over the hashes of all members: equal content, equal hash.
         weights_hash: SHA-256 of the weights alone.
@@ -183,7 +183,7 @@ def save_bundle(path: str | Path, *, features: FeatureSettings, text: TextSettin
 
     where = f"Cannot write {path}"
     if lm is None and decoder.lm not in ("", LM):
-        from asr.decoding.packed_ngram import pack_lm  # imports numba, which reading does not need
+        from asr.language_model.packed_ngram import pack_lm  # imports numba; reading needs none
 
         lm = pack_lm(decoder.lm)
     decoder = dataclasses.replace(decoder, lm=decoder.lm and LM)
@@ -360,14 +360,14 @@ def _read_weights(archive: Archive, recipe: Recipe,
 def _check_reference(arrays: Mapping[str, np.ndarray], recipe: Recipe, tokenizer: CharTokenizer,
                      where: str) -> None:
     samples = arrays["audio"].size if "audio" in arrays else 0
-    frames = feature_length(samples, recipe.features.hop_length)
+    frames = feature_length(samples, recipe.features.hop_length, recipe.features.n_fft)
     check_tensors(arrays, {
         "audio": (samples,), "features": (frames, num_features(recipe.features)),
         "logits": (output_length(frames, recipe.model), tokenizer.vocab_size)}, where)
 
 
 def _versions() -> dict[str, str]:
-    """Of what can change a feature or a weight; read from metadata, nothing is imported."""
+    """Packages that can change a feature or a weight; from metadata, nothing is imported."""
     names = ("keras-asr", "keras", "librosa", "numpy", "soundfile", "soxr", "tensorflow")
     return {"python": platform.python_version(),
             **{name: version for name, version in installed(names).items() if version}}

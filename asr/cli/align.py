@@ -31,7 +31,7 @@ if TYPE_CHECKING:
               help="Folder that holds the manifest's audio when it is not beside it.")
 @click.option("--allow-outside-root", is_flag=True, help="Accept audio anywhere.")
 @click.option("-f", "--format", "format_", type=click.Choice(list(FORMATS)), default="ctm",
-              show_default=True, help="Of the result; json and textgrid have characters too.")
+              show_default=True, help="json and textgrid have characters too.")
 @click.option("-o", "--output-dir", type=click.Path(path_type=Path),
               help="Write one file a recording into this folder.")
 @click.option("--overwrite", is_flag=True, help="Write again what exists in the output folder.")

@@ -18,7 +18,7 @@ _FORMATS = ("auto", "plain", "kaldi", "trn", "jsonl", "stm", "ctm")
 @click.option("--reference", type=click.Path(path_type=Path),
               help="A and B are then text files with hypotheses only.")
 @click.option("--format", "text_format", type=click.Choice(_FORMATS), default="auto",
-              help="Of the text files given with --reference.")
+              help="Format of the text files given with --reference.")
 @click.option("--normalizer", default="", help="Score both again with none, basic, english or "
               "german.  [default: that of the receipts, else basic]")
 @click.option("--speakers", type=click.Path(path_type=Path),
@@ -37,7 +37,7 @@ _FORMATS = ("auto", "plain", "kaldi", "trn", "jsonl", "stm", "ctm")
               metavar="FOLDER", help="With --report: recordings named after the utterance ids, "
               "to listen to.")
 @click.option("--draws", default=10_000, show_default=True, help="Bootstrap draws.")
-@click.option("--seed", default=0, show_default=True, help="Of the bootstrap.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the bootstrap.")
 def compare(a: Path, b: Path, reference: Path | None, text_format: str, normalizer: str,
             speakers: Path | None, alignment: str, optionally_deletable: bool, fragments: bool,
             force: bool, as_json: bool, report: Path | None,

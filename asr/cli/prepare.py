@@ -8,6 +8,8 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import re
+from functools import cache
 from pathlib import Path
 
 import click
@@ -21,19 +23,41 @@ from asr.manifest import Utterance, write_manifest
 REPORT = "report.json"
 
 
-@click.command(epilog=f"Corpora: {', '.join(CORPORA)}.")
+class _CorpusCommand(click.Command):
+    """A command whose help lists the corpora, and those alone that it can use."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Corpora"):
+            formatter.write_dl([(name, load_corpus(name).SUMMARY) for name in CORPORA
+                                if self.name == "prepare" or hasattr(load_corpus(name), "PARTS")])
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        *params, last = super().get_params(ctx)   # --help
+        return [*params, *(_corpus_options(*CORPORA) if self.name == "prepare" else ()), last]
+
+
+@cache
+def _corpus_options(*corpora: str) -> list[click.Parameter]:
+    """Options from the keyword arguments of `prepare` of the corpora, and from their docstrings."""
+    types, texts = {}, {}
+    for corpus in corpora:
+        function = load_corpus(corpus).prepare
+        lines = re.findall(r"^        ([a-z_, ]+): ((?:.+\n)(?: {12}.+\n)*)",
+                           function.__doc__ or "", re.MULTILINE)
+        told = {name: " ".join(text.split()) for names, text in lines
+                for name in names.split(", ")}
+        for name, argument in inspect.signature(function, eval_str=True).parameters.items():
+            if name not in ("corpus_dir", "checks"):
+                types[name] = argument.annotation
+                texts.setdefault(name, []).append(f"{corpus}: {told[name].rstrip('.')}.")
+    return [click.Option([f"--{name.replace('_', '-')}"], type=types[name],
+                         help=" ".join(texts[name]).replace("`", "")) for name in types]
+
+
+@click.command(cls=_CorpusCommand)
 @click.argument("corpus")
 @click.argument("src", type=click.Path(path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option("--hold-out", metavar="SPEAKER", help="Test on this speaker, train on the others "
-              "(fsdd).")
-@click.option("--dev-every", type=int, metavar="N", help="Every Nth speaker (kaldi) or id "
-              "(ljspeech), sorted, starting with the first, goes to dev.")
-@click.option("--split-by", type=click.Choice(["text", "speaker", "utterance"]),
-              help="What may not be in two splits (nemo).")
-@click.option("--dev-fraction", type=float, metavar="SHARE", help="Of train, moved to dev (nemo).")
-@click.option("--test-fraction", type=float, metavar="SHARE", help="Of train, moved to test "
-              "(nemo).")
 @click.option("--only-words", metavar="WORDS", help="Keep the utterances that consist of these "
               "words alone, such as \"zero one two\"; case and punctuation do not matter.")
 @click.option("--min-seconds", type=float, default=0.1, show_default=True,
@@ -93,7 +117,7 @@ def prepare(corpus: str, src: Path, out: Path, only_words: str | None, min_secon
     return EXIT_SOME_FAILED if prepared.excluded else EXIT_OK
 
 
-@click.command(epilog="Corpora: fsdd, librispeech.")
+@click.command(cls=_CorpusCommand)
 @click.argument("corpus")
 @click.argument("dest", type=click.Path(path_type=Path))
 @click.option("--part", "parts", multiple=True, help="Which archive, such as dev-clean; may be "
@@ -126,7 +150,7 @@ def download(corpus: str, dest: Path, parts: tuple[str, ...], url: str | None,
         if not digest:
             click.echo(f"{place} is there already; nothing was fetched.", err=True)
         elif archive.sha256 is None:
-            click.echo(f"{place}: fetched. Nobody publishes a checksum of this archive; the "
+            click.echo(f"{place}: fetched. There is no published checksum of this archive; the "
                        f"SHA-256 of what came is {digest}.", err=True)
         else:
             click.echo(f"{place}: fetched, SHA-256 as published.", err=True)

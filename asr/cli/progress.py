@@ -1,4 +1,4 @@
-"""A progress bar with an ETA where a person waits, and nothing elsewhere.
+"""A progress bar with an ETA on a terminal, and nothing elsewhere.
 
 In: counts. Out: a line on stderr, only if stderr is a terminal.
 """

@@ -17,9 +17,9 @@ _FORMATS = ("auto", "plain", "kaldi", "trn", "jsonl", "stm", "ctm")
 @click.argument("reference", type=click.Path(path_type=Path))
 @click.argument("hypothesis", type=click.Path(path_type=Path))
 @click.option("--format", "text_format", type=click.Choice(_FORMATS), default="auto",
-              help="Of both files; auto looks at the endings, then at the lines.")
+              help="Format of both files; auto looks at the endings, then at the lines.")
 @click.option("--hyp-format", type=click.Choice(_FORMATS), default=None,
-              help="Of the second file, if it differs (ctm against stm).")
+              help="Format of the second file, if it differs (ctm against stm).")
 @click.option("--normalizer", default="basic", show_default=True,
               help="none, case (as sclite), basic, english or german.")
 @click.option("--speakers", type=click.Path(path_type=Path),
@@ -53,7 +53,7 @@ _FORMATS = ("auto", "plain", "kaldi", "trn", "jsonl", "stm", "ctm")
               metavar="FOLDER", help="With --report: recordings named after the utterance ids, "
               "to listen to.")
 @click.option("--draws", default=10_000, show_default=True, help="Bootstrap draws.")
-@click.option("--seed", default=0, show_default=True, help="Of the bootstrap.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the bootstrap.")
 def score(reference: Path, hypothesis: Path, text_format: str, hyp_format: str | None,
           normalizer: str, speakers: Path | None, id_speakers: str | None, missing: str,
           alignment: str, cer_spaces: str, optionally_deletable: bool, fragments: bool,

@@ -34,7 +34,7 @@ FOREIGN = (".keras", ".h5", ".hdf5", ".pkl", ".pickle", ".pt", ".pth", ".pb", ".
 @click.argument("inputs", nargs=-1, required=True, metavar="[BUNDLE] INPUT...")
 @click.option("--bundle", type=str, help="The model: an .asr file or a run directory.")
 @click.option("-f", "--format", "format_", type=click.Choice(list(FORMATS)), default=None,
-              help="Of the result. Default: txt.")
+              help="Format of the result. [default: txt]")
 @click.option("-o", "--output-dir", type=str, help="Write one file a recording into this folder.")
 @click.option("-r", "--recursive", is_flag=True, help="Look into subfolders of folders.")
 @click.option("--overwrite", is_flag=True, help="Write again what exists in the output folder.")
@@ -58,7 +58,7 @@ def transcribe(inputs: tuple[str, ...], bundle: str | None, format_: str | None,
     the shipped digits recogniser is used. Transcripts in an output folder are named after their
     recordings (talk.wav: talk.txt; if that is taken, folder-talk.txt). What exists is kept, so the
     same command goes on where an earlier one was stopped. Recordings of more than 10 minutes, up to
-    a day, are heard in windows, in constant memory. Exit code 3: some recordings failed.
+    a day, are read in windows, in constant memory. Exit code 3: some recordings failed.
     """
     if bundle is None and is_model(inputs[0]):
         bundle, inputs = inputs[0], inputs[1:]

@@ -60,8 +60,8 @@ def tune(bundle: Path, manifests: tuple[Path, ...], lm_path: Path | None, words_
       asr tune english-lm.asr data/dev.jsonl --confidence -o english-lm.asr
     """  # noqa: D301 (click reads the backspace)
     from asr.cli.progress import count_on_stderr
-    from asr.decoding.packed_ngram import refuse_kenlm
     from asr.errors import UsageError
+    from asr.language_model.packed_ngram import refuse_kenlm
     from asr.manifest import read_manifest
     from asr.recognizer import load
     from asr.tuning import BONUSES, WEIGHTS, read_dev_set
@@ -125,12 +125,13 @@ def _refuse_places(bundle: Path, output: Path | None, plot: Path | None, overwri
 def _tune_lm(recognizer: Recognizer, dev_set, lm_path: Path, beam_width: int, grids,
              lexicon_only: bool, plot: Path | None) -> Tuning:
     from asr.cli.progress import count_on_stderr
-    from asr.decoding import load_ngram
     from asr.files import write_atomic
+    from asr.language_model import load_ngram
     from asr.tuning import tune as search
     from asr.tuning.plot import surface
 
     model = load_ngram(lm_path)
+    model.check_normalizer(recognizer.bundle.text.normalizer)
     dev = dev_set()
     with count_on_stderr("tuning", unit="points") as progress:
         result = search(recognizer, dev, model, str(lm_path), beam_width=beam_width,

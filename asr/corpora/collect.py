@@ -1,4 +1,4 @@
-"""What every importer shares: look at the recordings, keep the good, count and list the rest.
+"""Shared by all importers: probe the recordings, keep the usable, count and list the others.
 
 In: candidates, in the order of the corpus. Out: `Prepared`.
 """

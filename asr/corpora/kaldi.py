@@ -95,7 +95,7 @@ def _pairs(path: Path) -> dict[str, tuple[str, str]]:
     for source, line in read_lines(path):
         identifier, _, rest = line.strip().replace("\t", " ", 1).partition(" ")
         if identifier in pairs:
-            raise CorpusError(f"{path}: {identifier!r} stands on two lines ({pairs[identifier][0]} "
+            raise CorpusError(f"{path}: {identifier!r} is on two lines ({pairs[identifier][0]} "
                               f"and {source}); run Kaldi's utils/fix_data_dir.sh.", path=path)
         pairs[identifier] = (source, rest.strip())
     return pairs

@@ -99,7 +99,7 @@ def _check(items: Items, by: str, new: tuple[str, ...], split: str) -> None:
     if taken:
         raise UsageError(f"The corpus has its own split {taken.pop()!r}; use it, or leave the "
                          "option for a split away.")
-    nobody = next((item for item in _of(items, split) if not item.speaker), None)
-    if nobody and by == "speaker":
-        raise UsageError(f"{nobody.source}: utterance {nobody.id!r} has no speaker, so speakers "
+    unnamed = next((item for item in _of(items, split) if not item.speaker), None)
+    if unnamed and by == "speaker":
+        raise UsageError(f"{unnamed.source}: utterance {unnamed.id!r} has no speaker, so speakers "
                          "cannot be kept apart; split by text or by utterance.")

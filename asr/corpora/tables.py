@@ -42,7 +42,7 @@ def found_path(path: Path) -> Path:
     """The path, or the one that it means if it was written on Windows and only that one exists.
 
     Args:
-        path: of a recording; in what a list on Windows says, a backslash separates folders.
+        path: path of a recording; in a list from Windows, a backslash separates folders.
     """
     if os.sep == "\\" or "\\" not in str(path) or os.path.exists(path):
         return path

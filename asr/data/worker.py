@@ -1,4 +1,4 @@
-"""One process that makes features: recordings in, one shard a task out.
+"""One process that extracts features: recordings in, one shard a task out.
 
 In: JSON lines on stdin (a configuration, then tasks). Out: JSON lines on stdout (progress, one
 answer a task) and shards on disk. Imports NumPy, soundfile and soxr: no TensorFlow,
@@ -37,9 +37,9 @@ class Job:
     """One stretch of audio, at one or more speeds.
 
     Args:
-        path: of the recording.
+        path: path of the recording.
         offset, duration: seconds; the part that is wanted.
-        fingerprint: of the file when it was hashed; it must still be the same.
+        fingerprint: fingerprint of the file when it was hashed; it must still be the same.
         outputs: (key, speed) of each feature array.
         name: the utterance, for messages.
     """

@@ -1,4 +1,4 @@
-"""Which recordings to transcribe, and the name of each one's output.
+"""Find the recordings to transcribe, and name their outputs.
 
 In: what a person typed (files, folders, globs, "-"). Out: `Item`s, and names in an output folder
 that stay the same from run to run.
@@ -131,7 +131,7 @@ def _expand(text: str, recursive: bool, unlisted: Callable[[OSError], None]) -> 
 
 def _folders(text: str, recursive: bool, unlisted: Callable[[OSError], None] | None = None
              ) -> Iterator[tuple[str, list[str]]]:
-    """(folder, its files), sorted; `unlisted` hears of folders that may not be looked into."""
+    """(folder, its files), sorted; `unlisted` is called with folders that cannot be read."""
     for folder, subfolders, files in os.walk(text, onerror=unlisted):
         yield folder, sorted(files)
         if not recursive:
@@ -144,7 +144,7 @@ class OutputFolder:
 
     Args:
         folder: made if it does not exist.
-        suffix: of the format, without dot.
+        suffix: file ending of the format, without dot.
 
     Raises:
         UsageError: the folder cannot be made or written, or its index.jsonl is not ours.

@@ -1,4 +1,4 @@
-"""One task's recording to samples and features, or the way to read it in windows.
+"""Load the recording of a task: samples and features, or a reader for windows.
 
 In: a task. Out: `Loaded`, with the error if there is one. Called from several threads.
 """

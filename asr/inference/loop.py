@@ -169,6 +169,7 @@ def _long_logits(model: Model, one: Loaded, timings: Timings) -> None:
         survey, pieces = window_logits(model, blocks, watch)
         if not survey.loudness.silent:
             one.result.logits = np.concatenate(list(pieces))
+            one.result.levels = np.concatenate(survey.levels)
         one.result.duration = survey.loudness.num_samples / model.sample_rate
 
     _read_long(one, work, timings)

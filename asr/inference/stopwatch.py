@@ -1,4 +1,4 @@
-"""Where the time goes, in a chain of generators that pull on each other.
+"""Measure the seconds of each stage in a chain of generators.
 
 In: names of stages. Out: seconds that each stage took by itself. Standard library only.
 """

@@ -1,4 +1,4 @@
-"""Which recordings, and what is said in them: Utterance rows, JSONL in and out.
+"""Read and write manifests: recordings and their texts, as JSON lines.
 
 In: a manifest, one JSON object a line. Out: a list of `Utterance`, or one `ManifestError` that
 lists what is wrong, line by line.
@@ -8,7 +8,7 @@ lists what is wrong, line by line.
 
 The field names are NeMo's, plus `id` and `speaker`. `audio_filepath` is relative to the
 manifest's folder and must lead to a file inside that folder, or inside `audio_root`: a manifest
-from somebody else cannot make this program read /etc/passwd.
+from another person cannot make this program read /etc/passwd.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from asr.manifest.rows import (
 )
 
 MAX_PROBLEMS = 50              # read_manifest stops looking after this many
-# Faults of a row that can still be understood, so that its recording is looked at all the same.
+# Faults of a row that can still be understood, so that its recording is checked as well.
 _MILD = frozenset(("manifest.unknown_key", "manifest.duplicate_id"))
 
 
@@ -129,7 +129,7 @@ def scan_manifest(path: str | Path, *, audio_root: str | Path | None = None,
     Args:
         path, audio_root, allow_outside_root: see `read_manifest`.
         limit: stop after this many problems; None looks at every line.
-        notes: gets what is odd and was read all the same (manifest.bom: a byte order mark,
+        notes: receives what is unusual and was read (manifest.bom: a byte order mark,
             manifest.crlf: line ends); None: it becomes a warning.
 
     Raises:

@@ -1,6 +1,6 @@
-"""One line of a manifest: strict JSON, checked types, and a path that stays where it may.
+"""Parse one line of a manifest: strict JSON, checked types, a path inside the allowed root.
 
-In: bytes from a file that somebody else may have written. Out: a checked dictionary, or faults as
+In: bytes from a file that may not be trusted. Out: a checked dictionary, or faults as
 (code, message). Part of `asr.manifest`.
 """
 
@@ -191,7 +191,7 @@ class AudioFolders:
         return path, ""
 
     def _look(self, folder: str) -> tuple[str, bool, frozenset[str]]:
-        """Of one folder: absolute path, whether it lies inside a root, the links in it."""
+        """One folder: absolute path, whether it lies inside a root, the links in it."""
         parent = os.path.normpath(os.path.join(self._base, folder))
         if self._anywhere:
             return parent, True, frozenset()

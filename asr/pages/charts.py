@@ -1,4 +1,4 @@
-"""The pictures and tables of a report, as HTML that needs no script.
+"""Charts and tables of a report, as HTML without a script.
 
 In: groups, word errors, a learning curve. Out: escaped HTML and inline SVG.
 """

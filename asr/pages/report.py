@@ -73,9 +73,9 @@ def write_report(path: str | Path, result: Score, *, title: str = "",
     """Write the report, and beside it the utterances as CSV and JSONL.
 
     Args:
-        path: of the HTML file.
+        path: path of the HTML file.
         result: from `asr.scoring.score`.
-        title: of the page; "" is the file's name.
+        title: title of the page; "" is the file's name.
         audio: recordings by utterance id (a path, or a manifest row where an offset matters).
             Clips of the utterances with most errors, and of the examples, are embedded up to
             `max_audio_bytes`; the SNR of all is estimated.
@@ -140,7 +140,7 @@ def comparison_report(comparison: Comparison, a: Score, b: Score, *,
     """The HTML of two systems side by side: which utterances changed, and how.
 
     Args:
-        comparison: of `a` and `b`.
+        comparison: comparison of `a` and `b`.
         a, b: the scores, for their receipts.
         audio, max_audio_bytes: as for `write_report`.
     """

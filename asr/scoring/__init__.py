@@ -1,4 +1,4 @@
-"""Word error rates that a reviewer believes; useful for the output of any recogniser.
+"""Word error rates with intervals and a receipt, for the output of any recogniser.
 
     from asr.scoring import score
 

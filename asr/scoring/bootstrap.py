@@ -1,4 +1,4 @@
-"""Intervals by resampling: how much of an error rate is luck of the test set.
+"""Confidence intervals of error rates by resampling.
 
 In: errors and words of each utterance, and who spoke it. Out: a 95 % interval. NumPy.
 
@@ -134,7 +134,7 @@ def draw_sums(values: np.ndarray, draws: int, seed: int) -> np.ndarray:
     Args:
         values: (num_clusters, K) int64 counts.
         draws: number of resamplings, each of num_clusters rows with replacement.
-        seed: of NumPy's default generator.
+        seed: seed of NumPy's default generator.
 
     Returns:
         (draws, K) int64. Each draw is a histogram of the rows times `values`, in blocks of

@@ -1,4 +1,4 @@
-"""Where the errors are: by speaker, duration, speaking rate, SNR, and by word.
+"""Break errors down by speaker, duration, speaking rate, SNR, and word.
 
 In: the rows of a score. Out: groups with their own error rates and intervals; confusion pairs.
 RapidFuzz and NumPy.

@@ -105,7 +105,7 @@ def compare(a: Score, b: Score, *, names: tuple[str, str] = ("A", "B"), force: b
         a, b: scores of the same references under the same normaliser.
         names: for the verdict.
         force: compare what both have in common although the receipts differ.
-        draws, confidence, seed: of the paired bootstrap.
+        draws, confidence, seed: number of draws, confidence, seed of the paired bootstrap.
 
     Returns:
         The comparison; `print()` gives the verdict.

@@ -1,4 +1,4 @@
-"""Which hypothesis belongs to which reference; whatever does not fit is an error, not a guess.
+"""Pair hypotheses with references; what does not fit is an error, not a guess.
 
 In: two dicts by utterance id, or two lists. Out: the pairs that are scored.
 """

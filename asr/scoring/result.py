@@ -1,4 +1,4 @@
-"""The score of a set of transcripts, with everything a reader needs to believe it.
+"""The score of a set of transcripts, with its intervals and its receipt.
 
 In: references and hypotheses by utterance id. Out: `Score`: WER and CER with intervals, one row an
 utterance, and the receipt. RapidFuzz and NumPy.

@@ -1,4 +1,4 @@
-"""Are two systems different, or was it luck? Three tests on the same utterances.
+"""Three significance tests for two systems on the same utterances.
 
 In: the rows of two scores with the same references. Out: an interval of the difference and two
 p-values. RapidFuzz and NumPy.

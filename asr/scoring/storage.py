@@ -44,7 +44,7 @@ def load(path: str | Path, *, normalizer: str = "", draws: int = DRAWS) -> tuple
     Args:
         path: the JSONL file that `save` wrote, or the folder of `asr evaluate --output-dir`.
         normalizer: instead of the receipt's, or where there is no receipt ("basic" then).
-        draws: of the bootstrap.
+        draws: number of draws of the bootstrap.
 
     Returns:
         The score, and the receipt as it was written ({} without one).
@@ -152,7 +152,7 @@ def to_csv(rows: Iterable[Row], *, raw: bool = False) -> str:
     """A table for a spreadsheet.
 
     Args:
-        rows: of a score.
+        rows: rows of a score.
         raw: write texts as they are. Otherwise a cell that a spreadsheet would run as a formula
             (it starts with = + - @, TAB or CR) gets a leading single quote (CWE-1236).
     """

@@ -1,6 +1,6 @@
-"""Text normalisers: what counts as the same word, by name, with a version and a fingerprint.
+"""Text normalisers, by name, with a version and a fingerprint.
 
-In: a transcript as somebody wrote it. Out: the same transcript, ready to be compared or learnt.
+In: a transcript. Out: the same transcript in a normal form, for comparison and training.
 The standard library only.
 
     name      "Dr. Müller's  CAFÉ-Bar, No. 21!" becomes

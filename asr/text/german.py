@@ -2,7 +2,7 @@
 
 In: lower-cased NFC text. Out: the same words, written out.
 
-Ordinals ("der 3. Tag") cannot be told from a number at the end of a sentence and are read as
+Ordinals ("der 3. Tag") cannot be distinguished from a number at the end of a sentence and are read as
 cardinals; hesitations stay.
 """
 

@@ -1,4 +1,4 @@
-"""What a person gets: a transcript with words in time, and the formats it is written in.
+"""A transcript with word times, and its file formats.
 
 In: words with seconds and confidences. Out: txt, json, srt, vtt, tsv, ctm, TextGrid.
 Pure functions, standard library only; nothing here opens a file.
@@ -63,9 +63,9 @@ class Transcript:
         words: in order.
         confidence: 0 .. 1, of the whole text.
         duration: seconds of the recording.
-        characters: of the words, in order; each lasts until the next one of its word begins.
+        characters: in order, without spaces; each lasts until the next one of its word.
         alternatives: the best readings, this one first, where more than one was asked for.
-        rejected: the nearest sentence of a closed grammar, where what was heard is not in it; the
+        rejected: the nearest sentence of a closed grammar, if the recording does not fit it; the
             text is then empty.
     """
 
@@ -142,7 +142,7 @@ def render(transcript: Transcript, format: str, name: str, *, escape_cells: bool
     Args:
         transcript: what was said.
         format: one of `FORMATS`.
-        name: of the recording; json stores it, ctm opens every line with it.
+        name: name of the recording; json stores it, ctm opens every line with it.
         escape_cells: tsv only: put ' before cells that a spreadsheet would run as a formula.
         characters: json only: with the times of characters.
 

@@ -1,4 +1,4 @@
-"""The weights of a language model, found on development data: one forward pass, many decodings.
+"""Tune the weights of a language model on development data: one forward pass, many decodings.
 
 In: a `Recognizer`, utterances, a language model. Out: a `Tuning`: the error surface, the winner
 with its interval, and whether the model helps at all.
@@ -13,13 +13,13 @@ from functools import partial
 
 import numpy as np
 
-from asr.decoding import Decoder, GreedyDecoder, LanguageModel, build_decoder
-from asr.decoding.ngram_fusion import is_character_model
+from asr.decoding import Decoder, GreedyDecoder, build_decoder
 from asr.decoding.phrases import normalize_hot_words
 from asr.errors import DataError, UsageError
 from asr.inference.loop import infer
 from asr.inference.tasks import Task
 from asr.kernels import pool
+from asr.language_model import LanguageModel
 from asr.manifest import Utterance
 from asr.recipe import DecoderSettings, settings_from_dict
 from asr.recognizer import Recognizer
@@ -64,10 +64,10 @@ class Tuning:
 
     Attributes:
         greedy_wer: word error rate without any of this.
-        without_wer: of the recogniser's own decoder without a language model.
+        without_wer: word error rate of the recogniser's own decoder without a language model.
         points: everything that was tried, in order.
         best: the winner.
-        settings: of the decoder with the winner's numbers.
+        settings: settings of the decoder with the winner's numbers.
         gain: interval of `without_wer` minus the winner's, over drawn speakers or utterances. The
             winner was chosen on the same data, so the true gain is a little smaller.
         words: reference words.
@@ -140,12 +140,12 @@ def tune(recognizer: Recognizer, dev: DevSet, model: LanguageModel, lm: str, *,
     """Sweep weight and bonus on a grid, then finer around the best, then wider beams.
 
     Args:
-        recognizer: of the bundle. Its lexicon, hot words and grammar stay; what is compared with is
+        recognizer: its lexicon, hot words and grammar stay; what is compared with is
             its own decoder without a language model.
         dev: from `read_dev_set`.
         model: the language model.
         lm: the file that the settings will name.
-        beam_width: of the sweep.
+        beam_width: beam width of the sweep.
         weights, bonuses: the grid, each rising.
         lexicon_only: read only words of the language model.
         progress: called with (points done, points at most).
@@ -251,8 +251,8 @@ def _summary(dev: DevSet, tried: dict, best: tuple[float, float, int], settings:
 
 def unit_notes(references: Sequence[str], model: LanguageModel,
                recognizer: Recognizer) -> list[str]:
-    """Sentences where model and texts do not speak of the same words."""
-    if is_character_model(model, recognizer.tokenizer):
+    """A note if the model does not know many words of the texts."""
+    if model.space:
         return []
     words = [word for reference in references for word in reference.split()]
     unknown = [word for word in words if word not in model.word_numbers]

@@ -442,26 +442,26 @@ def test_a_file_that_changes_while_it_is_read(tmp_path, monkeypatch):
     info = probe_audio(path)
     path.write_bytes(encode(tone(0.5)))
     assert code_of(path, expected=info) == "audio.changed"
-    monkeypatch.setattr(audio_source, "_IN_MEMORY_BYTES", 0)
-    original = audio_module._decode
+    original = soundfile.SoundFile.read
 
-    def shorten_then_decode(*arguments):
-        with open(path, "r+b") as file:
-            file.truncate(1_000)
-        return original(*arguments)
+    def shorten_then_read(*arguments, **named):
+        with open(path, "r+b") as other:
+            other.truncate(1_000)
+        return original(*arguments, **named)
 
-    monkeypatch.setattr(audio_module, "_decode", shorten_then_decode)
+    monkeypatch.setattr(soundfile.SoundFile, "read", shorten_then_read)
     path.write_bytes(WAV)
-    assert code_of(path) in {"audio.changed", "audio.decode"}
+    with open(path, "rb") as file:  # a small file is read whole when its path is given
+        assert code_of(file) in {"audio.changed", "audio.decode"}
 
 
 def test_large_files_are_decoded_from_the_descriptor(tmp_path, monkeypatch):
     path = tmp_path / "a.flac"
     path.write_bytes(FLAC)
     whole = load_audio(path, sample_rate=RATE)
-    monkeypatch.setattr(audio_source, "_IN_MEMORY_BYTES", 0)
     monkeypatch.setattr(audio_blocks, "BLOCK_SAMPLES", 777)
-    np.testing.assert_array_equal(load_audio(path, sample_rate=RATE), whole)
+    with open(path, "rb") as file:  # as of a large path
+        np.testing.assert_array_equal(load_audio(file, sample_rate=RATE), whole)
 
 
 @pytest.mark.slow

@@ -24,9 +24,9 @@ from tiny_bundle import ARPA, FEATURES, MODEL, content, write_bundle
 
 from asr.bundle import Reference, load_bundle, save_bundle
 from asr.bundle.archive import parse_json
-from asr.decoding.packed_ngram import unpack_lm
 from asr.errors import EXIT_BUNDLE, EXIT_USAGE, BundleError, DataError, UsageError
 from asr.features import FeatureExtractor
+from asr.language_model.packed_ngram import unpack_lm
 from asr.network.weights import check_tensors, lstm_inputs, num_features, weight_shapes
 from asr.recipe import DecoderSettings, FeatureSettings, ModelSettings
 from asr.text.tokenizer import CharTokenizer
@@ -122,8 +122,8 @@ def test_language_models_that_cannot_be(path, tmp_path, monkeypatch):
                  gzip.compress(bytes(10_000_000)), gzip.compress(b"\xff\xfe\n")):
         with pytest.raises(DataError):
             unpack_lm(data, "x")
-    monkeypatch.setattr("asr.decoding.packed_ngram.MAX_TEXT_BYTES", 50)
-    with pytest.raises(DataError, match="larger than 50"):
+    monkeypatch.setattr("asr.language_model.packed_ngram.MAX_NGRAMS", 4)
+    with pytest.raises(DataError, match="5 n-grams are more than the limit of 4"):
         unpack_lm(gzip.compress(ARPA.encode()), "x")
 
 

@@ -318,7 +318,7 @@ def test_kaldi_refuses_a_repeated_id(tmp_path):
     kaldi(tmp_path)
     with open(tmp_path / "train" / "text", "a") as file:
         file.write("a AGAIN\n")
-    with pytest.raises(CorpusError, match="'a' stands on two lines"):
+    with pytest.raises(CorpusError, match="'a' is on two lines"):
         prepared("kaldi", tmp_path)
 
 

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from oracles_decoding import ToyModel, is_word_string, label_string_scores
 
 from asr.decoding import BeamSearchDecoder, GreedyDecoder, build_decoder, log_softmax
-from asr.decoding.arpa import parse_arpa
 from asr.decoding.fusion import Fusion
 from asr.decoding.grammar import parse_grammar
-from asr.decoding.ngram import build_ngram
 from asr.decoding.prefix_search import log_add, prefix_search
 from asr.errors import DataError, TextError, UsageError
+from asr.language_model.arpa import parse_arpa
+from asr.language_model.ngram import build_ngram
 from asr.recipe import DecoderSettings
 from asr.text.tokenizer import CharTokenizer
 

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 FLOORS = {  # docs/architecture.md; a package is one room
     0: "errors files recipe versions",
     1: "manifest text kernels",
-    2: "audio features scoring",
+    2: "audio features scoring language_model",
     3: "augment corpora network decoding pages",
     4: "data bundle transcript",
     5: "inference inspection",

@@ -1,4 +1,4 @@
-"""What the beam search, the tuning and `asr lm info` ask of a language model, whatever holds it.
+"""The interface of a language model: what the beam search, tuning and `asr lm info` call.
 
 In: words. Out: natural logs of probabilities. Two classes hold models: `NgramModel`
 (ARPA, flat arrays inside the compiled search) and `KenlmModel` (KenLM's binary files).
@@ -13,11 +13,14 @@ from functools import cached_property
 
 import numpy as np
 
-from asr.decoding.arpa import SENTENCE_END, UNKNOWN
-from asr.decoding.ngram_kernel import NgramArrays
-from asr.errors import DataError
+from asr.errors import DataError, UsageError
+from asr.language_model.arpa import SENTENCE_END, SENTENCE_START, UNKNOWN
+from asr.language_model.ngram_kernel import NgramArrays
 
 LN10 = math.log(10.0)
+SPECIAL = (SENTENCE_START, SENTENCE_END, *UNKNOWN)
+# How character models write the space between words; the first that the model knows is taken.
+SPACE_TOKENS = ("<space>", "|", "\u2581", "_")
 MOST_NATS = 700.0  # a token; exp() of more overflows
 
 
@@ -28,6 +31,7 @@ class LanguageModel(ABC):
         vocabulary: the words by number, <unk> among them.
         order: words of the longest n-gram.
         counts: n-grams of each order, as in the file.
+        normalizer: `asr.text.normalizer_id` of the training texts; "": the file does not say.
         arrays: what the compiled search reads, or None.
         handle: by what the compiled search asks a model that has no arrays, or None.
     """
@@ -35,6 +39,7 @@ class LanguageModel(ABC):
     vocabulary: tuple[str, ...]
     order: int
     counts: tuple[int, ...]
+    normalizer: str = ""
     arrays: NgramArrays | None = None
     handle: int | None = None
 
@@ -47,6 +52,37 @@ class LanguageModel(ABC):
     def unknown(self) -> int:
         """The number of <unk>."""
         return next(self.word_numbers[word] for word in UNKNOWN if word in self.word_numbers)
+
+    @property
+    def knows_unknown(self) -> bool:
+        """Whether the file gives unknown words a probability; else ours for them is invented."""
+        return self.counts[0] == len(self.vocabulary)
+
+    def check_normalizer(self, name: str) -> None:
+        """Refuse a model of other words than a recogniser writes.
+
+        Texts may have been normalised before they came here, so `none` is held to fit all.
+
+        Args:
+            name: normaliser of the recogniser.
+
+        Raises:
+            UsageError: the model names another normaliser.
+        """
+        own = self.normalizer.partition("-")[0]
+        if own not in ("", "none", name) and name != "none":
+            raise UsageError(f"The language model was trained on texts of the normaliser "
+                             f"{self.normalizer}, the recogniser writes those of {name}. Train it "
+                             f"again: asr lm train TEXTS --normalizer {name}.",
+                             code="lm.normalizer")
+
+    @cached_property
+    def space(self) -> str | None:
+        """How a character model writes the space; None: the units of the model are words."""
+        words = [word for word in self.vocabulary if word not in (*SPECIAL, *SPACE_TOKENS)]
+        if any(len(word) != 1 for word in words):
+            return None
+        return next((token for token in SPACE_TOKENS if token in self.word_numbers), None)
 
     @property
     def sentence_end(self) -> int:
@@ -96,17 +132,24 @@ class LanguageModel(ABC):
     def perplexity(self, sentences: Iterable[Sequence[str]]) -> tuple[float, int, int]:
         """(perplexity, scored tokens, unknown words) of sentences, </s> included.
 
+        A model without <unk> says nothing of unknown words, so they are counted and not scored, as
+        by SRILM's ngram -ppl; see `knows_unknown`.
+
         Raises:
-            DataError: there is no sentence, or the model holds them to be impossible.
+            DataError: there is no word to score, or the model holds them to be impossible.
         """
         total, tokens, unknown = 0.0, 0, 0
         for words in sentences:
             scores = self.score_words(words)
+            known = np.array([word in self.word_numbers for word in words], dtype=bool)
+            unknown += int((~known).sum())
+            if not self.knows_unknown:
+                scores = np.append(scores[:len(words)][known], scores[len(words):])
             total += float(scores.sum())
             tokens += len(scores)
-            unknown += sum(word not in self.word_numbers for word in words)
         if not tokens:
-            raise DataError("There is no sentence to compute a perplexity of.", code="lm.empty")
+            raise DataError("There is no sentence, or no known word, to compute a perplexity of.",
+                            code="lm.empty")
         if -total / tokens > MOST_NATS:
             raise DataError(f"The model gives this text 10^{total / tokens / LN10:.3g} a token, "
                             "too little for a perplexity; is it a model of this language?",

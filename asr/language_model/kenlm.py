@@ -1,4 +1,4 @@
-"""KenLM's binary files, asked through the module `kenlm`, which the extra of that name installs.
+"""Query KenLM's binary files through the module `kenlm`, which the extra of that name installs.
 
 In: a file of KenLM's build_binary, any of its data structures. Out: a `KenlmModel`.
 
@@ -23,10 +23,10 @@ from pathlib import Path
 
 import numpy as np
 
-from asr.decoding.arpa import MAX_ORDER, SENTENCE_START, UNKNOWN
-from asr.decoding.kenlm_kernel import MODELS
-from asr.decoding.language_model import LN10, LanguageModel
 from asr.errors import DataError, UsageError
+from asr.language_model.arpa import MAX_ORDER, SENTENCE_START, UNKNOWN
+from asr.language_model.kenlm_kernel import MODELS
+from asr.language_model.model import LN10, LanguageModel
 
 MAGIC = b"mmap lm http://kheafield.com/code "
 VERSION = b"format version 5\n\0"
@@ -43,10 +43,10 @@ def is_kenlm_binary(path: str | Path) -> bool:
 
 
 class KenlmModel(LanguageModel):
-    """A model that the module `kenlm` holds; `asr.decoding.load_ngram` makes one.
+    """A model that the module `kenlm` holds; `asr.language_model.load_ngram` makes one.
 
     Its states are numbered as they are met, so a process that decodes for long remembers as many
-    as there are contexts in what it has heard.
+    as there are contexts in its input.
 
     Args:
         path: a binary file, or an ARPA file together with its vocabulary and counts.
@@ -92,7 +92,7 @@ class KenlmModel(LanguageModel):
 
     @property
     def num_bytes(self) -> int:
-        """Of the file."""
+        """Size of the file."""
         return self._bytes
 
     def step(self, state: int, word: int) -> tuple[float, int]:

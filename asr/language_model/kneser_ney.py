@@ -18,11 +18,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from asr.decoding.arpa import MAX_ORDER, SENTENCE_END, SENTENCE_START, UNKNOWN, ArpaTable
 from asr.errors import DataError, UsageError
+from asr.language_model.arpa import MAX_ORDER, SENTENCE_END, SENTENCE_START, UNKNOWN, ArpaTable
 
 NEVER = -99.0  # log10, as every toolkit writes the probability of <s>
 FALLBACK_DISCOUNTS = (0.5, 1.0, 1.5)  # lmplz --discount_fallback
+NO_DISCOUNT = 1e-6
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class TrainedNgrams:
 
     Attributes:
         vocabulary: the words by number.
-        tables: one for each order.
+        tables: one for each order that has n-grams.
         discounts: for each order, D for counts 1, 2, and 3 or more.
         estimated: for each order, whether the discounts are from the text (True) or the fallback,
             because the text is too small or too regular for an estimate.
@@ -70,7 +71,7 @@ def train_ngrams(sentences: Iterable[Sequence[str]], order: int, *, prune: Seque
     Raises:
         UsageError: order or prune cannot be used.
         DataError: there are no sentences, no word is as frequent as `min_count`, or a word is <s>
-            or </s>.
+            or </s>, is empty or holds white space.
     """
     if not 1 <= order <= MAX_ORDER:
         raise UsageError(f"The order must be between 1 and {MAX_ORDER}, got {order}.")
@@ -105,6 +106,8 @@ def train_ngrams(sentences: Iterable[Sequence[str]], order: int, *, prune: Seque
         tables.append(ArpaTable(level.words[keep].astype(np.int32),
                                 log_probs[keep].astype(np.float32),
                                 backoffs[keep].astype(np.float32)))
+    while not len(tables[-1].words):  # longer than every sentence, or all pruned
+        tables.pop()
     return TrainedNgrams(vocabulary, tables, tuple(values for values, _ in estimates),
                          tuple(found for _, found in estimates), int((tokens != start).sum()))
 
@@ -120,6 +123,10 @@ def _number(sentences: Iterable[Sequence[str]],
     if SENTENCE_START in seen or SENTENCE_END in seen:
         raise DataError(f"The text holds {SENTENCE_START} or {SENTENCE_END}; they are added, leave "
                         "them out.", code="lm.text")
+    odd = next((word for word in seen if len(word.split()) != 1), None)
+    if odd is not None:
+        raise DataError(f"The word {odd!r} is empty or holds white space, which separates words in "
+                        "ARPA files; split it.", code="lm.text")
     words = sorted(word for word, count in seen.items()
                    if count >= min_count and word not in UNKNOWN)
     if not words:
@@ -143,7 +150,8 @@ def _count(vocabulary: list[str], tokens: np.ndarray, sentence: np.ndarray,
     levels = [_Level(np.arange(size)[:, None], raw, raw.copy(), nothing, nothing)]
     ids = tokens  # row of the n-gram that starts at each token
     for n in range(2, order + 1):
-        inside = np.flatnonzero(sentence[n - 1:] == sentence[:len(sentence) - n + 1])
+        places = max(0, len(sentence) - n + 1)
+        inside = np.flatnonzero(sentence[n - 1:] == sentence[:places])
         keys = ids[inside] * size + tokens[inside + n - 1]
         _, first, place, raw = np.unique(keys, return_index=True, return_inverse=True,
                                          return_counts=True)
@@ -166,6 +174,7 @@ def _discounts(counts: np.ndarray) -> tuple[tuple[float, float, float], bool]:
         return FALLBACK_DISCOUNTS, False
     y = t[1] / (t[1] + 2 * t[2])
     values = tuple(float(j - (j + 1) * y * t[j + 1] / t[j]) for j in (1, 2, 3))
-    if any(not 0 <= value <= j for j, value in enumerate(values, start=1)):
+    # Without a discount nothing is left for what was not seen: a back-off of zero.
+    if any(not NO_DISCOUNT < value <= j for j, value in enumerate(values, start=1)):
         return FALLBACK_DISCOUNTS, False
     return values, True  # type: ignore[return-value]

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from asr.decoding.ngram_fusion import SPACE_TOKENS
 from asr.errors import DataError
+from asr.language_model.model import SPACE_TOKENS
 from asr.text import normalize
 
 UNITS = ("words", "characters")
@@ -50,7 +51,7 @@ def _texts(path: Path) -> Iterator[str]:
                     yield line
                 elif line.strip():
                     yield _manifest_text(line, f"{path}:{number}")
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
         raise DataError(f"Cannot read the text {path}: {error}.", code="lm.text",
                         path=path) from error
 
@@ -58,9 +59,12 @@ def _texts(path: Path) -> Iterator[str]:
 def _manifest_text(line: str, where: str) -> str:
     try:
         text = json.loads(line)["text"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError(f"{where}: expected a manifest row with a text, got {line[:80]!r}.",
                         code="lm.text") from error
     if not isinstance(text, str):
         raise DataError(f"{where}: the text must be a string, got {text!r}.", code="lm.text")
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise DataError(f"{where}: the text holds half of a surrogate pair, which UTF-8 cannot "
+                        "write.", code="lm.text")
     return text

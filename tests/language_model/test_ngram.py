@@ -15,15 +15,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracles_decoding import ToyModel
 
-from asr.decoding import load_ngram
-from asr.decoding.arpa import read_arpa, write_arpa
-from asr.decoding.lm_train import FALLBACK_DISCOUNTS, train_ngrams
-from asr.decoding.ngram import build_ngram
-from asr.decoding.ngram_cache import cache_path, read_cache, write_cache
-from asr.decoding.ngram_kernel import ngram_step
-from asr.decoding.packed_ngram import pack_lm, unpack_lm
-from asr.decoding.prefix_tree import best_below, build_tree
 from asr.errors import DataError, UsageError
+from asr.language_model import load_ngram
+from asr.language_model.arpa import read_arpa, write_arpa
+from asr.language_model.kneser_ney import FALLBACK_DISCOUNTS, train_ngrams
+from asr.language_model.ngram import build_ngram
+from asr.language_model.ngram_cache import cache_path, read_cache, write_cache
+from asr.language_model.ngram_kernel import ngram_step
+from asr.language_model.packed_ngram import pack_lm, unpack_lm
+from asr.language_model.prefix_tree import best_below, build_tree
 
 TOY = """\\data\\
 ngram 1=6
@@ -90,7 +90,7 @@ def test_scores_equal_the_formula(words, start, end):
 
 
 def _parse(text):
-    from asr.decoding.arpa import parse_arpa
+    from asr.language_model.arpa import parse_arpa
     return parse_arpa(text.splitlines(), name="toy.arpa")
 
 
@@ -164,7 +164,7 @@ def test_a_stale_or_damaged_cache_is_made_anew(toy):
 def test_a_folder_that_cannot_be_written_costs_only_time(toy, monkeypatch):
     def refuse(*_):
         raise OSError("read-only")
-    monkeypatch.setattr("asr.decoding.ngram_cache.write_atomic", refuse)
+    monkeypatch.setattr("asr.language_model.ngram_cache.write_atomic", refuse)
     assert load_ngram(toy).order == 3
     assert not cache_path(toy).exists()
 
@@ -174,10 +174,30 @@ def test_a_model_without_unknown_word_gets_kenlms():
     model = build_ngram(*_parse(text))
     assert model.score_words(["x"], start=False, end=False)[0] == pytest.approx(-100 * np.log(10))
     assert model.counts[0] == 5
+    assert not model.knows_unknown and build_ngram(*_parse(TOY)).knows_unknown
+
+
+def test_without_unk_the_perplexity_is_that_of_the_known_words():
+    """Not 10^17: kenlm and SRILM's ngram -ppl (ppl) leave such words out, too."""
+    text = TOY.replace("ngram 1=6", "ngram 1=5").replace("-1.2\t<unk>\n", "")
+    model = build_ngram(*_parse(text))
+    value, tokens, unknown = model.perplexity([["a", "x", "b"], ["x"]])
+    # a after <s> -0.2; b after an unknown word -0.9; </s> after b: -0.5 - 0.7; </s> alone -0.7
+    assert (tokens, unknown) == (4, 2)
+    assert np.log10(value) == pytest.approx((0.2 + 0.9 + 1.2 + 0.7) / 4, abs=1e-5)
+    with pytest.raises(DataError, match="no known word"):
+        build_ngram(*_parse(text.replace("-0.7\t</s>\n", "").replace("1=5", "1=4").replace(
+            "-0.8\tc </s>\n", "").replace("2=5", "2=4"))).perplexity([["x"]])
 
 
 @pytest.mark.parametrize("old,new,match", [
-    ("\\data\\\n", "", r"toy.arpa:1: expected ngram 1=|expected \\data\\"),
+    ("\\data\\\n", "", r"toy.arpa ends after line \d+; expected \\data\\"),
+    ("\\data\\\n", "x\n" * 1_001, r"toy.arpa:1001: no \\data\\ in the first 1,000 lines"),
+    ("\\end\\", "\n" * 10_001, r"more than 10,000 empty lines"),
+    ("\\end\\", "\\end\\\n" + "x" * 60_000 + ("\n" + "x" * 60_000) * 17, r"after \\end\\"),
+    ("ngram 1=6", "ngram 1=" + "9" * 16, r"a count of 16 digits"),
+    ("ngram 1=6", "ngram 1=50000001", r"more than the limit of 50,000,000"),
+    ("-0.4\ta", "-0.4\t" + "a" * 1_200_000, r"a line of more than 65,536 bytes"),
     ("ngram 2=5", "ngram 3=5", r"toy.arpa:3: expected ngram 2=<count>"),
     ("ngram 2=5", "ngram 2=x", r"expected ngram 2=<count>"),
     ("ngram 2=5", "ngram 2=6", r"expected log-probability"),
@@ -202,10 +222,31 @@ def test_broken_files_are_named_with_their_line(tmp_path, old, new, match):
     assert error.value.code == "lm.arpa" and "toy.arpa" in str(error.value)
 
 
+# What idngram2lm of the CMU-Cambridge toolkit writes before the model.
+CMU_CAMBRIDGE = """#############################################################################
+## Copyright (c) 1996, Carnegie Mellon University, Cambridge University,
+This is a CLOSED-vocabulary model
+This file is in the ARPA-standard format introduced by Doug Paul.
+
+Beginning of data mark: \\data\\
+ngram 1=nr            # number of 1-grams
+ngram 2=nr            # number of 2-grams
+
+\\1-grams:
+p_1     wd_1 bo_wt_1
+\\2-grams:
+p_2     wd_1 wd_2
+
+end of data mark: \\end\\
+
+"""
+
+
 def test_what_other_toolkits_write_is_read(tmp_path):
     """A byte order mark, Windows lines, and words with white space that is none in ARPA."""
     path = tmp_path / "toy.arpa"
-    for text in ("\ufeff" + TOY, TOY.replace("\n", "\r\n"), TOY + "\nnotes after the end\n"):
+    for text in (CMU_CAMBRIDGE + TOY, "\ufeff" + TOY, TOY.replace("\n", "\r\n"),
+                 TOY + "\nnotes after the end\n"):
         path.write_bytes(text.encode())
         assert read_arpa(path)[0] == ["<unk>", "<s>", "</s>", "a", "b", "c"]
         assert unpack_lm(pack_lm(path), "lm").vocabulary[-1] == "c", "in a bundle, too"
@@ -287,6 +328,45 @@ def test_every_context_sums_to_one(order, prune):
         total = sum(np.exp(ngram_step(model.arrays, state, word)[0])
                     for word in range(len(model.vocabulary)) if model.vocabulary[word] != "<s>")
         assert total == pytest.approx(1.0, abs=1e-5)
+
+
+# What the reader could mistake for its own syntax, and white space that is none in ARPA.
+ODD = ("\\end\\", "\\data\\", "\\2-grams:", "ngram", "1=3", "-0.5", "#", "<s", "\u200b", "nan")
+
+
+@settings(max_examples=150, deadline=None)
+@given(corpus=st.lists(st.lists(st.one_of(st.sampled_from(("w0", "w1", "w2", "<unk>")),
+                                          st.sampled_from(ODD)), min_size=1, max_size=9),
+                       min_size=1, max_size=5),
+       order=st.integers(1, 6), prune=st.sampled_from([(), (0, 1), (0, 0, 2), (0, 5)]),
+       min_count=st.integers(1, 2), normalizer=st.sampled_from(["", "basic-1-5d3c1f2a"]))
+def test_whatever_is_written_reads_back_and_sums_to_one(corpus, order, prune, min_count,
+                                                        normalizer):
+    try:
+        trained = train_ngrams(corpus, order, prune=prune[:order], min_count=min_count)
+    except DataError as error:
+        assert "No word appears" in str(error)
+        return
+    text = write_arpa(*_of(trained), normalizer=normalizer)
+    model = build_ngram(*_parse(text))
+    assert model.vocabulary == tuple(trained.vocabulary)
+    assert model.normalizer == normalizer
+    assert sum(model.counts) == sum(len(table.words) for table in trained.tables)
+    words = [n for n, word in enumerate(model.vocabulary) if word != "<s>"]
+    for state in range(len(model.arrays.backoffs)):
+        total = sum(np.exp(ngram_step(model.arrays, state, word)[0]) for word in words)
+        assert total == pytest.approx(1.0, abs=1e-4)
+
+
+@pytest.mark.parametrize("corpus", [
+    ["w1 w1 w0 w1 w1 w1", "w0 w1 w1 w1 w1 w1 w0 w1 w1"],  # wrote a back-off of -inf at order 3
+    ["a a a b", "a a a b", "b a b a"]])
+def test_no_context_is_left_without_a_way_out(corpus):
+    for order in range(1, 6):
+        trained = train_ngrams([line.split() for line in corpus], order)
+        for table in trained.tables:
+            assert np.isfinite(table.backoffs).all() and np.isfinite(table.log_probs).all()
+        assert build_ngram(*_parse(write_arpa(*_of(trained)))).perplexity([["x"]])[0] < 1e6
 
 
 def test_bigram_by_hand():

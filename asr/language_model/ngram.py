@@ -11,14 +11,14 @@ from pathlib import Path
 
 import numpy as np
 
-from asr.decoding.arpa import SENTENCE_START, UNKNOWN, ArpaTable, read_arpa
-from asr.decoding.kenlm_model import is_kenlm_binary, load_kenlm
-from asr.decoding.language_model import LN10, LanguageModel
-from asr.decoding.ngram_cache import read_cache, write_cache
-from asr.decoding.ngram_kernel import NgramArrays, find_child, ngram_step
-from asr.decoding.prefix_tree import build_tree
 from asr.errors import DataError
 from asr.kernels.jit import compiled
+from asr.language_model.arpa import SENTENCE_START, UNKNOWN, ArpaTable, read_arpa
+from asr.language_model.kenlm import is_kenlm_binary, load_kenlm
+from asr.language_model.model import LN10, LanguageModel
+from asr.language_model.ngram_cache import read_cache, write_cache
+from asr.language_model.ngram_kernel import NgramArrays, find_child, ngram_step
+from asr.language_model.prefix_tree import build_tree
 
 MISSING_UNKNOWN = -100.0  # log10; KenLM's value for a model without <unk>
 
@@ -31,6 +31,7 @@ class NgramModel(LanguageModel):
     order: int
     counts: tuple[int, ...]
     arrays: NgramArrays
+    normalizer: str = ""
 
     @property
     def start_state(self) -> int:
@@ -58,8 +59,8 @@ class NgramModel(LanguageModel):
 def load_ngram(path: str | Path, *, cache: bool = True) -> LanguageModel:
     """Read an ARPA file; the second time its arrays are memory-mapped from `<path>.cache`.
 
-    A binary file of KenLM is told by its first bytes and given to the module `kenlm`, see
-    `asr.decoding.kenlm_model`.
+    A binary file of KenLM is recognised by its first bytes and read with the module `kenlm`, see
+    `asr.language_model.kenlm`.
 
     The cache carries the size and time of the file that it was made of and a checksum; where it
     is not of this file, it is made again. Where it cannot be written, the file is read each time.
@@ -75,13 +76,14 @@ def load_ngram(path: str | Path, *, cache: bool = True) -> LanguageModel:
         return NgramModel(*found)
     model = build_ngram(*read_arpa(path), name=str(path))
     if cache:
-        write_cache(path, model.vocabulary, model.order, model.counts, model.arrays)
+        write_cache(path, model.vocabulary, model.order, model.counts, model.arrays,
+                    model.normalizer)
     return model
 
 
-def build_ngram(vocabulary: Sequence[str], tables: Sequence[ArpaTable], *,
+def build_ngram(vocabulary: Sequence[str], tables: Sequence[ArpaTable], normalizer: str = "", *,
                 name: str = "language model") -> NgramModel:
-    """Flat arrays of the tables of an ARPA file; `name` is used in messages.
+    """Flat arrays of the content of an ARPA file, see `Arpa`; `name` is used in messages.
 
     Raises:
         DataError: an n-gram appears twice.
@@ -114,7 +116,7 @@ def build_ngram(vocabulary: Sequence[str], tables: Sequence[ArpaTable], *,
     _link(arrays, tree.parents)
     for array in arrays:  # as when mapped from the cache: one kernel serves both
         array.flags.writeable = False
-    return NgramModel(tuple(vocabulary), order, counts, arrays)
+    return NgramModel(tuple(vocabulary), order, counts, arrays, normalizer)
 
 
 @compiled

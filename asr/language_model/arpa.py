@@ -1,22 +1,38 @@
 """ARPA files: back-off n-gram models as text, the format that every toolkit reads and writes.
 
-In: a file, plain or gz. Out: words, and arrays of n-grams. And back. NumPy.
+In: a file, plain or gz. Out: an `Arpa`: words and arrays of n-grams. And back. NumPy.
+
+Before the data there may be comments; `# normalizer: NAME` is ours and names the normaliser of the
+training texts (KenLM reads past lines that begin with #). What a file may cost is bounded, because
+it may be a stranger's: see MAX_....
 """
 
 from __future__ import annotations
 
 import gzip
-import io
+import itertools
+import os
 import zlib
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
 from asr.errors import DataError
 
 MAX_ORDER = 10
+MAX_NGRAMS = 50_000_000
+MAX_LINE_BYTES = 65_536
+MAX_HEADER_LINES = 1_000  # before \\data\\
+MAX_BLANK_LINES = 10_000
+MAX_NOTES_BYTES = 1_000_000  # behind \\end\\
+MAX_GZIP_RATIO = 50  # text bytes a packed byte; n-grams pack to a third or a tenth
+FREE_TEXT_BYTES = 4_000_000  # a text up to this size may have any ratio
+BLOCK_BYTES = 1 << 20
+NORMALIZER = "# normalizer: "
 LARGEST = 1e30  # of a number in the file: what float32 can hold, with room to add some up
 UNKNOWN = ("<unk>", "<UNK>")
 SENTENCE_START, SENTENCE_END = "<s>", "</s>"
@@ -37,48 +53,91 @@ class ArpaTable:
     backoffs: np.ndarray
 
 
-def read_arpa(path: str | Path) -> tuple[list[str], list[ArpaTable]]:
-    """The vocabulary in file order, and one table for each order from 1 up.
+class Arpa(NamedTuple):
+    """The content of an ARPA file.
+
+    Attributes:
+        vocabulary: the words in file order.
+        tables: one for each order from 1 up.
+        normalizer: `asr.text.normalizer_id` of the training texts; "": the file does not say.
+    """
+
+    vocabulary: list[str]
+    tables: list[ArpaTable]
+    normalizer: str = ""
+
+
+def read_arpa(path: str | Path) -> Arpa:
+    """The content of a file.
 
     Args:
         path: plain or gz text, UTF-8 (found out from the content, not from the name).
 
     Raises:
-        DataError: not an ARPA file, cut short, or with a line that cannot be read (code
-            "lm.arpa"); the message names file and line.
+        DataError: not an ARPA file, cut short, with a line that cannot be read, or beyond the
+            bounds above (code "lm.arpa"); the message names file and line.
     """
-    path = Path(path)
-    try:
-        with open(path, "rb") as raw:
-            packed = raw.read(2) == b"\x1f\x8b"
-            raw.seek(0)
-            stream = gzip.open(raw) if packed else raw
-            with io.TextIOWrapper(stream, encoding="utf-8", newline="\n") as lines:  # type: ignore
-                found = parse_arpa(lines, name=str(path))
-                for _ in lines:  # the checksum of a .gz is at its end
-                    pass
-                return found
-    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
-        raise DataError(f"Cannot read the language model {path}: {error}.", code="lm.arpa",
-                        path=path) from error
+    with errors_of(path), open(path, "rb") as file:
+        return parse_arpa(text_lines(file, str(path)), name=str(path))
 
 
-def parse_arpa(lines: Iterable[str], *, name: str) -> tuple[list[str], list[ArpaTable]]:
+def parse_arpa(lines: Iterable[str], *, name: str, max_ngrams: int = MAX_NGRAMS) -> Arpa:
     """As `read_arpa`, from lines; `name` is used in messages."""
     numbered = _Lines(lines, name)
-    counts = _read_counts(numbered)
+    normalizer, counts = _read_counts(numbered, max_ngrams)
     vocabulary: dict[str, int] = {}
     tables = []
     for order, count in enumerate(counts, start=1):
         numbered.expect(f"\\{order}-grams:")
         tables.append(_read_table(numbered, order, count, vocabulary))
     numbered.expect("\\end\\")
-    return list(vocabulary), tables
+    numbered.skip_notes()  # also to the checksum at the end of a .gz
+    return Arpa(list(vocabulary), tables, normalizer)
 
 
-def write_arpa(vocabulary: list[str], tables: list[ArpaTable]) -> str:
-    """The text of an ARPA file; n-grams of the highest order have no back-off weight."""
-    parts = ["\\data\\\n"]
+def text_lines(file: BinaryIO, name: str) -> Iterator[str]:
+    """The lines of a file, plain or gz, without their ends; bounded memory.
+
+    Raises:
+        DataError: a line is longer, or the text larger beside its packed size, than the bounds.
+        OSError, EOFError, UnicodeDecodeError, zlib.error: it cannot be read.
+    """
+    packed = file.read(2) == b"\x1f\x8b"
+    most = max(FREE_TEXT_BYTES, MAX_GZIP_RATIO * file.seek(0, os.SEEK_END))
+    file.seek(0)
+    stream = gzip.open(file) if packed else file
+    total, rest = 0, b""
+    while block := stream.read(BLOCK_BYTES):
+        total += len(block)
+        *lines, rest = (rest + block).split(b"\n")
+        if len(rest) > MAX_LINE_BYTES or packed and total > most:
+            what = (f"a line of more than {MAX_LINE_BYTES:,} bytes" if len(rest) > MAX_LINE_BYTES
+                    else f"more than {MAX_GZIP_RATIO} times as much text as packed bytes")
+            raise DataError(f"The language model {name} holds {what}; no model does.",
+                            code="lm.arpa", path=name)
+        yield from b"\n".join(lines).decode("utf-8").split("\n") if lines else ()
+    if rest:
+        yield rest.decode("utf-8")
+
+
+@contextmanager
+def errors_of(path: str | Path) -> Iterator[None]:
+    """A `DataError` that names the file, in place of what reading may raise."""
+    try:
+        yield
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
+        raise DataError(f"Cannot read the language model {path}: {error}.", code="lm.arpa",
+                        path=path) from error
+
+
+def write_arpa(vocabulary: list[str], tables: list[ArpaTable], *, normalizer: str = "") -> str:
+    """The text of an ARPA file; n-grams of the highest order have no back-off weight.
+
+    Args:
+        vocabulary, tables, normalizer: as in `Arpa`.
+    """
+    parts = [f"{NORMALIZER}{normalizer}\n"] if normalizer else []
+    parts.append("\\data\\\n")
     parts += [f"ngram {order}={len(table.words)}\n" for order, table in enumerate(tables, 1)]
     for order, table in enumerate(tables, start=1):
         parts.append(f"\n\\{order}-grams:\n")
@@ -100,12 +159,25 @@ class _Lines:
         self._lines = self._walk(lines)
 
     def _walk(self, lines: Iterable[str]) -> Iterator[str]:
+        blank = 0
         for self.number, line in enumerate(lines, start=1):  # noqa: B020
             if self.number == 1:
                 line = line.removeprefix("\ufeff")  # a byte order mark, as Windows editors write
             line = line.strip(" \t\r\n")
             if line:
                 yield line
+                continue
+            blank += 1
+            if blank > MAX_BLANK_LINES:
+                raise self.error(f"more than {MAX_BLANK_LINES:,} empty lines; no model has them")
+
+    def skip_notes(self) -> None:
+        """Past what follows the end, which people write and nobody reads."""
+        size = 0
+        for line in self._lines:
+            size += len(line)
+            if size > MAX_NOTES_BYTES:
+                raise self.error(f"more than {MAX_NOTES_BYTES:,} bytes of text after \\end\\")
 
     def next(self, expected: str) -> str:
         line = next(self._lines, None)
@@ -124,31 +196,37 @@ class _Lines:
         return DataError(f"{self.name}:{self.number}: {message}.", code="lm.arpa", path=self.name)
 
 
-def _read_counts(lines: _Lines) -> list[int]:
+def _read_counts(lines: _Lines, max_ngrams: int) -> tuple[str, list[int]]:
+    """Normaliser and the count of each order; the line of the 1-grams comes next."""
+    normalizer = ""
+    # Comments. That of the CMU-Cambridge toolkit explains the format: \1-grams: is a line of it.
     while (line := lines.next("\\data\\")) != "\\data\\":
-        if line.startswith("\\"):  # a comment may come before the header, another section not
-            raise lines.error(f"expected \\data\\, got {line[:80]!r}")
+        if line.startswith(NORMALIZER):
+            normalizer = line.removeprefix(NORMALIZER).strip()[:80]
+        if lines.number > MAX_HEADER_LINES:
+            raise lines.error(f"no \\data\\ in the first {MAX_HEADER_LINES:,} lines; this is not "
+                              "an ARPA file")
     counts: list[int] = []
     line = lines.next("ngram 1=...")
     while line.startswith("ngram"):
         order, _, count = line[len("ngram"):].partition("=")
         if order.strip() != str(len(counts) + 1) or not count.strip().isdecimal():
             raise lines.error(f"expected ngram {len(counts) + 1}=<count>, got {line[:80]!r}")
+        if len(count.strip()) > 15:
+            raise lines.error(f"ngram {len(counts) + 1} has a count of {len(count.strip())} digits")
         counts.append(int(count))
         if len(counts) > MAX_ORDER:
             raise lines.error(f"order {len(counts)} is above the limit of {MAX_ORDER}")
+        if sum(counts) > max_ngrams:
+            raise lines.error(f"{sum(counts):,} n-grams are more than the limit of {max_ngrams:,}; "
+                              "prune the model (asr lm train --prune 0,0,1)")
         line = lines.next("\\1-grams:")
     if not counts or line != "\\1-grams:":
         raise lines.error(f"expected \\1-grams:, got {line[:80]!r}")
     if not counts[0]:
         raise lines.error("the model has no words (ngram 1=0)")
-    lines._lines = _chain(line, lines._lines)
-    return counts
-
-
-def _chain(first: str, rest: Iterator[str]) -> Iterator[str]:
-    yield first
-    yield from rest
+    lines._lines = itertools.chain([line], lines._lines)
+    return normalizer, counts
 
 
 def _fields(line: str) -> list[str]:
@@ -168,7 +246,10 @@ def _read_table(lines: _Lines, order: int, count: int, vocabulary: dict[str, int
             log_probs.append(float(fields[0]))
             backoffs.append(float(fields[order + 1]) if len(fields) == order + 2 else 0.0)
             if order == 1:
-                words.append(vocabulary.setdefault(fields[1], len(vocabulary)))
+                if fields[1] in vocabulary:
+                    raise lines.error(f"the word {fields[1]!r} appears twice among the 1-grams")
+                vocabulary[fields[1]] = len(vocabulary)
+                words.append(len(words))
             else:
                 words += [vocabulary[word] for word in fields[1:order + 1]]
         except ValueError as error:
@@ -179,7 +260,5 @@ def _read_table(lines: _Lines, order: int, count: int, vocabulary: dict[str, int
         if not (-LARGEST <= log_probs[-1] <= 0 and abs(backoffs[-1]) <= LARGEST):
             raise lines.error(f"a log-probability is finite and at most 0 (-99 for what never "
                               f"happens), a back-off weight is finite; got {line[:80]!r}")
-    if order == 1 and len(vocabulary) != count:
-        raise lines.error("a word appears twice among the 1-grams")
     return ArpaTable(np.array(words, dtype=np.int32).reshape(count, order),
                      np.array(log_probs, dtype=np.float32), np.array(backoffs, dtype=np.float32))

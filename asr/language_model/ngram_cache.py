@@ -1,11 +1,11 @@
-"""The cache beside an ARPA file: its arrays as they lie in memory, to be mapped.
+"""The cache beside an ARPA file: its arrays, memory-mapped.
 
 In: arrays and the path of the ARPA file. Out: the same arrays, read-only, in milliseconds.
 
 Layout: 8 bytes magic, little-endian uint32 CRC-32 of all that follows, uint32 length of the header,
-the header (JSON: version, size and time of the source, bytes of the vocabulary, order, counts, and
-offset and length of each array), the vocabulary (UTF-8, one word a line) and the arrays, each
-aligned to 64 bytes. The checksum keeps a damaged file from being followed into memory.
+the header (JSON: version, size and time of the source, bytes of the vocabulary, order, counts,
+normaliser, and offset and length of each array), the vocabulary (UTF-8, one word a line) and the
+arrays, each aligned to 64 bytes. The checksum keeps a damaged file from being followed into memory.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from pathlib import Path
 
 import numpy as np
 
-from asr.decoding.ngram_kernel import NgramArrays
 from asr.files import write_atomic
+from asr.language_model.ngram_kernel import NgramArrays
 
 MAGIC = b"ASRNGRAM"
-VERSION = 1
+VERSION = 2
 PRELUDE = len(MAGIC) + 8
 ALIGNMENT = 64
 TYPES = {"words": "<i4", "log_probs": "<f4", "suffixes": "<i4", "first_child": "<i4",
@@ -35,7 +35,7 @@ def cache_path(source: Path) -> Path:
 
 
 def write_cache(source: Path, vocabulary: tuple[str, ...], order: int, counts: tuple[int, ...],
-                arrays: NgramArrays) -> bool:
+                arrays: NgramArrays, normalizer: str = "") -> bool:
     """Write the cache; False where the folder cannot be written."""
     body = bytearray("\n".join(vocabulary).encode())
     layout = {}
@@ -45,6 +45,7 @@ def write_cache(source: Path, vocabulary: tuple[str, ...], order: int, counts: t
         body += np.ascontiguousarray(array, dtype=TYPES[name]).tobytes()
     header = json.dumps({
         "version": VERSION, "source": _stamp(source), "order": order, "counts": counts,
+        "normalizer": normalizer,
         "vocabulary_bytes": len("\n".join(vocabulary).encode()), "arrays": layout}).encode()
     header += b" " * (-(PRELUDE + len(header)) % ALIGNMENT)
     content = struct.pack("<I", len(header)) + header + body
@@ -55,8 +56,9 @@ def write_cache(source: Path, vocabulary: tuple[str, ...], order: int, counts: t
     return True
 
 
-def read_cache(source: Path) -> tuple[tuple[str, ...], int, tuple[int, ...], NgramArrays] | None:
-    """Vocabulary, order, counts and arrays; None where there is no whole cache of this file."""
+def read_cache(source: Path
+               ) -> tuple[tuple[str, ...], int, tuple[int, ...], NgramArrays, str] | None:
+    """Vocabulary, order, counts, arrays and normaliser; None: no whole cache of this file."""
     try:
         with open(cache_path(source), "rb") as file:
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
@@ -77,7 +79,8 @@ def read_cache(source: Path) -> tuple[tuple[str, ...], int, tuple[int, ...], Ngr
             for name, place in header["arrays"].items()})
         if not _is_sound(arrays, len(words)):
             return None
-        return tuple(words), header["order"], tuple(header["counts"]), arrays
+        return (tuple(words), header["order"], tuple(header["counts"]), arrays,
+                str(header["normalizer"]))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error):
         return None
 

@@ -1,6 +1,6 @@
 """KenLM's binary files: a real one, and the module's interface in Python where it is not installed.
 
-GOLDEN is what kenlm 0.3.0 wrote for `test_decoding_ngram.TOY` (probing hash tables, the default of
+GOLDEN is what kenlm 0.3.0 wrote for `test_ngram.TOY` (probing hash tables, the default of
 build_binary). The last test runs where the extra is installed.
 """
 
@@ -17,17 +17,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 from oracles_decoding import ToyModel
-from test_decoding_ngram import KENLM, TOY
+from test_ngram import KENLM, TOY
 
 from asr.bundle import load_bundle
 from asr.cli import run
-from asr.decoding import BeamSearchDecoder, NgramModel, build_decoder, load_ngram
-from asr.decoding.arpa import parse_arpa
-from asr.decoding.kenlm_kernel import MODELS, ask, step_outside
-from asr.decoding.kenlm_model import KenlmModel, is_kenlm_binary
-from asr.decoding.ngram import build_ngram
-from asr.decoding.packed_ngram import pack_lm
+from asr.decoding import BeamSearchDecoder, build_decoder
 from asr.errors import DataError, UsageError
+from asr.language_model import NgramModel, load_ngram
+from asr.language_model.arpa import parse_arpa
+from asr.language_model.kenlm import KenlmModel, is_kenlm_binary
+from asr.language_model.kenlm_kernel import MODELS, ask, step_outside
+from asr.language_model.ngram import build_ngram
+from asr.language_model.packed_ngram import pack_lm
 from asr.recipe import DecoderSettings
 from asr.text.tokenizer import CharTokenizer
 

@@ -2,7 +2,7 @@
 
 In: normalised references and hypotheses. Out: substitutions, deletions, insertions, reference
 length. Every error costs 1, and of alignments with as few errors the one that RapidFuzz finds is
-taken, so that S, D and I are those of jiwer, which stands on it; or a substitution costs 4, an
+taken, so that S, D and I are those of jiwer, which uses it; or a substitution costs 4, an
 insertion or deletion 3, as in sclite. RapidFuzz and NumPy, and numba for sclite's.
 """
 

@@ -118,7 +118,7 @@ def align_graphs(kinds_a: np.ndarray, starts_a: np.ndarray, before_a: np.ndarray
                  same: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The best way through two word graphs at once.
 
-    Arc 0 of each graph stands before the first word and is none; an arc comes after all that lead
+    Arc 0 of each graph is before the first word and is none; an arc comes after all that lead
     to it. Where several ways cost the same, the one that is listed first is taken.
 
     Args:

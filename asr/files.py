@@ -50,6 +50,22 @@ def write_atomic(path: str | Path, data: bytes | str | Sequence[bytes | memoryvi
     sync_folder(path.parent)
 
 
+def place_new(temporary: str | Path, path: str | Path) -> None:
+    """Give a finished file or folder of the same disk its final name; never replaces anything.
+
+    Raises:
+        FileExistsError: the name is taken.
+    """
+    path = Path(path)
+    if Path(temporary).is_dir():
+        if os.path.lexists(path):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+        os.rename(temporary, path)
+    else:
+        _place(str(temporary), path)
+    sync_folder(path.parent)
+
+
 def _write(path: Path, pieces: Sequence[bytes | memoryview], overwrite: bool) -> None:
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name[:80]}.", suffix=".tmp",
                                              dir=path.parent)

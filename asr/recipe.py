@@ -67,7 +67,7 @@ class TextSettings:
     """How transcripts become labels."""
 
     normalizer: str = knob("basic", "see asr.text",
-                          choices=("none", "case", "basic", "english", "german"))
+                          choices=("none", "case", "basic", "marks", "english", "german"))
     alphabet: str = knob("", "the characters, each once; empty: those of the training texts")
 
 
@@ -278,18 +278,20 @@ def dump_recipe(recipe: Recipe) -> str:
     table = recipe_to_dict(recipe)
     for key, value in table.items():
         if not isinstance(value, dict):
-            lines.append(f"{key} = {_toml(value)}")
+            lines.append(f"{key} = {to_toml(value)}")
     for key, value in table.items():
         if isinstance(value, dict):
-            lines += ["", f"[{key}]"] + [f"{name} = {_toml(item)}" for name, item in value.items()]
+            lines += ["", f"[{key}]", *(f"{name} = {to_toml(item)}"
+                                        for name, item in value.items())]
     return "\n".join(lines) + "\n"
 
 
-def _toml(value) -> str:
+def to_toml(value) -> str:
+    """A value of a recipe as TOML; a list stands for a tuple."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, list):
-        return "[" + ", ".join(map(_toml, value)) + "]"
+        return "[" + ", ".join(map(to_toml, value)) + "]"
     if isinstance(value, str):
         # JSON strings are TOML strings, but for DEL, which TOML wants escaped.
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

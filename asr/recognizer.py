@@ -33,13 +33,14 @@ from asr.inference.windows import Windows
 from asr.inspection import Inspection, inspect_audio
 from asr.language_model import LanguageModel, load_ngram
 from asr.language_model.packed_ngram import unpack_lm
-from asr.network.engine import batches_by_length, build_engine, pad_batch
+from asr.network.engine import Engine, batches_by_length, build_engine, pad_batch
 from asr.recipe import DecoderSettings, settings_from_dict
 from asr.text import normalize
 from asr.text.tokenizer import CharTokenizer
 from asr.transcript import Transcript
 from asr.transcript.pauses import speech_levels
 from asr.transcript.timing import FrameClock, to_transcript
+from asr.transcript.written import as_written
 
 Audio = str | os.PathLike | np.ndarray
 RATE_OF_A_FILE = "sample_rate belongs to an array; a file says its own."
@@ -50,7 +51,7 @@ class Recognizer:
 
     Args:
         bundle: from `asr.bundle.load_bundle`.
-        engine: "numpy", "keras" or "auto", which is "numpy".
+        engine: "numpy", "keras" or "auto", which is "numpy"; or an object that computes logits.
         decoder: instead of the one that the bundle's settings name.
         windows: how recordings are cut that are too long for one pass.
 
@@ -63,11 +64,12 @@ class Recognizer:
         print(recognizer.transcribe("speech.flac").text)
     """
 
-    def __init__(self, bundle: Bundle, engine: str = "auto", decoder: Decoder | None = None,
-                 windows: Windows | None = None):
+    def __init__(self, bundle: Bundle, engine: str | Engine = "auto",
+                 decoder: Decoder | None = None, windows: Windows | None = None):
         self.bundle = bundle
         self.engine = build_engine(engine, bundle.model, bundle.num_features,
-                                   bundle.tokenizer.vocab_size, bundle.weights)
+                                   bundle.tokenizer.vocab_size, bundle.weights) \
+            if isinstance(engine, str) else engine
         self.decoder_settings = bundle.decoder
         self.decoder = decoder or self._own_decoder()
         self.windows = windows or Windows()
@@ -214,8 +216,9 @@ class Recognizer:
             sample_rate: Hz of an array; None: it has the recogniser's rate already.
 
         Returns:
-            The text with times; `score` is the natural log of the best alignment's probability,
-            and a low confidence says that something else was said.
+            The text with times, its words as they are written here; `score` is the natural log of
+            the best alignment's probability, and a low confidence says that something else was
+            said.
 
         Raises:
             AudioError: the recording cannot be used.
@@ -240,8 +243,9 @@ class Recognizer:
         log_probs = log_softmax(check_logits(result.logits, self.tokenizer.vocab_size))
         levels = speech_levels(result.features, self.bundle.features) \
             if result.levels is None else result.levels
-        return to_transcript([aligned(log_probs, labels, self.tokenizer)], self.clock,
-                             result.duration, levels)
+        found = to_transcript([aligned(log_probs, labels, self.tokenizer)], self.clock,
+                              result.duration, levels)
+        return as_written(found, text, self.bundle.text.normalizer)
 
     def transcribe(self, audio: Audio, sample_rate: int | None = None) -> Transcript:
         """What was said in a recording; the empty transcript for silence.
@@ -378,15 +382,27 @@ def load(path: str | os.PathLike | None = None, engine: str = "auto",
     """A recogniser from a bundle, from a run directory (its best.asr), or the shipped one.
 
     Args:
-        path: an .asr file or a run directory; None: the digits recogniser that comes along.
-        engine: "numpy", "keras" or "auto".
+        path: an .asr file, a run directory, or an .onnx file that `asr export` wrote, which
+            onnxruntime runs; None: the digits recogniser that comes along.
+        engine: "numpy", "keras", "onnx" or "auto", which is what the file is made for.
         windows: how recordings are cut that are too long for one pass; None: `Windows()`.
 
     Raises:
         BundleError: there is no such bundle, or it is damaged, hostile or of another version.
         UsageError: a model of another framework, or an engine that cannot run.
     """
-    return Recognizer(load_bundle(find_bundle(path)), engine=engine, windows=windows)
+    path = find_bundle(path)
+    if path.suffix.lower() == ".onnx":
+        if engine not in ("auto", "onnx"):
+            raise UsageError(f"{path} runs with the engine onnx, not {engine!r}. For another "
+                             "engine give the .asr bundle.")
+        from asr.bundle.onnx_file import load_onnx
+
+        bundle, exported = load_onnx(path)
+        return Recognizer(bundle, engine=exported, windows=windows)
+    if engine == "onnx":
+        raise UsageError(f"{path} is no ONNX file. Write one: asr export {path} model.onnx")
+    return Recognizer(load_bundle(path), engine=engine, windows=windows)
 
 
 def transcribe(audio: Audio, sample_rate: int | None = None, *,

@@ -7,13 +7,16 @@ channels in opposite phase, whose mean is silence although both hold the speech.
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
+from asr.audio.source import remembered
 from asr.errors import AudioError
 
 if TYPE_CHECKING:
+    from asr.audio.av_decoder import AvDecoder
     from asr.audio.decoder import Decoder
 
 MAX_LOSS_DB = 20.0  # of the mean against the loudest channel; 8 channels, 7 of them empty: 18
@@ -65,7 +68,33 @@ class ChannelMeter:
             return bool(self._energies.max() > 0 and self._mean_energy < limit)
 
 
-def opposite_channel(decoder: Decoder) -> int | None:
+def used_channel(decoder: Decoder | AvDecoder, wanted: int, file: BinaryIO, name: str
+                 ) -> int | None:
+    """Which channel to use, from 0 on; None: the mean of all. Opposite phase is a warning.
+
+    Args:
+        decoder: at its start, where it is afterwards.
+        wanted: 1 is the first channel; 0: the mean, or the loudest where they cancel.
+        file: which the decoder reads.
+        name: what messages call the recording.
+
+    Raises:
+        AudioError: audio.channel, there is no such channel.
+    """
+    if wanted:
+        if not 1 <= wanted <= decoder.channels:
+            raise AudioError(f"{name} has {decoder.channels} channel"
+                             f"{'s' if decoder.channels > 1 else ''}, so there is no channel "
+                             f"{wanted}; give 1 .. {decoder.channels}, or mix.",
+                             code="audio.channel", path=name)
+        return wanted - 1 if decoder.channels > 1 else None
+    channel = remembered(file, "channel", partial(opposite_channel, decoder))
+    if channel is not None:
+        warn_of_opposite_channels(name, channel)
+    return channel
+
+
+def opposite_channel(decoder: Decoder | AvDecoder) -> int | None:
     """Which channel to use because all of them together cancel; None: their mean.
 
     The first `SECONDS` of sound decide for the whole recording, so that a part, the whole and

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
+from asr.audio.av_decoder import CONTAINERS as AV_CONTAINERS
+from asr.audio.av_decoder import AvDecoder
 from asr.audio.containers import REMEDY, Layout, Part
 from asr.errors import AudioError
 
@@ -89,7 +91,10 @@ class Decoder:
         self._md5 = None
         frame -= self._starts[part]
         preroll = min(frame, self.samplerate) if self.format == "MP3" else 0
-        if frame > preroll:
+        if self.subtype == "GSM610":  # libsndfile cannot go anywhere in it
+            for start in range(0, frame, self.samplerate):
+                self._open.read(min(self.samplerate, frame - start), dtype="float32")
+        elif frame > preroll:
             self._open.seek(frame - preroll)
         if preroll:
             self._open.read(preroll, dtype="float32")
@@ -173,6 +178,16 @@ class Decoder:
                                  code="audio.unsupported", path=self._name)
             self._starts.append(self.frames)
             self.frames += frames
+
+
+def make_decoder(file: BinaryIO, layout: Layout, name: str) -> Decoder | AvDecoder:
+    """The decoder for a container: libsndfile's, or FFmpeg's.
+
+    Args and raises: those of `Decoder` and `AvDecoder`.
+    """
+    if layout.container in AV_CONTAINERS:
+        return AvDecoder(file, layout.container, name)
+    return Decoder(file, layout, name)
 
 
 class _Spliced(io.RawIOBase):

@@ -13,9 +13,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, BinaryIO, TypeVar
 
+from asr.audio import av_decoder, other_containers
 from asr.errors import AudioError, UsageError
 
-AUDIO_SUFFIXES = (".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3")
+AUDIO_SUFFIXES = (".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3",
+                  *other_containers.SUFFIXES)  # read by default
 
 MAX_STREAM_BYTES = 1 << 30  # of a pipe, which has to be held in memory
 
@@ -29,6 +31,11 @@ _IN_MEMORY_BYTES = 1 << 24  # smaller files are read whole: quicker, and they ca
 
 T = TypeVar("T")
 Source = str | os.PathLike | bytes | BinaryIO
+
+
+def is_recording(name: str) -> bool:
+    """Whether a file's name is that of a recording which can be read, with PyAV or without."""
+    return os.path.splitext(name)[1].lower() in (*AUDIO_SUFFIXES, *av_decoder.SUFFIXES)
 
 
 def display_name(path: str | os.PathLike) -> str:
@@ -81,7 +88,7 @@ def open_regular(path: str | os.PathLike) -> BinaryIO:
         os.close(descriptor)
         kind = ("a folder" if stat.S_ISDIR(mode) else "a pipe" if stat.S_ISFIFO(mode) else
                 "no regular file")
-        raise AudioError(f"{name} is {kind}; expected a WAV, FLAC, Ogg or MP3 file.",
+        raise AudioError(f"{name} is {kind}; expected a recording, such as a WAV or FLAC file.",
                          code="audio.unreadable", path=name)
     return os.fdopen(descriptor, "rb")
 

@@ -155,8 +155,8 @@ def load_noise_bank(noise_dir: str | Path, extractor: Extractor, *,
     Args:
         noise_dir: searched recursively; every file with a suffix in AUDIO_SUFFIXES counts.
         extractor: the one of the speech, so that powers can be added.
-        cache_dir: where the bank is kept between runs; None: it is not kept. A changed file or setting
-            makes another bank.
+        cache_dir: where the bank is kept between runs; None: it is not kept. A changed file or
+            setting makes another bank.
 
     Raises:
         DataError: the folder holds no audio, or some of it cannot be read; all are named.

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from asr.recognizer import Recognizer
 
 engine_option = click.option(
-    "--engine", type=click.Choice(["auto", "numpy", "keras"]), default="auto",
-    help="auto is numpy, which starts quickly; keras uses a GPU if there is one.")
+    "--engine", type=click.Choice(["auto", "numpy", "keras", "onnx"]),
+    default="auto", help="auto is numpy, which starts quickly, or what an exported file is made "
+    "for; keras uses a GPU if there is one.")
 _OPTIONS = (
     click.option("--decoder", type=click.Choice(choices_of(DecoderSettings, "kind")),
                  help="Another decoder than the bundle's; the options below choose beam."),

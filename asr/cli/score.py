@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from asr.cli.grouping import by_options, group_json, group_text, groups_by, labels_by
 from asr.cli.output_paths import refuse_inputs
 
 _FORMATS = ("auto", "plain", "kaldi", "trn", "jsonl", "stm", "ctm")
@@ -22,6 +23,8 @@ _FORMATS = ("auto", "plain", "kaldi", "trn", "jsonl", "stm", "ctm")
               help="Format of the second file, if it differs (ctm against stm).")
 @click.option("--normalizer", default="basic", show_default=True,
               help="none, case (as sclite), basic, english or german.")
+@click.option("--non-speech", type=click.Choice(("words", "drop")), default="words",
+              show_default=True, help="Whether [laughter], <unk> and (noise) are words.")
 @click.option("--speakers", type=click.Path(path_type=Path),
               help="Kaldi utt2spk: the interval is then over speakers.")
 @click.option("--id-speakers", type=click.Choice(("spu_id", "wsj")), default=None,
@@ -39,6 +42,12 @@ _FORMATS = ("auto", "plain", "kaldi", "trn", "jsonl", "stm", "ctm")
               "stm reference, such as (uh), is correct if it was not said (sclite -D).")
 @click.option("--fragments", is_flag=True, help="A fragment in trn or stm is correct where the "
               "word begins (hel-) or ends (-lo) so (sclite -F).")
+@click.option("--focus", type=click.Path(path_type=Path), metavar="WORDS.txt",
+              help="Words that matter: B-WER counts them, U-WER all others. One word a line, or an "
+              "utterance's id and its words, or JSON lines with id and words.")
+@by_options
+@click.option("--summary", type=click.Choice(("sclite",)), default=None,
+              help="Print sclite's summary (-o sum rsum dtl) instead of ours.")
 @click.option("--json", "as_json", is_flag=True, help="The whole receipt as JSON on stdout.")
 @click.option("--per-utterance", type=click.Path(path_type=Path), metavar="OUT.jsonl",
               help="One row an utterance, and OUT.receipt.json beside it; `asr compare` reads it.")
@@ -55,11 +64,12 @@ _FORMATS = ("auto", "plain", "kaldi", "trn", "jsonl", "stm", "ctm")
 @click.option("--draws", default=10_000, show_default=True, help="Bootstrap draws.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the bootstrap.")
 def score(reference: Path, hypothesis: Path, text_format: str, hyp_format: str | None,
-          normalizer: str, speakers: Path | None, id_speakers: str | None, missing: str,
-          alignment: str, cer_spaces: str, optionally_deletable: bool, fragments: bool,
-          as_json: bool, per_utterance: Path | None, csv_path: Path | None, raw_csv: bool,
-          pra_path: Path | None, report: Path | None, audio: Path | None, draws: int,
-          seed: int) -> None:
+          normalizer: str, non_speech: str, speakers: Path | None, id_speakers: str | None,
+          missing: str, alignment: str, cer_spaces: str, optionally_deletable: bool,
+          fragments: bool, focus: Path | None, by: tuple[str, ...], columns: Path | None,
+          summary: str | None, as_json: bool, per_utterance: Path | None, csv_path: Path | None,
+          raw_csv: bool, pra_path: Path | None, report: Path | None, audio: Path | None,
+          draws: int, seed: int) -> None:
     """Word and character error rate of HYPOTHESIS against REFERENCE, with 95 % intervals.
 
     Reads plain lines, Kaldi text, sclite trn, JSONL, and ctm against stm. Utterances are matched
@@ -82,13 +92,18 @@ def score(reference: Path, hypothesis: Path, text_format: str, hyp_format: str |
     from asr.files import write_atomic
     from asr.scoring import read_pair, save, to_csv
     from asr.scoring import score as count
+    from asr.scoring.focus import focus_on, read_focus
     from asr.scoring.formats import read_speakers, speakers_of_ids
     from asr.scoring.pairing import refuse_unmatched, settle_missing
     from asr.scoring.storage import receipt_path, rules_of
+    from asr.text import normalizer_name
 
+    normalizer = normalizer_name(normalizer, non_speech)
+    if summary and as_json:
+        raise click.UsageError("--summary and --json both print on stdout. Choose one.")
     receipt = receipt_path(per_utterance) if per_utterance else None
     refuse_inputs((per_utterance, receipt, csv_path, pra_path, report),
-                  (reference, hypothesis, speakers))
+                  (reference, hypothesis, speakers, focus, columns))
     try:
         references, hypotheses = read_pair(reference, hypothesis, format=text_format,
                                            hypothesis_format=hyp_format or "",
@@ -106,6 +121,10 @@ def score(reference: Path, hypothesis: Path, text_format: str, hyp_format: str |
                        rules=rules_of(optionally_deletable, fragments), speakers=known,
                        durations=references.durations, skipped=skipped, draws=draws,
                        bootstrap_seed=seed)
+        manifest = reference if references.format == "jsonl" else None
+        groups = groups_by(result.rows, labels_by(result.rows, by, (manifest, columns)))
+        listed = focus and focus_on(result, read_focus(
+            focus, {row.id for row in result.rows}, normalizer), draws=draws, seed=seed)
     except DataError as error:
         if as_json:
             print(json.dumps({"wer": None, "cer": None, "error": error.as_record("score")}))
@@ -121,11 +140,20 @@ def score(reference: Path, hypothesis: Path, text_format: str, hyp_format: str |
         from asr.pages.clips import find_recordings
         from asr.pages.report import write_report
         recordings = find_recordings(audio, references.texts) if audio else {}
-        write_report(report, result, audio=recordings, tables=False)
-    if as_json:
-        print(json.dumps(result.to_dict(), ensure_ascii=False, indent=1))
+        tables = {f"By {column}": found for column, found in groups.items()}
+        if listed:
+            tables = {"Words that matter": listed.groups(), **tables}
+        write_report(report, result, audio=recordings, groups=tables, tables=False)
+    if summary:
+        from asr.scoring.summary import sclite_summary
+        print(sclite_summary(result, str(hypothesis)), end="")
+    elif as_json:
+        print(json.dumps({**result.to_dict(), "focus": listed and listed.to_dict(),
+                          "groups": group_json(groups)}, ensure_ascii=False, indent=1))
     else:
-        print("\n".join(result.lines()))
+        *head, conditions = result.lines()
+        print("\n".join([*head, *(listed.lines() if listed else []), conditions])
+              + group_text(groups))
         for name, reason in result.receipt.skipped:
             print(f"skipped {name!r}: {reason}", file=sys.stderr)
     for note in (*references.notes, *hypotheses.notes):

@@ -69,6 +69,11 @@ def prepare(corpus_dir: str | Path, *, hold_out: str = "",
     return collect(items, checks or Checks())
 
 
+def looks_like(path: Path) -> bool:
+    """Whether the folder has this layout."""
+    return any(re.match(r"\d_\w+_\d+\.wav", p.name) for p in path.glob("recordings/*.wav"))
+
+
 def leave_one_speaker_out(
         utterances: Iterable[Utterance]) -> Iterator[tuple[str, list[Utterance], list[Utterance]]]:
     """Every fold: (speaker, all utterances of the others, all utterances of this speaker).

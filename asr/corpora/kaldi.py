@@ -52,6 +52,11 @@ def prepare(corpus_dir: str | Path, *, dev_every: int = 0,
     return collect(every_nth(items, dev_every, by="speaker"), checks or Checks())
 
 
+def looks_like(path: Path) -> bool:
+    """Whether the folder is a data directory, or has some."""
+    return any(path.glob("wav.scp")) or any(path.glob("*/wav.scp"))
+
+
 class _Segment(NamedTuple):
     recording: str
     offset: float            # seconds

@@ -161,7 +161,7 @@ class _Wanted:
         hashed = self.hashes[u.audio]
         if isinstance(hashed, AudioError):
             return []
-        part = f"{hashed.sha256} {u.offset!r} {u.duration!r}"
+        part = f"{hashed.sha256} {u.offset!r} {u.duration!r}" + f" {u.channel}" * bool(u.channel)
         return [hashlib.sha256(f"{part} {speed!r}".encode()).hexdigest()[:32]
                 for speed in self.speeds]
 
@@ -178,7 +178,7 @@ class _Wanted:
             planned.update(keys)
             if outputs:
                 jobs.append(Job(str(u.audio), u.offset, u.duration, hashed.fingerprint, outputs,
-                                u.id))
+                                u.id, u.channel))
         return jobs
 
     def fail(self, records: list[dict]) -> None:

@@ -42,6 +42,7 @@ class Job:
         fingerprint: fingerprint of the file when it was hashed; it must still be the same.
         outputs: (key, speed) of each feature array.
         name: the utterance, for messages.
+        channel: of the recording, see `asr.audio.load_audio`.
     """
 
     path: str
@@ -50,6 +51,7 @@ class Job:
     fingerprint: tuple[int, ...]
     outputs: tuple[tuple[str, float], ...]
     name: str
+    channel: int = 0
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,7 @@ def _load(job: Job, config: Config) -> np.ndarray:
     check()
     audio = load_audio(job.path, sample_rate=config.settings.sample_rate, offset=job.offset,
                        duration=job.duration, snap_to_end=True, min_seconds=config.min_seconds,
-                       max_seconds=config.max_seconds)
+                       max_seconds=config.max_seconds, channel=job.channel)
     check()
     return audio
 

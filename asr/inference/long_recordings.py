@@ -129,7 +129,17 @@ def window_logits(listener: Listener, blocks: Blocks, watch: Stopwatch
     pieces = cut_windows(normalized(), survey.plan, model.subsampling)
     cores = _cores(listener.engine, survey.plan, watch.watch("features", pieces),
                    int(listener.windows.batch), model.edge_frames)
-    return survey, watch.watch("model", cores)
+    return survey, _counted(watch.watch("model", cores), survey.plan, listener, watch)
+
+
+def _counted(cores: Iterator[np.ndarray], plan: Sequence[Window], listener: Listener,
+             watch: Stopwatch) -> Iterator[np.ndarray]:
+    """The same; `watch.progress` is told how many seconds of how many have been computed."""
+    for window, core in zip(plan, cores, strict=True):
+        if watch.progress is not None:
+            watch.progress(round(window.last * listener.seconds_per_frame),
+                           round(plan[-1].last * listener.seconds_per_frame))
+        yield core
 
 
 def _cores(engine: Engine, plan: Sequence[Window], pieces: Iterable[np.ndarray],

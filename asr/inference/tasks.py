@@ -91,12 +91,14 @@ class Task(Generic[Key]):
             one of the first two when its turn comes.
         name: what messages call it.
         sample_rate: Hz of an array; None: the model's.
+        channel: of a recording, see `asr.audio.load_audio`; a row has its own.
     """
 
     key: Key
     source: Source | Utterance | np.ndarray | Callable[[], Source]
     name: str
     sample_rate: int | None = None
+    channel: int = 0
 
 
 @dataclass

@@ -4,11 +4,12 @@ In: a manifest, one JSON object a line. Out: a list of `Utterance`, or one `Mani
 lists what is wrong, line by line.
 
     {"id": "yes_0017", "audio_filepath": "clips/yes_0017.wav", "text": "yes",
-     "duration": 0.81, "speaker": "mia", "offset": 0.0}
+     "duration": 0.81, "speaker": "mia", "offset": 0.0, "channel": 2}
 
-The field names are NeMo's, plus `id` and `speaker`. `audio_filepath` is relative to the
-manifest's folder and must lead to a file inside that folder, or inside `audio_root`: a manifest
-from another person cannot make this program read /etc/passwd.
+The field names are NeMo's, plus `id`, `speaker` and `channel` (from 1; without it, the mix of all).
+`audio_filepath` is relative to the manifest's folder and must lead to a file inside that folder,
+inside `audio_root`, or inside a folder that this user's `asr prepare` wrote down beside it
+(`asr.manifest.roots`): a manifest from another person cannot make this program read /etc/passwd.
 """
 
 from __future__ import annotations
@@ -54,6 +55,7 @@ class Utterance:
         duration: seconds.
         speaker: who speaks; empty when the corpus does not say.
         offset: seconds into the recording at which the utterance begins.
+        channel: which one of the recording, 1 is the first or left one; 0: the mix of all.
     """
 
     id: str
@@ -62,6 +64,7 @@ class Utterance:
     duration: float
     speaker: str = ""
     offset: float = 0.0
+    channel: int = 0
 
 
 @dataclass(frozen=True)
@@ -173,7 +176,8 @@ def _scan(path: Path, folders: AudioFolders, limit: int | None, odd: list[tuple[
                 else:
                     rows.append(Row(line, Utterance(
                         identifier, Path(audio), row["text"], float(row["duration"]),
-                        row.get("speaker", ""), float(row.get("offset", 0.0)))))
+                        row.get("speaker", ""), float(row.get("offset", 0.0)),
+                        row.get("channel", 0))))
             problems += [Problem(str(path), line, identifier, *fault) for fault in faults]
             if limit is not None and len(problems) >= limit:
                 return rows, problems[:limit]
@@ -240,9 +244,10 @@ def _open(path: Path) -> BinaryIO:
 
 
 def _row(utterance: Utterance, folder: str) -> dict:
-    return {"id": utterance.id, "audio_filepath": relative_path(utterance.audio, folder),
-            "text": utterance.text, "duration": utterance.duration,
-            "speaker": utterance.speaker, "offset": utterance.offset}
+    row = {"id": utterance.id, "audio_filepath": relative_path(utterance.audio, folder),
+           "text": utterance.text, "duration": utterance.duration,
+           "speaker": utterance.speaker, "offset": utterance.offset}
+    return row | {"channel": utterance.channel} if utterance.channel else row
 
 
 def _dump(row: dict) -> str:

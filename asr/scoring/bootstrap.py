@@ -65,7 +65,8 @@ class Interval:
     def __str__(self) -> str:
         """What follows the rate in percent: "± 0.6", "(at most 1.00)", "" from one cluster."""
         if self.method == "rule of three":
-            return f"(at most {100 * self.high:.2f})"
+            return (f"(at least {100 * self.low:.2f})" if self.low
+                    else f"(at most {100 * self.high:.2f})")
         return f"± {100 * self.half_width:.1f}" if self.clusters > 1 else ""
 
     def to_dict(self) -> dict:
@@ -98,23 +99,51 @@ def bootstrap_rates(errors: np.ndarray, totals: np.ndarray, *,
     Raises:
         UsageError: draws or confidence out of range.
     """
+    drawn = resample(np.hstack([errors, totals]), speakers=speakers, draws=draws,
+                     confidence=confidence, seed=seed)
+    return [drawn.rate(rate, errors.shape[1] + rate) for rate in range(errors.shape[1])]
+
+
+@dataclass(frozen=True)
+class Resampled:
+    """Sums of K counts: `whole` (K,) over the test set, `drawn` (draws, K) over each draw."""
+
+    whole: np.ndarray
+    drawn: np.ndarray
+    confidence: float
+    unit: str
+    clusters: int
+
+    def rate(self, numerator: int, denominator: int) -> Interval | None:
+        """The interval of one column over another; None where the other is 0."""
+        if self.whole[denominator] == 0:
+            return None
+        if self.whole[numerator] == 0:
+            high = min(1.0, -np.log(1 - self.confidence) / int(self.whole[denominator]))
+            return Interval(0.0, float(high), 0.0, 0.0, self.confidence, len(self.drawn),
+                            self.unit, self.clusters, "rule of three")
+        return self.ratio(self.drawn[:, numerator], self.drawn[:, denominator])
+
+    def ratio(self, numerators: np.ndarray, denominators: np.ndarray) -> Interval:
+        """The interval of what was computed from `drawn`: two arrays of (draws,)."""
+        return interval_of(numerators, denominators, self.confidence, self.unit, self.clusters)
+
+
+def resample(counts: np.ndarray, *, speakers: Sequence[str] | None = None, draws: int = DRAWS,
+             confidence: float = CONFIDENCE, seed: int = 0) -> Resampled:
+    """Sums of counts over draws of the test set.
+
+    Args:
+        counts: (num_utterances, K) counts.
+        speakers, draws, confidence, seed: as in `bootstrap_rates`.
+
+    Raises:
+        UsageError: draws or confidence out of range.
+    """
     check_settings(draws, confidence)
-    unit, group = clusters_of(len(errors), speakers)
-    num_rates = errors.shape[1]
-    sums = draw_sums(cluster_sums(np.hstack([errors, totals]), group), draws, seed)
-    intervals = []
-    for rate in range(num_rates):
-        total = int(totals[:, rate].sum())
-        if total == 0:
-            intervals.append(None)
-        elif not errors[:, rate].any():
-            high = min(1.0, -np.log(1 - confidence) / total)
-            intervals.append(Interval(0.0, float(high), 0.0, 0.0, confidence, draws, unit,
-                                      int(group.max()) + 1, "rule of three"))
-        else:
-            intervals.append(interval_of(sums[:, rate], sums[:, num_rates + rate], confidence,
-                                         unit, int(group.max()) + 1))
-    return intervals
+    unit, group = clusters_of(len(counts), speakers)
+    return Resampled(counts.sum(0), draw_sums(cluster_sums(counts, group), draws, seed),
+                     confidence, unit, int(group.max()) + 1)
 
 
 def interval_of(numerators: np.ndarray, denominators: np.ndarray, confidence: float, unit: str,

@@ -32,6 +32,11 @@ class Group:
     words: Counts
     interval: Interval | None
 
+    def to_dict(self) -> dict:
+        """JSON-ready."""
+        return {"label": self.label, "utterances": self.utterances, "words": self.words.to_dict(),
+                "wer": self.words.rate, "wer_interval": self.interval and self.interval.to_dict()}
+
 
 @dataclass(frozen=True)
 class WordErrors:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from asr.errors import DataError
-from asr.scoring.bootstrap import CONFIDENCE, DRAWS, FEW_CLUSTERS, Interval, bootstrap_rates
+from asr.scoring.bootstrap import CONFIDENCE, DRAWS, FEW_CLUSTERS, Interval
 from asr.scoring.counts import (
     Counts,
     Step,
@@ -26,6 +26,7 @@ from asr.scoring.counts import (
     refuse_long,
     steps_of,
 )
+from asr.scoring.measures import NAMES, Measure, measure
 from asr.scoring.pairing import Texts, attached, hash_references, match_texts
 from asr.text import normalize, normalizer_id
 from asr.versions import installed
@@ -147,21 +148,31 @@ class Receipt:
 
 @dataclass(frozen=True)
 class Score:
-    """WER and CER of a set of utterances; rates are fractions, not percent.
+    """WER, CER and other measures of a set of utterances; rates are fractions, not percent.
 
     `words` and `characters` are counted on the normalised text, `raw_words` and `raw_characters`
-    on the text as given (Unicode NFC only). `print(score)` shows one line, `score.receipt.line()`
-    the conditions.
+    on the text as given (Unicode NFC only). `measures` has "wer", "cer", "mer", "wil", "wip" and
+    "ser", see `asr.scoring.measures`. `print(score)` shows one line, `score.receipt.line()` the
+    conditions.
     """
 
     words: Counts
     characters: Counts
     raw_words: Counts
     raw_characters: Counts
-    wer_interval: Interval | None
-    cer_interval: Interval | None
+    measures: Mapping[str, Measure]
     rows: tuple[Row, ...]
     receipt: Receipt
+
+    @property
+    def wer_interval(self) -> Interval | None:
+        """Of the word error rate."""
+        return self.measures["wer"].interval
+
+    @property
+    def cer_interval(self) -> Interval | None:
+        """Of the character error rate."""
+        return self.measures["cer"].interval
 
     @property
     def wer(self) -> float:
@@ -177,12 +188,17 @@ class Score:
         return rate_line("WER", self.words, self.wer_interval)
 
     def lines(self) -> list[str]:
-        """WER, CER, the raw rates, notes and the receipt, for a terminal."""
+        """WER, CER, the other measures, the raw rates, notes and the receipt, for a terminal."""
         raw = "raw: " + ", ".join(
             f"{name} {percent(counts.rate)}" for name, counts in
             (("WER", self.raw_words), ("CER", self.raw_characters)))
-        return [str(self), rate_line("CER", self.characters, self.cer_interval), raw,
-                *self.notes(), self.receipt.line()]
+        return [str(self), rate_line("CER", self.characters, self.cer_interval),
+                self.other_measures(), raw, *self.notes(), self.receipt.line()]
+
+    def other_measures(self) -> str:
+        """MER, WIL, WIP and SER in one line."""
+        return ", ".join(with_interval(NAMES[name], found.rate, found.interval)
+                         for name, found in self.measures.items() if name not in ("wer", "cer"))
 
     def notes(self) -> list[str]:
         """What weakens the interval, in words; empty when nothing does."""
@@ -203,12 +219,13 @@ class Score:
 
     def to_dict(self) -> dict:
         """Everything but the rows, as JSON."""
-        return {"wer": self.wer, "cer": self.cer, "words": self.words.to_dict(),
+        intervals = {f"{name}_interval": found.interval and found.interval.to_dict()
+                     for name, found in self.measures.items()}
+        return {**{name: found.rate for name, found in self.measures.items()},
+                "words": self.words.to_dict(),
                 "characters": self.characters.to_dict(), "raw_words": self.raw_words.to_dict(),
                 "raw_characters": self.raw_characters.to_dict(),
-                "wer_interval": self.wer_interval and self.wer_interval.to_dict(),
-                "cer_interval": self.cer_interval and self.cer_interval.to_dict(),
-                "notes": self.notes(), "receipt": self.receipt.to_dict()}
+                **intervals, "notes": self.notes(), "receipt": self.receipt.to_dict()}
 
 
 def score(references: Texts, hypotheses: Texts, *, normalizer: str = "basic",
@@ -275,10 +292,8 @@ def score(references: Texts, hypotheses: Texts, *, normalizer: str = "basic",
                         "references.", code="score.no_words")
     of_speaker = attached(speakers, ids, references, "speakers", "")
     of_duration = attached(durations, ids, references, "durations", None)
-    wer_interval, cer_interval = bootstrap_rates(
-        np.stack([words[:, :3].sum(1), characters[:, :3].sum(1)], 1),
-        np.stack([words[:, 3], characters[:, 3]], 1), draws=draws, confidence=confidence,
-        speakers=None if speakers is None else of_speaker, seed=bootstrap_seed)
+    measures = measure(words, characters, draws=draws, confidence=confidence,
+                       speakers=None if speakers is None else of_speaker, seed=bootstrap_seed)
     rows = tuple(
         Row(name, texts[name][0], texts[name][1], reference, hypothesis, Counts(*word_counts),
             Counts(*character_counts), speaker, duration, known.get(name, Reading()))
@@ -294,8 +309,7 @@ def score(references: Texts, hypotheses: Texts, *, normalizer: str = "basic",
         cer_spaces=cer_spaces, rules=tuple(rules))
     raw_counts = ((words, characters) if raw == compared
                   else _counted(raw, alignment, cer_spaces))
-    return Score(total(words), total(characters), *map(total, raw_counts), wer_interval,
-                 cer_interval, rows, receipt)
+    return Score(total(words), total(characters), *map(total, raw_counts), measures, rows, receipt)
 
 
 def align_rows(rows: Sequence[Row], alignment: str) -> Iterator[list[Step]]:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from asr.errors import DataError
@@ -173,46 +174,45 @@ def safe_cell(value: object) -> object:
     return value
 
 
-def load_two(a: str | Path, b: str | Path, *, names: tuple[str, str] = ("A", "B"),
-             normalizer: str = "", force: bool = False) -> tuple[Score, Score]:
-    """Two saved scores that may be compared.
+def load_systems(paths: Sequence[str | Path], *, names: Sequence[str], normalizer: str = "",
+                 force: bool = False) -> list[Score]:
+    """Saved scores that may be compared.
 
     Args:
-        a, b: JSONL files that `save` wrote, or folders of `asr evaluate --output-dir`.
+        paths: JSONL files that `save` wrote, or folders of `asr evaluate --output-dir`.
         names: for messages.
-        normalizer: score both again with this one.
-        force: load them although their receipts differ; the normaliser is then that of `a`.
+        normalizer: score all again with this one.
+        force: load them although their receipts differ; the normaliser is then that of the first.
 
     Raises:
         DataError: the receipts name another reference set or normaliser; the message says which.
     """
-    receipts = read_receipt(a).get("receipt", {}), read_receipt(b).get("receipt", {})
-    unlike = [] if force else stored_unlike(receipts)
-    if normalizer:
-        unlike = [reason for reason in unlike if not reason.startswith("normaliser")]
-    if unlike:
-        raise DataError(f"{names[0]} and {names[1]} cannot be compared: {'; '.join(unlike)}. "
-                        "--normalizer scores both again with one normaliser, --force compares "
-                        "what they have in common.", code="compare.unlike")
-    if force and not normalizer:
-        normalizer = str(receipts[0].get("normalizer") or "basic").split("-")[0]
-    if not normalizer and not all(receipts):  # a side without a receipt follows the other
-        normalizer = str((receipts[0] or receipts[1]).get("normalizer") or "basic").split("-")[0]
-    return tuple(load(path, normalizer=normalizer, draws=1_000)[0]
-                 for path in (a, b))  # type: ignore[return-value]
+    receipts = [read_receipt(path).get("receipt", {}) for path in paths]
+    for a, b in itertools.combinations(range(len(paths)), 2):
+        unlike = [] if force else stored_unlike((receipts[a], receipts[b]))
+        if normalizer:
+            unlike = [reason for reason in unlike if not reason.startswith("normaliser")]
+        if unlike:
+            raise DataError(f"{names[a]} and {names[b]} cannot be compared: {'; '.join(unlike)}. "
+                            "--normalizer scores all again with one normaliser, --force compares "
+                            "what they have in common.", code="compare.unlike")
+    if not normalizer and (force or not all(receipts)):
+        # forced, the first one's; a side without a receipt follows the others
+        chosen = receipts[0] if force else next(filter(None, receipts), {})
+        normalizer = str(chosen.get("normalizer") or "basic").split("-")[0]
+    return [load(path, normalizer=normalizer, draws=1_000)[0] for path in paths]
 
 
-def score_two(reference: str | Path, a: str | Path, b: str | Path, *,
-              format: str = "auto", normalizer: str = "basic",  # noqa: A002
-              speakers: str | Path | None = None, alignment: str = "unit",
-              optionally_deletable: bool = False,
-              fragments: bool = False) -> tuple[Score, Score]:
-    """Two text files with hypotheses, scored against the same references.
+def score_systems(reference: str | Path, paths: Sequence[str | Path], *,
+                  format: str = "auto", normalizer: str = "basic",  # noqa: A002
+                  speakers: str | Path | None = None, alignment: str = "unit",
+                  optionally_deletable: bool = False, fragments: bool = False) -> list[Score]:
+    """Text files with hypotheses, scored against the same references.
 
     A reference with alternatives is read for each system as sclite reads it for that system alone.
 
     Args:
-        reference, a, b: paths.
+        reference, paths: files.
         format, optionally_deletable, fragments: as in `read_pair`.
         normalizer, alignment: as in `asr.scoring.score`.
         speakers: a Kaldi utt2spk file.
@@ -221,7 +221,7 @@ def score_two(reference: str | Path, a: str | Path, b: str | Path, *,
         DataError: as `asr.scoring.score` and `read_pair`.
     """
     scores = []
-    for path in (a, b):
+    for path in paths:
         references, hypotheses = read_pair(reference, path, format=format, normalizer=normalizer,
                                            optionally_deletable=optionally_deletable,
                                            fragments=fragments)
@@ -230,4 +230,4 @@ def score_two(reference: str | Path, a: str | Path, b: str | Path, *,
                             alignment=alignment, readings=references.readings,
                             rules=rules_of(optionally_deletable, fragments), speakers=known,
                             durations=references.durations, draws=1_000))
-    return scores[0], scores[1]
+    return scores

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 
+from asr.text.abbreviations import split_initials
 from asr.text.english_numbers import ONES, TENS, spell_cardinal, spell_symbols
 from asr.text.english_spelling import american
 
@@ -45,12 +46,25 @@ _WORD_RULES = tuple((needed, re.compile(rf"(?<![\w']){pattern}(?![\w'])"), repla
     ("i'ma", "i'ma", "i am going to"), ("imma", "imma", "i am going to"), ("i'm", "i'm", "i am"),
     ("oulda", "(w|c|sh)oulda", r"\1ould have"), ("per cent", "per cent", "percent"),
 ))
+# "st" is a street after a number and a name, at the end and before a word that is no name
+_SAINT = (
+    (re.compile(rf"\b({'|'.join(ONES + TENS[2:])})((?: \w+){{1,2}}) st\b"), r"\1\2 street"),
+    (re.compile(r"(?<=\w )st\b(?=$| (?:in|at|on|and|or|to|from|of|near|is|was|the|a|an|for|by|"
+                r"with|where|which|that|but|it|we|he|she|they|i)\b)"), "street"),
+    (re.compile(r"\bst(?= [^\W\d_])"), "saint"),
+)
 _LONG_FORMS = {"cannot": "can not", "gonna": "going to", "wanna": "want to", "gotta": "got to",
                "gimme": "give me", "lemme": "let me", "ok": "okay", "alright": "all right",
                "mr": "mister", "mrs": "missus", "dr": "doctor", "prof": "professor",
                "jr": "junior", "sr": "senior", "capt": "captain", "lt": "lieutenant",
-               "asst": "assistant", "assoc": "associate", "esq": "esquire", "vs": "versus"}
-_LONG = re.compile(rf"(?<![\w'])({'|'.join(_LONG_FORMS)})(?![\w'])")
+               "asst": "assistant", "assoc": "associate", "esq": "esquire", "vs": "versus",
+               "sgt": "sergeant", "cpl": "corporal", "cmdr": "commander", "messrs": "messieurs",
+               "blvd": "boulevard", "ltd": "limited", "dept": "department", "govt": "government",
+               "bros": "brothers", "etc": "et cetera", "etcetera": "et cetera", "phd": "p h d",
+               "ph d": "p h d",
+               **split_initials("usa uk eu tv dvd cd pc ceo fbi cia bbc cnn nbc dna rna hiv gps "
+                                "html pdf url mba nfl nba nhl atm usb nyc ufo eg ie")}
+_LONG = re.compile(rf"(?<![\w'])({'|'.join(_LONG_FORMS)})(?!\w|'(?!s\b))")
 _WORD = re.compile(r"\w+")
 _ABBREVIATED = frozenset(form.split()[0] for form in _LONG_FORMS)
 
@@ -75,6 +89,9 @@ def expand_english(text: str) -> str:
     """Symbols, digits and the signs beside them become words; punctuation is left alone."""
     if "@" in text:
         text = re.sub(r"(?<=\w)@(?=\w)", " at ", text)
+    if "." in text:
+        text = re.sub(r"\bno\.\s?(?=\d)", "number ", text)
+        text = re.sub(r"(?<=\w)\.(?='s\b)", "", text)
     return spell_symbols(text)
 
 
@@ -90,8 +107,12 @@ def unify_english(text: str) -> str:
             for needed, pattern, replacement in _WORD_RULES:
                 if needed in text:
                     text = pattern.sub(replacement, text)
-        if not _ABBREVIATED.isdisjoint(_WORD.findall(text)):
+        words = _WORD.findall(text)
+        if not _ABBREVIATED.isdisjoint(words):
             text = _LONG.sub(lambda match: _LONG_FORMS[match[0]], text)
+        if "st" in words:
+            for pattern, replacement in _SAINT:
+                text = pattern.sub(replacement, text)
         for needs, pattern, replacement in _NUMBER_RULES:
             if any(needed in text for needed in needs):
                 text = pattern.sub(replacement, text)

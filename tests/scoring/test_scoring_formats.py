@@ -418,3 +418,21 @@ def test_settle_missing():
     assert settle_missing({"a": "x"}, {}, "error") == ({}, {})
     assert settle_missing({"a": "x"}, {}, "deletions") == ({"a": ""}, {})
     assert settle_missing({"a": "x"}, {}, "skip") == ({}, {"a": "no hypothesis"})
+
+
+def test_command_non_speech(tmp_path, capsys):
+    (tmp_path / "ref.trn").write_text("yes [laughter] no (s-1)\n")
+    (tmp_path / "hyp.trn").write_text("yes no <unk> (s-1)\n")
+    files = [str(tmp_path / "ref.trn"), str(tmp_path / "hyp.trn"), "--format", "trn"]
+    saved = str(tmp_path / "rows.jsonl")
+    assert run(["score", *files]) == 0
+    assert "(S 2 D 0 I 0 N 3)" in capsys.readouterr().out
+    assert run(["score", *files, "--non-speech", "drop", "--per-utterance", saved]) == 0
+    out = capsys.readouterr().out
+    assert "(S 0 D 0 I 0 N 2)" in out and "normaliser basic+drop-1-" in out
+    assert run(["compare", saved, saved, "--draws", "100"]) == 0  # the receipt knows
+    assert "on 2 words" in capsys.readouterr().out
+    assert run(["compare", saved, saved, "--non-speech", "drop"]) == 2
+    assert run(["compare", *files[:2], "--reference", files[0], "--non-speech", "drop",
+                "--draws", "100"]) == 0
+    assert "on 2 words" in capsys.readouterr().out

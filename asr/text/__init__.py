@@ -92,7 +92,9 @@ def _lower(text: str) -> str:
 
 def _strip(text: str, table: _BasicTable = _PLAIN_TABLE) -> str:
     """Lower-cased text without punctuation; apostrophes only inside words; single spaces."""
-    text = _LONE_APOSTROPHE.sub(" ", text.translate(table))
+    text = text.translate(table)
+    if "'" in text:
+        text = _LONE_APOSTROPHE.sub(" ", text)
     return unicodedata.normalize("NFC", " ".join(text.split()))
 
 
@@ -119,9 +121,9 @@ def _german(text: str) -> str:
 
 def _plain(text: str) -> str:
     """One kind of apostrophe and no invisible characters, before words are looked at."""
-    text = text.translate(_ONE_APOSTROPHE)
     if text.isascii():
-        return text
+        return text.replace("`", "'")
+    text = text.translate(_ONE_APOSTROPHE)
     return "".join(c for c in text if unicodedata.category(c) != "Cf")
 
 

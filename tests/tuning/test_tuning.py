@@ -68,7 +68,9 @@ def test_a_model_of_the_texts_helps(dev):
         result.best.lm_weight, result.best.word_bonus)
     assert result.best.wer == min(p.wer for p in result.points)
     assert result.gain.unit == "speaker" and result.gain.clusters == 10
-    assert seen[-1][0] == len(result.points) <= seen[-1][1]
+    assert [done for done, _ in seen] == list(range(30, 30 * len(result.points) + 1, 30))
+    assert all(done <= most for done, most in seen)
+    assert all(point.utterances == 30 for point in result.points), "few are read by all"
     assert not any("does not help" in note for note in result.notes)
     errors = word_errors(dev, GreedyDecoder(TOKENIZER))
     assert errors[:, 0].sum() / errors[:, 1].sum() == result.greedy_wer

@@ -1,4 +1,4 @@
-"""The word error rate of a recogniser on a test set: utterances in = utterances scored.
+"""Measure the word error rate of a recogniser: utterances in = utterances scored + failed.
 
 In: a `Recognizer` and utterances. Out: an `Evaluation`: the score with its receipt, and a
 transcript an utterance. A recording that fails stops the evaluation, or is skipped, listed
@@ -100,7 +100,7 @@ def evaluate(recognizer: Recognizer, utterances: Sequence[Utterance], *,
         utterances: from `asr.read_manifest`.
         normalizer: applied to references and hypotheses; None: the one the model was trained with.
         on_error: "fail" stops at the first recording that cannot be used, "skip" lists it.
-        manifest_hash: of the manifests, for the receipt; see `hash_manifests`.
+        manifest_hash: hash of the manifests, for the receipt; see `hash_manifests`.
         target_wers: word error rates, fractions: how many utterances must go to a person to reach
             them? (): round ones, see `asr.scoring.risk`.
         progress: called with (utterances done, utterances in all).

@@ -67,7 +67,7 @@ class TextSettings:
     """How transcripts become labels."""
 
     normalizer: str = knob("basic", "see asr.text",
-                          choices=("none", "case", "basic", "english", "german"))
+                          choices=("none", "case", "basic", "marks", "english", "german"))
     alphabet: str = knob("", "the characters, each once; empty: those of the training texts")
 
 
@@ -103,7 +103,7 @@ class AugmentSettings:
     freq_mask_width: int = knob(15, "mel bins at most", low=1, high=256)
     time_masks: int = knob(0, "SpecAugment stretches set to the mean", low=0, high=64)
     time_mask_width: int = knob(30, "frames at most", low=1, high=1_000)
-    time_mask_fraction: float = knob(0.2, "of the utterance at most, each", low=0.0, high=1.0)
+    time_mask_fraction: float = knob(0.2, "share of the utterance at most, each", low=0.0, high=1.0)
     noise_dir: str = knob("", "folder of noise recordings, searched recursively")
     noise_probability: float = knob(0.0, "share of utterances with noise", low=0.0, high=1.0)
     noise_snr_min: float = knob(5.0, "dB", low=-20, high=80)
@@ -202,7 +202,7 @@ class DecoderSettings:
 class Recipe:
     """One training run; `load_recipe` reads it, `dump_recipe` writes it, equal both ways."""
 
-    seed: int = knob(1, "of every random choice", low=0, high=2**31 - 1)
+    seed: int = knob(1, "seed of every random choice", low=0, high=2**31 - 1)
     data: DataSettings = field(default_factory=DataSettings)
     text: TextSettings = field(default_factory=TextSettings)
     features: FeatureSettings = field(default_factory=FeatureSettings)
@@ -278,18 +278,20 @@ def dump_recipe(recipe: Recipe) -> str:
     table = recipe_to_dict(recipe)
     for key, value in table.items():
         if not isinstance(value, dict):
-            lines.append(f"{key} = {_toml(value)}")
+            lines.append(f"{key} = {to_toml(value)}")
     for key, value in table.items():
         if isinstance(value, dict):
-            lines += ["", f"[{key}]"] + [f"{name} = {_toml(item)}" for name, item in value.items()]
+            lines += ["", f"[{key}]", *(f"{name} = {to_toml(item)}"
+                                        for name, item in value.items())]
     return "\n".join(lines) + "\n"
 
 
-def _toml(value) -> str:
+def to_toml(value) -> str:
+    """A value of a recipe as TOML; a list stands for a tuple."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, list):
-        return "[" + ", ".join(map(_toml, value)) + "]"
+        return "[" + ", ".join(map(to_toml, value)) + "]"
     if isinstance(value, str):
         # JSON strings are TOML strings, but for DEL, which TOML wants escaped.
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

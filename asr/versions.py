@@ -1,4 +1,4 @@
-"""Versions of installed packages, beside every number that they could change.
+"""Versions of installed packages, to record beside results.
 
 In: package names. Out: versions. Nothing is imported for it.
 """

@@ -1,4 +1,4 @@
-"""Find the lie before the reader does: leaks between splits, wrong references, invented words.
+"""Audit data and results: leaks between splits, wrong references, invented words.
 
 In: manifests, and a recogniser where references are to be doubted. Out: an `Audit`.
 """
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from asr.audit.suspects import Suspect
 
 SUSPECT_SHARE = 0.05
-"""Of the utterances, the most doubtful that are listed: where 2 % of the references were swapped
-on purpose, nine of ten of those are in it."""
+"""Share of the utterances that is listed, the most doubtful ones: where 2 % of the references were
+swapped on purpose, nine of ten of those are in it."""
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Every problem of a manifest, with line and id; nothing is changed and nothing is skipped.
+"""List every problem of a manifest, with line and id; change nothing.
 
 In: manifests, and what they are for (a recipe or a bundle). Out: a `Report`. Without
 TensorFlow. Audio, text and CTC feasibility are judged by the same functions that training uses.
@@ -69,7 +69,7 @@ class Report:
         problems: what makes data unusable or a result doubtful, in the order of the files.
         notes: what is worth knowing and needs no action.
         num_utterances: rows that could be read.
-        seconds: of speech in them.
+        seconds: seconds of speech in them.
     """
 
     problems: list[Problem] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""Training-only changes of speech, the part without TensorFlow: speed, joining, a bank of noise.
+"""Augment training data, the part without TensorFlow: speed, joining, a bank of noise.
 
 In: audio or log-mel features of single clips. Out: the same kind of thing. NumPy, soxr.
 The part that runs inside the tf.data graph is `asr.augment.graph`.
@@ -85,7 +85,7 @@ def join_clips(clips: Sequence[np.ndarray], gaps: Sequence[int],
     Args:
         clips: each (T, F) float32, log power before CMVN.
         gaps: frames before, between and after; len(clips) + 1 numbers.
-        rng: of the flutter.
+        rng: generator of the flutter.
 
     Returns:
         (sum of all, F) float32; the clip itself if it is one without gaps.
@@ -155,8 +155,8 @@ def load_noise_bank(noise_dir: str | Path, extractor: Extractor, *,
     Args:
         noise_dir: searched recursively; every file with a suffix in AUDIO_SUFFIXES counts.
         extractor: the one of the speech, so that powers can be added.
-        cache_dir: where the bank is kept between runs; None: nowhere. A changed file or setting
-            makes another bank.
+        cache_dir: where the bank is kept between runs; None: it is not kept. A changed file or
+            setting makes another bank.
 
     Raises:
         DataError: the folder holds no audio, or some of it cannot be read; all are named.

@@ -1,4 +1,4 @@
-"""A trained recogniser as one file that is safe to open: checked data, never code.
+"""Store a trained recogniser as one file that is safe to open: checked data, never code.
 
 In: settings, tokenizer, weights. Out: `*.asr`, and back a `Bundle`. NumPy, safetensors.
 
@@ -11,7 +11,7 @@ In: settings, tokenizer, weights. Out: `*.asr`, and back a `Bundle`. NumPy, safe
 
 The file is a ZIP whose members are stored, with fixed timestamps: equal content, equal bytes.
 A setting that is missing in config.json means its default, so a new knob's default must keep the
-old behaviour; one that is unknown or out of bounds refuses to load. `calibration` stands in
+old behaviour; one that is unknown or out of bounds refuses to load. `calibration` is in
 config.json only where there is one.
 """
 
@@ -192,16 +192,9 @@ def save_bundle(path: str | Path, *, features: FeatureSettings, text: TextSettin
     shapes = weight_shapes(model, num_features(features), tokenizer.vocab_size)
     arrays = {name: np.ascontiguousarray(array, "<f4") for name, array in weights.items()}
     check_tensors(arrays, shapes, where)
-    config = {name: recipe_to_dict(getattr(recipe, name)) for name in SETTINGS}
-    config |= {"cmvn": None, "training": dict(training or {}), "versions": _versions(),
-               "resampler": RESAMPLER, "normalizer": normalizer_id(text.normalizer)}
-    if cmvn is not None:
-        config["cmvn"] = {"mean": np.asarray(cmvn[0], "<f4").tolist(),
-                          "std": np.asarray(cmvn[1], "<f4").tolist()}
+    config = config_table(recipe, cmvn, training or {}, calibration or {})
     _check_cmvn(config["cmvn"], recipe, where)
-    if calibration:
-        config["calibration"] = {kind: one.to_dict() for kind, one in calibration.items()}
-        read_calibrations(config["calibration"], where)
+    read_calibrations(config.get("calibration", {}), where)
     _check_lm(decoder, lm is not None, where)
     members = {CONFIG: json_bytes(config), TOKENIZER: json_bytes(tokenizer.to_dict()),
                WEIGHTS: save({name: arrays[name] for name in shapes})}
@@ -229,22 +222,9 @@ def load_bundle(path: str | Path) -> Bundle:
     with Archive(path, limits=LIMITS, required={CONFIG, TOKENIZER, WEIGHTS},
                  schema_version=SCHEMA_VERSION) as archive:
         where = f"{path}: {CONFIG}"
-        config = archive.read_json(CONFIG)
-        expected = {*SETTINGS, "cmvn", "training", "versions", "resampler", "normalizer"}
-        if not isinstance(config, dict) or set(config) - {"calibration"} != expected:
-            raise BundleError(f"{where} must hold exactly {', '.join(sorted(expected))}.",
-                              code="bundle.schema", path=path)
-        recipe = _checked_recipe({name: config[name] for name in SETTINGS}, where)
-        if config["resampler"] != RESAMPLER:
-            raise BundleError(f"{where}: resampler {config['resampler']!r}, this program has "
-                              f"{RESAMPLER!r}.", code="bundle.schema", path=path)
-        if not isinstance(config["training"], dict) or not _is_text_table(config["versions"]) \
-                or not isinstance(config["normalizer"], str):
-            raise BundleError(f"{where}: training and versions must be tables, normalizer text.",
-                              code="bundle.schema", path=path)
-        cmvn = _check_cmvn(config["cmvn"], recipe, where)
-        _check_lm(recipe.decoder, LM in archive, where)
-        tokenizer = _read_tokenizer(archive)
+        fields = config_fields(archive.read_json(CONFIG), has_lm=LM in archive, where=where)
+        recipe = Recipe(**{name: fields[name] for name in SETTINGS})
+        tokenizer = read_tokenizer(archive.read_json(TOKENIZER), f"{path}: {TOKENIZER}")
         weights = _read_weights(archive, recipe, tokenizer)
         reference = None
         if REFERENCE in archive:
@@ -252,13 +232,55 @@ def load_bundle(path: str | Path) -> Bundle:
             _check_reference(arrays, recipe, tokenizer, f"{path}: {REFERENCE}")
             reference = Reference(**arrays)
         return Bundle(
-            **{name: getattr(recipe, name) for name in SETTINGS}, tokenizer=tokenizer,
-            weights=MappingProxyType(weights), cmvn=cmvn, reference=reference,
-            training=MappingProxyType(config["training"]),
-            versions=MappingProxyType(config["versions"]), normalizer=config["normalizer"],
-            calibration=MappingProxyType(read_calibrations(config.get("calibration", {}), where)),
+            **fields, tokenizer=tokenizer, weights=MappingProxyType(weights), reference=reference,
             lm=archive.read(LM) if LM in archive else None, bundle_hash=archive.sha256,
             weights_hash=archive.digest(WEIGHTS), path=path)
+
+
+def config_table(settings: Recipe | Bundle, cmvn: tuple[np.ndarray, np.ndarray] | None,
+                 training: Mapping, calibration: Mapping[str, Calibration]) -> dict:
+    """The content of config.json: plain values that `config_fields` reads.
+
+    Args:
+        settings: whatever has the sections features, text, model and decoder.
+        cmvn, training, calibration: as for `save_bundle`.
+    """
+    table = {name: recipe_to_dict(getattr(settings, name)) for name in SETTINGS}
+    table |= {"cmvn": None, "training": dict(training), "versions": _versions(),
+              "resampler": RESAMPLER, "normalizer": normalizer_id(settings.text.normalizer)}
+    if cmvn is not None:
+        table["cmvn"] = {"mean": np.asarray(cmvn[0], "<f4").tolist(),
+                         "std": np.asarray(cmvn[1], "<f4").tolist()}
+    if calibration:
+        table["calibration"] = {kind: one.to_dict() for kind, one in calibration.items()}
+    return table
+
+
+def config_fields(config: object, *, has_lm: bool, where: str) -> dict:
+    """Attributes of a `Bundle` from the content of its config.json, all checked.
+
+    Raises:
+        BundleError: a section or a value is not what it must be; `where` opens the message.
+    """
+    expected = {*SETTINGS, "cmvn", "training", "versions", "resampler", "normalizer"}
+    if not isinstance(config, dict) or set(config) - {"calibration"} != expected:
+        raise BundleError(f"{where} must hold exactly {', '.join(sorted(expected))}.",
+                          code="bundle.schema")
+    recipe = _checked_recipe({name: config[name] for name in SETTINGS}, where)
+    if config["resampler"] != RESAMPLER:
+        raise BundleError(f"{where}: resampler {config['resampler']!r}, this program has "
+                          f"{RESAMPLER!r}.", code="bundle.schema")
+    if not isinstance(config["training"], dict) or not _is_text_table(config["versions"]) \
+            or not isinstance(config["normalizer"], str):
+        raise BundleError(f"{where}: training and versions must be tables, normalizer text.",
+                          code="bundle.schema")
+    _check_lm(recipe.decoder, has_lm, where)
+    return {**{name: getattr(recipe, name) for name in SETTINGS},
+            "cmvn": _check_cmvn(config["cmvn"], recipe, where),
+            "training": MappingProxyType(config["training"]),
+            "versions": MappingProxyType(config["versions"]), "normalizer": config["normalizer"],
+            "calibration": MappingProxyType(read_calibrations(config.get("calibration", {}),
+                                                              where))}
 
 
 def refuse_foreign(path: Path) -> None:
@@ -327,19 +349,22 @@ def _check_lm(decoder: DecoderSettings, present: bool, where: str) -> None:
                           code="bundle.schema")
 
 
-def _read_tokenizer(archive: Archive) -> CharTokenizer:
-    table = archive.read_json(TOKENIZER)
+def read_tokenizer(table: object, where: str) -> CharTokenizer:
+    """The alphabet of tokenizer.json.
+
+    Raises:
+        BundleError: it is not one; `where` opens the message.
+    """
     alphabet = table.get("alphabet") if isinstance(table, dict) else None
     if not isinstance(alphabet, str) or table != {"type": "characters", "alphabet": alphabet} \
             or len(alphabet) > MAX_ALPHABET:
-        raise BundleError(f"{archive.path}: {TOKENIZER} must be {{\"type\": \"characters\", "
+        raise BundleError(f"{where} must be {{\"type\": \"characters\", "
                           f"\"alphabet\": at most {MAX_ALPHABET:_} characters}}.",
-                          code="bundle.schema", path=archive.path)
+                          code="bundle.schema")
     try:
         return CharTokenizer(alphabet)
     except UsageError as error:
-        raise BundleError(f"{archive.path}: {TOKENIZER}: {error}", code="bundle.schema",
-                          path=archive.path) from error
+        raise BundleError(f"{where}: {error}", code="bundle.schema") from error
 
 
 def _read_weights(archive: Archive, recipe: Recipe,
@@ -367,7 +392,7 @@ def _check_reference(arrays: Mapping[str, np.ndarray], recipe: Recipe, tokenizer
 
 
 def _versions() -> dict[str, str]:
-    """Of what can change a feature or a weight; read from metadata, nothing is imported."""
+    """Packages that can change a feature or a weight; from metadata, nothing is imported."""
     names = ("keras-asr", "keras", "librosa", "numpy", "soundfile", "soxr", "tensorflow")
     return {"python": platform.python_version(),
             **{name: version for name, version in installed(names).items() if version}}

@@ -18,14 +18,15 @@ if TYPE_CHECKING:
     from asr.recognizer import Recognizer
 
 engine_option = click.option(
-    "--engine", type=click.Choice(["auto", "numpy", "keras"]), default="auto",
-    help="auto is numpy, which starts quickly; keras uses a GPU if there is one.")
+    "--engine", type=click.Choice(["auto", "numpy", "keras", "onnx"]),
+    default="auto", help="auto is numpy, which starts quickly, or what an exported file is made "
+    "for; keras uses a GPU if there is one.")
 _OPTIONS = (
     click.option("--decoder", type=click.Choice(choices_of(DecoderSettings, "kind")),
                  help="Another decoder than the bundle's; the options below choose beam."),
     click.option("--beam-width", type=int, help="Prefixes that the beam decoder keeps."),
     click.option("--lm", type=str, help="An n-gram language model in ARPA form."),
-    click.option("--lm-weight", type=float, help="Of the language model."),
+    click.option("--lm-weight", type=float, help="Weight of the language model."),
     click.option("--word-bonus", type=float, help="Nats a word: above 0 favours more words."),
     click.option("--lexicon-only", is_flag=True, help="Read only words of the language model, or "
                  "of the bundle's lexicon."),

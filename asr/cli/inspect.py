@@ -99,6 +99,6 @@ def _check_outputs(outputs: tuple[Path, ...], overwrite: bool) -> None:
 
 
 def _name(path: object) -> str:
-    """Of a bundle for people: best.asr says less than its run directory."""
+    """A bundle for people: best.asr says less than its run directory."""
     path = Path(str(path))
     return path.name if path.name != "best.asr" else f"{path.absolute().parent.name}/{path.name}"

@@ -1,4 +1,4 @@
-"""Where results go, looked at before the work: never onto what exists, nor where nothing can be."""
+"""Check output paths before the work: not an existing file, and in a usable folder."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def refuse_existing(path: Path, overwrite: bool, *, other: str) -> None:
     """Nothing is replaced unless told.
 
     Args:
-        path: of a result.
+        path: path of a result.
         overwrite: whether the person said so.
         other: what to give instead, such as "another --output".
 

@@ -1,4 +1,4 @@
-"""A progress bar with an ETA where a person waits; lines in a log for work of minutes.
+"""A progress bar with an ETA on a terminal; lines in a log for work of minutes.
 
 In: counts. Out: a line on stderr if it is a terminal, or some lines where they are asked for.
 """

@@ -18,7 +18,7 @@ def tune_confidence(recognizer: Recognizer, dev: DevSet, output: Path | None,
     """Calibrate the decoder of the bundle, print what it is worth, store it.
 
     Args:
-        recognizer: of the bundle.
+        recognizer: recogniser of the bundle.
         dev: utterances that it was not trained on.
         output: for the bundle; None: nothing is written.
         as_json: JSON instead of lines.

@@ -32,17 +32,22 @@ def write(folder: str | Path) -> list[Utterance]:
     for number, (name, voice_id, text) in enumerate(SAMPLE_CLIPS, start=1):
         rng = np.random.default_rng(number)
         # With pauses, as people read out a number: some of these voices join five words a second.
-        audio = with_noise_bed(say(_voice(voice_id), text.replace(" ", ", ")), rng)
+        audio = with_noise_bed(say(voice_named(voice_id), text.replace(" ", ", ")), rng)
         data, suffix, duration = _encoded(audio, phone="phone" in name)
         path = folder / f"{number}-{name}{suffix}"
         write_atomic(path, data)
         utterances.append(Utterance(id=f"{number}-{name}", audio=path, text=text,
-                                    duration=duration, speaker=_voice(voice_id).id))
+                                    duration=duration, speaker=voice_named(voice_id).id))
     write_manifest(folder / "clips.jsonl", utterances)
     return utterances
 
 
-def _voice(beginning: str) -> Voice:
+def voice_named(beginning: str) -> Voice:
+    """The first default voice whose id begins so.
+
+    Raises:
+        CorpusError: there is none.
+    """
     for voice in default_voices():
         if voice.id.startswith(beginning):
             return voice

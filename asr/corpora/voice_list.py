@@ -1,4 +1,4 @@
-"""Which synthesised voices there are: programs, speakers, accents, and how each spells digits.
+"""List the synthesised voices: programs, speakers, accents, and how each spells digits.
 
 In: a seed. Out: `Voice` rows for `asr.corpora.voices`. NumPy only.
 """
@@ -140,7 +140,7 @@ def default_voices(seed: int = 1) -> list[Voice]:
     """Every voice of the three programs with a pitch and rate of its own: about 190.
 
     Args:
-        seed: of pitches, rates and accents.
+        seed: seed of pitches, rates and accents.
     """
     rng = np.random.default_rng([1, seed])
     voices = []

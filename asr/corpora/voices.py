@@ -1,7 +1,7 @@
-"""Synthesised speech in many voices, by speech programs that a developer may have installed.
+"""Synthesise speech in many voices with installed programs: espeak-ng, flite, festival.
 
 In: texts, voices, a folder. Out: 16 kHz FLAC files and the manifests `train.jsonl` (most voices)
-and `valid.jsonl` (voices that training never hears).
+and `valid.jsonl` (voices that are not in training).
 
 The programs are espeak-ng (accents times speaker variants times pitch and rate), flite and
 festival's text2wave. They are run without a shell, read the text from their standard input, and
@@ -88,7 +88,7 @@ def prepare(out_dir: str | Path, texts: Sequence[str], voices: Sequence[Voice], 
             settings, written last). A finished folder with the same settings is returned as it is.
         texts: what can be said, in lower case with single spaces; the reference is the text.
         voices: such as `default_voices()`; each id once.
-        seed: of which voice says what, and with pauses or without.
+        seed: seed of which voice says what, and with pauses or without.
         texts_per_voice: how many of the texts each voice says besides the ten digits.
         valid_every: every such voice, the first included, goes to "valid" with all it says.
         num_workers: programs running at once.
@@ -176,7 +176,7 @@ def say(voice: Voice, prompt: str, *, timeout: float = TIMEOUT) -> np.ndarray:
             raise CorpusError(f"{voice.id} failed to say {prompt!r} (exit {done.returncode}): "
                               f"{said or 'no message'}.", code="corpus.program_failed")
         audio, sample_rate = soundfile.read(wav, dtype="float32", always_2d=True)
-    audio = _trimmed(audio.mean(axis=1), sample_rate)
+    audio = trimmed(audio.mean(axis=1), sample_rate)
     if not len(audio):
         raise CorpusError(f"{voice.id} wrote silence for {prompt!r}; leave this voice out.",
                           code="corpus.silent")
@@ -230,7 +230,7 @@ def _prompts(texts: Sequence[str], count: int, rng: np.random.Generator):
         yield text, " ".join(words)
 
 
-def _trimmed(audio: np.ndarray, sample_rate: int) -> np.ndarray:
+def trimmed(audio: np.ndarray, sample_rate: int) -> np.ndarray:
     """Without leading and trailing silence beyond 0.1 s (below 1 % of the peak)."""
     peak = np.abs(audio).max(initial=0.0)
     loud = np.flatnonzero(np.abs(audio) > 0.01 * peak) if peak > 1e-4 else np.zeros(0, int)

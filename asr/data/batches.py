@@ -1,4 +1,4 @@
-"""One epoch as a list of batches: which cached clips, in which order, joined and stretched how.
+"""Plan an epoch as a list of batches: which cached clips, in which order, how joined.
 
 In: clips (cache rows with labels), settings, a seed and the number of the epoch. Out: a plan, a
 pure function of them, so a run can be taken up at any (epoch, batch). NumPy only.
@@ -68,8 +68,8 @@ class BatchItem:
         rows: their rows in the feature cache.
         gaps: frames of background before, between and after the clips; len(rows) + 1 numbers.
         tempo: factor on the number of frames; 1 leaves the time axis alone.
-        seed: of every random choice that the augmentation makes for this item, 0 .. 2**31 - 2.
-        labels: of the whole string.
+        seed: seed of every random choice that the augmentation makes for this item, 0 .. 2**31 - 2.
+        labels: labels of the whole string.
         num_frames: T after joining and stretching.
     """
 
@@ -164,7 +164,7 @@ def gather_clips(rows: Sequence[PlanRow], labels: Mapping[str, Sequence[int]]) -
     """The utterances to train on, each with all its renditions, sorted by id.
 
     Args:
-        rows: of the feature cache; row i is read with `cache.read(i)`.
+        rows: rows of the feature cache; row i is read with `cache.read(i)`.
         labels: utterance id to labels; rows of other utterances are not used.
 
     Raises:
@@ -200,7 +200,7 @@ def plan_epoch(clips: Sequence[Clip], settings: PlanSettings, seed: int,
     Args:
         clips: from `gather_clips`.
         settings: bounds and augmentation that change lengths.
-        seed: of the run.
+        seed: seed of the run.
         epoch: 0 is the first.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Features of many utterances: extracted once, in parallel, kept on disk, read without copying.
+"""Extract features of many utterances once, in parallel; keep them on disk, memory-mapped.
 
 In: utterances and `[features]` settings. Out: a `FeatureCache`.
 What is kept is named after what it was made from: the settings give the folder; the bytes of the
@@ -44,11 +44,11 @@ class CacheRow:
     """One utterance at one speed.
 
     Args:
-        id, speaker: of the utterance.
+        id, speaker: id and speaker of the utterance.
         utterance_index: its place in the sequence that was given to `build_cache`.
         speed: 1.1 is a tenth faster, so shorter.
         num_frames: T.
-        num_samples: of the audio at that speed.
+        num_samples: number of samples of the audio at that speed.
     """
 
     id: str
@@ -144,7 +144,7 @@ class _Wanted:
 
     Args:
         utterances, speeds, on_error: as for `build_cache`.
-        hashes: of every recording, or why it cannot be read.
+        hashes: hash of every recording, or why it cannot be read.
         config: the accepted lengths.
     """
 
@@ -161,7 +161,7 @@ class _Wanted:
         hashed = self.hashes[u.audio]
         if isinstance(hashed, AudioError):
             return []
-        part = f"{hashed.sha256} {u.offset!r} {u.duration!r}"
+        part = f"{hashed.sha256} {u.offset!r} {u.duration!r}" + f" {u.channel}" * bool(u.channel)
         return [hashlib.sha256(f"{part} {speed!r}".encode()).hexdigest()[:32]
                 for speed in self.speeds]
 
@@ -178,7 +178,7 @@ class _Wanted:
             planned.update(keys)
             if outputs:
                 jobs.append(Job(str(u.audio), u.offset, u.duration, hashed.fingerprint, outputs,
-                                u.id))
+                                u.id, u.channel))
         return jobs
 
     def fail(self, records: list[dict]) -> None:

@@ -1,4 +1,4 @@
-"""Many processes that make features: started, fed, watched, and always ended.
+"""Run processes that extract features: start, feed, watch and always end them.
 
 In: tasks. Out: their answers, as they come.
 Not `multiprocessing`: its children import the caller's main module again (TensorFlow with it, or

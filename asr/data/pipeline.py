@@ -1,4 +1,4 @@
-"""Plans and cached features to tensors: tf.data datasets of THE batch contract.
+"""Make tf.data datasets of the batch contract from plans and cached features.
 
 In: a feature cache, a plan of `asr.data.batches`, a `FeatureAugmenter`. Out: batches (x, y).
 

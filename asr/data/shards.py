@@ -30,8 +30,8 @@ class Location:
 
     Args:
         shard: file name of the shard.
-        offset: of the array in the file, bytes.
-        num_frames, num_samples: of the features, and of the audio that they were made from.
+        offset: where the array begins in the file, bytes.
+        num_frames, num_samples: lengths of the features and of the audio that they were made from.
     """
 
     shard: str
@@ -44,7 +44,7 @@ def write_shard(folder: Path, records: Iterable[tuple[str, np.ndarray, int]]) ->
     """Write one shard, atomically.
 
     Args:
-        folder: of the cache.
+        folder: folder of the cache.
         records: (key, (T, F) float32, num_samples).
 
     Returns:
@@ -95,7 +95,7 @@ class ShardReader:
     """Features as views of memory-mapped shards: nothing is copied, nothing is parsed.
 
     Args:
-        folder: of the cache.
+        folder: folder of the cache.
         num_features: F.
     """
 

@@ -38,7 +38,7 @@ def build_decoder(settings: DecoderSettings, tokenizer: CharTokenizer, *,
 
     Args:
         settings: kind and numbers.
-        tokenizer: of the model that makes the logits.
+        tokenizer: tokenizer of the model that makes the logits.
         language_model: None: read from `settings.lm`, if the decoder uses one.
 
     Raises:

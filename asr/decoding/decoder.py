@@ -1,4 +1,4 @@
-"""The one shape that every decoder has: `decode` an utterance, `decode_batch` many.
+"""The interface of every decoder: `decode` an utterance, `decode_batch` many.
 
 In: logits. Out: hypotheses, best first. NumPy.
 """
@@ -25,7 +25,7 @@ class Decoder(ABC):
     """Logits to hypotheses. A new decoder overrides `search`; one with settings also has `uses`.
 
     Args:
-        tokenizer: of the model that made the logits.
+        tokenizer: tokenizer of the model that made the logits.
 
     Attributes:
         uses: names of the `DecoderSettings` that change the result of this decoder. They become

@@ -1,4 +1,4 @@
-"""What is added to the acoustic score of a prefix: language model, lexicon, hot words, grammar.
+"""Scores added to the acoustic score of a prefix: language model, lexicon, hot words, grammar.
 
 In: a prefix's state and one more label. Out: nats to add, and the next state. Numba.
 

@@ -1,4 +1,4 @@
-"""Closed grammars: the sentences that may be said, as a list or as patterns with rules.
+"""Closed grammars: the allowed sentences, as a list or as patterns with rules.
 
 In: text. Out: a `Grammar`, and for one tokenizer the `GrammarPart` of a `Fusion`.
 

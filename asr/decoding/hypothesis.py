@@ -1,4 +1,4 @@
-"""What a decoder returns, and what every decoder checks first.
+"""The result of a decoder, and the checks of its input.
 
 In: logits. Out: checked log-probabilities; hypotheses of words with frame spans. NumPy.
 """
@@ -170,7 +170,7 @@ def words_from_runs(
     The alignment's runs give the confidences, the posterior around it gives the times.
 
     Args:
-        labels, starts, ends: of L runs in time order; ends exclusive.
+        labels, starts, ends: labels, first and last frames of L runs in time order; ends exclusive.
         log_probs: (T', V) float64.
         tokenizer: labels to characters.
 

@@ -32,7 +32,7 @@ class LexiconDecoder(Decoder):
     is the geometric mean over the words of their confidences.
 
     Args:
-        tokenizer: of the model that made the logits.
+        tokenizer: tokenizer of the model that made the logits.
         lexicon: the vocabulary; each word is spelled with the tokenizer's alphabet.
         word_bonus: natural log added for each word; positive favours more words.
 
@@ -167,6 +167,15 @@ def build_trie(spellings: Iterable[Iterable[int]]) -> tuple[np.ndarray, np.ndarr
 
 
 @compiled
+def _blank_after(state, before, after, came_from, score):
+    """The state behind `state`: its label was written, then a blank."""
+    blank = state + 1
+    origin = blank if before[blank] >= before[state] else state
+    after[blank] = before[origin] + score
+    came_from[blank] = origin
+
+
+@compiled
 def _viterbi(log_probs, labels, parents, terminal, space, word_bonus):
     """The best path through the word loop and its score.
 
@@ -208,19 +217,13 @@ def _viterbi(log_probs, labels, parents, terminal, space, word_bonus):
                 best, origin = before[state], state
             after[state] = best + row[label]
             came_from[t, state] = origin
-            blank = state + 1
-            origin = blank if before[blank] >= before[state] else state
-            after[blank] = before[origin] + row[0]
-            came_from[t, blank] = origin
+            _blank_after(state, before, after, came_from[t], row[0])
         if space >= 0:
             if before[space_state] > best_end:
                 best_end, end_state = before[space_state], space_state
             after[space_state] = best_end + row[space]
             came_from[t, space_state] = end_state
-            blank = space_state + 1
-            origin = blank if before[blank] >= before[space_state] else space_state
-            after[blank] = before[origin] + row[0]
-            came_from[t, blank] = origin
+            _blank_after(space_state, before, after, came_from[t], row[0])
         before, after = after, before
     state = 1
     for node in range(1, num_nodes):

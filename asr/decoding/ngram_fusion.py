@@ -1,4 +1,4 @@
-"""A language model and a lexicon made ready for one tokenizer.
+"""Prepare a language model and a lexicon for one tokenizer.
 
 In: a `LanguageModel`, a tokenizer, a list of words. Out: the parts of a `Fusion`. NumPy.
 """
@@ -40,7 +40,7 @@ def fit_of_words(model: LanguageModel, words: Sequence[str], *, characters: bool
     """How well each word of a sentence fits between its neighbours.
 
     Args:
-        model: of words, or of characters.
+        model: a model of words, or of characters.
         words: the sentence.
         characters: what the model's units are.
 

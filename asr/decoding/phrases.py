@@ -1,4 +1,4 @@
-"""Hot words: phrases that the search is told to expect, compiled to an automaton over labels.
+"""Hot words: expected phrases, compiled to an automaton over labels.
 
 In: phrases with boosts. Out: the `PhrasePart` of a `Fusion`. NumPy.
 

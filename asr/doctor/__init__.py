@@ -1,4 +1,4 @@
-"""What runs on this machine, how fast, and what keeps it from being faster.
+"""Examine the machine: what runs, how fast, and what prevents a faster path.
 
 In: nothing, a bundle, or a recipe. Out: one dictionary (`examine`), one screen (`report.render`).
 Everything is tried, not looked up: a version number proves nothing.

@@ -1,4 +1,4 @@
-"""Does this machine still say what the bundle said where it was made?
+"""Compare the output of this machine with the reference that a bundle contains.
 
 In: a bundle with a reference clip. Out: per engine, the largest difference of the logits.
 """

@@ -1,4 +1,4 @@
-"""How long things are: samples -> feature frames -> output frames, and what CTC needs of them.
+"""Lengths: samples -> feature frames -> output frames, and what CTC needs.
 
 In: integers, or NumPy integer arrays. Out: the same. One implementation for the model,
 the data stage and the validator, so that they cannot disagree about a frame.

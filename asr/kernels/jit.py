@@ -1,4 +1,4 @@
-"""Compile with numba and keep the machine code on disk, wherever there is a place for it.
+"""Compile with numba and keep the machine code in the first writable cache folder.
 
 In: a Python function. Out: the same, compiled on its first call and cached. Where numba
 cannot be imported, functions stay as they are.
@@ -95,7 +95,7 @@ def cache_folder(package: str) -> Path | None:
 
 
 def _is_ours(folder: Path) -> bool:
-    """Nobody else may put machine code there (the temporary folder is shared)."""
+    """Whether only this user can write machine code there; the temporary folder is shared."""
     if not hasattr(os, "getuid"):
         return True
     status = folder.stat()

@@ -59,7 +59,7 @@ def ended(together: bool) -> bool:
 
 
 def resting() -> bool:
-    """Whether a team has broken up lately."""
+    """Whether a team has broken up a short time ago."""
     return time.monotonic() < _rests_until
 
 

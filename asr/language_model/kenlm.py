@@ -1,4 +1,4 @@
-"""KenLM's binary files, asked through the module `kenlm`, which the extra of that name installs.
+"""Query KenLM's binary files through the module `kenlm`, which the extra of that name installs.
 
 In: a file of KenLM's build_binary, any of its data structures. Out: a `KenlmModel`.
 
@@ -46,7 +46,7 @@ class KenlmModel(LanguageModel):
     """A model that the module `kenlm` holds; `asr.language_model.load_ngram` makes one.
 
     Its states are numbered as they are met, so a process that decodes for long remembers as many
-    as there are contexts in what it has heard.
+    as there are contexts in its input.
 
     Args:
         path: a binary file, or an ARPA file together with its vocabulary and counts.
@@ -92,7 +92,7 @@ class KenlmModel(LanguageModel):
 
     @property
     def num_bytes(self) -> int:
-        """Of the file."""
+        """Size of the file."""
         return self._bytes
 
     def step(self, state: int, word: int) -> tuple[float, int]:

@@ -1,4 +1,4 @@
-"""The way out of the compiled search to a language model that only Python can ask.
+"""Call from the compiled search into a language model that only Python can query.
 
 In: the number of a model, a state and a word. Out: nats and the next state. Numba.
 """
@@ -15,7 +15,7 @@ MODELS: WeakValueDictionary[int, Any] = WeakValueDictionary()
 
 
 def ask(handle: int, state: int, word: int) -> tuple[float, int]:
-    """Of the model with this handle; see `KenlmModel.step`."""
+    """One step of the model with this handle; see `KenlmModel.step`."""
     return MODELS[handle].step(state, word)
 
 

@@ -59,7 +59,7 @@ class NgramModel(LanguageModel):
 def load_ngram(path: str | Path, *, cache: bool = True) -> LanguageModel:
     """Read an ARPA file; the second time its arrays are memory-mapped from `<path>.cache`.
 
-    A binary file of KenLM is told by its first bytes and given to the module `kenlm`, see
+    A binary file of KenLM is recognised by its first bytes and read with the module `kenlm`, see
     `asr.language_model.kenlm`.
 
     The cache carries the size and time of the file that it was made of and a checksum; where it

@@ -1,4 +1,4 @@
-"""The cache beside an ARPA file: its arrays as they lie in memory, to be mapped.
+"""The cache beside an ARPA file: its arrays, memory-mapped.
 
 In: arrays and the path of the ARPA file. Out: the same arrays, read-only, in milliseconds.
 

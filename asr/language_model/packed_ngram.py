@@ -1,4 +1,4 @@
-"""A language model that travels inside a bundle: gzipped ARPA text in memory, from a stranger.
+"""The language model inside a bundle: gzipped ARPA text in memory, not trusted.
 
 In: bytes. Out: an `NgramModel`. Nothing is unpacked to disk, and what unpacks to more
 than the bounds below is refused while it is read.

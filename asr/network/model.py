@@ -110,7 +110,7 @@ class AcousticModel(keras.Model):
         num_features: F.
         vocab_size: V, blank included.
         kernel: "auto", "cudnn", "cpu" or "generic", see `asr.network.layer`.
-        seed: of dropout.
+        seed: seed of dropout.
         ema: momentum of an averaged copy of the weights; 0: none.
         intermediate_ctc: share of a second CTC loss, read off the middle LSTM layer by an output
             layer that training alone has; 0: none. Reference: Lee and Watanabe 2021, ICASSP.

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 
+from asr.text.abbreviations import split_initials
 from asr.text.english_numbers import ONES, TENS, spell_cardinal, spell_symbols
 from asr.text.english_spelling import american
 
@@ -43,12 +44,25 @@ _WORD_RULES = tuple((re.compile(rf"(?<![\w']){pattern}(?![\w'])"), replacement)
     ("imma", "i am going to"), ("i'm", "i am"), ("(w|c|sh)oulda", r"\1ould have"),
     ("per cent", "percent"),
 ))
+# "st" is a street after a number and a name, at the end and before a word that is no name
+_SAINT = (
+    (re.compile(rf"\b({'|'.join(ONES + TENS[2:])})((?: \w+){{1,2}}) st\b"), r"\1\2 street"),
+    (re.compile(r"(?<=\w )st\b(?=$| (?:in|at|on|and|or|to|from|of|near|is|was|the|a|an|for|by|"
+                r"with|where|which|that|but|it|we|he|she|they|i)\b)"), "street"),
+    (re.compile(r"\bst(?= [^\W\d_])"), "saint"),
+)
 _LONG_FORMS = {"cannot": "can not", "gonna": "going to", "wanna": "want to", "gotta": "got to",
                "gimme": "give me", "lemme": "let me", "ok": "okay", "alright": "all right",
                "mr": "mister", "mrs": "missus", "dr": "doctor", "prof": "professor",
                "jr": "junior", "sr": "senior", "capt": "captain", "lt": "lieutenant",
-               "asst": "assistant", "assoc": "associate", "esq": "esquire", "vs": "versus"}
-_LONG = re.compile(rf"(?<![\w'])({'|'.join(_LONG_FORMS)})(?![\w'])")
+               "asst": "assistant", "assoc": "associate", "esq": "esquire", "vs": "versus",
+               "sgt": "sergeant", "cpl": "corporal", "cmdr": "commander", "messrs": "messieurs",
+               "blvd": "boulevard", "ltd": "limited", "dept": "department", "govt": "government",
+               "bros": "brothers", "etc": "et cetera", "etcetera": "et cetera", "phd": "p h d",
+               "ph d": "p h d",
+               **split_initials("usa uk eu tv dvd cd pc ceo fbi cia bbc cnn nbc dna rna hiv gps "
+                                "html pdf url mba nfl nba nhl atm usb nyc ufo eg ie")}
+_LONG = re.compile(rf"(?<![\w'])({'|'.join(_LONG_FORMS)})(?!\w|'(?!s\b))")
 
 _ORDINAL_WORDS = ("first|second|third|fourth|fifth|sixth|seventh|eighth|ninth|tenth|eleventh|"
                   r"twelfth|\w+teenth|\w+ieth")
@@ -68,6 +82,8 @@ _NUMBER_RULES = (
 def expand_english(text: str) -> str:
     """Symbols, digits and the signs beside them become words; punctuation is left alone."""
     text = re.sub(r"(?<=\w)@(?=\w)", " at ", text)
+    text = re.sub(r"\bno\.\s?(?=\d)", "number ", text)
+    text = re.sub(r"(?<=\w)\.(?='s\b)", "", text)
     return spell_symbols(text)
 
 
@@ -83,6 +99,9 @@ def unify_english(text: str) -> str:
             for pattern, replacement in _WORD_RULES:
                 text = pattern.sub(replacement, text)
         text = _LONG.sub(lambda match: _LONG_FORMS[match[0]], text)
+        if "st" in text:
+            for pattern, replacement in _SAINT:
+                text = pattern.sub(replacement, text)
         for pattern, replacement in _NUMBER_RULES:
             text = pattern.sub(replacement, text)
         text = " ".join(map(american, text.split(" ")))

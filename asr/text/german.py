@@ -2,14 +2,16 @@
 
 In: lower-cased NFC text. Out: the same words, written out.
 
-Ordinals ("der 3. Tag") cannot be told from a number at the end of a sentence and are read as
-cardinals; hesitations stay.
+Ordinals ("der 3. Tag") cannot be distinguished from a number at the end of a sentence and are read
+as cardinals; hesitations stay.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
+
+from asr.text.abbreviations import split_initials
 
 _ONES = ("null eins zwei drei vier fünf sechs sieben acht neun zehn elf zwölf dreizehn vierzehn "
          "fünfzehn sechzehn siebzehn achtzehn neunzehn").split()
@@ -19,7 +21,16 @@ _ABBREVIATIONS = tuple((re.compile(rf"(?<!\w){pattern}(?!\w)"), words) for patte
     (r"z\.\s?b\.", "zum beispiel"), (r"d\.\s?h\.", "das heißt"), (r"u\.\s?a\.", "unter anderem"),
     (r"usw\.", "und so weiter"), (r"bzw\.?", "beziehungsweise"), (r"ca\.", "circa"),
     (r"dr\.", "doktor"), (r"prof\.", "professor"), (r"nr\.", "nummer"), (r"str\.", "straße"),
-))
+    (r"max\.", "maximal"), (r"vgl\.", "vergleiche"),
+)) + ((re.compile(r"(?<=\w)str\.(?!\w)"), "straße"),)
+# Without their dots; none of these is a word.
+_LONG_FORMS = {"dr": "doktor", "prof": "professor", "nr": "nummer", "usw": "und so weiter",
+               "bzw": "beziehungsweise", "zb": "zum beispiel", "dh": "das heißt",
+               "ggf": "gegebenenfalls", "evtl": "eventuell", "inkl": "inklusive",
+               "bspw": "beispielsweise", "sog": "sogenannt", "zzgl": "zuzüglich",
+               **split_initials("usa eu tv dvd cd pc lkw pkw ard zdf bmw vw dna edv gmbh spd cdu "
+                                "csu fdp ddr brd")}
+_LONG = re.compile(rf"\b({'|'.join(_LONG_FORMS)})\b")
 _CURRENCIES = {"$": ("dollar", "cent"), "€": ("euro", "cent"), "£": ("pfund", "pence"),
                "¥": ("yen", ""), "¢": ("cent", "")}
 _MAGNITUDES = {"tsd": ("tausend", "tausend"), "mio": ("million", "millionen"),
@@ -73,6 +84,11 @@ def expand_german(text: str) -> str:
     for symbol, words in _SPOKEN:
         text = text.replace(symbol, words)
     return text
+
+
+def unify_german(text: str) -> str:
+    """Abbreviations and initials without dots; no punctuation left."""
+    return _LONG.sub(lambda match: _LONG_FORMS[match[0]], text)
 
 
 def spell_cardinal_german(number: int) -> str:

@@ -1,4 +1,4 @@
-"""Where words end: at pauses in the loudness of the recording, which labels say little about.
+"""Move word ends to pauses in the loudness of the recording.
 
 In: spans of words by their labels, and the loudness of the feature frames. Out: spans.
 
@@ -27,13 +27,13 @@ MIN_PAUSE = 0.03  # seconds
 SURE_PAUSE = 0.15  # seconds; longer than the closure of a stop inside a word
 MAX_LEAD = 0.3  # seconds that a word can begin before its first label
 MAX_TAIL = 1.0  # seconds that a word can go on after its last label
-BLIND_TAIL = 0.3  # seconds that it goes on, at most, where no pause is heard
+BLIND_TAIL = 0.3  # seconds that it goes on, at most, without a pause
 
 
 def speech_levels(features: np.ndarray, settings: FeatureSettings) -> np.ndarray:
     """(T,) float32: natural log of power, the mean over the mel bands of each frame.
 
-    The mean of logarithms hears the weak fricatives at the edges of words, which a sum of powers
+    The mean of logarithms shows the weak fricatives at the edges of words, which a sum of powers
     does not.
 
     Args:
@@ -53,7 +53,7 @@ def edges_at_pauses(starts: np.ndarray, ends: np.ndarray, levels: np.ndarray,
         starts, ends: (N,) of the words' labels, in feature frames, ends exclusive, in order and
             without overlap; they may be fractions.
         levels: (T,) from `speech_levels`.
-        seconds_per_frame: of a feature frame.
+        seconds_per_frame: duration of a feature frame.
 
     Returns:
         (starts, ends), (N,) float64, in order and without overlap, each word longer than nothing.

@@ -1,4 +1,4 @@
-"""The weights of a language model, found on development data: one forward pass, many decodings.
+"""Tune the weights of a language model on development data: one forward pass, many decodings.
 
 In: a `Recognizer`, utterances, a language model. Out: a `Tuning`: the error surface, the winner
 with its interval, and whether the model helps at all.
@@ -53,10 +53,10 @@ class Tuning:
 
     Attributes:
         greedy_wer: word error rate without any of this.
-        without_wer: of the recogniser's own decoder without a language model.
+        without_wer: word error rate of the recogniser's own decoder without a language model.
         points: everything that was tried, in order.
         best: the winner.
-        settings: of the decoder with the winner's numbers.
+        settings: settings of the decoder with the winner's numbers.
         gain: interval of `without_wer` minus the winner's, over drawn speakers or utterances. The
             winner was chosen on the same data, so the true gain is a little smaller.
         words: reference words.
@@ -96,12 +96,12 @@ def tune(recognizer: Recognizer, dev: DevSet, model: LanguageModel, lm: str, *,
     winner is, and the interval of its gain is over all utterances.
 
     Args:
-        recognizer: of the bundle. Its lexicon, hot words and grammar stay; what is compared with is
+        recognizer: its lexicon, hot words and grammar stay; what is compared with is
             its own decoder without a language model.
         dev: from `read_dev_set`.
         model: the language model.
         lm: the file that the settings will name.
-        beam_width: of the sweep.
+        beam_width: beam width of the sweep.
         weights, bonuses: the grid, each rising.
         lexicon_only: read only words of the language model.
         progress: called with (utterances read, utterances to be read, about).
@@ -203,7 +203,7 @@ def _summary(race: Race, settings: DecoderSettings, recognizer: Recognizer, mode
 
 def unit_notes(references: Sequence[str], model: LanguageModel,
                recognizer: Recognizer) -> list[str]:
-    """Sentences where model and texts do not speak of the same words."""
+    """A note if the model does not know many words of the texts."""
     if model.space:
         return []
     words = [word for reference in references for word in reference.split()]

@@ -1,4 +1,4 @@
-"""Confidences that are probabilities: a calibration fitted to development data.
+"""Fit a calibration of confidences to development data.
 
 In: a `Recognizer` and utterances that it was not trained on. Out: a `Fit`: the calibration, and the
 reliability before it and after it, each word judged by parameters that its speaker had no part in.
@@ -45,7 +45,7 @@ class Judged:
     """Recognised words with their evidence, and whether they are right.
 
     Attributes:
-        kind: of decoder, one of `asr.decoding.calibration.kinds`.
+        kind: kind of decoder, one of `asr.decoding.calibration.kinds`.
         evidence: (N, 6) float64, see `asr.decoding.calibration.EVIDENCE`.
         raw: (N,) float64, the confidences before any calibration.
         right: (N,) bool.
@@ -68,7 +68,7 @@ class Fit:
     """What `calibrate` found.
 
     Attributes:
-        kind: of decoder that the calibration is for.
+        kind: kind of decoder that the calibration is for.
         calibration: fitted to all words.
         before: reliability of the confidences as they were.
         after: with parameters fitted to other speakers (or utterances) than the word's.
@@ -139,8 +139,8 @@ def judge(recognizer: Recognizer, dev: DevSet) -> Judged:
 def pooled(parts: Sequence[Judged]) -> Judged:
     """The words of several sets, of several networks perhaps, as one.
 
-    A network that learnt from every speaker there is has nobody left to be calibrated on. Those
-    that learnt from all but one, each with the speaker whom it has not heard, stand in for it
+    A network that was trained on every speaker has no one left to calibrate it on. Those
+    trained on all but one, each with the speaker that it was not trained on, replace it
     (Platt 1999 fits to cross-validated outputs for the same reason).
 
     Raises:

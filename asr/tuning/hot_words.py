@@ -1,4 +1,4 @@
-"""Hot words counted and their boost found on development data: one forward pass, many decodings.
+"""Tune the boost of hot words on development data: one forward pass, many decodings.
 
 In: a `Recognizer`, logits with references, phrases. Out: `HotCounts`, and a `HotTuning`: recall,
 precision and word error rate at each boost, the winner by F-score, and whether it helps.
@@ -27,11 +27,11 @@ BOOSTS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)  # nats per character
 
 @dataclass(frozen=True)
 class HotCounts:
-    """How a list of phrases was heard.
+    """How well a list of phrases is recognised.
 
     Attributes:
         spoken: places of a phrase in the references, as whole words.
-        found: of these, those that the hypothesis of the same utterance has too.
+        found: how many of these the hypothesis of the same utterance has too.
         false_alarms: places in the hypotheses beyond that.
         words: reference words of all utterances.
         errors: word errors of all utterances.
@@ -84,7 +84,7 @@ class HotTuning:
         phrases: what was listened for, normalised.
         tried: boost -> counts, in the order of trial; 0 is the same decoder without hot words.
         boost: the winner, nats per character.
-        settings: of the decoder with the winner.
+        settings: settings of the decoder with the winner.
         gain: interval of the winner's F-score minus that without hot words, over drawn speakers or
             utterances. The winner was chosen on the same data: the true gain is a little smaller.
         notes: sentences for the person.
@@ -194,7 +194,7 @@ def tune_hot_words(recognizer: Recognizer, dev: DevSet, hot_words: Sequence[HotW
     """Sweep the boost on a grid, then finer around the best F-score.
 
     Args:
-        recognizer: of the bundle, with the decoder to add hot words to.
+        recognizer: recogniser of the bundle, with the decoder to add hot words to.
         dev: from `asr.tuning.read_dev_set`; utterances without any of the phrases too, or false
             alarms cannot be seen.
         hot_words: the phrases; boosts of their own play no part.
@@ -262,7 +262,7 @@ def f_score_gain(before: np.ndarray, after: np.ndarray, speakers: Sequence[str])
     """95 % interval of the F-score after minus the F-score before, paired.
 
     Args:
-        before, after: of `count_hot_words`, the same utterances.
+        before, after: results of `count_hot_words`, the same utterances.
         speakers: one an utterance.
     """
     unit, group = clusters_of(len(before), speakers)

@@ -515,7 +515,10 @@ def executing_calls(source: str) -> list[str]:
 
 def test_no_source_file_loads_code_from_data():
     for file in sorted((ROOT / "asr").rglob("*.py")):
-        assert not executing_calls(file.read_text(encoding="utf-8")), file
+        # An export loads the folder that it has just written, to prove it; no other file does.
+        own = ["tf.saved_model.load"] if file.name == "savedmodel_format.py" else []
+        found = executing_calls(file.read_text(encoding="utf-8"))
+        assert [call.split(": ")[1] for call in found] == own, file
 
 
 @pytest.mark.parametrize("source", [

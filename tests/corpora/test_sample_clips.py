@@ -49,4 +49,4 @@ def test_clips_can_be_made_again(tmp_path):
 
 def test_a_voice_that_does_not_exist():
     with pytest.raises(CorpusError, match="begins with 'hal.9000'"):
-        sample_clips._voice("hal.9000")
+        sample_clips.voice_named("hal.9000")

@@ -198,7 +198,7 @@ def test_a_program_that_misbehaves(program, action, match):
 
 def test_silence_around_the_speech_is_bounded(program):
     quiet = np.concatenate([np.zeros(8_000), np.ones(100), np.zeros(8_000)]).astype(np.float32)
-    assert len(voices._trimmed(quiet, 8_000)) == pytest.approx(1_700, abs=2)
+    assert len(voices.trimmed(quiet, 8_000)) == pytest.approx(1_700, abs=2)
 
 
 def test_the_noise_bed_lies_as_far_below_the_speech_as_it_says():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -163,21 +164,22 @@ def test_hashes_are_remembered_only_when_settled(corpus, tmp_path, monkeypatch):
     paths = [u.audio for u in corpus]
     content_hashes.hash_files(paths, memory=memory)
     assert not memory.exists()  # the files are younger than two seconds
-    monkeypatch.setattr(content_hashes, "_SETTLED_NS", -10**12)
+    monkeypatch.setattr(content_hashes, "SETTLED_NS", -10**12)
     hashes = content_hashes.hash_files(paths, memory=memory)
     assert len(json.loads(memory.read_text())) == 12
-    monkeypatch.setattr(content_hashes, "_digest", lambda *_: 1 / 0)
+    monkeypatch.setattr(hashlib, "sha256", lambda *_: 1 / 0)
     assert content_hashes.hash_files(paths, memory=memory) == hashes
     with pytest.raises(ZeroDivisionError):
         memory.write_text("{not json")
         content_hashes.hash_files(paths, memory=memory)
 
 
-def test_large_and_small_files_hash_alike(corpus, tmp_path, monkeypatch):
-    paths = [u.audio for u in corpus]
-    small = content_hashes.hash_files(paths, memory=tmp_path / "a.json")
-    monkeypatch.setattr(content_hashes, "_AT_ONCE_BYTES", 0)
-    assert content_hashes.hash_files(paths, memory=tmp_path / "b.json") == small
+@pytest.mark.parametrize("size", [0, 1, 1 << 20, (1 << 20) + 1, 3_000_000])
+def test_large_and_small_files_hash_alike(tmp_path, size):
+    path = tmp_path / "a.wav"
+    path.write_bytes(bytes(range(250)) * (size // 250) + bytes(size % 250))
+    (found,) = content_hashes.hash_files([path], memory=tmp_path / "a.json").values()
+    assert found.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 @pytest.mark.parametrize("change", [

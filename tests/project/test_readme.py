@@ -118,6 +118,10 @@ def project(tmp_path_factory) -> Path:
             (folder / name[1]).write_text(block.content)
     (folder / "reference.txt").write_text("one two three\nfour five\n")
     (folder / "hypothesis.txt").write_text("one too three\nfour five\n")
+    (folder / "second.txt").write_text("one two three\nfour five\n")  # of docs/scoring.md
+    (folder / "third.txt").write_text("one two\nfour nine\n")
+    (folder / "words.txt").write_text("two\nfive\n")
+    (folder / "table.csv").write_text("id,noise\n1,cafe\n2,none\n")
     return folder
 
 

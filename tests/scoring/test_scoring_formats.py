@@ -107,7 +107,7 @@ def test_json_keys_by_role(write):
     ("stm", "f A anna 0\n", "x:1: expected 'file channel speaker start end"),
     ("stm", "f A anna 2 1 words\n", "x:1: expected 'file channel speaker start end"),
     ("stm", "f A anna x 1 words\n", "x:1: expected 'file channel speaker"),
-    ("stm", "f A anna 0 1 a\nf A bob 0 1 b\n", "x:2: a second segment with the id"),
+    ("stm", "f A anna 0 1 a\nf A anna 0 1 b\n", "x:2: a second segment with the id"),
     ("stm", "f A anna 0 1 { a / b }\n", "x:1: alternatives"),
     ("ctm", "f A 0 1\n", "x:1: expected 'file channel start duration word"),
     ("ctm", "f A nan 1 a\n", "x:1: expected 'file channel start duration word"),
@@ -206,8 +206,9 @@ def test_words_go_where_their_middle_lies():
     found = assign_words(words((1.0, "two"), (0.1, "one"), (3.1, "three"), (5.1, "noise"),
                                (1.85, "edge"), (2.2, "near-first"), (2.7, "near-second")),
                          SEGMENTS)
-    assert found == {"f-A-0000000-0002000": "one two edge near-first",
-                     "f-A-0003000-0004000": "near-second three", "g-A-0000000-0001000": ""}
+    assert found == {"f-A-0000000-0002000": "one two edge",
+                     "f-A-0003000-0004000": "near-first near-second three",
+                     "g-A-0000000-0001000": ""}
 
 
 def test_words_of_an_unknown_channel_are_an_error():
@@ -417,3 +418,21 @@ def test_settle_missing():
     assert settle_missing({"a": "x"}, {}, "error") == ({}, {})
     assert settle_missing({"a": "x"}, {}, "deletions") == ({"a": ""}, {})
     assert settle_missing({"a": "x"}, {}, "skip") == ({}, {"a": "no hypothesis"})
+
+
+def test_command_non_speech(tmp_path, capsys):
+    (tmp_path / "ref.trn").write_text("yes [laughter] no (s-1)\n")
+    (tmp_path / "hyp.trn").write_text("yes no <unk> (s-1)\n")
+    files = [str(tmp_path / "ref.trn"), str(tmp_path / "hyp.trn"), "--format", "trn"]
+    saved = str(tmp_path / "rows.jsonl")
+    assert run(["score", *files]) == 0
+    assert "(S 2 D 0 I 0 N 3)" in capsys.readouterr().out
+    assert run(["score", *files, "--non-speech", "drop", "--per-utterance", saved]) == 0
+    out = capsys.readouterr().out
+    assert "(S 0 D 0 I 0 N 2)" in out and "normaliser basic+drop-1-" in out
+    assert run(["compare", saved, saved, "--draws", "100"]) == 0  # the receipt knows
+    assert "on 2 words" in capsys.readouterr().out
+    assert run(["compare", saved, saved, "--non-speech", "drop"]) == 2
+    assert run(["compare", *files[:2], "--reference", files[0], "--non-speech", "drop",
+                "--draws", "100"]) == 0
+    assert "on 2 words" in capsys.readouterr().out

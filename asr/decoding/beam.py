@@ -222,7 +222,8 @@ class BeamSearchDecoder(Decoder):
             seen.add(tuple(words))
             found = aligned(log_probs, strings[place, :lengths[place]], self.tokenizer)
             hypotheses.append(dataclasses.replace(
-                found, score=float(totals[place]), confidence=min(1.0, float(shares[place])),
+                found, score=float(totals[place]),
+                confidence=min(1.0, float(shares[place])) if words else 0.0,
                 words=self._in_context(with_shares(found.words, readings, shares[allowed]))))
             if len(hypotheses) == self.num_hypotheses:
                 break

@@ -19,11 +19,12 @@ from asr.language_model import LanguageModel
 from asr.recipe import DecoderSettings, settings_from_dict
 from asr.recognizer import Recognizer
 from asr.scoring.bootstrap import Interval, cluster_sums, clusters_of, draw_sums, interval_of
+from asr.scoring.result import FEW_CLUSTERS
 from asr.tuning.dev_set import DevSet, read_dev_set, read_texts, word_errors
 from asr.tuning.race import Key, Race
 
 __all__ = ["BONUSES", "DRAWS", "WEIGHTS", "DevSet", "Point", "Tuning", "checked_settings",
-           "read_dev_set", "read_texts", "tune", "unit_notes", "word_errors"]
+           "narrow_notes", "read_dev_set", "read_texts", "tune", "unit_notes", "word_errors"]
 
 WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
 BONUSES = (-2.0, 0.0, 1.0, 2.0, 4.0)  # nats a word
@@ -74,8 +75,11 @@ class Tuning:
 
     @property
     def helps(self) -> bool:
-        """Whether the gain is more than chance: the whole interval lies above zero."""
-        return self.gain.low > 0
+        """Whether the gain is more than chance: the whole interval lies above zero.
+
+        One utterance, or one speaker, has no interval.
+        """
+        return self.gain.clusters > 1 and self.gain.low > 0
 
     def to_dict(self) -> dict:
         """Plain values, for JSON and for the bundle."""
@@ -182,11 +186,11 @@ def _summary(race: Race, settings: DecoderSettings, recognizer: Recognizer, mode
     gain = interval_of(sums[:, 0], sums[:, 1], 0.95, unit, int(group.max()) + 1)
     points = tuple(Point(*key, race.wer(key), len(errors)) for key, errors in race.errors.items())
     won = points[list(race.errors).index(best)]
-    notes = []
+    notes = narrow_notes(gain)
     if any(point.utterances < len(dev.ids) for point in points):
         notes.append("Settings that fell behind early have read a part of the utterances; their "
                      "WER is estimated from the difference to the best one there.")
-    if gain.low <= 0:
+    if gain.clusters > 1 and gain.low <= 0:
         decoding = "greedy decoding" if own.kind == "greedy" else "this bundle's decoder without it"
         notes.append(f"The language model does not help: the gain over {decoding} is within chance "
                      "on this development set.")
@@ -199,6 +203,16 @@ def _summary(race: Race, settings: DecoderSettings, recognizer: Recognizer, mode
     notes += unit_notes(dev.references, model, recognizer)
     greedy_wer, without_wer = (float(errors[:, 0].sum() / words) for errors in (greedy, without))
     return Tuning(greedy_wer, without_wer, points, won, settings, gain, words, tuple(notes))
+
+
+def narrow_notes(gain: Interval) -> list[str]:
+    """A sentence where an interval means little or nothing."""
+    if gain.clusters == 1:
+        return [f"One {gain.unit} says nothing about chance: the interval has no meaning. Use more "
+                "development data."]
+    if gain.clusters < FEW_CLUSTERS:
+        return [f"Only {gain.clusters} {gain.unit}s: the interval is likely too narrow."]
+    return []
 
 
 def unit_notes(references: Sequence[str], model: LanguageModel,

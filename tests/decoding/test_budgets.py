@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from forged_bundle import forge, forge_config
+from forged_bundle import forge, forge_config, members, write_zip
 from tiny_bundle import ARPA, write_bundle
 
 from asr.bundle import CONFIG, LIMITS, LM, TOKENIZER, WEIGHTS
@@ -33,6 +33,14 @@ def decoder(**knobs):
         kind="beam", **knobs))
 
 
+def many_members(path):
+    write_zip(path, members(path) | {f"member-{n}": b"x" for n in range(40)})
+
+
+def large_member(path):
+    forge(path, {"tokenizer.json": b" " * 1_000_001})
+
+
 def language_model(data):
     def change(path):
         forge(path, {"lm.arpa.gz": data})
@@ -45,6 +53,8 @@ def head(*counts):
 
 
 HOSTILE = {
+    "members": (many_members, "44 members, a bundle a handful"),
+    "member": (large_member, "a tokenizer.json of 1_000_001 bytes, at most 1_000_000"),
     "hot word": (decoder(hot_words=["ab " * 300_000]), "1 hot words of 900,000 characters"),
     "long hot word": (decoder(hot_words=["ab " * 100]), "has 300 characters, at most 200"),
     "hot words": (decoder(hot_words=["a"] * 300_000), "300,000 hot words"),

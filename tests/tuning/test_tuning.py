@@ -104,6 +104,18 @@ def test_a_model_is_compared_with_the_bundles_own_decoder(dev):
                    for note in result.notes)
 
 
+def test_an_interval_of_one_utterance_means_nothing_and_writes_no_bundle(dev):
+    one = DevSet(dev.ids[1:2], dev.references[1:2], ("anna",), dev.logits[1:2], "basic")
+    result = tune(RECOGNIZER, one, model_of(TEXTS), "x.arpa", weights=(1.0,), bonuses=(0.0,),
+                  beam_width=8)
+    assert result.best.wer < result.greedy_wer and not result.helps
+    assert any("One utterance says nothing about chance" in note for note in result.notes)
+    few = DevSet(dev.ids[1:5], dev.references[1:5], ("",) * 4, dev.logits[1:5], "basic")
+    result = tune(RECOGNIZER, few, model_of(TEXTS), "x.arpa", weights=(1.0,), bonuses=(0.0,),
+                  beam_width=8)
+    assert any("Only 4 utterances" in note for note in result.notes)
+
+
 def test_a_weight_of_zero_is_told(dev):
     result = tune(RECOGNIZER, dev, model_of(TEXTS), "x.arpa", weights=(0.0,), bonuses=(0.0,),
                   beam_width=8, lexicon_only=True)

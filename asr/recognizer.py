@@ -70,7 +70,7 @@ class Recognizer:
         self.decoder_settings = bundle.decoder
         self.decoder = decoder or self._own_decoder()
         self.windows = windows or Windows()
-        self._extractor = FeatureExtractor(bundle.features)
+        self._extractor = FeatureExtractor(bundle.features, quick_start=True)
 
     @property
     def tokenizer(self) -> CharTokenizer:
@@ -147,6 +147,10 @@ class Recognizer:
         """
         return self._extractor.extract(self.load_audio(audio, sample_rate))
 
+    def seconds_trimmed(self, audio: np.ndarray) -> float:
+        """How much of a recording's start `features` leaves out (features.trim_db); seconds."""
+        return self._extractor.loud_part(audio)[0] / self.sample_rate
+
     def normalized(self, features: np.ndarray) -> np.ndarray:
         """Features as the network was trained on: after its mean and variance normalisation."""
         return normalize_features(features, self.bundle.features, self.bundle.cmvn)
@@ -184,7 +188,7 @@ class Recognizer:
         return results
 
     def decode(self, logits: np.ndarray, duration: float | None = None,
-               features: np.ndarray | None = None) -> Transcript:
+               features: np.ndarray | None = None, start: float = 0.0) -> Transcript:
         """The transcript of one utterance's logits.
 
         Args:
@@ -192,6 +196,7 @@ class Recognizer:
             duration: seconds of the recording; None: that of the frames.
             features: (T, F) float32 before normalisation, to end words at pauses; None: words
                 end with their last label, which is mostly too early.
+            start: seconds of the recording in front of the features, see `seconds_trimmed`.
 
         Raises:
             DataError: the logits are not finite.
@@ -199,7 +204,7 @@ class Recognizer:
         if duration is None:
             inner = len(logits) - 2 * self.bundle.model.edge_frames
             duration = max(0, inner) * self.seconds_per_frame
-        return self._transcript(self.decoder.decode(logits), duration, features)
+        return self._transcript(self.decoder.decode(logits), duration, features, start)
 
     def align(self, audio: Audio, text: str, sample_rate: int | None = None) -> Transcript:
         """When each word and character of a known text was said.
@@ -231,7 +236,8 @@ class Recognizer:
         features = self._extractor.extract(samples)
         log_probs = log_softmax(check_logits(self.logits(features), self.tokenizer.vocab_size))
         return self._transcript([aligned(log_probs, labels, self.tokenizer)],
-                                len(samples) / self.sample_rate, features)
+                                len(samples) / self.sample_rate, features,
+                                self.seconds_trimmed(samples))
 
     def transcribe(self, audio: Audio, sample_rate: int | None = None) -> Transcript:
         """What was said in a recording; the empty transcript for silence.
@@ -344,9 +350,9 @@ class Recognizer:
         return CalibratedDecoder(decoder, calibration) if calibration else decoder
 
     def _transcript(self, hypotheses: Sequence[Hypothesis], duration: float,
-                    features: np.ndarray | None = None) -> Transcript:
+                    features: np.ndarray | None = None, start: float = 0.0) -> Transcript:
         levels = None if features is None else speech_levels(features, self.bundle.features)
-        return to_transcript(hypotheses, self.clock, duration, levels)
+        return to_transcript(hypotheses, self.clock, duration, levels, start)
 
 
 def load(path: str | os.PathLike | None = None, engine: str = "auto",

@@ -1,9 +1,9 @@
 """One process that makes features: recordings in, one shard a task out.
 
 In: JSON lines on stdin (a configuration, then tasks). Out: JSON lines on stdout (progress, one
-answer a task) and shards on disk. Imports NumPy, soundfile and soxr: no TensorFlow,
-no librosa, nothing of the calling program. `asr.data.extraction` starts it; `run_task` also
-serves small jobs inside the calling process.
+answer a task) and shards on disk. Imports NumPy, soundfile, soxr and librosa: no TensorFlow,
+nothing of the calling program. `asr.data.extraction` starts it; `run_task` also serves small jobs
+inside the calling process.
 """
 
 from __future__ import annotations

@@ -84,6 +84,11 @@ def _problems(report: dict):
         yield f"TensorFlow {why}; training cannot run, transcribing can."
     if report["numba"]["problem"]:
         yield f"The compiled kernels cannot run: {report['numba']['problem']}."
+    for name, result in (report["reference"] or {}).get("features", {}).items():
+        if not result["agrees"]:
+            yield (f"The features of {name} are not those of the bundle's reference clip: "
+                   f"{result['message']}. It was trained with "
+                   f"{report['reference']['versions']}; install that.")
     for name, result in (report["reference"] or {}).get("engines", {}).items():
         if not result["agrees"]:
             yield (f"The {name} engine does not reproduce the bundle's reference clip: "

@@ -89,9 +89,10 @@ def _reference(reference: dict | None) -> Iterator[str]:
         return
     if not reference["present"]:
         yield "reference      the bundle carries no reference clip"
-    for name, result in reference["engines"].items():
-        yield (f"reference      {name} engine: {'agrees' if result['agrees'] else 'DIFFERS'}; "
-               f"{result['message']}")
+    for part, results in (("features", reference["features"]), ("engine", reference["engines"])):
+        for name, result in results.items():
+            yield (f"reference      {name} {part}: {'agrees' if result['agrees'] else 'DIFFERS'}; "
+                   f"{result['message']}")
 
 
 def _verdict(problems: list[str]) -> Iterator[str]:

@@ -149,7 +149,8 @@ def _decode(model: Model, one: Loaded) -> None:
 
     def work() -> None:
         if result.logits is not None:
-            result.transcript = model.decode(result.logits, result.duration, result.features)
+            result.transcript = model.decode(result.logits, result.duration, result.features,
+                                             result.start)
 
     error = caught(work, one.task.name)
     if error is not None:

@@ -5,6 +5,7 @@ In: records, and the network at its best epoch. Out: lines, event files, `best.a
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -85,8 +86,8 @@ def save_best(path: Path, recipe: Recipe, data: Prepared, model: AcousticModel,
 def _reference(recipe: Recipe, data: Prepared, model: AcousticModel) -> Reference:
     """Features and logits of a synthetic clip, which `asr doctor --bundle` compares with."""
     audio = reference_clip(recipe.features.sample_rate)
-    features = normalize_features(FeatureExtractor(recipe.features).extract(audio),
-                                  recipe.features, data.cmvn)
+    untrimmed = replace(recipe.features, trim_db=0.0)
+    features = normalize_features(FeatureExtractor(untrimmed).extract(audio), untrimmed, data.cmvn)
     logits = model({"features": features[np.newaxis],
                     "num_frames": np.array([len(features)], np.int32)})
     return Reference(audio, features, logits.numpy()[0])

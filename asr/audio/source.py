@@ -1,6 +1,6 @@
 """The bytes of a recording, from wherever they come, opened by us and by nothing else.
 
-In: a path, bytes, an open file or a pipe. Out: a seekable binary file and its name.
+In: a path, an address, bytes, an open file or a pipe. Out: a seekable binary file and its name.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
 
+from asr.audio.remote import read_address
 from asr.errors import AudioError, UsageError
+from asr.manifest.address import is_address
 
 AUDIO_SUFFIXES = (".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3")
 
@@ -33,6 +35,8 @@ def open_source(source: Source) -> Iterator[tuple[BinaryIO, str]]:
     """A seekable file object that we opened, and what messages call it."""
     if isinstance(source, (bytes, bytearray, memoryview)):
         yield io.BytesIO(source), "the recording"
+    elif is_address(source):
+        yield io.BytesIO(read_address(str(source))), str(source).partition("?")[0]
     elif isinstance(source, (str, os.PathLike)):
         with open_regular(source) as file:
             yield _buffered(file), display_name(source)

@@ -44,6 +44,8 @@ class DataSettings:
                                     "empty: once", low=1, high=1_000)
     audio_root: str = knob("", "folder that holds the audio when it is not beside the manifests")
     cache_dir: str = knob("", "feature cache; empty: <run_dir>/cache")
+    reader: str = knob("cache", "features from the cache, or computed in TensorFlow's graph from "
+                       "the recordings (asr.data.recordings)", choices=("cache", "tensorflow-io"))
     generate: str = knob("", "a corpus that the project makes itself", choices=("", "tones"))
     batch_frames: int = knob(8_000, "feature frames a batch at most, padding included",
                              low=1, high=10_000_000)
@@ -412,6 +414,10 @@ def _check_together(recipe: Recipe, source: str) -> None:
          "decoder.kind = \"lexicon\" needs decoder.lexicon, the list of words"),
         (f.cmvn != "map" or log_power,
          "features.cmvn = \"map\" works on log-mel features without deltas"),
+        (recipe.data.reader == "cache" or f.kind in ("log_mel", "mfcc") and not f.deltas
+         and not f.trim_db and a.concat_max == 1,
+         "data.reader = \"tensorflow-io\" computes log_mel and mfcc without deltas and trim_db, "
+         "and joins no clips (augment.concat_max); set data.reader = \"cache\""),
         (log_power or not _mel_augmentation(a),
          "augment.noise_probability, warp, tilt_db, gain_db and band_limit_probability work on "
          "log-mel features without deltas"),

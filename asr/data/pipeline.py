@@ -9,9 +9,10 @@ In: a feature cache, a plan of `asr.data.batches`, a `FeatureAugmenter`. Out: ba
 B >= 1, num_frames >= 1, no empty row, T = max(num_frames), L = max(1, max(num_labels)). Features
 are after CMVN, so the padding is the mean; it never changes a logit, a loss or a transcript.
 
-Reading is a copy from memory maps inside one `tf.numpy_function` a batch; all arithmetic is in the
-graph, utterance by utterance, before padding. The order of batches is that of the plan, and the
-values depend on the seeds in it alone, whatever the number of threads.
+Reading is a copy from memory maps inside one `tf.numpy_function` a batch, or, with tensorflow-io,
+decoding in the graph (`asr.data.recordings_graph`). All other arithmetic is in the graph, utterance
+by utterance, before padding. The order of batches is that of the plan, and the values depend on the
+seeds in it alone, whatever the number of threads.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import tensorflow as tf
 from asr.augment import join_clips
 from asr.augment.graph import FeatureAugmenter
 from asr.data.batches import Batch, BatchItem, PlanRow
+from asr.data.recordings import Recordings
 from asr.errors import AsrError, DataError, UsageError
 
 PREFETCH_BATCHES = 4
@@ -73,13 +75,13 @@ class BatchReader:
         return join_clips(clips, item.gaps, rng)
 
 
-def training_dataset(cache: Cache, plan: Sequence[Batch], augmenter: FeatureAugmenter, *,
-                     start: int = 0, num_threads: int = 2,
+def training_dataset(cache: Cache | Recordings, plan: Sequence[Batch],
+                     augmenter: FeatureAugmenter, *, start: int = 0, num_threads: int = 2,
                      failures: list[Exception] | None = None) -> tf.data.Dataset:
     """The batches of one epoch, augmented, normalised and padded.
 
     Args:
-        cache: the rows that the plan names, before CMVN.
+        cache: the rows that the plan names, before CMVN; or the recordings that the graph reads.
         plan: from `asr.data.batches.plan_epoch`.
         augmenter: keep one for all epochs, or its graph is traced again.
         start: number of the first batch, to go on within an epoch.
@@ -99,14 +101,11 @@ def training_dataset(cache: Cache, plan: Sequence[Batch], augmenter: FeatureAugm
     if not 0 <= start <= len(plan):
         raise UsageError(f"start must lie in 0 .. {len(plan)}, the batches of the plan; "
                          f"got {start}.")
-    num_features = augmenter.num_features
-    reader = BatchReader(cache, plan, [] if failures is None else failures)
-    shapes = ([None, num_features], [None], [None], [None], [None, None], [None])
-    types = (tf.float32,) + (tf.int32,) * 5
-
-    def read(index):
-        arrays = tf.numpy_function(reader.read, [index], types)
-        return tuple(tf.ensure_shape(a, s) for a, s in zip(arrays, shapes, strict=True))
+    failures = [] if failures is None else failures
+    if isinstance(cache, Recordings):
+        flat = cache.graph.batches(plan, start, num_threads)
+    else:
+        flat = _from_cache(cache, plan, start, augmenter.num_features, failures)
 
     def compute(frames, lengths, num_frames, seeds, labels, num_labels):
         features = augmenter.batch(frames, lengths, num_frames, seeds)
@@ -119,15 +118,26 @@ def training_dataset(cache: Cache, plan: Sequence[Batch], augmenter: FeatureAugm
     options.threading.max_intra_op_parallelism = 1
     # Nothing here is left to autotune, and its thread can hold up the end of an epoch for a minute.
     options.autotune.enabled = False
-    return (tf.data.Dataset.range(start, len(plan))
-            .map(read)
-            .map(compute, num_parallel_calls=num_threads)
-            .prefetch(PREFETCH_BATCHES)
-            .with_options(options))
+    computed = flat.map(compute, num_parallel_calls=num_threads)
+    return computed.prefetch(PREFETCH_BATCHES).with_options(options)
 
 
-def evaluation_dataset(cache: Cache, plan: Sequence[Batch], normalizer: FeatureAugmenter, *,
-                       num_threads: int = 2,
+def _from_cache(cache: Cache, plan: Sequence[Batch], start: int, num_features: int,
+                failures: list[Exception]) -> tf.data.Dataset:
+    """The flat arrays of every batch, copied from the memory map in one Python call a batch."""
+    reader = BatchReader(cache, plan, failures)
+    shapes = ([None, num_features], [None], [None], [None], [None, None], [None])
+    types = (tf.float32,) + (tf.int32,) * 5
+
+    def read(index):
+        arrays = tf.numpy_function(reader.read, [index], types)
+        return tuple(tf.ensure_shape(a, s) for a, s in zip(arrays, shapes, strict=True))
+
+    return tf.data.Dataset.range(start, len(plan)).map(read)
+
+
+def evaluation_dataset(cache: Cache | Recordings, plan: Sequence[Batch],
+                       normalizer: FeatureAugmenter, *, num_threads: int = 2,
                        failures: list[Exception] | None = None) -> tf.data.Dataset:
     """The batches of `asr.data.batches.plan_evaluation`: normalised and padded, nothing else.
 

@@ -66,7 +66,7 @@ def mel_energies(audio: np.ndarray, settings: FeatureSettings, power: int = 2) -
     import librosa
 
     s = settings
-    filters, window = mel_basis(s).T, _window(s.window, s.win_length)
+    filters, frame = mel_basis(s).T, window(s.window, s.win_length)
     count, before = feature_length(len(audio), s.hop_length), s.n_fft // 2
     padded = np.zeros((count - 1) * s.hop_length + s.n_fft)
     stop = min(len(audio), len(padded) - before)
@@ -76,7 +76,7 @@ def mel_energies(audio: np.ndarray, settings: FeatureSettings, power: int = 2) -
         last = min(first + BLOCK_FRAMES, count)
         part = padded[first * s.hop_length:(last - 1) * s.hop_length + s.n_fft]
         spectrum = librosa.stft(part, n_fft=s.n_fft, hop_length=s.hop_length,
-                                win_length=s.win_length, window=window, center=False)
+                                win_length=s.win_length, window=frame, center=False)
         magnitudes = librosa.util.abs2(spectrum, dtype=np.float32)
         if power == 1:
             magnitudes = np.sqrt(magnitudes)
@@ -85,7 +85,8 @@ def mel_energies(audio: np.ndarray, settings: FeatureSettings, power: int = 2) -
 
 
 @lru_cache(maxsize=16)
-def _window(name: str, length: int) -> np.ndarray:
+def window(name: str, length: int) -> np.ndarray:
+    """(length,) float64: `librosa.filters.get_window`."""
     import librosa
 
     return librosa.filters.get_window(name, length)

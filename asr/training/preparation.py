@@ -18,6 +18,7 @@ import numpy as np
 from asr.audio.content_hashes import hash_files
 from asr.data.batches import Clip, PlanSettings, gather_clips
 from asr.data.cache import FeatureCache, build_cache
+from asr.data.recordings import Recordings
 from asr.errors import DataError, ManifestError, RecipeError
 from asr.features import training_statistics
 from asr.features.lengths import feasible, output_length
@@ -32,7 +33,7 @@ from asr.training.run_directory import RunDirectory
 class Split:
     """The training or the validation set: feature cache, clips, texts by utterance id."""
 
-    cache: FeatureCache
+    cache: FeatureCache | Recordings
     clips: list[Clip]
     texts: dict[str, str]
 
@@ -197,10 +198,12 @@ def _writable(utterances: list[Utterance], texts: dict[str, str], tokenizer: Cha
 
 
 def _cache(utterances: list[Utterance], recipe: Recipe, run: RunDirectory,
-           speeds: tuple[float, ...], say: Callable[[str], None]) -> FeatureCache:
+           speeds: tuple[float, ...], say: Callable[[str], None]) -> FeatureCache | Recordings:
     folder = Path(recipe.data.cache_dir) if recipe.data.cache_dir else run.path / "cache"
     if not utterances:
         raise DataError("No utterance is left after the checks; `asr validate` lists why.")
+    if recipe.data.reader == "tensorflow-io":
+        return Recordings(utterances, recipe, speeds)
     started = time.perf_counter()
     cache = build_cache(utterances, recipe.features, folder, speeds=speeds,
                         num_workers=recipe.data.num_workers)
@@ -213,7 +216,7 @@ def _cache(utterances: list[Utterance], recipe: Recipe, run: RunDirectory,
     return cache
 
 
-def _labelled(split: str, cache: FeatureCache, utterances: list[Utterance],
+def _labelled(split: str, cache: FeatureCache | Recordings, utterances: list[Utterance],
               texts: dict[str, str], tokenizer: CharTokenizer, recipe: Recipe,
               excluded: list[dict]) -> Split:
     """Clips with labels; excludes failed recordings and texts that are too long for CTC."""

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from asr.doctor.tensorflow_io import lines
+
 KERNELS = {"cudnn": "cuDNN", "cpu": "compiled CPU", "generic": "generic loop"}
 
 
 def render(report: dict) -> str:
     """One screen, most important last: what runs, how fast, what is broken."""
     return "\n".join([*_machine(report), "", *_layers(report), *_timings(report), "",
-                      *_tensorflow_io(report["tensorflow_io"]), *_reference(report["reference"]),
+                      *lines(report["tensorflow_io"], report["addresses"]),
+                      *_reference(report["reference"]),
                       "", *_verdict(report["problems"])])
 
 
@@ -74,14 +77,6 @@ def _timings(report: dict) -> Iterator[str]:
     for kernel, seconds in timings["seconds"].items():
         yield (f"  {KERNELS[kernel]:<14} {seconds * 1e3:9.1f} ms   "
                f"{timings['times_fastest'][kernel]:5.2f} x the fastest")
-
-
-def _tensorflow_io(state: dict) -> Iterator[str]:
-    if not state["importable"]:
-        yield f"tensorflow-io  {state['message']} (nothing here needs it)"
-        return
-    parts = "; ".join(f"{name}: {message}" for name, message in state["parts"].items())
-    yield f"tensorflow-io  {state['version']} imports; {parts}"
 
 
 def _reference(reference: dict | None) -> Iterator[str]:

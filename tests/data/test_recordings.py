@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import http.server
 import json
+import subprocess
+import sys
 import threading
 from dataclasses import replace
 
@@ -182,10 +184,16 @@ def test_s3_is_read_by_its_file_system(tmp_path, monkeypatch):
         client = boto3.client("s3")
         client.create_bucket(Bucket="speech")
         client.put_object(Bucket="speech", Key="a.wav", Body=(tmp_path / "a.wav").read_bytes())
-        found, _ = features_of([Utterance("a", Address("s3://speech/a.wav"), "a", 1.0)])
-        assert not found.failed
+        # In a child: tensorflow-io 0.37.1 ends a process that has read from S3 with "pure virtual
+        # method called" when it exits, after all its work.
+        child = ("import sys, numpy as np\nfrom asr.data.recordings import Recordings\n"
+                 "from asr.manifest import Utterance\nfrom asr.manifest.address import Address\n"
+                 "from asr.recipe import Recipe\n"
+                 "found = Recordings([Utterance('a', Address('s3://speech/a.wav'), 'a', 1.0)], "
+                 "Recipe())\nnp.save(sys.argv[1], found.read(0))")
+        subprocess.run([sys.executable, "-c", child, str(tmp_path / "s3.npy")], timeout=120)
         local, _ = features_of([Utterance("a", tmp_path / "a.wav", "a", 1.0)])
-        np.testing.assert_array_equal(found.read(0), local.read(0))
+        np.testing.assert_array_equal(np.load(tmp_path / "s3.npy"), local.read(0))
     finally:
         server.stop()
 

@@ -16,7 +16,7 @@ from tiny_bundle import content, write_bundle
 from asr import doctor
 from asr.bundle import Reference, load_bundle, reference_clip
 from asr.cli import run
-from asr.doctor import kernels, machine, parity, tensorflow_io
+from asr.doctor import kernels, machine, parity
 from asr.doctor.report import render
 from asr.features import FeatureExtractor, normalize_features
 from asr.kernels import cpu, jit
@@ -211,82 +211,6 @@ def test_blas_without_threadpoolctl(monkeypatch):
     assert machine.blas()[0]["name"]
     monkeypatch.setitem(sys.modules, "threadpoolctl", None)
     assert machine.blas()[0]["threads"] is None
-
-
-# --- tensorflow-io ----------------------------------------------------------------------------
-
-WORKING = """
-import io, numpy as np, soundfile
-__version__ = "9.9"
-class audio:
-    @staticmethod
-    def decode_flac(data, dtype=None):
-        return soundfile.read(io.BytesIO(data), dtype="int16")[0][:, None]
-    decode_wav = decode_flac
-    @staticmethod
-    def resample(x, rate_in, rate_out):
-        return x[::2]
-    @staticmethod
-    def spectrogram(x, nfft, window, stride):
-        return np.ones((3, 129))
-"""
-
-
-def probe_with(tmp_path, monkeypatch, source: str) -> dict:
-    """The probe with fakes of tensorflow_io and tensorflow first on the path of the child."""
-    (tmp_path / "tensorflow_io.py").write_text(source)
-    (tmp_path / "tensorflow.py").write_text("int16 = 'int16'\n")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    return tensorflow_io.probe((sys.executable,))
-
-
-def test_tensorflow_io_that_works(tmp_path, monkeypatch):
-    result = probe_with(tmp_path, monkeypatch, WORKING)
-    assert (result["importable"], result["version"]) == (True, "9.9"), result
-    assert set(result["parts"].values()) == {"works"}
-
-
-def test_tensorflow_io_whose_native_decoder_fails_when_called(tmp_path, monkeypatch):
-    broken = WORKING + ("    @staticmethod\n    def decode_flac(data, dtype=None):\n"
-                        "        raise NotImplementedError('undefined symbol: _ZN10tensorflow')\n")
-    result = probe_with(tmp_path, monkeypatch, broken)
-    assert result["importable"]
-    assert "undefined symbol" in result["parts"]["decode_flac"]
-    assert result["parts"]["decode_wav"] == result["parts"]["resample"] == "works"
-
-
-def test_tensorflow_io_that_decodes_to_something_else(tmp_path, monkeypatch):
-    result = probe_with(tmp_path, monkeypatch, WORKING.replace("[:, None]", "[:, None] + 1"))
-    assert "decoded to other samples" in result["parts"]["decode_flac"]
-
-
-@pytest.mark.parametrize("source, message", [
-    ("raise ImportError('libtensorflow_io.so: cannot open')", "libtensorflow_io.so"),
-    ("import os; os.abort()", "ended the process with code -6"),
-])
-def test_tensorflow_io_that_cannot_be_imported(tmp_path, monkeypatch, source, message):
-    result = probe_with(tmp_path, monkeypatch, source)
-    assert not result["importable"] and message in result["message"]
-
-
-def test_tensorflow_io_that_dies_in_one_part(tmp_path, monkeypatch):
-    deadly = WORKING + ("    @staticmethod\n    def resample(x, rate_in, rate_out):\n"
-                        "        import os; os.abort()\n")
-    result = probe_with(tmp_path, monkeypatch, deadly)
-    assert result["parts"]["decode_wav"] == "works"
-    assert result["parts"]["resample"] == "not answered: the process ended"
-    assert "spectrogram" not in result["parts"]
-
-
-def test_tensorflow_io_that_hangs(tmp_path, monkeypatch):
-    monkeypatch.setattr(tensorflow_io, "TIMEOUT", 1)
-    result = probe_with(tmp_path, monkeypatch, "import time; time.sleep(60)")
-    assert result["message"] == "no answer within 1 s"
-
-
-def test_tensorflow_io_that_is_not_installed(monkeypatch):
-    monkeypatch.setattr(tensorflow_io.importlib.util, "find_spec", lambda name: None)
-    assert tensorflow_io.probe()["message"] == "not installed"
 
 
 def test_doctor_help_is_light():

@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: help install demo test test-tfio test-versions lint types docs check notebooks clean
+.PHONY: help install demo test test-tfio test-versions lint types docs page check notebooks clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*##  */  make \1\t/p' Makefile | expand -t 20
@@ -51,7 +51,7 @@ test-versions:  ## quick tests on the oldest and newest versions, Python 3.11 an
 	@sh tests/leg.sh newest python3.13 test - $(QUICK)
 
 lint: install  ## style and spelling
-	$(BIN)/ruff check asr tests benchmarks notebooks
+	$(BIN)/ruff check asr tests benchmarks notebooks recipes
 	$(BIN)/codespell asr tests recipes benchmarks notebooks docs README.md CHANGELOG.md CONTRIBUTING.md
 
 types: install  ## annotations
@@ -59,6 +59,11 @@ types: install  ## annotations
 
 docs: install  ## the documentation as a site, in site/
 	$(BIN)/mkdocs build --strict --quiet
+
+page: install  ## the shipped model as one HTML page, in site/
+	mkdir -p site
+	rm -f site/digits.html site/digits.html.certificate.json
+	$(BIN)/asr export asr/assets/digits.asr site/digits.html
 
 check: lint types docs test  ## all of these, which is what CI runs
 

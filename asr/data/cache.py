@@ -1,4 +1,4 @@
-"""Features of many utterances: extracted once, in parallel, kept on disk, read without copying.
+"""Extract features of many utterances once, in parallel; keep them on disk, memory-mapped.
 
 In: utterances and `[features]` settings. Out: a `FeatureCache`.
 What is kept is named after what it was made from: the settings give the folder; the bytes of the
@@ -45,11 +45,11 @@ class CacheRow:
     """One utterance at one speed.
 
     Args:
-        id, speaker: of the utterance.
+        id, speaker: id and speaker of the utterance.
         utterance_index: its place in the sequence that was given to `build_cache`.
         speed: 1.1 is a tenth faster, so shorter.
         num_frames: T.
-        num_samples: of the audio at that speed.
+        num_samples: number of samples of the audio at that speed.
     """
 
     id: str
@@ -141,11 +141,11 @@ def build_cache(utterances: Sequence[Utterance], settings: FeatureSettings,
 
 
 class _Wanted:
-    """What was asked for, what it is called on disk, and what cannot be had.
+    """The wanted features, their keys on disk, and the failures.
 
     Args:
         utterances, speeds, on_error: as for `build_cache`.
-        hashes: of every recording, or why it cannot be read.
+        hashes: hash of every recording, or why it cannot be read.
         config: the accepted lengths.
     """
 
@@ -162,7 +162,7 @@ class _Wanted:
         hashed = self.hashes[u.audio]
         if isinstance(hashed, AudioError):
             return []
-        part = f"{hashed.sha256} {u.offset!r} {u.duration!r}"
+        part = f"{hashed.sha256} {u.offset!r} {u.duration!r}" + f" {u.channel}" * bool(u.channel)
         return [hashlib.sha256(f"{part} {speed!r}".encode()).hexdigest()[:32]
                 for speed in self.speeds]
 
@@ -179,7 +179,7 @@ class _Wanted:
             planned.update(keys)
             if outputs:
                 jobs.append(Job(str(u.audio), u.offset, u.duration, hashed.fingerprint, outputs,
-                                u.id))
+                                u.id, u.channel))
         return jobs
 
     def fail(self, records: list[dict]) -> None:
@@ -213,7 +213,7 @@ class _Wanted:
         return rows, places, failed
 
     def _length_error(self, place: Location, speed: float, u: Utterance) -> AudioError | None:
-        """Kept features were made under other limits, perhaps."""
+        """The error of cached features outside the limits; they may be from another run."""
         seconds = place.num_samples * speed / self.config.settings.sample_rate
         try:
             check_length(seconds, self.config.min_seconds, self.config.max_seconds,
@@ -229,7 +229,7 @@ def _record(error: AudioError, u: Utterance) -> dict:
 
 def _extract(config: Config, jobs: list[Job], num_workers: int, progress: Progress,
              fail: Callable[[list[dict]], None]) -> None:
-    """Make what is missing, here or in other processes, and say how far it is."""
+    """Extract what is missing, here or in other processes, and report the progress."""
     total, done, seconds = sum(len(job.outputs) for job in jobs), 0, 0.0
 
     def report(count: int, more_seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""Plans and cached features to tensors: tf.data datasets of THE batch contract.
+"""Make tf.data datasets of the batch contract from plans and cached features.
 
 In: a feature cache, a plan of `asr.data.batches`, a `FeatureAugmenter`. Out: batches (x, y).
 
@@ -17,7 +17,7 @@ seeds in it alone, whatever the number of threads.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -30,6 +30,8 @@ from asr.data.recordings import Recordings
 from asr.errors import AsrError, DataError, UsageError
 
 PREFETCH_BATCHES = 4
+
+Begin = Callable[[], tuple[Sequence[Batch], int]]  # the plan of a pass, the number of its first
 
 
 class Cache(Protocol):
@@ -48,16 +50,36 @@ class BatchReader:
     so it is also appended to `failures`.
     """
 
-    def __init__(self, cache: Cache, plan: Sequence[Batch], failures: list[Exception]):
+    def __init__(self, cache: Cache | Recordings, begin: Begin, failures: list[Exception]):
         self.cache = cache
-        self.plan = plan
+        self.begin_epoch = begin
         self.failures = failures
+        self._plans: dict[int, Sequence[Batch]] = {}
+        self._count = 0
 
-    def read(self, index: int) -> tuple[np.ndarray, ...]:
-        """Frames (sum T, F), lengths (B,), num_frames (B,), seeds (B,), labels, num_labels."""
+    def begin(self) -> np.ndarray:
+        """Number of a new pass over the data, its first batch, the batches of its plan: (3,)."""
         try:
-            items = self.plan[index].items
-            clips = [self._read_item(item) for item in items]
+            plan, start = self.begin_epoch()
+        except AsrError as error:
+            self.failures.append(error)
+            raise
+        self._count += 1
+        self._plans.pop(self._count - 2, None)  # the one before may still be read ahead
+        self._plans[self._count] = plan
+        return np.array([self._count, start, len(plan)], np.int64)
+
+    def read(self, epoch: int, index: int) -> tuple[np.ndarray, ...]:
+        """Frames (sum T, F), lengths (B,), num_frames (B,), seeds (B,), labels, num_labels.
+
+        Of recordings their rows (B,) int32 instead of frames, with lengths of 1.
+        """
+        try:
+            items = self._plans[int(epoch)][int(index)].items
+            if isinstance(self.cache, Recordings):
+                clips = [np.array([item.rows[0]], np.int32) for item in items]
+            else:
+                clips = [self._read_item(item, self.cache) for item in items]
         except (AsrError, OSError) as error:
             self.failures.append(error)
             raise
@@ -69,9 +91,10 @@ class BatchReader:
         lengths, num_frames, seeds, num_labels = np.array(counts, np.int32).T.copy()
         return np.concatenate(clips), lengths, num_frames, seeds, labels, num_labels
 
-    def _read_item(self, item: BatchItem) -> np.ndarray:
+    @staticmethod
+    def _read_item(item: BatchItem, cache: Cache) -> np.ndarray:
         rng = np.random.default_rng(item.seed)
-        clips = [self.cache.read(row) for row in item.rows]
+        clips = [cache.read(row) for row in item.rows]
         return join_clips(clips, item.gaps, rng)
 
 
@@ -101,11 +124,38 @@ def training_dataset(cache: Cache | Recordings, plan: Sequence[Batch],
     if not 0 <= start <= len(plan):
         raise UsageError(f"start must lie in 0 .. {len(plan)}, the batches of the plan; "
                          f"got {start}.")
-    failures = [] if failures is None else failures
-    if isinstance(cache, Recordings):
-        flat = cache.graph.batches(plan, start, num_threads)
-    else:
-        flat = _from_cache(cache, plan, start, augmenter.num_features, failures)
+    return epochs_dataset(cache, lambda: (plan, start), augmenter, len(plan) - start,
+                          num_threads=num_threads, failures=failures)
+
+
+def epochs_dataset(cache: Cache | Recordings, begin: Begin, augmenter: FeatureAugmenter,
+                   num_batches: int, *, num_threads: int = 2,
+                   failures: list[Exception] | None = None) -> tf.data.Dataset:
+    """A dataset with other batches in every pass over it, as `fit` makes one an epoch.
+
+    Args:
+        begin: called when a pass begins; returns a plan and the number of its first batch.
+        num_batches: what the dataset says its length is. A pass that resumes an epoch has fewer.
+        cache, augmenter, num_threads, failures: see `training_dataset`.
+
+    Returns:
+        Batches (x, y) of the contract above, in the order of the plan.
+    """
+    reader = BatchReader(cache, begin, [] if failures is None else failures)
+    from_recordings = isinstance(cache, Recordings)
+
+    def begin_pass(_):
+        numbers = tf.ensure_shape(tf.numpy_function(reader.begin, [], tf.int64), [3])
+        indices = tf.data.Dataset.range(numbers[1], numbers[2])
+        return indices.map(lambda index: (numbers[0], index))
+
+    def read(epoch, index):
+        """Frames and lengths of a batch, or the rows of the recordings; then what is planned."""
+        first = ([None], [None]) if from_recordings else ([None, augmenter.num_features], [None])
+        types = (tf.int32 if from_recordings else tf.float32,) + (tf.int32,) * 5
+        arrays = tf.numpy_function(reader.read, [epoch, index], types)
+        return tuple(tf.ensure_shape(a, s) for a, s in zip(
+            arrays, (*first, [None], [None], [None, None], [None]), strict=True))
 
     def compute(frames, lengths, num_frames, seeds, labels, num_labels):
         features = augmenter.batch(frames, lengths, num_frames, seeds)
@@ -118,22 +168,18 @@ def training_dataset(cache: Cache | Recordings, plan: Sequence[Batch],
     options.threading.max_intra_op_parallelism = 1
     # Nothing here is left to autotune, and its thread can hold up the end of an epoch for a minute.
     options.autotune.enabled = False
-    computed = flat.map(compute, num_parallel_calls=num_threads)
-    return computed.prefetch(PREFETCH_BATCHES).with_options(options)
-
-
-def _from_cache(cache: Cache, plan: Sequence[Batch], start: int, num_features: int,
-                failures: list[Exception]) -> tf.data.Dataset:
-    """The flat arrays of every batch, copied from the memory map in one Python call a batch."""
-    reader = BatchReader(cache, plan, failures)
-    shapes = ([None, num_features], [None], [None], [None], [None, None], [None])
-    types = (tf.float32,) + (tf.int32,) * 5
-
-    def read(index):
-        arrays = tf.numpy_function(reader.read, [index], types)
-        return tuple(tf.ensure_shape(a, s) for a, s in zip(arrays, shapes, strict=True))
-
-    return tf.data.Dataset.range(start, len(plan)).map(read)
+    batches = tf.data.Dataset.from_tensors(0).flat_map(begin_pass).map(read)
+    if isinstance(cache, Recordings):
+        graph = cache.graph
+        batches = batches.map(lambda rows, _, *planned: (*graph.frames(rows), *planned),
+                              num_parallel_calls=num_threads)
+    dataset = (batches
+               .map(compute, num_parallel_calls=num_threads)
+               .prefetch(PREFETCH_BATCHES)
+               .with_options(options))
+    # Not assert_cardinality: a pass that resumes an epoch may be shorter.
+    dataset.cardinality = lambda: tf.constant(num_batches, tf.int64)  # type: ignore
+    return dataset
 
 
 def evaluation_dataset(cache: Cache | Recordings, plan: Sequence[Batch],

@@ -92,7 +92,8 @@ class Recordings:
                                     "id": u.id})
                 continue
             for speed, source in zip(speeds, found, strict=True):
-                frames = feature_length(source.num_samples, self.settings.hop_length)
+                frames = feature_length(source.num_samples, self.settings.hop_length,
+                                        self.settings.n_fft)
                 self.rows.append(CacheRow(u.id, u.speaker, index, speed, frames,
                                           source.num_samples))
                 self.sources.append(source)

@@ -1,6 +1,6 @@
 """Recordings to features inside TensorFlow's graph: tensorflow-io decodes and resamples.
 
-In: `asr.data.recordings.Recordings` and a plan. Out: the flat arrays of every batch, as
+In: `asr.data.recordings.Recordings` and the rows of a batch. Out: their frames, as
 `asr.data.pipeline.BatchReader` gives them, without Python for an utterance and without a cache.
 
 The numbers are the cache's to 1e-3 where a recording has the rate of the recipe: the transform is
@@ -11,12 +11,9 @@ cache with soxr HQ; and a change of speed is one resampling here and two there.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import tensorflow as tf
 
-from asr.data.batches import Batch
 from asr.data.recordings import CODECS, Recordings, require_tensorflow_io
 from asr.errors import UsageError
 from asr.features import kinds
@@ -58,31 +55,11 @@ class RecordingGraph:
         """(T, F) float32 of one row."""
         return self._one(row_index).numpy()
 
-    def batches(self, plan: Sequence[Batch], start: int, num_threads: int) -> tf.data.Dataset:
-        """One element a batch of the plan from `start` on.
-
-        Frames (sum T, F), lengths (B,), num_frames (B,), seeds (B,), labels (B, L), num_labels
-        (B,), as `asr.data.pipeline.BatchReader.read`.
-        """
-        items = [item for batch in plan for item in batch.items]
-        rows = tf.constant([item.rows[0] for item in items], tf.int32)
-        counts = tf.constant([[i.num_frames, i.seed, len(i.labels)] for i in items], tf.int32)
-        labels = tf.ragged.constant([list(item.labels) for item in items], tf.int32,
-                                    ragged_rank=1, row_splits_dtype=tf.int32)
-        signature = tf.RaggedTensorSpec([None, self.num_features], tf.float32, ragged_rank=0,
-                                        row_splits_dtype=tf.int32)
-        splits = tf.constant(np.cumsum([0, *map(len, plan)]), tf.int32)
-
-        def read(index):
-            first, last = splits[index], splits[index + 1]
-            features = tf.map_fn(self._row, rows[first:last], fn_output_signature=signature)
-            num_frames, seeds, num_labels = tf.unstack(counts[first:last], axis=1)
-            dense = labels[first:last].to_tensor()
-            dense = tf.pad(dense, [[0, 0], [0, tf.maximum(0, 1 - tf.shape(dense)[1])]])
-            return (features.values, tf.cast(features.row_lengths(), tf.int32), num_frames, seeds,
-                    dense, num_labels)
-
-        return tf.data.Dataset.range(start, len(plan)).map(read, num_parallel_calls=num_threads)
+    def frames(self, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Frames (sum T, F) float32 and lengths (B,) int32 of the rows (B,) int32 of a batch."""
+        features = tf.map_fn(self._row, rows, fn_output_signature=tf.RaggedTensorSpec(
+            [None, self.num_features], tf.float32, ragged_rank=0, row_splits_dtype=tf.int32))
+        return features.values, tf.cast(features.row_lengths(), tf.int32)
 
     def _row(self, index: tf.Tensor) -> tf.Tensor:
         codec, rate, start, stop, num_samples = tf.unstack(tf.gather(self._numbers, index))
@@ -156,7 +133,7 @@ class _Spectrum:
         if s.preemphasis:
             audio -= np.float32(s.preemphasis) * tf.concat([audio[:1], audio[:-1]], 0)
         audio = tf.cast(audio, tf.float64)
-        count = 1 + tf.size(audio) // s.hop_length
+        count = 1 + (tf.size(audio) - s.n_fft % 2) // s.hop_length
         before = s.n_fft // 2
         behind = tf.maximum(0, (count - 1) * s.hop_length + s.n_fft - before - tf.size(audio))
         frames = tf.signal.frame(tf.pad(audio, [[before, behind]]), s.n_fft, s.hop_length)[:count]

@@ -1,8 +1,8 @@
-"""The feature cache on disk: TFRecord shards, each with an index beside it.
+"""The feature cache on disk: safetensors files of many feature arrays, mapped when read.
 
-In: feature arrays with keys. Out: `shard-<name>.tfrecord` (a record: T * F little-endian float32)
-and `shard-<name>.jsonl` (a header, then key, byte offset, frames, samples of each).
-The index is written last: a shard without one was interrupted and is removed, never read.
+In: feature arrays with keys. Out: `shard-<name>.safetensors`: an array (T, F) float32 a key, and
+in the metadata the number of samples that each was made from. A shard is written in one step, so
+one of another size than its header says is damaged: it is removed, never read.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+from safetensors.numpy import save
 
-from asr.data.tfrecord import FOOTER_BYTES, HEADER_BYTES, frame_record
 from asr.files import write_atomic
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _OPEN_SHARDS = 256  # mapped at once; each costs a file descriptor
 
 
@@ -30,8 +30,8 @@ class Location:
 
     Args:
         shard: file name of the shard.
-        offset: of the payload, bytes.
-        num_frames, num_samples: of the features, and of the audio that they were made from.
+        offset: where the array begins in the file, bytes.
+        num_frames, num_samples: lengths of the features and of the audio that they were made from.
     """
 
     shard: str
@@ -41,10 +41,10 @@ class Location:
 
 
 def write_shard(folder: Path, records: Iterable[tuple[str, np.ndarray, int]]) -> str:
-    """Write one shard and its index, each atomically.
+    """Write one shard, atomically.
 
     Args:
-        folder: of the cache.
+        folder: folder of the cache.
         records: (key, (T, F) float32, num_samples).
 
     Returns:
@@ -53,55 +53,49 @@ def write_shard(folder: Path, records: Iterable[tuple[str, np.ndarray, int]]) ->
     Raises:
         OSError: the disk is full or the folder cannot be written.
     """
-    parts, lines, position, num_features = [], [], 0, 0
-    digest = hashlib.sha256()
+    arrays, samples = {}, {}
     for key, features, num_samples in records:
-        payload = np.ascontiguousarray(features, "<f4").data.cast("B")
-        header, footer = frame_record(payload)
-        parts += [header, payload, footer]
-        lines.append({"key": key, "offset": position + HEADER_BYTES, "num_frames": len(features),
-                      "num_samples": num_samples})
-        position += HEADER_BYTES + len(payload) + FOOTER_BYTES
-        num_features = features.shape[1]
-        digest.update(key.encode())
-    name = f"shard-{digest.hexdigest()[:16]}.tfrecord"
-    write_atomic(folder / name, parts)
-    head = {"version": FORMAT_VERSION, "bytes": position, "num_features": num_features}
-    write_atomic(folder / _index_name(name), "".join(json.dumps(line) + "\n"
-                                                     for line in [head, *lines]))
+        arrays[key] = np.ascontiguousarray(features, np.float32)
+        samples[key] = str(num_samples)
+    name = f"shard-{hashlib.sha256(''.join(arrays).encode()).hexdigest()[:16]}.safetensors"
+    write_atomic(folder / name, save(arrays, metadata=samples))
     return name
 
 
 def read_indexes(folder: Path) -> dict[str, Location]:
     """Every key of every complete shard of a folder."""
     found = {}
-    for path in sorted(folder.glob("shard-*.jsonl")):
-        shard = path.with_suffix(".tfrecord")
+    for path in sorted(folder.glob("shard-*.safetensors")):
         try:
-            head, *lines = map(json.loads, path.read_text(encoding="utf-8").splitlines())
-            if head["version"] == FORMAT_VERSION and shard.stat().st_size == head["bytes"]:
-                found.update({line["key"]: Location(shard.name, line["offset"], line["num_frames"],
-                                                    line["num_samples"]) for line in lines})
+            with open(path, "rb") as file:
+                start = 8 + int.from_bytes(file.read(8), "little")
+                if not 8 < start <= path.stat().st_size:
+                    continue
+                header = json.loads(file.read(start - 8))
+            samples = header.pop("__metadata__")
+            there = {key: Location(path.name, start + entry["data_offsets"][0], entry["shape"][0],
+                                   int(samples[key])) for key, entry in header.items()}
+            size = start + max(entry["data_offsets"][1] for entry in header.values())
         except (OSError, ValueError, KeyError, TypeError):
             continue  # not ours, or damaged: its features are extracted again
+        if path.stat().st_size == size:
+            found.update(there)
     return found
 
 
 def remove_unfinished(folder: Path, complete: Iterable[str]) -> None:
-    """Remove shards that no readable index names, and temporary files; the lock must be held."""
+    """Remove damaged shards and temporary files; the lock must be held."""
     keep = set(complete)
-    for path in [*folder.glob("shard-*.tfrecord"), *folder.glob("shard-*.jsonl")]:
-        if path.with_suffix(".tfrecord").name not in keep:
+    for path in [*folder.glob("shard-*.safetensors"), *folder.glob(".shard-*.tmp")]:
+        if path.name not in keep:
             path.unlink(missing_ok=True)
-    for path in folder.glob(".shard-*.tmp"):
-        path.unlink(missing_ok=True)
 
 
 class ShardReader:
     """Features as views of memory-mapped shards: nothing is copied, nothing is parsed.
 
     Args:
-        folder: of the cache.
+        folder: folder of the cache.
         num_features: F.
     """
 
@@ -119,7 +113,3 @@ class ShardReader:
     def _map(self, name: str) -> np.ndarray:
         with open(self.folder / name, "rb") as file:
             return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), "<f4")
-
-
-def _index_name(shard: str) -> str:
-    return shard.removesuffix(".tfrecord") + ".jsonl"

@@ -13,7 +13,7 @@ KERNELS = {"cudnn": "cuDNN", "cpu": "compiled CPU", "generic": "generic loop"}
 
 
 def render(report: dict) -> str:
-    """One screen, most important last: what runs, how fast, what is broken."""
+    """Render one screen, most important last: what runs, how fast, what is broken."""
     return "\n".join([*_machine(report), "", *_layers(report), *_timings(report), "",
                       *lines(report["tensorflow_io"], report["addresses"]),
                       *_reference(report["reference"]),

@@ -80,7 +80,7 @@ class FeatureExtractor:
 
     def num_frames(self, num_samples: int) -> int:
         """T of a recording of so many samples, of which nothing is trimmed."""
-        return feature_length(num_samples, self.settings.hop_length)
+        return feature_length(num_samples, self.settings.hop_length, self.settings.n_fft)
 
     def loud_part(self, audio: np.ndarray) -> tuple[int, int]:
         """Start and stop, samples, of what `extract` uses: all of it without `trim_db`.
@@ -140,7 +140,7 @@ def log_mel(audio: np.ndarray, *, sample_rate: int, n_fft: int = 512, win_length
 
     Returns:
         (num_frames, n_mels) float32, natural log of power;
-        num_frames = 1 + num_samples // hop_length.
+        num_frames = 1 + num_samples // hop_length, as `lengths.feature_length`.
 
     Raises:
         AudioError: audio is empty, not one-dimensional, not floating point, not finite, or far

@@ -67,7 +67,7 @@ def mel_energies(audio: np.ndarray, settings: FeatureSettings, power: int = 2) -
 
     s = settings
     filters, frame = mel_basis(s).T, window(s.window, s.win_length)
-    count, before = feature_length(len(audio), s.hop_length), s.n_fft // 2
+    count, before = feature_length(len(audio), s.hop_length, s.n_fft), s.n_fft // 2
     padded = np.zeros((count - 1) * s.hop_length + s.n_fft)
     stop = min(len(audio), len(padded) - before)
     padded[before:before + stop] = audio[:stop]

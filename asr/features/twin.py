@@ -38,11 +38,11 @@ def log_mel(audio: np.ndarray, settings: FeatureSettings) -> np.ndarray:
     s = settings
     filters = _transposed_filters(s.sample_rate, s.n_fft, s.n_mels, s.f_min,
                                   s.f_max or s.sample_rate / 2, s.htk, s.norm)
-    window = _window(s.window, s.win_length)
+    frame = window(s.window, s.win_length)
     # librosa centres the window in n_fft zeros; starting at its first sample instead turns
     # phases only, so the power is the same and the zeros cost nothing.
     before = s.n_fft // 2 - (s.n_fft - s.win_length) // 2
-    count = feature_length(len(audio), s.hop_length)
+    count = feature_length(len(audio), s.hop_length, s.n_fft)
     padded = np.zeros((count - 1) * s.hop_length + s.win_length, np.float32)
     stop = min(len(audio), len(padded) - before)
     padded[before:before + stop] = audio[:stop]
@@ -52,7 +52,7 @@ def log_mel(audio: np.ndarray, settings: FeatureSettings) -> np.ndarray:
     energies = np.empty((count, s.n_mels), np.float32)
     block = max(1, _BLOCK_BYTES // (16 * (1 + s.n_fft // 2)))
     for start in range(0, count, block):
-        spectrum = np.fft.rfft(frames[start:start + block] * window, n=s.n_fft)
+        spectrum = np.fft.rfft(frames[start:start + block] * frame, n=s.n_fft)
         power = (spectrum.real ** 2 + spectrum.imag ** 2).astype(np.float32)
         energies[start:start + block] = serial_matmul(power, filters)
     return np.log(np.maximum(energies, POWER_FLOOR, out=energies), out=energies)
@@ -61,7 +61,7 @@ def log_mel(audio: np.ndarray, settings: FeatureSettings) -> np.ndarray:
 def mfcc(audio: np.ndarray, settings: FeatureSettings) -> np.ndarray:
     """(T, n_mfcc) float32: `asr.features.kinds.mfcc`, the orthonormal DCT-II of `log_mel`."""
     spectrum = log_mel(audio, settings).astype(np.float64)
-    return serial_matmul(spectrum, _cosines(settings.n_mels, settings.n_mfcc)).astype(np.float32)
+    return serial_matmul(spectrum, cosines(settings.n_mels, settings.n_mfcc)).astype(np.float32)
 
 
 TWINS: dict[str, Callable[[np.ndarray, FeatureSettings], np.ndarray]] = {
@@ -146,17 +146,17 @@ def _transposed_filters(*arguments) -> np.ndarray:
 
 
 @lru_cache(maxsize=16)
-def _window(name: str, length: int) -> np.ndarray:
-    """(length,) float64: one period of the window."""
+def window(name: str, length: int) -> np.ndarray:
+    """(length,) float64, read-only: `asr.features.kinds.window`, one period."""
     angles = 2 * np.pi * np.arange(length) / length
-    window = sum((-1) ** k * weight * np.cos(k * angles) for k, weight in enumerate(WINDOWS[name]))
-    window = np.asarray(window)
-    window.setflags(write=False)
-    return window
+    values = np.sum([(-1) ** k * weight * np.cos(k * angles)
+                     for k, weight in enumerate(WINDOWS[name])], axis=0)
+    values.setflags(write=False)
+    return values
 
 
 @lru_cache(maxsize=16)
-def _cosines(n_mels: int, n_mfcc: int) -> np.ndarray:
+def cosines(n_mels: int, n_mfcc: int) -> np.ndarray:
     """(n_mels, n_mfcc) float64: the orthonormal DCT-II as a matrix."""
     angles = np.outer(np.arange(n_mels) + 0.5, np.arange(n_mfcc)) * (np.pi / n_mels)
     matrix = np.cos(angles) * math.sqrt(2.0 / n_mels)

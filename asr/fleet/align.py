@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from asr.audio import load_utterance
 from asr.errors import AsrError, UsageError
+from asr.inference.loop import infer
+from asr.inference.tasks import Task
 from asr.manifest import Utterance
 from asr.recognizer import Recognizer
 from asr.transcript import Transcript
@@ -39,15 +40,15 @@ class Aligned:
 
 
 def align_utterances(recognizer: Recognizer, utterances: Iterable[Utterance]) -> Iterator[Aligned]:
-    """`Recognizer.align` of every row, in order; rows are loaded one by one.
+    """`Recognizer.align` of every row, in order; see `asr.inference.loop`.
 
     Args:
         recognizer: the model.
         utterances: rows with what is said in each.
     """
-    for utterance in utterances:
+    for result in infer(recognizer, (Task(row, row, row.id) for row in utterances)):
+        row, error = result.key, result.error
         try:
-            audio = load_utterance(utterance, sample_rate=recognizer.sample_rate)
-            yield Aligned(utterance, recognizer.align(audio, utterance.text))
-        except AsrError as error:
-            yield Aligned(utterance, error=error)
+            yield Aligned(row, None if error else recognizer.align_result(result, row.text), error)
+        except AsrError as found:
+            yield Aligned(row, error=found)

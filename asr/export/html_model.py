@@ -15,6 +15,7 @@ from asr.bundle import Bundle
 from asr.decoding.calibration import PARAMETERS
 from asr.errors import UsageError
 from asr.features.lengths import frame_origin
+from asr.recipe import FeatureSettings
 
 MATRICES = ("kernel", "recurrent_kernel")  # of float16; vectors stay as they are: they are small
 
@@ -31,6 +32,13 @@ def page_model(bundle: Bundle, quantize: str = "float16") -> dict:
     """
     if bundle.features.kind not in ("log_mel", "mfcc"):
         raise UsageError(f"The page computes log_mel and mfcc, not {bundle.features.kind!r}.")
+    plain = FeatureSettings()
+    names = ("htk", "norm", "window", "preemphasis", "trim_db")
+    other = [name for name in names
+             if getattr(bundle.features, name) != getattr(plain, name)]
+    if other:
+        raise UsageError(f"The page computes features with librosa's defaults, not with "
+                         f"features.{', '.join(other)} of this bundle.")
     kind = "lexicon" if bundle.decoder.kind == "lexicon" else "greedy"
     calibration = bundle.calibration.get(kind)
     cmvn = bundle.cmvn

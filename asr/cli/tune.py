@@ -79,7 +79,7 @@ def tune(bundle: Path, manifests: tuple[Path, ...], lm_path: Path | None, words_
     recognizer = load(bundle)
 
     def dev_set() -> DevSet:
-        with count_on_stderr("reading") as progress:
+        with count_on_stderr("reading", piped=True) as progress:
             return read_dev_set(recognizer, utterances, progress=progress)
 
     if confidence:
@@ -133,7 +133,7 @@ def _tune_lm(recognizer: Recognizer, dev_set, lm_path: Path, beam_width: int, gr
     model = load_ngram(lm_path)
     model.check_normalizer(recognizer.bundle.text.normalizer)
     dev = dev_set()
-    with count_on_stderr("tuning", unit="points") as progress:
+    with count_on_stderr("tuning", unit="readings", piped=True) as progress:
         result = search(recognizer, dev, model, str(lm_path), beam_width=beam_width,
                         weights=grids[0], bonuses=grids[1], lexicon_only=lexicon_only,
                         progress=progress)
@@ -154,7 +154,7 @@ def _tune_hot_words(recognizer: Recognizer, dev_set, words_path: Path | None,
         recognizer = recognizer.with_decoder(kind="beam", beam_width=beam_width)
     HotDecoders(recognizer, [word.phrase for word in words])  # a bad phrase comes before the work
     dev = dev_set()
-    with count_on_stderr("tuning", unit="boosts") as progress:
+    with count_on_stderr("tuning", unit="boosts", piped=True) as progress:
         return tune_hot_words(recognizer, dev, words, boosts=grid, progress=progress)
 
 

@@ -172,7 +172,7 @@ class _Lines:
                 raise self.error(f"more than {MAX_BLANK_LINES:,} empty lines; no model has them")
 
     def skip_notes(self) -> None:
-        """Skip what follows the end, which is not read."""
+        """Read past the notes that people write after the end."""
         size = 0
         for line in self._lines:
             size += len(line)

@@ -6,7 +6,7 @@ The single source of names and shapes for the model builder, both engines and th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -69,6 +69,11 @@ def weight_shapes(settings: ModelSettings, num_features: int,
     shapes["output/kernel"] = (inputs, vocab_size)
     shapes["output/bias"] = (vocab_size,)
     return shapes
+
+
+def network_name(build: Callable | None) -> str:
+    """What a bundle calls the function of a user's own network; "" for None."""
+    return str(getattr(build, "__name__", type(build).__name__))[:200] if build else ""
 
 
 def read_tensors(data: bytes, where: str) -> dict[str, np.ndarray]:

@@ -41,7 +41,6 @@ class Survey:
         words: the same of words.
         labels: (N,) characters of each normalised text, plus its repeats.
         noise_db: median distance of speech and quiet in dB; None if it could not be measured.
-        silent_channels: recordings with several channels.
         unreadable: recordings that cannot be read.
     """
 
@@ -58,6 +57,11 @@ class Survey:
     labels: np.ndarray
     noise_db: float | None
     unreadable: int
+
+    @property
+    def words_per_text(self) -> float:
+        """The mean."""
+        return sum(self.words.values()) / self.num_utterances
 
     @property
     def rate(self) -> int:

@@ -19,8 +19,8 @@ import numpy as np
 from asr.errors import DataError
 from asr.scoring.bootstrap import CONFIDENCE, DRAWS, Interval, resample
 from asr.scoring.breakdown import Group
-from asr.scoring.counts import Counts, Step, align_many
-from asr.scoring.result import Score, plural, rate_line
+from asr.scoring.counts import Counts, Step
+from asr.scoring.result import Score, align_rows, plural, rate_line
 from asr.scoring.text_lines import parse_object, read_lines
 from asr.text import normalize
 
@@ -89,8 +89,7 @@ def focus_on(result: Score, lists: FocusLists, *, draws: int = DRAWS,
         UsageError: draws or confidence out of range.
     """
     rows = result.rows
-    steps = align_many([row.normalized_reference for row in rows],
-                       [row.normalized_hypothesis for row in rows])
+    steps = align_rows(rows, result.receipt.alignment)
     wanted = [lists.words[row.id] for row in rows]
     counts = count_focus(steps, wanted)
     columns = np.stack([counts[:, :3].sum(1), counts[:, 3], counts[:, 4:7].sum(1), counts[:, 7]], 1)

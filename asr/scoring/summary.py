@@ -14,8 +14,8 @@ import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from asr.scoring.counts import Step, align_many
-from asr.scoring.result import Row, Score
+from asr.scoring.counts import Step
+from asr.scoring.result import Row, Score, align_rows
 
 _PAGE = 80
 _HEADS = (" SPKR", " # Snt", "# Wrd", "Corr", " Sub", " Del", " Ins", " Err", "S.Err")
@@ -39,7 +39,7 @@ def sclite_summary(result: Score, title: str) -> str:
     """
     speakers = _by_speaker(result.rows)
     return (_table(speakers, title, raw=False) + _table(speakers, title, raw=True)
-            + _details(result.rows, title))
+            + _details(result.rows, title, result.receipt.alignment))
 
 
 def _by_speaker(rows: Sequence[Row]) -> dict[str, list[Row]]:
@@ -135,9 +135,8 @@ def _box(lines: Sequence[tuple[str, ...]], title: str) -> str:
     return "".join(f"{pad}{line}\n" for line in drawn)
 
 
-def _details(rows: Sequence[Row], title: str) -> str:
-    steps = list(align_many([row.normalized_reference for row in rows],
-                            [row.normalized_hypothesis for row in rows]))
+def _details(rows: Sequence[Row], title: str, alignment: str) -> str:
+    steps = list(align_rows(rows, alignment))
     sentences, words, right, wrong, lost, extra, errors, with_errors = _counts(rows)
     with_wrong, with_lost, with_extra = (
         sum(getattr(row.words, kind) > 0 for row in rows)

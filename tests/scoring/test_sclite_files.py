@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
 from pathlib import Path
 
 import pytest
 import sclite_files as made
 
+from asr.cli import run
 from asr.scoring import read_pair, score
 from asr.scoring.counts import count_characters, count_words
 from asr.scoring.focus import focus_on, read_focus
@@ -121,6 +124,23 @@ def test_the_stored_values_are_those_of_sclite(tmp_path):
         texts = made.timed_files(seed)
         assert made.totals(counted(written(tmp_path, texts, ("stm", "ctm")))) == \
             made.totals(made.run_sclite(*texts, ("stm", "ctm")))
+
+
+@with_sclite
+def test_the_summary_is_that_of_sclite(tmp_path, monkeypatch, capsys):
+    """Letter by letter, where both files have the same order."""
+    monkeypatch.chdir(tmp_path)
+    for seed in range(4):
+        sides = [sorted(text.splitlines(), key=lambda line: int(re.split("[_)]", line)[-2]))
+                 for text in made.trn_files(seed)]
+        for name, lines in zip("rh", sides, strict=True):
+            Path(f"{name}.trn").write_text("".join(line + "\n" for line in lines))
+        expected = subprocess.run([*made.COMMAND, "-r", "r.trn", "trn", "-h", "h.trn", "trn", "-i",
+                                   "spu_id", "-f", "0", "-o", "sum", "rsum", "dtl", "stdout"],
+                                  capture_output=True, text=True, check=True).stdout
+        assert run(["score", "r.trn", "h.trn", "--normalizer", "case", "--alignment", "sclite",
+                    "--summary", "sclite"]) == 0
+        assert capsys.readouterr().out == expected
 
 
 @pytest.mark.skipif(not PUBLISHED.is_dir(), reason=f"{PUBLISHED} is not there")

@@ -62,9 +62,9 @@ class Focus:
 
     def groups(self) -> list[Group]:
         """The two as groups, for the table of a report; all utterances are in both."""
-        return [Group("Listed words (B-WER)", self.utterances, self.on_list,
+        return [Group("B-WER (listed)", self.utterances, self.on_list,
                       self.on_list_interval),
-                Group("All others (U-WER)", self.utterances, self.others, self.others_interval)]
+                Group("U-WER (others)", self.utterances, self.others, self.others_interval)]
 
     def to_dict(self) -> dict:
         """JSON-ready."""
@@ -108,7 +108,7 @@ def count_focus(alignments: Iterable[Sequence[Step]],
     """Errors on listed words and on others of each utterance.
 
     Args:
-        alignments: as from `asr.scoring.counts.align_many`.
+        alignments: as from `asr.scoring.result.align_rows`.
         lists: the words that matter, one collection an alignment.
 
     Returns:
@@ -147,8 +147,8 @@ def read_focus(path: str | Path, ids: Collection[str], normalizer: str) -> Focus
 
     Args:
         path: the file, UTF-8.
-        ids: of the utterances that are scored.
-        normalizer: of the score; one word may become several.
+        ids: ids of the utterances that are scored.
+        normalizer: normaliser of the score; one word may become several.
 
     Raises:
         DataError: the file cannot be read, is empty, mixes both kinds, names an unknown id or one
@@ -176,7 +176,7 @@ def read_focus(path: str | Path, ids: Collection[str], normalizer: str) -> Focus
     for number, name, words in entries:
         where = f"{path}:{number}"
         if name in chosen or name not in ids:
-            fault = "stands twice" if name in chosen else "is not that of a scored utterance"
+            fault = "occurs twice" if name in chosen else "is not that of a scored utterance"
             raise DataError(f"{where}: the id {name!r} {fault}; expected one line for each "
                             "utterance. Correct the id.", code="focus.ids", path=path)
         chosen[name] = _words(words, normalizer, where)

@@ -166,12 +166,12 @@ class Score:
 
     @property
     def wer_interval(self) -> Interval | None:
-        """Of the word error rate."""
+        """The interval of the word error rate."""
         return self.measures["wer"].interval
 
     @property
     def cer_interval(self) -> Interval | None:
-        """Of the character error rate."""
+        """The interval of the character error rate."""
         return self.measures["cer"].interval
 
     @property

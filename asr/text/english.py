@@ -20,7 +20,8 @@ __all__ = ["expand_english", "spell_cardinal", "unify_english"]
 
 _ADVERBS = ("(?: (?:just|never|always|already|ever|also|only|not|really|recently|since|still|"
             "probably|long|all|even|often|once)){0,2}")
-_ONLY_HAS = "been|had|got|gotten|become|gone|come|begun"
+_ONLY_HAS = ("been|had|got|gotten|become|gone|come|begun|happened|occurred|arrived|appeared|"
+             "disappeared|died|existed|remained")
 # Participles that are no base form, so that "'d" before them cannot be "would".
 _PARTICIPLES = ("been had done gone got gotten seen taken given known written spoken eaten fallen "
                 "forgotten chosen begun broken driven grown thrown flown shown sworn worn torn "
@@ -31,6 +32,7 @@ _REGULAR = r"(?!(?:shed|wed|embed|shred|bed|sled)\b)\w+[^\We]ed"
 # what must be in the text, the rule, what becomes of it
 _WORD_RULES = tuple((needed, re.compile(rf"(?<![\w']){pattern}(?![\w'])"), replacement)
                     for needed, pattern, replacement in (
+    ("'d've", r"(\w+)'d've", r"\1 would have"),
     ("won't", "won't", "will not"), ("can't", "can't", "can not"),
     ("shan't", "shan't", "shall not"), ("let's", "let's", "let us"), ("y'all", "y'all", "you all"),
     ("n't", r"(?!ain't)(\w+)n't", r"\1 not"),
@@ -60,11 +62,13 @@ _LONG_FORMS = {"cannot": "can not", "gonna": "going to", "wanna": "want to", "go
                "asst": "assistant", "assoc": "associate", "esq": "esquire", "vs": "versus",
                "sgt": "sergeant", "cpl": "corporal", "cmdr": "commander", "messrs": "messieurs",
                "blvd": "boulevard", "ltd": "limited", "dept": "department", "govt": "government",
-               "bros": "brothers", "etc": "et cetera", "etcetera": "et cetera", "phd": "p h d",
+               "bros": "brothers", "approx": "approximately", "e mail": "email",
+               "e mails": "emails", "etc": "et cetera", "etcetera": "et cetera", "phd": "p h d",
                "ph d": "p h d",
                **split_initials("usa uk eu tv dvd cd pc ceo fbi cia bbc cnn nbc dna rna hiv gps "
                                 "html pdf url mba nfl nba nhl atm usb nyc ufo eg ie")}
-_LONG = re.compile(rf"(?<![\w'])({'|'.join(_LONG_FORMS)})(?!\w|'(?!s\b))")
+_LONG = re.compile(rf"(?<![\w'])({'|'.join(sorted(_LONG_FORMS, key=len, reverse=True))})"
+                   r"(?!\w|'(?!s\b))")
 _WORD = re.compile(r"\w+")
 _ABBREVIATED = frozenset(form.split()[0] for form in _LONG_FORMS)
 
@@ -79,6 +83,7 @@ _NUMBER_RULES = (  # one of these must be in the text, the rule, what becomes of
                          r"(?!one (?:half|third|quarter)\b)"), r"\1 "),
     ((" and a ",), re.compile(rf"\b({_NUMBER_WORDS}|{_SCALE_WORDS}) and a "
                               r"(?=(?:half|third|quarter)\b)"), r"\1 and one "),
+    (("three fourths",), re.compile(r"\bthree fourths\b"), "three quarters"),
     ((" oh ",), re.compile(rf"\b({_NUMBER_WORDS}|double|triple) oh(?= (?:{_NUMBER_WORDS})\b)"),
      r"\1 o"),
     ((" am", " pm"), re.compile(rf"\b({_NUMBER_WORDS}) (?:(p)|(?<!one )(a))m\b"), r"\1 \2\3 m"),

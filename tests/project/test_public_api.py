@@ -23,7 +23,7 @@ WITHOUT_TENSORFLOW = ["asr.audio", "asr.features", "asr.augment", "asr.data.cach
                       "asr.decoding", "asr.scoring", "asr.evaluation", "asr.fleet.transcribe",
                       "asr.inspection", "asr.inspection.page", "asr.inspection.plot",
                       "asr.audit.validate", "asr.training", "asr.doctor", "asr.kernels.cpu",
-                      "asr.network.equations", "asr.corpora.tones", "asr.corpora.voices"]
+                      "asr.network.equations", "asr.corpora.tones"]
 
 
 def heavy_after(statement: str, heavy: tuple[str, ...]) -> list[str]:

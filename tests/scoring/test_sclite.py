@@ -323,7 +323,7 @@ def test_unmatched_and_repeated_ids_are_named_with_their_line(tmp_path, capsys):
             (ANNA.replace("bob-001", "bob-01"), "hyp.kaldi:3: the utterance ids differ: got "
              "'bob-01'"),
             (ANNA.rpartition("bob")[0], "ref.kaldi:3: the utterance ids differ: got 'bob-001'"),
-            (ANNA.replace("anna-002", "anna-001"), "hyp.kaldi:2: the id 'anna-001' stands twice, "
+            (ANNA.replace("anna-002", "anna-001"), "hyp.kaldi:2: the id 'anna-001' occurs twice, "
              "first in line 1")):
         paths = files(tmp_path, ANNA, hypothesis, (".kaldi", ".kaldi"))
         assert run(["score", *map(str, paths)]) == 4

@@ -11,6 +11,7 @@ next word leaves no choice ("she's been"). "ain't" may be am, is, are, has or ha
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from asr.text.abbreviations import split_initials
 from asr.text.english_numbers import ONES, TENS, spell_cardinal, spell_symbols
@@ -65,8 +66,7 @@ _LONG_FORMS = {"cannot": "can not", "gonna": "going to", "wanna": "want to", "go
                "ph d": "p h d",
                **split_initials("usa uk eu tv dvd cd pc ceo fbi cia bbc cnn nbc dna rna hiv gps "
                                 "html pdf url mba nfl nba nhl atm usb nyc ufo eg ie")}
-_LONG = re.compile(rf"(?<![\w'])({'|'.join(sorted(_LONG_FORMS, key=len, reverse=True))})"
-                   r"(?!\w|'(?!s\b))")
+_LONG_PAIRS = re.compile(r"(?<![\w'])(?:ph d|e mails?)(?![\w'])")
 
 _ORDINAL_WORDS = ("first|second|third|fourth|fifth|sixth|seventh|eighth|ninth|tenth|eleventh|"
                   r"twelfth|\w+teenth|\w+ieth")
@@ -92,6 +92,15 @@ def expand_english(text: str) -> str:
     return spell_symbols(text)
 
 
+@lru_cache(maxsize=50_000)
+def _long_form(word: str) -> str:
+    """An abbreviation in full, also as a possessive; another word as an American writes it."""
+    stem, mark, rest = word.partition("'")
+    if stem in _LONG_FORMS and rest in ("", "s"):
+        return _LONG_FORMS[stem] + mark + rest
+    return american(word)
+
+
 def unify_english(text: str) -> str:
     """Contractions, titles, American spelling and "two hundred (and) five"; no punctuation left.
 
@@ -103,13 +112,14 @@ def unify_english(text: str) -> str:
         if "'" in text or "oulda" in text or "imma" in text or "per cent" in text:
             for pattern, replacement in _WORD_RULES:
                 text = pattern.sub(replacement, text)
-        text = _LONG.sub(lambda match: _LONG_FORMS[match[0]], text)
-        if "st" in text:
+        if "ph d" in text or "e mail" in text:
+            text = _LONG_PAIRS.sub(lambda match: _LONG_FORMS[match[0]], text)
+        if " st " in f" {text} ":
             for pattern, replacement in _SAINT:
                 text = pattern.sub(replacement, text)
         for pattern, replacement in _NUMBER_RULES:
             text = pattern.sub(replacement, text)
-        text = " ".join(map(american, text.split(" ")))
+        text = " ".join(map(_long_form, text.split(" ")))
         if text == before:
             break
     return text

@@ -79,7 +79,7 @@ def score(reference: Path, hypothesis: Path, text_format: str, hyp_format: str |
 
     Other than sclite, unless you say so: ids, files and channels keep their case, a reference
     without hypothesis is an error (sclite leaves it out), <s> and </s> are not words, lines of stm
-    and ctm may come in any order. docs/scoring.md has a table of all that differs.
+    and ctm may be in any order. docs/scoring.md has a table of all that differs.
 
     \b
     Examples:

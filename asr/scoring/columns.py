@@ -64,7 +64,7 @@ def read_columns(paths: Iterable[str | Path], items: Sequence[Known]) -> Columns
                 raise DataError(f"{path}:{number}: got {name!r} as id, expected the id of an "
                                 "utterance in a column id. Add it.", code="columns.id", path=path)
             if seen.setdefault(name, number) != number:
-                raise DataError(f"{path}:{number}: the id {name!r} is there twice, first in line "
+                raise DataError(f"{path}:{number}: the id {name!r} occurs twice, first in line "
                                 f"{seen[name]}; ids must be unique.", code="columns.id", path=path)
             for key, value in row.items():
                 columns.setdefault(key, {})[name] = value

@@ -148,7 +148,7 @@ def read_focus(path: str | Path, ids: Collection[str], normalizer: str) -> Focus
     Args:
         path: the file, UTF-8.
         ids: ids of the utterances that are scored.
-        normalizer: that of the score; one word may become several.
+        normalizer: normaliser of the score; one word may become several.
 
     Raises:
         DataError: the file cannot be read, is empty, mixes both kinds, names an unknown id or one
@@ -176,7 +176,7 @@ def read_focus(path: str | Path, ids: Collection[str], normalizer: str) -> Focus
     for number, name, words in entries:
         where = f"{path}:{number}"
         if name in chosen or name not in ids:
-            fault = "is there twice" if name in chosen else "is not that of a scored utterance"
+            fault = "occurs twice" if name in chosen else "is not that of a scored utterance"
             raise DataError(f"{where}: the id {name!r} {fault}; expected one line for each "
                             "utterance. Correct the id.", code="focus.ids", path=path)
         chosen[name] = _words(words, normalizer, where)

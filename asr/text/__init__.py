@@ -12,7 +12,7 @@ The standard library only.
     english   doctor müller's café bar number twenty one basic + numbers, contractions, spelling
     german    doktor müller's café bar no einundzwanzig  basic + numbers, abbreviations
 
-A name may end in "+drop" ("basic+drop"): what is in brackets and was not said, such as
+A name may end in "+drop" ("basic+drop"): text in brackets that was not said, such as
 [laughter], <unk> or (noise), is then no word. Without it, it is one.
 
 A score under one normaliser cannot be compared with a score under another: every receipt carries
@@ -92,7 +92,9 @@ def _lower(text: str) -> str:
 
 def _strip(text: str, table: _BasicTable = _PLAIN_TABLE) -> str:
     """Lower-cased text without punctuation; apostrophes only inside words; single spaces."""
-    text = _LONE_APOSTROPHE.sub(" ", text.translate(table))
+    text = text.translate(table)
+    if "'" in text:
+        text = _LONE_APOSTROPHE.sub(" ", text)
     return unicodedata.normalize("NFC", " ".join(text.split()))
 
 
@@ -119,9 +121,9 @@ def _german(text: str) -> str:
 
 def _plain(text: str) -> str:
     """One kind of apostrophe and no invisible characters, before words are looked at."""
-    text = text.translate(_ONE_APOSTROPHE)
     if text.isascii():
-        return text
+        return text.replace("`", "'")
+    text = text.translate(_ONE_APOSTROPHE)
     return "".join(c for c in text if unicodedata.category(c) != "Cf")
 
 
@@ -135,7 +137,7 @@ _NORMALIZERS: dict[str, tuple[int, Callable[[str], str]]] = {
     "german": (3, _german),
 }
 _DROP = "+drop"
-# [] and <> around anything, () around one word; each delimited, so that neither "word(s)"
+# [] and <> around anything, () around one word; each by itself, so that neither "word(s)"
 # nor "3 < 4" nor a spoken remark (like this one) is lost
 _NOT_SAID = re.compile(r"\[[^\[\]]*\]|<(?![\s=])[^<>]*(?<!\s)>|(?<!\S)\([^()\s]*\)(?!\w)")
 

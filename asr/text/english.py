@@ -11,7 +11,6 @@ next word leaves no choice ("she's been"). "ain't" may be am, is, are, has or ha
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 
 from asr.text.abbreviations import split_initials
 from asr.text.english_numbers import ONES, TENS, spell_cardinal, spell_symbols
@@ -30,22 +29,24 @@ _PARTICIPLES = ("been had done gone got gotten seen taken given known written sp
                 "thought caught taught built paid met won meant felt held agreed").split()
 _REGULAR = r"(?!(?:shed|wed|embed|shred|bed|sled)\b)\w+[^\We]ed"
 
-_WORD_RULES = tuple((re.compile(rf"(?<![\w']){pattern}(?![\w'])"), replacement)
-                    for pattern, replacement in (
-    (r"(\w+)'d've", r"\1 would have"), ("won't", "will not"), ("can't", "can not"),
-    ("shan't", "shall not"), ("let's", "let us"),
-    ("y'all", "you all"), (r"(?!ain't)(\w+)n't", r"\1 not"),
-    (rf"(\w+)'s(?={_ADVERBS} (?:been|gotten)\b)", r"\1 has"),
-    (rf"(it|he|she|that|what|there|here|who|where|how|when)'s(?={_ADVERBS} (?:{_ONLY_HAS})\b)",
-     r"\1 has"),
-    ("(it|he|she|that|what|there|here|who|where|how|when)'s", r"\1 is"),
-    (r"(\w+)'re", r"\1 are"), (r"(\w+)'ve", r"\1 have"), (r"(\w+)'ll", r"\1 will"),
-    (r"(\w+)'d(?= better\b)", r"\1 had"),
-    (rf"(i|you|he|she|it|we|they|who|there|that)'d(?={_ADVERBS} "
+# what must be in the text, the rule, what becomes of it
+_WORD_RULES = tuple((needed, re.compile(rf"(?<![\w']){pattern}(?![\w'])"), replacement)
+                    for needed, pattern, replacement in (
+    ("'d've", r"(\w+)'d've", r"\1 would have"),
+    ("won't", "won't", "will not"), ("can't", "can't", "can not"),
+    ("shan't", "shan't", "shall not"), ("let's", "let's", "let us"), ("y'all", "y'all", "you all"),
+    ("n't", r"(?!ain't)(\w+)n't", r"\1 not"),
+    ("'s", rf"(\w+)'s(?={_ADVERBS} (?:been|gotten)\b)", r"\1 has"),
+    ("'s", rf"(it|he|she|that|what|there|here|who|where|how|when)'s(?={_ADVERBS} "
+     rf"(?:{_ONLY_HAS})\b)", r"\1 has"),
+    ("'s", "(it|he|she|that|what|there|here|who|where|how|when)'s", r"\1 is"),
+    ("'re", r"(\w+)'re", r"\1 are"), ("'ve", r"(\w+)'ve", r"\1 have"),
+    ("'ll", r"(\w+)'ll", r"\1 will"), ("'d", r"(\w+)'d(?= better\b)", r"\1 had"),
+    ("'d", rf"(i|you|he|she|it|we|they|who|there|that)'d(?={_ADVERBS} "
      rf"(?:{'|'.join(_PARTICIPLES)}|{_REGULAR})\b)", r"\1 had"),
-    (r"(i|you|he|she|it|we|they|who|there|that)'d", r"\1 would"), ("i'ma", "i am going to"),
-    ("imma", "i am going to"), ("i'm", "i am"), ("(w|c|sh)oulda", r"\1ould have"),
-    ("per cent", "percent"),
+    ("'d", r"(i|you|he|she|it|we|they|who|there|that)'d", r"\1 would"),
+    ("i'ma", "i'ma", "i am going to"), ("imma", "imma", "i am going to"), ("i'm", "i'm", "i am"),
+    ("oulda", "(w|c|sh)oulda", r"\1ould have"), ("per cent", "per cent", "percent"),
 ))
 # "st" is a street after a number and a name, at the end and before a word that is no name
 _SAINT = (
@@ -66,39 +67,37 @@ _LONG_FORMS = {"cannot": "can not", "gonna": "going to", "wanna": "want to", "go
                "ph d": "p h d",
                **split_initials("usa uk eu tv dvd cd pc ceo fbi cia bbc cnn nbc dna rna hiv gps "
                                 "html pdf url mba nfl nba nhl atm usb nyc ufo eg ie")}
-_LONG_PAIRS = re.compile(r"(?<![\w'])(?:ph d|e mails?)(?![\w'])")
+_LONG = re.compile(rf"(?<![\w'])({'|'.join(sorted(_LONG_FORMS, key=len, reverse=True))})"
+                   r"(?!\w|'(?!s\b))")
+_WORD = re.compile(r"\w+")
+_ABBREVIATED = frozenset(form.split()[0] for form in _LONG_FORMS)
 
 _ORDINAL_WORDS = ("first|second|third|fourth|fifth|sixth|seventh|eighth|ninth|tenth|eleventh|"
                   r"twelfth|\w+teenth|\w+ieth")
 _NUMBER_WORDS = "|".join(ONES + TENS[2:])
 _SCALE_WORDS = "hundred|thousand|million|billion|trillion"
-_NUMBER_RULES = (
-    (re.compile(rf"\ba (?=(?:{_SCALE_WORDS})\b)"), "one "),
-    (re.compile(rf"\b({_SCALE_WORDS}) and (?=(?:{_NUMBER_WORDS}|{_ORDINAL_WORDS})\b)"
-                r"(?!one (?:half|third|quarter)\b)"), r"\1 "),
-    (re.compile(rf"\b({_NUMBER_WORDS}|{_SCALE_WORDS}) and a (?=(?:half|third|quarter)\b)"),
-     r"\1 and one "),
-    (re.compile(r"\bthree fourths\b"), "three quarters"),
-    (re.compile(rf"\b({_NUMBER_WORDS}|double|triple) oh(?= (?:{_NUMBER_WORDS})\b)"), r"\1 o"),
-    (re.compile(rf"\b({_NUMBER_WORDS}) (?:(p)|(?<!one )(a))m\b"), r"\1 \2\3 m"),
+_SCALES = ("hundred", "thousand", "illion")
+_NUMBER_RULES = (  # one of these must be in the text, the rule, what becomes of it
+    (_SCALES, re.compile(rf"\ba (?=(?:{_SCALE_WORDS})\b)"), "one "),
+    (_SCALES, re.compile(rf"\b({_SCALE_WORDS}) and (?=(?:{_NUMBER_WORDS}|{_ORDINAL_WORDS})\b)"
+                         r"(?!one (?:half|third|quarter)\b)"), r"\1 "),
+    ((" and a ",), re.compile(rf"\b({_NUMBER_WORDS}|{_SCALE_WORDS}) and a "
+                              r"(?=(?:half|third|quarter)\b)"), r"\1 and one "),
+    (("three fourths",), re.compile(r"\bthree fourths\b"), "three quarters"),
+    ((" oh ",), re.compile(rf"\b({_NUMBER_WORDS}|double|triple) oh(?= (?:{_NUMBER_WORDS})\b)"),
+     r"\1 o"),
+    ((" am", " pm"), re.compile(rf"\b({_NUMBER_WORDS}) (?:(p)|(?<!one )(a))m\b"), r"\1 \2\3 m"),
 )
 
 
 def expand_english(text: str) -> str:
     """Symbols, digits and the signs beside them become words; punctuation is left alone."""
-    text = re.sub(r"(?<=\w)@(?=\w)", " at ", text)
-    text = re.sub(r"\bno\.\s?(?=\d)", "number ", text)
-    text = re.sub(r"(?<=\w)\.(?='s\b)", "", text)
+    if "@" in text:
+        text = re.sub(r"(?<=\w)@(?=\w)", " at ", text)
+    if "." in text:
+        text = re.sub(r"\bno\.\s?(?=\d)", "number ", text)
+        text = re.sub(r"(?<=\w)\.(?='s\b)", "", text)
     return spell_symbols(text)
-
-
-@lru_cache(maxsize=50_000)
-def _long_form(word: str) -> str:
-    """An abbreviation in full, also as a possessive; another word as an American writes it."""
-    stem, mark, rest = word.partition("'")
-    if stem in _LONG_FORMS and rest in ("", "s"):
-        return _LONG_FORMS[stem] + mark + rest
-    return american(word)
 
 
 def unify_english(text: str) -> str:
@@ -110,16 +109,19 @@ def unify_english(text: str) -> str:
     for _ in range(20):
         before = text
         if "'" in text or "oulda" in text or "imma" in text or "per cent" in text:
-            for pattern, replacement in _WORD_RULES:
-                text = pattern.sub(replacement, text)
-        if "ph d" in text or "e mail" in text:
-            text = _LONG_PAIRS.sub(lambda match: _LONG_FORMS[match[0]], text)
-        if " st " in f" {text} ":
+            for needed, pattern, replacement in _WORD_RULES:
+                if needed in text:
+                    text = pattern.sub(replacement, text)
+        words = _WORD.findall(text)
+        if not _ABBREVIATED.isdisjoint(words):
+            text = _LONG.sub(lambda match: _LONG_FORMS[match[0]], text)
+        if "st" in words:
             for pattern, replacement in _SAINT:
                 text = pattern.sub(replacement, text)
-        for pattern, replacement in _NUMBER_RULES:
-            text = pattern.sub(replacement, text)
-        text = " ".join(map(_long_form, text.split(" ")))
+        for needs, pattern, replacement in _NUMBER_RULES:
+            if any(needed in text for needed in needs):
+                text = pattern.sub(replacement, text)
+        text = " ".join(map(american, text.split(" ")))
         if text == before:
             break
     return text

@@ -80,7 +80,8 @@ _DIGITS_IN_WORD = re.compile(r"\d+")
 
 def spell_symbols(text: str) -> str:
     """Digits, and the signs that are spoken, in words; other symbols are left alone."""
-    if any(character.isnumeric() for character in text):
+    if (_DIGITS_IN_WORD.search(text) if text.isascii() else
+            any(character.isnumeric() for character in text)):
         for pattern, replacement in _STEPS:
             text = pattern.sub(replacement, text)
     for symbol, word in _SPOKEN:

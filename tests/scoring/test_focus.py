@@ -94,7 +94,7 @@ def test_the_normaliser_decides_what_is_the_same_word(tmp_path):
     ("", "got no word, expected one a line"),
     ("new york\nparis\n", r":1: got 'new york', expected one word a line"),
     ("u1 a\nu-2 b\nu3\n", r":2: the id 'u-2' is not that of a scored utterance"),
-    ("u1 a\nu2 b\nu2 c\nu3\n", r":3: the id 'u2' is there twice"),
+    ("u1 a\nu2 b\nu2 c\nu3\n", r":3: the id 'u2' occurs twice"),
     ("u1 a\nu2 b\n", r"got no line for 1 utterance, such as 'u3'"),
     ("hamlet\n...\n", r":2: got '...', of which the normaliser basic leaves nothing"),
     ('{"id": "u1"}\n', r':1: got .* expected \{"id"'),

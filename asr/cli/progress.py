@@ -16,7 +16,7 @@ FIRST_LINE, NEXT_LINE = 1.0, 10.0  # seconds: from the start, and from line to l
 @contextmanager
 def count_on_stderr(label: str, *, unit: str = "files", piped: bool = False
                     ) -> Iterator[Callable[[int, int], None]]:
-    """Show how far a piece of work is.
+    """Show the progress of some work.
 
     Args:
         label: what is being done.

@@ -47,7 +47,7 @@ def tune(bundle: Path, manifests: tuple[Path, ...], lm_path: Path | None, words_
          confidence: bool, output: Path | None, overwrite: bool, audio_root: Path | None,
          allow_outside_root: bool, beam_width: int | None, weights: str, bonuses: str, boosts: str,
          lexicon_only: bool, plot: Path | None, as_json: bool) -> None:
-    """Find a language model's weight, hot words' boost, or true confidences, on development data.
+    """Tune the weight of a language model, the boost of hot words, or confidences.
 
     Never on a test set. The network runs once; all that is tuned is then swept on its output. A
     bundle is written only where the gain is more than chance (--confidence: where the calibration
@@ -110,7 +110,7 @@ def tune(bundle: Path, manifests: tuple[Path, ...], lm_path: Path | None, words_
 
 
 def _refuse_places(bundle: Path, output: Path | None, plot: Path | None, overwrite: bool) -> None:
-    """What would be lost, or cannot be written, is said before the work."""
+    """Refuse outputs that would be lost or cannot be written, before the work."""
     from asr.bundle.find import find_bundle
 
     for name, path in (("--output", output), ("--plot", plot)):

@@ -267,7 +267,7 @@ def _fingerprint(*texts: str) -> str:
 def _check_together(language_model: LanguageModel | None, tokenizer: CharTokenizer, lexicon: bool,
                     lexicon_only: bool, grammar: bool) -> None:
     """Check options that exclude or need each other."""
-    characters = language_model is not None and language_model.space is not None
+    characters = language_model is not None and bool(language_model.space)
     rules = [
         (lexicon_only and language_model is None and not lexicon,
          "lexicon_only needs a word language model or a lexicon"),

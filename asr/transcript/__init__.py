@@ -36,7 +36,7 @@ class Word:
         text: the word or the character.
         start, end: seconds from the start of the recording.
         confidence: 0 .. 1.
-        channel: of the recording, 1 is the first or left one; 0: the mix of all.
+        channel: channel of the recording, 1 is the first or left one; 0: the mix of all.
     """
 
     text: str

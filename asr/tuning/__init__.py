@@ -167,7 +167,7 @@ def checked_settings(settings: DecoderSettings, **knobs) -> DecoderSettings:
 
 def _decoder(recognizer: Recognizer, settings: DecoderSettings,
              model: LanguageModel | None = None) -> Decoder:
-    """As the recogniser would build it, but never with the bundle's language model."""
+    """Build the decoder without the bundle's language model."""
     settings = normalize_hot_words(settings, recognizer.bundle.text.normalizer)
     return build_decoder(settings, recognizer.tokenizer, language_model=model)
 

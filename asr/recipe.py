@@ -202,7 +202,7 @@ class DecoderSettings:
     grammar: str = knob("", "the sentences that may be said, the text itself (beam); see "
                         "asr.decoding.grammar")
     max_gap: float = knob(NEVER_REFUSED, "nats a character by which a word of the nearest sentence "
-                          "of the grammar may sound worse than what is heard; 1000: no recording "
+                          "of the grammar may fit worse than free decoding; 1000: no recording "
                           "is refused", low=0.0, high=NEVER_REFUSED)
     num_hypotheses: int = knob(1, "readings returned at most (beam)", low=1, high=100)
 
@@ -299,7 +299,7 @@ def dump_recipe(recipe: Recipe) -> str:
 
 
 def to_toml(value) -> str:
-    """A value of a recipe as TOML; a list stands for a tuple."""
+    """A value of a recipe as TOML; a list for a tuple."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, list):

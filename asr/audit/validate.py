@@ -19,6 +19,7 @@ from asr.features.lengths import feasible, feature_length, output_length
 from asr.manifest import Problem, Row, duration_tolerance, scan_manifest
 from asr.recipe import FeatureSettings, ModelSettings, Recipe
 from asr.text import normalize
+from asr.text.evidence import report as about_texts
 from asr.text.tokenizer import CharTokenizer, build_alphabet, count_repeats, describe
 
 
@@ -94,7 +95,7 @@ def validate(manifests: Sequence[str | Path], *, target: Target | None = None,
              allow_outside_root: bool = False, shared_speakers: bool = False,
              decode: bool = False, num_workers: int = 0,
              progress: Callable[[int, int], None] | None = None) -> Report:
-    """Look at everything and change nothing.
+    """Check everything; change nothing.
 
     Args:
         manifests: those to check; if there are several, also for what they share.
@@ -123,6 +124,9 @@ def validate(manifests: Sequence[str | Path], *, target: Target | None = None,
         target = _with_alphabet(target, names[0], tables[names[0]], report)
     for path in names:
         _check_manifest(path, tables[path], probes, target, report)
+        if target is not None:
+            report.notes += [Problem(path, 0, "", "text.dropped", line) for line in about_texts(
+                [row.utterance.text for row in tables[path]], target.normalizer)]
     if compare:
         problems, notes = find_shared(tables, {path: probe.sha256 for path, probe in
                                                probes.items()}, shared_speakers=shared_speakers)

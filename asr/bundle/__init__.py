@@ -69,7 +69,7 @@ FOREIGN_MAGIC = {b"\x89HDF": "HDF5", b"\x80\x02": "a pickle", b"\x80\x03": "a pi
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """A clip with what the model made of it, to see later that nothing drifted.
+    """A clip with the model's output, to detect later differences.
 
     Attributes:
         audio: (num_samples,) float32 at the bundle's sample rate.
@@ -305,7 +305,7 @@ def config_fields(config: object, *, has_lm: bool, where: str) -> dict:
 
 
 def refuse_foreign(path: Path) -> None:
-    """Say what a model of another framework is, instead of calling it a damaged bundle.
+    """Name the framework of a foreign model instead of reporting a damaged bundle.
 
     Raises:
         UsageError: the name or the first bytes are those of a format whose loader runs code.

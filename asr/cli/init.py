@@ -1,4 +1,4 @@
-"""`asr init DATA -o my.toml`: a recipe for somebody's data, with reasons."""
+"""`asr init DATA -o my.toml`: a recipe for the user's data, with reasons."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def init(data: tuple[Path, ...], output: Path, minutes: float, audio_root: Path 
     refuse_existing(output, overwrite, other="another name")
     from asr.manifest import read_manifest
     from asr.proposal.page import page
-    from asr.proposal.settings import fit_to_budget, propose
+    from asr.proposal.settings import fit_to_budget, in_words, propose
     from asr.proposal.survey import find_manifests, survey
 
     train, valid = find_manifests(data)
@@ -64,7 +64,7 @@ def init(data: tuple[Path, ...], output: Path, minutes: float, audio_root: Path 
     facts = [f"{found.num_utterances:,} utterances, {found.hours:.2f} h, "
              f"{len(found.speakers) or 'unknown'} speakers, {len(found.words):,} words, "
              f"{len(found.characters)} characters",
-             f"expected: {recipe.train.epochs} epochs, about {expected:.0f} min on this machine"]
+             f"expected: {recipe.train.epochs} epochs, about {in_words(expected)} on this machine"]
     write_atomic(output, page(proposal, [
         f"Written by asr init from {', '.join(map(str, (*train, *valid)))}.",
         *(f"{fact[0].upper()}{fact[1:]}." for fact in facts),

@@ -185,7 +185,7 @@ def gpu_is_visible() -> bool:
 
 
 def compiled_kernel_problem() -> str | None:
-    """None when the compiled kernels run here, else one line that says what stops them."""
+    """None if the compiled kernels run here, else the reason in one line."""
     try:
         from asr.kernels import cpu
     except ImportError as error:

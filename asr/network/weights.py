@@ -25,7 +25,7 @@ def num_features(settings: FeatureSettings) -> int:
 
 
 def lstm_inputs(settings: ModelSettings, num_features: int) -> int:
-    """Numbers per frame that the front end hands to the first LSTM layer."""
+    """Inputs per frame of the first LSTM layer."""
     if settings.front_end == "conv":
         mels = _ceil_div(_ceil_div(num_features, CONV_MEL_STRIDE), CONV_MEL_STRIDE)
         return mels * settings.conv_channels
@@ -34,7 +34,7 @@ def lstm_inputs(settings: ModelSettings, num_features: int) -> int:
 
 def weight_shapes(settings: ModelSettings, num_features: int,
                   vocab_size: int) -> dict[str, tuple[int, ...]]:
-    """Name and shape of every tensor of the network, in the order of the signal's way.
+    """Name and shape of every tensor of the network, from input to output.
 
     Args:
         settings: the network.

@@ -16,7 +16,9 @@ from asr.recipe import Recipe, recipe_from_dict
 
 MIN_COUNT = 5  # of a character in the training texts, below which it is hardly learnt
 MAX_CLOSED = 60  # words, up to which the vocabulary is taken as closed
-SHORT_SECONDS = 1.2  # median length, below which the utterances are single words
+SHORT_SECONDS = 1.2  # median length, below which the clips are cut close
+SINGLE_WORDS = 1.2  # a text, up to which the utterances are single words
+TINY_HOURS = 0.3  # below which strong augmentation leaves too little to learn from
 LOW_NOISE_DISTANCE = 15.0  # dB between speech and quiet
 MIN_EPOCHS, MAX_EPOCHS = 8, 80
 # hours of speech: (layers, units, dropout, peak learning rate, batch frames)
@@ -56,7 +58,7 @@ def propose(found: Survey, train: list[str], valid: list[str]) -> Proposal:
     """Every setting but those that depend on the machine; see `fit_to_budget`.
 
     Args:
-        found: of the data.
+        found: what was found in the data.
         train, valid: paths of the manifests.
     """
     result = Proposal()
@@ -76,15 +78,15 @@ def fit_to_budget(proposal: Proposal, found: Survey, minutes: float, seconds_per
 
     Args:
         proposal: gets epochs, warm-up and averaging.
-        found: of the data.
+        found: what was found in the data.
         minutes: that training may take.
-        seconds_per_frame: of training, from `asr.proposal.trial`.
+        seconds_per_frame: duration of training, from `asr.proposal.trial`.
     """
     frames = found.hours * 3_600 * 100
     per_epoch = frames * seconds_per_frame / 60
     affordable = int(minutes / per_epoch)
     epochs = min(MAX_EPOCHS, max(MIN_EPOCHS, affordable))
-    proposal.set("train.epochs", epochs, f"one takes about {_minutes(per_epoch)}, by a timed trial "
+    proposal.set("train.epochs", epochs, f"one takes about {in_words(per_epoch)}, by a timed trial "
                  "step")
     if affordable >= MIN_EPOCHS:
         proposal.set("train.max_minutes", float(minutes), "the budget; the learning rate follows "
@@ -92,7 +94,7 @@ def fit_to_budget(proposal: Proposal, found: Survey, minutes: float, seconds_per
     else:
         proposal.warnings.append(
             f"{minutes:g} minutes are {affordable} epochs here, and at least {MIN_EPOCHS} are "
-            f"needed, {_minutes(MIN_EPOCHS * per_epoch)}. Give --minutes, train on a machine with "
+            f"needed, {in_words(MIN_EPOCHS * per_epoch)}. Give --minutes, train on a machine with "
             "a GPU, or use a smaller model.units.")
     steps = frames / proposal.table["data"]["batch_frames"]
     proposal.set("train.warmup_steps", int(np.clip(2 * steps, 20, 1_000)), "about two epochs")
@@ -115,7 +117,7 @@ def _features(found: Survey, result: Proposal) -> None:
 
 
 def _text(found: Survey, result: Proposal) -> None:
-    result.set("text.normalizer", found.normalizer, "marks that stand like letters stay"
+    result.set("text.normalizer", found.normalizer, "marks that are used like letters stay"
                if found.normalizer == "marks" else "lower case, no punctuation, letters stay")
     result.set("text.alphabet", "".join(sorted(found.characters)),
                f"the {len(found.characters)} characters of the training texts")
@@ -167,17 +169,17 @@ def _augmentation(found: Survey, result: Proposal) -> None:
     few = len(found.speakers) <= 8
     if found.hours > 0.5:
         result.set("augment.speeds", [0.9, 1.0, 1.1], "each is cached once")
-    result.set("augment.warp", 0.2 if few and found.speakers else 0.1,
+    result.set("augment.warp", 0.2 if few and found.hours > TINY_HOURS else 0.1,
                f"{len(found.speakers) or 'unknown'} speakers: others speak with other voices")
-    if few and len(found.speakers) > 1:
+    if few and len(found.speakers) > 1 and found.hours > TINY_HOURS:
         result.set("augment.tilt_db", 8.0, "other microphones")
         result.set("augment.curve_db", 4.0, "other rooms")
-    result.set("augment.freq_masks", 2, "SpecAugment")
+    result.set("augment.freq_masks", 2 if found.hours > TINY_HOURS else 1, "SpecAugment")
     result.set("augment.freq_mask_width", 8)
     result.set("augment.time_masks", 2 if np.median(found.seconds) > 2 else 1)
     result.set("augment.time_mask_width", 25)
     result.set("augment.time_mask_fraction", 0.15)
-    if np.median(found.seconds) < SHORT_SECONDS:
+    if found.words_per_text <= SINGLE_WORDS:
         result.set("augment.concat_max", 5, "single words are joined to sentences of a speaker")
         result.set("augment.concat_single", 0.4)
 
@@ -191,7 +193,7 @@ def _warn(found: Survey, result: Proposal) -> None:
         say("There is one speaker: the model will know this voice alone. Add speakers, or use it "
             "for this one.")
     if not found.speakers:
-        say("No speaker is named, so nobody can tell whether new voices are understood. Name the "
+        say("No speaker is named, so it is unknown whether new voices are understood. Name the "
             "speakers, for example by subfolders.")
     if found.shared_speakers:
         say(f"{len(found.shared_speakers)} speakers are in training and in development data "
@@ -222,6 +224,7 @@ def _warn(found: Survey, result: Proposal) -> None:
         say(f"{found.unreadable:,} recordings cannot be read; asr validate lists them.")
 
 
-def _minutes(value: float) -> str:
+def in_words(value: float) -> str:
+    """Minutes as a person says them."""
     return f"{value * 60:.0f} s" if value < 1 else f"{value:.0f} min" if value < 120 else \
         f"{value / 60:.1f} h"

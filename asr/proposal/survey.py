@@ -22,7 +22,7 @@ from asr.text import normalize
 from asr.text.evidence import marks_that_are_letters
 
 NOISE_SAMPLE = 40  # utterances whose noise is measured
-QUIET, LOUD = 10, 90  # percentiles of the loudness that stand for noise and speech
+QUIET, LOUD = 10, 90  # percentiles of the loudness, taken as noise and speech
 
 
 @dataclass(frozen=True)
@@ -30,18 +30,17 @@ class Survey:
     """What the data are.
 
     Attributes:
-        hours: of training speech.
+        hours: hours of training speech.
         num_utterances, num_valid: rows of training and of development data.
-        speakers: of training; empty where the corpus names none.
+        speakers: speakers of training; empty where the corpus names none.
         shared_speakers: in training and in development data.
         rates: Hz to recordings, the most frequent first.
         seconds: (N,) lengths of the training utterances.
         normalizer: basic or marks, see `asr.text.evidence`.
-        characters: of the normalised training texts, with counts.
+        characters: characters of the normalised training texts, with counts.
         words: the same of words.
         labels: (N,) characters of each normalised text, plus its repeats.
         noise_db: median distance of speech and quiet in dB; None if it could not be measured.
-        silent_channels: recordings with several channels.
         unreadable: recordings that cannot be read.
     """
 
@@ -58,6 +57,11 @@ class Survey:
     labels: np.ndarray
     noise_db: float | None
     unreadable: int
+
+    @property
+    def words_per_text(self) -> float:
+        """The mean."""
+        return sum(self.words.values()) / self.num_utterances
 
     @property
     def rate(self) -> int:

@@ -23,7 +23,7 @@ def seconds_per_frame(recipe: Recipe, found: Survey) -> float:
 
     Args:
         recipe: the network and the batches.
-        found: of the data, for the length of an utterance.
+        found: what was found in the data, for the length of an utterance.
     """
     import_tensorflow(deterministic=False)
     import tensorflow as tf

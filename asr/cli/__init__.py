@@ -16,6 +16,7 @@ import sys
 import click
 
 from asr import __version__
+from asr.cli.next_step import say_next
 from asr.errors import EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_USAGE, AsrError
 
 # verb: (module, one line of help), by what a person wants. The module is imported only when its
@@ -23,7 +24,7 @@ from asr.errors import EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_USAGE, AsrError
 GROUPS = {
     "Bring data": ("prepare", "download", "validate", "audit"),
     "Train a model": ("init", "recipe", "train", "lm", "tune"),
-    "Use a model": ("transcribe", "align", "info"),
+    "Use a model": ("transcribe", "align", "info", "export"),
     "Measure": ("evaluate", "score", "compare"),
     "Look inside": ("inspect", "doctor"),
 }
@@ -110,6 +111,8 @@ def run(argv: list[str]) -> int:
     try:
         code = cli.main(arguments, prog_name="asr", standalone_mode=False) or 0
         sys.stdout.flush()  # what ended without a line's end: a full disk is seen here, not at exit
+        if not code:
+            say_next(arguments)
         return code
     except click.exceptions.Exit as stop:
         return stop.exit_code

@@ -69,7 +69,7 @@ def init(data: tuple[Path, ...], output: Path, minutes: float, audio_root: Path 
         f"Written by asr init from {', '.join(map(str, (*train, *valid)))}.",
         *(f"{fact[0].upper()}{fact[1:]}." for fact in facts),
         "asr recipe SECTION.KEY explains a setting."]), overwrite=overwrite)
-    for line in [*facts, *(f"Warning: {warning}" for warning in proposal.warnings)]:
+    for line in [*facts, *found.about_texts, *(f"Warning: {w}" for w in proposal.warnings)]:
         print(line, file=sys.stderr)
     print(f"written: {output}\nNext: asr train {output} runs/{output.stem}", file=sys.stderr)
     return EXIT_OK

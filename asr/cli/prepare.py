@@ -66,7 +66,9 @@ class _Layouts(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(CORPORA)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name.startswith("-"):
+            return None
         module = load_corpus(cmd_name)
         params = [click.Argument(["src"], type=click.Path(path_type=Path)),
                   click.Argument(["out"], type=click.Path(path_type=Path)),

@@ -158,7 +158,7 @@ def _network(found: Survey, result: Proposal) -> None:
 
 
 def _subsampling(found: Survey) -> int:
-    frames = np.array([feature_length(round(s * 16_000), 160) for s in found.seconds])
+    frames = np.array([feature_length(round(s * 16_000), 160, 512) for s in found.seconds])
     for factor in (3, 2):
         if np.mean(frames / factor / 1.1 < found.labels) <= 0.002:
             return factor

@@ -202,7 +202,7 @@ def _prepare(corpus: str, src: Path, out: Path, split_by: str | None, dev: float
                           f"the words {only_words!r} alone.", path=src)
     for line in [*_table(report["splits"]), *_about_texts(splits)]:
         click.echo(line, err=True)
-    _keep_roots(splits, src, out, audio_root)
+    _keep_roots(splits, src, out, audio_root, getattr(module, "AUDIO_BESIDE", False))
     if prepared.excluded:
         click.echo(f"What was left out is listed in {out / REPORT}.", err=True)
     first = paths.get("train") or next(iter(paths.values()))
@@ -284,7 +284,7 @@ def _about_texts(splits: dict[str, list[Utterance]]) -> list[str]:
 
 
 def _keep_roots(splits: dict[str, list[Utterance]], src: Path, out: Path,
-                audio_root: Path | None) -> None:
+                audio_root: Path | None, beside: bool) -> None:
     """Write down where the recordings are, if the user named the place; else say what to name."""
     from asr.audio import display_name
     named = [os.path.realpath(src if src.is_dir() else src.parent),
@@ -292,6 +292,10 @@ def _keep_roots(splits: dict[str, list[Utterance]], src: Path, out: Path,
     home = os.path.realpath(out)
     folders = {os.path.realpath(u.audio.parent) for group in splits.values() for u in group}
     outside = {folder for folder in folders if not Path(folder).is_relative_to(home)}
+    if beside and outside:
+        common = os.path.commonpath(outside)
+        if os.path.dirname(named[0]) in map(str, Path(common).parents):
+            named.append(common)   # WAVE/ beside the data directory train/, never what holds both
     used = [root for root in named if any(Path(f).is_relative_to(root) for f in outside)]
     missing = sorted(f for f in outside if not any(Path(f).is_relative_to(r) for r in used))
     if used and record_roots(out, used):

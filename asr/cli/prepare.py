@@ -159,6 +159,9 @@ def _prepare(corpus: str, src: Path, out: Path, split_by: str | None, dev: float
 
     module = load_corpus(corpus)
     given = {name: value for name, value in options.items() if value not in (None, ())}
+    if channel < 0 and "tiers" not in options:
+        raise UsageError(f"--channel each is for layouts with a tier for each speaker; {corpus} "
+                         "has none. Give left, right, a number or mix.")
     if split_by and not dev and not test:
         raise UsageError(f"--split {split_by} needs shares: --dev 10% --test 10%.")
     _refuse_existing([out / REPORT], overwrite)   # before an hour of work, not after it

@@ -123,8 +123,10 @@ def _features(found: Survey, result: Proposal) -> None:
 def _text(found: Survey, result: Proposal) -> None:
     result.set("text.normalizer", found.normalizer, "marks that stand like letters stay"
                if found.normalizer == "marks" else "lower case, no punctuation, letters stay")
-    result.set("text.alphabet", "".join(sorted(found.characters)),
-               f"the {len(found.characters)} characters of the training texts")
+    joined = " " * (found.words_per_text <= SINGLE_WORDS)   # single words will be joined
+    result.set("text.alphabet", "".join(sorted({*found.characters, *joined})),
+               f"the {len(found.characters)} characters of the training texts"
+               f"{', and the space' if joined and ' ' not in found.characters else ''}")
     if len(found.words) <= MAX_CLOSED and min(found.words.values()) >= MIN_COUNT:
         result.set("decoder.kind", "lexicon", f"the texts consist of {len(found.words)} words; "
                    "remove both lines if others may be said")
@@ -136,9 +138,10 @@ def _network(found: Survey, result: Proposal, minutes: float) -> None:
     if found.hours <= 0.5 and len(found.words) <= MAX_CLOSED and minutes <= SHORT_BUDGET:
         layers, units, dropout, rate = 1, 64, 0.0, 5e-3
     size = f"{found.hours:.2f} h of speech"
-    longest = float(np.percentile(found.seconds, 99.5))
-    limit = float(min(30, max(2, np.ceil(longest + 0.5))))
-    result.set("data.max_seconds", limit, f"99.5 % of the utterances last at most {longest:.1f} s")
+    usual, longest = float(np.percentile(found.seconds, 99.5)), float(found.seconds.max())
+    longest = longest if longest < 1.5 * usual + 1 else usual
+    limit = float(min(30, max(2, np.ceil(longest + 0.1))))
+    result.set("data.max_seconds", limit, f"99.5 % of the utterances last at most {usual:.1f} s")
     result.set("data.batch_frames", max(batch, int(limit * 100)), f"10 ms each; {size}")
     subsampling = _subsampling(found)
     is_short = np.median(found.seconds) < SHORT_SECONDS

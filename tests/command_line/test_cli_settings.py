@@ -128,6 +128,13 @@ def test_a_budget_that_does_not_suffice_is_said(capsys, tmp_path):
     assert "at least 8 are needed" in err
 
 
+def test_single_words_are_joined_so_there_is_a_space(tmp_path, capsys):
+    data = corpus(tmp_path / "data", text="yes", seconds=0.8)
+    assert asr(capsys, "init", data, "-o", tmp_path / "m.toml", "--no-trial")[0] == 0
+    recipe = load_recipe(tmp_path / "m.toml")
+    assert recipe.augment.concat_max > 1 and recipe.text.alphabet == " esy"
+
+
 def test_marks_that_are_letters_choose_the_normaliser(capsys, tmp_path):
     data = corpus(tmp_path / "data", text="o' ka:na ha'")
     err = asr(capsys, "init", data, "-o", tmp_path / "m.toml", "--no-trial")[2]

@@ -91,7 +91,7 @@ def evaluate(recognizer: Recognizer, utterances: Sequence[Utterance], *,
              normalizer: str | None = None, on_error: str = "fail",
              manifest_hash: str = "", target_wers: Sequence[float] = (),
              progress: Callable[[int, int], None] | None = None) -> Evaluation:
-    """Transcribe every utterance and score the lot.
+    """Transcribe and score every utterance.
 
     Recordings of any length, as `asr transcribe` takes them: see `asr.inference.loop`.
 

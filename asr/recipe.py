@@ -20,6 +20,7 @@ from pathlib import Path
 from asr.errors import RecipeError
 
 SCHEMA_VERSION = 1
+FINE_TUNING_RATE = 3e-4  # of a page that starts from a bundle and names no learning rate
 NEVER_REFUSED = 1_000.0  # decoder.max_gap
 # A decoder is one file and one line here: its name in recipes and on the command line, its class.
 DECODERS = {
@@ -52,8 +53,9 @@ class DataSettings:
     audio_root: str = knob("", "folder that holds the audio when it is not beside the manifests")
     cache_dir: str = knob("", "feature cache; empty: <run_dir>/cache")
     generate: str = knob("", "a corpus that the project makes itself", choices=("", "tones"))
-    batch_frames: int = knob(8_000, "feature frames a batch at most, padding included",
-                             low=1, high=10_000_000)
+    batch_frames: int = knob(8_000, "feature frames a batch at most, padding included; 0: 8,000, "
+                             "and on a GPU as many as a trial step finds room and use for",
+                             low=0, high=10_000_000)
     max_utterances: int = knob(64, "utterances a batch at most", low=1, high=4_096)
     min_seconds: float = knob(0.1, "shorter recordings are excluded and listed", low=0.0, high=60)
     max_seconds: float = knob(30.0, "longer recordings are excluded and listed", low=0.1, high=600)
@@ -158,7 +160,8 @@ class TrainSettings:
     epochs: int = knob(20, "passes over the training set", low=1, high=10_000)
     max_minutes: float = knob(0.0, "stop after the epoch that passes this; the schedule follows "
                               "the clock; 0: no limit", low=0.0, high=100_000)
-    learning_rate: float = knob(1e-3, "peak", low=1e-7, high=10.0)
+    learning_rate: float = knob(1e-3, "peak; 3e-4 where a page has initial_bundle and no rate",
+                                low=1e-7, high=10.0)
     final_learning_rate: float = knob(1e-5, "at the end of the decay", low=0.0, high=10.0)
     warmup_steps: int = knob(200, "linear from 0", low=0, high=1_000_000)
     decay: str = knob("cosine", "after the warm-up", choices=("constant", "linear", "cosine"))
@@ -173,7 +176,13 @@ class TrainSettings:
     deterministic: bool = knob(False, "one thread, deterministic ops: bit for bit reproducible")
     nonfinite_patience: int = knob(3, "non-finite losses in a row that stop the run", low=1,
                                    high=1_000)
-    initial_bundle: str = knob("", "start from this bundle's weights (rows follow characters)")
+    initial_bundle: str = knob("", "start from this bundle's weights (rows follow characters); "
+                               "asr train --from")
+    freeze: tuple[str, ...] = knob((), "layers that keep the weights they start with, such as "
+                                   "lstm_0")
+    slow: tuple[str, ...] = knob((), "LAYER:FACTOR, layers whose steps are this fraction, 0 .. 1")
+    mixed_precision: str = knob("", "layers compute in 16 bits, weights, output and loss in 32; "
+                                "pays on a GPU", choices=("", "bfloat16", "float16"))
 
 
 @dataclass(frozen=True)
@@ -193,7 +202,7 @@ class DecoderSettings:
     grammar: str = knob("", "the sentences that may be said, the text itself (beam); see "
                         "asr.decoding.grammar")
     max_gap: float = knob(NEVER_REFUSED, "nats a character by which a word of the nearest sentence "
-                          "of the grammar may sound worse than what is heard; 1000: no recording "
+                          "of the grammar may fit worse than free decoding; 1000: no recording "
                           "is refused", low=0.0, high=NEVER_REFUSED)
     num_hypotheses: int = knob(1, "readings returned at most (beam)", low=1, high=100)
 
@@ -235,6 +244,9 @@ def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
         raise RecipeError(f"{path} is not TOML: {error}.", path=path) from error
     for override in overrides:
         _apply_override(table, override)
+    train = table.get("train")
+    if isinstance(train, dict) and train.get("initial_bundle"):
+        train.setdefault("learning_rate", FINE_TUNING_RATE)
     return recipe_from_dict(table, source=str(path))
 
 
@@ -287,7 +299,7 @@ def dump_recipe(recipe: Recipe) -> str:
 
 
 def to_toml(value) -> str:
-    """A value of a recipe as TOML; a list stands for a tuple."""
+    """A value of a recipe as TOML; a list for a tuple."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, list):

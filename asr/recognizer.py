@@ -9,7 +9,9 @@ from __future__ import annotations
 import copy
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -27,14 +29,15 @@ from asr.errors import BundleError, DataError, UsageError
 from asr.features import FeatureExtractor, normalize_features
 from asr.inference.long_recordings import listen
 from asr.inference.loop import infer, transcribe_tasks
+from asr.inference.networks import bundle_of, engine_of
 from asr.inference.stopwatch import Stopwatch
 from asr.inference.tasks import Result, Task
 from asr.inference.windows import Windows
 from asr.inspection import Inspection, inspect_audio
 from asr.language_model import LanguageModel, load_ngram
 from asr.language_model.packed_ngram import unpack_lm
-from asr.network.engine import Engine, batches_by_length, build_engine, pad_batch
-from asr.recipe import DecoderSettings, settings_from_dict
+from asr.network.engine import Engine, KerasAcousticModel, batches_by_length, pad_batch
+from asr.recipe import DecoderSettings, Recipe, settings_from_dict
 from asr.text import normalize
 from asr.text.tokenizer import CharTokenizer
 from asr.transcript import Transcript
@@ -54,9 +57,12 @@ class Recognizer:
         engine: "numpy", "keras" or "auto", which is "numpy"; or an object that computes logits.
         decoder: instead of the one that the bundle's settings name.
         windows: how recordings are cut that are too long for one pass.
+        build: the function that builds the bundle's network, if that is a network of your own; see
+            `asr.train`.
 
     Raises:
-        UsageError: an unknown engine, or one that cannot run here.
+        UsageError: an unknown engine, or one that cannot run here; the bundle needs `build`, or
+            what it builds does not fit.
         BundleError: the bundle's settings name a decoder that cannot be built.
 
     Example:
@@ -65,11 +71,10 @@ class Recognizer:
     """
 
     def __init__(self, bundle: Bundle, engine: str | Engine = "auto",
-                 decoder: Decoder | None = None, windows: Windows | None = None):
+                 decoder: Decoder | None = None, windows: Windows | None = None,
+                 build: Callable | None = None):
         self.bundle = bundle
-        self.engine = build_engine(engine, bundle.model, bundle.num_features,
-                                   bundle.tokenizer.vocab_size, bundle.weights) \
-            if isinstance(engine, str) else engine
+        self.engine = engine_of(bundle, engine, build) if isinstance(engine, str) else engine
         self.decoder_settings = bundle.decoder
         self.decoder = decoder or self._own_decoder()
         self.windows = windows or Windows()
@@ -94,6 +99,43 @@ class Recognizer:
     def clock(self) -> FrameClock:
         """When output frames are, by construction of the front end."""
         return FrameClock.of(self.bundle.features, self.bundle.model)
+
+    @classmethod
+    def from_keras(cls, model: Any, recipe: Recipe, tokenizer: CharTokenizer, *,
+                   cmvn: tuple[np.ndarray, np.ndarray] | None = None,
+                   build: Callable | None = None) -> Recognizer:
+        """A recogniser of a network that Keras trained; `save` writes its bundle.
+
+        Args:
+            model: an `asr.AcousticModel` or, with `build`, a network of your own.
+            recipe: features, text, model and decoder are those of its training.
+            tokenizer: of its labels, as of `asr.dataset(...).tokenizer`.
+            cmvn: (mean, std), each (F,), if features.cmvn is "global" or "map":
+                `asr.dataset(...).cmvn`.
+            build: the function that builds a network of your own; loading the bundle needs it.
+
+        Raises:
+            UsageError: the network does not fit the recipe or the tokenizer, is one of your own
+                without `build`, or `cmvn` is missing.
+            BundleError: a weight is not finite.
+        """
+        return cls(bundle_of(model, recipe, tokenizer, cmvn, build), build=build)
+
+    def keras_model(self) -> Any:
+        """The trained network as a Keras model, an `asr.AcousticModel` or a network of your own.
+
+        Raises:
+            UsageError: TensorFlow cannot be used.
+        """
+        engine = self.engine
+        if not isinstance(engine, KerasAcousticModel):
+            engine = KerasAcousticModel(self.bundle.model, self.bundle.num_features,
+                                        self.tokenizer.vocab_size, self.bundle.weights)
+        return engine.model
+
+    def save(self, path: str | os.PathLike) -> str:
+        """Write the bundle of this recogniser; returns its hash. See `asr.bundle.save_bundle`."""
+        return self.bundle.save(Path(path))
 
     def with_decoder(self, settings: DecoderSettings | Decoder | None = None,
                      **knobs) -> Recognizer:
@@ -308,8 +350,12 @@ class Recognizer:
 
         Raises:
             AudioError: the recording cannot be used.
-            UsageError: it is silent or too long, or the array is not mono floating point.
+            UsageError: it is silent or too long, the array is not mono floating point, or the
+                network is one of your own.
         """
+        if self.bundle.network:
+            raise UsageError(f"The network of {self.bundle.network} cannot be looked into: only "
+                             "that of asr.AcousticModel has the gates that this shows.")
         samples = self.load_audio(audio, sample_rate)
         if is_silent(samples, self.sample_rate):
             raise UsageError(f"The recording never gets louder than {SILENCE_DB:g} dB of full "
@@ -331,8 +377,9 @@ class Recognizer:
 
     def __repr__(self) -> str:
         m = self.bundle.model
-        return (f"Recognizer({str(self.bundle.path)!r}, {m.num_layers} x {m.units} bidirectional "
-                f"LSTM, {self.bundle.tokenizer.vocab_size} labels, {self.decoder_settings.kind}, "
+        network = self.bundle.network or f"{m.num_layers} x {m.units} bidirectional LSTM"
+        return (f"Recognizer({str(self.bundle.path)!r}, {network}, "
+                f"{self.bundle.tokenizer.vocab_size} labels, {self.decoder_settings.kind}, "
                 f"engine {self.engine.name})")
 
     def _own_decoder(self) -> Decoder:
@@ -378,7 +425,7 @@ def language_model_of(bundle: Bundle, settings: DecoderSettings) -> LanguageMode
 
 
 def load(path: str | os.PathLike | None = None, engine: str = "auto",
-         windows: Windows | None = None) -> Recognizer:
+         windows: Windows | None = None, build: Callable | None = None) -> Recognizer:
     """A recogniser from a bundle, from a run directory (its best.asr), or the shipped one.
 
     Args:
@@ -386,10 +433,12 @@ def load(path: str | os.PathLike | None = None, engine: str = "auto",
             onnxruntime runs; None: the digits recogniser that comes along.
         engine: "numpy", "keras", "onnx" or "auto", which is what the file is made for.
         windows: how recordings are cut that are too long for one pass; None: `Windows()`.
+        build: the function that builds the bundle's network, if that is a network of your own.
 
     Raises:
         BundleError: there is no such bundle, or it is damaged, hostile or of another version.
-        UsageError: a model of another framework, or an engine that cannot run.
+        UsageError: a model of another framework, an engine that cannot run, or a network of your
+            own without its function.
     """
     path = find_bundle(path)
     if path.suffix.lower() == ".onnx":
@@ -402,7 +451,7 @@ def load(path: str | os.PathLike | None = None, engine: str = "auto",
         return Recognizer(bundle, engine=exported, windows=windows)
     if engine == "onnx":
         raise UsageError(f"{path} is no ONNX file. Write one: asr export {path} model.onnx")
-    return Recognizer(load_bundle(path), engine=engine, windows=windows)
+    return Recognizer(load_bundle(path), engine=engine, windows=windows, build=build)
 
 
 def transcribe(audio: Audio, sample_rate: int | None = None, *,

@@ -24,7 +24,7 @@ def read_subtitles(text: str, name: str) -> list[tuple[Interval, str]]:
     r"""The cues of SubRip or WebVTT: (interval, speaker); markup is removed.
 
     Args:
-        text: of the file.
+        text: text of the file.
         name: what messages call it.
 
     Returns:

@@ -23,7 +23,7 @@ def read_textgrid(text: str, name: str) -> Tiers:
     """The interval tiers of a TextGrid.
 
     Args:
-        text: of the file, long or short form.
+        text: text of the file, long or short form.
         name: what messages call it.
 
     Returns:

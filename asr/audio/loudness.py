@@ -30,7 +30,7 @@ def is_silent(audio: np.ndarray, sample_rate: int) -> bool:
 
 
 class LoudnessMeter:
-    """The mean power of every 25 ms of a recording that passes by in blocks.
+    """The mean power of every 25 ms of a recording that is read in blocks.
 
     Args:
         sample_rate: Hz.

@@ -54,7 +54,7 @@ def find_leaks(manifests: Sequence[str | Path], *, audio_root: str | Path | None
                allow_outside_root: bool = False, shared_speakers: bool = False,
                fingerprint: bool = True,
                progress: Callable[[int, int], None] | None = None) -> Audit:
-    """What several manifests share, also where a file hash cannot see it.
+    """Find what several manifests share, also where file hashes differ.
 
     Args:
         manifests: training set first, test set last.

@@ -95,7 +95,7 @@ def validate(manifests: Sequence[str | Path], *, target: Target | None = None,
              allow_outside_root: bool = False, shared_speakers: bool = False,
              decode: bool = False, num_workers: int = 0,
              progress: Callable[[int, int], None] | None = None) -> Report:
-    """Look at everything and change nothing.
+    """Check everything; change nothing.
 
     Args:
         manifests: those to check; if there are several, also for what they share.

@@ -48,7 +48,7 @@ class Extractor(Protocol):
 
 
 def change_speed(audio: np.ndarray, factor: float) -> np.ndarray:
-    """Audio played faster or slower, pitch and all, as a tape would.
+    """Play audio faster or slower, with the pitch, like a tape.
 
     Args:
         audio: (num_samples,) float32.

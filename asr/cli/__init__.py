@@ -53,7 +53,7 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 class _Verbs(click.Group):
-    """Knows the verbs without importing them, so that --help is quick."""
+    """List the verbs without importing them, so that --help is fast."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(VERBS)

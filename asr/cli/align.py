@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 def align(arguments: tuple[str, ...], bundle: str | None, manifest: Path | None,
           audio_root: Path | None, allow_outside_root: bool, format_: str,
           output_dir: Path | None, overwrite: bool, engine: str) -> int:
-    """When each word of a known text was said.
+    """Align a known text with a recording: the time of each word.
 
     The text is normalised as the model's training texts were, then aligned with the whole
     recording. Times of words begin and end at pauses where there are some. In an output folder
@@ -87,7 +87,7 @@ def align(arguments: tuple[str, ...], bundle: str | None, manifest: Path | None,
 
 def _check(arguments: tuple[str, ...], manifest: Path | None, output_dir: Path | None,
            overwrite: bool, format_: str) -> None:
-    """Contradictions are an error before any work."""
+    """Refuse contradictory options before any work."""
     if manifest is None and len(arguments) != 2:
         raise UsageError(f"Give a recording and its text in quotes, or --manifest; got "
                          f"{len(arguments)} arguments after the bundle.")
@@ -103,7 +103,7 @@ def _check(arguments: tuple[str, ...], manifest: Path | None, output_dir: Path |
 
 
 def _paths(folder: Path, names: list[str], format_: str) -> list[Path]:
-    """A file for each name, no two the same on any system."""
+    """An output path for each name, unique on every system."""
     stems = [re.sub(r"[^\w.+=,@-]", "_", name).lstrip(".") or "_" for name in names]
     seen: dict[str, str] = {}
     for name, stem in zip(names, stems, strict=True):

@@ -26,7 +26,7 @@ _FORMATS = ("auto", "plain", "kaldi", "trn", "jsonl", "stm", "ctm")
 @click.option("--speakers", type=click.Path(path_type=Path),
               help="Kaldi utt2spk, for text files: whole speakers are drawn.")
 @click.option("--alignment", type=click.Choice(("unit", "sclite")), default="unit",
-              show_default=True, help="Of text files given with --reference; as in asr score.")
+              show_default=True, help="For text files given with --reference; as in asr score.")
 @click.option("--optionally-deletable", is_flag=True,
               help="With --reference: as in asr score (sclite -D).")
 @click.option("--fragments", is_flag=True, help="With --reference: as in asr score (sclite -F).")
@@ -44,7 +44,7 @@ def compare(systems: tuple[Path, ...], reference: Path | None, text_format: str,
             non_speech: str, speakers: Path | None, alignment: str, optionally_deletable: bool,
             fragments: bool, force: bool, as_json: bool, report: Path | None,
             audio: Path | None, draws: int, seed: int) -> None:
-    """Is B better than A, or can they not be told apart?
+    """Test whether B is better than A, or whether the difference is within chance.
 
     A and B are folders of `asr evaluate --output-dir`, or JSONL files of `asr score
     --per-utterance` (with the receipt beside them), or text files with hypotheses together with

@@ -37,7 +37,7 @@ _OPTIONS = (
     click.option("--words", "lexicon", type=str, metavar="FILE", help="Read only these words, any "
                  "number of them in any order: one a line."),
     click.option("--max-gap", type=float, help="Refuse recordings in which a word of the grammar's "
-                 "nearest sentence sounds worse, by so many nats a character, than what is heard; "
+                 "nearest sentence fits worse, by so many nats a character, than free decoding; "
                  "3 is a start. Default: refuse none."),
 )
 _NBEST = click.option("--nbest", type=click.IntRange(min=1), help="Show this many readings, where "

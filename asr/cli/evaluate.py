@@ -98,7 +98,7 @@ def evaluate(bundle: Path, manifests: tuple[Path, ...], audio_root: Path | None,
 
 
 def _refuse_places(output_dir: Path | None, report: Path | None, overwrite: bool) -> None:
-    """Where the results are to go must be there, or can be made, and hold no other results."""
+    """Refuse output folders that cannot be made or that have other results."""
     from asr.evaluation import ROWS, SCORE
     places = [report] if report else []
     places += [output_dir / ROWS, output_dir / SCORE] if output_dir else []

@@ -1,4 +1,4 @@
-"""`asr init DATA -o my.toml`: a recipe for somebody's data, with reasons."""
+"""`asr init DATA -o my.toml`: a recipe for the user's data, with reasons."""
 
 from __future__ import annotations
 

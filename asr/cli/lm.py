@@ -76,8 +76,8 @@ def train(texts: tuple[Path, ...], output: Path, order: int, prune: str, min_cou
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--perplexity", "texts", multiple=True, type=click.Path(path_type=Path),
               metavar="TEXT", help="Perplexity on a text or manifest; may be repeated.")
-@click.option("--normalizer", help="Of that text. [default: the one of the training texts, which "
-              "files of asr lm train name; else none]")
+@click.option("--normalizer", help="The normaliser of that text. [default: that of the training "
+              "texts, which files of asr lm train name; else none]")
 @click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
 def info(model: Path, texts: tuple[Path, ...], normalizer: str | None, as_json: bool) -> None:
     """What a language model holds, and how well it predicts a text."""

@@ -376,7 +376,7 @@ def _earlier_manifests(out: Path) -> set[Path]:
 
 
 def _of_words(utterances: list[Utterance], words: str | None) -> list[Utterance]:
-    """Those whose words are all among `words`; all of them if there is no such list."""
+    """The utterances whose words are all in `words`; all of them without a list."""
     from asr.text import normalize
     if words is None:
         return utterances

@@ -45,6 +45,9 @@ ADVICE = {
     "train.ema": "0.998 with thousands of steps, 0.99 with hundreds.",
     "train.intermediate_ctc": "0.3 with three layers or more.",
     "train.initial_bundle": "A model of a similar language with the same [features] and [model].",
+    "train.freeze": "The lower LSTM layers when there are only minutes of speech.",
+    "train.slow": "[\"lstm_0:0.1\"] where freezing keeps too much.",
+    "train.mixed_precision": "bfloat16 on a GPU that has it; nothing on a CPU.",
     "decoder.kind": "greedy to train with; lexicon for a closed list of words; beam with a "
                     "language model, which `asr tune` weighs.",
 }

@@ -47,7 +47,8 @@ _FORMATS = ("auto", "plain", "kaldi", "trn", "jsonl", "stm", "ctm")
               "utterance's id and its words, or JSON lines with id and words.")
 @by_options
 @click.option("--summary", type=click.Choice(("sclite",)), default=None,
-              help="Print sclite's summary (-o sum rsum dtl) instead of ours.")
+              help="Print sclite's summary (-o sum rsum dtl) instead of ours, by its alignment "
+              "unless --alignment says otherwise.")
 @click.option("--json", "as_json", is_flag=True, help="The whole receipt as JSON on stdout.")
 @click.option("--per-utterance", type=click.Path(path_type=Path), metavar="OUT.jsonl",
               help="One row an utterance, and OUT.receipt.json beside it; `asr compare` reads it.")
@@ -76,10 +77,9 @@ def score(reference: Path, hypothesis: Path, text_format: str, hyp_format: str |
     by id (plain lines by position); what does not match is an error, exit code 4. srt, vtt, csv,
     TextGrid and other files with times are refused.
 
-    \b
     Other than sclite, unless you say so: ids, files and channels keep their case, a reference
     without hypothesis is an error (sclite leaves it out), <s> and </s> are not words, lines of stm
-    and ctm may stand in any order. docs/scoring.md has a table of all that differs.
+    and ctm may be in any order. docs/scoring.md has a table of all that differs.
 
     \b
     Examples:
@@ -101,6 +101,9 @@ def score(reference: Path, hypothesis: Path, text_format: str, hyp_format: str |
     normalizer = normalizer_name(normalizer, non_speech)
     if summary and as_json:
         raise click.UsageError("--summary and --json both print on stdout. Choose one.")
+    source = click.get_current_context().get_parameter_source("alignment")
+    if summary and source is click.core.ParameterSource.DEFAULT:
+        alignment = "sclite"
     receipt = receipt_path(per_utterance) if per_utterance else None
     refuse_inputs((per_utterance, receipt, csv_path, pra_path, report),
                   (reference, hypothesis, speakers, focus, columns))

@@ -38,7 +38,7 @@ FOREIGN = (".keras", ".h5", ".hdf5", ".pkl", ".pickle", ".pt", ".pth", ".pb", ".
 @click.argument("inputs", nargs=-1, required=True, metavar="[BUNDLE] INPUT...")
 @click.option("--bundle", type=str, help="The model: an .asr file or a run directory.")
 @click.option("-f", "--format", "formats", type=click.Choice(list(FORMATS)), multiple=True,
-              help="Of the result; may be repeated. Default: txt, or what the ending of -o says.")
+              help="Format; may be repeated. Default: txt, or what the ending of -o says.")
 @click.option("-o", "--output-dir", "--output", "outputs", type=str, multiple=True,
               help="A folder for one file a recording, or, for one recording, the file to write, "
               "such as talk.srt; a file may be repeated with another ending.")
@@ -254,7 +254,7 @@ def _warnings_as_notices(report: _Report) -> Iterator[None]:
 
 
 def _say_if_compiling() -> None:
-    """The one long silence of a new machine gets an explanation."""
+    """Explain the wait while a new machine compiles the kernels."""
     import asr.kernels
     from asr.kernels.jit import cache_folder, numba
 

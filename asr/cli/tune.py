@@ -47,7 +47,7 @@ def tune(bundle: Path, manifests: tuple[Path, ...], lm_path: Path | None, words_
          confidence: bool, output: Path | None, overwrite: bool, audio_root: Path | None,
          allow_outside_root: bool, beam_width: int | None, weights: str, bonuses: str, boosts: str,
          lexicon_only: bool, plot: Path | None, as_json: bool) -> None:
-    """Find a language model's weight, hot words' boost, or true confidences, on development data.
+    """Tune the weight of a language model, the boost of hot words, or confidences.
 
     Never on a test set. The network runs once; all that is tuned is then swept on its output. A
     bundle is written only where the gain is more than chance (--confidence: where the calibration
@@ -79,7 +79,7 @@ def tune(bundle: Path, manifests: tuple[Path, ...], lm_path: Path | None, words_
     recognizer = load(bundle)
 
     def dev_set() -> DevSet:
-        with count_on_stderr("reading") as progress:
+        with count_on_stderr("reading", piped=True) as progress:
             return read_dev_set(recognizer, utterances, progress=progress)
 
     if confidence:
@@ -110,7 +110,7 @@ def tune(bundle: Path, manifests: tuple[Path, ...], lm_path: Path | None, words_
 
 
 def _refuse_places(bundle: Path, output: Path | None, plot: Path | None, overwrite: bool) -> None:
-    """What would be lost, or cannot be written, is said before the work."""
+    """Refuse outputs that would be lost or cannot be written, before the work."""
     from asr.bundle.find import find_bundle
 
     for name, path in (("--output", output), ("--plot", plot)):
@@ -133,7 +133,7 @@ def _tune_lm(recognizer: Recognizer, dev_set, lm_path: Path, beam_width: int, gr
     model = load_ngram(lm_path)
     model.check_normalizer(recognizer.bundle.text.normalizer)
     dev = dev_set()
-    with count_on_stderr("tuning", unit="points") as progress:
+    with count_on_stderr("tuning", unit="readings", piped=True) as progress:
         result = search(recognizer, dev, model, str(lm_path), beam_width=beam_width,
                         weights=grids[0], bonuses=grids[1], lexicon_only=lexicon_only,
                         progress=progress)
@@ -154,7 +154,7 @@ def _tune_hot_words(recognizer: Recognizer, dev_set, words_path: Path | None,
         recognizer = recognizer.with_decoder(kind="beam", beam_width=beam_width)
     HotDecoders(recognizer, [word.phrase for word in words])  # a bad phrase comes before the work
     dev = dev_set()
-    with count_on_stderr("tuning", unit="boosts") as progress:
+    with count_on_stderr("tuning", unit="boosts", piped=True) as progress:
         return tune_hot_words(recognizer, dev, words, boosts=grid, progress=progress)
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def tune_confidence(recognizer: Recognizer, dev: DevSet, output: Path | None,
                     as_json: bool) -> None:
-    """Calibrate the decoder of the bundle, print what it is worth, store it.
+    """Calibrate the decoder of the bundle, print the result, store it.
 
     Args:
         recognizer: recogniser of the bundle.

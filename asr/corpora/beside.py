@@ -34,7 +34,7 @@ class Pair:
     Attributes:
         audio: the recording.
         annotation: the file beside it; None where there is none.
-        split, speaker: of the folders above; the speaker may be empty.
+        split, speaker: split and speaker of the folders above; the speaker may be empty.
         name: unique in the corpus.
     """
 
@@ -65,7 +65,7 @@ def find_pairs(corpus_dir: str | Path, suffixes: Iterable[str], wanted: str) -> 
 
     Args:
         corpus_dir: the folder.
-        suffixes: of annotation files, in the order of preference; any capitalisation.
+        suffixes: file endings of annotation files, in the order of preference; any capitalisation.
         wanted: what the folder should look like, for messages.
 
     Raises:

@@ -33,7 +33,7 @@ class Checks:
         progress: called with (done, total) recordings.
         audio_root: a folder in which paths of a list are looked for as well.
         extract_to: receives recordings that a corpus keeps inside other files.
-        channel: of every recording: 1 is the first or left one, 0 the mix of all, `EACH` as the
+        channel: in every recording: 1 is the first or left one, 0 the mix of all, `EACH` as the
             layout says.
         arrange: is given everything that the corpus lists, before recordings are looked at, and
             returns it with other splits; see `asr.corpora.splitting`.
@@ -57,7 +57,7 @@ class Checks:
 
 @dataclass(frozen=True)
 class Candidate:
-    """One utterance as the corpus tells it; `source` is where, such as "text:17".
+    """One utterance as listed by the corpus; `source` is the place, such as "text:17".
 
     `duration` is None for a whole recording, else the seconds from `offset` on. `channel` counts
     from 1; 0 is the mix of all.

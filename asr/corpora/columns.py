@@ -31,7 +31,7 @@ def guess_columns(names: Iterable[str], given: Iterable[str] = (), where: str = 
     """Which column has which role.
 
     Args:
-        names: of the columns.
+        names: names of the columns.
         given: "role=column", which come before what is guessed.
         where: what messages call the table.
         required: roles that must be found.

@@ -98,7 +98,7 @@ def row_candidate(row: dict, columns: dict[str, str], names: dict[str, str], tab
         columns: {role: column}.
         names: {path: id} for rows without an id.
         table: the file, whose folder the paths start from.
-        source: of the row, for messages.
+        source: source of the row, for messages.
         split: where no column says one.
     """
     path = row[columns["audio"]]

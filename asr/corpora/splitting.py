@@ -53,7 +53,7 @@ def every_nth(items: Iterable[Candidate | Excluded], nth: int, *, by: str, split
 
 def by_fraction(items: Iterable[Candidate | Excluded], fractions: dict[str, float], *, by: str,
                 split: str = "train") -> Items:
-    """Groups move, in an order that only their names decide, until each split has its share.
+    """Move groups, in an order that depends on their names alone, until each split has its share.
 
     Args:
         items: candidates, and rows already excluded, which stay.

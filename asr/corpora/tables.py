@@ -29,7 +29,7 @@ def corpus_folder(corpus_dir: str | Path, wanted: str) -> Path:
 
 
 def file_name(text: str) -> str:
-    """A path as a list spells it, as the system takes it: UTF-8, also where the locale is C."""
+    """A path of a list in the encoding of the file system: UTF-8, also in the locale C."""
     if text.isascii():
         return text
     try:

@@ -140,7 +140,7 @@ def build_cache(utterances: Sequence[Utterance], settings: FeatureSettings,
 
 
 class _Wanted:
-    """What was asked for, what it is called on disk, and what cannot be had.
+    """The wanted features, their keys on disk, and the failures.
 
     Args:
         utterances, speeds, on_error: as for `build_cache`.
@@ -212,7 +212,7 @@ class _Wanted:
         return rows, places, failed
 
     def _length_error(self, place: Location, speed: float, u: Utterance) -> AudioError | None:
-        """Kept features were made under other limits, perhaps."""
+        """The error of cached features outside the limits; they may be from another run."""
         seconds = place.num_samples * speed / self.config.settings.sample_rate
         try:
             check_length(seconds, self.config.min_seconds, self.config.max_seconds,
@@ -228,7 +228,7 @@ def _record(error: AudioError, u: Utterance) -> dict:
 
 def _extract(config: Config, jobs: list[Job], num_workers: int, progress: Progress,
              fail: Callable[[list[dict]], None]) -> None:
-    """Make what is missing, here or in other processes, and say how far it is."""
+    """Extract what is missing, here or in other processes, and report the progress."""
     total, done, seconds = sum(len(job.outputs) for job in jobs), 0, 0.0
 
     def report(count: int, more_seconds: float) -> None:

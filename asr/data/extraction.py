@@ -155,7 +155,7 @@ def _spawn(log: BinaryIO) -> subprocess.Popen:
 
 
 def _death(process: subprocess.Popen, log: BinaryIO) -> AsrError:
-    """Why a process is gone, in a sentence."""
+    """The error of a process that ended."""
     code = process.wait()
     if code < 0:
         cause = (f"was killed by {signal.Signals(-code).name}, perhaps for want of memory. Run "

@@ -42,7 +42,7 @@ class Job:
         fingerprint: fingerprint of the file when it was hashed; it must still be the same.
         outputs: (key, speed) of each feature array.
         name: the utterance, for messages.
-        channel: of the recording, see `asr.audio.load_audio`.
+        channel: channel of the recording, see `asr.audio.load_audio`.
     """
 
     path: str

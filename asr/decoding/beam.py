@@ -5,6 +5,7 @@ In: log-probabilities. Out: the n best hypotheses. NumPy, numba.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import hashlib
 import json
@@ -20,7 +21,13 @@ from asr.decoding.decoder import Decoder
 from asr.decoding.evidence import with_shares
 from asr.decoding.fusion import Fusion
 from asr.decoding.grammar import Grammar, grammar_part, parse_grammar
-from asr.decoding.hypothesis import Hypothesis, WordSpan, hypothesis_from_path
+from asr.decoding.hypothesis import (
+    Hypothesis,
+    WordSpan,
+    check_logits,
+    hypothesis_from_path,
+    log_softmax,
+)
 from asr.decoding.lexicon import MAX_CHARACTERS, LexiconDecoder
 from asr.decoding.ngram_fusion import (
     character_part,
@@ -114,9 +121,12 @@ class BeamSearchDecoder(Decoder):
         elif language_model is not None or lexicon is not None:
             words, spelled = word_part(
                 language_model, tokenizer, None if lexicon is None else list(lexicon),
-                [word for item in boosted for word in item.phrase.split()], weight=lm_weight,
+                [word for item in boosted for word in item.phrase.split()], weight=1.0,
                 look_ahead=look_ahead, unknown_bonus=unknown_bonus,
                 closed=lexicon_only or lexicon is not None)
+            # What look-ahead adds at weight 1: in the tree, and outside of it with the bonus.
+            bonus = float(unknown_bonus) if language_model is not None and look_ahead else 0.0
+            self._ahead = words.ahead, words.unknown_ahead - bonus, bonus
             if words.closed and sum(map(len, spelled)) <= MAX_CHARACTERS:
                 self._lexicon = LexiconDecoder(tokenizer, spelled, word_bonus)
         sentences = None if grammar is None else grammar_part(grammar, tokenizer)
@@ -124,6 +134,7 @@ class BeamSearchDecoder(Decoder):
         self._fusion = Fusion(
             tokenizer.encode(" ")[0] if " " in tokenizer.alphabet else -1, float(word_bonus), words,
             characters, sentences, phrases)
+        self._fusion = self.reweighted(lm_weight, word_bonus, beam_width)._fusion
 
     @classmethod
     def from_settings(cls, settings: DecoderSettings, tokenizer: CharTokenizer,
@@ -164,6 +175,35 @@ class BeamSearchDecoder(Decoder):
                                         confidence=0.0, rejected=best.text)]
         return hypotheses
 
+    def text(self, logits: np.ndarray) -> str:
+        """See `Decoder.text`: without the alignment, which takes as long as a narrow search."""
+        if self._arcs is not None:
+            return super().text(logits)
+        log_probs = log_softmax(check_logits(logits, self.tokenizer.vocab_size))
+        strings, _, _, totals = prefix_search(
+            log_probs, self.beam_width, *self._thresholds, self._fusion)
+        best = int(np.argmax(totals))
+        if not np.isfinite(totals[best]):
+            return self._rescue(log_probs)[0].text
+        return " ".join(self._texts(strings[best:best + 1])[0].split())
+
+    def reweighted(self, lm_weight: float, word_bonus: float, beam_width: int) -> BeamSearchDecoder:
+        """The same decoder with other numbers; its vocabulary is shared, not built again."""
+        other = copy.copy(self)
+        other.beam_width = beam_width
+        words, characters = self._fusion.words, self._fusion.characters
+        if words is not None:
+            words = words._replace(weight=float(lm_weight), ahead=lm_weight * self._ahead[0],
+                                   unknown_ahead=lm_weight * self._ahead[1] + self._ahead[2])
+        if characters is not None:
+            characters = characters._replace(weight=float(lm_weight))
+        other._fusion = self._fusion._replace(word_bonus=float(word_bonus), words=words,
+                                              characters=characters)
+        if self._lexicon is not None:
+            other._lexicon = copy.copy(self._lexicon)
+            other._lexicon.word_bonus = float(word_bonus)
+        return other
+
     def _readings(self, log_probs: np.ndarray) -> list[Hypothesis]:
         strings, lengths, _, totals = prefix_search(
             log_probs, self.beam_width, *self._thresholds, self._fusion)
@@ -182,7 +222,8 @@ class BeamSearchDecoder(Decoder):
             seen.add(tuple(words))
             found = aligned(log_probs, strings[place, :lengths[place]], self.tokenizer)
             hypotheses.append(dataclasses.replace(
-                found, score=float(totals[place]), confidence=min(1.0, float(shares[place])),
+                found, score=float(totals[place]),
+                confidence=min(1.0, float(shares[place])) if words else 0.0,
                 words=self._in_context(with_shares(found.words, readings, shares[allowed]))))
             if len(hypotheses) == self.num_hypotheses:
                 break
@@ -226,7 +267,7 @@ def _fingerprint(*texts: str) -> str:
 def _check_together(language_model: LanguageModel | None, tokenizer: CharTokenizer, lexicon: bool,
                     lexicon_only: bool, grammar: bool) -> None:
     """Check options that exclude or need each other."""
-    characters = language_model is not None and language_model.space is not None
+    characters = language_model is not None and bool(language_model.space)
     rules = [
         (lexicon_only and language_model is None and not lexicon,
          "lexicon_only needs a word language model or a lexicon"),

@@ -61,6 +61,10 @@ class Decoder(ABC):
         """
         return self.search(log_softmax(check_logits(logits, self.tokenizer.vocab_size)))
 
+    def text(self, logits: np.ndarray) -> str:
+        """The best reading of one utterance, without its times and confidences; see `decode`."""
+        return self.decode(logits)[0].text
+
     def decode_batch(self, logits: np.ndarray, num_frames: Sequence[int] | np.ndarray, *,
                      num_threads: int = 0) -> list[list[Hypothesis]]:
         """`decode` of every utterance of a padded batch, on all cores.

@@ -37,7 +37,7 @@ def character_part(model: LanguageModel, tokenizer: CharTokenizer, weight: float
 
 
 def fit_of_words(model: LanguageModel, words: Sequence[str], *, characters: bool) -> np.ndarray:
-    """How well each word of a sentence fits between its neighbours.
+    """Probability of each word of a sentence, given its neighbours.
 
     Args:
         model: a model of words, or of characters.

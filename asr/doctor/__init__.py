@@ -27,7 +27,7 @@ __all__ = ["examine", "probe"]
 
 def examine(bundle: str | Path | None = None, recipe: str | Path | None = None, *,
             measure: bool = True) -> dict:
-    """Look at everything; nothing that is broken stops the rest.
+    """Examine everything; a broken part does not stop the rest.
 
     Args:
         bundle: an .asr file or run directory; its reference clip is transcribed again.

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from asr.network.engine import Engine
     from asr.recognizer import Recognizer
 
-# Of a float32 logit: 1e-4, and 1e-5 of the utterance's largest. Where a word begins, a step of
+# For a float32 logit: 1e-4, and 1e-5 of the utterance's largest. Where a word begins, a step of
 # rounding in one frame grows over the next ones: two correct float32 engines then differ from
 # float64 by as much (benchmarks/export.py prints it).
 TOLERANCE, RELATIVE_TOLERANCE = 1e-4, 1e-5
@@ -81,7 +81,7 @@ class Batch:
         entry: "features" or "samples".
         batch: utterances.
         seconds: shortest and longest utterance.
-        largest_difference: of any logit.
+        largest_difference: largest difference of any logit.
         share_of_tolerance: the largest difference over what is allowed there; above 1 is too much.
     """
 
@@ -127,10 +127,11 @@ class Certificate:
     notes: list[str]
     versions: dict
     problem: str = ""
+    model: dict = field(default_factory=dict)
 
     @cached_property
     def largest_difference(self) -> float:
-        """Of any logit of any batch."""
+        """The largest difference of any logit of any batch."""
         return max(batch.largest_difference for batch in self.batches)
 
     @property
@@ -204,7 +205,14 @@ def certify(recognizer: Recognizer, exported: Exported, *, verify: Sequence[Utte
         None if quantized else {"absolute": TOLERANCE, "relative": RELATIVE_TOLERANCE}, batches,
         (same, len(clips)), verification, ours_seconds, exported_seconds, exported.notes,
         {"python": platform.python_version(), "machine": platform.machine(),
-         **installed(("keras-asr", "numpy", *exported.runtime))}, problem)
+         **installed(("keras-asr", "numpy", *exported.runtime))}, problem, _model(recognizer))
+
+
+def _model(recognizer: Recognizer) -> dict:
+    """What a program that runs the file must know."""
+    return {"labels": ["", *recognizer.tokenizer.alphabet], "sample_rate": recognizer.sample_rate,
+            "frame_seconds": recognizer.seconds_per_frame,
+            "first_frame_seconds": recognizer.clock.seconds(0)}
 
 
 def sample_clips(sample_rate: int) -> list[np.ndarray]:
@@ -222,7 +230,7 @@ def compare(recognizer: Recognizer, exported: Exported, clips: Sequence[np.ndarr
     if exported.longest_frames:
         hop = recognizer.bundle.features.hop_length / rate
         longest = min(longest, (exported.longest_frames - 1) * hop)
-    audios = _mixed(clips, rate, size, longest)
+    audios = mixed_clips(clips, rate, size, longest)
     worst = share = 0.0
     ours = recognizer.logits_batch([recognizer.features(audio) for audio in audios])
     if entry == "samples":
@@ -271,7 +279,8 @@ def with_engine(recognizer: Recognizer, engine: Engine) -> Recognizer:
     return other
 
 
-def _mixed(clips: Sequence[np.ndarray], rate: int, size: int, longest: float) -> list[np.ndarray]:
+def mixed_clips(clips: Sequence[np.ndarray], rate: int, size: int,
+                longest: float) -> list[np.ndarray]:
     """`size` recordings, from one frame to `longest` seconds, evenly spread in the logarithm."""
     stream = np.concatenate([np.concatenate(clips)] * 2)
     stream = np.tile(stream, 1 + int(longest * rate) // len(stream) * 2 + 1)
@@ -295,7 +304,7 @@ def _speed(recognizer: Recognizer, exported: Exported,
     if exported.longest_frames:
         hop = recognizer.bundle.features.hop_length / recognizer.sample_rate
         seconds = min(seconds, (exported.longest_frames - 1) * hop)
-    audio = _mixed(clips, recognizer.sample_rate, 1, seconds)[0]
+    audio = mixed_clips(clips, recognizer.sample_rate, 1, seconds)[0]
     batch, lengths = pad_batch([recognizer.normalized(recognizer.features(audio))])
     engines = (recognizer.engine, exported.engine)
     times: list[list[float]] = [[], []]

@@ -105,7 +105,7 @@ class PageEngine:
 
     Attributes:
         reference: our own engine with the weights as the page has them.
-        seconds: of the last run, without the start of Node.
+        seconds: seconds of the last run, without the start of Node.
     """
 
     name = "html"

@@ -65,7 +65,7 @@ class Item:
 
 def find_items(inputs: Iterable[str], *, recursive: bool = False) -> tuple[list[Item],
                                                                            list[AudioError]]:
-    """The recordings that some inputs mean, each once, in order.
+    """The recordings named by the inputs, each once, in order.
 
     Args:
         inputs: files (taken whatever they are called), folders (their files with the suffix of
@@ -150,11 +150,11 @@ def _folders(text: str, recursive: bool, unlisted: Callable[[OSError], None] | N
 
 
 class OutputFolder:
-    """A folder of transcripts whose names are decided once and for all.
+    """A folder of transcripts with permanent file names.
 
     Args:
         folder: made if it does not exist.
-        suffixes: of the formats, without dots; a name is free if it is for all of them.
+        suffixes: file endings, without dots; a name is free if it is for all of them.
 
     Raises:
         UsageError: the folder cannot be made or written, or its index.jsonl is not ours.
@@ -290,5 +290,5 @@ def _unicode(path: str) -> str:
 
 
 def _fold(stem: str) -> str:
-    """Equal for names that some file system takes as one."""
+    """A key that is equal for names that some file system treats as the same."""
     return unicodedata.normalize("NFC", stem).casefold()

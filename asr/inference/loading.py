@@ -87,7 +87,7 @@ def _samples(model: Model, loaded: Loaded, allow_truncated: bool) -> np.ndarray 
 
 
 def _is_whole(utterance: Utterance) -> bool:
-    """Whether a row means its recording from start to end, as `load_utterance` sees it."""
+    """Whether a row covers its recording from start to end, by the rule of `load_utterance`."""
     if utterance.offset:
         return False
     seconds = probe_audio(utterance.audio).duration
@@ -104,7 +104,7 @@ def _blocks_of_file(model: Model, source: Source, allow_truncated: bool, channel
 
 
 def declared_seconds(task: Task) -> float:
-    """Seconds that a task's recording says it has; 0.0 where it is not known beforehand."""
+    """Declared duration of a task's recording, seconds; 0.0 where it is not known beforehand."""
     if isinstance(task.source, Utterance):
         return task.source.duration
     if isinstance(task.source, np.ndarray) or callable(task.source):

@@ -52,7 +52,7 @@ class Stopwatch:
             self._switch(outer)
 
     def watch(self, name: str, things: Iterable[Thing]) -> Iterator[Thing]:
-        """The same things; the time that it takes to come by each belongs to this stage."""
+        """The same items; the time to get each belongs to this stage."""
         iterator = iter(things)
         while True:
             with self.stage(name):

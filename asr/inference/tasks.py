@@ -91,7 +91,7 @@ class Task(Generic[Key]):
             one of the first two when its turn comes.
         name: what messages call it.
         sample_rate: Hz of an array; None: the model's.
-        channel: of a recording, see `asr.audio.load_audio`; a row has its own.
+        channel: channel of a recording, see `asr.audio.load_audio`; a row has its own.
     """
 
     key: Key

@@ -75,7 +75,7 @@ class Windows:
 
     @property
     def sentence(self) -> str:
-        """What happens to long recordings, for a person who waits for one."""
+        """A sentence about long recordings, for the notice."""
         return (f"Recordings over {self.threshold_seconds / 60:g} minutes are transcribed in "
                 f"windows of about {self.core_seconds:g} s, joined where it is quiet, with "
                 f"{self.context_seconds:g} s of context on both sides.")

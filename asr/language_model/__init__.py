@@ -3,8 +3,8 @@
 In: ARPA files, KenLM's binary files, text. Out: a `LanguageModel`, natural logs of probabilities.
 
 A file a step: `arpa.py` text to tables; `kneser_ney.py` training text to tables; `ngram.py` tables
-to flat arrays for the compiled search, `ngram_cache.py` the same arrays on disk; `kenlm.py` binary
-files through the module `kenlm`; `packed_ngram.py` the copy inside a bundle.
+to flat arrays for the compiled search, `ngram_cache.py` the same arrays on disk; `kenlm_model.py`
+binary files through the module `kenlm`; `packed_ngram.py` the copy inside a bundle.
 """
 
 from asr.language_model.model import LanguageModel

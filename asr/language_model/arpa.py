@@ -172,7 +172,7 @@ class _Lines:
                 raise self.error(f"more than {MAX_BLANK_LINES:,} empty lines; no model has them")
 
     def skip_notes(self) -> None:
-        """Past what follows the end, which people write and nobody reads."""
+        """Read past the notes that people write after the end."""
         size = 0
         for line in self._lines:
             size += len(line)

@@ -77,12 +77,12 @@ class LanguageModel(ABC):
                              code="lm.normalizer")
 
     @cached_property
-    def space(self) -> str | None:
-        """How a character model writes the space; None: the units of the model are words."""
+    def space(self) -> str:
+        """How a character model writes the space; "": the units of the model are words."""
         words = [word for word in self.vocabulary if word not in (*SPECIAL, *SPACE_TOKENS)]
         if any(len(word) != 1 for word in words):
-            return None
-        return next((token for token in SPACE_TOKENS if token in self.word_numbers), None)
+            return ""
+        return next((token for token in SPACE_TOKENS if token in self.word_numbers), "")
 
     @property
     def sentence_end(self) -> int:

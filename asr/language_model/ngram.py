@@ -14,7 +14,7 @@ import numpy as np
 from asr.errors import DataError
 from asr.kernels.jit import compiled
 from asr.language_model.arpa import SENTENCE_START, UNKNOWN, ArpaTable, read_arpa
-from asr.language_model.kenlm import is_kenlm_binary, load_kenlm
+from asr.language_model.kenlm_model import is_kenlm_binary, load_kenlm
 from asr.language_model.model import LN10, LanguageModel
 from asr.language_model.ngram_cache import read_cache, write_cache
 from asr.language_model.ngram_kernel import NgramArrays, find_child, ngram_step
@@ -60,7 +60,7 @@ def load_ngram(path: str | Path, *, cache: bool = True) -> LanguageModel:
     """Read an ARPA file; the second time its arrays are memory-mapped from `<path>.cache`.
 
     A binary file of KenLM is recognised by its first bytes and read with the module `kenlm`, see
-    `asr.language_model.kenlm`.
+    `asr.language_model.kenlm_model`.
 
     The cache carries the size and time of the file that it was made of and a checksum; where it
     is not of this file, it is made again. Where it cannot be written, the file is read each time.

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from asr.errors import UsageError
 from asr.language_model.arpa import errors_of, parse_arpa, text_lines
-from asr.language_model.kenlm import is_kenlm_binary
+from asr.language_model.kenlm_model import is_kenlm_binary
 from asr.language_model.ngram import NgramModel, build_ngram
 
 MAX_NGRAMS = 5_000_000  # of a stranger's model; about half a minute and a gigabyte
@@ -34,7 +34,7 @@ def pack_lm(path: str | Path) -> bytes:
 
 
 def refuse_kenlm(path: str | Path) -> None:
-    """A bundle runs everywhere, so it carries ARPA text.
+    """Refuse a binary file of KenLM: a bundle stores ARPA text, which every machine can read.
 
     Raises:
         UsageError: the file is a binary one of KenLM.

@@ -228,7 +228,7 @@ def write_manifest(path: str | Path, utterances: Iterable[Utterance], *,
 
 
 def _open(path: Path) -> BinaryIO:
-    """The manifest, opened; a folder, a pipe or a device is refused before it can block."""
+    """Open the manifest; refuse a folder, a pipe or a device before it can block."""
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise ManifestError(f"{path} is not a regular file; expected a JSONL manifest, as "

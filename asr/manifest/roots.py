@@ -31,7 +31,7 @@ def record_roots(folder: str | Path, roots: Iterable[str | Path]) -> bool:
     """Write down that the manifests in a folder may read recordings below some roots.
 
     Args:
-        folder: of the manifests.
+        folder: folder of the manifests.
         roots: folders that the user named.
 
     Returns:

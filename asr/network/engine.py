@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache, partial
 from types import ModuleType
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -183,15 +183,31 @@ class KerasAcousticModel:
 
         check_tensors(weights, weight_shapes(settings, num_features, vocab_size), "weights")
         import_tensorflow()
-        import tensorflow as tf
-
         from asr.network.model import build_model
 
+        model = build_model(settings, num_features, vocab_size)
+        model.set_named_weights(weights)
+        self._take(model, settings, num_features)
+
+    @classmethod
+    def of(cls, model: Any, settings: ModelSettings, num_features: int) -> KerasAcousticModel:
+        """The engine of a `CTCModel` whose weights are set already.
+
+        Args:
+            model: a network with the time resolution of `settings`.
+            settings: the network's.
+            num_features: F.
+        """
+        engine = cls.__new__(cls)
+        engine._take(model, settings, num_features)
+        return engine
+
+    def _take(self, model: Any, settings: ModelSettings, num_features: int) -> None:
+        import tensorflow as tf
+
+        self.model = model
         self.settings = settings
         self.num_features = num_features
-        self.vocab_size = vocab_size
-        model = build_model(settings, num_features, vocab_size)
-        model.set_named_weights(dict(weights))
 
         # One persistent function for every shape: a new one a request would trace each time.
         @tf.function(jit_compile=False, input_signature=[

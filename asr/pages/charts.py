@@ -117,7 +117,7 @@ def spread(places: Sequence[float], gap: float, last: float) -> list[float]:
     """Places for two labels or one, at least `gap` apart and none beyond `last`, moved evenly.
 
     Example:
-        >>> spread([100.0, 104.0], 14, 200), spread([199.0, 198.0], 14, 200)
+        >>> spread([100.0, 104.0], 14, 200.0), spread([199.0, 198.0], 14, 200.0)
         ([95.0, 109.0], [200.0, 186.0])
     """
     if len(places) < 2 or abs(places[0] - places[1]) >= gap:

@@ -1,4 +1,4 @@
-"""A recipe for somebody's data: what `asr init` writes.
+"""Propose a recipe for the user's data: what `asr init` writes.
 
 survey.py     what the manifests hold: hours, speakers, rates, lengths, characters, noise
 settings.py   from there to settings, each with its reason, and to warnings

@@ -60,7 +60,7 @@ def propose(found: Survey, train: list[str], valid: list[str], minutes: float = 
     """Every setting but those that depend on the machine; see `fit_to_budget`.
 
     Args:
-        found: of the data.
+        found: what was found in the data.
         train, valid: paths of the manifests.
         minutes: that training may take.
     """
@@ -81,10 +81,10 @@ def fit_to_budget(proposal: Proposal, found: Survey, minutes: float, seconds_per
 
     Args:
         proposal: gets epochs, warm-up and averaging.
-        found: of the data.
+        found: what was found in the data.
         minutes: that training may take.
-        seconds_per_frame: of training, from `asr.proposal.trial`.
-        how: that was found.
+        seconds_per_frame: duration of training, from `asr.proposal.trial`.
+        how: the duration was found.
     """
     frames = found.hours * 3_600 * 100
     per_epoch = frames * seconds_per_frame / 60
@@ -121,7 +121,7 @@ def _features(found: Survey, result: Proposal) -> None:
 
 
 def _text(found: Survey, result: Proposal) -> None:
-    result.set("text.normalizer", found.normalizer, "marks that stand like letters stay"
+    result.set("text.normalizer", found.normalizer, "marks that are used like letters stay"
                if found.normalizer == "marks" else "lower case, no punctuation, letters stay")
     joined = " " * (found.words_per_text <= SINGLE_WORDS)   # single words will be joined
     result.set("text.alphabet", "".join(sorted({*found.characters, *joined})),
@@ -200,7 +200,7 @@ def _warn(found: Survey, result: Proposal) -> None:
         say("There is one speaker: the model will know this voice alone. Add speakers, or use it "
             "for this one.")
     if not found.speakers:
-        say("No speaker is named, so nobody can tell whether new voices are understood. Name the "
+        say("No speaker is named, so it is unknown whether new voices are understood. Name the "
             "speakers, for example by subfolders.")
     if found.shared_speakers:
         say(f"{len(found.shared_speakers)} speakers are in training and in development data "

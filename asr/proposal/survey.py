@@ -23,7 +23,7 @@ from asr.text.evidence import marks_that_are_letters
 from asr.text.evidence import report as about
 
 NOISE_SAMPLE = 40  # utterances whose noise is measured
-QUIET, LOUD = 10, 90  # percentiles of the loudness that stand for noise and speech
+QUIET, LOUD = 10, 90  # percentiles of the loudness, taken as noise and speech
 
 
 @dataclass(frozen=True)
@@ -31,14 +31,14 @@ class Survey:
     """What the data are.
 
     Attributes:
-        hours: of training speech.
+        hours: hours of training speech.
         num_utterances, num_valid: rows of training and of development data.
-        speakers: of training; empty where the corpus names none.
+        speakers: speakers of training; empty where the corpus names none.
         shared_speakers: in training and in development data.
         rates: Hz to recordings, the most frequent first.
         seconds: (N,) lengths of the training utterances.
         normalizer: basic or marks, see `asr.text.evidence`.
-        characters: of the normalised training texts, with counts.
+        characters: characters of the normalised training texts, with counts.
         words: the same of words.
         labels: (N,) characters of each normalised text, plus its repeats.
         noise_db: median distance of speech and quiet in dB; None if it could not be measured.

@@ -6,7 +6,7 @@
     print(result)                  # WER 33.33 % (S 1 D 0 I 0 N 3)
     print(result.receipt.line())   # what exactly was scored, and how
 
-It needs only jiwer and NumPy, no TensorFlow, no audio.
+It needs only RapidFuzz and NumPy, no TensorFlow, no audio.
 """
 
 from asr.scoring.bootstrap import Interval

@@ -178,7 +178,7 @@ def draw_sums(values: np.ndarray, draws: int, seed: int) -> np.ndarray:
     clusters = len(values)
     if draws * clusters > _MOST_PICKS and _nearly_normal(values):
         return np.rint(generator.multivariate_normal(
-            values.sum(0), clusters * np.cov(values.T, bias=True, ndmin=2), draws,
+            values.sum(0), clusters * np.atleast_2d(np.cov(values.T, bias=True)), draws,
             method="eigh")).astype(np.int64)
     columns = np.ascontiguousarray(values.T)
     block = max(1, 500_000 // clusters)

@@ -1,7 +1,7 @@
 """Break errors down by speaker, duration, speaking rate, SNR, and word.
 
 In: the rows of a score. Out: groups with their own error rates and intervals; confusion pairs.
-Jiwer and NumPy.
+RapidFuzz and NumPy.
 """
 
 from __future__ import annotations

@@ -64,7 +64,7 @@ def read_columns(paths: Iterable[str | Path], items: Sequence[Known]) -> Columns
                 raise DataError(f"{path}:{number}: got {name!r} as id, expected the id of an "
                                 "utterance in a column id. Add it.", code="columns.id", path=path)
             if seen.setdefault(name, number) != number:
-                raise DataError(f"{path}:{number}: the id {name!r} stands twice, first in line "
+                raise DataError(f"{path}:{number}: the id {name!r} occurs twice, first in line "
                                 f"{seen[name]}; ids must be unique.", code="columns.id", path=path)
             for key, value in row.items():
                 columns.setdefault(key, {})[name] = value
@@ -112,7 +112,7 @@ def group_by(rows: Sequence[Row], labels: Mapping[str, tuple[float, str]]) -> li
     """The error rate of each group of rows.
 
     Args:
-        rows: of a score.
+        rows: rows of a score.
         labels: from `label_by`.
 
     Returns:

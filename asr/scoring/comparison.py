@@ -1,7 +1,7 @@
 """Two systems on the same test set, and a verdict in words.
 
 In: two scores. Out: the difference with its interval, two more tests, what would be needed to
-tell them apart, and which utterances changed. Jiwer and NumPy.
+tell them apart, and which utterances changed. RapidFuzz and NumPy.
 """
 
 from __future__ import annotations

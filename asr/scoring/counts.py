@@ -2,7 +2,7 @@
 
 In: normalised references and hypotheses. Out: substitutions, deletions, insertions, reference
 length. Every error costs 1, and of alignments with as few errors the one that RapidFuzz finds is
-taken, so that S, D and I are those of jiwer, which stands on it; or a substitution costs 4, an
+taken, so that S, D and I are those of jiwer, which uses it; or a substitution costs 4, an
 insertion or deletion 3, as in sclite. RapidFuzz and NumPy, and numba for sclite's.
 """
 
@@ -18,6 +18,7 @@ from rapidfuzz.distance import Levenshtein
 from asr.errors import DataError, UsageError
 
 ALIGNMENTS = ("unit", "sclite")
+_BATCH = 2_000  # pairs whose words or letters are numbered at once
 _MOST_PAIRS = {"unit": 10**11, "sclite": 4 * 10**9}  # of characters: each about 20 s on one core
 
 
@@ -186,7 +187,9 @@ def _count(references: Sequence[str], hypotheses: Sequence[str], alignment: str,
         raise ValueError(f"{len(references)} references but {len(hypotheses)} hypotheses; "
                          "each reference needs one.")
     if checked_alignment(alignment) == "sclite":
-        return _sclite_counts(references, hypotheses, split)
+        return np.concatenate([np.empty((0, 4), np.int64), *(
+            _sclite_counts(references[start:start + _BATCH], hypotheses[start:start + _BATCH],
+                           split) for start in range(0, len(references), _BATCH))])
     counts = np.empty((len(references), 4), np.int64)
     for row, (reference, hypothesis) in enumerate(zip(references, hypotheses, strict=True)):
         if split is str.split:

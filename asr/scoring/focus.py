@@ -19,8 +19,8 @@ import numpy as np
 from asr.errors import DataError
 from asr.scoring.bootstrap import CONFIDENCE, DRAWS, Interval, resample
 from asr.scoring.breakdown import Group
-from asr.scoring.counts import Counts, Step, align_many
-from asr.scoring.result import Score, plural, rate_line
+from asr.scoring.counts import Counts, Step
+from asr.scoring.result import Score, align_rows, plural, rate_line
 from asr.scoring.text_lines import parse_object, read_lines
 from asr.text import normalize
 
@@ -62,9 +62,9 @@ class Focus:
 
     def groups(self) -> list[Group]:
         """The two as groups, for the table of a report; all utterances are in both."""
-        return [Group("Listed words (B-WER)", self.utterances, self.on_list,
+        return [Group("B-WER (listed)", self.utterances, self.on_list,
                       self.on_list_interval),
-                Group("All others (U-WER)", self.utterances, self.others, self.others_interval)]
+                Group("U-WER (others)", self.utterances, self.others, self.others_interval)]
 
     def to_dict(self) -> dict:
         """JSON-ready."""
@@ -89,8 +89,7 @@ def focus_on(result: Score, lists: FocusLists, *, draws: int = DRAWS,
         UsageError: draws or confidence out of range.
     """
     rows = result.rows
-    steps = align_many([row.normalized_reference for row in rows],
-                       [row.normalized_hypothesis for row in rows])
+    steps = align_rows(rows, result.receipt.alignment)
     wanted = [lists.words[row.id] for row in rows]
     counts = count_focus(steps, wanted)
     columns = np.stack([counts[:, :3].sum(1), counts[:, 3], counts[:, 4:7].sum(1), counts[:, 7]], 1)
@@ -109,7 +108,7 @@ def count_focus(alignments: Iterable[Sequence[Step]],
     """Errors on listed words and on others of each utterance.
 
     Args:
-        alignments: as from `asr.scoring.counts.align_many`.
+        alignments: as from `asr.scoring.result.align_rows`.
         lists: the words that matter, one collection an alignment.
 
     Returns:
@@ -148,8 +147,8 @@ def read_focus(path: str | Path, ids: Collection[str], normalizer: str) -> Focus
 
     Args:
         path: the file, UTF-8.
-        ids: of the utterances that are scored.
-        normalizer: of the score; one word may become several.
+        ids: ids of the utterances that are scored.
+        normalizer: normaliser of the score; one word may become several.
 
     Raises:
         DataError: the file cannot be read, is empty, mixes both kinds, names an unknown id or one
@@ -177,7 +176,7 @@ def read_focus(path: str | Path, ids: Collection[str], normalizer: str) -> Focus
     for number, name, words in entries:
         where = f"{path}:{number}"
         if name in chosen or name not in ids:
-            fault = "stands twice" if name in chosen else "is not that of a scored utterance"
+            fault = "occurs twice" if name in chosen else "is not that of a scored utterance"
             raise DataError(f"{where}: the id {name!r} {fault}; expected one line for each "
                             "utterance. Correct the id.", code="focus.ids", path=path)
         chosen[name] = _words(words, normalizer, where)

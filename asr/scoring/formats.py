@@ -46,7 +46,7 @@ class TextFile:
     """The texts of a file by id; `speakers`, `durations` hold what the file says about them.
 
     `notes` are sentences for the person, such as that sentence marks were left out; `lines` says
-    in which line of the file an id stands. `readings` says of references in sclite's notation what
+    in which line of the file an id is. `readings` says of references in sclite's notation what
     they are a reading of.
     """
 
@@ -323,7 +323,7 @@ def add_text(texts: dict[str, str], name: str, text: str, where: str,
     """Add one entry; an id that is there already (in line `first`) is an error."""
     if name in texts:
         before = "" if first is None else f", first in line {first}"
-        raise DataError(f"{where}: the id {name[:80]!r} stands twice{before}; ids must be unique.",
+        raise DataError(f"{where}: the id {name[:80]!r} occurs twice{before}; ids must be unique.",
                         code="text.duplicate_id")
     texts[name] = text
 

@@ -53,7 +53,7 @@ def measure(words: np.ndarray, characters: np.ndarray, *, speakers: Sequence[str
         UsageError: draws or confidence out of range.
 
     Example:
-        >>> one = np.array([[1, 0, 1, 4]])  # "a b c d" heard as "a b x d e"
+        >>> one = np.array([[1, 0, 1, 4]])  # "a b c d" became "a b x d e"
         >>> {name: round(found.rate, 3) for name, found in measure(one, one, draws=100).items()}
         {'wer': 0.5, 'cer': 0.5, 'mer': 0.4, 'wil': 0.55, 'wip': 0.45, 'ser': 1.0}
     """
@@ -70,9 +70,10 @@ def measure(words: np.ndarray, characters: np.ndarray, *, speakers: Sequence[str
     preserved, kept, lost, wer = None, None, None, found["wer"].interval
     if wer:
         preserved = sums[5] / sums[1] * (sums[5] / sums[6]) if sums[6] else 0.0
-        _, spoken, _, _, _, right, heard, _, _ = drawn.drawn.T.astype(np.float64)
-        # a draw in which nothing was heard preserves nothing
-        kept = drawn.ratio(right * right, np.where(heard > 0, spoken * heard, spoken))
+        _, spoken, _, _, _, right, found_words, _, _ = drawn.drawn.T.astype(np.float64)
+        # a draw without a recognised word preserves nothing
+        kept = drawn.ratio(right * right, np.where(found_words > 0, spoken * found_words,
+                                                   spoken))
         lost = replace(kept, low=1 - kept.high, high=1 - kept.low, mean=1 - kept.mean)
         if not sums[0]:  # as if the errors that the rule of three allows were substitutions
             high = 1 - (1 - wer.high) ** 2

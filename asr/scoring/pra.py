@@ -26,7 +26,7 @@ def pra(rows: Sequence[Row], alignment: str = "unit") -> str:
     """The alignment of every row, in sclite's layout.
 
     Args:
-        rows: of a score.
+        rows: the rows of a score.
         alignment: that of its receipt.
 
     Example:

@@ -114,7 +114,7 @@ def compare_many(scores: Sequence[Score], names: Sequence[str], *, force: bool =
     """Every pair of three systems or more, with p-values corrected for the number of pairs.
 
     Args:
-        scores: of the same references under the same normaliser.
+        scores: scores of the same references under the same normaliser.
         names: one a score, all different.
         force, draws, confidence, seed: as in `asr.scoring.compare`.
 

@@ -1,7 +1,7 @@
 """The score of a set of transcripts, with its intervals and its receipt.
 
 In: references and hypotheses by utterance id. Out: `Score`: WER and CER with intervals, one row an
-utterance, and the receipt. Jiwer and NumPy.
+utterance, and the receipt. RapidFuzz and NumPy.
 
 WER is sum(S + D + I) / sum(N) over the corpus. It is never averaged over sentences, never clipped,
 and without a reference word there is none.
@@ -32,7 +32,7 @@ from asr.text import normalize, normalizer_id
 from asr.versions import installed
 
 SCHEMA = 1
-_PACKAGES = ("keras-asr", "jiwer", "rapidfuzz", "numpy", "tensorflow", "keras", "librosa")
+_PACKAGES = ("keras-asr", "rapidfuzz", "numpy", "tensorflow", "keras", "librosa")
 
 
 @dataclass(frozen=True)
@@ -166,12 +166,12 @@ class Score:
 
     @property
     def wer_interval(self) -> Interval | None:
-        """Of the word error rate."""
+        """The interval of the word error rate."""
         return self.measures["wer"].interval
 
     @property
     def cer_interval(self) -> Interval | None:
-        """Of the character error rate."""
+        """The interval of the character error rate."""
         return self.measures["cer"].interval
 
     @property

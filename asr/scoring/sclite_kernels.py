@@ -47,8 +47,8 @@ def count_sequences(references: np.ndarray, reference_ends: np.ndarray, hypothes
 def trace_sequences(reference: np.ndarray, hypothesis: np.ndarray) -> np.ndarray:
     """The alignment of two sequences.
 
-    Every so often a row of costs is kept and the moves between two of them are found again on the
-    way back, so that memory grows with the length to the power of 1.5 and not with its square.
+    Of long ones every so often a row of costs is kept and the moves between two of them are found
+    on the way back, so that memory grows with the length to the power of 1.5, not its square.
 
     Args:
         reference, hypothesis: (num_words,) int64.
@@ -57,12 +57,12 @@ def trace_sequences(reference: np.ndarray, hypothesis: np.ndarray) -> np.ndarray
         (num_steps,) int8 of SUBSTITUTE, DELETE, INSERT and EQUAL, from the first word on.
     """
     rows, columns = len(reference), len(hypothesis)
-    every = int(np.sqrt(rows)) + 1
+    every = rows + 1 if rows * columns < 1_000_000 else int(np.sqrt(rows)) + 1
     kept = np.empty((rows // every + 1, columns + 1), np.int64)
     costs = np.arange(columns + 1) * 3
     kept[0] = costs
     unused = np.empty((0, 0), np.int8)
-    for row in range(1, rows + 1):
+    for row in range(1, rows // every * every + 1):
         _advance(reference[row - 1], hypothesis, costs, unused, 0)
         if row % every == 0:
             kept[row // every] = costs
@@ -118,7 +118,7 @@ def align_graphs(kinds_a: np.ndarray, starts_a: np.ndarray, before_a: np.ndarray
                  same: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The best way through two word graphs at once.
 
-    Arc 0 of each graph stands before the first word and is none; an arc comes after all that lead
+    Arc 0 of each graph is before the first word and is none; an arc comes after all that lead
     to it. Where several ways cost the same, the one that is listed first is taken.
 
     Args:

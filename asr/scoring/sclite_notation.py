@@ -45,7 +45,7 @@ class Arc:
 class Settled:
     """What is scored of a reference and a hypothesis.
 
-    `added` optional words were not said, and stand in the hypothesis; of `matched` fragments the
+    `added` optional words were not said and are in the hypothesis; of `matched` fragments the
     hypothesis has the reference's spelling; so both count as correct. `path` is the alignment of
     the normalised words, a letter a step: = S D I.
     """
@@ -219,7 +219,7 @@ def settle(reference: Sequence[Arc], hypothesis: Sequence[Arc], normalizer: str,
 
 @dataclass(frozen=True, slots=True)
 class _KeyArc:
-    """One word under the normaliser; `raw` stands at the first that a written word gives."""
+    """One word under the normaliser; only the first that a written word gives has `raw`."""
 
     source: int
     target: int

@@ -1,7 +1,7 @@
 """Three significance tests for two systems on the same utterances.
 
 In: the rows of two scores with the same references. Out: an interval of the difference and two
-p-values. Jiwer and NumPy.
+p-values. RapidFuzz and NumPy.
 
 - Paired bootstrap (Bisani and Ney 2004; Kaldi's compute-wer-bootci with two systems): both systems
   are scored on the same drawn utterances, or speakers; the difference of WER gets an interval.

@@ -14,8 +14,8 @@ import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from asr.scoring.counts import Step, align_many
-from asr.scoring.result import Row, Score
+from asr.scoring.counts import Step
+from asr.scoring.result import Row, Score, align_rows
 
 _PAGE = 80
 _HEADS = (" SPKR", " # Snt", "# Wrd", "Corr", " Sub", " Del", " Ins", " Err", "S.Err")
@@ -30,24 +30,26 @@ def sclite_summary(result: Score, title: str) -> str:
     """Percentages by speaker (sclite's .sys), counts by speaker (.raw) and details (.dtl).
 
     Args:
-        result: from `asr.scoring.score`. Speakers are the rows'; where none is known, an id is
-            cut at its first "-", or else "_", as sclite -i rm does.
-        title: of the system; sclite takes the name of the hypothesis file.
+        result: from `asr.scoring.score`. Speakers are the rows'; where none is known, each id is
+            cut at its first "-", or else "_", as sclite -i rm does; where some id has neither,
+            there is one speaker, "unknown".
+        title: name of the system; sclite takes the name of the hypothesis file.
 
     Returns:
         Text that ends with a line's end. Speakers come in the order of the utterances.
     """
     speakers = _by_speaker(result.rows)
     return (_table(speakers, title, raw=False) + _table(speakers, title, raw=True)
-            + _details(result.rows, title))
+            + _details(result, title))
 
 
 def _by_speaker(rows: Sequence[Row]) -> dict[str, list[Row]]:
     known = any(row.speaker for row in rows)
+    in_ids = all(re.search("[-_]", row.id) for row in rows)
     speakers: dict[str, list[Row]] = {}
     for row in rows:
-        name = row.speaker if known else re.split("-" if "-" in row.id else "_", row.id)[0]
-        speakers.setdefault(name.lower(), []).append(row)
+        name = row.id.partition("-" if "-" in row.id else "_")[0] if in_ids else "unknown"
+        speakers.setdefault((row.speaker if known else name).lower(), []).append(row)
     return speakers
 
 
@@ -135,9 +137,9 @@ def _box(lines: Sequence[tuple[str, ...]], title: str) -> str:
     return "".join(f"{pad}{line}\n" for line in drawn)
 
 
-def _details(rows: Sequence[Row], title: str) -> str:
-    steps = list(align_many([row.normalized_reference for row in rows],
-                            [row.normalized_hypothesis for row in rows]))
+def _details(result: Score, title: str) -> str:
+    rows = result.rows
+    steps = list(align_rows(rows, result.receipt.alignment))
     sentences, words, right, wrong, lost, extra, errors, with_errors = _counts(rows)
     with_wrong, with_lost, with_extra = (
         sum(getattr(row.words, kind) > 0 for row in rows)

@@ -242,7 +242,7 @@ def write_ctm(path: str | Path, words: Iterable[TimedWord]) -> None:
 def _check_fields(*fields: str) -> None:
     for value in fields:
         if not value or len(value.split()) != 1 or value != value.strip():
-            raise DataError(f"{value!r} cannot stand in stm or ctm; a field holds no space.",
+            raise DataError(f"{value!r} cannot be in stm or ctm; a field holds no space.",
                             code="text.id")
 
 

@@ -12,7 +12,7 @@ The standard library only.
     english   doctor müller's café bar number twenty one basic + numbers, contractions, spelling
     german    doktor müller's café bar no einundzwanzig  basic + numbers, abbreviations
 
-A name may end in "+drop" ("basic+drop"): what stands in brackets and was not said, such as
+A name may end in "+drop" ("basic+drop"): text in brackets that was not said, such as
 [laughter], <unk> or (noise), is then no word. Without it, it is one.
 
 A score under one normaliser cannot be compared with a score under another: every receipt carries
@@ -92,7 +92,9 @@ def _lower(text: str) -> str:
 
 def _strip(text: str, table: _BasicTable = _PLAIN_TABLE) -> str:
     """Lower-cased text without punctuation; apostrophes only inside words; single spaces."""
-    text = _LONE_APOSTROPHE.sub(" ", text.translate(table))
+    text = text.translate(table)
+    if "'" in text:
+        text = _LONE_APOSTROPHE.sub(" ", text)
     return unicodedata.normalize("NFC", " ".join(text.split()))
 
 
@@ -119,9 +121,9 @@ def _german(text: str) -> str:
 
 def _plain(text: str) -> str:
     """One kind of apostrophe and no invisible characters, before words are looked at."""
-    text = text.translate(_ONE_APOSTROPHE)
     if text.isascii():
-        return text
+        return text.replace("`", "'")
+    text = text.translate(_ONE_APOSTROPHE)
     return "".join(c for c in text if unicodedata.category(c) != "Cf")
 
 
@@ -135,7 +137,7 @@ _NORMALIZERS: dict[str, tuple[int, Callable[[str], str]]] = {
     "german": (3, _german),
 }
 _DROP = "+drop"
-# [] and <> around anything, () around one word; each stands for itself, so that neither "word(s)"
+# [] and <> around anything, () around one word; each by itself, so that neither "word(s)"
 # nor "3 < 4" nor a spoken remark (like this one) is lost
 _NOT_SAID = re.compile(r"\[[^\[\]]*\]|<(?![\s=])[^<>]*(?<!\s)>|(?<!\S)\([^()\s]*\)(?!\w)")
 
@@ -159,11 +161,13 @@ _MORE_PROBES = {
         "$20 million €3bn 3.5kg 10 km 5g 5% per cent -500 +3 20°C ¢3 1/2 2½ #1 $2.70 5:05 pm .5",
         "Jr. she's been he's here I'd better I'd been I'd go ain't one and a half nineteen oh two",
         "grey ploughing organisational customise dialogue yoghurt promise aesthetic fibreglass",
-        "The U.S. and U.K. Ph.D. of Gen. Lee, Sgt. Po, St. John, Main St., No. 5, etc.; the U.K.'s",
+        "The U.S. and U.K. Ph.D. of Gen. Lee, Sgt. Po, St. John, Main St., No. 5, etc.; the U.K.'s "
+        "10k 3x $20-30 million EUR 5 \u00b15 10 kms 3/4 e-mail i'd've what's happened approx.",
     ),
     "german": (
         "$20 €20 20 Mio. Euro 1 Mrd. € 2,70 € 3,5kg 10 km 1 h 5% -500 +3 20°C 1/2 2½ #1 10:30 Uhr",
-        "Dr Abt, Hr. Beck, Fr. Conz, St. Pauli, Hauptstr. 3, zB usw, U.S.A., ggf. evtl. inkl.",
+        "Dr Abt, Hr. Beck, Fr. Conz, St. Pauli, Hauptstr. 3, zB usw, U.S.A., ggf. evtl. inkl. "
+        "EUR 5 3 Std. 2x 90er 10%ig 10-j\u00e4hrig 100 hundert 50 ct \u00b15",
     ),
 }
 

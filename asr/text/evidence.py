@@ -39,7 +39,7 @@ def dropped(texts: Iterable[str], normalizer: str) -> Counter[str]:
 
 
 def marks_that_are_letters(texts: Iterable[str]) -> dict[str, int]:
-    """Marks that `basic` drops or splits words at and that stand like letters in many words.
+    """Marks that `basic` drops or splits words at and that are used like letters in many words.
 
     An apostrophe at one edge of a word (o', haʼ) counts if there is none at the other, as quotes
     have; a colon counts between two letters (ka:na).

@@ -18,6 +18,7 @@ import json
 import platform
 import time
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 from asr.errors import CheckpointError, UsageError
@@ -109,39 +110,62 @@ class RunDirectory:
                              f"{details}. Restore them or train into a new run directory.",
                              code="run.incompatible", path=self.path)
 
-    def check_data(self, alphabet: str, data_hash: str) -> bool:
+    def check_data(self, alphabet: str, data_hash: str, network: str = "") -> bool:
         """Compare the data with those of the previous part of the run; write `data.json`.
 
         Args:
             alphabet: from the tokenizer; it defines the meaning of the labels.
-            data_hash: see `asr.training.preparation.Prepared`.
+            data_hash, network: see `asr.training.preparation.Prepared`.
 
         Returns:
             True if the data changed under the same alphabet: the resume is then not exact.
 
         Raises:
-            UsageError: the network was trained with another alphabet.
+            UsageError: the network was trained with another alphabet, or is another network.
             CheckpointError: `data.json` cannot be read.
         """
         path = self.path / "data.json"
         changed = False
+        before: dict = {}
         if path.exists() and self._has_learnt():
             try:
                 before = json.loads(path.read_text(encoding="utf-8"))
-                old = str(before["alphabet"])
+                old, built = str(before["alphabet"]), str(before.get("network", ""))
                 changed = before["sha256"] != data_hash
             except (ValueError, KeyError, TypeError) as error:
                 raise CheckpointError(f"{path} is damaged ({error}); restore it or start a new "
                                       "run directory.", path=path) from error
+            if built != network:
+                raise UsageError(f"incompatible: the network of {self.path} was built by "
+                                 f"{built or 'asr.AcousticModel'}, this call builds it by "
+                                 f"{network or 'asr.AcousticModel'}. Give asr.train the same "
+                                 "build=, or train into a new run directory.",
+                                 code="run.incompatible", path=self.path)
             if old != alphabet:
                 raise UsageError(f"incompatible: {self.path} was started with the alphabet {old!r} "
                                  f"(vocab hash {_short_hash(old)}), these texts have {alphabet!r} "
                                  f"({_short_hash(alphabet)}). Restore the texts, or train into a "
                                  "new run directory; text.alphabet in the recipe keeps an alphabet "
                                  "whatever the texts are.", code="run.incompatible", path=self.path)
-        write_atomic(path, json.dumps({"alphabet": alphabet, "sha256": data_hash},
-                                      ensure_ascii=False, indent=2) + "\n")
+        record = {"alphabet": alphabet, "sha256": data_hash} | ({"network": network} if network
+                                                                else {})
+        record = {**before, **record}
+        write_atomic(path, json.dumps(record, ensure_ascii=False, indent=2) + "\n")
         return changed
+
+    def remembered(self, name: str, find: Callable[[], int]) -> int:
+        """A number that was found when the run began; found now if it has not begun.
+
+        Args:
+            name: its name in `data.json`, which `check_data` has written.
+            find: measures it.
+        """
+        path = self.path / "data.json"
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if name not in record or not self._has_learnt():
+            record[name] = find()
+            write_atomic(path, json.dumps(record, ensure_ascii=False, indent=2) + "\n")
+        return int(record[name])
 
     def log(self, record: dict) -> None:
         """Append one JSON line to `log.jsonl`."""

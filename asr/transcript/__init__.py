@@ -36,7 +36,7 @@ class Word:
         text: the word or the character.
         start, end: seconds from the start of the recording.
         confidence: 0 .. 1.
-        channel: of the recording, 1 is the first or left one; 0: the mix of all.
+        channel: channel of the recording, 1 is the first or left one; 0: the mix of all.
     """
 
     text: str
@@ -69,7 +69,7 @@ class Transcript:
         text: the words, joined by single spaces; empty for silence.
         score: natural log, what the decoder maximised; 0 for silence.
         words: in order.
-        confidence: 0 .. 1, of the whole text.
+        confidence: 0 .. 1, of the whole text; 0 for an empty one, in which no word was found.
         duration: seconds of the recording.
         characters: in order, without spaces; each lasts until the next one of its word.
         alternatives: the best readings, this one first, where more than one was asked for.
@@ -81,7 +81,7 @@ class Transcript:
     text: str
     score: float = 0.0
     words: tuple[Word, ...] = ()
-    confidence: float = 1.0
+    confidence: float = 0.0
     duration: float = 0.0
     characters: tuple[Word, ...] = ()
     alternatives: tuple[Alternative, ...] = ()

@@ -26,8 +26,8 @@ def docx(transcript: Transcript, name: str, clock, plain) -> bytes:
 
     Args:
         transcript: what was said.
-        name: of the recording; the title.
-        clock, plain: of `asr.transcript`.
+        name: name of the recording; the title.
+        clock, plain: functions of `asr.transcript`.
 
     Raises:
         UsageError: python-docx is not installed.
@@ -56,8 +56,8 @@ def eaf(transcript: Transcript, name: str, plain) -> str:
 
     Args:
         transcript: what was said.
-        name: of the recording, which ELAN looks for beside the .eaf or at its path.
-        plain: of `asr.transcript`.
+        name: name of the recording, which ELAN looks for beside the .eaf or at its path.
+        plain: function of `asr.transcript`.
     """
     rows: dict[str, list[tuple[float, float, str]]] = {}
     speakers: dict[str, str] = {}

@@ -78,7 +78,7 @@ def paragraphs(found: Iterable[Segment]) -> list[list[Segment]]:
 
 
 def speaker_names(count: int) -> tuple[str, ...]:
-    """What channels are called where nobody names the speakers."""
+    """Names of channels without speaker names."""
     return ("left", "right") if count == 2 else tuple(f"channel {n + 1}" for n in range(count))
 
 

@@ -25,8 +25,8 @@ class SubtitleRules:
     """What a subtitle may be.
 
     Attributes:
-        lines: of a cue, at most; 1 or 2.
-        line_characters: of a line, at most.
+        lines: lines of a cue, at most; 1 or 2.
+        line_characters: characters of a line, at most.
         min_seconds, max_seconds: a cue is shown.
         characters_per_second: to be read at most, where the pauses leave the time.
         gap_frames, frames_per_second: between two cues, at least.

@@ -176,7 +176,7 @@ def calibrate(judged: Judged) -> Fit:
 
 
 def cross_fitted(judged: Judged) -> tuple[np.ndarray, int]:
-    """Probabilities by parameters that the speaker (or utterance) of a word had no part in.
+    """Probabilities by parameters that were fitted without the speaker (or utterance) of a word.
 
     Returns:
         (N,) float64 and the number of fits: one a speaker, ten at most.

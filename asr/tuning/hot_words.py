@@ -20,7 +20,7 @@ from asr.recognizer import Recognizer, language_model_of
 from asr.scoring.bootstrap import Interval, cluster_sums, clusters_of, draw_sums, interval_of
 from asr.scoring.counts import count_words
 from asr.text import normalize
-from asr.tuning import DRAWS, DevSet, read_texts
+from asr.tuning import DRAWS, DevSet, narrow_notes, read_texts
 
 BOOSTS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)  # nats per character
 
@@ -100,7 +100,7 @@ class HotTuning:
     @property
     def helps(self) -> bool:
         """Whether the gain is more than chance: the whole interval lies above zero."""
-        return self.boost > 0 and self.gain.low > 0
+        return self.boost > 0 and self.gain.clusters > 1 and self.gain.low > 0
 
     def to_dict(self) -> dict:
         """Plain values, for JSON and for the bundle."""
@@ -244,7 +244,7 @@ def tune_hot_words(recognizer: Recognizer, dev: DevSet, hot_words: Sequence[HotW
 def _summary(dev: DevSet, decoders: HotDecoders, tried: dict[float, np.ndarray], best: float,
              boosts: Sequence[float], missing: Sequence[str]) -> HotTuning:
     gain = f_score_gain(tried[0.0], tried[best], dev.speakers)
-    notes = []
+    notes = narrow_notes(gain)
     if best == 0 or gain.low <= 0:
         notes.append("Boosting these words does not help: the gain in F-score is within chance on "
                      "this development set.")

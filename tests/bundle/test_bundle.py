@@ -527,3 +527,38 @@ def test_no_source_file_loads_code_from_data():
     "yaml.load(x)", "os.system(x)"])
 def test_that_scan_can_fail(source):
     assert executing_calls(source)
+
+
+OWN = {"000/kernel": np.ones((3, 4), np.float32), "001/scale": np.float32(2.0)}
+
+
+def test_a_network_of_ones_own_is_weights_and_a_name(path):
+    save_bundle(path, **content(weights=OWN, network="my_network"))
+    bundle = load_bundle(path)
+    assert bundle.network == "my_network"
+    assert {name: array.shape for name, array in bundle.weights.items()} == {
+        "000/kernel": (3, 4), "001/scale": ()}
+    np.testing.assert_array_equal(bundle.weights["000/kernel"], OWN["000/kernel"])
+    assert load_bundle(write_bundle(path)).network == ""
+    with pytest.raises(BundleError, match="NaN or infinite"):
+        save_bundle(path, **content(weights={"000/a": np.float32(np.nan)}, network="f"))
+
+
+@pytest.mark.parametrize("network", [
+    None, "f", {}, {"build": "f"}, {"build": "", "tensors": {"a": [1]}},
+    {"build": "f" * 300, "tensors": {"a": [1]}}, {"build": "f", "tensors": {}},
+    {"build": "f", "tensors": {"a": 3}}, {"build": "f", "tensors": {"a": [0]}},
+    {"build": "f", "tensors": {"a": [True]}}, {"build": "f", "tensors": {"a": [1] * 99}},
+    {"build": "f", "tensors": {"a": [2**40]}}, {"build": 3, "tensors": {"a": [1]}},
+    {"build": "f", "tensors": {str(i): [1] for i in range(10_001)}},
+    {"build": "f", "tensors": {"a": [2**30, 2**30]}}, {"build": "f", "tensors": {"b": [3, 4]}}])
+def test_odd_networks_of_ones_own(path, network):
+    save_bundle(path, **content(weights=OWN, network="my_network"))
+
+    def change(config):
+        config["network"] = network
+        if network is None:  # as if the weights were those of the settings
+            del config["network"]
+
+    forge_config(path, change)
+    refused(path)

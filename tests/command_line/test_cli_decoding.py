@@ -7,7 +7,9 @@ import os
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 from asr.bundle import load_bundle
 from asr.cli import run
@@ -148,3 +150,10 @@ def test_a_grammar_with_an_error_names_its_line(tmp_path, capsys):
     path = grammar(tmp_path, "one two\nthree (four\n")
     code, _, err = asr(capsys, "transcribe", CLIP, "--grammar", path)
     assert code == EXIT_DATA and re.search(r"grammar\.txt:2: \( without \)", err)
+
+
+def test_silence_has_no_confidence(tmp_path, capsys):
+    """A6b of ../shared/data/faults: nothing was found, so nothing is sure."""
+    soundfile.write(tmp_path / "zeros.wav", np.zeros(16_000), 8_000)
+    _, out, _ = asr(capsys, "transcribe", tmp_path / "zeros.wav", "--json")
+    assert (json.loads(out)["text"], json.loads(out)["confidence"]) == ("", 0.0)

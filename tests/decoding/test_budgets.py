@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import gzip
+import re
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
-from forged_bundle import forge, forge_config
+from forged_bundle import forge, forge_config, members, write_zip
 from tiny_bundle import ARPA, write_bundle
 
-from asr.decoding import HotWord, LexiconDecoder
+from asr.bundle import CONFIG, LIMITS, LM, TOKENIZER, WEIGHTS
+from asr.decoding import HotWord, LexiconDecoder, grammar, grammar_syntax, lexicon, phrases
 from asr.decoding.phrases import phrase_part
 from asr.errors import AsrError, UsageError
+from asr.language_model import arpa, packed_ngram
+from asr.recipe import DecoderSettings
 from asr.recognizer import load
 from asr.text.tokenizer import CharTokenizer
 
@@ -26,6 +31,14 @@ LINES = gzip.compress(b"\n" * (1 << 24))  # gzip members one after the other are
 def decoder(**knobs):
     return lambda path: forge_config(path, lambda config: config["decoder"].update(
         kind="beam", **knobs))
+
+
+def many_members(path):
+    write_zip(path, members(path) | {f"member-{n}": b"x" for n in range(40)})
+
+
+def large_member(path):
+    forge(path, {"tokenizer.json": b" " * 1_000_001})
 
 
 def language_model(data):
@@ -40,6 +53,8 @@ def head(*counts):
 
 
 HOSTILE = {
+    "members": (many_members, "44 members, a bundle a handful"),
+    "member": (large_member, "a tokenizer.json of 1_000_001 bytes, at most 1_000_000"),
     "hot word": (decoder(hot_words=["ab " * 300_000]), "1 hot words of 900,000 characters"),
     "long hot word": (decoder(hot_words=["ab " * 100]), "has 300 characters, at most 200"),
     "hot words": (decoder(hot_words=["a"] * 300_000), "300,000 hot words"),
@@ -93,6 +108,25 @@ def test_in_a_process_of_its_own_it_stays_below_the_memory(name, tmp_path):
     code, megabytes = map(int, done.stdout.split()[-2:])
     assert code == 5 and message in done.stderr
     assert megabytes < MEGABYTES
+
+
+def test_the_docs_state_the_budgets():
+    page = (Path(__file__).parents[2] / "docs/file-formats.md").read_text("utf-8")
+    section = page.split("### Budgets")[1].split("\n## ")[0]
+    stated = {int(number.replace(",", "")) for number in re.findall(r"\d[\d,]*", section)}
+    bounds = DecoderSettings.__dataclass_fields__
+    assert stated == {
+        32, *bundle_limits(), arpa.MAX_NGRAMS, packed_ngram.MAX_NGRAMS, arpa.MAX_LINE_BYTES,
+        arpa.FREE_TEXT_BYTES, arpa.MAX_GZIP_RATIO, arpa.MAX_BLANK_LINES, arpa.MAX_HEADER_LINES,
+        phrases.MAX_HOT_WORDS, phrases.MAX_PHRASE, phrases.MAX_CHARACTERS, phrases.MAX_CELLS,
+        grammar_syntax.MAX_TEXT, grammar_syntax.MAX_DEPTH, grammar.MAX_STATES, grammar.MAX_CELLS,
+        grammar.MAX_STEPS, lexicon.MAX_WORD, lexicon.MAX_CHARACTERS,
+        *(bounds[name].metadata["high"] for name in ("beam_width", "num_hypotheses")),
+        2, MEGABYTES}
+
+
+def bundle_limits():
+    return (LIMITS[name] for name in (CONFIG, TOKENIZER, WEIGHTS, LM))
 
 
 def test_many_labels_times_many_states_are_refused():

@@ -156,7 +156,7 @@ def test_silence_is_the_empty_text(kind):
     logits = np.zeros((20, TOKENIZER.vocab_size), dtype=np.float32)
     logits[:, 0] = 20.0
     best = decoder_of_kind(kind).decode(logits)[0]
-    assert (best.text, best.labels, best.words, best.confidence) == ("", (), (), 1.0)
+    assert (best.text, best.labels, best.words, best.confidence) == ("", (), (), 0.0)
 
 
 def test_the_schema_and_the_registry_name_the_same_decoders():

@@ -98,6 +98,24 @@ def test_a_wide_beam_is_exhaustive(seed, num_frames):
     assert np.logaddexp.reduce(totals) == pytest.approx(0.0, abs=1e-9)
 
 
+@pytest.mark.parametrize("knobs", [
+    {}, {"language_model": WORD_MODEL}, {"language_model": CHARACTER_MODEL},
+    {"language_model": WORD_MODEL, "lexicon_only": True, "beam_width": 1},
+    {"lexicon": ["a", "ab"]}, {"grammar": parse_grammar("a b\nbb"), "max_gap": 0.5},
+    {"language_model": WORD_MODEL, "look_ahead": False, "hot_words": ["ab:2"]}])
+def test_the_text_alone_and_other_weights_are_those_of_the_whole_decoder(knobs):
+    numbers = {"lm_weight": 1.7, "word_bonus": -0.5, "beam_width": knobs.pop("beam_width", 12)}
+    built = BeamSearchDecoder(TOKENIZER, **knobs, **numbers)
+    changed = BeamSearchDecoder(TOKENIZER, 3, lm_weight=0.0, word_bonus=4.0,
+                                **knobs).reweighted(**numbers)
+    for seed in range(30):
+        log_probs = random_log_probs(seed, 8)
+        expected = built.decode(log_probs)[0]
+        found = changed.decode(log_probs)[0]
+        assert (found.text, found.score) == (expected.text, pytest.approx(expected.score))
+        assert built.text(log_probs) == changed.text(log_probs) == expected.text
+
+
 def fused(log_probs, addition):
     """Best text by exhaustive search; `addition(text)` is minus infinity for a forbidden one."""
     totals = {labels: score + addition(TOKENIZER.decode(labels))

@@ -225,7 +225,7 @@ def test_what_is_not_in_the_grammar_is_rejected_and_named():
         logits = np.full((len(path), 4), -6.0, dtype=np.float32)
         logits[np.arange(len(path)), path] = 6.0
         return logits
-    decoder = BeamSearchDecoder(TOKENIZER, 16, grammar=parse_grammar("ab ba\nbb"))
+    decoder = BeamSearchDecoder(TOKENIZER, 16, grammar=parse_grammar("ab ba\nbb"), max_gap=3.0)
     heard = decoder.decode(spoken("ab ba"))[0]
     assert (heard.text, heard.rejected) == ("ab ba", "")
     other = decoder.decode(spoken("aaaa a"))[0]

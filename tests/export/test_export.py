@@ -5,6 +5,8 @@ import json
 import os
 import subprocess
 import sys
+import wave
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -255,3 +257,51 @@ def test_a_certificate_counts_what_it_compared(tmp_path):
     assert result.same_transcripts == (9, 9)
     spans = {batch.batch: batch.seconds for batch in result.batches}
     assert spans[32][0] < 0.001 and spans[32][1] == 60.0
+
+
+EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
+
+
+@pytest.fixture
+def exported_digits(tmp_path):
+    """An exported model, a WAV file, and the text that greedy decoding gives."""
+    recognizer = asr.load(engine="numpy")
+    export(recognizer, tmp_path / "digits.onnx")
+    samples = np.round(recognizer.load_audio(CLIPS / "5-kal-unseen.ogg") * 32767)
+    with wave.open(str(tmp_path / "talk.wav"), "wb") as file:
+        file.setparams((1, 2, 8000, 0, "NONE", ""))
+        file.writeframes(samples.astype("<i2").tobytes())
+    text = recognizer.with_decoder(kind="greedy").transcribe(tmp_path / "talk.wav").text
+    return tmp_path, text
+
+
+def test_the_python_example_decodes(exported_digits):
+    folder, text = exported_digits
+    done = subprocess.run([sys.executable, EXAMPLES / "greedy.py", "digits.samples.onnx",
+                           "talk.wav"], cwd=folder, capture_output=True, text=True, check=True)
+    assert done.stdout == text + "\n"
+
+
+def test_the_javascript_example_decodes(exported_digits):
+    modules = os.environ.get("NODE_PATH", "")
+    if not (Path(modules or "no") / "onnxruntime-web").is_dir():
+        pytest.skip("onnxruntime-web is not installed: npm install onnxruntime-web, and set "
+                    "NODE_PATH to its node_modules")
+    folder, text = exported_digits
+    done = subprocess.run(["node", EXAMPLES / "greedy.js", "digits.samples.onnx",
+                           "digits.onnx.certificate.json", "talk.wav"], cwd=folder,
+                          capture_output=True, text=True, check=True)
+    assert done.stdout == text + "\n"
+
+
+def test_the_cpp_example_decodes(exported_digits):
+    home = os.environ.get("ONNXRUNTIME_HOME", "")
+    if not (Path(home or "no") / "include").is_dir():
+        pytest.skip("onnxruntime's C++ library is not here: set ONNXRUNTIME_HOME")
+    folder, text = exported_digits
+    subprocess.run(["g++", "-std=c++17", f"-I{home}/include", EXAMPLES / "greedy.cc", "-o",
+                    "greedy", f"-L{home}/lib", "-lonnxruntime", f"-Wl,-rpath,{home}/lib"],
+                   cwd=folder, check=True)
+    done = subprocess.run(["./greedy", "digits.samples.onnx", asr.load().tokenizer.alphabet,
+                           "talk.wav"], cwd=folder, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == text.split()

@@ -25,8 +25,8 @@ from asr.decoding import BeamSearchDecoder, build_decoder
 from asr.errors import DataError, UsageError
 from asr.language_model import NgramModel, load_ngram
 from asr.language_model.arpa import parse_arpa
-from asr.language_model.kenlm import KenlmModel, is_kenlm_binary
 from asr.language_model.kenlm_kernel import MODELS, ask, step_outside
+from asr.language_model.kenlm_model import KenlmModel, is_kenlm_binary
 from asr.language_model.ngram import build_ngram
 from asr.language_model.packed_ngram import pack_lm
 from asr.recipe import DecoderSettings

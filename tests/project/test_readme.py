@@ -107,6 +107,7 @@ def project(tmp_path_factory) -> Path:
             noise(folder / f"corpora/fsdd/recordings/{digit}_anna_{take}.wav", 0.6)
     (folder / "names.txt").write_text("la\nre do\n")
     (folder / "commands.txt").write_text("four two <d> nine\n<d> = zero | six\n")
+    (folder / "words.txt").write_text("four\ntwo\nnine\n")
     (folder / "recordings/wavs").mkdir(parents=True)  # of the guide
     made = generate(folder / "made", num_train=60, num_valid=1, num_test=1)["train"]
     for u in made:

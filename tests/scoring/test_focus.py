@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from asr.scoring.bootstrap import bootstrap_rates
 from asr.scoring.counts import Counts
 from asr.scoring.focus import FocusLists, focus_on, one_list, read_focus
 
+PUBLISHED = Path(__file__).parents[3] / "shared/data/librispeech-scores"
 REFERENCES = {"u1": "call doctor montrose now", "u2": "the hamlet sleeps", "u3": "yes"}
 HYPOTHESES = {"u1": "call doctor mont rose now", "u2": "hamlet the hamlet sleep", "u3": "yes yes"}
 
@@ -92,7 +94,7 @@ def test_the_normaliser_decides_what_is_the_same_word(tmp_path):
     ("", "got no word, expected one a line"),
     ("new york\nparis\n", r":1: got 'new york', expected one word a line"),
     ("u1 a\nu-2 b\nu3\n", r":2: the id 'u-2' is not that of a scored utterance"),
-    ("u1 a\nu2 b\nu2 c\nu3\n", r":3: the id 'u2' stands twice"),
+    ("u1 a\nu2 b\nu2 c\nu3\n", r":3: the id 'u2' occurs twice"),
     ("u1 a\nu2 b\n", r"got no line for 1 utterance, such as 'u3'"),
     ("hamlet\n...\n", r":2: got '...', of which the normaliser basic leaves nothing"),
     ('{"id": "u1"}\n', r':1: got .* expected \{"id"'),
@@ -118,11 +120,34 @@ def test_command_text_json_and_page(tmp_path, capsys):
     out = capsys.readouterr().out
     assert "B-WER 100.00 % " in out and "(S 1 D 0 I 1 N 2) of the listed words" in out
     assert "U-WER 50.00 % " in out
-    assert "Listed words (B-WER)" in page.read_text() and "U-WER" in page.read_text()
+    assert "B-WER (listed)" in page.read_text() and "U-WER" in page.read_text()
     assert run(["score", *files, *focus, "--json"]) == 0
     record = json.loads(capsys.readouterr().out)["focus"]
     assert record["b_wer"] == 1.0 and record["u_words"]["reference"] == 6
     assert record["b_wer_interval"]["draws"] > 9_000  # draws without a listed word are left out
     assert run(["score", *files, "--focus", str(tmp_path / "missing.txt"), "--json"]) == 4
     assert json.loads(capsys.readouterr().out)["wer"] is None
-    assert "Listed" not in score_report(result())
+    assert "B-WER" not in score_report(result())
+
+
+@pytest.mark.skipif(not PUBLISHED.is_dir(), reason=f"{PUBLISHED} is missing")
+@pytest.mark.parametrize("system, whole, others, on_list, rates", [
+    ("baseline", (1501, 225, 195, 52_576), (725, 190, 195, 46_815), (776, 35, 0, 5_761),
+     ("3.6538", "2.3710", "14.0774")),
+    ("biased", (751, 160, 131, 52_576), (452, 130, 131, 46_815), (299, 30, 0, 5_761),
+     ("1.9819", "1.5230", "5.7108"))])
+def test_the_six_published_rows_of_librispeech(tmp_path, capsys, system, whole, others, on_list,
+                                               rates):
+    for name in ("reference", system):
+        lines = (line.split("\t") for line in
+                 (PUBLISHED / f"{name}.tsv").read_text().splitlines())
+        (tmp_path / f"{name}.txt").write_text("".join(f"{' '.join(parts)}\n" for parts in lines))
+    assert run(["score", *(str(tmp_path / f"{name}.txt") for name in ("reference", system)),
+                "--format", "kaldi", "--normalizer", "none", "--alignment", "sclite", "--draws",
+                "100", "--focus", str(PUBLISHED / "focus.jsonl"), "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    found = record["words"], record["focus"]["u_words"], record["focus"]["b_words"]
+    assert [tuple(list(counts.values())[:4]) for counts in found] == [whole, others, on_list]
+    assert tuple(f"{100 * counts['rate']:.4f}" for counts in found) == rates
+    assert record["focus"]["b_wer_interval"]["low"] < record["focus"]["b_wer"] < record["focus"][
+        "b_wer_interval"]["high"]

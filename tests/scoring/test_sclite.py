@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -322,7 +323,7 @@ def test_unmatched_and_repeated_ids_are_named_with_their_line(tmp_path, capsys):
             (ANNA.replace("bob-001", "bob-01"), "hyp.kaldi:3: the utterance ids differ: got "
              "'bob-01'"),
             (ANNA.rpartition("bob")[0], "ref.kaldi:3: the utterance ids differ: got 'bob-001'"),
-            (ANNA.replace("anna-002", "anna-001"), "hyp.kaldi:2: the id 'anna-001' stands twice, "
+            (ANNA.replace("anna-002", "anna-001"), "hyp.kaldi:2: the id 'anna-001' occurs twice, "
              "first in line 1")):
         paths = files(tmp_path, ANNA, hypothesis, (".kaldi", ".kaldi"))
         assert run(["score", *map(str, paths)]) == 4
@@ -534,3 +535,61 @@ def test_no_message_about_times_is_long(tmp_path, line, capsys):
         paths = files(tmp_path, reference, hypothesis, (".stm", ".ctm"))
         run(["score", *map(str, paths)])
         assert len(capsys.readouterr().err) < 4096
+
+
+def test_long_sequences_have_the_path_of_short_ones():
+    """Rows of costs are kept and found again: the same alignment as with all of them."""
+    from asr.scoring.sclite_kernels import trace_sequences
+    random = np.random.default_rng(3)
+    a, b = random.integers(0, 40, 1_300), random.integers(0, 40, 1_100)
+    path = trace_sequences(a, b).tolist()
+    costs = np.arange(len(b) + 1) * 3
+    moves = []
+    for word in a.tolist():
+        before, costs = costs, costs + 3
+        row = [1]
+        for j in range(1, len(costs)):
+            replaced = before[j - 1] + 4 * (b[j - 1] != word)
+            deleted, inserted = before[j] + 3, costs[j - 1] + 3
+            costs[j] = min(replaced, deleted, inserted)
+            row.append((3 if b[j - 1] == word else 0) if costs[j] == replaced else
+                       1 if deleted < inserted else 2)
+        moves.append(row)
+    i, j, expected = len(a), len(b), []
+    while i or j:
+        move = moves[i - 1][j] if i else 2
+        expected.append(move)
+        i, j = i - (move != 2), j - (move != 1)
+    assert path == expected[::-1]
+
+
+def test_stm_and_ctm_in_any_order(tmp_path):
+    """sclite takes them as they stand and finds (1 0 0 2) and (0 0 2 0) in the first pair."""
+    segments, words = ["t 1 a 2 4 four", "t 1 b 0 2 three x"], ["t 1 2.1 .2 four", "t 1 .8 .2 x",
+                                                                "t 1 .5 .2 three"]
+    for order in (1, -1):
+        paths = files(tmp_path, "\n".join(segments[::order]), "\n".join(words[::order]),
+                      (".stm", ".ctm"))
+        assert scored(paths).errors == 0
+
+
+def test_a_channel_without_words_is_deleted(tmp_path):
+    """sclite: (1 0 0 0) and (0 0 1 0)."""
+    paths = files(tmp_path, "t 1 a 0 2 one\nt 2 b 2 4 two\n", "t 1 0.8 0.2 one\n",
+                  (".stm", ".ctm"))
+    words = scored(paths)
+    assert (words.reference, words.deletions, words.errors) == (2, 1, 1)
+
+
+def test_each_row_of_the_table_names_a_test():
+    """docs/scoring.md: what sclite, Kaldi and jiwer do."""
+    root = Path(__file__).parents[2]
+    known = set(re.findall(r"^def (test_\w+)", "".join(
+        path.read_text("utf-8") for path in Path(__file__).parent.glob("test_*.py")), re.MULTILINE))
+    rows = [line.split("|") for line in (root / "docs/scoring.md").read_text("utf-8").splitlines()
+            if line.startswith("|") and "---" not in line and "| Test |" not in line]
+    assert len(rows) >= 25
+    for row in rows:
+        assert len(row) == 9, row
+        named = re.findall(r"`(test_\w+)`", row[-2])
+        assert named and set(named) <= known, row

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -23,7 +25,8 @@ WIDE = "a_system_whose_name_is_so_long_that_it_is_wider_than_the_table_that_scli
 
 def scored(name, **options):
     pair = read_pair(FOLDER / f"{name}_ref.trn", FOLDER / f"{name}_hyp.trn", format="trn")
-    return score(pair[0].texts, pair[1].texts, normalizer="case", draws=100, **options)
+    return score(pair[0].texts, pair[1].texts, normalizer="case", alignment="sclite", draws=100,
+                 **options)
 
 
 @pytest.mark.parametrize("name, title", [
@@ -55,3 +58,43 @@ def test_known_speakers_come_before_those_in_the_ids():
     out = sclite_summary(scored("speakers", speakers=dict.fromkeys(
         ["anna_1", "anna_2", "bob_1", "bob_2", "carl-longname-x_1"], "Eve")), "h")
     assert "| eve    |    5     20 | 75.0" in out and "anna" not in out.split("DETAILED")[0]
+
+
+def test_ids_without_a_speaker_are_one_speaker():
+    result = score(["a b", "c"], ["a x", "c"], draws=100)
+    assert "| unknown |    2      3 | 66.7" in sclite_summary(result, "h")
+
+
+def test_the_alignment_is_that_of_sclite_unless_named(tmp_path, capsys):
+    (tmp_path / "r.trn").write_text("a b c (s_1)\n")
+    (tmp_path / "h.trn").write_text("b x y (s_1)\n")
+    files = [str(tmp_path / name) for name in ("r.trn", "h.trn")]
+    for options, correct in (([], "33.3"), (["--alignment", "sclite"], "33.3"),
+                             (["--alignment", "unit"], "0.0")):
+        assert run(["score", *files, "--summary", "sclite", *options]) == 0
+        line = next(line for line in capsys.readouterr().out.split("\n") if "Sum/Avg" in line)
+        assert line.replace("|", " ").split()[3] == correct
+
+
+@pytest.mark.skipif(shutil.which("sctk") is None, reason="sclite (Debian's sctk) is missing")
+@pytest.mark.parametrize("seed", range(6))
+def test_random_files_beside_sclite(tmp_path, rng, monkeypatch, seed):
+    monkeypatch.chdir(tmp_path)
+    rng = type(rng)(type(rng.bit_generator)(seed))
+    words, speakers = "a bb ccc dddd ee f gg hhh zz".split(), ("ann", "Bo", "cy-", "long.name")
+    lines = []
+    for number in range((1, 2, 7, 40, 41, 300)[seed]):
+        spoken = list(rng.choice(words, rng.integers(0 if number else 1, 12)))
+        noisy = [part for word in spoken for part in rng.choice(
+            [word, word, word, word, "", str(rng.choice(words)), f"{word} x"]).split()]
+        name = f"({speakers[rng.integers(1 + seed % 4)].strip('-')}-{number})"
+        lines.append((f"{' '.join(spoken)} {name}\n", f"{' '.join(noisy)} {name}\n"))
+    for name, side in zip(("r.trn", "h.trn"), zip(*lines, strict=True), strict=True):
+        Path(name).write_text("".join(side))
+    theirs = subprocess.run(
+        "sctk sclite -r r.trn trn -h h.trn trn -i rm -o sum rsum dtl stdout".split(),
+        capture_output=True, text=True, check=True).stdout
+    reference, hypothesis = read_pair("r.trn", "h.trn", format="trn")
+    result = score(reference.texts, hypothesis.texts, normalizer="case", alignment="sclite",
+                   draws=100)
+    assert sclite_summary(result, "h.trn") == theirs

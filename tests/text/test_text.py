@@ -18,8 +18,8 @@ PINNED = {
     "case": "case-1-55e16958",
     "basic": "basic-2-287251f2",
     "marks": "marks-1-5dfc6625",
-    "english": "english-3-1f0e1752",
-    "german": "german-3-c4d0f3ae",
+    "english": "english-3-50237f87",
+    "german": "german-3-8d8b1295",
 }
 
 

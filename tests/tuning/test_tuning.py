@@ -68,7 +68,9 @@ def test_a_model_of_the_texts_helps(dev):
         result.best.lm_weight, result.best.word_bonus)
     assert result.best.wer == min(p.wer for p in result.points)
     assert result.gain.unit == "speaker" and result.gain.clusters == 10
-    assert seen[-1][0] == len(result.points) <= seen[-1][1]
+    assert [done for done, _ in seen] == list(range(30, 30 * len(result.points) + 1, 30))
+    assert all(done <= most for done, most in seen)
+    assert all(point.utterances == 30 for point in result.points), "few are read by all"
     assert not any("does not help" in note for note in result.notes)
     errors = word_errors(dev, GreedyDecoder(TOKENIZER))
     assert errors[:, 0].sum() / errors[:, 1].sum() == result.greedy_wer
@@ -100,6 +102,18 @@ def test_a_model_is_compared_with_the_bundles_own_decoder(dev):
                 "beam_width", "lm_weight", "word_bonus")}})
         assert any("the gain over this bundle's decoder without it is within" in note
                    for note in result.notes)
+
+
+def test_an_interval_of_one_utterance_means_nothing_and_writes_no_bundle(dev):
+    one = DevSet(dev.ids[1:2], dev.references[1:2], ("anna",), dev.logits[1:2], "basic")
+    result = tune(RECOGNIZER, one, model_of(TEXTS), "x.arpa", weights=(1.0,), bonuses=(0.0,),
+                  beam_width=8)
+    assert result.best.wer < result.greedy_wer and not result.helps
+    assert any("One utterance says nothing about chance" in note for note in result.notes)
+    few = DevSet(dev.ids[1:5], dev.references[1:5], ("",) * 4, dev.logits[1:5], "basic")
+    result = tune(RECOGNIZER, few, model_of(TEXTS), "x.arpa", weights=(1.0,), bonuses=(0.0,),
+                  beam_width=8)
+    assert any("Only 4 utterances" in note for note in result.notes)
 
 
 def test_a_weight_of_zero_is_told(dev):

@@ -1,5 +1,6 @@
 """Synthesise speech in many voices with installed programs: espeak-ng, flite, festival.
 
+For the recipe of digits: `python recipes/voices/synthesise.py data/voices`.
 In: texts, voices, a folder. Out: 16 kHz FLAC files and the manifests `train.jsonl` (most voices)
 and `valid.jsonl` (voices that are not in training).
 
@@ -15,21 +16,16 @@ import io
 import json
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+from voice_list import DIGITS, FESTIVAL_PACKAGES, SAMPLE_TEXTS, Voice, default_voices
 
 from asr.corpora.generated import is_made
-from asr.corpora.voice_list import (
-    DIGITS,
-    FESTIVAL_PACKAGES,
-    SAMPLE_TEXTS,
-    Voice,
-    default_voices,
-)
 from asr.errors import CorpusError, UsageError
 from asr.files import write_atomic
 from asr.manifest import Utterance, read_manifest, write_manifest
@@ -269,3 +265,7 @@ def _check(texts: Sequence[str], voices: Sequence[Voice], valid_every: int) -> N
         raise CorpusError(f"Speech programs not installed: {', '.join(missing)}; install them (on "
                           f"Debian and Ubuntu: apt install {packages}) or leave their voices "
                           "out.", code="corpus.no_program")
+
+
+if __name__ == "__main__":
+    prepare_digits(sys.argv[1])

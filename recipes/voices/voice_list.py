@@ -172,3 +172,7 @@ def _respelled(first: int, variants: Sequence[str], rng: np.random.Generator) ->
 def _manner(rng: np.random.Generator, low: int, high: int) -> tuple[int, float]:
     """A pitch in low .. high and a speaking rate."""
     return int(rng.integers(low, high + 1)), round(float(rng.uniform(0.75, 1.35)), 2)
+
+
+if __name__ == "__main__":  # the packages that the recipe of digits needs
+    print(*FESTIVAL_PACKAGES.values())

@@ -8,9 +8,8 @@ import stat
 import numpy as np
 import pytest
 import soundfile
-
-from asr.corpora import voices
-from asr.corpora.voice_list import (
+import synthesise as voices
+from voice_list import (
     DIGITS,
     FESTIVAL_PACKAGES,
     FESTIVAL_RESPELLINGS,
@@ -18,6 +17,7 @@ from asr.corpora.voice_list import (
     Voice,
     default_voices,
 )
+
 from asr.errors import CorpusError, UsageError
 from asr.manifest import read_manifest
 

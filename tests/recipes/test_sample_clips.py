@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import sample_clips
 import soundfile
+import synthesise as voices
+from voice_list import DIGITS, SAMPLE_CLIPS, SAMPLE_TEXTS, default_voices
 
 import asr
-from asr.corpora import sample_clips, voices
-from asr.corpora.voice_list import DIGITS, SAMPLE_CLIPS, SAMPLE_TEXTS, default_voices
 from asr.errors import CorpusError
 from asr.manifest import read_manifest
 

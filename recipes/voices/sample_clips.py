@@ -3,18 +3,19 @@
 In: a folder. Out: eight small recordings and `clips.jsonl`. Only a developer runs it; the
 clips are committed. Training holds out every string, and the voices of half of the clips:
 
-    python -c "from asr.corpora.sample_clips import write; write('asr/assets/clips')"
+    python recipes/voices/sample_clips.py asr/assets/clips
 """
 
 from __future__ import annotations
 
 import io
+import sys
 from pathlib import Path
 
 import numpy as np
+from synthesise import SAMPLE_RATE, say, with_noise_bed
+from voice_list import SAMPLE_CLIPS, Voice, default_voices
 
-from asr.corpora.voice_list import SAMPLE_CLIPS, Voice, default_voices
-from asr.corpora.voices import SAMPLE_RATE, say, with_noise_bed
 from asr.errors import CorpusError
 from asr.files import write_atomic
 from asr.manifest import Utterance, write_manifest
@@ -52,7 +53,7 @@ def voice_named(beginning: str) -> Voice:
         if voice.id.startswith(beginning):
             return voice
     raise CorpusError(f"No default voice has an id that begins with {beginning!r}; see "
-                      "asr.corpora.voice_list.")
+                      "recipes/voices/voice_list.py.")
 
 
 def _encoded(audio: np.ndarray, *, phone: bool) -> tuple[bytes, str, float]:
@@ -67,3 +68,7 @@ def _encoded(audio: np.ndarray, *, phone: bool) -> tuple[bytes, str, float]:
     soundfile.write(buffer, audio, rate, format=container, subtype=subtype)
     buffer.seek(0)
     return buffer.getvalue(), ".flac" if phone else ".ogg", soundfile.info(buffer).duration
+
+
+if __name__ == "__main__":
+    write(sys.argv[1])

@@ -293,7 +293,8 @@ def _keep_roots(splits: dict[str, list[Utterance]], src: Path, out: Path,
     named = [os.path.realpath(src if src.is_dir() else src.parent),
              *([os.path.realpath(audio_root)] if audio_root else [])]
     home = os.path.realpath(out)
-    folders = {os.path.realpath(u.audio.parent) for group in splits.values() for u in group}
+    folders = {os.path.realpath(u.audio.parent) for group in splits.values() for u in group
+               if isinstance(u.audio, Path)}
     outside = {folder for folder in folders if not Path(folder).is_relative_to(home)}
     if beside and outside:
         common = os.path.commonpath(outside)

@@ -16,6 +16,7 @@ import sys
 import click
 
 from asr import __version__
+from asr.cli.next_step import say_next
 from asr.errors import EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_USAGE, AsrError
 
 # By what a person wants; verb: (module, one line of help). The module is imported only when its
@@ -114,6 +115,8 @@ def run(argv: list[str]) -> int:
     try:
         code = cli.main(arguments, prog_name="asr", standalone_mode=False) or 0
         sys.stdout.flush()  # what ended without a line's end: a full disk is seen here, not at exit
+        if not code:
+            say_next(arguments)
         return code
     except click.exceptions.Exit as stop:
         return stop.exit_code

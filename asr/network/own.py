@@ -1,26 +1,25 @@
 """A network of the user's own: built by a function, checked against the recipe.
 
-In: a function `build(recipe, num_features, vocab_size)`. Out: a `CTCModel`. Imports TensorFlow.
+In: a function `build(recipe, num_features, vocab_size)`. Out: a `CTCModel`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
-import keras
 import numpy as np
 
 from asr.errors import UsageError
 from asr.features.lengths import output_length
-from asr.network.ctc_model import CTCModel
 from asr.network.weights import network_name
 from asr.recipe import Recipe
 
-Build = Callable[[Recipe, int, int], keras.Model]
+Build = Callable[[Recipe, int, int], Any]  # a keras.Model
 LENGTHS = (*range(1, 33), 63, 64, 1_000)  # of T, where the output length is compared
 
 
-def build_own(build: Build, recipe: Recipe, num_features: int, vocab_size: int) -> CTCModel:
+def build_own(build: Build, recipe: Recipe, num_features: int, vocab_size: int) -> Any:
     """Call the function and check that what it returns fits the recipe.
 
     Args:
@@ -30,9 +29,14 @@ def build_own(build: Build, recipe: Recipe, num_features: int, vocab_size: int) 
         num_features: F.
         vocab_size: V.
 
+    Returns:
+        A `CTCModel`.
+
     Raises:
         UsageError: it is no such model.
     """
+    from asr.network.ctc_model import CTCModel
+
     name = network_name(build)
     model = CTCModel.of(build(recipe, num_features, vocab_size))
     expected = [output_length(n, recipe.model) for n in LENGTHS]

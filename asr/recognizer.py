@@ -109,7 +109,7 @@ class Recognizer:
         Args:
             model: an `asr.AcousticModel` or, with `build`, a network of your own.
             recipe: features, text, model and decoder are those of its training.
-            tokenizer: of its labels, as of `asr.dataset(...).tokenizer`.
+            tokenizer: tokenizer of its labels, as of `asr.dataset(...).tokenizer`.
             cmvn: (mean, std), each (F,), if features.cmvn is "global" or "map":
                 `asr.dataset(...).cmvn`.
             build: the function that builds a network of your own; loading the bundle needs it.

@@ -315,8 +315,17 @@ def _keep_roots(splits: dict[str, list[Utterance]], src: Path, out: Path,
                    err=True)
 
 
-@click.command(epilog="""\b
-Corpora: fsdd, librispeech.
+class _Download(click.Command):
+    """A command whose help lists the corpora that have an address."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Corpora"):
+            formatter.write_dl([(name, module.SUMMARY) for name in CORPORA
+                                if hasattr(module := load_corpus(name), "PARTS")])
+        super().format_epilog(ctx, formatter)
+
+
+@click.command(cls=_Download, epilog="""\b
 Example:
   asr download librispeech corpora/librispeech --part dev-clean
 """)

@@ -1,4 +1,4 @@
-"""Recordings that TensorFlow's graph reads, where the feature cache stands otherwise.
+"""Recordings that the TensorFlow graph reads, in place of the feature cache.
 
 In: utterances and a recipe with `data.reader = "tensorflow-io"`. Out: `Recordings`, with the rows
 that the planner needs. What is known of a recording before it is decoded (codec, rate, place,
@@ -42,7 +42,7 @@ class Source:
     """Where one row comes from.
 
     Args:
-        path: of the file, or its address.
+        path: path of the file, or its address.
         codec: a value of `CODECS`.
         rate: Hz, of the file times the speed of the row.
         start, stop: samples of the file.
@@ -60,11 +60,11 @@ class Source:
 class Recordings:
     """The rows of a training or validation set, read from the recordings at every pass.
 
-    Attributes: as `asr.data.cache.FeatureCache`, which it stands for; `sources` has one entry a
+    Attributes: as `asr.data.cache.FeatureCache`, which it replaces; `sources` has one entry a
     row. Nothing is kept on disk.
 
     Args:
-        utterances: of the set.
+        utterances: utterances of the set.
         recipe: its [features], and the accepted lengths.
         speeds: one row an utterance and speed.
 

@@ -37,7 +37,7 @@ class TrainingState:
         batch: finished batches of the current epoch.
         seconds: training time so far, over all parts of the run.
         loss_sum, label_sum, frames: sums over the current epoch.
-        best_wer, best_cer, best_loss: of the validation of the best epoch so far; None and inf
+        best_wer, best_cer, best_loss: validation results of the best epoch; None and inf
             before the first.
         best_epoch: its number; 0: none yet, or the network that a run started from.
         first_token_epoch: the first epoch after which the network emitted a label; 0: none yet.

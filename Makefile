@@ -4,10 +4,10 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: help install demo test lint types docs page check notebooks clean
+.PHONY: help install demo test test-tfio test-versions lint types docs page check notebooks clean
 
 help:  ## this list
-	@sed -n 's/^\([a-z]*\):.*##  */  make \1\t/p' Makefile | expand -t 20
+	@sed -n 's/^\([a-z-]*\):.*##  */  make \1\t/p' Makefile | expand -t 20
 
 install: $(STAMP)  ## the package and the development tools, in .venv (3 GB)
 
@@ -39,6 +39,17 @@ demo: install  ## real transcripts and a training run: the very commands that yo
 test: install  ## the tests, minutes on two cores
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
+test-tfio:  ## tensorflow-io at work: Python 3.11 and TensorFlow 2.17, in .legs/tfio (3 GB)
+	@sh tests/leg.sh tfio python3.11 tfio,remote,test - -m "not gpu" \
+	    tests/data/test_recordings.py tests/audio/test_remote.py tests/doctor/test_tensorflow_io.py
+
+QUICK := tests/features tests/test_recipe.py tests/test_recognizer.py tests/data tests/bundle \
+    tests/network tests/augment tests/training/test_processes.py
+
+test-versions:  ## quick tests on the oldest and newest versions, Python 3.11 and 3.13, in .legs (6 GB)
+	@sh tests/leg.sh oldest python3.11 test tests/oldest.txt $(QUICK)
+	@sh tests/leg.sh newest python3.13 test - $(QUICK)
+
 lint: install  ## style and spelling
 	$(BIN)/ruff check asr tests benchmarks notebooks recipes
 	$(BIN)/codespell asr tests recipes benchmarks notebooks docs README.md CHANGELOG.md CONTRIBUTING.md
@@ -60,4 +71,4 @@ notebooks: install  ## execute the notebooks and keep their pictures
 	$(BIN)/python notebooks/execute.py
 
 clean:  ## remove .venv and caches; runs/ and data/ stay
-	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .legs .pytest_cache .ruff_cache .hypothesis

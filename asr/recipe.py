@@ -52,6 +52,8 @@ class DataSettings:
                                     "empty: once", low=1, high=1_000)
     audio_root: str = knob("", "folder that holds the audio when it is not beside the manifests")
     cache_dir: str = knob("", "feature cache; empty: <run_dir>/cache")
+    reader: str = knob("cache", "features from the cache, or computed in TensorFlow's graph from "
+                       "the recordings (asr.data.recordings)", choices=("cache", "tensorflow-io"))
     generate: str = knob("", "a corpus that the project makes itself", choices=("", "tones"))
     batch_frames: int = knob(8_000, "feature frames a batch at most, padding included; 0: 8,000, "
                              "and on a GPU as many as a trial step finds room and use for",
@@ -74,10 +76,34 @@ class TextSettings:
 
 
 @dataclass(frozen=True)
-class FeatureSettings:
-    """Audio to features; every number travels in the bundle."""
+class FeatureKind:
+    """What the project must know of a kind of features without computing it.
 
-    kind: str = knob("log_mel", "log_mel or mfcc", choices=("log_mel", "mfcc"))
+    Args:
+        columns: the setting that counts its columns, or their number.
+        log_power: columns are natural logs of mel power, on which noise, warp, tilt, gain, band
+            limit, and cmvn = "map" work.
+        memory_seconds: how far back a frame depends on the recording, besides its own window.
+    """
+
+    columns: str | int
+    log_power: bool = False
+    memory_seconds: float = 0.0
+
+
+# The function of the same name in asr/features/kinds.py computes it.
+FEATURE_KINDS: dict[str, FeatureKind] = {
+    "log_mel": FeatureKind("n_mels", log_power=True),
+    "mfcc": FeatureKind("n_mfcc"),
+    "pcen": FeatureKind("n_mels", memory_seconds=8.0),  # 20 of its time constants
+}
+
+
+@dataclass(frozen=True)
+class FeatureSettings:
+    """Audio to features, in librosa's words; every number travels in the bundle."""
+
+    kind: str = knob("log_mel", "log_mel, mfcc or pcen", choices=FEATURE_KINDS)
     sample_rate: int = knob(16_000, "Hz; every recording is resampled to it", low=4_000,
                             high=192_000)
     n_fft: int = knob(512, "samples", low=16, high=16_384)
@@ -93,6 +119,24 @@ class FeatureSettings:
                      "the training set as prior", choices=("none", "utterance", "global", "map"))
     cmvn_prior: int = knob(100, "frames that the prior counts for (cmvn = \"map\")", low=1,
                            high=100_000)
+    htk: bool = knob(False, "HTK's mel scale instead of Slaney's")
+    norm: str = knob("slaney", "filters of unit area, or of height 1", choices=("slaney", "none"))
+    window: str = knob("hann", "of each frame", choices=("hann", "hamming", "blackman", "boxcar"))
+    preemphasis: float = knob(0.0, "share of each sample taken from the next; 0: none", low=0.0,
+                              high=1.0)
+    trim_db: float = knob(0.0, "cut off what lies so far below the loudest moment at both ends; "
+                          "0: nothing", low=0.0, high=120.0)
+
+    @property
+    def num_features(self) -> int:
+        """F, the columns of a feature array, deltas included."""
+        columns = FEATURE_KINDS[self.kind].columns
+        return (getattr(self, columns) if isinstance(columns, str) else columns) * (1 + self.deltas)
+
+    @property
+    def changes_audio(self) -> bool:
+        """Whether samples are changed before the transform: pre-emphasis, trimming."""
+        return bool(self.preemphasis or self.trim_db)
 
 
 @dataclass(frozen=True)
@@ -369,6 +413,7 @@ def _check_together(recipe: Recipe, source: str) -> None:
     """What no single bound can say."""
     f, a, m = recipe.features, recipe.augment, recipe.model
     nyquist = f.sample_rate / 2
+    log_power = FEATURE_KINDS[f.kind].log_power and not f.deltas
     rules = [
         (f.win_length <= f.n_fft, f"features.win_length {f.win_length} must not exceed "
                                   f"features.n_fft {f.n_fft}"),
@@ -394,9 +439,13 @@ def _check_together(recipe: Recipe, source: str) -> None:
                                                             "data.max_seconds"),
         (recipe.decoder.kind != "lexicon" or bool(recipe.decoder.lexicon),
          "decoder.kind = \"lexicon\" needs decoder.lexicon, the list of words"),
-        (f.cmvn != "map" or (f.kind == "log_mel" and not f.deltas),
+        (f.cmvn != "map" or log_power,
          "features.cmvn = \"map\" works on log-mel features without deltas"),
-        (f.kind == "log_mel" and not f.deltas or not _mel_augmentation(a),
+        (recipe.data.reader == "cache" or f.kind in ("log_mel", "mfcc") and not f.deltas
+         and not f.trim_db and a.concat_max == 1,
+         "data.reader = \"tensorflow-io\" computes log_mel and mfcc without deltas and trim_db, "
+         "and joins no clips (augment.concat_max); set data.reader = \"cache\""),
+        (log_power or not _mel_augmentation(a),
          "augment.noise_probability, warp, tilt_db, gain_db and band_limit_probability work on "
          "log-mel features without deltas"),
     ]

@@ -78,7 +78,7 @@ class Recognizer:
         self.decoder_settings = bundle.decoder
         self.decoder = decoder or self._own_decoder()
         self.windows = windows or Windows()
-        self._extractor = FeatureExtractor(bundle.features)
+        self._extractor = FeatureExtractor(bundle.features, quick_start=True)
 
     @property
     def tokenizer(self) -> CharTokenizer:
@@ -194,6 +194,10 @@ class Recognizer:
         """
         return self._extractor.extract(self.load_audio(audio, sample_rate))
 
+    def seconds_trimmed(self, audio: np.ndarray) -> float:
+        """How much of a recording's start `features` leaves out (features.trim_db); seconds."""
+        return self._extractor.loud_part(audio)[0] / self.sample_rate
+
     def normalized(self, features: np.ndarray) -> np.ndarray:
         """Features as the network was trained on: after its mean and variance normalisation."""
         return normalize_features(features, self.bundle.features, self.bundle.cmvn)
@@ -231,7 +235,7 @@ class Recognizer:
         return results
 
     def decode(self, logits: np.ndarray, duration: float | None = None,
-               features: np.ndarray | None = None) -> Transcript:
+               features: np.ndarray | None = None, start: float = 0.0) -> Transcript:
         """The transcript of one utterance's logits.
 
         Args:
@@ -239,6 +243,7 @@ class Recognizer:
             duration: seconds of the recording; None: that of the frames.
             features: (T, F) float32 before normalisation, to end words at pauses; None: words
                 end with their last label, which is mostly too early.
+            start: seconds of the recording in front of the features, see `seconds_trimmed`.
 
         Raises:
             DataError: the logits are not finite.
@@ -247,7 +252,7 @@ class Recognizer:
             inner = len(logits) - 2 * self.bundle.model.edge_frames
             duration = max(0, inner) * self.seconds_per_frame
         levels = None if features is None else speech_levels(features, self.bundle.features)
-        return to_transcript(self.decoder.decode(logits), self.clock, duration, levels)
+        return to_transcript(self.decoder.decode(logits), self.clock, duration, levels, start)
 
     def align(self, audio: Audio, text: str, sample_rate: int | None = None) -> Transcript:
         """When each word and character of a known text was said.
@@ -284,9 +289,9 @@ class Recognizer:
                             "scale; there is nothing to align a text with.", code="align.silent")
         log_probs = log_softmax(check_logits(result.logits, self.tokenizer.vocab_size))
         levels = speech_levels(result.features, self.bundle.features) \
-            if result.levels is None else result.levels
+            if result.levels is None and len(result.features) else result.levels
         found = to_transcript([aligned(log_probs, labels, self.tokenizer)], self.clock,
-                              result.duration, levels)
+                              result.duration, levels, result.start)
         return as_written(found, text, self.bundle.text.normalizer)
 
     def transcribe(self, audio: Audio, sample_rate: int | None = None) -> Transcript:

@@ -2,10 +2,12 @@
 
     python benchmarks/features.py fsdd=DIR/fsdd/recordings kathleen=DIR/kathleen/audio
 
-For each set: every stage alone on one core (decode, decode + log-mel, the whole cache), then the
-cache with 1, 2, ... processes. "x" is seconds of audio a second; `x_per_cpu` divides by processor
-time, which other work on the machine disturbs less than the wall clock. With --peer the log-mel
-of librosa and of torchaudio are timed beside ours, where they are installed.
+For each set: every stage alone on one core (decode, decode + log-mel with librosa and with the
+NumPy twin, the whole cache with either), then the cache with 1, 2, ... processes, of which each
+imports librosa. "x" is seconds of audio a second; `x_per_cpu` divides by processor time, which
+other work on the machine disturbs less than the wall clock. Log-mel alone is timed with librosa as
+the cache uses it, as the one call `librosa.feature.melspectrogram`, and with the twin; with --peer also with
+torchaudio, where it is installed. Run with OPENBLAS_NUM_THREADS=1 to have one core.
 """
 
 from __future__ import annotations
@@ -25,8 +27,9 @@ import numpy as np
 
 from asr.audio import load_audio, probe_audio
 from asr.audio.source import AUDIO_SUFFIXES
+from asr.data import worker
 from asr.data.cache import build_cache
-from asr.features import FeatureExtractor, log_mel
+from asr.features import FeatureExtractor
 from asr.manifest import Utterance
 from asr.recipe import FeatureSettings
 
@@ -54,13 +57,13 @@ def time_set(folder: Path, arguments: argparse.Namespace) -> dict:
     paths = sorted(p for p in folder.rglob("*") if p.suffix in AUDIO_SUFFIXES)[:arguments.max_files]
     utterances = [Utterance(p.stem, p, "", probe_audio(p).duration) for p in paths]
     seconds = sum(u.duration for u in utterances)
-    extractor = FeatureExtractor(SETTINGS)
+    extractor, twin = FeatureExtractor(SETTINGS), FeatureExtractor(SETTINGS, quick_start=True)
 
     def decode() -> None:
         for path in paths:
             load_audio(path, sample_rate=SETTINGS.sample_rate)
 
-    def decode_and_extract() -> None:
+    def decode_and_extract(extractor: FeatureExtractor) -> None:
         for path in paths:
             extractor.extract(load_audio(path, sample_rate=SETTINGS.sample_rate))
 
@@ -68,8 +71,20 @@ def time_set(folder: Path, arguments: argparse.Namespace) -> dict:
         with tempfile.TemporaryDirectory() as folder:
             build_cache(utterances, SETTINGS, folder, num_workers=num_workers, on_error="fail")
 
+    def cache_with_twin() -> None:
+        """The cache with other features inside: what it would be without librosa."""
+        librosas = worker.FeatureExtractor
+        worker.FeatureExtractor = partial(FeatureExtractor, quick_start=True)
+        try:
+            cache(1)
+        finally:
+            worker.FeatureExtractor = librosas
+
+    extractor.extract(np.zeros(SETTINGS.sample_rate, np.float32))  # imports librosa
     result = {"files": len(paths), "seconds": round(seconds, 1), "decode": speed(decode, seconds),
-              "decode_extract": speed(decode_and_extract, seconds)}
+              "decode_librosa": speed(partial(decode_and_extract, extractor), seconds),
+              "decode_twin": speed(partial(decode_and_extract, twin), seconds),
+              "cache_twin_1": speed(cache_with_twin, seconds)}
     for workers in arguments.workers:
         result[f"cache_{workers}"] = speed(partial(cache, workers), seconds)
     return result
@@ -78,15 +93,15 @@ def time_set(folder: Path, arguments: argparse.Namespace) -> dict:
 def time_log_mel(peers: bool) -> dict:
     """Twenty seconds of noise, the best of ten, as multiples of real time."""
     audio = np.random.default_rng(0).uniform(-0.3, 0.3, 20 * 16_000).astype(np.float32)
-    contestants = {"asr": lambda: log_mel(audio, sample_rate=16_000)}
+    import librosa
+
+    one_call = partial(librosa.feature.melspectrogram, sr=16_000, n_fft=512, n_mels=80,
+                       win_length=400, hop_length=160, pad_mode="constant")
+    contestants = {
+        "librosa": partial(FeatureExtractor(SETTINGS).extract, audio),
+        "melspectrogram": lambda: np.log(np.maximum(1e-10, one_call(y=audio))),
+        "twin": partial(FeatureExtractor(SETTINGS, quick_start=True).extract, audio)}
     if peers:
-        try:
-            import librosa
-            contestants["librosa"] = lambda: np.log(np.maximum(
-                1e-10, librosa.feature.melspectrogram(y=audio, sr=16_000, n_fft=512, n_mels=80,
-                                                      win_length=400, hop_length=160)))
-        except ImportError:
-            pass
         try:
             import torch
             import torchaudio

@@ -41,14 +41,14 @@ def read_textgrid(text: str, name: str) -> Tiers:
     if next(values) != "ooTextFile" or next(values) != "TextGrid":
         raise _broken(name, "it does not start with ooTextFile and TextGrid")
     tiers: Tiers = {}
-    next(values), next(values)   # the recording's start and end
+    _skip(values)   # the recording's start and end
     for number in range(1, _count(next(values), name) + 1):
         kind, title = next(values), str(next(values)) or f"tier {number}"
-        next(values), next(values)
+        _skip(values)
         size = _count(next(values), name)
         if kind not in ("IntervalTier", "TextTier"):
             raise _broken(name, f"tier {number} is of the class {kind!r}, expected IntervalTier")
-        found = [_interval(values, name) if kind == "IntervalTier" else _point(values)
+        found = [_interval(values, name) if kind == "IntervalTier" else _skip(values)
                  for _ in range(size)]
         if kind == "IntervalTier":
             tiers[title if title not in tiers else f"{title} {number}"] = [
@@ -77,8 +77,10 @@ def _interval(values: Iterator[str | float], name: str) -> Interval | None:
     return Interval(start, end, label) if start < end else None
 
 
-def _point(values: Iterator[str | float]) -> None:
-    next(values), next(values)
+def _skip(values: Iterator[str | float]) -> None:
+    """Two values: a start and an end, or a point and its label."""
+    next(values)
+    next(values)
 
 
 def _count(value: str | float, name: str) -> int:

@@ -33,7 +33,7 @@ from asr.errors import AudioError, UsageError
 from asr.manifest import Utterance, duration_tolerance
 
 __all__ = ["AudioInfo", "MAX_STREAM_BYTES", "RESAMPLER", "check_length", "display_name",
-           "load_audio", "load_utterance", "mix_channels", "probe_audio", "resample"]
+           "load_audio", "load_utterance", "mix_channels", "probe_audio", "resample", "segment"]
 
 MIN_SECONDS = 0.025  # one analysis window
 MAX_SECONDS = 3_600.0  # in memory at once: 220 MiB at 16 kHz; asr.audio.recording reads longer ones
@@ -109,7 +109,7 @@ def load_audio(source: Source, *, sample_rate: int, offset: float = 0.0,
                              code="audio.changed", path=name)
         if layout.cut:
             refuse_or_warn(name, layout.cut, allow_truncated)
-        start, num_samples = _segment(info, offset, duration, snap_to_end, name)
+        start, num_samples = segment(info, offset, duration, snap_to_end, name)
         check_length(num_samples / info.sample_rate, min_seconds, max_seconds, name)
         audio, num_decoded = _decode(decoder, start, num_samples, sample_rate, name,
                                      used_channel(decoder, channel, file, name))
@@ -177,9 +177,18 @@ def _check_arguments(sample_rate: int, offset: float, duration: float | None) ->
         raise UsageError(f"duration must be above 0 seconds, got {duration!r}.")
 
 
-def _segment(info: AudioInfo, offset: float, duration: float | None, snap_to_end: bool,
+def segment(info: AudioInfo, offset: float, duration: float | None, snap_to_end: bool,
              name: str) -> tuple[int, int]:
-    """First sample and number of samples at the recording's own rate."""
+    """First sample and number of samples, at its own rate, of a part of a recording.
+
+    Args:
+        info: what the recording declares.
+        offset, duration, snap_to_end: as for `load_audio`.
+        name: what messages call it.
+
+    Raises:
+        AudioError: audio.offset, the part is not in the recording.
+    """
     start = round(offset * info.sample_rate)
     stop = slack = info.num_samples
     if duration is not None:

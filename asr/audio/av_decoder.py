@@ -144,7 +144,7 @@ class AvDecoder:
         self._file.seek(0)
         try:
             self._input = av.open(self._file, "r", format=CONTAINERS[self.format][0])
-        except (av.FFmpegError, ValueError, OSError) as error:
+        except (self._av.FFmpegError, ValueError, OSError) as error:
             raise self._error("audio.header", f"its header cannot be read: {error}. It is damaged "
                               "or cut: copy it again") from error
         self._stream: Any = next(iter(self._input.streams.audio), None)
@@ -159,7 +159,7 @@ class AvDecoder:
             first = next(self._frames)
         except StopIteration:
             raise self._error("audio.empty", "it has no samples. Record or copy it again") from None
-        except (av.FFmpegError, ValueError) as error:
+        except (self._av.FFmpegError, ValueError) as error:
             raise self._error("audio.header", f"its first samples cannot be decoded: {error}. Copy "
                               "it again") from error
         self.samplerate, self.channels = first.sample_rate, len(first.layout.channels)

@@ -14,9 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from asr.audio.remote import version_of
 from asr.audio.source import SETTLED_NS, open_regular, stat_fingerprint
 from asr.errors import AudioError
 from asr.files import write_atomic
+from asr.manifest.address import Address
 
 _AT_ONCE_BYTES = 1 << 20  # `file_digest` fills a new buffer of 256 KiB, dear for a short clip
 
@@ -27,15 +29,17 @@ class FileHash:
 
     Args:
         sha256: hexadecimal.
-        fingerprint: `stat_fingerprint`; another one means that the file may have changed.
+        fingerprint: `stat_fingerprint`; another one means that the file may have changed. Empty for
+            an address.
     """
 
     sha256: str
     fingerprint: tuple[int, ...]
 
 
-def hash_files(paths: Iterable[Path], *, memory: Path) -> dict[Path, FileHash | AudioError]:
-    """Hash every file once.
+def hash_files(paths: Iterable[Path | Address], *, memory: Path
+               ) -> dict[Path | Address, FileHash | AudioError]:
+    """Hash every file once; of an address, what its server says of its version.
 
     Args:
         paths: absolute.
@@ -49,14 +53,17 @@ def hash_files(paths: Iterable[Path], *, memory: Path) -> dict[Path, FileHash | 
     results = {path: _hash(path, known) for path in dict.fromkeys(paths)}
     settled = time.time_ns() - SETTLED_NS
     fresh = {str(path): [*result.fingerprint, result.sha256] for path, result in results.items()
-             if isinstance(result, FileHash) and max(result.fingerprint[1:3]) < settled}
+             if isinstance(result, FileHash) and result.fingerprint
+             and max(result.fingerprint[1:3]) < settled}
     if any(known.get(path) != entry for path, entry in fresh.items()):
         write_atomic(memory, json.dumps({**known, **fresh}))
     return results
 
 
-def _hash(path: Path, known: dict[str, list]) -> FileHash | AudioError:
+def _hash(path: Path | Address, known: dict[str, list]) -> FileHash | AudioError:
     try:
+        if isinstance(path, Address):
+            return FileHash(version_of(path.text), ())
         with open_regular(path) as file:
             fingerprint = stat_fingerprint(os.fstat(file.fileno()))
             entry = known.get(str(path))

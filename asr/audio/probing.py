@@ -14,9 +14,11 @@ from functools import partial
 from pathlib import Path
 
 from asr.audio import AudioInfo, load_audio, probe_audio
+from asr.audio.remote import version_of
 from asr.errors import AsrError, AudioError
 from asr.files import sha256_file
 from asr.kernels import processors
+from asr.manifest.address import Address
 
 # Starting a process costs about as much as looking at this many files (0.2 ms each).
 _FILES_THAT_PAY_A_PROCESS = 4_000
@@ -32,7 +34,7 @@ class Probe:
     Args:
         info: what the header declares; None if there is an error.
         error: why the recording cannot be used.
-        sha256: of the file's bytes, if asked for.
+        sha256: of the file's bytes, if asked for; of an address and its version.
     """
 
     info: AudioInfo | None = None
@@ -40,8 +42,9 @@ class Probe:
     sha256: str = ""
 
 
-def probe_all(paths: Iterable[Path], *, hashes: bool = False, decode: bool = False,
-              num_workers: int = 0, progress: Progress | None = None) -> dict[Path, Probe]:
+def probe_all(paths: Iterable[Path | Address], *, hashes: bool = False, decode: bool = False,
+              num_workers: int = 0, progress: Progress | None = None
+              ) -> dict[Path | Address, Probe]:
     """Look at every recording once.
 
     Args:
@@ -59,7 +62,7 @@ def probe_all(paths: Iterable[Path], *, hashes: bool = False, decode: bool = Fal
     look = partial(_probe, hashes=hashes, decode=decode)
     cost = len(unique) * (1 + 4 * hashes + 40 * decode)   # in header reads
     workers = num_workers or min(processors.usable(), cost // _FILES_THAT_PAY_A_PROCESS)
-    probes: dict[Path, Probe] = {}
+    probes: dict[Path | Address, Probe] = {}
     if workers <= 1:
         for path in unique:
             probes[path] = look(path)
@@ -80,12 +83,16 @@ def probe_all(paths: Iterable[Path], *, hashes: bool = False, decode: bool = Fal
     return probes
 
 
-def _probe(path: Path, *, hashes: bool, decode: bool) -> Probe:
+def _sha256(path: Path | Address) -> str:
+    return version_of(path.text) if isinstance(path, Address) else sha256_file(path)
+
+
+def _probe(path: Path | Address, *, hashes: bool, decode: bool) -> Probe:
     try:
         info = probe_audio(path)
         if decode:
             load_audio(path, sample_rate=info.sample_rate, min_seconds=0.0, expected=info)
-        return Probe(info, sha256=sha256_file(path) if hashes else "")
+        return Probe(info, sha256=_sha256(path) if hashes else "")
     except AudioError as error:
         return Probe(error=error)
     except OSError as error:   # the file vanished between two looks

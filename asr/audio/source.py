@@ -1,6 +1,6 @@
 """Open a recording: a path, bytes, an open file or a pipe.
 
-In: a path, bytes, an open file or a pipe. Out: a seekable binary file and its name.
+In: a path, an address, bytes, an open file or a pipe. Out: a seekable binary file and its name.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from contextlib import contextmanager
 from typing import Any, BinaryIO, TypeVar
 
 from asr.audio import av_decoder, other_containers
+from asr.audio.remote import read_address
 from asr.errors import AudioError, UsageError
+from asr.manifest.address import is_address
 
 AUDIO_SUFFIXES = (".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3",
                   *other_containers.SUFFIXES)  # read by default
@@ -48,6 +50,8 @@ def open_source(source: Source) -> Iterator[tuple[BinaryIO, str]]:
     """A seekable file object that we opened, and what messages call it."""
     if isinstance(source, (bytes, bytearray, memoryview)):
         yield io.BytesIO(source), "the recording"
+    elif is_address(source):
+        yield io.BytesIO(read_address(str(source))), str(source).partition("?")[0]
     elif isinstance(source, (str, os.PathLike)):
         with open_regular(source) as file:
             yield _buffered(file), display_name(source)

@@ -22,10 +22,11 @@ import numpy as np
 
 from asr.audio import load_utterance, resample
 from asr.errors import AudioError
-from asr.features import log_mel
+from asr.features import FeatureExtractor
 
 if TYPE_CHECKING:
     from asr.manifest import Utterance
+from asr.recipe import FeatureSettings
 
 RATE = 8_000                 # Hz: telephone recordings have no more
 COPY = 0.7                   # correlation that confirms a copy of a second or more
@@ -34,6 +35,8 @@ SHORT_SECONDS = 1.0
 _WAVE_RATE = 4_000           # Hz, of the waveforms that are compared
 _KEPT_BYTES = 400_000_000    # of waveforms kept in memory, 14 h; others are read again
 _MELS, _STEPS = 24, 24
+_SETTINGS = FeatureSettings(sample_rate=RATE, n_fft=256, win_length=256, hop_length=80,
+                            n_mels=_MELS, f_min=200.0, f_max=3_700.0)
 _RANGE = 9.2                 # natural log of power, 40 dB: what is quieter depends on the codec
 _SPEECH = 6.0                # 26 dB below the loudest frame the recording is taken to begin
 _LIKE = 0.8                  # cosine from which waveforms are compared
@@ -98,8 +101,7 @@ def fingerprint(audio: np.ndarray) -> np.ndarray:
         (2 * 576,) float32: the whole recording, and the same without its quiet ends (a copy may
         be padded or cut), each as 24 steps of 24 mel bands with unit length.
     """
-    spectrum = log_mel(audio, sample_rate=RATE, n_fft=256, win_length=256, hop_length=80,
-                       n_mels=_MELS, f_min=200.0, f_max=3_700.0)
+    spectrum = FeatureExtractor(_SETTINGS, quick_start=True).extract(audio)
     spectrum = np.maximum(spectrum, spectrum.max() - _RANGE)
     loudest = spectrum.max(axis=1)
     spoken = np.flatnonzero(loudest > loudest.max() - _SPEECH)

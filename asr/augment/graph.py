@@ -20,7 +20,7 @@ import tensorflow as tf
 from asr.augment import NEPERS_PER_DB, NoiseBank, warped_positions
 from asr.errors import UsageError
 from asr.features import LEVEL_FLOOR, LOG_FLOOR, STATISTICS_NEEDED, VARIANCE_FLOOR
-from asr.recipe import AugmentSettings, FeatureSettings
+from asr.recipe import FEATURE_KINDS, AugmentSettings, FeatureSettings
 
 # Power of an utterance is that of its active frames, those within this of the loudest (dB), so
 # that pauses do not decide a signal-to-noise ratio.
@@ -66,8 +66,7 @@ class FeatureAugmenter:
                  mean: np.ndarray | None = None, std: np.ndarray | None = None):
         self.augment = augment
         self.features = features
-        bins = features.n_mels if features.kind == "log_mel" else features.n_mfcc
-        self.num_features = bins * (1 + features.deltas)
+        self.num_features = features.num_features
         self.batch = tf.function(self._batch, jit_compile=False, input_signature=[
             tf.TensorSpec([None, self.num_features], tf.float32),
             *[tf.TensorSpec([None], tf.int32)] * 3])
@@ -90,7 +89,7 @@ class FeatureAugmenter:
 
     def _check(self, mel_frequencies, noise, mean, std) -> None:
         augment, features = self.augment, self.features
-        if self._level_changes and (features.kind != "log_mel" or features.deltas):
+        if self._level_changes and (features.deltas or not FEATURE_KINDS[features.kind].log_power):
             raise UsageError("augment.noise_probability, reverb_probability, "
                              "band_limit_probability, warp, tilt_db, curve_db and gain_db need "
                              "log-mel features without deltas.")

@@ -16,37 +16,42 @@ import sys
 import click
 
 from asr import __version__
+from asr.cli.next_step import say_next
 from asr.errors import EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_USAGE, AsrError
 
-# verb: (module, one line of help), by what a person wants. The module is imported only when its
+# By what a person wants; verb: (module, one line of help). The module is imported only when its
 # verb is called.
 GROUPS = {
-    "Bring data": ("prepare", "download", "validate", "audit"),
-    "Train a model": ("init", "recipe", "train", "lm", "tune"),
-    "Use a model": ("transcribe", "align", "info"),
-    "Measure": ("evaluate", "score", "compare"),
-    "Look inside": ("inspect", "doctor"),
+    "Bring data": {
+        "prepare": ("asr.cli.prepare", "A corpus on disk becomes one manifest per split."),
+        "download": ("asr.cli.prepare", "Fetch a corpus: resumed, checked, then unpacked."),
+        "validate": ("asr.cli.validate", "Every problem of a manifest; changes nothing."),
+        "audit": ("asr.cli.audit", "Leaks between splits, doubtful references, invented words."),
+    },
+    "Train a model": {
+        "init": ("asr.cli.init", "Write a recipe for your data, with reasons."),
+        "recipe": ("asr.cli.recipe", "What each setting of a recipe means; compare two recipes."),
+        "train": ("asr.cli.train", "Train a recipe; resumes where it was interrupted."),
+        "lm": ("asr.cli.lm", "Train and inspect n-gram language models."),
+        "tune": ("asr.cli.tune", "Language model, hot words, confidences: on development data."),
+    },
+    "Use a model": {
+        "transcribe": ("asr.cli.transcribe", "Recordings become text, subtitles or JSON."),
+        "align": ("asr.cli.align", "When each word of a known text was said."),
+        "info": ("asr.cli.info", "What a model is and what it was trained on."),
+        "export": ("asr.cli.export", "ONNX and other formats, each with a proof of parity."),
+    },
+    "Measure": {
+        "evaluate": ("asr.cli.evaluate", "Word error rate of a bundle on a test manifest."),
+        "score": ("asr.cli.score", "Word error rate of two text files; no TensorFlow."),
+        "compare": ("asr.cli.compare", "Are two systems different? With a significance test."),
+    },
+    "Look inside": {
+        "inspect": ("asr.cli.inspect", "Gates and memory cells of the LSTM: a page or a picture."),
+        "doctor": ("asr.cli.doctor", "What runs here, how fast, and why not faster."),
+    },
 }
-VERBS = {
-    "prepare": ("asr.cli.prepare", "A corpus on disk becomes one manifest per split."),
-    "download": ("asr.cli.prepare", "Fetch a corpus: resumed, checked, then unpacked."),
-    "validate": ("asr.cli.validate", "Every problem of a manifest; changes nothing."),
-    "init": ("asr.cli.init", "Write a recipe for your data, with reasons."),
-    "recipe": ("asr.cli.recipe", "What each setting of a recipe means; compare two recipes."),
-    "train": ("asr.cli.train", "Train a recipe; resumes where it was interrupted."),
-    "transcribe": ("asr.cli.transcribe", "Recordings become text, subtitles or JSON."),
-    "align": ("asr.cli.align", "When each word of a known text was said."),
-    "info": ("asr.cli.info", "What a model is and what it was trained on."),
-    "evaluate": ("asr.cli.evaluate", "Word error rate of a bundle on a test manifest."),
-    "score": ("asr.cli.score", "Word error rate of two text files; no TensorFlow."),
-    "compare": ("asr.cli.compare", "Are two systems different? With a significance test."),
-    "tune": ("asr.cli.tune", "Language model, hot words, confidences: on development data."),
-    "lm": ("asr.cli.lm", "Train and inspect n-gram language models."),
-    "audit": ("asr.cli.audit", "Leaks between splits, doubtful references, invented words."),
-    "export": ("asr.cli.export", "ONNX and other formats, each with a proof of parity."),
-    "inspect": ("asr.cli.inspect", "Look inside the LSTM while it listens: a page or a picture."),
-    "doctor": ("asr.cli.doctor", "What runs here, how fast, and why not faster."),
-}
+VERBS = {verb: entry for verbs in GROUPS.values() for verb, entry in verbs.items()}
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
@@ -71,7 +76,7 @@ class _Verbs(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         for title, verbs in GROUPS.items():
             with formatter.section(title):
-                formatter.write_dl([(verb, VERBS[verb][1]) for verb in verbs])
+                formatter.write_dl([(verb, line) for verb, (_, line) in verbs.items()])
 
 
 @click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
@@ -110,6 +115,8 @@ def run(argv: list[str]) -> int:
     try:
         code = cli.main(arguments, prog_name="asr", standalone_mode=False) or 0
         sys.stdout.flush()  # what ended without a line's end: a full disk is seen here, not at exit
+        if not code:
+            say_next(arguments)
         return code
     except click.exceptions.Exit as stop:
         return stop.exit_code

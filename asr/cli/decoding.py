@@ -80,7 +80,7 @@ def _knobs(decoder: str | None, knobs: dict) -> dict:
     if decoder and wanted:
         from asr.decoding import decoder_class
 
-        idle = [name for name in wanted if name not in decoder_class(decoder).uses]
+        idle: list[str] = [name for name in wanted if name not in decoder_class(decoder).uses]
         if idle:
             option = {"hot_words": "hot-word", "num_hypotheses": "nbest",
                       "lexicon": "words"}.get(idle[0], idle[0])

@@ -47,7 +47,7 @@ def init(data: tuple[Path, ...], output: Path, minutes: float, audio_root: Path 
     with count_on_stderr("Looking at recordings"):
         found = survey(*([u for path in paths for u in read_manifest(path, audio_root=audio_root)]
                          for paths in (train, valid)))
-    proposal = propose(found, list(map(str, train)), list(map(str, valid)))
+    proposal = propose(found, list(map(str, train)), list(map(str, valid)), minutes)
     if audio_root is not None:
         proposal.set("data.audio_root", str(audio_root))
     if no_trial:
@@ -57,7 +57,8 @@ def init(data: tuple[Path, ...], output: Path, minutes: float, audio_root: Path 
         print("Timing a training step ...", file=sys.stderr)
         from asr.proposal.trial import seconds_per_frame
         speed = seconds_per_frame(proposal.recipe, found)
-    per_epoch = fit_to_budget(proposal, found, minutes, speed)
+    per_epoch = fit_to_budget(proposal, found, minutes, speed,
+                              "assumed, not timed" if no_trial else "by a timed trial step")
     recipe = proposal.recipe
     expected = min(minutes, per_epoch * recipe.train.epochs) if recipe.train.max_minutes else \
         per_epoch * recipe.train.epochs
@@ -69,7 +70,7 @@ def init(data: tuple[Path, ...], output: Path, minutes: float, audio_root: Path 
         f"Written by asr init from {', '.join(map(str, (*train, *valid)))}.",
         *(f"{fact[0].upper()}{fact[1:]}." for fact in facts),
         "asr recipe SECTION.KEY explains a setting."]), overwrite=overwrite)
-    for line in [*facts, *(f"Warning: {warning}" for warning in proposal.warnings)]:
+    for line in [*facts, *found.about_texts, *(f"Warning: {w}" for w in proposal.warnings)]:
         print(line, file=sys.stderr)
     print(f"written: {output}\nNext: asr train {output} runs/{output.stem}", file=sys.stderr)
     return EXIT_OK

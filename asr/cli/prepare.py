@@ -66,7 +66,9 @@ class _Layouts(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(CORPORA)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name.startswith("-"):
+            return None
         module = load_corpus(cmd_name)
         params = [click.Argument(["src"], type=click.Path(path_type=Path)),
                   click.Argument(["out"], type=click.Path(path_type=Path)),
@@ -157,6 +159,9 @@ def _prepare(corpus: str, src: Path, out: Path, split_by: str | None, dev: float
 
     module = load_corpus(corpus)
     given = {name: value for name, value in options.items() if value not in (None, ())}
+    if channel < 0 and "tiers" not in options:
+        raise UsageError(f"--channel each is for layouts with a tier for each speaker; {corpus} "
+                         "has none. Give left, right, a number or mix.")
     if split_by and not dev and not test:
         raise UsageError(f"--split {split_by} needs shares: --dev 10% --test 10%.")
     _refuse_existing([out / REPORT], overwrite)   # before an hour of work, not after it
@@ -200,7 +205,7 @@ def _prepare(corpus: str, src: Path, out: Path, split_by: str | None, dev: float
                           f"the words {only_words!r} alone.", path=src)
     for line in [*_table(report["splits"]), *_about_texts(splits)]:
         click.echo(line, err=True)
-    _keep_roots(splits, src, out, audio_root)
+    _keep_roots(splits, src, out, audio_root, getattr(module, "AUDIO_BESIDE", False))
     if prepared.excluded:
         click.echo(f"What was left out is listed in {out / REPORT}.", err=True)
     first = paths.get("train") or next(iter(paths.values()))
@@ -282,7 +287,7 @@ def _about_texts(splits: dict[str, list[Utterance]]) -> list[str]:
 
 
 def _keep_roots(splits: dict[str, list[Utterance]], src: Path, out: Path,
-                audio_root: Path | None) -> None:
+                audio_root: Path | None, beside: bool) -> None:
     """Write down where the recordings are, if the user named the place; else say what to name."""
     from asr.audio import display_name
     named = [os.path.realpath(src if src.is_dir() else src.parent),
@@ -290,6 +295,10 @@ def _keep_roots(splits: dict[str, list[Utterance]], src: Path, out: Path,
     home = os.path.realpath(out)
     folders = {os.path.realpath(u.audio.parent) for group in splits.values() for u in group}
     outside = {folder for folder in folders if not Path(folder).is_relative_to(home)}
+    if beside and outside:
+        common = os.path.commonpath(outside)
+        if os.path.dirname(named[0]) in map(str, Path(common).parents):
+            named.append(common)   # WAVE/ beside the data directory train/, never what holds both
     used = [root for root in named if any(Path(f).is_relative_to(root) for f in outside)]
     missing = sorted(f for f in outside if not any(Path(f).is_relative_to(r) for r in used))
     if used and record_roots(out, used):

@@ -26,7 +26,8 @@ from asr.errors import EXIT_DATA, EXIT_OK, UsageError
 @click.option("--shared-speakers", is_flag=True, help="A speaker in two manifests is no problem.")
 @click.option("--decode", is_flag=True, help="Decode every recording: slower, finds damage that "
               "headers do not show.")
-@click.option("--jobs", type=click.IntRange(0), default=0, help="Processes; 0: as many as pay.")
+@click.option("--jobs", type=click.IntRange(0), default=0, show_default=True,
+              help="Processes that look at recordings; 0: as many as pay.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of lines.")
 def validate(manifests: tuple[Path, ...], recipe: Path | None, bundle: Path | None,
              against: tuple[Path, ...], audio_root: Path | None, allow_outside_root: bool,
@@ -35,7 +36,12 @@ def validate(manifests: tuple[Path, ...], recipe: Path | None, bundle: Path | No
 
     With a recipe or a bundle, texts are held against its alphabet and lengths against CTC. Several
     manifests are also compared: nothing of a test set may be in a training set.
-    """
+
+    \b
+    Examples:
+      asr validate data/mine/train.jsonl data/mine/dev.jsonl
+      asr validate data/mine/train.jsonl --recipe mine.toml
+    """  # noqa: D301 (click reads the backspace)
     from asr.audit.validate import Target
     from asr.audit.validate import validate as run
     from asr.recipe import load_recipe

@@ -25,6 +25,8 @@ from asr.errors import CorpusError
 
 SUMMARY = "Kaldi data directory (wav.scp, text, utt2spk, segments), such as speechocean762"
 
+AUDIO_BESIDE = True   # a data directory may name recordings in folders beside it
+
 _ARCHIVE = re.compile(r".*\.ark:\d+(\[.*\])?")
 
 

@@ -31,6 +31,7 @@ from asr.files import lock, write_atomic
 from asr.kernels import processors
 from asr.manifest import Utterance
 from asr.recipe import FeatureSettings
+from asr.versions import installed
 
 SPAWN_ROWS = 200  # fewer arrays are made in this process: starting others would take longer
 SHARD_SECONDS = 1_200.0  # of audio at most: 38 MB at 80 features and 100 frames a second
@@ -293,10 +294,10 @@ def cache_key(settings: FeatureSettings) -> str:
 def _identity(settings: FeatureSettings) -> dict:
     numbers = asdict(settings)
     del numbers["cmvn"], numbers["cmvn_prior"]  # applied after the cache
-    if settings.kind == "log_mel":
+    if settings.kind != "mfcc":
         del numbers["n_mfcc"]
     return {"settings": numbers, "features_version": FEATURES_VERSION, "resampler": RESAMPLER,
-            "format_version": FORMAT_VERSION}
+            "format_version": FORMAT_VERSION, **installed(("librosa",))}
 
 
 def _make_folder(cache_dir: Path, settings: FeatureSettings) -> Path:

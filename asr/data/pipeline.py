@@ -9,9 +9,10 @@ In: a feature cache, a plan of `asr.data.batches`, a `FeatureAugmenter`. Out: ba
 B >= 1, num_frames >= 1, no empty row, T = max(num_frames), L = max(1, max(num_labels)). Features
 are after CMVN, so the padding is the mean; it never changes a logit, a loss or a transcript.
 
-Reading is a copy from memory maps inside one `tf.numpy_function` a batch; all arithmetic is in the
-graph, utterance by utterance, before padding. The order of batches is that of the plan, and the
-values depend on the seeds in it alone, whatever the number of threads.
+Reading is a copy from memory maps inside one `tf.numpy_function` a batch, or, with tensorflow-io,
+decoding in the graph (`asr.data.recordings_graph`). All other arithmetic is in the graph, utterance
+by utterance, before padding. The order of batches is that of the plan, and the values depend on the
+seeds in it alone, whatever the number of threads.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import tensorflow as tf
 from asr.augment import join_clips
 from asr.augment.graph import FeatureAugmenter
 from asr.data.batches import Batch, BatchItem, PlanRow
+from asr.data.recordings import Recordings
 from asr.errors import AsrError, DataError, UsageError
 
 PREFETCH_BATCHES = 4
@@ -48,7 +50,7 @@ class BatchReader:
     so it is also appended to `failures`.
     """
 
-    def __init__(self, cache: Cache, begin: Begin, failures: list[Exception]):
+    def __init__(self, cache: Cache | Recordings, begin: Begin, failures: list[Exception]):
         self.cache = cache
         self.begin_epoch = begin
         self.failures = failures
@@ -68,10 +70,16 @@ class BatchReader:
         return np.array([self._count, start, len(plan)], np.int64)
 
     def read(self, epoch: int, index: int) -> tuple[np.ndarray, ...]:
-        """Frames (sum T, F), lengths (B,), num_frames (B,), seeds (B,), labels, num_labels."""
+        """Frames (sum T, F), lengths (B,), num_frames (B,), seeds (B,), labels, num_labels.
+
+        Of recordings their rows (B,) int32 instead of frames, with lengths of 1.
+        """
         try:
             items = self._plans[int(epoch)][int(index)].items
-            clips = [self._read_item(item) for item in items]
+            if isinstance(self.cache, Recordings):
+                clips = [np.array([item.rows[0]], np.int32) for item in items]
+            else:
+                clips = [self._read_item(item, self.cache) for item in items]
         except (AsrError, OSError) as error:
             self.failures.append(error)
             raise
@@ -83,19 +91,20 @@ class BatchReader:
         lengths, num_frames, seeds, num_labels = np.array(counts, np.int32).T.copy()
         return np.concatenate(clips), lengths, num_frames, seeds, labels, num_labels
 
-    def _read_item(self, item: BatchItem) -> np.ndarray:
+    @staticmethod
+    def _read_item(item: BatchItem, cache: Cache) -> np.ndarray:
         rng = np.random.default_rng(item.seed)
-        clips = [self.cache.read(row) for row in item.rows]
+        clips = [cache.read(row) for row in item.rows]
         return join_clips(clips, item.gaps, rng)
 
 
-def training_dataset(cache: Cache, plan: Sequence[Batch], augmenter: FeatureAugmenter, *,
-                     start: int = 0, num_threads: int = 2,
+def training_dataset(cache: Cache | Recordings, plan: Sequence[Batch],
+                     augmenter: FeatureAugmenter, *, start: int = 0, num_threads: int = 2,
                      failures: list[Exception] | None = None) -> tf.data.Dataset:
     """The batches of one epoch, augmented, normalised and padded.
 
     Args:
-        cache: the rows that the plan names, before CMVN.
+        cache: the rows that the plan names, before CMVN; or the recordings that the graph reads.
         plan: from `asr.data.batches.plan_epoch`.
         augmenter: keep one for all epochs, or its graph is traced again.
         start: number of the first batch, to go on within an epoch.
@@ -119,8 +128,8 @@ def training_dataset(cache: Cache, plan: Sequence[Batch], augmenter: FeatureAugm
                           num_threads=num_threads, failures=failures)
 
 
-def epochs_dataset(cache: Cache, begin: Begin, augmenter: FeatureAugmenter, num_batches: int, *,
-                   num_threads: int = 2,
+def epochs_dataset(cache: Cache | Recordings, begin: Begin, augmenter: FeatureAugmenter,
+                   num_batches: int, *, num_threads: int = 2,
                    failures: list[Exception] | None = None) -> tf.data.Dataset:
     """A dataset with other batches in every pass over it, as `fit` makes one an epoch.
 
@@ -132,10 +141,8 @@ def epochs_dataset(cache: Cache, begin: Begin, augmenter: FeatureAugmenter, num_
     Returns:
         Batches (x, y) of the contract above, in the order of the plan.
     """
-    num_features = augmenter.num_features
     reader = BatchReader(cache, begin, [] if failures is None else failures)
-    shapes = ([None, num_features], [None], [None], [None], [None, None], [None])
-    types = (tf.float32,) + (tf.int32,) * 5
+    from_recordings = isinstance(cache, Recordings)
 
     def begin_pass(_):
         numbers = tf.ensure_shape(tf.numpy_function(reader.begin, [], tf.int64), [3])
@@ -143,8 +150,12 @@ def epochs_dataset(cache: Cache, begin: Begin, augmenter: FeatureAugmenter, num_
         return indices.map(lambda index: (numbers[0], index))
 
     def read(epoch, index):
+        """Frames and lengths of a batch, or the rows of the recordings; then what is planned."""
+        first = ([None], [None]) if from_recordings else ([None, augmenter.num_features], [None])
+        types = (tf.int32 if from_recordings else tf.float32,) + (tf.int32,) * 5
         arrays = tf.numpy_function(reader.read, [epoch, index], types)
-        return tuple(tf.ensure_shape(a, s) for a, s in zip(arrays, shapes, strict=True))
+        return tuple(tf.ensure_shape(a, s) for a, s in zip(
+            arrays, (*first, [None], [None], [None, None], [None]), strict=True))
 
     def compute(frames, lengths, num_frames, seeds, labels, num_labels):
         features = augmenter.batch(frames, lengths, num_frames, seeds)
@@ -157,9 +168,12 @@ def epochs_dataset(cache: Cache, begin: Begin, augmenter: FeatureAugmenter, num_
     options.threading.max_intra_op_parallelism = 1
     # Nothing here is left to autotune, and its thread can hold up the end of an epoch for a minute.
     options.autotune.enabled = False
-    dataset = (tf.data.Dataset.from_tensors(0)
-               .flat_map(begin_pass)
-               .map(read)
+    batches = tf.data.Dataset.from_tensors(0).flat_map(begin_pass).map(read)
+    if isinstance(cache, Recordings):
+        graph = cache.graph
+        batches = batches.map(lambda rows, _, *planned: (*graph.frames(rows), *planned),
+                              num_parallel_calls=num_threads)
+    dataset = (batches
                .map(compute, num_parallel_calls=num_threads)
                .prefetch(PREFETCH_BATCHES)
                .with_options(options))
@@ -168,8 +182,8 @@ def epochs_dataset(cache: Cache, begin: Begin, augmenter: FeatureAugmenter, num_
     return dataset
 
 
-def evaluation_dataset(cache: Cache, plan: Sequence[Batch], normalizer: FeatureAugmenter, *,
-                       num_threads: int = 2,
+def evaluation_dataset(cache: Cache | Recordings, plan: Sequence[Batch],
+                       normalizer: FeatureAugmenter, *, num_threads: int = 2,
                        failures: list[Exception] | None = None) -> tf.data.Dataset:
     """The batches of `asr.data.batches.plan_evaluation`: normalised and padded, nothing else.
 

@@ -1,9 +1,9 @@
 """One process that extracts features: recordings in, one shard a task out.
 
 In: JSON lines on stdin (a configuration, then tasks). Out: JSON lines on stdout (progress, one
-answer a task) and shards on disk. Imports NumPy, soundfile and soxr: no TensorFlow,
-no librosa, nothing of the calling program. `asr.data.extraction` starts it; `run_task` also
-serves small jobs inside the calling process.
+answer a task) and shards on disk. Imports NumPy, soundfile, soxr and librosa: no TensorFlow,
+nothing of the calling program. `asr.data.extraction` starts it; `run_task` also serves small jobs
+inside the calling process.
 """
 
 from __future__ import annotations
@@ -101,6 +101,8 @@ def run_task(config: Config, jobs: list[Job], report: Callable[[int, float], Non
 def _load(job: Job, config: Config) -> np.ndarray:
     """The samples, from a file that is the same before and after as when it was hashed."""
     def check() -> None:
+        if not job.fingerprint:  # an address; its bytes come in one piece
+            return
         try:
             same = stat_fingerprint(os.stat(job.path)) == tuple(job.fingerprint)
         except OSError:

@@ -26,7 +26,8 @@ def character_part(model: LanguageModel, tokenizer: CharTokenizer, weight: float
     Raises:
         UsageError: the model knows hardly any of the alphabet.
     """
-    units = [model.space if character == " " else character for character in tokenizer.alphabet]
+    space = model.space or " "
+    units = [space if character == " " else character for character in tokenizer.alphabet]
     known = sum(unit in model.word_numbers for unit in units)
     if known < MIN_SPELLED * len(units) or known == 0:
         raise UsageError(f"The character language model knows {known} of the {len(units)} "
@@ -51,8 +52,8 @@ def fit_of_words(model: LanguageModel, words: Sequence[str], *, characters: bool
     if not words:
         return np.empty(0)
     if characters:
-        units = [*" ".join(words)]
-        scores = model.score_words([model.space if unit == " " else unit for unit in units])
+        space = model.space or " "
+        scores = model.score_words([space if unit == " " else unit for unit in " ".join(words)])
         ends = np.cumsum([len(word) + 1 for word in words])  # the space or </s> after it included
         scores = np.add.reduceat(scores, np.concatenate(([0], ends[:-1])))
     else:

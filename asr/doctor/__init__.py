@@ -10,6 +10,7 @@ from pathlib import Path
 
 from asr.doctor.kernels import layer_kernels, time_kernels
 from asr.doctor.machine import (
+    addresses,
     blas,
     graphics_processors,
     numba_state,
@@ -19,7 +20,7 @@ from asr.doctor.machine import (
     versions,
 )
 from asr.doctor.parity import check_reference
-from asr.doctor.tensorflow_io import probe
+from asr.doctor.tensorflow_io import probe, reader_problem
 from asr.errors import AsrError
 
 __all__ = ["examine", "probe"]
@@ -36,8 +37,8 @@ def examine(bundle: str | Path | None = None, recipe: str | Path | None = None, 
 
     Returns:
         A dictionary of plain values: versions, processor, threads, blas, gpus, numba, model,
-        layers, timings, tensorflow_io, reference, and `problems`, sentences about what is broken
-        (not merely slow); empty on a healthy machine.
+        layers, timings, tensorflow_io, addresses, reference, and `problems`, sentences about what
+        is broken (not merely slow); empty on a healthy machine.
 
     Raises:
         BundleError, RecipeError, UsageError: the given file cannot be read.
@@ -48,7 +49,8 @@ def examine(bundle: str | Path | None = None, recipe: str | Path | None = None, 
               "blas": blas(), "gpus": [] if missing else graphics_processors(),
               "numba": numba_state(), "model": source, "tensorflow": missing or "works",
               "layers": layer_kernels(settings, num_features, tensorflow=not missing),
-              "timings": None, "tensorflow_io": probe(), "reference": None}
+              "timings": None, "tensorflow_io": probe() | {"reader": reader_problem()},
+              "addresses": addresses(), "reference": None}
     if measure:
         report["timings"] = time_kernels(settings, num_features, tensorflow=not missing)
     if loaded is not None:
@@ -84,6 +86,11 @@ def _problems(report: dict):
         yield f"TensorFlow {why}; training cannot run, transcribing can."
     if report["numba"]["problem"]:
         yield f"The compiled kernels cannot run: {report['numba']['problem']}."
+    for name, result in (report["reference"] or {}).get("features", {}).items():
+        if not result["agrees"]:
+            yield (f"The features of {name} are not those of the bundle's reference clip: "
+                   f"{result['message']}. It was trained with "
+                   f"{report['reference']['versions']}; install that.")
     for name, result in (report["reference"] or {}).get("engines", {}).items():
         if not result["agrees"]:
             yield (f"The {name} engine does not reproduce the bundle's reference clip: "

@@ -5,6 +5,7 @@ In: nothing. Out: plain dictionaries. Each function survives whatever is missing
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import platform
 from functools import cache
@@ -101,3 +102,10 @@ def numba_state() -> dict:
     return {"problem": cpu.compile_problem(), "vector": simd.LANES,
             "cache": str(folder) if folder else None,
             "cache_candidates": [str(path) for path in jit.candidates()]}
+
+
+def addresses() -> dict[str, bool]:
+    """Which kinds of addresses `asr.audio.remote` can read here, by what is installed."""
+    libraries = {"http": "aiohttp", "s3": "s3fs", "gs": "gcsfs"}
+    return {kind: all(importlib.util.find_spec(name) is not None for name in ("fsspec", library))
+            for kind, library in libraries.items()}

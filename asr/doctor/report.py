@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from asr.doctor.tensorflow_io import lines
+
 KERNELS = {"cudnn": "cuDNN", "cpu": "compiled CPU", "generic": "generic loop"}
 
 
 def render(report: dict) -> str:
     """Render one screen, most important last: what runs, how fast, what is broken."""
     return "\n".join([*_machine(report), "", *_layers(report), *_timings(report), "",
-                      *_tensorflow_io(report["tensorflow_io"]), *_reference(report["reference"]),
+                      *lines(report["tensorflow_io"], report["addresses"]),
+                      *_reference(report["reference"]),
                       "", *_verdict(report["problems"])])
 
 
@@ -76,22 +79,15 @@ def _timings(report: dict) -> Iterator[str]:
                f"{timings['times_fastest'][kernel]:5.2f} x the fastest")
 
 
-def _tensorflow_io(state: dict) -> Iterator[str]:
-    if not state["importable"]:
-        yield f"tensorflow-io  {state['message']} (nothing here needs it)"
-        return
-    parts = "; ".join(f"{name}: {message}" for name, message in state["parts"].items())
-    yield f"tensorflow-io  {state['version']} imports; {parts}"
-
-
 def _reference(reference: dict | None) -> Iterator[str]:
     if reference is None:
         return
     if not reference["present"]:
         yield "reference      the bundle carries no reference clip"
-    for name, result in reference["engines"].items():
-        yield (f"reference      {name} engine: {'agrees' if result['agrees'] else 'DIFFERS'}; "
-               f"{result['message']}")
+    for part, results in (("features", reference["features"]), ("engine", reference["engines"])):
+        for name, result in results.items():
+            yield (f"reference      {name} {part}: {'agrees' if result['agrees'] else 'DIFFERS'}; "
+                   f"{result['message']}")
 
 
 def _verdict(problems: list[str]) -> Iterator[str]:

@@ -11,6 +11,11 @@ import importlib.util
 import json
 import subprocess
 import sys
+import textwrap
+from collections.abc import Iterator
+
+from asr.data.recordings import require_tensorflow_io
+from asr.errors import UsageError
 
 TIMEOUT = 120  # seconds
 
@@ -39,6 +44,20 @@ def file(kind):
     soundfile.write(data, tone, 16000, format=kind, subtype="PCM_16")
     return data.getvalue()
 
+def lossy(decode, kind):
+    data = io.BytesIO()
+    soundfile.write(data, tone, 16000, format=kind)
+    expected = soundfile.read(io.BytesIO(data.getvalue()), dtype="float32")[0]
+    samples = np.asarray(decode(data.getvalue())).reshape(-1)
+    if samples.shape != expected.shape or np.abs(samples - expected).max() > 1e-3:
+        raise ValueError("decoded to other samples")
+
+def schemes():
+    missing = {"s3", "http", "gs"} - {
+        s.decode() if isinstance(s, bytes) else s for s in tf.io.gfile.get_registered_schemes()}
+    if missing:
+        raise ValueError("no file system for " + ", ".join(sorted(missing)))
+
 def decodes(decode, kind):
     samples = np.asarray(decode(file(kind), dtype=tf.int16)).reshape(-1)
     if samples.shape != tone.shape or not np.array_equal(samples, tone):
@@ -47,10 +66,11 @@ def decodes(decode, kind):
 parts = {
     "decode_flac": lambda: decodes(tfio.audio.decode_flac, "FLAC"),
     "decode_wav": lambda: decodes(tfio.audio.decode_wav, "WAV"),
+    "decode_mp3": lambda: lossy(tfio.audio.decode_mp3, "MP3"),
+    "decode_vorbis": lambda: lossy(tfio.audio.decode_vorbis, "OGG"),
     "resample": lambda: np.asarray(tfio.audio.resample(
         tone[:, None].astype("float32"), 16000, 8000)).shape[0] or 1 / 0,
-    "spectrogram": lambda: np.asarray(tfio.audio.spectrogram(
-        tone.astype("float32"), nfft=256, window=256, stride=128)).shape[0] or 1 / 0,
+    "file_systems": schemes,
 }
 for name, attempt in parts.items():
     report(part=name, message="not answered: the process ended")
@@ -63,7 +83,7 @@ for name, attempt in parts.items():
 
 
 def probe(command: tuple[str, ...] = ()) -> dict:
-    """Import tensorflow-io in a child process, decode a tiny FLAC and WAV, resample, transform.
+    """Import tensorflow-io in a child process, decode a tiny file of each kind, resample.
 
     Args:
         command: the Python to use; empty: this one.
@@ -91,3 +111,35 @@ def probe(command: tuple[str, ...] = ()) -> dict:
             else:
                 result |= {"message": ""} | entry
     return result
+
+
+def reader_problem() -> str | None:
+    """Why `data.reader = "tensorflow-io"` does not work here; None if the versions fit."""
+    try:
+        require_tensorflow_io()
+    except UsageError as error:
+        return str(error)
+    return None
+
+
+def lines(state: dict, addresses: dict[str, bool]) -> Iterator[str]:
+    """What reads recordings here, for people.
+
+    Args:
+        state: of `probe`, and `reader`, of `reader_problem`.
+        addresses: of `asr.doctor.machine.addresses`.
+    """
+    if state["importable"]:
+        parts = "; ".join(f"{name}: {message}" for name, message in state["parts"].items())
+        yield f"tensorflow-io  {state['version']} imports; {parts}"
+    else:
+        yield f"tensorflow-io  {state['message']} (nothing here needs it)"
+    problem = state["reader"]
+    text = "data.reader = \"tensorflow-io\" " + (
+        f"does not work here: {problem}" if problem else "works here")
+    yield from textwrap.wrap(text, 100, initial_indent=f"{'reader':<15}",
+                             subsequent_indent=" " * 15, break_long_words=False)
+    yes = {name: "yes" if works else "no" for name, works in addresses.items()}
+    cure = "" if all(addresses.values()) else ": pip install \"keras-asr[remote]\""
+    yield (f"addresses      http:// and https:// {yes['http']}; s3:// {yes['s3']}; "
+           f"gs:// {yes['gs']}{cure}")

@@ -14,6 +14,7 @@ import numpy as np
 from asr.bundle import Bundle
 from asr.decoding.calibration import PARAMETERS
 from asr.errors import UsageError
+from asr.export.spectrum import spectrum
 from asr.features.lengths import frame_origin
 
 MATRICES = ("kernel", "recurrent_kernel")  # of float16; vectors stay as they are: they are small
@@ -29,8 +30,7 @@ def page_model(bundle: Bundle, quantize: str = "float16") -> dict:
     Raises:
         UsageError: features that the page cannot compute.
     """
-    if bundle.features.kind not in ("log_mel", "mfcc"):
-        raise UsageError(f"The page computes log_mel and mfcc, not {bundle.features.kind!r}.")
+    constants = spectrum(bundle.features)
     kind = "lexicon" if bundle.decoder.kind == "lexicon" else "greedy"
     calibration = bundle.calibration.get(kind)
     cmvn = bundle.cmvn
@@ -43,9 +43,17 @@ def page_model(bundle: Bundle, quantize: str = "float16") -> dict:
         "calibration": {name: getattr(calibration, name) for name in PARAMETERS}
         if calibration else None,
         "cmvn": {"mean": cmvn[0].tolist(), "std": cmvn[1].tolist()} if cmvn else None,
+        "window": constants.window.tolist(), "before": constants.before,
+        "filters": [_sparse(row) for row in constants.filters],
         "frame_origin": frame_origin(bundle.model),
         "weights": {name: _tensor(name, array, quantize)
                     for name, array in bundle.weights.items()}}
+
+
+def _sparse(row: np.ndarray) -> list:
+    """A filter as [its first bin, its weights]."""
+    used = np.flatnonzero(row)
+    return [int(used[0]), row[used[0]:used[-1] + 1].tolist()] if len(used) else [0, []]
 
 
 def rounded(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -18,9 +18,10 @@ from collections.abc import Mapping
 import numpy as np
 
 from asr.bundle import Bundle
-from asr.errors import UsageError
-from asr.features import DELTA_WIDTH, LEVEL_FLOOR, POWER_FLOOR, VARIANCE_FLOOR, mel_filters
+from asr.export.spectrum import spectrum
+from asr.features import DELTA_WIDTH, LEVEL_FLOOR, VARIANCE_FLOOR
 from asr.features.lengths import CONV_TIME_STRIDES
+from asr.features.twin import POWER_FLOOR
 from asr.network.weights import LAYER_NORM_EPSILON
 
 OPSET = 17  # LayerNormalization is from 17; every runtime since 2022 has it
@@ -202,32 +203,23 @@ def features_of_samples(nodes: Nodes, bundle: Bundle, samples: str,
         UsageError: a kind of features that the graph does not have.
     """
     s = bundle.features
-    if s.kind not in ("log_mel", "mfcc"):
-        raise UsageError(f"The graph from samples has log_mel and mfcc, not {s.kind!r}. Export "
-                         "the entry for features alone: --entry features.")
+    constants, odd = spectrum(s), s.n_fft % 2
     length = nodes.size(samples, 1)
     x = nodes.keep(samples, nodes.mask(length, num_samples))
-    before = s.n_fft // 2 - (s.n_fft - s.win_length) // 2
-    x = nodes.pad(x, (0, before), (0, s.win_length))
+    x = nodes.pad(x, (0, constants.before), (0, s.win_length))
     hop = nodes.constant([s.hop_length])
-    frames = nodes.add(nodes("Div", length, hop), 1)
-    num_frames = nodes.add(nodes("Div", num_samples, hop), 1)
+    frames = nodes.add(nodes("Div", nodes.add(length, -odd), hop), 1)
+    num_frames = nodes.add(nodes("Div", nodes.add(num_samples, -odd), hop), 1)
     starts = nodes("Unsqueeze", nodes("Mul", nodes.positions(frames), hop), nodes.constant([1]))
     index = nodes("Add", starts, nodes.constant(np.arange(s.win_length)[np.newaxis]))
     windows = nodes.cast(nodes("Gather", x, index, axis=1), np.float64)  # (B, T, win)
-    bins, time = 1 + s.n_fft // 2, np.arange(s.win_length)
-    hann = 0.5 - 0.5 * np.cos(2 * np.pi * time / s.win_length)
-    angles = 2 * np.pi * np.outer(time, np.arange(bins)) / s.n_fft
-    parts = [nodes("MatMul", windows, nodes.constant(hann[:, np.newaxis] * wave, np.float64))
-             for wave in (np.cos(angles), np.sin(angles))]
+    parts = [nodes("MatMul", windows, nodes.constant(wave, np.float64))
+             for wave in constants.waves]
     power = nodes.cast(nodes("Add", *(nodes("Mul", part, part) for part in parts)), np.float32)
-    filters = mel_filters(s.sample_rate, s.n_fft, s.n_mels, s.f_min, s.f_max or s.sample_rate / 2)
-    energy = nodes("MatMul", power, nodes.constant(filters.T, np.float32))
+    energy = nodes("MatMul", power, nodes.constant(constants.filters.T, np.float32))
     x = nodes("Log", nodes("Max", energy, nodes.constant(POWER_FLOOR, np.float32)))
-    if s.kind == "mfcc":
-        from asr.features import _cosines
-
-        x = nodes("MatMul", x, nodes.constant(_cosines(s.n_mels, s.n_mfcc), np.float32))
+    if constants.cosines is not None:
+        x = nodes("MatMul", x, nodes.constant(constants.cosines, np.float32))
     if s.deltas:
         x = _deltas(nodes, x, frames, num_frames, s.deltas)
     inside = nodes.mask(frames, num_frames, (2,))

@@ -14,8 +14,10 @@ import tensorflow as tf
 
 from asr.bundle import Bundle
 from asr.errors import UsageError
-from asr.features import LEVEL_FLOOR, POWER_FLOOR, VARIANCE_FLOOR, mel_filters
+from asr.export.spectrum import spectrum
+from asr.features import LEVEL_FLOOR, VARIANCE_FLOOR
 from asr.features.lengths import CONV_TIME_STRIDES
+from asr.features.twin import POWER_FLOOR
 from asr.network.weights import LAYER_NORM_EPSILON
 
 # x (B, T, D), lengths (B,), kernel, recurrent_kernel, bias, backward? -> (B, T, U)
@@ -128,25 +130,21 @@ def features_of_samples(bundle: Bundle, samples: tf.Tensor,
         UsageError: a kind of features that the graph does not have.
     """
     s = bundle.features
-    if s.kind != "log_mel" or s.deltas:
-        raise UsageError(f"The graph from samples has log_mel without deltas, not {s.kind}"
-                         f"{' with deltas' if s.deltas else ''}: only the entry for features is "
+    if s.deltas:
+        raise UsageError("The graph from samples has no deltas: only the entry for features is "
                          "exported.")
+    constants, odd = spectrum(s), s.n_fft % 2
     x = tf.where(tf.sequence_mask(num_samples, tf.shape(samples)[1]), samples, 0.0)
-    before = s.n_fft // 2 - (s.n_fft - s.win_length) // 2
-    count = 1 + tf.shape(samples)[1] // s.hop_length
-    num_frames = 1 + num_samples // s.hop_length
-    x = tf.pad(x, [[0, 0], [before, s.win_length]])
+    count = 1 + (tf.shape(samples)[1] - odd) // s.hop_length
+    num_frames = 1 + (num_samples - odd) // s.hop_length
+    x = tf.pad(x, [[0, 0], [constants.before, s.win_length]])
     x = tf.signal.frame(x, s.win_length, s.hop_length)[:, :count]
-    time, bins = np.arange(s.win_length), np.arange(1 + s.n_fft // 2)
-    hann = 0.5 - 0.5 * np.cos(2 * np.pi * time / s.win_length)
-    angles = 2 * np.pi * np.outer(time, bins) / s.n_fft
     x = tf.cast(x, tf.float64)  # as the power of a quiet band beside a loud one needs
-    power = sum(tf.square(tf.matmul(x, hann[:, np.newaxis] * wave))
-                for wave in (np.cos(angles), np.sin(angles)))
-    filters = mel_filters(s.sample_rate, s.n_fft, s.n_mels, s.f_min, s.f_max or s.sample_rate / 2)
-    energy = tf.matmul(tf.cast(power, tf.float32), filters.T.copy())
+    power = sum(tf.square(tf.matmul(x, wave)) for wave in constants.waves)
+    energy = tf.matmul(tf.cast(power, tf.float32), constants.filters.T.copy())
     x = tf.cast(tf.math.log(tf.maximum(energy, POWER_FLOOR)), tf.float64)
+    if constants.cosines is not None:
+        x = tf.matmul(x, constants.cosines)
     return tf.cast(_normalized(bundle, x, num_frames), tf.float32), num_frames
 
 

@@ -183,7 +183,7 @@ def _outcome(item: Item, parts: Sequence[Result], speakers: Sequence[str]) -> Ou
     failed = next((part for part in parts if part.error), None)
     if failed is not None:
         return Outcome(item, error=failed.error, stage=failed.stage)
-    found = [part.transcript for part in parts]
+    found = [part.transcript for part in parts if part.transcript is not None]
     if len(found) == 1:
         return Outcome(item, found[0])
     if speakers and len(speakers) != len(found):

@@ -51,6 +51,7 @@ def load(model: Model, task: Task[Key], keep_samples: bool,
         result.stage = "features"
         if not is_silent(samples, model.sample_rate):
             result.features = model.features(samples)
+            result.start = model.seconds_trimmed(samples)
         loaded.seconds["features"] = time.perf_counter() - decoded
 
     result.error = caught(work, task.name)

@@ -13,7 +13,7 @@ put together, and decoded from pause to pause.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Protocol
 
@@ -66,7 +66,7 @@ class Survey:
 
 
 def listen(listener: Listener, blocks: Blocks, watch: Stopwatch | None = None
-           ) -> tuple[Hypothesis | None, np.ndarray, int]:
+           ) -> tuple[Hypothesis | None, np.ndarray | None, int]:
     """What is said in a recording of any length.
 
     Args:
@@ -76,7 +76,8 @@ def listen(listener: Listener, blocks: Blocks, watch: Stopwatch | None = None
 
     Returns:
         The hypothesis, None for a recording that is silent throughout; the levels of its feature
-        frames, (T,) float32, for `asr.transcript.timing.to_transcript`; how many samples it has.
+        frames, (T,) float32 or None, for `asr.transcript.timing.to_transcript`; how many samples it
+        has.
 
     Raises:
         AudioError: the recording cannot be read, or is not audio.
@@ -90,7 +91,7 @@ def listen(listener: Listener, blocks: Blocks, watch: Stopwatch | None = None
     segment = max(1, round(SEGMENT_SECONDS / listener.seconds_per_frame))
     with watch.stage("decode"):
         hypothesis = decode_segments(listener.decoder, logits, segment)
-    return hypothesis, np.concatenate(survey.levels), num_samples
+    return hypothesis, np.concatenate(survey.levels) if survey.levels else None, num_samples
 
 
 def window_logits(listener: Listener, blocks: Blocks, watch: Stopwatch
@@ -100,7 +101,8 @@ def window_logits(listener: Listener, blocks: Blocks, watch: Stopwatch
     Args and raises: as `listen`; the iterator does the network's work as it is pulled.
     """
     settings, model = listener.bundle.features, listener.bundle.model
-    extractor = FeatureExtractor(settings)
+    # Not trimmed: windows end at pauses, and the ends of hours decide nothing.
+    extractor = FeatureExtractor(replace(settings, trim_db=0.0), quick_start=True)
     meter = LoudnessMeter(settings.sample_rate)
     survey = Survey(meter)
 
@@ -123,7 +125,8 @@ def window_logits(listener: Listener, blocks: Blocks, watch: Stopwatch
 
     def normalized() -> Iterator[np.ndarray]:
         for block in features():
-            survey.levels.append(speech_levels(block, settings))
+            if (levels := speech_levels(block, settings)) is not None:
+                survey.levels.append(levels)
             yield normalize(block)
 
     pieces = cut_windows(normalized(), survey.plan, model.subsampling)

@@ -152,7 +152,8 @@ def _decode(model: Model, one: Loaded) -> None:
 
     def work() -> None:
         if result.logits is not None:
-            result.transcript = model.decode(result.logits, result.duration, result.features)
+            result.transcript = model.decode(result.logits, result.duration, result.features,
+                                             result.start)
 
     error = caught(work, one.task.name)
     if error is not None:
@@ -173,7 +174,7 @@ def _long_logits(model: Model, one: Loaded, timings: Timings) -> None:
         survey, pieces = window_logits(model, blocks, watch)
         if not survey.loudness.silent:
             one.result.logits = np.concatenate(list(pieces))
-            one.result.levels = np.concatenate(survey.levels)
+            one.result.levels = np.concatenate(survey.levels) if survey.levels else None
         one.result.duration = survey.loudness.num_samples / model.sample_rate
 
     _read_long(one, work, timings)

@@ -111,8 +111,8 @@ def reference_of(model: Any, recipe: Recipe,
         recipe, cmvn: how its features are made.
     """
     audio = reference_clip(recipe.features.sample_rate)
-    features = normalize_features(FeatureExtractor(recipe.features).extract(audio),
-                                  recipe.features, cmvn)
+    untrimmed = dataclasses.replace(recipe.features, trim_db=0.0)
+    features = normalize_features(FeatureExtractor(untrimmed).extract(audio), untrimmed, cmvn)
     logits = model({"features": features[np.newaxis],
                     "num_frames": np.array([len(features)], np.int32)}, training=False)
     return Reference(audio, features, np.asarray(logits)[0])

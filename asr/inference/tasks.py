@@ -38,12 +38,16 @@ class Model(Listener, Protocol):
         """See `Recognizer.features`."""
         ...
 
+    def seconds_trimmed(self, audio: np.ndarray) -> float:
+        """See `Recognizer.seconds_trimmed`."""
+        ...
+
     def logits_batch(self, features: Sequence[np.ndarray]) -> list[np.ndarray]:
         """See `Recognizer.logits_batch`."""
         ...
 
     def decode(self, logits: np.ndarray, duration: float | None = None,
-               features: np.ndarray | None = None) -> Transcript:
+               features: np.ndarray | None = None, start: float = 0.0) -> Transcript:
         """See `Recognizer.decode`."""
         ...
 
@@ -115,6 +119,7 @@ class Result(Generic[Key]):
             recording.
         transcript: from `transcribe_tasks`; None for an error.
         duration: seconds of the recording.
+        start: seconds that were trimmed off in front of the features.
         error: why there is no result.
         stage: "load", "features", "model" or "decode", of the error.
     """
@@ -126,6 +131,7 @@ class Result(Generic[Key]):
     levels: np.ndarray | None = None
     transcript: Transcript | None = None
     duration: float = 0.0
+    start: float = 0.0
     error: AsrError | None = None
     stage: str = "load"
 

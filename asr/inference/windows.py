@@ -26,6 +26,7 @@ from asr.audio import MAX_SECONDS
 from asr.audio.recording import MAX_HOURS
 from asr.errors import UsageError
 from asr.features import DELTA_WIDTH, FeatureExtractor
+from asr.recipe import FEATURE_KINDS
 
 QUIET_SECONDS = 0.3  # a join lies in the quietest stretch of this length
 
@@ -143,6 +144,8 @@ def feature_blocks(audio: Iterable[np.ndarray], extractor: FeatureExtractor
                    ) -> Iterator[np.ndarray]:
     """The features of a recording that comes in blocks: those of the whole, in pieces.
 
+    To 1e-5 for a kind with a memory (`asr.recipe.FeatureKind`).
+
     Args:
         audio: (n,) float32 blocks.
         extractor: feature extractor of the bundle.
@@ -154,7 +157,9 @@ def feature_blocks(audio: Iterable[np.ndarray], extractor: FeatureExtractor
         AudioError: as `asr.features.log_mel`.
     """
     s = extractor.settings
-    margin = -(-(s.n_fft // 2) // s.hop_length) + (DELTA_WIDTH // 2 if s.deltas else 0)
+    margin = (1 + -(-(s.n_fft // 2) // s.hop_length)  # 1: pre-emphasis looks one sample back
+              + (DELTA_WIDTH // 2 if s.deltas else 0))
+    past = margin + math.ceil(FEATURE_KINDS[s.kind].memory_seconds * s.sample_rate / s.hop_length)
     held, first, done = np.empty(0, np.float32), 0, 0  # samples from frame `first` on
     for block in audio:
         held = np.concatenate([held, block])
@@ -164,7 +169,7 @@ def feature_blocks(audio: Iterable[np.ndarray], extractor: FeatureExtractor
         end = (ready + margin - first) * s.hop_length
         yield extractor.extract(held[:end])[done - first:ready - first]
         done = ready
-        keep = max(0, done - margin)
+        keep = max(0, done - past)
         held, first = held[(keep - first) * s.hop_length:], keep
     if len(held) or done:
         yield extractor.extract(held)[done - first:]

@@ -7,7 +7,7 @@ one of `asr.network.equations`, in float64, so that what is shown is what is exp
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +16,7 @@ from asr.bundle import Bundle
 from asr.decoding.alignment import character_spans
 from asr.decoding.hypothesis import log_softmax
 from asr.errors import UsageError
-from asr.features import FeatureExtractor, log_mel, normalize_features
+from asr.features import FeatureExtractor, normalize_features
 from asr.network.engine import NumpyAcousticModel, layer_norm
 from asr.network.equations import Trace, forward
 from asr.recipe import FeatureSettings, ModelSettings
@@ -128,13 +128,15 @@ def inspect_audio(bundle: Bundle, samples: np.ndarray,
         UsageError: the recording is longer than MAX_SECONDS.
         AudioError: see `asr.features.log_mel`.
     """
-    settings = bundle.features
+    start, stop = FeatureExtractor(bundle.features, quick_start=True).loud_part(samples)
+    samples = samples[start:stop]  # what the network reads
+    settings = replace(bundle.features, trim_db=0.0)
     duration = len(samples) / settings.sample_rate
     if duration > MAX_SECONDS:
         raise UsageError(f"A recording of {duration:.1f} s is too long to look inside, where every "
                          f"gate of every step is kept: {MAX_SECONDS:g} s at most. Cut out the part "
                          "that you want to see.")
-    extractor = FeatureExtractor(settings)
+    extractor = FeatureExtractor(settings, quick_start=True)
     features = extractor.extract(samples)
     normalized = normalize_features(features, settings, bundle.cmvn)
     layers, logits = trace_network(bundle.model, bundle.weights, normalized,
@@ -205,6 +207,5 @@ def trace_direction(inputs: np.ndarray, weights: Mapping[str, np.ndarray], name:
 def _log_mel(samples: np.ndarray, features: np.ndarray, settings: FeatureSettings) -> np.ndarray:
     if settings.kind == "log_mel":
         return features[:, :settings.n_mels]  # behind them are their deltas
-    return log_mel(samples, sample_rate=settings.sample_rate, n_fft=settings.n_fft,
-                   win_length=settings.win_length, hop_length=settings.hop_length,
-                   n_mels=settings.n_mels, f_min=settings.f_min, f_max=settings.f_max)
+    plain = replace(settings, kind="log_mel", deltas=0)
+    return FeatureExtractor(plain, quick_start=True).extract(samples)

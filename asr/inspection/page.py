@@ -57,7 +57,7 @@ def page(view: View, *, clip: str, bundle: str, with_sound: bool = True) -> str:
     sentences = "".join(f"<li>{escape(sentence)}</li>" for sentence in view.how_to_read(both=True))
     body = (
         f"<header><div class='top'><h1>Inside the LSTM: {escape(clip)}</h1>{THEME}</div>"
-        f"<p class='headline'>{escape(view.headline())}</p>"
+        f"<p class='headline' dir='auto'>{escape(view.headline())}</p>"
         f"<p>Heard by {escape(bundle)}: {model} of {inspection.num_units} cells a direction. "
         f"{inspection.transcript.duration:.2f} s, {len(inspection.logits)} steps of "
         f"{1000 * inspection.seconds_per_frame:g} ms.</p>"

@@ -25,6 +25,7 @@ from typing import BinaryIO, NamedTuple
 
 from asr.errors import ManifestError
 from asr.files import write_atomic
+from asr.manifest.address import Address, is_address
 from asr.manifest.rows import (
     AudioFolders,
     Fault,
@@ -50,7 +51,7 @@ class Utterance:
 
     Args:
         id: unique in its manifest; no control characters.
-        audio: absolute path of the recording.
+        audio: absolute path of the recording, or its address.
         text: the reference, as the corpus writes it; not normalised.
         duration: seconds.
         speaker: who speaks; empty when the corpus does not say.
@@ -59,7 +60,7 @@ class Utterance:
     """
 
     id: str
-    audio: Path
+    audio: Path | Address
     text: str
     duration: float
     speaker: str = ""
@@ -175,7 +176,8 @@ def _scan(path: Path, folders: AudioFolders, limit: int | None, odd: list[tuple[
                     faults.append(("manifest.path_escape", reason))
                 else:
                     rows.append(Row(line, Utterance(
-                        identifier, Path(audio), row["text"], float(row["duration"]),
+                        identifier, Address(audio) if is_address(audio) else Path(audio),
+                        row["text"], float(row["duration"]),
                         row.get("speaker", ""), float(row.get("offset", 0.0)),
                         row.get("channel", 0))))
             problems += [Problem(str(path), line, identifier, *fault) for fault in faults]

@@ -15,6 +15,7 @@ from typing import BinaryIO
 
 from asr.errors import ManifestError
 from asr.files import StrictJsonError, parse_json
+from asr.manifest.address import Address, is_address
 from asr.manifest.roots import recorded_roots
 
 MAX_LINE_BYTES = 1 << 20       # exclusive; a longer line is not a manifest row
@@ -140,8 +141,10 @@ def show(value: object) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def relative_path(audio: str | Path, folder: str) -> str:
+def relative_path(audio: str | Path | Address, folder: str) -> str:
     """`audio_filepath` of a recording for a manifest in `folder` (resolved, absolute)."""
+    if isinstance(audio, Address):
+        return audio.text
     try:
         relative = os.path.relpath(os.path.abspath(audio), folder).replace(os.sep, "/")
     except ValueError:  # another drive, on Windows
@@ -176,10 +179,13 @@ class AudioFolders:
         self._known: dict[str, tuple[str, bool, frozenset[str]]] = {}
 
     def place(self, given: str) -> tuple[str, str]:
-        """(absolute path, "") or ("", reason)."""
+        """(absolute path or address, "") or ("", reason)."""
+        if is_address(given):
+            return given, ""
         if _URL.match(given) or given.startswith("~"):
             return "", (f"audio_filepath {show(given)} is not a plain path; expected one relative "
-                        "to the manifest's folder. No address is fetched, ~ is not expanded.")
+                        "to the manifest's folder, or an address that begins with s3://, gs://, "
+                        "http:// or https://. ~ is not expanded.")
         if not given.isascii():   # the bytes of the name are UTF-8 even where the locale is C
             given = os.fsdecode(given.encode("utf-8", "surrogateescape"))
         folder, name = os.path.split(given)

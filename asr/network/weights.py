@@ -20,8 +20,7 @@ CONV_MEL_STRIDE = 2  # of both convolutions of the "conv" front end
 
 def num_features(settings: FeatureSettings) -> int:
     """F, the numbers per feature frame."""
-    base = settings.n_mels if settings.kind == "log_mel" else settings.n_mfcc
-    return base * (1 + settings.deltas)
+    return settings.num_features
 
 
 def lstm_inputs(settings: ModelSettings, num_features: int) -> int:

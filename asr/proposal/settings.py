@@ -18,9 +18,11 @@ MIN_COUNT = 5  # of a character in the training texts, below which it is hardly 
 MAX_CLOSED = 60  # words, up to which the vocabulary is taken as closed
 SHORT_SECONDS = 1.2  # median length, below which the clips are cut close
 SINGLE_WORDS = 1.2  # a text, up to which the utterances are single words
-TINY_HOURS = 0.3  # below which strong augmentation leaves too little to learn from
+TINY_HOURS = 0.15  # below which strong augmentation leaves too little to learn from
 LOW_NOISE_DISTANCE = 15.0  # dB between speech and quiet
 MIN_EPOCHS, MAX_EPOCHS = 8, 80
+MAX_HOURS_HEARD = 30.0  # of small data, in all epochs together, where that is more epochs
+SHORT_BUDGET = 3.0  # minutes, in which only the smallest network learns a closed vocabulary
 # hours of speech: (layers, units, dropout, peak learning rate, batch frames)
 SIZES = ((0.5, 2, 128, 0.2, 4e-3, 2_000), (2.5, 3, 192, 0.3, 2.5e-3, 2_500),
          (8, 3, 192, 0.2, 2e-3, 4_000), (30, 3, 256, 0.2, 2e-3, 6_000),
@@ -54,26 +56,27 @@ class Proposal:
         return recipe_from_dict(self.table, source="the proposal")
 
 
-def propose(found: Survey, train: list[str], valid: list[str]) -> Proposal:
+def propose(found: Survey, train: list[str], valid: list[str], minutes: float = 60.0) -> Proposal:
     """Every setting but those that depend on the machine; see `fit_to_budget`.
 
     Args:
         found: what was found in the data.
         train, valid: paths of the manifests.
+        minutes: that training may take.
     """
     result = Proposal()
     result.set("data.train", train)
     result.set("data.valid", valid)
     _features(found, result)
     _text(found, result)
-    _network(found, result)
+    _network(found, result, minutes)
     _augmentation(found, result)
     _warn(found, result)
     return result
 
 
-def fit_to_budget(proposal: Proposal, found: Survey, minutes: float, seconds_per_frame: float
-                  ) -> float:
+def fit_to_budget(proposal: Proposal, found: Survey, minutes: float, seconds_per_frame: float,
+                  how: str = "by a timed trial step") -> float:
     """Choose the epochs for a budget; returns the minutes of one epoch.
 
     Args:
@@ -81,13 +84,14 @@ def fit_to_budget(proposal: Proposal, found: Survey, minutes: float, seconds_per
         found: what was found in the data.
         minutes: that training may take.
         seconds_per_frame: duration of training, from `asr.proposal.trial`.
+        how: the duration was found.
     """
     frames = found.hours * 3_600 * 100
     per_epoch = frames * seconds_per_frame / 60
     affordable = int(minutes / per_epoch)
-    epochs = min(MAX_EPOCHS, max(MIN_EPOCHS, affordable))
-    proposal.set("train.epochs", epochs, f"one takes about {in_words(per_epoch)}, by a timed trial "
-                 "step")
+    most = max(MAX_EPOCHS, min(300, int(MAX_HOURS_HEARD / found.hours)))
+    epochs = min(most, max(MIN_EPOCHS, affordable))
+    proposal.set("train.epochs", epochs, f"one takes about {in_words(per_epoch)}, {how}")
     if affordable >= MIN_EPOCHS:
         proposal.set("train.max_minutes", float(minutes), "the budget; the learning rate follows "
                      "the clock")
@@ -119,22 +123,25 @@ def _features(found: Survey, result: Proposal) -> None:
 def _text(found: Survey, result: Proposal) -> None:
     result.set("text.normalizer", found.normalizer, "marks that are used like letters stay"
                if found.normalizer == "marks" else "lower case, no punctuation, letters stay")
-    result.set("text.alphabet", "".join(sorted(found.characters)),
-               f"the {len(found.characters)} characters of the training texts")
+    joined = " " * (found.words_per_text <= SINGLE_WORDS)   # single words will be joined
+    result.set("text.alphabet", "".join(sorted({*found.characters, *joined})),
+               f"the {len(found.characters)} characters of the training texts"
+               f"{', and the space' if joined and ' ' not in found.characters else ''}")
     if len(found.words) <= MAX_CLOSED and min(found.words.values()) >= MIN_COUNT:
         result.set("decoder.kind", "lexicon", f"the texts consist of {len(found.words)} words; "
                    "remove both lines if others may be said")
         result.set("decoder.lexicon", sorted(found.words))
 
 
-def _network(found: Survey, result: Proposal) -> None:
+def _network(found: Survey, result: Proposal, minutes: float) -> None:
     _, layers, units, dropout, rate, batch = next(s for s in SIZES if found.hours <= s[0])
-    if found.hours <= 0.5 and len(found.words) <= MAX_CLOSED:
+    if found.hours <= 0.5 and len(found.words) <= MAX_CLOSED and minutes <= SHORT_BUDGET:
         layers, units, dropout, rate = 1, 64, 0.0, 5e-3
     size = f"{found.hours:.2f} h of speech"
-    longest = float(np.percentile(found.seconds, 99.5))
-    limit = float(min(30, max(2, np.ceil(longest + 0.5))))
-    result.set("data.max_seconds", limit, f"99.5 % of the utterances last at most {longest:.1f} s")
+    usual, longest = float(np.percentile(found.seconds, 99.5)), float(found.seconds.max())
+    longest = longest if longest < 1.5 * usual + 1 else usual
+    limit = float(min(30, max(2, np.ceil(longest + 0.1))))
+    result.set("data.max_seconds", limit, f"99.5 % of the utterances last at most {usual:.1f} s")
     result.set("data.batch_frames", max(batch, int(limit * 100)), f"10 ms each; {size}")
     subsampling = _subsampling(found)
     is_short = np.median(found.seconds) < SHORT_SECONDS
@@ -158,7 +165,7 @@ def _network(found: Survey, result: Proposal) -> None:
 
 
 def _subsampling(found: Survey) -> int:
-    frames = np.array([feature_length(round(s * 16_000), 160) for s in found.seconds])
+    frames = np.array([feature_length(round(s * 16_000), 160, 512) for s in found.seconds])
     for factor in (3, 2):
         if np.mean(frames / factor / 1.1 < found.labels) <= 0.002:
             return factor

@@ -20,6 +20,7 @@ from asr.errors import AudioError, DataError
 from asr.manifest import Utterance
 from asr.text import normalize
 from asr.text.evidence import marks_that_are_letters
+from asr.text.evidence import report as about
 
 NOISE_SAMPLE = 40  # utterances whose noise is measured
 QUIET, LOUD = 10, 90  # percentiles of the loudness, taken as noise and speech
@@ -42,6 +43,7 @@ class Survey:
         labels: (N,) characters of each normalised text, plus its repeats.
         noise_db: median distance of speech and quiet in dB; None if it could not be measured.
         unreadable: recordings that cannot be read.
+        about_texts: sentences on what the normaliser drops.
     """
 
     hours: float
@@ -57,6 +59,7 @@ class Survey:
     labels: np.ndarray
     noise_db: float | None
     unreadable: int
+    about_texts: tuple[str, ...] = ()
 
     @property
     def words_per_text(self) -> float:
@@ -93,7 +96,8 @@ def survey(train: Sequence[Utterance], valid: Sequence[Utterance]) -> Survey:
         Counter(word for text in normalized for word in text.split()),
         np.array([len(t) + sum(a == b for a, b in zip(t, t[1:], strict=False))
                   for t in normalized]),
-        _noise(train), sum(probe.info is None for probe in probes.values()))
+        _noise(train), sum(probe.info is None for probe in probes.values()),
+        tuple(about(texts, normalizer)))
 
 
 def _noise(rows: Sequence[Utterance]) -> float | None:

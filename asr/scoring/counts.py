@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, count
 
 import numpy as np
 from rapidfuzz.distance import Levenshtein
@@ -153,10 +153,9 @@ def align_many(references: Sequence[str], hypotheses: Sequence[str],
 def _unit_path(reference: str, hypothesis: str) -> str:
     """The alignment as one letter a step."""
     letters = {"equal": "=", "replace": "S", "delete": "D", "insert": "I"}
-    numbers: dict[str, str] = {}
-    found = Levenshtein.opcodes(_as_characters(reference.split(), numbers),
-                                _as_characters(hypothesis.split(), numbers))
-    return "".join(letters[tag] * max(i - h, k - j) for tag, h, i, j, k in found.as_list())
+    found = Levenshtein.opcodes(*_as_characters(reference.split(), hypothesis.split()))
+    return "".join(letters[op.tag] * max(op.src_end - op.src_start, op.dest_end - op.dest_start)
+                   for op in found)
 
 
 def _sclite_path(reference: str, hypothesis: str) -> str:
@@ -193,19 +192,18 @@ def _count(references: Sequence[str], hypotheses: Sequence[str], alignment: str,
     counts = np.empty((len(references), 4), np.int64)
     for row, (reference, hypothesis) in enumerate(zip(references, hypotheses, strict=True)):
         if split is str.split:
-            numbers: dict[str, str] = {}
-            reference = _as_characters(reference.split(), numbers)
-            hypothesis = _as_characters(hypothesis.split(), numbers)
-        errors = Levenshtein.editops(reference, hypothesis).as_list()
-        replaced = sum(tag == "replace" for tag, _, _ in errors)
+            reference, hypothesis = _as_characters(reference.split(), hypothesis.split())
+        errors = [edit[0] for edit in Levenshtein.editops(reference, hypothesis).as_list()]
+        replaced = errors.count("replace")
         inserted = (len(errors) - replaced + len(hypothesis) - len(reference)) // 2
         counts[row] = replaced, len(errors) - replaced - inserted, inserted, len(reference)
     return counts
 
 
-def _as_characters(words: list[str], numbers: dict[str, str]) -> str:
-    """Each word as one character, the same word the same one, for RapidFuzz; `numbers` grows."""
-    return "".join([numbers.setdefault(word, chr(len(numbers))) for word in words])
+def _as_characters(reference: list[str], hypothesis: list[str]) -> tuple[str, str]:
+    """Each word as one character, the same word the same one, for RapidFuzz."""
+    one = dict(zip(dict.fromkeys(reference + hypothesis), map(chr, count()), strict=False))
+    return "".join(map(one.__getitem__, reference)), "".join(map(one.__getitem__, hypothesis))
 
 
 def _sclite_counts(references: Sequence[str], hypotheses: Sequence[str],

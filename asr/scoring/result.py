@@ -277,8 +277,8 @@ def score(references: Texts, hypotheses: Texts, *, normalizer: str = "basic",
            for side in zip(*texts.values(), strict=True)]
     compared = [[" ".join(normalize(text, normalizer).split()) for text in side]
                 for side in zip(*texts.values(), strict=True)]
-    refuse_long(ids, *raw, alignment)
-    refuse_long(ids, *compared, alignment)
+    refuse_long(ids, raw[0], raw[1], alignment)
+    refuse_long(ids, compared[0], compared[1], alignment)
     words, characters = _counted(compared, alignment, cer_spaces)
     known = readings or {}
     for index in (index for index, name in enumerate(ids) if name in known):
@@ -307,9 +307,10 @@ def score(references: Texts, hypotheses: Texts, *, normalizer: str = "basic",
         reference_hash=hash_references({row.id: row.written for row in rows}),
         conditions=conditions or Conditions(), versions=package_versions(), alignment=alignment,
         cer_spaces=cer_spaces, rules=tuple(rules))
-    raw_counts = ((words, characters) if raw == compared
-                  else _counted(raw, alignment, cer_spaces))
-    return Score(total(words), total(characters), *map(total, raw_counts), measures, rows, receipt)
+    raw_words, raw_characters = ((words, characters) if raw == compared
+                                 else _counted(raw, alignment, cer_spaces))
+    return Score(total(words), total(characters), total(raw_words), total(raw_characters),
+                 measures, rows, receipt)
 
 
 def align_rows(rows: Sequence[Row], alignment: str) -> Iterator[list[Step]]:

@@ -188,7 +188,7 @@ def settle(reference: Sequence[Arc], hypothesis: Sequence[Arc], normalizer: str,
         raise DataError(f"{where}: got {len(sides[0]):,} words with alternatives, optional words "
                         f"or fragments against {len(sides[1]):,}; expected at most "
                         f"{_MOST_CELLS:,} pairs of words. Cut the utterance.", code="score.long")
-    same = _same(*sides, normalizer, fragments)
+    same = _same(sides[0], sides[1], normalizer, fragments)
     from asr.scoring.sclite_kernels import align_graphs  # numba takes a while to import
     path = [side.tolist() for side in
             align_graphs(*_arrays(sides[0]), *_arrays(sides[1]), same)]
@@ -208,7 +208,7 @@ def settle(reference: Sequence[Arc], hypothesis: Sequence[Arc], normalizer: str,
                 heard.append(spoken.raw)
                 added, excused = added + 1, last
         if said and said.raw:
-            fits = spoken is not None and same[a, b] and spoken.key != said.key
+            fits = spoken is not None and bool(same[a, b]) and spoken.key != said.key
             heard.append(spoken.raw if spoken and fits else said.raw)
             matched += fits
         steps.append("=" if 0 < a < excused or (spoken and said and same[a, b]) else

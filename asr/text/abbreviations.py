@@ -23,7 +23,8 @@ _WAY = re.compile(rf"\b(\d+ (?:[A-Z][\w'-]* |\d+(?:st|nd|rd|th) ){{1,2}})({'|'.j
 _STREET = re.compile(r"\b(?!(?:In|At|On|To|From|Of|The|And|Or|Near|By|For|Old|Mount)\b)"
                      r"([A-Z][\w'-]*|\d+(?:st|nd|rd|th)) St\b(?!\.?\s+[A-Z])")
 # Capitals that are said letter by letter, and words in lower case.
-_CAPITALS = re.compile(r"\b(?:US|UN|AI|IQ|ID|HR|PR|OS)\b")
+_LETTERS = ("US", "UN", "AI", "IQ", "ID", "HR", "PR", "OS")
+_CAPITALS = re.compile(rf"\b(?:{'|'.join(_LETTERS)})\b")
 
 
 def spell_abbreviations(text: str) -> str:
@@ -36,8 +37,9 @@ def spell_abbreviations(text: str) -> str:
     if text.islower():
         return text
     text = _WAY.sub(lambda match: match[1] + _WAYS[match[2]], text)
-    text = _STREET.sub(r"\1 Street", text)
-    if not text.isupper():
+    if " St" in text:
+        text = _STREET.sub(r"\1 Street", text)
+    if any(letters in text for letters in _LETTERS) and not text.isupper():
         text = _CAPITALS.sub(lambda match: " ".join(match[0]), text)
     return _before_names(text, _TITLES)
 

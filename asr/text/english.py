@@ -94,8 +94,9 @@ def expand_english(text: str) -> str:
     """Symbols, digits and the signs beside them become words; punctuation is left alone."""
     if "@" in text:
         text = re.sub(r"(?<=\w)@(?=\w)", " at ", text)
-    if "." in text:
+    if "no." in text:
         text = re.sub(r"\bno\.\s?(?=\d)", "number ", text)
+    if ".'s" in text:
         text = re.sub(r"(?<=\w)\.(?='s\b)", "", text)
     return spell_symbols(text)
 

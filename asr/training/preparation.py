@@ -18,6 +18,7 @@ import numpy as np
 from asr.audio.content_hashes import hash_files
 from asr.data.batches import Clip, PlanSettings, gather_clips
 from asr.data.cache import FeatureCache, build_cache
+from asr.data.recordings import Recordings
 from asr.errors import DataError, ManifestError, RecipeError
 from asr.features import training_statistics
 from asr.features.lengths import feasible, output_length
@@ -32,7 +33,7 @@ from asr.training.run_directory import RunDirectory
 class Split:
     """The training or the validation set: feature cache, clips, texts by utterance id."""
 
-    cache: FeatureCache
+    cache: FeatureCache | Recordings
     clips: list[Clip]
     texts: dict[str, str]
 
@@ -208,10 +209,15 @@ def writable(utterances: list[Utterance], texts: dict[str, str], tokenizer: Char
 
 
 def cached(utterances: list[Utterance], recipe: Recipe, folder: Path,
-           speeds: tuple[float, ...], say: Callable[[str], None]) -> FeatureCache:
-    """The features of the utterances at these speeds, extracted where `folder` lacks them."""
+           speeds: tuple[float, ...], say: Callable[[str], None]) -> FeatureCache | Recordings:
+    """The features of the utterances at these speeds, extracted where `folder` lacks them.
+
+    Or, with data.reader = "tensorflow-io", what reads the recordings in the graph.
+    """
     if not utterances:
         raise DataError("No utterance is left after the checks; `asr validate` lists why.")
+    if recipe.data.reader == "tensorflow-io":
+        return Recordings(utterances, recipe, speeds)
     started = time.perf_counter()
     cache = build_cache(utterances, recipe.features, folder, speeds=speeds,
                         num_workers=recipe.data.num_workers)
@@ -224,7 +230,7 @@ def cached(utterances: list[Utterance], recipe: Recipe, folder: Path,
     return cache
 
 
-def labelled(split: str, cache: FeatureCache, utterances: list[Utterance],
+def labelled(split: str, cache: FeatureCache | Recordings, utterances: list[Utterance],
              texts: dict[str, str], tokenizer: CharTokenizer, recipe: Recipe,
              excluded: list[dict]) -> Split:
     """Clips with labels; excludes failed recordings and texts that are too long for CTC."""

@@ -15,7 +15,7 @@ import math
 
 import numpy as np
 
-from asr.recipe import FeatureSettings
+from asr.recipe import FEATURE_KINDS, FeatureSettings
 
 QUIET_SHARE = 0.25  # of the way from the quietest stretch up to the speech around is still quiet
 MIN_DEPTH = 6 * math.log(10) / 10  # nats: 6 dB less than speech, or there is no pause
@@ -30,8 +30,10 @@ MAX_TAIL = 1.0  # seconds that a word can go on after its last label
 BLIND_TAIL = 0.3  # seconds that it goes on, at most, without a pause
 
 
-def speech_levels(features: np.ndarray, settings: FeatureSettings) -> np.ndarray:
+def speech_levels(features: np.ndarray, settings: FeatureSettings) -> np.ndarray | None:
     """(T,) float32: natural log of power, the mean over the mel bands of each frame.
+
+    None for a kind that does not say how loud a frame is; words then end with their labels.
 
     The mean of logarithms shows the weak fricatives at the edges of words, which a sum of powers
     does not.
@@ -42,6 +44,8 @@ def speech_levels(features: np.ndarray, settings: FeatureSettings) -> np.ndarray
     """
     if settings.kind == "mfcc":  # the first coefficient of an orthonormal transform
         return features[:, 0] / np.float32(math.sqrt(settings.n_mels))
+    if not FEATURE_KINDS[settings.kind].log_power:
+        return None
     return features[:, :settings.n_mels].mean(axis=1)
 
 

@@ -60,7 +60,7 @@ class FrameClock:
 
 
 def to_transcript(hypotheses: Sequence[Hypothesis], clock: FrameClock, duration: float,
-                  levels: np.ndarray | None = None) -> Transcript:
+                  levels: np.ndarray | None = None, start: float = 0.0) -> Transcript:
     """The best hypothesis with times in seconds, and the others by their texts.
 
     Args:
@@ -69,15 +69,16 @@ def to_transcript(hypotheses: Sequence[Hypothesis], clock: FrameClock, duration:
         duration: seconds of the recording; no time lies beyond.
         levels: (T,) from `asr.transcript.pauses.speech_levels`: words then begin and end at
             pauses; None: at the spans of their labels.
+        start: seconds of the recording that were cut off in front of the first frame.
     """
     best = hypotheses[0]
-    starts, ends = _word_edges(best, clock, duration, levels)
-    words = tuple(Word(w.text, float(start), float(end), w.confidence)
-                  for w, start, end in zip(best.words, starts, ends, strict=True))
+    begins, ends = _word_edges(best, clock, duration - start, levels)
+    words = tuple(Word(w.text, float(start + begin), float(start + end), w.confidence)
+                  for w, begin, end in zip(best.words, begins, ends, strict=True))
     alternatives = tuple(Alternative(h.text, h.score, h.confidence) for h in hypotheses)
-    return Transcript(best.text, best.score, words, best.confidence, duration,
-                      _characters(best, words, clock), alternatives if len(hypotheses) > 1 else (),
-                      best.rejected)
+    characters = _characters(best, words, clock, start)
+    return Transcript(best.text, best.score, words, best.confidence, duration, characters,
+                      alternatives if len(hypotheses) > 1 else (), best.rejected)
 
 
 def _word_edges(best: Hypothesis, clock: FrameClock, duration: float, levels: np.ndarray | None
@@ -112,7 +113,8 @@ def _inside(edges: np.ndarray, duration: float, shortest: float) -> tuple[np.nda
     return starts, ends
 
 
-def _characters(best: Hypothesis, words: Sequence[Word], clock: FrameClock) -> tuple[Word, ...]:
+def _characters(best: Hypothesis, words: Sequence[Word], clock: FrameClock,
+                begin: float) -> tuple[Word, ...]:
     """Each character from its own label to that of the next one in its word.
 
     The first one begins with the word, the last one ends with it. None of a decoder that gives no
@@ -126,7 +128,7 @@ def _characters(best: Hypothesis, words: Sequence[Word], clock: FrameClock) -> t
         while best.spans[place][0] < span.start:
             place += 1
         frames = best.spans[place:place + len(word.text)]
-        edges = [word.start, *(clock.seconds(start) for start, _ in frames[1:]), word.end]
+        edges = [word.start, *(begin + clock.seconds(start) for start, _ in frames[1:]), word.end]
         edges = np.maximum.accumulate(np.clip(edges, word.start, word.end)).tolist()
         characters += [Word(text, start, end, word.confidence) for text, start, end in
                        zip(word.text, edges, edges[1:], strict=False)]

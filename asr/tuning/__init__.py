@@ -18,8 +18,14 @@ from asr.errors import UsageError
 from asr.language_model import LanguageModel
 from asr.recipe import DecoderSettings, settings_from_dict
 from asr.recognizer import Recognizer
-from asr.scoring.bootstrap import Interval, cluster_sums, clusters_of, draw_sums, interval_of
-from asr.scoring.result import FEW_CLUSTERS
+from asr.scoring.bootstrap import (
+    FEW_CLUSTERS,
+    Interval,
+    cluster_sums,
+    clusters_of,
+    draw_sums,
+    interval_of,
+)
 from asr.tuning.dev_set import DevSet, read_dev_set, read_texts, word_errors
 from asr.tuning.race import Key, Race
 

@@ -75,10 +75,11 @@ def corpus(folder, *, speakers: int = 3, count: int = 12, text: str = "yes no", 
 
 
 def test_a_recipe_is_written_with_reasons_and_can_be_read(capsys, tmp_path):
-    data, path = corpus(tmp_path / "data"), tmp_path / "mine.toml"
+    data, path = corpus(tmp_path / "data", text="yes, no"), tmp_path / "mine.toml"
     code, out, err = asr(capsys, "init", data, "-o", path, "--no-trial", "--minutes", "5")
     assert (code, out) == (0, "")
     assert f"Next: asr train {path} runs/mine" in err
+    assert "The normaliser basic drops: , 12." in err
     text = path.read_text("utf-8")
     assert "sample_rate = 8000  # Hz; most recordings have 8,000" in text
     recipe = load_recipe(path)
@@ -127,9 +128,17 @@ def test_a_budget_that_does_not_suffice_is_said(capsys, tmp_path):
     assert "at least 8 are needed" in err
 
 
+def test_single_words_are_joined_so_there_is_a_space(tmp_path, capsys):
+    data = corpus(tmp_path / "data", text="yes", seconds=0.8)
+    assert asr(capsys, "init", data, "-o", tmp_path / "m.toml", "--no-trial")[0] == 0
+    recipe = load_recipe(tmp_path / "m.toml")
+    assert recipe.augment.concat_max > 1 and recipe.text.alphabet == " esy"
+
+
 def test_marks_that_are_letters_choose_the_normaliser(capsys, tmp_path):
     data = corpus(tmp_path / "data", text="o' ka:na ha'")
-    asr(capsys, "init", data, "-o", tmp_path / "m.toml", "--no-trial")
+    err = asr(capsys, "init", data, "-o", tmp_path / "m.toml", "--no-trial")[2]
+    assert "The normaliser marks drops" not in err
     recipe = load_recipe(tmp_path / "m.toml")
     assert recipe.text.normalizer == "marks" and "'" in recipe.text.alphabet
 
@@ -152,3 +161,19 @@ def test_what_a_model_is(capsys):
         assert words in out
     assert json.loads(asr(capsys, "info", "--json")[1])["alphabet"] == " efghinorstuvwxz"
     assert asr(capsys, "info", "nowhere.asr")[0] == 5
+
+
+# The next command ---
+
+
+def test_every_verb_has_a_next_command():
+    from asr.cli.next_step import NEXT
+    assert set(NEXT) | {"prepare", "download", "init", "train", "info"} == set(VERBS)
+
+
+def test_the_next_command_is_for_a_person_at_a_terminal(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    assert "Next: asr init FOLDER" in asr(capsys, "recipe", "model.units")[2]
+    assert "Next:" not in asr(capsys, "recipe", "model.nothing")[2]
+    monkeypatch.setattr("sys.stderr.isatty", lambda: False, raising=False)
+    assert asr(capsys, "recipe", "model.units")[2] == ""

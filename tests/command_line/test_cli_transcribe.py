@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +76,12 @@ def test_each_channel_is_a_speaker_in_order_of_time(capsys, call, texts, tmp_pat
 @pytest.mark.parametrize("channel, number", [("left", 0), ("right", 1), ("2", 1)])
 def test_one_channel(capsys, call, texts, channel, number):
     assert asr(capsys, "transcribe", call, "--channel", channel)[:2] == (0, texts[number] + "\n")
+
+
+def test_each_channel_of_standard_input(call, texts):
+    command = [sys.executable, "-m", "asr", "transcribe", "-", "--channel", "each"]
+    done = subprocess.run(command, input=call.read_bytes(), capture_output=True, check=True)
+    assert done.stdout.decode().startswith("left: ") and texts[1].encode() in done.stdout
 
 
 def test_channels_that_are_not_there(capsys, call):

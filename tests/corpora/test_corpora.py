@@ -246,7 +246,8 @@ def test_the_command_writes_manifests_and_a_report(example, tmp_path, capsys):
     assert len(report["excluded"]) == EXPECTED[name][0] - 2
     manifests = sorted(out.glob("*.jsonl"))
     before = [path.read_bytes() for path in manifests]
-    root = {"audio_root": src.parent} if name == "kaldi" else {}   # its recordings lie above SRC
+    # Kaldi's lie in two folders above SRC, which nobody named.
+    root = {"audio_root": src.parent} if name == "kaldi" else {}
     assert sum(len(read_manifest(p, **root)) for p in manifests) == 2, "no --audio-root is needed"
     assert run(["prepare", name, str(src), str(out)]) == 2
     assert "exists and was left as it is" in capsys.readouterr().err

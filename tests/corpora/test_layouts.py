@@ -162,7 +162,8 @@ def test_one_big_speaker_stays_in_training(tmp_path):
     (["--dev", "10%", "--test", "10%"], "are 2 groups, and none may be divided"),
     (["--split", "speaker"], "needs shares"), (["--dev", "many"], "is no share"),
     (["--dev", "60%", "--test", "60%"], "leave something for 'train'"),
-    (["--channel", "middle"], "is no channel")])
+    (["--channel", "middle"], "is no channel"),
+    (["--channel", "each"], "is for layouts with a tier for each speaker")])
 def test_splits_that_cannot_be(tmp_path, capsys, arguments, words):
     src = speakers(tmp_path / "in", 2)
     assert run(["prepare", "folder", str(src), str(tmp_path / "o"), *arguments]) == 2
@@ -291,3 +292,19 @@ def test_parquet_without_pyarrow_says_what_to_install(tmp_path, monkeypatch, cap
     (tmp_path / "in" / "train.parquet").touch()
     assert run(["prepare", "huggingface", str(tmp_path / "in"), str(tmp_path / "out")]) == 4
     assert "pip install 'keras-asr[parquet]'" in capsys.readouterr().err
+
+
+def test_kaldi_recordings_in_a_folder_beside_are_found(tmp_path):
+    speech(tmp_path / "corpus" / "WAVE" / "a" / "1.wav")
+    data = tmp_path / "corpus" / "train"
+    data.mkdir()
+    (data / "wav.scp").write_text("u1 WAVE/a/1.wav\n")
+    (data / "text").write_text("u1 YES\n")
+    assert run(["prepare", "kaldi", str(data), str(tmp_path / "o")]) == 0
+    assert len(read_manifest(tmp_path / "o" / "train.jsonl")) == 1
+    roots = json.loads((tmp_path / "o" / RECORD).read_text())["audio_roots"]
+    assert roots == [str(tmp_path / "corpus" / "WAVE" / "a")], "no more than what holds them"
+    speech(tmp_path / "corpus" / "b.wav")
+    (data / "wav.scp").write_text("u1 b.wav\n")
+    assert run(["prepare", "kaldi", str(data), str(tmp_path / "p")]) == 0
+    assert not (tmp_path / "p" / RECORD).exists(), "the folder that holds both was not named"

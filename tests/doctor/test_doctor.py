@@ -14,10 +14,11 @@ import pytest
 from tiny_bundle import content, write_bundle
 
 from asr import doctor
-from asr.bundle import Reference, load_bundle
+from asr.bundle import Reference, load_bundle, reference_clip
 from asr.cli import run
-from asr.doctor import kernels, machine, parity, tensorflow_io
+from asr.doctor import kernels, machine, parity
 from asr.doctor.report import render
+from asr.features import FeatureExtractor, normalize_features
 from asr.kernels import cpu, jit
 from asr.network.engine import build_engine
 from asr.recipe import ModelSettings
@@ -35,13 +36,14 @@ def quick(monkeypatch):
 @pytest.fixture
 def bundle(tmp_path) -> Path:
     """A bundle whose reference clip this machine reproduces."""
-    rng = np.random.default_rng(0)
     values = content()
-    features = rng.normal(size=(31, 20)).astype(np.float32)
+    audio = reference_clip(values["features"].sample_rate)[:2_400]
+    features = normalize_features(FeatureExtractor(values["features"]).extract(audio),
+                                  values["features"], values.get("cmvn"))
     engine = build_engine("numpy", values["model"], 20, values["tokenizer"].vocab_size,
                           values["weights"])
-    logits, _ = engine.logits(features[None], np.array([31]))
-    reference = Reference(rng.normal(size=2400).astype(np.float32) / 10, features, logits[0])
+    logits, _ = engine.logits(features[None], np.array([len(features)]))
+    reference = Reference(audio, features, logits[0])
     return write_bundle(tmp_path / "good.asr", reference=reference)
 
 
@@ -57,6 +59,7 @@ def test_a_healthy_machine(bundle, capsys):
     assert min(report["timings"]["times_fastest"].values()) == 1.0
     assert report["reference"]["engines"]["numpy"]["agrees"]
     assert report["reference"]["engines"]["keras"]["agrees"]
+    assert all(report["reference"]["features"][name]["agrees"] for name in ("librosa", "numpy"))
     screen = render(report)
     assert "compiled CPU" in screen and "TensorFlow sees no GPU" in screen
     assert "numpy engine: agrees" in screen and screen.endswith("Nothing is broken.")
@@ -89,6 +92,30 @@ def test_a_bundle_that_this_machine_does_not_reproduce(bundle, tmp_path, capsys)
     assert "1.0e-03" in output
 
 
+def test_a_librosa_that_computes_something_else(bundle, monkeypatch, capsys):
+    from asr.features import kinds
+
+    original = kinds.log_mel
+    monkeypatch.setattr(kinds, "log_mel", lambda audio, s: np.maximum(original(audio, s), -6.0))
+    assert run(["doctor", "--bundle", str(bundle), "--no-timing"]) == 3
+    output = capsys.readouterr().out
+    assert "librosa features: DIFFERS" in output and "numpy features: agrees" in output
+    assert "PROBLEM        The features of librosa are not those of the bundle" in output
+    assert "It was trained with librosa 0." in output
+
+
+def test_features_without_a_twin_are_compared_with_librosa(tmp_path):
+    values = content()
+    settings = dataclasses.replace(values["features"], kind="pcen")
+    audio = reference_clip(settings.sample_rate)[:2_400]
+    features = FeatureExtractor(settings).extract(audio)
+    reference = Reference(audio, features, np.zeros((16, 10), np.float32))
+    loaded = load_bundle(write_bundle(tmp_path / "pcen.asr", features=settings))
+    result = parity.check_reference(dataclasses.replace(loaded, reference=reference),
+                                    tensorflow=False)
+    assert list(result["features"]) == ["librosa"]
+
+
 def test_kernels_that_compute_no_numbers_are_told_in_json(bundle, monkeypatch, capsys):
     from asr.network import engine
 
@@ -109,7 +136,7 @@ def test_a_reference_of_another_shape_and_none(bundle, tmp_path):
     assert "logits have shape" in result["engines"]["numpy"]["message"]
     nothing = parity.check_reference(dataclasses.replace(loaded, reference=None),
                                      tensorflow=False)
-    assert nothing == {"present": False, "engines": {}}
+    assert nothing == {"present": False, "features": {}, "engines": {}}
 
 
 def test_numba_that_cannot_compile(monkeypatch):
@@ -186,85 +213,9 @@ def test_blas_without_threadpoolctl(monkeypatch):
     assert machine.blas()[0]["threads"] is None
 
 
-# --- tensorflow-io ----------------------------------------------------------------------------
-
-WORKING = """
-import io, numpy as np, soundfile
-__version__ = "9.9"
-class audio:
-    @staticmethod
-    def decode_flac(data, dtype=None):
-        return soundfile.read(io.BytesIO(data), dtype="int16")[0][:, None]
-    decode_wav = decode_flac
-    @staticmethod
-    def resample(x, rate_in, rate_out):
-        return x[::2]
-    @staticmethod
-    def spectrogram(x, nfft, window, stride):
-        return np.ones((3, 129))
-"""
-
-
-def probe_with(tmp_path, monkeypatch, source: str) -> dict:
-    """The probe with fakes of tensorflow_io and tensorflow first on the path of the child."""
-    (tmp_path / "tensorflow_io.py").write_text(source)
-    (tmp_path / "tensorflow.py").write_text("int16 = 'int16'\n")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    return tensorflow_io.probe((sys.executable,))
-
-
-def test_tensorflow_io_that_works(tmp_path, monkeypatch):
-    result = probe_with(tmp_path, monkeypatch, WORKING)
-    assert (result["importable"], result["version"]) == (True, "9.9"), result
-    assert set(result["parts"].values()) == {"works"}
-
-
-def test_tensorflow_io_whose_native_decoder_fails_when_called(tmp_path, monkeypatch):
-    broken = WORKING + ("    @staticmethod\n    def decode_flac(data, dtype=None):\n"
-                        "        raise NotImplementedError('undefined symbol: _ZN10tensorflow')\n")
-    result = probe_with(tmp_path, monkeypatch, broken)
-    assert result["importable"]
-    assert "undefined symbol" in result["parts"]["decode_flac"]
-    assert result["parts"]["decode_wav"] == result["parts"]["resample"] == "works"
-
-
-def test_tensorflow_io_that_decodes_to_something_else(tmp_path, monkeypatch):
-    result = probe_with(tmp_path, monkeypatch, WORKING.replace("[:, None]", "[:, None] + 1"))
-    assert "decoded to other samples" in result["parts"]["decode_flac"]
-
-
-@pytest.mark.parametrize("source, message", [
-    ("raise ImportError('libtensorflow_io.so: cannot open')", "libtensorflow_io.so"),
-    ("import os; os.abort()", "ended the process with code -6"),
-])
-def test_tensorflow_io_that_cannot_be_imported(tmp_path, monkeypatch, source, message):
-    result = probe_with(tmp_path, monkeypatch, source)
-    assert not result["importable"] and message in result["message"]
-
-
-def test_tensorflow_io_that_dies_in_one_part(tmp_path, monkeypatch):
-    deadly = WORKING + ("    @staticmethod\n    def resample(x, rate_in, rate_out):\n"
-                        "        import os; os.abort()\n")
-    result = probe_with(tmp_path, monkeypatch, deadly)
-    assert result["parts"]["decode_wav"] == "works"
-    assert result["parts"]["resample"] == "not answered: the process ended"
-    assert "spectrogram" not in result["parts"]
-
-
-def test_tensorflow_io_that_hangs(tmp_path, monkeypatch):
-    monkeypatch.setattr(tensorflow_io, "TIMEOUT", 1)
-    result = probe_with(tmp_path, monkeypatch, "import time; time.sleep(60)")
-    assert result["message"] == "no answer within 1 s"
-
-
-def test_tensorflow_io_that_is_not_installed(monkeypatch):
-    monkeypatch.setattr(tensorflow_io.importlib.util, "find_spec", lambda name: None)
-    assert tensorflow_io.probe()["message"] == "not installed"
-
-
 def test_doctor_help_is_light():
     code = ("import sys; from asr.cli import run; run(['doctor', '--help'])\n"
-            "print(sorted({'tensorflow', 'numba', 'librosa'} & set(sys.modules)))")
+            "print(sorted({'tensorflow', 'numba'} & set(sys.modules)))")
     child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
                            timeout=60, env=os.environ, cwd=Path(__file__).parents[2])
     assert child.stdout.endswith("[]\n"), child.stdout + child.stderr

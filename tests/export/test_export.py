@@ -33,6 +33,7 @@ VARIANTS = {  # name: changes of features and of model; each has its own branch 
     "stack 4 of 5": ({"cmvn": "map", "n_fft": 200, "f_min": 100.0},
                      {"stacking": 5, "subsampling": 4}),
     "mfcc": ({"kind": "mfcc"}, {"num_layers": 1}),
+    "odd": ({"n_fft": 257, "htk": True, "norm": "none", "window": "hamming"}, {"num_layers": 1}),
     "deltas": ({"kind": "mfcc", "deltas": 2}, {"num_layers": 1}),
 }
 
@@ -193,7 +194,7 @@ def test_the_language_model_travels_beside_the_file(tmp_path):
 
 
 @pytest.mark.tf
-@pytest.mark.parametrize("variant", ["stack", "edges", "conv", "conv 4"])
+@pytest.mark.parametrize("variant", ["stack", "edges", "conv", "conv 4", "mfcc", "odd"])
 def test_savedmodel_and_litert_agree(tmp_path, variant):
     pytest.importorskip("ai_edge_litert", reason="the extra litert is not installed")
     recognizer = small(tmp_path, variant)

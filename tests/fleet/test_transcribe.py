@@ -172,7 +172,7 @@ def test_one_recording_that_breaks_the_network_does_not_break_the_others(recogni
 def test_a_decoder_that_fails_on_one(recognizer, folder, monkeypatch):
     original = type(recognizer).decode
 
-    def fragile(self, logits, duration=None, features=None):
+    def fragile(self, logits, duration=None, features=None, start=0.0):
         if duration == 1.5:
             raise DataError("not finite", code="decode.nonfinite")
         return original(self, logits, duration, features)
@@ -304,7 +304,7 @@ def test_an_interrupted_run_keeps_what_is_finished(bundle, folder, tmp_path, mon
 
     original, count = Recognizer.decode, []
 
-    def interrupted(self, logits, duration=None, features=None):
+    def interrupted(self, logits, duration=None, features=None, start=0.0):
         count.append(1)
         if len(count) == 3:
             raise KeyboardInterrupt

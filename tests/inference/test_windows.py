@@ -113,16 +113,24 @@ def test_a_lost_packet_inside_speech_is_no_place_to_join(rng):
 @settings(max_examples=40, deadline=None)
 @given(st.integers(1, 4_000), st.lists(st.integers(1, 900), min_size=1, max_size=4),
        st.sampled_from([FEATURES, FeatureSettings(kind="mfcc", hop_length=77, deltas=1),
-                        dataclasses.replace(FEATURES, deltas=2),
+                        dataclasses.replace(FEATURES, deltas=2, preemphasis=0.97),
                         dataclasses.replace(FEATURES, n_fft=FEATURES.n_fft + 1)]))
 def test_features_in_pieces_are_the_features(num_samples, sizes, wanted):
     audio = speech(1)[:num_samples]
-    extractor = FeatureExtractor(wanted)
+    extractor = FeatureExtractor(wanted, quick_start=True)
     blocks = list(feature_blocks(pieces_of(audio, sizes), extractor))
     whole = extractor.extract(audio)
     assert all(len(block) for block in blocks)
     np.testing.assert_allclose(np.concatenate(blocks), whole, atol=2e-4)
     assert list(feature_blocks([], extractor)) == []
+
+
+def test_a_kind_with_a_memory_is_the_same_in_pieces():
+    """PCEN divides by the mean of the past: a piece begins with eight seconds of it."""
+    extractor = FeatureExtractor(dataclasses.replace(FEATURES, kind="pcen"))
+    audio = speech(40)
+    blocks = np.concatenate(list(feature_blocks(pieces_of(audio, [24_000]), extractor)))
+    np.testing.assert_allclose(blocks, extractor.extract(audio), rtol=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["none", "global", "utterance", "map"])

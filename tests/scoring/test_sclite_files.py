@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
 from pathlib import Path
 
 import pytest
 import sclite_files as made
 
+from asr.cli import run
 from asr.scoring import read_pair, score
 from asr.scoring.counts import count_characters, count_words
+from asr.scoring.focus import focus_on, read_focus
 
 VALUES = json.loads(made.VALUES.read_text())
 PUBLISHED = Path(__file__).parents[3] / "shared/data/librispeech-scores"
@@ -122,16 +126,36 @@ def test_the_stored_values_are_those_of_sclite(tmp_path):
             made.totals(made.run_sclite(*texts, ("stm", "ctm")))
 
 
+@with_sclite
+def test_the_summary_is_that_of_sclite(tmp_path, monkeypatch, capsys):
+    """Letter by letter, where both files have the same order."""
+    monkeypatch.chdir(tmp_path)
+    for seed in range(4):
+        sides = [sorted(text.splitlines(), key=lambda line: int(re.split("[_)]", line)[-2]))
+                 for text in made.trn_files(seed)]
+        for name, lines in zip("rh", sides, strict=True):
+            Path(f"{name}.trn").write_text("".join(line + "\n" for line in lines))
+        expected = subprocess.run([*made.COMMAND, "-r", "r.trn", "trn", "-h", "h.trn", "trn", "-i",
+                                   "spu_id", "-f", "0", "-o", "sum", "rsum", "dtl", "stdout"],
+                                  capture_output=True, text=True, check=True).stdout
+        assert run(["score", "r.trn", "h.trn", "--normalizer", "case", "--alignment", "sclite",
+                    "--summary", "sclite"]) == 0
+        assert capsys.readouterr().out == expected
+
+
 @pytest.mark.skipif(not PUBLISHED.is_dir(), reason=f"{PUBLISHED} is not there")
-@pytest.mark.parametrize("system, expected", [("baseline", (1_501, 225, 195, 3.6538)),
-                                              ("biased", (751, 160, 131, 1.9819))])
-def test_published_librispeech_tables(system, expected):
-    """Le and others, Interspeech 2021; N, S, D, I and WER as published."""
+@pytest.mark.parametrize("system, all_words, others, listed", [
+    ("baseline", (1_501, 225, 195, 3.6538), (725, 190, 195, 2.3710), (776, 35, 0, 14.0774)),
+    ("biased", (751, 160, 131, 1.9819), (452, 130, 131, 1.5230), (299, 30, 0, 5.7108))])
+def test_published_librispeech_tables(system, all_words, others, listed):
+    """Le and others, Interspeech 2021: S, D, I and WER of all words, of the words on no list and
+    of the rare words, as published."""
     sides = [dict(line.split("\t") for line in
                   (PUBLISHED / f"{name}.tsv").read_text().splitlines())
              for name in ("reference", system)]
     result = score(*sides, normalizer="none", alignment="sclite", draws=100)
-    words = result.words
-    assert words.reference == 52_576
-    assert (words.substitutions, words.deletions, words.insertions,
-            round(100 * result.wer, 4)) == expected
+    focus = focus_on(result, read_focus(PUBLISHED / "focus.jsonl", set(sides[0]), "none"))
+    parts = (result.words, focus.others, focus.on_list)
+    assert [part.reference for part in parts] == [52_576, 46_815, 5_761]
+    assert [(part.substitutions, part.deletions, part.insertions, round(100 * part.rate, 4))
+            for part in parts] == [all_words, others, listed]

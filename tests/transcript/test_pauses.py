@@ -129,3 +129,8 @@ def test_levels_of_both_kinds_of_features(rng, deltas):
     for kind in (mel, cepstra):
         found = speech_levels(FeatureExtractor(kind).extract(audio), kind)
         np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_pcen_does_not_say_how_loud_a_frame_is(rng):
+    wanted = FeatureSettings(kind="pcen")
+    assert speech_levels(rng.normal(size=(9, 80)).astype(np.float32), wanted) is None

@@ -124,43 +124,15 @@ function powerSpectrum(frame, n) {
   return power;
 }
 
-// Triangles of area one on Slaney's mel scale, as librosa.filters.mel: [first bin, weights] each.
-function melFilters(s) {
-  const hertz = 200 / 3, knee = 1000, step = Math.log(6.4) / 27;
-  const toMel = (f) => f < knee ? f / hertz : knee / hertz + Math.log(f / knee) / step;
-  const toHertz = (m) => m < knee / hertz ? m * hertz : knee * Math.exp(step * (m - knee / hertz));
-  const low = toMel(s.f_min), high = toMel(s.f_max || s.sample_rate / 2);
-  const edges = Array.from({ length: s.n_mels + 2 },
-    (_, i) => toHertz(low + (high - low) * i / (s.n_mels + 1)));
-  const bins = (s.n_fft >> 1) + 1, filters = [];
-  for (let m = 0; m < s.n_mels; m++) {
-    const [a, b, c] = edges.slice(m, m + 3), weights = [];
-    let first = -1;
-    for (let k = 0; k < bins; k++) {
-      const f = k * s.sample_rate / s.n_fft;
-      const value = Math.min((f - a) / (b - a), (c - f) / (c - b)) * 2 / (c - a);
-      if (value > 0) {
-        if (first < 0) first = k;
-        weights.push(Math.fround(value));
-      }
-    }
-    filters.push([Math.max(first, 0), weights]);
-  }
-  return filters;
-}
-
 function logMel(model, samples) {
   const s = model.features, window = s.win_length, hop = s.hop_length;
-  const filters = model.prepared.filters ??= melFilters(s);
-  const hann = model.prepared.hann ??= Float64Array.from({ length: window },
-    (_, i) => 0.5 - 0.5 * Math.cos(2 * Math.PI * i / window));
-  const before = (s.n_fft >> 1) - ((s.n_fft - window) >> 1);
-  const result = matrix(1 + Math.floor(samples.length / hop), s.n_mels);
+  const { filters, before } = model, taper = model.window;
+  const result = matrix(1 + Math.floor((samples.length - s.n_fft % 2) / hop), s.n_mels);
   const frame = new Float64Array(window);
   for (let t = 0; t < result.rows; t++) {
     for (let i = 0; i < window; i++) {
       const at = t * hop - before + i;
-      frame[i] = at >= 0 && at < samples.length ? samples[at] * hann[i] : 0;
+      frame[i] = at >= 0 && at < samples.length ? samples[at] * taper[i] : 0;
     }
     const power = powerSpectrum(frame, s.n_fft);
     for (let m = 0; m < s.n_mels; m++) {

@@ -1,0 +1,102 @@
+"""Recordings on other machines: s3://, gs://, http:// and https:// addresses to bytes.
+
+In: an address. Out: its bytes, and what identifies their version. fsspec reads them (the extra
+`[remote]`); where only tensorflow-io is installed, its file systems do. Credentials and end points
+are those of the cloud's own environment variables, such as AWS_ACCESS_KEY_ID and AWS_ENDPOINT_URL.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+from typing import Any
+
+from asr.errors import AudioError
+
+MAX_REMOTE_BYTES = 1 << 30  # of one recording, which is held in memory
+INSTALL = "Install what reads addresses: pip install \"keras-asr[remote]\""
+
+
+def read_address(address: str) -> bytes:
+    """All bytes of a recording.
+
+    Raises:
+        AudioError: audio.missing; audio.unreadable (no permission, no connection, no library for
+            this kind of address); audio.too_long (more than `MAX_REMOTE_BYTES`).
+    """
+    if importlib.util.find_spec("fsspec") is None:
+        return _read_with_tensorflow_io(address)
+    try:
+        files, path = _file_system(address)
+        with files.open(path, "rb") as file:
+            data = file.read(MAX_REMOTE_BYTES + 1)
+    except Exception as error:  # each kind of address has errors of its own library
+        raise _explained(address, error) from error
+    if len(data) > MAX_REMOTE_BYTES:
+        raise AudioError(f"{_name(address)} has more than {MAX_REMOTE_BYTES:_} bytes. Split it.",
+                         code="audio.too_long", path=address)
+    return data
+
+
+def version_of(address: str) -> str:
+    """A SHA-256 of the address and of what its server says of the content: size, ETag, time.
+
+    Raises:
+        AudioError: as `read_address`.
+    """
+    if importlib.util.find_spec("fsspec") is None:
+        return hashlib.sha256(read_address(address)).hexdigest()
+    try:
+        files, path = _file_system(address)
+        found = files.info(path)
+    except Exception as error:
+        raise _explained(address, error) from error
+    facts = [str(found.get(key)) for key in ("size", "ETag", "etag", "LastModified",
+                                             "Last-Modified", "mtime", "generation")]
+    return hashlib.sha256(" ".join([address, *facts]).encode()).hexdigest()
+
+
+def _file_system(address: str) -> tuple[Any, str]:
+    import fsspec
+
+    # No listings: a folder of a bucket may hold a million files, and one is asked for.
+    options = {} if address.startswith("http") else {"use_listings_cache": False}
+    return fsspec.core.url_to_fs(address, **options)
+
+
+def _read_with_tensorflow_io(address: str) -> bytes:
+    if importlib.util.find_spec("tensorflow_io") is None:
+        raise AudioError(f"{_name(address)} is on another machine, and fsspec, which reads "
+                         f"addresses, is not installed. {INSTALL}", code="audio.unreadable",
+                         path=address)
+    import tensorflow as tf
+    import tensorflow_io as tfio  # registers its file systems
+
+    try:
+        del tfio
+        with tf.io.gfile.GFile(address, "rb") as file:
+            return file.read()
+    except tf.errors.OpError as error:
+        raise _explained(address, error) from error
+
+
+def _name(address: str) -> str:
+    """Without the query, which may hold a signature."""
+    return address.partition("?")[0]
+
+
+def _explained(address: str, error: Exception) -> AudioError:
+    name, code = _name(address), "audio.unreadable"
+    missing = isinstance(error, FileNotFoundError) or type(error).__name__ == "NotFoundError"
+    cause = error.__cause__  # fsspec says of a server that does not answer that the file is missing
+    if missing and isinstance(cause, OSError) and not isinstance(cause, FileNotFoundError):
+        missing, error = False, cause
+    if missing:
+        code, message = "audio.missing", f"{name} does not exist. Check the address."
+    elif isinstance(error, ImportError):
+        message = f"{name} cannot be read: {error}. {INSTALL}"
+    else:
+        reason = (str(error).splitlines() or [""])[0][:300].rstrip(".")
+        message = (f"{name} cannot be read: {type(error).__name__}: {reason}. Check the network, "
+                   "the address and its credentials.")
+    return AudioError(message.replace(address, name), code=code, path=address)

@@ -1,0 +1,168 @@
+"""Recordings at addresses: a local HTTP server, and a local S3 server where moto is installed."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import importlib.util
+import io
+import json
+import threading
+
+import numpy as np
+import pytest
+import soundfile
+
+import asr
+from asr.audio import remote
+from asr.data.cache import build_cache
+from asr.errors import AudioError, ManifestError
+from asr.manifest.address import Address, is_address
+from asr.recipe import FeatureSettings
+
+fsspec = pytest.importorskip("fsspec", reason="the extra [remote] is not installed")
+RATE = 16_000
+
+
+def tone(seconds: float = 1.0) -> np.ndarray:
+    return (0.3 * np.sin(np.arange(round(seconds * RATE)) * 0.1)).astype(np.float32)
+
+
+def flac(audio: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    soundfile.write(file, audio, RATE, format="FLAC")
+    return file.getvalue()
+
+
+@pytest.fixture
+def web(tmp_path):
+    """A folder, and the address of an HTTP server that shows it."""
+    pytest.importorskip("aiohttp", reason="the extra [remote] is not installed")
+    folder = tmp_path / "web"
+    folder.mkdir()
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder)))
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield folder, f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture
+def bucket(monkeypatch):
+    """An S3 client and the address of a bucket in a server of our own."""
+    pytest.importorskip("s3fs", reason="the extra [remote] is not installed")
+    pytest.importorskip("moto", reason="moto, the local S3 server, is not installed")
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
+    server.start()
+    _, port = server.get_host_and_port()
+    for name, value in {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b",
+                        "AWS_DEFAULT_REGION": "us-east-1",
+                        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}"}.items():
+        monkeypatch.setenv(name, value)
+    client = boto3.client("s3")
+    client.create_bucket(Bucket="speech")
+    yield client, "s3://speech"
+    server.stop()
+    fsspec.get_filesystem_class("s3").clear_instance_cache()
+
+
+def manifest(tmp_path, address, **row):
+    path = tmp_path / "all.jsonl"
+    path.write_text(json.dumps({"id": "a", "audio_filepath": address, "text": "one",
+                                "duration": 1.0, **row}) + "\n")
+    return path
+
+
+def check_all_uses(tmp_path, address):
+    """A manifest is read, its recording loaded, its features cached, and nothing done twice."""
+    (utterance,) = asr.read_manifest(manifest(tmp_path, address))
+    assert utterance.audio == Address(address) and str(utterance.audio) == address
+    assert asr.probe_audio(address).num_samples == RATE
+    audio = asr.load_audio(address, sample_rate=RATE)
+    np.testing.assert_allclose(audio, tone(), atol=1e-4)
+    caches = [build_cache([utterance], FeatureSettings(), tmp_path / "cache", num_workers=workers,
+                          on_error="fail") for workers in (2, 1)]
+    assert [cache.num_extracted for cache in caches] == [1, 0]
+    np.testing.assert_allclose(caches[0].read(0), asr.log_mel(audio, sample_rate=RATE), atol=1e-5)
+    asr.write_manifest(tmp_path / "copy.jsonl", [utterance])
+    assert asr.read_manifest(tmp_path / "copy.jsonl") == [utterance]
+
+
+def test_http(web, tmp_path):
+    folder, address = web
+    (folder / "a b.flac").write_bytes(flac(tone()))
+    check_all_uses(tmp_path, f"{address}/a%20b.flac")
+
+
+def test_s3(bucket, tmp_path):
+    client, address = bucket
+    client.put_object(Bucket="speech", Key="one/a.flac", Body=flac(tone()))
+    check_all_uses(tmp_path, f"{address}/one/a.flac")
+    (utterance,) = asr.read_manifest(tmp_path / "all.jsonl")
+    client.put_object(Bucket="speech", Key="one/a.flac", Body=flac(-tone()))
+    fsspec.get_filesystem_class("s3").clear_instance_cache()
+    assert build_cache([utterance], FeatureSettings(), tmp_path / "cache").num_extracted == 1
+    with pytest.raises(AudioError, match="s3://speech/none.flac does not exist"):
+        asr.load_audio(f"{address}/none.flac", sample_rate=RATE)
+
+
+def test_what_cannot_be_read_is_one_sentence(web, tmp_path):
+    folder, address = web
+    with pytest.raises(AudioError, match="none.wav does not exist. Check the address") as caught:
+        asr.load_audio(f"{address}/none.wav?signature=secret", sample_rate=RATE)
+    assert caught.value.code == "audio.missing" and "secret" not in str(caught.value)
+    with pytest.raises(AudioError, match="cannot be read: .* Check the network") as caught:
+        asr.load_audio("http://127.0.0.1:1/a.wav", sample_rate=RATE)
+    assert caught.value.code == "audio.unreadable"
+    (folder / "text.wav").write_text("hello, this is text")
+    with pytest.raises(AudioError, match="no WAV, FLAC"):
+        asr.load_audio(f"{address}/text.wav", sample_rate=RATE)
+    utterances = asr.read_manifest(manifest(tmp_path, f"{address}/none.wav"))
+    (record,) = build_cache(utterances, FeatureSettings(), tmp_path / "cache").failed
+    assert record["code"] == "audio.missing"
+
+
+def test_a_recording_without_end_is_refused(web, monkeypatch):
+    folder, address = web
+    (folder / "a.flac").write_bytes(flac(tone()))
+    monkeypatch.setattr(remote, "MAX_REMOTE_BYTES", 100)
+    with pytest.raises(AudioError, match="more than 100 bytes"):
+        asr.load_audio(f"{address}/a.flac", sample_rate=RATE)
+
+
+def test_without_the_extra_one_sentence_names_it(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    for read in (remote.read_address, remote.version_of):
+        with pytest.raises(AudioError, match=r'pip install "keras-asr\[remote\]"'):
+            read("s3://speech/a.wav")
+    monkeypatch.undo()
+    monkeypatch.setattr(remote, "_file_system", lambda address: __import__("no_s3fs"))
+    with pytest.raises(AudioError, match=r"No module named 'no_s3fs'.*keras-asr\[remote\]"):
+        remote.read_address("s3://speech/a.wav")
+
+
+@pytest.mark.parametrize("text, found", [
+    ("s3://b/a.wav", True), ("gs://b/a.wav", True), ("https://h/a.wav", True), ("a.wav", False),
+    ("http:/h/a.wav", False), ("s3://", False), ("file:///a.wav", False), ("ftp://h/a", False)])
+def test_what_is_an_address(text, found, tmp_path):
+    assert is_address(text) is found
+    if text.startswith(("ftp", "file")):
+        with pytest.raises(ManifestError, match="is not a plain path; expected"):
+            asr.read_manifest(manifest(tmp_path, text))
+
+
+def test_the_parts_of_an_address():
+    address = Address("https://host/a/b.c.flac?x=1/2")
+    assert (address.name, address.suffix) == ("b.c.flac", ".flac")
+    assert Address("s3://b/c").suffix == ""

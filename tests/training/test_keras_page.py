@@ -92,7 +92,6 @@ def test_every_pass_is_another_epoch_of_the_same_number_of_batches(tones):
     assert [len(p) for p in passes] == [int(data.cardinality())] * 3
     firsts = {p[0][0]["features"].numpy().tobytes() for p in passes}
     assert len(firsts) == 3
-    assert data.element_spec == next(iter([data.element_spec]))
     assert all(sum(len(x["num_frames"]) for x, _ in p) == 80 for p in passes)
     again = asr.dataset(tones / "train.jsonl", recipe, training=True)
     np.testing.assert_array_equal(next(iter(again))[0]["features"], passes[0][0][0]["features"])
@@ -174,6 +173,7 @@ def test_every_callback_of_keras_does_its_work_in_a_run(tones, tmp_path):
     assert rates == pytest.approx([rates[0], rates[0], rates[0] / 2, rates[0] / 4])
 
 
+@pytest.mark.slow
 def test_a_learning_rate_scheduler_replaces_the_schedule(tones, tmp_path):
     schedule = keras.callbacks.LearningRateScheduler(lambda epoch: 0.01 / (epoch + 1))
     asr.train(recipe_for(tones), tmp_path / "run", callbacks=[schedule], quiet=True)
@@ -248,8 +248,7 @@ def test_a_network_of_ones_own_trains_resumes_and_is_used_like_every_other(tones
         recognizer.inspect(valid[0].audio)
     with pytest.raises(UsageError, match="narrow builds another network"):
         def narrow(recipe, num_features, vocab_size):
-            return gru_stack(recipe, num_features, vocab_size + 0).__class__ and _small(
-                recipe, num_features, vocab_size)
+            return _small(recipe, num_features, vocab_size)
         asr.load(run, build=narrow)
     with pytest.raises(UsageError, match="leave out build"):
         asr.load(build=gru_stack)
@@ -269,8 +268,6 @@ def _small(recipe, num_features, vocab_size):
 
 
 def test_a_network_that_does_not_fit_the_recipe_is_refused(tones, tmp_path):
-    recipe = recipe_for(tones)
-
     def sparse(recipe, num_features, vocab_size):
         model = _small(recipe, num_features, vocab_size)
         model.output_length = lambda n: -(-n // 7)
@@ -286,7 +283,6 @@ def test_a_network_that_does_not_fit_the_recipe_is_refused(tones, tmp_path):
         with pytest.raises(UsageError, match=sentence):
             asr.train(recipe_for(tones, "model.subsampling=1"), tmp_path / build.__name__,
                       build=build, quiet=True)
-    del recipe
 
 
 def test_every_kept_checkpoint_can_be_exported(tones, tmp_path, capsys):
@@ -336,6 +332,7 @@ def test_from_is_the_initial_bundle(tones, tmp_path, capsys):
         tmp_path / "first")
 
 
+@pytest.mark.slow
 def test_mixed_precision_is_a_setting(tones, tmp_path):
     asr.train(recipe_for(tones, "train.mixed_precision=bfloat16", "train.epochs=2"),
               tmp_path / "run", quiet=True)

@@ -17,8 +17,9 @@ import numpy as np
 
 from asr.audio.channels import ChannelMeter, mix_channels, refuse_cancelled
 from asr.audio.containers import Layout, check_format, inspect_container
-from asr.audio.decoder import Decoder, reason_of, truncated
-from asr.errors import AudioError
+from asr.audio.decoder import TRUNCATED, Decoder, reason_of, truncated
+from asr.audio.source import reading
+from asr.errors import AudioError, InputWarning
 
 MAX_AMPLITUDE = 8.0  # 18 dB over full scale: beyond it, the samples are no audio
 BLOCK_SAMPLES = 1 << 19  # decoded at once, all channels together: 2 MiB
@@ -63,7 +64,8 @@ def open_decoder(file: BinaryIO, name: str) -> Iterator[tuple[Decoder, AudioInfo
         AudioError: audio.empty, audio.header, audio.unsupported, audio.too_long, audio.truncated,
             audio.decode.
     """
-    layout = inspect_container(file, name)
+    with reading(name):
+        layout = inspect_container(file, name)
     with Decoder(file, layout, name) as decoder:
         num_samples = decoder.frames
         if num_samples >= _UNKNOWN_LENGTH:
@@ -88,7 +90,9 @@ def _count_samples(decoder: Decoder, name: str) -> int:
     try:
         while num_read := len(decoder.read(out=block)):
             count += num_read
-    except (RuntimeError, ValueError, OSError) as error:
+    except AudioError:
+        raise
+    except (RuntimeError, ValueError) as error:
         raise _damaged(name, count, error) from error
     return count
 
@@ -102,7 +106,8 @@ def refuse_or_warn(name: str, reason: str, allow_truncated: bool) -> None:
     """An error, or a warning where what is left of a cut recording is to be used."""
     if not allow_truncated:
         raise truncated(name, reason)
-    warnings.warn(f"{name} is cut: it {reason}. Using what is left.", stacklevel=3)
+    warnings.warn(InputWarning(f"{name} is cut: it {reason}. Using what is left.", TRUNCATED),
+                  stacklevel=3)
 
 
 def decode_blocks(decoder: Decoder, start: int, num_samples: int, sample_rate: int, name: str,
@@ -151,7 +156,7 @@ def decode_blocks(decoder: Decoder, start: int, num_samples: int, sample_rate: i
             yield np.clip(mono, -1.0, 1.0), num_decoded
     except AudioError:
         raise
-    except (RuntimeError, ValueError, OSError) as error:
+    except (RuntimeError, ValueError) as error:
         raise _damaged(name, start + num_decoded, error) from error
     if meter:
         refuse_cancelled(meter, name)
@@ -162,9 +167,10 @@ def decode_blocks(decoder: Decoder, start: int, num_samples: int, sample_rate: i
 
 def warn_of_wrong_md5(name: str) -> None:
     """Say that a FLAC file does not hold the samples that were encoded."""
-    warnings.warn(f"{name} is a FLAC file whose samples have another MD5 than its header states: "
-                  "it was damaged or edited after it was encoded. Check it with flac -t.",
-                  stacklevel=3)
+    warnings.warn(InputWarning(
+        f"{name} is a FLAC file whose samples have another MD5 than its header states: it was "
+        "damaged or edited after it was encoded. Check it with flac -t.", "audio.md5"),
+        stacklevel=3)
 
 
 def num_missing(info: AudioInfo, num_samples: int, num_decoded: int) -> int:

@@ -13,6 +13,7 @@ are alike by their pitch alone (two "six"es of one speaker: 0.977), so the bar i
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from asr.audio import load_utterance, resample
-from asr.errors import AudioError
+from asr.errors import AudioError, InputWarning
 from asr.features import log_mel
 
 if TYPE_CHECKING:
@@ -115,8 +116,7 @@ def find_copies(utterances: Sequence[Utterance], prints: Fingerprints, *,
         prints: their `fingerprints`.
         progress: called with (done, total) comparisons.
 
-    Raises:
-        AudioError: a recording that was readable a moment ago no longer is.
+    A recording that was readable a moment ago and no longer is has no copy, with a warning.
     """
     pairs = sorted(_similar(prints.vectors))
 
@@ -128,7 +128,11 @@ def find_copies(utterances: Sequence[Utterance], prints: Fingerprints, *,
 
     copies = []
     for done, (first, second) in enumerate(pairs, 1):
-        one, other = wave(first), wave(second)
+        try:
+            one, other = wave(first), wave(second)
+        except AudioError as error:
+            warnings.warn(InputWarning(f"Not compared: {error}", "audit.recording"), stacklevel=2)
+            continue
         similarity = waveform_similarity(one, other)
         short = min(len(one), len(other)) < SHORT_SECONDS * _WAVE_RATE
         if similarity >= (SHORT_COPY if short else COPY):

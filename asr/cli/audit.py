@@ -124,18 +124,12 @@ def _explain(suspect) -> str:
 
 def _print(found: Audit, top: int) -> None:
     for problem in found.leaks:
-        click.echo(_printable(f"{problem} [{problem.code}]"))
+        click.echo(f"{problem} [{problem.code}]")
     for problem in found.notes:
-        click.echo(_printable(f"note: {problem}"), err=True)
+        click.echo(f"note: {problem}", err=True)
     for rank, suspect in enumerate(found.listed[:top], 1):
-        click.echo(_printable(f"suspect {rank}: {suspect.utterance.id}: "
-                              f"{suspect.utterance.text!r}, heard {suspect.transcript.text!r} "
-                              f"({_explain(suspect)})"))
+        click.echo(f"suspect {rank}: {suspect.utterance.id}: {suspect.utterance.text!r}, heard "
+                   f"{suspect.transcript.text!r} ({_explain(suspect)})")
     for name, rate in found.silence.items():
         click.echo(f"{rate:g} words per minute of {name}")
     sys.stdout.flush()
-
-
-def _printable(line: str) -> str:
-    """Without control characters: texts and names come from others and reach a terminal."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)

@@ -9,6 +9,8 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from asr.terminal import own_controls
+
 
 @contextmanager
 def count_on_stderr(label: str, *, unit: str = "files") -> Iterator[Callable[[int, int], None]]:
@@ -35,6 +37,6 @@ def count_on_stderr(label: str, *, unit: str = "files") -> Iterator[Callable[[in
     )
     counts = DownloadColumn() if unit == "bytes" else MofNCompleteColumn()
     with Progress(TextColumn("{task.description}"), BarColumn(), counts, TimeRemainingColumn(),
-                  console=Console(stderr=True), transient=True) as bar:
+                  console=Console(file=own_controls(sys.stderr)), transient=True) as bar:
         task = bar.add_task(label, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total or None)

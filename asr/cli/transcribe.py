@@ -9,14 +9,14 @@ import json
 import os
 import sys
 import traceback
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import click
 
 from asr.cli.decoding import decoder_options, engine_option, with_knobs
+from asr.cli.notices import warnings_as_notices
 from asr.cli.progress import count_on_stderr
 from asr.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_SOME_FAILED, AsrError, UsageError
 from asr.transcript import FORMATS, SUFFIXES, plain, render
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from asr.fleet.transcribe import Outcome
     from asr.fleet.worklist import Item
 
-EXIT_BROKEN_PIPE = 141  # 128 + SIGPIPE: the reader went away, as for any Unix tool
 ONE_FILE_FORMATS = ("srt", "vtt", "tsv", "textgrid")  # two of them in a row are no valid file
 FOREIGN = (".keras", ".h5", ".hdf5", ".pkl", ".pickle", ".pt", ".pth", ".pb", ".onnx", ".tflite")
 
@@ -89,13 +88,10 @@ def transcribe(inputs: tuple[str, ...], bundle: str | None, format_: str | None,
         _show(outcome, format_, several=report.total > 1, cells=cells)
 
     try:
-        with _warnings_as_notices(report):
+        with warnings_as_notices(report.notice):
             _run(items, folder, report, show if folder is None else None, bundle=bundle,
                  engine=engine, knobs=knobs, format_=format_, overwrite=overwrite,
                  allow_truncated=allow_truncated, timings=timings, cells=cells)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # quiet at exit, too
-        return EXIT_BROKEN_PIPE
     except KeyboardInterrupt:
         report.close()
         again = " Finished transcripts are kept; the same command goes on." if folder else ""
@@ -162,18 +158,6 @@ def _run(items: list[Item], folder, report: _Report, show: Callable[[Outcome], N
                 progress(number, len(items))
     if timings:
         report.timings(spent.to_dict())
-
-
-@contextmanager
-def _warnings_as_notices(report: _Report) -> Iterator[None]:
-    """What is said of a recording (it is cut, and used) without the line of code that says it."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("always", UserWarning)
-        shown = warnings.showwarning
-        warnings.showwarning = lambda message, category, *place, **more: (
-            report.notice(f"Warning: {plain(str(message))}") if category is UserWarning
-            else shown(message, category, *place, **more))
-        yield
 
 
 def _say_if_compiling() -> None:

@@ -56,15 +56,10 @@ def validate(manifests: tuple[Path, ...], recipe: Path | None, bundle: Path | No
         click.echo(json.dumps(report.to_dict(), ensure_ascii=False, indent=1))
     else:
         for problem in report.problems:
-            click.echo(_printable(f"{problem} [{problem.code}]"))
+            click.echo(f"{problem} [{problem.code}]")
     for note in report.notes:
-        click.echo(_printable(f"note: {note}"), err=True)
+        click.echo(f"note: {note}", err=True)
     counts = ", ".join(f"{count:,} {code}" for code, count in report.counts.items())
     click.echo(f"{report.num_utterances:,} utterances, {report.seconds / 3_600:.2f} h: "
                f"{counts or 'no problem'}.", err=True)
     return EXIT_DATA if report.problems else EXIT_OK
-
-
-def _printable(line: str) -> str:
-    """Without control characters: texts and names come from others and reach a terminal."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)

@@ -31,6 +31,7 @@ from asr.files import lock, write_atomic
 from asr.kernels import processors
 from asr.manifest import Utterance
 from asr.recipe import FeatureSettings
+from asr.terminal import own_controls
 
 SPAWN_ROWS = 200  # fewer arrays are made in this process: starting others would take longer
 SHARD_SECONDS = 1_200.0  # of audio at most: 38 MB at 80 features and 100 frames a second
@@ -349,7 +350,7 @@ def _shown(progress: Progress | None, jobs: list[Job]) -> Iterator[Progress]:
 
     columns = (TextColumn("features"), BarColumn(), TextColumn("{task.fields[count]}"),
                TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with Progress(*columns, console=Console(file=own_controls(sys.stderr)), transient=True) as bar:
         task = bar.add_task("features", total=sum(map(_seconds, jobs)), count="")
         yield lambda done, total, seconds: bar.update(task, completed=seconds,
                                                       count=f"{done:,}/{total:,}")

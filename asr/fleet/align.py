@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from asr.audio import load_utterance
 from asr.errors import AsrError, UsageError
+from asr.inference.tasks import caught
 from asr.manifest import Utterance
 from asr.recognizer import Recognizer
 from asr.transcript import Transcript
@@ -46,8 +48,11 @@ def align_utterances(recognizer: Recognizer, utterances: Iterable[Utterance]) ->
         utterances: rows with what is said in each.
     """
     for utterance in utterances:
-        try:
-            audio = load_utterance(utterance, sample_rate=recognizer.sample_rate)
-            yield Aligned(utterance, recognizer.align(audio, utterance.text))
-        except AsrError as error:
-            yield Aligned(utterance, error=error)
+        found: list[Transcript] = []
+        error = caught(partial(_align, recognizer, utterance, found), utterance.id)
+        yield Aligned(utterance, found[0] if found else None, error)
+
+
+def _align(recognizer: Recognizer, utterance: Utterance, found: list[Transcript]) -> None:
+    audio = load_utterance(utterance, sample_rate=recognizer.sample_rate)
+    found.append(recognizer.align(audio, utterance.text))

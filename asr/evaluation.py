@@ -14,11 +14,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from asr.errors import AsrError, DataError, UsageError
-from asr.files import write_atomic
 from asr.inference.loop import transcribe_tasks
 from asr.inference.tasks import Result, Task, Timings
 from asr.manifest import Utterance
 from asr.recognizer import Recognizer
+from asr.results import write_together
 from asr.scoring import Conditions, Score, score
 from asr.scoring.confidence import ConfidenceReport, assess_confidence
 from asr.scoring.risk import check_targets
@@ -76,14 +76,12 @@ class Evaluation:
                 "confidence": round(transcript.confidence, 4),
                 "word_confidences": [round(word.confidence, 4) for word in transcript.words]},
                 ensure_ascii=False))
-        rows, result = folder / ROWS, folder / SCORE
-        write_atomic(rows, "\n".join(lines) + "\n")
-        write_atomic(result, json.dumps({**self.score.to_dict(), "failed": self.failed,
-                                         "confidence": self.confidence
-                                         and self.confidence.to_dict(),
-                                         "timings": self.timings.to_dict()},
-                                        ensure_ascii=False, indent=2) + "\n")
-        return rows, result
+        table = {**self.score.to_dict(), "failed": self.failed,
+                 "confidence": self.confidence and self.confidence.to_dict(),
+                 "timings": self.timings.to_dict()}
+        write_together(folder, {ROWS: "\n".join(lines) + "\n",
+                                SCORE: json.dumps(table, ensure_ascii=False, indent=2) + "\n"})
+        return folder / ROWS, folder / SCORE
 
 
 def evaluate(recognizer: Recognizer, utterances: Sequence[Utterance], *,

@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 from asr.audio.source import open_regular, stat_fingerprint
 from asr.errors import AudioError
-from asr.files import write_atomic
+from asr.files import parse_json, write_atomic
 
 # A file written within the clock's resolution of being hashed could change once more without a
 # new time stamp (git calls such an entry racy); it is hashed again next time.
@@ -86,7 +86,7 @@ def _digest(file: BinaryIO, size: int) -> str:
 def _read_memory(path: Path) -> dict[str, list]:
     """Earlier results; one that cannot be read only means that files are hashed again."""
     try:
-        memory = json.loads(path.read_text(encoding="utf-8"))
+        memory = parse_json(path.read_bytes())
         return {key: entry for key, entry in memory.items() if len(entry) == 5}
     except (OSError, ValueError, AttributeError, TypeError):
         return {}

@@ -71,6 +71,11 @@ def evaluate(bundle: Path, manifests: tuple[Path, ...], audio_root: Path | None,
         from asr.audit.silence import with_silence, words_without_speech
         result = replace(result, score=with_silence(result.score,
                                                     words_without_speech(recognizer)))
+    if output_dir:  # before stdout, whose reader may be gone
+        for path in result.write(output_dir):
+            print(f"written: {path}", file=sys.stderr)
+    if report:
+        _write_report(report, result, utterances, bundle)
     if as_json:
         print(json.dumps({**result.score.to_dict(), "failed": result.failed,
                           "confidence": result.confidence and result.confidence.to_dict()},
@@ -78,11 +83,6 @@ def evaluate(bundle: Path, manifests: tuple[Path, ...], audio_root: Path | None,
     else:
         print("\n".join(result.score.lines() + (
             result.confidence.lines() if result.confidence else [])))
-    if output_dir:
-        for path in result.write(output_dir):
-            print(f"written: {path}", file=sys.stderr)
-    if report:
-        _write_report(report, result, utterances, bundle)
     for record in result.failed:
         print(json.dumps(record, ensure_ascii=False), file=sys.stderr)
     return EXIT_SOME_FAILED if result.failed else EXIT_OK
@@ -91,6 +91,9 @@ def evaluate(bundle: Path, manifests: tuple[Path, ...], audio_root: Path | None,
 def _refuse_places(output_dir: Path | None, report: Path | None, overwrite: bool) -> None:
     """Where the results are to go must be there, or can be made, and hold no other results."""
     from asr.evaluation import ROWS, SCORE
+    from asr.results import settle
+    if output_dir and output_dir.is_dir():
+        settle(output_dir)
     places = [report] if report else []
     places += [output_dir / ROWS, output_dir / SCORE] if output_dir else []
     for path in places:

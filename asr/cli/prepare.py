@@ -15,8 +15,9 @@ import click
 from asr.cli.progress import count_on_stderr
 from asr.corpora import CORPORA, load_corpus
 from asr.errors import EXIT_OK, EXIT_SOME_FAILED, CorpusError, UsageError
-from asr.files import write_atomic
-from asr.manifest import Utterance, write_manifest
+from asr.files import parse_json
+from asr.manifest import Utterance, manifest_content
+from asr.results import settle, write_together
 
 REPORT = "report.json"
 
@@ -54,6 +55,8 @@ def prepare(corpus: str, src: Path, out: Path, only_words: str | None, min_secon
 
     module = load_corpus(corpus)
     given = _options_of(module, corpus, options)
+    if out.is_dir():
+        settle(out)
     _refuse_existing([out / REPORT], overwrite)   # before an hour of work, not after it
     if out.exists() and not out.is_dir():
         raise UsageError(f"OUT is {out}, which is a file; name a folder.", path=out)
@@ -71,14 +74,16 @@ def prepare(corpus: str, src: Path, out: Path, only_words: str | None, min_secon
     report = {"corpus": corpus, "options": given, "counts": prepared.counts,
               "splits": {split: _summary(splits[split]) for split in splits},
               "excluded": [item.as_record() for item in prepared.excluded]}
-    write_atomic(out / REPORT, json.dumps(report, ensure_ascii=True, indent=1) + "\n")
-    for split, utterances in splits.items():
-        write_manifest(paths[split], utterances, overwrite=overwrite)
+    files = {paths[split].name: manifest_content(paths[split], utterances)
+             for split, utterances in splits.items()}
+    files[REPORT] = json.dumps(report, ensure_ascii=True, indent=1) + "\n"
+    # A dev.jsonl that stayed would hold what is train now: all of it is one result.
+    write_together(out, files, remove=[path.name for path in stale], overwrite=overwrite)
+    for split in splits:
         summary = report["splits"][split]
         click.echo(f"{paths[split]}: {summary['utterances']:,} utterances, "
                    f"{summary['hours']:.2f} h, {summary['speakers']:,} speakers", err=True)
-    for path in sorted(stale):   # a dev.jsonl that stayed would hold what is train now
-        path.unlink(missing_ok=True)
+    for path in sorted(stale):
         click.echo(f"{path}: removed; it was of the import that this one replaces", err=True)
     counts = ", ".join(f"{name.replace('_', ' ')} {count:,}"
                        for name, count in prepared.counts.items())
@@ -144,7 +149,7 @@ def _refuse_existing(paths: list[Path], overwrite: bool) -> None:
 def _earlier_manifests(out: Path) -> set[Path]:
     """The manifests that the report of an earlier import into this folder lists."""
     try:
-        splits = json.loads((out / REPORT).read_text(encoding="utf-8"))["splits"]
+        splits = parse_json((out / REPORT).read_bytes())["splits"]
         return {out / f"{split}.jsonl" for split in splits if Path(split).name == split}
     except (OSError, ValueError, KeyError, TypeError):
         return set()

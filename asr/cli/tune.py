@@ -96,14 +96,15 @@ def tune(bundle: Path, manifests: tuple[Path, ...], lm_path: Path | None, words_
         lines = _hot_lines(result)
         table = {**result.to_dict(), "tried": {f"{boost:g}": counts.to_dict()
                                                for boost, counts in result.tried.items()}}
-    print(json.dumps(table, ensure_ascii=False, indent=1) if as_json else "\n".join(lines))
-    if output and result.helps:
+    if output and result.helps:  # before stdout, whose reader may be gone
         name = "tuning" if lm_path is not None else "hot_words"
         training = {**recognizer.bundle.training, name: result.to_dict()}
         changes: dict[str, Any] = {"decoder": result.settings, "training": training}
         if lm_path is not None:
             changes["lm"] = None  # the file that the settings name is packed
         recognizer.bundle.save(output, **changes)
+    print(json.dumps(table, ensure_ascii=False, indent=1) if as_json else "\n".join(lines))
+    if output and result.helps:
         print(f"Wrote {output}.", file=sys.stderr)
     elif output:
         print(f"{output} is not written: the gain is within chance.", file=sys.stderr)

@@ -5,11 +5,11 @@ In: its folder and the settings that made it. Out: yes, no, or why it is left al
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection
 from pathlib import Path
 
 from asr.errors import CorpusError
+from asr.files import parse_json
 
 
 def is_made(out_dir: Path, settings_name: str, settings: dict, ours: Collection[str],
@@ -33,7 +33,7 @@ def is_made(out_dir: Path, settings_name: str, settings: dict, ours: Collection[
     path = out_dir / settings_name
     if path.exists():
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
+            found = parse_json(path.read_bytes())
         except ValueError as error:
             raise CorpusError(f"{path} is not JSON ({error}); delete the folder and make the "
                               f"{what} again.", path=path) from error

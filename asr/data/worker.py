@@ -54,12 +54,16 @@ class Job:
 
 @dataclass(frozen=True)
 class Config:
-    """What all tasks share: the features, the folder, the accepted lengths in seconds."""
+    """What all tasks share: the features, the folder, the accepted lengths in seconds.
+
+    `allow_truncated` is that of `load_audio`.
+    """
 
     settings: FeatureSettings
     folder: str
     min_seconds: float | None
     max_seconds: float | None
+    allow_truncated: bool = False
 
 
 def run_task(config: Config, jobs: list[Job], report: Callable[[int, float], None]) -> list[dict]:
@@ -111,7 +115,7 @@ def _load(job: Job, config: Config) -> np.ndarray:
     check()
     audio = load_audio(job.path, sample_rate=config.settings.sample_rate, offset=job.offset,
                        duration=job.duration, snap_to_end=True, min_seconds=config.min_seconds,
-                       max_seconds=config.max_seconds)
+                       max_seconds=config.max_seconds, allow_truncated=config.allow_truncated)
     check()
     return audio
 

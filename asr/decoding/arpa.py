@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import re
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -132,7 +133,7 @@ def _read_counts(lines: _Lines) -> list[int]:
     line = lines.next("ngram 1=...")
     while line.startswith("ngram"):
         order, _, count = line[len("ngram"):].partition("=")
-        if order.strip() != str(len(counts) + 1) or not count.strip().isdecimal():
+        if order.strip() != str(len(counts) + 1) or not re.fullmatch("[0-9]{1,12}", count.strip()):
             raise lines.error(f"expected ngram {len(counts) + 1}=<count>, got {line[:80]!r}")
         counts.append(int(count))
         if len(counts) > MAX_ORDER:

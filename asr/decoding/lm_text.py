@@ -6,12 +6,12 @@ In: files. Out: sentences as lists of units, words or characters.
 from __future__ import annotations
 
 import gzip
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from asr.decoding.ngram_fusion import SPACE_TOKENS
 from asr.errors import DataError
+from asr.files import parse_json
 from asr.text import normalize
 
 UNITS = ("words", "characters")
@@ -57,7 +57,7 @@ def _texts(path: Path) -> Iterator[str]:
 
 def _manifest_text(line: str, where: str) -> str:
     try:
-        text = json.loads(line)["text"]
+        text = parse_json(line)["text"]
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{where}: expected a manifest row with a text, got {line[:80]!r}.",
                         code="lm.text") from error

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from asr.decoding.ngram_kernel import NgramArrays
-from asr.files import write_atomic
+from asr.files import parse_json, write_atomic
 
 MAGIC = b"ASRNGRAM"
 VERSION = 1
@@ -67,7 +67,7 @@ def read_cache(source: Path) -> tuple[tuple[str, ...], int, tuple[int, ...], Ngr
             if zlib.crc32(view[len(MAGIC) + 4:]) != checksum:
                 return None
         body = PRELUDE + length
-        header = json.loads(mapped[PRELUDE:body])
+        header = parse_json(bytes(mapped[PRELUDE:body]))
         if header["version"] != VERSION or header["source"] != _stamp(source):
             return None
         words = mapped[body:body + header["vocabulary_bytes"]].decode().split("\n")
@@ -78,7 +78,8 @@ def read_cache(source: Path) -> tuple[tuple[str, ...], int, tuple[int, ...], Ngr
         if not _is_sound(arrays, len(words)):
             return None
         return tuple(words), header["order"], tuple(header["counts"]), arrays
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError,
+            struct.error):
         return None
 
 

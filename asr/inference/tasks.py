@@ -142,9 +142,12 @@ def caught(work: Callable[[], None], name: str) -> AsrError | None:
     except AsrError as error:
         return error
     except Exception as error:
-        wrapped = AsrError(f"{name}: out of memory. Give it less at a time, or a machine with more.",
-                           code="memory", path=name) if out_of_memory(error) else AsrError(f"{name}: {type(error).__name__}: {error}. Run this file alone "
-                           "with --debug and report the traceback.", path=name)
+        if out_of_memory(error):
+            wrapped = AsrError(f"{name}: out of memory. Give it less at a time, or a machine with "
+                               "more.", code="memory", path=name)
+        else:
+            wrapped = AsrError(f"{name}: {type(error).__name__}: {error}. Run this file alone "
+                               "with --debug and report the traceback.", path=name)
         wrapped.__cause__ = error
         return wrapped
     return None

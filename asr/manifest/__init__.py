@@ -32,6 +32,7 @@ from asr.manifest.rows import (
     relative_path,
     row_faults,
 )
+from asr.results import current
 
 MAX_PROBLEMS = 50              # read_manifest stops looking after this many
 # Faults of a row that can still be understood, so that its recording is looked at all the same.
@@ -198,6 +199,20 @@ def write_manifest(path: str | Path, utterances: Iterable[Utterance], *,
         OSError: the disk is full, or the folder is missing or read-only.
     """
     path = Path(path)
+    content = manifest_content(path, utterances)
+    try:
+        write_atomic(path, content, overwrite=overwrite)
+    except FileExistsError as error:
+        raise ManifestError(f"{path} exists and was left as it is; allow overwriting, or choose "
+                            "another name.", code="manifest.exists", path=path) from error
+
+
+def manifest_content(path: Path, utterances: Iterable[Utterance]) -> str:
+    """What `write_manifest` writes into `path`.
+
+    Raises:
+        ManifestError: there is no utterance, or `read_manifest` would refuse a row.
+    """
     folder = os.path.realpath(path.parent)
     lines: list[str] = []
     problems: list[Problem] = []
@@ -216,15 +231,12 @@ def write_manifest(path: str | Path, utterances: Iterable[Utterance], *,
                             "one row.", code="manifest.empty", path=path)
     if problems:
         raise _error(path, problems[:MAX_PROBLEMS], "nothing was written")
-    try:
-        write_atomic(path, "\n".join(lines) + "\n", overwrite=overwrite)
-    except FileExistsError as error:
-        raise ManifestError(f"{path} exists and was left as it is; allow overwriting, or choose "
-                            "another name.", code="manifest.exists", path=path) from error
+    return "\n".join(lines) + "\n"
 
 
 def _open(path: Path) -> BinaryIO:
     """The manifest, opened; a folder, a pipe or a device is refused before it can block."""
+    path = current(path)
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise ManifestError(f"{path} is not a regular file; expected a JSONL manifest, as "

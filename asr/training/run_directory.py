@@ -18,10 +18,11 @@ import json
 import platform
 import time
 import uuid
+import warnings
 from pathlib import Path
 
-from asr.errors import CheckpointError, UsageError
-from asr.files import lock, write_atomic
+from asr.errors import CheckpointError, InputWarning, UsageError
+from asr.files import StrictJsonError, lock, parse_json, write_atomic
 from asr.kernels import processors
 from asr.recipe import Recipe, dump_recipe, load_recipe, recipe_to_dict
 from asr.versions import installed
@@ -86,7 +87,7 @@ class RunDirectory:
         versions_path = self.path / "versions.json"
         if versions_path.exists():
             try:
-                self.run_id = str(json.loads(versions_path.read_text(encoding="utf-8"))["run_id"])
+                self.run_id = str(parse_json(versions_path.read_bytes())["run_id"])
             except (ValueError, KeyError, TypeError) as error:
                 raise CheckpointError(f"{versions_path} is damaged ({error}); restore it or start "
                                       "a new run directory.", path=versions_path) from error
@@ -127,7 +128,7 @@ class RunDirectory:
         changed = False
         if path.exists() and self._has_learnt():
             try:
-                before = json.loads(path.read_text(encoding="utf-8"))
+                before = parse_json(path.read_bytes())
                 old = str(before["alphabet"])
                 changed = before["sha256"] != data_hash
             except (ValueError, KeyError, TypeError) as error:
@@ -156,16 +157,29 @@ class RunDirectory:
 
 
 def read_log(run_dir: str | Path) -> list[dict]:
-    """The records of `log.jsonl`, without a last line that a crash left incomplete."""
-    records = []
+    """The records of `log.jsonl`, without what a crash or a bad disk left of a line.
+
+    It is written for people, and nothing is trained on it: damaged lines are left out, with one
+    warning that counts them.
+    """
+    records, damaged = [], 0
     path = Path(run_dir) / "log.jsonl"
     if not path.exists():
         return records
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            records.append(json.loads(line))
-        except ValueError:
+    for line in path.read_bytes().split(b"\n"):
+        if not line:
             continue
+        try:
+            record = parse_json(line)
+        except StrictJsonError:
+            record = None
+        if isinstance(record, dict):
+            records.append(record)
+        else:
+            damaged += 1
+    if damaged:
+        warnings.warn(InputWarning(f"{path}: {damaged:,} damaged lines are left out; they are "
+                                   "reports for people, the run goes on.", "run.log"), stacklevel=2)
     return records
 
 

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 FLOORS = {  # docs/architecture.md; a package is one room
-    0: "errors files recipe terminal versions",
+    0: "errors files recipe results terminal versions",
     1: "manifest text kernels",
     2: "audio features scoring",
     3: "augment corpora network decoding pages",

@@ -86,6 +86,7 @@ class Evaluation:
 
 def evaluate(recognizer: Recognizer, utterances: Sequence[Utterance], *,
              normalizer: str | None = None, on_error: str = "fail",
+             allow_truncated: bool = False,
              manifest_hash: str = "", target_wers: Sequence[float] = (),
              progress: Callable[[int, int], None] | None = None) -> Evaluation:
     """Transcribe every utterance and score the lot.
@@ -97,6 +98,7 @@ def evaluate(recognizer: Recognizer, utterances: Sequence[Utterance], *,
         utterances: from `asr.read_manifest`.
         normalizer: applied to references and hypotheses; None: the one the model was trained with.
         on_error: "fail" stops at the first recording that cannot be used, "skip" lists it.
+        allow_truncated: see `asr.audio.load_audio`.
         manifest_hash: of the manifests, for the receipt; see `hash_manifests`.
         target_wers: word error rates, fractions: how many utterances must go to a person to reach
             them? (): round ones, see `asr.scoring.risk`.
@@ -119,7 +121,8 @@ def evaluate(recognizer: Recognizer, utterances: Sequence[Utterance], *,
     timings, failed = Timings(), []
     transcripts: dict[str, Transcript] = {}
     tasks = (Task(u, u, u.id) for u in utterances)
-    for result in transcribe_tasks(recognizer, tasks, timings=timings):
+    for result in transcribe_tasks(recognizer, tasks, timings=timings,
+                                   allow_truncated=allow_truncated):
         if result.transcript is not None:
             transcripts[result.key.id] = result.transcript
         else:

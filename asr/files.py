@@ -253,6 +253,30 @@ def parse_json(text: str | bytes, *, surrogates: bool = False) -> object:
     return value
 
 
+def read_whole_objects(path: str | Path) -> tuple[list[dict], int]:
+    """The JSON objects of a log, one a line; NaN and Infinity are numbers here.
+
+    Returns:
+        The objects, and how many lines are none: damaged, or not of ours. A last line without its
+        end is what a killed process leaves, and not counted.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    objects, damaged = [], 0
+    *lines, last = Path(path).read_bytes().split(b"\n")
+    for line in (*lines, last):
+        try:
+            value = json.loads(line) if line else None
+        except (ValueError, RecursionError):
+            value = None
+        if isinstance(value, dict):
+            objects.append(value)
+        elif line and line is not last:
+            damaged += 1
+    return objects, damaged
+
+
 def _pairs(pairs: list[tuple[str, object]]) -> dict:
     table = dict(pairs)
     if len(table) < len(pairs):

@@ -50,6 +50,7 @@ class DataSettings:
     min_seconds: float = knob(0.1, "shorter recordings are excluded and listed", low=0.0, high=60)
     max_seconds: float = knob(30.0, "longer recordings are excluded and listed", low=0.1, high=600)
     num_workers: int = knob(0, "feature processes; 0: one a core", low=0, high=256)
+    allow_truncated: bool = knob(False, "use what is left of a cut recording")
     max_bad_fraction: float = knob(0.01, "share of unusable utterances that stops the run",
                                    low=0.0, high=1.0)
 
@@ -249,7 +250,8 @@ def settings_from_dict(cls, table: Mapping, *, source: str, prefix: str = ""):
     values = {}
     for key, value in table.items():
         if key not in known:
-            raise RecipeError(f"{source}: unknown key {prefix}{shorten(key, 200)}.{_suggest(key, cls, prefix)}")
+            raise RecipeError(f"{source}: unknown key {prefix}{shorten(key, 200)}."
+                              f"{_suggest(key, cls, prefix)}")
         hint = hints[key]
         if dataclasses.is_dataclass(hint):
             if not isinstance(value, Mapping):

@@ -69,7 +69,7 @@ def open_decoder(file: BinaryIO, name: str) -> Iterator[tuple[Decoder, AudioInfo
     with Decoder(file, layout, name) as decoder:
         num_samples = decoder.frames
         if num_samples >= _UNKNOWN_LENGTH:
-            num_samples = _count_samples(decoder, name)
+            num_samples = count_samples(decoder, name)
             decoder.restart()
         info = AudioInfo(decoder.samplerate, decoder.channels, num_samples,
                          "WAV" if decoder.format == "WAVEX" else decoder.format, decoder.subtype)
@@ -83,8 +83,8 @@ def open_decoder(file: BinaryIO, name: str) -> Iterator[tuple[Decoder, AudioInfo
         yield decoder, info, layout
 
 
-def _count_samples(decoder: Decoder, name: str) -> int:
-    """The length of a FLAC file that was written into a pipe and does not state it."""
+def count_samples(decoder: Decoder, name: str) -> int:
+    """The length of a recording that does not state it, or is cut: samples a channel."""
     block = np.empty((BLOCK_SAMPLES // decoder.channels, decoder.channels), np.float32)
     count = 0
     try:

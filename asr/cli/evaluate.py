@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from asr.cli.decoding import decoder_options, engine_option, with_knobs
+from asr.cli.inputs import truncated_option
 from asr.cli.output_paths import refuse_existing, refuse_no_file
 from asr.recipe import TextSettings, choices_of
 
@@ -26,6 +27,7 @@ from asr.recipe import TextSettings, choices_of
 @click.option("--normalizer", type=click.Choice(choices_of(TextSettings, "normalizer")),
               help="Instead of the bundle's.")
 @engine_option
+@truncated_option
 @click.option("--on-error", type=click.Choice(["fail", "skip"]), default="fail", show_default=True,
               help="Fail at the first recording that cannot be used, or skip and list it.")
 @click.option("--report", type=click.Path(path_type=Path),
@@ -38,7 +40,7 @@ from asr.recipe import TextSettings, choices_of
 @decoder_options
 def evaluate(bundle: Path, manifests: tuple[Path, ...], audio_root: Path | None,
              allow_outside_root: bool, output_dir: Path | None, overwrite: bool,
-             normalizer: str | None, knobs: dict, engine: str, on_error: str,
+             normalizer: str | None, knobs: dict, engine: str, allow_truncated: bool, on_error: str,
              report: Path | None, silence: bool, targets: tuple[float, ...],
              as_json: bool) -> int:
     """Word and character error rate of BUNDLE on MANIFEST..., with interval and receipt.
@@ -65,6 +67,7 @@ def evaluate(bundle: Path, manifests: tuple[Path, ...], audio_root: Path | None,
     recognizer = with_knobs(load(bundle, engine=engine), knobs)
     with count_on_stderr("evaluating") as progress:
         result = run(recognizer, utterances, normalizer=normalizer, on_error=on_error,
+                     allow_truncated=allow_truncated,
                      manifest_hash=hash_manifests(manifests),
                      target_wers=[target / 100 for target in targets], progress=progress)
     if silence:

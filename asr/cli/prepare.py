@@ -12,6 +12,7 @@ from pathlib import Path
 
 import click
 
+from asr.cli.inputs import truncated_option
 from asr.cli.progress import count_on_stderr
 from asr.corpora import CORPORA, load_corpus
 from asr.errors import EXIT_OK, EXIT_SOME_FAILED, CorpusError, UsageError
@@ -41,11 +42,13 @@ REPORT = "report.json"
               help="Shorter utterances are left out.")
 @click.option("--max-seconds", type=float, default=60.0, show_default=True,
               help="Longer utterances are left out.")
+@truncated_option
 @click.option("--jobs", type=click.IntRange(0), default=0, help="Processes; 0: as many as pay.")
 @click.option("--overwrite", is_flag=True, help="Replace an earlier import: its manifests and its "
               "report.")
 def prepare(corpus: str, src: Path, out: Path, only_words: str | None, min_seconds: float,
-            max_seconds: float, jobs: int, overwrite: bool, **options) -> int:
+            max_seconds: float, allow_truncated: bool, jobs: int, overwrite: bool,
+            **options) -> int:
     """Import the corpus SRC, laid out as CORPUS says, into OUT/<split>.jsonl.
 
     A bad recording or row never stops the import: it is counted, and listed in OUT/report.json.
@@ -61,8 +64,8 @@ def prepare(corpus: str, src: Path, out: Path, only_words: str | None, min_secon
     if out.exists() and not out.is_dir():
         raise UsageError(f"OUT is {out}, which is a file; name a folder.", path=out)
     with count_on_stderr("Looking at recordings") as show:
-        prepared = module.prepare(src, checks=Checks(min_seconds, max_seconds, jobs, show),
-                                  **given)
+        prepared = module.prepare(src, checks=Checks(min_seconds, max_seconds, jobs, show,
+                                                     allow_truncated), **given)
     splits = {split: chosen for split, utterances in prepared.items()
               if (chosen := _of_words(utterances, only_words))}
     paths = {split: out / f"{split}.jsonl" for split in splits}
@@ -71,7 +74,10 @@ def prepare(corpus: str, src: Path, out: Path, only_words: str | None, min_secon
     stale = _earlier_manifests(out) - set(paths.values())
     if only_words:
         given["only_words"] = only_words
+    if allow_truncated:
+        given["allow_truncated"] = True
     report = {"corpus": corpus, "options": given, "counts": prepared.counts,
+              "cut": prepared.num_cut,
               "splits": {split: _summary(splits[split]) for split in splits},
               "excluded": [item.as_record() for item in prepared.excluded]}
     files = {paths[split].name: manifest_content(paths[split], utterances)
@@ -87,7 +93,8 @@ def prepare(corpus: str, src: Path, out: Path, only_words: str | None, min_secon
         click.echo(f"{path}: removed; it was of the import that this one replaces", err=True)
     counts = ", ".join(f"{name.replace('_', ' ')} {count:,}"
                        for name, count in prepared.counts.items())
-    click.echo(f"{corpus}: {counts}", err=True)
+    cut = f"; {prepared.num_cut:,} recordings are cut, and what is left of them is used"
+    click.echo(f"{corpus}: {counts}{cut * bool(prepared.num_cut)}", err=True)
     if not splits:
         raise CorpusError(f"No utterance of {src} could be used; {out / REPORT} says why of each."
                           if not prepared.counts["ok"] else f"No utterance of {src} consists of "

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import click
 
 from asr.cli.decoding import decoder_options, engine_option, with_knobs
+from asr.cli.inputs import truncated_option
 from asr.cli.notices import warnings_as_notices
 from asr.cli.progress import count_on_stderr
 from asr.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_SOME_FAILED, AsrError, UsageError
@@ -38,7 +39,7 @@ FOREIGN = (".keras", ".h5", ".hdf5", ".pkl", ".pickle", ".pt", ".pth", ".pb", ".
 @click.option("-r", "--recursive", is_flag=True, help="Look into subfolders of folders.")
 @click.option("--overwrite", is_flag=True, help="Write again what exists in the output folder.")
 @engine_option
-@click.option("--allow-truncated", is_flag=True, help="Use what is left of a cut recording.")
+@truncated_option
 @click.option("--timings", is_flag=True, help="Say how long loading, features, model and decoder "
               "took.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line on stdout; failures "

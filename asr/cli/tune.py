@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from asr.cli.inputs import truncated_option
 from asr.cli.output_paths import refuse_existing, refuse_no_file
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 @click.option("--audio-root", type=click.Path(path_type=Path), envvar="ASR_AUDIO_ROOT",
               help="Folder that holds the audio when it is not beside the manifest.")
 @click.option("--allow-outside-root", is_flag=True, help="Accept audio anywhere.")
+@truncated_option
 @click.option("--beam-width", type=click.IntRange(min=1), help="Prefixes kept. [default: 32 with "
               "--lm, the bundle's with --hot-words]")
 @click.option("--weights", default="", metavar="0,0.5,1", help="Grid of language model weights.")
@@ -45,8 +47,8 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
 def tune(bundle: Path, manifests: tuple[Path, ...], lm_path: Path | None, words_path: Path | None,
          confidence: bool, output: Path | None, overwrite: bool, audio_root: Path | None,
-         allow_outside_root: bool, beam_width: int | None, weights: str, bonuses: str, boosts: str,
-         lexicon_only: bool, plot: Path | None, as_json: bool) -> None:
+         allow_outside_root: bool, allow_truncated: bool, beam_width: int | None, weights: str,
+         bonuses: str, boosts: str, lexicon_only: bool, plot: Path | None, as_json: bool) -> None:
     """Find a language model's weight, hot words' boost, or true confidences, on development data.
 
     Never on a test set. The network runs once; all that is tuned is then swept on its output. A
@@ -80,7 +82,8 @@ def tune(bundle: Path, manifests: tuple[Path, ...], lm_path: Path | None, words_
 
     def dev_set() -> DevSet:
         with count_on_stderr("reading") as progress:
-            return read_dev_set(recognizer, utterances, progress=progress)
+            return read_dev_set(recognizer, utterances, allow_truncated=allow_truncated,
+                                progress=progress)
 
     if confidence:
         from asr.cli.tune_confidence import tune_confidence

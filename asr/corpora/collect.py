@@ -29,12 +29,14 @@ class Checks:
         min_seconds, max_seconds: utterances outside are left out, counted and listed.
         num_workers: processes that look at recordings; 0: as many as pay.
         progress: called with (done, total) recordings.
+        allow_truncated: take what is left of a cut recording, and count it.
     """
 
     min_seconds: float = 0.1
     max_seconds: float = 60.0
     num_workers: int = 0
     progress: Callable[[int, int], None] | None = None
+    allow_truncated: bool = False
 
 
 @dataclass(frozen=True)
@@ -78,11 +80,15 @@ class Excluded:
 
 
 class Prepared(dict[str, list[Utterance]]):
-    """{split: [Utterance]}, and in `excluded` what was left out, in the order of the corpus."""
+    """{split: [Utterance]}, and in `excluded` what was left out, in the order of the corpus.
+
+    `num_cut` is how many recordings are cut, of which what is left is used.
+    """
 
     def __init__(self):
         super().__init__()
         self.excluded: list[Excluded] = []
+        self.num_cut = 0
 
     @property
     def counts(self) -> dict[str, int]:
@@ -112,8 +118,10 @@ def collect(items: Iterable[Candidate | Excluded], checks: Checks) -> Prepared:
         if checks.progress:
             checks.progress(done, len(paths))
 
-    probes = probe_all(paths, num_workers=checks.num_workers, progress=advance)
+    probes = probe_all(paths, num_workers=checks.num_workers, progress=advance,
+                       allow_truncated=checks.allow_truncated)
     prepared, seen = Prepared(), {}
+    prepared.num_cut = sum(probe.cut for probe in probes.values())
     for item in items:
         if isinstance(item, Excluded):
             prepared.excluded.append(item)

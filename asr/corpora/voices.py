@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from asr.corpora.generated import is_made
+from asr.corpora.generated import CONTENT, content_hash, is_made
 from asr.corpora.voice_list import (
     DIGITS,
     FESTIVAL_PACKAGES,
@@ -130,7 +130,8 @@ def prepare(out_dir: str | Path, texts: Sequence[str], voices: Sequence[Voice], 
               "valid": [u for u in utterances if u.speaker in valid_ids]}
     for split, rows in splits.items():
         write_manifest(out_dir / f"{split}.jsonl", rows)
-    write_atomic(out_dir / _SETTINGS_NAME, json.dumps(settings) + "\n")
+    write_atomic(out_dir / _SETTINGS_NAME,
+                 json.dumps(settings | {CONTENT: content_hash(out_dir)}) + "\n")
     return splits
 
 

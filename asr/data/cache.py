@@ -61,6 +61,7 @@ class CacheRow:
         num_frames: T.
         num_samples: of the audio at that speed.
         key: of the content: another recording, part or speed has another one.
+        cut: the recording is cut, and what is left is used.
     """
 
     id: str
@@ -70,6 +71,7 @@ class CacheRow:
     num_frames: int
     num_samples: int
     key: str
+    cut: bool = False
 
 
 class FeatureCache:
@@ -144,12 +146,12 @@ def build_cache(utterances: Sequence[Utterance], settings: FeatureSettings,
         locations = read_indexes(folder, extractor.num_features)
         remove_unfinished(folder, {location.shard for location in locations.values()})
         locations = _without_damage(folder, locations, wanted.keys, extractor.num_features)
-        jobs = wanted.jobs(locations)
+        jobs = wanted.jobs(_usable(locations, allow_truncated))
         with _shown(progress, jobs) as report:
             _extract(config, jobs, _count_workers(num_workers, jobs), report, wanted.fail)
         if jobs:
             locations = read_indexes(folder, extractor.num_features)
-    rows, places, failed = wanted.rows(locations)
+    rows, places, failed = wanted.rows(_usable(locations, allow_truncated))
     return FeatureCache(folder, rows, places, failed, extractor.num_features,
                         sum(len(job.outputs) for job in jobs))
 
@@ -163,9 +165,14 @@ def missing_bytes(utterances: Sequence[Utterance], settings: FeatureSettings,
     hashes = hash_files((u.audio for u in utterances), memory=Path(cache_dir) / "hashes.json")
     num_features = FeatureExtractor(settings).num_features
     jobs = _Wanted(utterances, tuple(speeds), "skip", hashes, config).jobs(
-        read_indexes(folder, num_features))
+        _usable(read_indexes(folder, num_features), allow_truncated))
     frames = sum(_seconds(job) * settings.sample_rate / settings.hop_length for job in jobs)
     return round(4 * num_features * frames) + ROW_BYTES * sum(len(job.outputs) for job in jobs)
+
+
+def _usable(locations: dict[str, Location], allow_truncated: bool) -> dict[str, Location]:
+    """Without those of cut recordings, unless they are wanted."""
+    return {key: place for key, place in locations.items() if allow_truncated or not place.cut}
 
 
 def _without_damage(folder: Path, locations: dict[str, Location], keys: list[list[str]],
@@ -204,7 +211,7 @@ class _Wanted:
         hashed = self.hashes[u.audio]
         if isinstance(hashed, AudioError):
             return []
-        part = f"{hashed.sha256} {u.offset!r} {u.duration!r}{' cut' * self.config.allow_truncated}"
+        part = f"{hashed.sha256} {u.offset!r} {u.duration!r}"
         return [hashlib.sha256(f"{part} {speed!r}".encode()).hexdigest()[:32]
                 for speed in self.speeds]
 
@@ -244,7 +251,7 @@ class _Wanted:
                 error = place and self._length_error(place, speed, u)
                 if place and not error:
                     rows.append(CacheRow(u.id, u.speaker, index, speed, place.num_frames,
-                                         place.num_samples, key))
+                                         place.num_samples, key, place.cut))
                     places.append(place)
                 else:
                     record = _record(error, u) if error else {

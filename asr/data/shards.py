@@ -35,20 +35,22 @@ class Location:
         shard: file name of the shard.
         offset: of the payload, bytes.
         num_frames, num_samples: of the features, and of the audio that they were made from.
+        cut: they were made from what is left of a cut recording.
     """
 
     shard: str
     offset: int
     num_frames: int
     num_samples: int
+    cut: bool = False
 
 
-def write_shard(folder: Path, records: Iterable[tuple[str, np.ndarray, int]]) -> str:
+def write_shard(folder: Path, records: Iterable[tuple[str, np.ndarray, int, bool]]) -> str:
     """Write one shard and its index, each atomically.
 
     Args:
         folder: of the cache.
-        records: (key, (T, F) float32, num_samples).
+        records: (key, (T, F) float32, num_samples, whether the recording was cut).
 
     Returns:
         The shard's file name, made from its keys.
@@ -58,12 +60,12 @@ def write_shard(folder: Path, records: Iterable[tuple[str, np.ndarray, int]]) ->
     """
     parts, lines, position, num_features = [], [], 0, 0
     digest = hashlib.sha256()
-    for key, features, num_samples in records:
+    for key, features, num_samples, cut in records:
         payload = np.ascontiguousarray(features, "<f4").data.cast("B")
         header, footer = frame_record(payload)
         parts += [header, payload, footer]
         lines.append({"key": key, "offset": position + HEADER_BYTES, "num_frames": len(features),
-                      "num_samples": num_samples})
+                      "num_samples": num_samples, "cut": cut})
         position += HEADER_BYTES + len(payload) + FOOTER_BYTES
         num_features = features.shape[1]
         digest.update(key.encode())
@@ -110,7 +112,8 @@ def _read_index(data: bytes, shard: str, size: int, num_features: int) -> dict[s
     found = {}
     for line in rows.splitlines():
         row: Any = parse_json(line)
-        place = Location(shard, row["offset"], row["num_frames"], row["num_samples"])
+        place = Location(shard, row["offset"], row["num_frames"], row["num_samples"],
+                         row["cut"] is True)
         if not all(type(number) is int for number in (place.offset, place.num_frames,
                                                       place.num_samples)):
             raise TypeError("expected whole numbers")

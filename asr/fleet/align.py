@@ -40,19 +40,24 @@ class Aligned:
         return self.error.as_record("align") | {"id": self.utterance.id}
 
 
-def align_utterances(recognizer: Recognizer, utterances: Iterable[Utterance]) -> Iterator[Aligned]:
+def align_utterances(recognizer: Recognizer, utterances: Iterable[Utterance], *,
+                     allow_truncated: bool = False) -> Iterator[Aligned]:
     """`Recognizer.align` of every row, in order; rows are loaded one by one.
 
     Args:
         recognizer: the model.
         utterances: rows with what is said in each.
+        allow_truncated: see `asr.audio.load_audio`.
     """
     for utterance in utterances:
         found: list[Transcript] = []
-        error = caught(partial(_align, recognizer, utterance, found), utterance.id)
+        error = caught(partial(_align, recognizer, utterance, allow_truncated, found),
+                       utterance.id)
         yield Aligned(utterance, found[0] if found else None, error)
 
 
-def _align(recognizer: Recognizer, utterance: Utterance, found: list[Transcript]) -> None:
-    audio = load_utterance(utterance, sample_rate=recognizer.sample_rate)
+def _align(recognizer: Recognizer, utterance: Utterance, allow_truncated: bool,
+           found: list[Transcript]) -> None:
+    audio = load_utterance(utterance, sample_rate=recognizer.sample_rate,
+                           allow_truncated=allow_truncated)
     found.append(recognizer.align(audio, utterance.text))

@@ -17,12 +17,13 @@ import json
 import os
 import stat
 import warnings
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from asr.errors import ManifestError
+from asr.errors import ManifestError, shorten
 from asr.files import write_atomic
 from asr.manifest.rows import (
     AudioFolders,
@@ -88,6 +89,28 @@ class Problem:
         return f"{place}{f' utterance {self.id!r}' if self.id else ''}: {self.message}"
 
 
+class Findings(list[Problem]):
+    """Problems, the first few of each code, and how many there are of each.
+
+    Args:
+        per_code: how many of a code are kept; None: all.
+
+    Attributes:
+        counts: by code, also of those that are not kept.
+    """
+
+    def __init__(self, per_code: int | None = None):
+        super().__init__()
+        self.per_code = per_code
+        self.counts: Counter[str] = Counter()
+
+    def add(self, path: object, line: int, identifier: str, code: str, message: str) -> None:
+        """Count a problem, and keep it if it is among the first of its code."""
+        self.counts[code] += 1
+        if self.per_code is None or self.counts[code] <= self.per_code:
+            self.append(Problem(str(path), line, identifier, code, shorten(message)))
+
+
 class Row(NamedTuple):
     """An utterance and its line."""
 
@@ -121,8 +144,8 @@ def read_manifest(path: str | Path, *, audio_root: str | Path | None = None,
 
 def scan_manifest(path: str | Path, *, audio_root: str | Path | None = None,
                   allow_outside_root: bool = False,
-                  limit: int | None = None, notes: list[Problem] | None = None
-                  ) -> tuple[list[Row], list[Problem]]:
+                  limit: int | None = None, notes: list[Problem] | None = None,
+                  findings: Findings | None = None) -> tuple[list[Row], Findings]:
     """The rows that can be understood and all problems, for `read_manifest` and `asr validate`.
 
     A row with an unknown key or a repeated id is among both.
@@ -130,6 +153,7 @@ def scan_manifest(path: str | Path, *, audio_root: str | Path | None = None,
     Args:
         path, audio_root, allow_outside_root: see `read_manifest`.
         limit: stop after this many problems; None looks at every line.
+        findings: gets the problems, and is returned; None: a new one, which keeps all of them.
         notes: gets what is odd and was read all the same (manifest.bom: a byte order mark,
             manifest.crlf: line ends); None: it becomes a warning.
 
@@ -138,7 +162,9 @@ def scan_manifest(path: str | Path, *, audio_root: str | Path | None = None,
     """
     path = Path(path)
     odd: list[tuple[int, Fault]] = []
-    result = _scan(path, AudioFolders(path, audio_root, allow_outside_root), limit, odd)
+    findings = Findings() if findings is None else findings
+    folders = AudioFolders(path, audio_root, allow_outside_root)
+    result = _scan(path, folders, limit, odd, findings), findings
     found = [Problem(str(path), line, "", *fault) for line, fault in odd]
     if notes is not None:
         notes += found
@@ -147,18 +173,18 @@ def scan_manifest(path: str | Path, *, audio_root: str | Path | None = None,
     return result
 
 
-def _scan(path: Path, folders: AudioFolders, limit: int | None, odd: list[tuple[int, Fault]]
-          ) -> tuple[list[Row], list[Problem]]:
+def _scan(path: Path, folders: AudioFolders, limit: int | None, odd: list[tuple[int, Fault]],
+          problems: Findings) -> list[Row]:
     rows: list[Row] = []
-    problems: list[Problem] = []
     first_line: dict[str, int] = {}
     line = 0
     with _open(path) as file:
         for line, (raw, faults) in enumerate(read_lines(file, odd), start=1):
             if line == 1 and raw and b"\0" in raw:   # one sentence, not one a line
-                return [], [Problem(str(path), 1, "", "manifest.encoding", "the file holds NUL "
-                                    "bytes: it is not UTF-8 text but UTF-16, or no text at all. "
-                                    "Save it as UTF-8, or give a manifest.")]
+                problems.add(path, 1, "", "manifest.encoding", "the file holds NUL bytes: it is "
+                             "not UTF-8 text but UTF-16, or no text at all. Save it as UTF-8, or "
+                             "give a manifest.")
+                return []
             row, row_problems = ({}, []) if raw is None else parse_line(raw)
             faults = faults + row_problems
             identifier = row.get("id")
@@ -175,13 +201,15 @@ def _scan(path: Path, folders: AudioFolders, limit: int | None, odd: list[tuple[
                     rows.append(Row(line, Utterance(
                         identifier, Path(audio), row["text"], float(row["duration"]),
                         row.get("speaker", ""), float(row.get("offset", 0.0)))))
-            problems += [Problem(str(path), line, identifier, *fault) for fault in faults]
+            for fault in faults:
+                problems.add(path, line, identifier, *fault)
             if limit is not None and len(problems) >= limit:
-                return rows, problems[:limit]
+                del problems[limit:]
+                return rows
     if not line:
-        problems.append(Problem(str(path), 0, "", "manifest.empty",
-                                "the file is empty; a manifest has one JSON object a line."))
-    return rows, problems
+        problems.add(path, 0, "", "manifest.empty",
+                     "the file is empty; a manifest has one JSON object a line.")
+    return rows
 
 
 def write_manifest(path: str | Path, utterances: Iterable[Utterance], *,

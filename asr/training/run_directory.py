@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import platform
 import time
 import uuid
@@ -22,7 +23,7 @@ import warnings
 from pathlib import Path
 
 from asr.errors import CheckpointError, InputWarning, UsageError
-from asr.files import StrictJsonError, lock, parse_json, write_atomic
+from asr.files import lock, parse_json, read_whole_objects, write_atomic
 from asr.kernels import processors
 from asr.recipe import Recipe, dump_recipe, load_recipe, recipe_to_dict
 from asr.versions import installed
@@ -110,27 +111,24 @@ class RunDirectory:
                              f"{details}. Restore them or train into a new run directory.",
                              code="run.incompatible", path=self.path)
 
-    def check_data(self, alphabet: str, data_hash: str) -> bool:
+    def check_data(self, alphabet: str, data_hash: str, contents: dict[str, str]) -> None:
         """Compare the data with those of the previous part of the run; write `data.json`.
 
         Args:
             alphabet: from the tokenizer; it defines the meaning of the labels.
-            data_hash: see `asr.training.preparation.Prepared`.
-
-        Returns:
-            True if the data changed under the same alphabet: the resume is then not exact.
+            data_hash, contents: see `asr.training.preparation.Prepared`.
 
         Raises:
-            UsageError: the network was trained with another alphabet.
+            UsageError: the network was trained with another alphabet, or on other data.
             CheckpointError: `data.json` cannot be read.
         """
         path = self.path / "data.json"
-        changed = False
         if path.exists() and self._has_learnt():
             try:
                 before = parse_json(path.read_bytes())
                 old = str(before["alphabet"])
                 changed = before["sha256"] != data_hash
+                earlier = dict(before["contents"])
             except (ValueError, KeyError, TypeError) as error:
                 raise CheckpointError(f"{path} is damaged ({error}); restore it or start a new "
                                       "run directory.", path=path) from error
@@ -140,20 +138,39 @@ class RunDirectory:
                                  f"({_short_hash(alphabet)}). Restore the texts, or train into a "
                                  "new run directory; text.alphabet in the recipe keeps an alphabet "
                                  "whatever the texts are.", code="run.incompatible", path=self.path)
-        write_atomic(path, json.dumps({"alphabet": alphabet, "sha256": data_hash},
-                                      ensure_ascii=False, indent=2) + "\n")
-        return changed
+            if changed:
+                raise UsageError(f"incompatible: {self.path} was started with other data: "
+                                 f"{_difference(earlier, contents)}. Restore them, or train into a "
+                                 "new run directory; train.initial_bundle in the recipe starts "
+                                 "from the weights of this one.", code="run.data_changed",
+                                 path=self.path)
+        write_atomic(path, json.dumps({"alphabet": alphabet, "sha256": data_hash,
+                                       "contents": contents}, ensure_ascii=False, indent=1) + "\n")
 
     def log(self, record: dict) -> None:
         """Append one JSON line to `log.jsonl`."""
         line = json.dumps({"time": round(time.time(), 3), **record}, ensure_ascii=False)
-        with open(self.path / "log.jsonl", "a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        with open(self.path / "log.jsonl", "a+b") as file:
+            if file.seek(0, os.SEEK_END):
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) != b"\n":  # a process was killed while it wrote a line
+                    line = "\n" + line
+            file.write(f"{line}\n".encode())
 
     def write_jsonl(self, name: str, records: list[dict]) -> None:
         """Write or replace a JSONL file of this run."""
         write_atomic(self.path / name,
                      "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in records))
+
+
+def _difference(before: dict[str, str], after: dict[str, str]) -> str:
+    """What differs, with counts and the first names."""
+    kinds = {"changed": [name for name in before if after.get(name, before[name]) != before[name]],
+             "gone": [name for name in before if name not in after],
+             "new": [name for name in after if name not in before]}
+    found = [f"{len(names):,} {kind} (first {names[0]!r})" for kind, names in kinds.items()
+             if names]
+    return f"recordings or texts are {', '.join(found)}" if found else "their order is another"
 
 
 def read_log(run_dir: str | Path) -> list[dict]:
@@ -162,21 +179,10 @@ def read_log(run_dir: str | Path) -> list[dict]:
     It is written for people, and nothing is trained on it: damaged lines are left out, with one
     warning that counts them.
     """
-    records, damaged = [], 0
     path = Path(run_dir) / "log.jsonl"
     if not path.exists():
-        return records
-    for line in path.read_bytes().split(b"\n"):
-        if not line:
-            continue
-        try:
-            record = parse_json(line)
-        except StrictJsonError:
-            record = None
-        if isinstance(record, dict):
-            records.append(record)
-        else:
-            damaged += 1
+        return []
+    records, damaged = read_whole_objects(path)
     if damaged:
         warnings.warn(InputWarning(f"{path}: {damaged:,} damaged lines are left out; they are "
                                    "reports for people, the run goes on.", "run.log"), stacklevel=2)

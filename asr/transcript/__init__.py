@@ -38,6 +38,11 @@ class Word:
     confidence: float
 
 
+def _nothing_is_not_sure(reading: Alternative | Transcript) -> None:
+    if not reading.text:
+        object.__setattr__(reading, "confidence", 0.0)
+
+
 @dataclass(frozen=True)
 class Alternative:
     """One reading of n-best.
@@ -45,12 +50,15 @@ class Alternative:
     Attributes:
         text: the words, joined by single spaces.
         score: natural log, what the decoder maximised.
-        confidence: 0 .. 1.
+        confidence: 0 .. 1; 0 for an empty text.
     """
 
     text: str
     score: float
     confidence: float
+
+    def __post_init__(self):
+        _nothing_is_not_sure(self)
 
 
 @dataclass(frozen=True)
@@ -61,7 +69,7 @@ class Transcript:
         text: the words, joined by single spaces; empty for silence.
         score: natural log, what the decoder maximised; 0 for silence.
         words: in order.
-        confidence: 0 .. 1, of the whole text.
+        confidence: 0 .. 1, of the whole text; 0 for an empty one: nothing supports it.
         duration: seconds of the recording.
         characters: of the words, in order; each lasts until the next one of its word begins.
         alternatives: the best readings, this one first, where more than one was asked for.
@@ -77,6 +85,9 @@ class Transcript:
     characters: tuple[Word, ...] = ()
     alternatives: tuple[Alternative, ...] = ()
     rejected: str = ""
+
+    def __post_init__(self):
+        _nothing_is_not_sure(self)
 
     def to_dict(self, *, characters: bool = False) -> dict:
         """Plain values for JSON: seconds to the millisecond, confidences to four digits.

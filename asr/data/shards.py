@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import mmap
+import warnings
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from asr.data.tfrecord import FOOTER_BYTES, HEADER_BYTES, frame_record, read_records
+from asr.errors import InputWarning
 from asr.files import parse_json, sweep, write_atomic
 
 FORMAT_VERSION = 2
@@ -156,8 +158,17 @@ def remove_shard(folder: Path, shard: str) -> None:
 
 
 def remove_unfinished(folder: Path, complete: Iterable[str]) -> None:
-    """Remove shards that no readable index names, and temporary files; the lock must be held."""
+    """Remove shards that no readable index names, and temporary files; the lock must be held.
+
+    An index that is there and cannot be believed is damaged, which is said; a shard without an
+    index was interrupted.
+    """
     keep = set(complete)
+    for path in folder.glob("shard-*.jsonl"):
+        if path.with_suffix(".tfrecord").name not in keep:
+            warnings.warn(InputWarning(f"The index {path} does not fit its shard: one of them is "
+                                       "damaged. The features are made again.", "cache.damaged"),
+                          stacklevel=3)
     for path in [*folder.glob("shard-*.tfrecord"), *folder.glob("shard-*.jsonl")]:
         if path.with_suffix(".tfrecord").name not in keep:
             path.unlink(missing_ok=True)

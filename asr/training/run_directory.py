@@ -184,8 +184,8 @@ def read_log(run_dir: str | Path) -> list[dict]:
         return []
     records, damaged = read_whole_objects(path)
     if damaged:
-        warnings.warn(InputWarning(f"{path}: {damaged:,} damaged lines are left out; they are "
-                                   "reports for people, the run goes on.", "run.log"), stacklevel=2)
+        warnings.warn(InputWarning(f"{path} has damaged lines, which are left out: {damaged:,}. "
+                                   "They are reports for people; the run goes on.", "run.log"), stacklevel=2)
     return records
 
 

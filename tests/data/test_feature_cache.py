@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,7 +25,7 @@ from asr.data import cache as feature_cache
 from asr.data import extraction as feature_pool
 from asr.data.cache import build_cache, cache_key
 from asr.data.tfrecord import read_records
-from asr.errors import AsrError, AudioError, UsageError
+from asr.errors import AsrError, AudioError, InputWarning, UsageError
 from asr.features import FeatureExtractor, global_cmvn_statistics
 from asr.manifest import Utterance
 from asr.recipe import FeatureSettings
@@ -218,7 +220,9 @@ def test_every_field_of_the_settings_is_in_the_key(monkeypatch):
             assert cache_key(SETTINGS) != before
 
 
-@pytest.mark.parametrize("damage", ["shard gone", "shard cut", "index gone", "index damaged"])
+@pytest.mark.parametrize("damage", ["shard gone", "shard cut", "index gone", "index damaged",
+                                    "bit of a feature", "bit of the index", "offset outside",
+                                    "offset below 0", "deep", "long number"])
 def test_damaged_shards_are_made_again(corpus, cache_dir, damage):
     build_cache(corpus, SETTINGS, cache_dir)
     (shard,) = shards(cache_dir)
@@ -229,11 +233,30 @@ def test_damaged_shards_are_made_again(corpus, cache_dir, damage):
         shard.write_bytes(shard.read_bytes()[:-1])
     elif damage == "index gone":
         index.unlink()
-    else:
+    elif damage == "index damaged":
         index.write_text(index.read_text()[:-30])
+    elif damage.startswith("bit"):
+        path = shard if damage == "bit of a feature" else index
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 2
+        path.write_bytes(data)
+    else:
+        head, first, *others = index.read_text().splitlines()
+        row = {**json.loads(first), "offset": {"offset outside": 10**9, "offset below 0": -8}.get(
+            damage, 0)}
+        first = {"deep": "[" * 5_000, "long number": '{"offset": ' + "9" * 5_000 + "}"}.get(
+            damage, json.dumps(row))
+        rows = "".join(f"{line}\n" for line in [first, *others])
+        head = {**json.loads(head), "sha256": hashlib.sha256(rows.encode()).hexdigest()}
+        index.write_text(f"{json.dumps(head)}\n{rows}")
     sentinel = shard.parent / "notes of the user.txt"
     sentinel.write_text("mine")
-    cache = build_cache(corpus, SETTINGS, cache_dir)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", InputWarning)
+        cache = build_cache(corpus, SETTINGS, cache_dir)
+    # A shard without its index was not finished, which is no damage.
+    assert [str(shard.with_suffix("")) in str(one.message) for one in said] == [True] * (
+        damage != "index gone")
     assert cache.num_extracted == 12 and sentinel.exists()
     np.testing.assert_allclose(cache.read(7), features_of(corpus[7]), atol=1e-5)
 

@@ -57,7 +57,7 @@ def readable(size: float) -> str:
 
     Example:
         >>> readable(512), readable(1_234), readable(5_600_000)
-        ('512 bytes', '1.2 kB', '5.6 MB')
+        ('512 bytes', '1.23 kB', '5.6 MB')
     """
     if size < 1_000:
         return f"{size:.0f} bytes"

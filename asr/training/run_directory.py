@@ -185,7 +185,8 @@ def read_log(run_dir: str | Path) -> list[dict]:
     records, damaged = read_whole_objects(path)
     if damaged:
         warnings.warn(InputWarning(f"{path} has damaged lines, which are left out: {damaged:,}. "
-                                   "They are reports for people; the run goes on.", "run.log"), stacklevel=2)
+                                   "They are reports for people; the run goes on.", "run.log"),
+                      stacklevel=2)
     return records
 
 

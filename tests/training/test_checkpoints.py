@@ -115,6 +115,33 @@ def test_what_a_killed_writer_leaves_is_not_taken_for_a_checkpoint(run):
     assert not SAID and not list(folder.glob("*.tempstate*"))
 
 
+def test_whatever_a_kill_leaves_of_a_save_is_the_epoch_before_or_the_new_one(run, tmp_path):
+    """TensorFlow writes and removes in C++, out of reach of test_kills.py: every subset is tried."""
+    from asr.training.checkpoints import TrainingState
+    folder, old, new = run / "checkpoints/last", tmp_path / "old", tmp_path / "new"
+    shutil.copytree(folder, old)
+    model = network(3, 3)
+    kept = checkpoints(run, model)
+    kept.restore()
+    for variable in (*model.variables, *model.optimizer.variables):
+        variable.assign(np.full((40, 50), 3, np.float32))
+    kept.save(TrainingState(epoch=3))
+    shutil.copytree(folder, new)
+    changed = sorted({p.name for p in (*old.iterdir(), *new.iterdir())
+                      if not ((old / p.name).exists() and (new / p.name).exists()
+                              and (old / p.name).read_bytes() == (new / p.name).read_bytes())})
+    assert len(changed) == 5  # two files come, two go, and the pointer
+    for taken in range(1 << len(changed)):
+        shutil.rmtree(folder)
+        shutil.copytree(old, folder)
+        for bit, name in enumerate(changed):
+            if taken >> bit & 1:
+                (folder / name).unlink(missing_ok=True)
+                if (new / name).exists():
+                    shutil.copy(new / name, folder / name)
+        assert restored(run) in (2, 3)
+
+
 def test_none_that_is_whole_is_an_error_that_names_them(run):
     for number in (1, 2):
         (run / f"checkpoints/last/ckpt-{number}.index").write_bytes(b"")

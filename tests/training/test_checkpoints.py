@@ -116,7 +116,7 @@ def test_what_a_killed_writer_leaves_is_not_taken_for_a_checkpoint(run):
 
 
 def test_whatever_a_kill_leaves_of_a_save_is_the_epoch_before_or_the_new_one(run, tmp_path):
-    """TensorFlow writes and removes in C++, out of reach of test_kills.py: every subset is tried."""
+    """TensorFlow works in C++, out of reach of test_kills.py: every subset of changes is tried."""
     from asr.training.checkpoints import TrainingState
     folder, old, new = run / "checkpoints/last", tmp_path / "old", tmp_path / "new"
     shutil.copytree(folder, old)

@@ -31,8 +31,8 @@ QUICK = 250
 NUMBERS = [b"-1", b"0", b"1e400", b"-1e-400", b"9" * 30, b"9" * 5_000, b"1" + b"0" * 400, b"NaN",
            b"0x" + b"f" * 4_500, b"-0.0", b"1e308", b"18446744073709551616"]
 PIECES = [b"null", b"[]", b"{}", b"true", b'""', b"[" * 6_000, b'{"a":' * 3_000, b"\x00",
-          b"\xff\xfe", b"\xed\xa0\x80", b"\xef\xbb\xbf", b"\xe2\x80\xae", b"\x1b[2J", b"\r\n", b"\n",
-          b"\\", b'"', b"\t", b"=", b"-" * 3_000, b"../..", b"\xc3\xa9", b" " * 2_000, b"#"]
+          b"\xff\xfe", b"\xed\xa0\x80", b"\xef\xbb\xbf", b"\xe2\x80\xae", b"\x1b[2J", b"\r\n",
+          b"\n", b"\\", b'"', b"\t", b"=", b"-" * 3_000, b"../..", b"\xc3\xa9", b" " * 2_000, b"#"]
 Read = Callable[[bytes], object]
 
 
@@ -150,8 +150,8 @@ def bundle_manifest(folder: Path) -> tuple[bytes, Read]:
 def arpa(folder: Path) -> tuple[bytes, Read]:
     from asr.decoding.arpa import read_arpa
 
-    text = ("\\data\\\nngram 1=4\nngram 2=2\n\n\\1-grams:\n-1\t<s>\t-0.3\n-1\t</s>\n-0.5\tone\t-0.2\n"
-            "-0.6\ttwo\n\n\\2-grams:\n-0.1\t<s> one\n-0.2\tone two\n\n\\end\\\n")
+    text = ("\\data\\\nngram 1=4\nngram 2=2\n\n\\1-grams:\n-1\t<s>\t-0.3\n-1\t</s>\n"
+            "-0.5\tone\t-0.2\n-0.6\ttwo\n\n\\2-grams:\n-0.1\t<s> one\n-0.2\tone two\n\n\\end\\\n")
     return text.encode(), file_reader(folder / "l.arpa", read_arpa)
 
 
@@ -358,8 +358,8 @@ def http_answer(folder: Path) -> tuple[bytes, Read]:
         (folder / "c.tar.gz").unlink()
 
     body = gzip.compress(b"x" * 100, mtime=0)
-    return (b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nContent-Range: bytes 0-9/%d\r\nETag: \"a\"\r\n"
-            b"Content-Type: application/gzip\r\nLast-Modified: now\r\n\r\n%s"
+    return (b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nContent-Range: bytes 0-9/%d\r\n"
+            b"ETag: \"a\"\r\nContent-Type: application/gzip\r\nLast-Modified: now\r\n\r\n%s"
             % (len(body), len(body), body)), read
 
 
@@ -422,5 +422,5 @@ def test_the_mutations_change_something_and_the_good_files_are_read(tmp_path):
         folder.mkdir()
         good, read = READERS[name](folder)
         assert mutated(good, random.Random(0)) != good or mutated(good, random.Random(1)) != good
-        if name not in ("archive_gz", "part_notes"):  # whose stage is such that they end in an error
+        if name not in ("archive_gz", "part_notes"):  # which end in an error
             read(good)

@@ -136,5 +136,5 @@ def _read_journal(folder: Path) -> tuple[str, list[str], list[str]] | None:
 
 
 def _is_plain(name: object) -> bool:
-    return (isinstance(name, str) and name[:1] not in ("", ".") and "\0" not in name
-            and not any(separator in name for separator in "/\\:"))
+    return (isinstance(name, str) and name[:1] not in ("", ".") and len(name.encode()) <= 255
+            and not any(separator in name for separator in "\0/\\:"))

@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: help install demo test lint types docs check notebooks lock audit clean
+.PHONY: help install demo test lint types docs page check notebooks lock audit clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*##  */  make \1\t/p' Makefile | expand -t 20
@@ -42,7 +42,7 @@ test: install  ## the tests, minutes on two cores
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: install  ## style and spelling
-	$(BIN)/ruff check asr tests benchmarks notebooks
+	$(BIN)/ruff check asr tests benchmarks notebooks recipes
 	$(BIN)/codespell asr tests recipes benchmarks notebooks docs README.md CHANGELOG.md CONTRIBUTING.md
 
 types: install  ## annotations
@@ -50,6 +50,11 @@ types: install  ## annotations
 
 docs: install  ## the documentation as a site, in site/
 	$(BIN)/mkdocs build --strict --quiet
+
+page: install  ## the shipped model as one HTML page, in site/
+	mkdir -p site
+	rm -f site/digits.html site/digits.html.certificate.json
+	$(BIN)/asr export asr/assets/digits.asr site/digits.html
 
 check: lint types docs test  ## all of these, which is what CI runs
 

@@ -21,6 +21,10 @@ _HOME = {
     "probe_audio": "asr.audio", "load_audio": "asr.audio",
     "log_mel": "asr.features", "mfcc": "asr.features",
     "GreedyDecoder": "asr.decoding", "LexiconDecoder": "asr.decoding",
+    "AcousticModel": "asr.network.model", "CTCModel": "asr.network.ctc_model",
+    "BidirectionalLSTM": "asr.network.layer", "CTCLoss": "asr.network.ctc",
+    "WordErrorRate": "asr.network.metrics", "CharacterErrorRate": "asr.network.metrics",
+    "dataset": "asr.training.dataset",
     "Recognizer": "asr.recognizer", "load": "asr.recognizer", "Windows": "asr.inference.windows",
     "train": "asr.training",
     "transcribe": "asr.recognizer", "align": "asr.recognizer",
@@ -53,9 +57,15 @@ if TYPE_CHECKING:
     from asr.features import log_mel, mfcc
     from asr.inference.windows import Windows
     from asr.manifest import Utterance, read_manifest, write_manifest
+    from asr.network.ctc import CTCLoss
+    from asr.network.ctc_model import CTCModel
+    from asr.network.layer import BidirectionalLSTM
+    from asr.network.metrics import CharacterErrorRate, WordErrorRate
+    from asr.network.model import AcousticModel
     from asr.recipe import Recipe, dump_recipe, load_recipe
     from asr.recognizer import Recognizer, align, load, transcribe
     from asr.scoring import score
     from asr.text import normalize
     from asr.text.tokenizer import CharTokenizer
     from asr.training import train
+    from asr.training.dataset import dataset

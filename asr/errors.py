@@ -1,4 +1,4 @@
-"""Every error a person can cause, with the exit code that the command line gives it.
+"""Every error that a user can cause, with its exit code.
 
 In: nothing. Out: the exception tree. The standard library only.
 

@@ -1,4 +1,4 @@
-"""The word error rate of a recogniser on a test set: utterances in = utterances scored.
+"""Measure the word error rate of a recogniser: utterances in = utterances scored + failed.
 
 In: a `Recognizer` and utterances. Out: an `Evaluation`: the score with its receipt, and a
 transcript an utterance. A recording that fails stops the evaluation, or is skipped, listed
@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from asr.decoding import decoder_class
 from asr.errors import AsrError, DataError, UsageError
 from asr.inference.loop import transcribe_tasks
 from asr.inference.tasks import Result, Task, Timings
@@ -89,7 +90,7 @@ def evaluate(recognizer: Recognizer, utterances: Sequence[Utterance], *,
              allow_truncated: bool = False,
              manifest_hash: str = "", target_wers: Sequence[float] = (),
              progress: Callable[[int, int], None] | None = None) -> Evaluation:
-    """Transcribe every utterance and score the lot.
+    """Transcribe and score every utterance.
 
     Recordings of any length, as `asr transcribe` takes them: see `asr.inference.loop`.
 
@@ -99,7 +100,7 @@ def evaluate(recognizer: Recognizer, utterances: Sequence[Utterance], *,
         normalizer: applied to references and hypotheses; None: the one the model was trained with.
         on_error: "fail" stops at the first recording that cannot be used, "skip" lists it.
         allow_truncated: see `asr.audio.load_audio`.
-        manifest_hash: of the manifests, for the receipt; see `hash_manifests`.
+        manifest_hash: hash of the manifests, for the receipt; see `hash_manifests`.
         target_wers: word error rates, fractions: how many utterances must go to a person to reach
             them? (): round ones, see `asr.scoring.risk`.
         progress: called with (utterances done, utterances in all).
@@ -129,8 +130,10 @@ def evaluate(recognizer: Recognizer, utterances: Sequence[Utterance], *,
             failed.append(_failure(result, on_error))
         if progress:
             progress(len(transcripts) + len(failed), len(utterances))
+    settings = recognizer.decoder_settings
     conditions = Conditions(
-        decoder=_describe_decoder(recognizer), bundle_hash=recognizer.bundle.bundle_hash,
+        decoder=decoder_class(settings.kind).describe(settings),
+        bundle_hash=recognizer.bundle.bundle_hash,
         manifest_hash=manifest_hash, seed=recognizer.bundle.training.get("seed"),
         real_time_factor=timings.real_time_factor)
     normalizer = normalizer or recognizer.bundle.text.normalizer
@@ -165,27 +168,3 @@ def _failure(result: Result[Utterance], on_error: str) -> dict:
                           "and the others are scored.", code=error.code,
                           path=error.path) from error
     return {**error.as_record("evaluate"), "id": result.key.id}
-
-
-def _fingerprint(*texts: str) -> str:
-    """How many, and eight digits of the SHA-256 of all of them."""
-    return f"{len(texts)} ({hashlib.sha256(json.dumps(texts).encode()).hexdigest()[:8]})"
-
-
-def _describe_decoder(recognizer: Recognizer) -> str:
-    """The decoder with the settings that it uses, for the receipt."""
-    settings = recognizer.decoder_settings
-    if settings.kind == "greedy":
-        return "greedy"
-    if settings.kind == "lexicon":
-        return f"lexicon of {len(settings.lexicon)} words, bonus {settings.word_bonus:g}"
-    text = f"beam {settings.beam_width}"
-    if settings.lm:
-        text += f", lm {Path(settings.lm).name} weight {settings.lm_weight:g}"
-    for name, items in (("lexicon", settings.lexicon), ("hot words", settings.hot_words)):
-        text += f", {name} {_fingerprint(*items)}" if items else ""
-    if settings.grammar:
-        text += f", grammar {_fingerprint(settings.grammar)} gap {settings.max_gap:g}"
-    if settings.lexicon_only:
-        text += ", known words only"
-    return f"{text}, word bonus {settings.word_bonus:g}"

@@ -1,7 +1,7 @@
-"""Files that are either the old or the new one, never torn.
+"""Write files atomically; read JSON strictly.
 
 In: a path and bytes. Out: the file, by temporary name, fsync, rename, directory fsync.
-Also the strict reading of JSON that somebody else wrote: Python's reader takes NaN, Infinity and
+Also the strict reading of JSON from other programs: Python's reader takes NaN, Infinity and
 repeated keys, and overflows its stack on deep nesting.
 """
 
@@ -57,6 +57,22 @@ def write_atomic(path: str | Path, data: bytes | str | Sequence[bytes | memoryvi
         error.filename = str(path)
         raise
     failpoint("file.after_rename")
+    sync_folder(path.parent)
+
+
+def place_new(temporary: str | Path, path: str | Path) -> None:
+    """Give a finished file or folder of the same disk its final name; never replaces anything.
+
+    Raises:
+        FileExistsError: the name is taken.
+    """
+    path = Path(path)
+    if Path(temporary).is_dir():
+        if os.path.lexists(path):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+        os.rename(temporary, path)
+    else:
+        _place(str(temporary), path)
     sync_folder(path.parent)
 
 
@@ -153,7 +169,7 @@ def lock(descriptor: int, *, wait: bool = False) -> None:
     The system drops the lock when the process ends, however it ends.
 
     Args:
-        descriptor: of the open file.
+        descriptor: number of the open file.
         wait: until it is free; if not, that is an error.
 
     Raises:
@@ -238,7 +254,7 @@ def parse_json(text: str | bytes, *, surrogates: bool = False) -> object:
         {'id': 'a', 'duration': 1.5}
         >>> parse_json('{"id": "a", "id": "b"}')
         Traceback (most recent call last):
-        asr.files.StrictJsonError: the key 'id' stands twice
+        asr.files.StrictJsonError: the key 'id' occurs twice
     """
     try:
         if isinstance(text, bytes):
@@ -282,7 +298,7 @@ def _pairs(pairs: list[tuple[str, object]]) -> dict:
     if len(table) < len(pairs):
         keys = [key for key, _ in pairs]
         repeated = ascii(next(key for key in keys if keys.count(key) > 1))
-        raise ValueError(f"the key {repeated[:LONGEST_KEY]} stands twice")
+        raise ValueError(f"the key {repeated[:LONGEST_KEY]} occurs twice")
     return table
 
 

@@ -20,6 +20,14 @@ from pathlib import Path
 from asr.errors import RecipeError, shorten
 
 SCHEMA_VERSION = 1
+FINE_TUNING_RATE = 3e-4  # of a page that starts from a bundle and names no learning rate
+NEVER_REFUSED = 1_000.0  # decoder.max_gap
+# A decoder is one file and one line here: its name in recipes and on the command line, its class.
+DECODERS = {
+    "greedy": "asr.decoding.greedy.GreedyDecoder",
+    "lexicon": "asr.decoding.lexicon.LexiconDecoder",
+    "beam": "asr.decoding.beam.BeamSearchDecoder",
+}
 
 
 def knob(default, help, *, low=None, high=None, choices=None) -> typing.Any:  # noqa: A002
@@ -30,7 +38,8 @@ def knob(default, help, *, low=None, high=None, choices=None) -> typing.Any:  # 
 
 def choices_of(settings: type, name: str) -> tuple[str, ...]:
     """What a setting may be, such as `choices_of(DecoderSettings, "kind")`."""
-    return next(f.metadata["choices"] for f in dataclasses.fields(settings) if f.name == name)
+    (found,) = (f.metadata["choices"] for f in dataclasses.fields(settings) if f.name == name)
+    return tuple(found)
 
 
 @dataclass(frozen=True)
@@ -44,8 +53,9 @@ class DataSettings:
     audio_root: str = knob("", "folder that holds the audio when it is not beside the manifests")
     cache_dir: str = knob("", "feature cache; empty: <run_dir>/cache")
     generate: str = knob("", "a corpus that the project makes itself", choices=("", "tones"))
-    batch_frames: int = knob(8_000, "feature frames a batch at most, padding included",
-                             low=1, high=10_000_000)
+    batch_frames: int = knob(8_000, "feature frames a batch at most, padding included; 0: 8,000, "
+                             "and on a GPU as many as a trial step finds room and use for",
+                             low=0, high=10_000_000)
     max_utterances: int = knob(64, "utterances a batch at most", low=1, high=4_096)
     min_seconds: float = knob(0.1, "shorter recordings are excluded and listed", low=0.0, high=60)
     max_seconds: float = knob(30.0, "longer recordings are excluded and listed", low=0.1, high=600)
@@ -60,7 +70,7 @@ class TextSettings:
     """How transcripts become labels."""
 
     normalizer: str = knob("basic", "see asr.text",
-                          choices=("none", "case", "basic", "english", "german"))
+                          choices=("none", "case", "basic", "marks", "english", "german"))
     alphabet: str = knob("", "the characters, each once; empty: those of the training texts")
 
 
@@ -96,7 +106,7 @@ class AugmentSettings:
     freq_mask_width: int = knob(15, "mel bins at most", low=1, high=256)
     time_masks: int = knob(0, "SpecAugment stretches set to the mean", low=0, high=64)
     time_mask_width: int = knob(30, "frames at most", low=1, high=1_000)
-    time_mask_fraction: float = knob(0.2, "of the utterance at most, each", low=0.0, high=1.0)
+    time_mask_fraction: float = knob(0.2, "share of the utterance at most, each", low=0.0, high=1.0)
     noise_dir: str = knob("", "folder of noise recordings, searched recursively")
     noise_probability: float = knob(0.0, "share of utterances with noise", low=0.0, high=1.0)
     noise_snr_min: float = knob(5.0, "dB", low=-20, high=80)
@@ -151,7 +161,8 @@ class TrainSettings:
     epochs: int = knob(20, "passes over the training set", low=1, high=10_000)
     max_minutes: float = knob(0.0, "stop after the epoch that passes this; the schedule follows "
                               "the clock; 0: no limit", low=0.0, high=100_000)
-    learning_rate: float = knob(1e-3, "peak", low=1e-7, high=10.0)
+    learning_rate: float = knob(1e-3, "peak; 3e-4 where a page has initial_bundle and no rate",
+                                low=1e-7, high=10.0)
     final_learning_rate: float = knob(1e-5, "at the end of the decay", low=0.0, high=10.0)
     warmup_steps: int = knob(200, "linear from 0", low=0, high=1_000_000)
     decay: str = knob("cosine", "after the warm-up", choices=("constant", "linear", "cosine"))
@@ -166,16 +177,22 @@ class TrainSettings:
     deterministic: bool = knob(False, "one thread, deterministic ops: bit for bit reproducible")
     nonfinite_patience: int = knob(3, "non-finite losses in a row that stop the run", low=1,
                                    high=1_000)
-    initial_bundle: str = knob("", "start from this bundle's weights (rows follow characters)")
+    initial_bundle: str = knob("", "start from this bundle's weights (rows follow characters); "
+                               "asr train --from")
+    freeze: tuple[str, ...] = knob((), "layers that keep the weights they start with, such as "
+                                   "lstm_0")
+    slow: tuple[str, ...] = knob((), "LAYER:FACTOR, layers whose steps are this fraction, 0 .. 1")
+    mixed_precision: str = knob("", "layers compute in 16 bits, weights, output and loss in 32; "
+                                "pays on a GPU", choices=("", "bfloat16", "float16"))
 
 
 @dataclass(frozen=True)
 class DecoderSettings:
     """How logits become text; travels in the bundle."""
 
-    kind: str = knob("greedy", "see asr.decoding", choices=("greedy", "lexicon", "beam"))
+    kind: str = knob("greedy", "see asr.decoding", choices=DECODERS)
     lexicon: tuple[str, ...] = knob((), "the closed vocabulary of the lexicon decoder")
-    beam_width: int = knob(32, "prefixes kept (beam)", low=1, high=10_000)
+    beam_width: int = knob(32, "prefixes kept (beam)", low=1, high=4_096)
     lm: str = knob("", "n-gram language model, ARPA (beam)")
     lm_weight: float = knob(0.5, "beam with a language model", low=0.0, high=100.0)
     word_bonus: float = knob(0.0, "nats a word (beam, lexicon)", low=-100.0, high=100.0)
@@ -185,16 +202,17 @@ class DecoderSettings:
     hot_words: tuple[str, ...] = knob((), "PHRASE or PHRASE:BOOST, nats a character (beam)")
     grammar: str = knob("", "the sentences that may be said, the text itself (beam); see "
                         "asr.decoding.grammar")
-    max_gap: float = knob(3.0, "nats a character by which a word of the nearest sentence of the "
-                          "grammar may sound worse than what is heard", low=0.0, high=1_000.0)
-    num_hypotheses: int = knob(1, "readings returned at most (beam)", low=1, high=10_000)
+    max_gap: float = knob(NEVER_REFUSED, "nats a character by which a word of the nearest sentence "
+                          "of the grammar may fit worse than free decoding; 1000: no recording "
+                          "is refused", low=0.0, high=NEVER_REFUSED)
+    num_hypotheses: int = knob(1, "readings returned at most (beam)", low=1, high=100)
 
 
 @dataclass(frozen=True)
 class Recipe:
     """One training run; `load_recipe` reads it, `dump_recipe` writes it, equal both ways."""
 
-    seed: int = knob(1, "of every random choice", low=0, high=2**31 - 1)
+    seed: int = knob(1, "seed of every random choice", low=0, high=2**31 - 1)
     data: DataSettings = field(default_factory=DataSettings)
     text: TextSettings = field(default_factory=TextSettings)
     features: FeatureSettings = field(default_factory=FeatureSettings)
@@ -227,6 +245,9 @@ def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
         raise RecipeError(f"{path} is not TOML: {_why_not_toml(error)}.", path=path) from error
     for override in overrides:
         _apply_override(table, override)
+    train = table.get("train")
+    if isinstance(train, dict) and train.get("initial_bundle"):
+        train.setdefault("learning_rate", FINE_TUNING_RATE)
     return recipe_from_dict(table, source=str(path))
 
 
@@ -277,18 +298,20 @@ def dump_recipe(recipe: Recipe) -> str:
     table = recipe_to_dict(recipe)
     for key, value in table.items():
         if not isinstance(value, dict):
-            lines.append(f"{key} = {_toml(value)}")
+            lines.append(f"{key} = {to_toml(value)}")
     for key, value in table.items():
         if isinstance(value, dict):
-            lines += ["", f"[{key}]"] + [f"{name} = {_toml(item)}" for name, item in value.items()]
+            lines += ["", f"[{key}]", *(f"{name} = {to_toml(item)}"
+                                        for name, item in value.items())]
     return "\n".join(lines) + "\n"
 
 
-def _toml(value) -> str:
+def to_toml(value) -> str:
+    """A value of a recipe as TOML; a list for a tuple."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, list):
-        return "[" + ", ".join(map(_toml, value)) + "]"
+        return "[" + ", ".join(map(to_toml, value)) + "]"
     if isinstance(value, str):
         # JSON strings are TOML strings, but for DEL, which TOML wants escaped.
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

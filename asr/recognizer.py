@@ -9,7 +9,9 @@ from __future__ import annotations
 import copy
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,27 +20,30 @@ from asr.audio.loudness import SILENCE_DB, is_silent
 from asr.audio.recording import Blocks
 from asr.bundle import LM, Bundle, load_bundle
 from asr.bundle.find import find_bundle
-from asr.decoding import Decoder, Hypothesis, build_decoder, check_logits, log_softmax
+from asr.decoding import Decoder, build_decoder, check_logits, log_softmax
 from asr.decoding.alignment import aligned
-from asr.decoding.calibration import calibration_kind
+from asr.decoding.calibration import calibration_kind, uses_lm
 from asr.decoding.evidence import CalibratedDecoder
-from asr.decoding.packed_ngram import unpack_lm
 from asr.decoding.phrases import normalize_hot_words
 from asr.errors import BundleError, DataError, UsageError
 from asr.features import FeatureExtractor, normalize_features
 from asr.inference.long_recordings import listen
-from asr.inference.loop import transcribe_tasks
+from asr.inference.loop import infer, transcribe_tasks
+from asr.inference.networks import bundle_of, engine_of
 from asr.inference.stopwatch import Stopwatch
-from asr.inference.tasks import Task
+from asr.inference.tasks import Result, Task
 from asr.inference.windows import Windows
 from asr.inspection import Inspection, inspect_audio
-from asr.network.engine import batches_by_length, build_engine, pad_batch
-from asr.recipe import DecoderSettings, settings_from_dict
+from asr.language_model import LanguageModel, load_ngram
+from asr.language_model.packed_ngram import unpack_lm
+from asr.network.engine import Engine, KerasAcousticModel, batches_by_length, pad_batch
+from asr.recipe import DecoderSettings, Recipe, settings_from_dict
 from asr.text import normalize
 from asr.text.tokenizer import CharTokenizer
 from asr.transcript import Transcript
 from asr.transcript.pauses import speech_levels
 from asr.transcript.timing import FrameClock, to_transcript
+from asr.transcript.written import as_written
 
 Audio = str | os.PathLike | np.ndarray
 RATE_OF_A_FILE = "sample_rate belongs to an array; a file says its own."
@@ -49,12 +54,15 @@ class Recognizer:
 
     Args:
         bundle: from `asr.bundle.load_bundle`.
-        engine: "numpy", "keras" or "auto", which is "numpy".
+        engine: "numpy", "keras" or "auto", which is "numpy"; or an object that computes logits.
         decoder: instead of the one that the bundle's settings name.
         windows: how recordings are cut that are too long for one pass.
+        build: the function that builds the bundle's network, if that is a network of your own; see
+            `asr.train`.
 
     Raises:
-        UsageError: an unknown engine, or one that cannot run here.
+        UsageError: an unknown engine, or one that cannot run here; the bundle needs `build`, or
+            what it builds does not fit.
         BundleError: the bundle's settings name a decoder that cannot be built.
 
     Example:
@@ -62,11 +70,11 @@ class Recognizer:
         print(recognizer.transcribe("speech.flac").text)
     """
 
-    def __init__(self, bundle: Bundle, engine: str = "auto", decoder: Decoder | None = None,
-                 windows: Windows | None = None):
+    def __init__(self, bundle: Bundle, engine: str | Engine = "auto",
+                 decoder: Decoder | None = None, windows: Windows | None = None,
+                 build: Callable | None = None):
         self.bundle = bundle
-        self.engine = build_engine(engine, bundle.model, bundle.num_features,
-                                   bundle.tokenizer.vocab_size, bundle.weights)
+        self.engine = engine_of(bundle, engine, build) if isinstance(engine, str) else engine
         self.decoder_settings = bundle.decoder
         self.decoder = decoder or self._own_decoder()
         self.windows = windows or Windows()
@@ -84,13 +92,50 @@ class Recognizer:
 
     @property
     def seconds_per_frame(self) -> float:
-        """Of an output frame."""
+        """Duration of an output frame."""
         return self.clock.seconds_per_frame
 
     @property
     def clock(self) -> FrameClock:
         """When output frames are, by construction of the front end."""
         return FrameClock.of(self.bundle.features, self.bundle.model)
+
+    @classmethod
+    def from_keras(cls, model: Any, recipe: Recipe, tokenizer: CharTokenizer, *,
+                   cmvn: tuple[np.ndarray, np.ndarray] | None = None,
+                   build: Callable | None = None) -> Recognizer:
+        """A recogniser of a network that Keras trained; `save` writes its bundle.
+
+        Args:
+            model: an `asr.AcousticModel` or, with `build`, a network of your own.
+            recipe: features, text, model and decoder are those of its training.
+            tokenizer: of its labels, as of `asr.dataset(...).tokenizer`.
+            cmvn: (mean, std), each (F,), if features.cmvn is "global" or "map":
+                `asr.dataset(...).cmvn`.
+            build: the function that builds a network of your own; loading the bundle needs it.
+
+        Raises:
+            UsageError: the network does not fit the recipe or the tokenizer, is one of your own
+                without `build`, or `cmvn` is missing.
+            BundleError: a weight is not finite.
+        """
+        return cls(bundle_of(model, recipe, tokenizer, cmvn, build), build=build)
+
+    def keras_model(self) -> Any:
+        """The trained network as a Keras model, an `asr.AcousticModel` or a network of your own.
+
+        Raises:
+            UsageError: TensorFlow cannot be used.
+        """
+        engine = self.engine
+        if not isinstance(engine, KerasAcousticModel):
+            engine = KerasAcousticModel(self.bundle.model, self.bundle.num_features,
+                                        self.tokenizer.vocab_size, self.bundle.weights)
+        return engine.model
+
+    def save(self, path: str | os.PathLike) -> str:
+        """Write the bundle of this recogniser; returns its hash. See `asr.bundle.save_bundle`."""
+        return self.bundle.save(Path(path))
 
     def with_decoder(self, settings: DecoderSettings | Decoder | None = None,
                      **knobs) -> Recognizer:
@@ -107,6 +152,8 @@ class Recognizer:
         if isinstance(settings, Decoder):
             other.decoder = settings
             return other
+        if "grammar" in knobs:  # another grammar's limit says nothing of this one
+            knobs.setdefault("max_gap", DecoderSettings().max_gap)
         table = dataclasses.asdict(settings or self.decoder_settings) | knobs
         other.decoder_settings = settings_from_dict(DecoderSettings, table, source="decoder")
         other.decoder = self._build_decoder(other.decoder_settings)
@@ -120,7 +167,7 @@ class Recognizer:
         Args:
             audio: a path, or (num_samples,) floating point, mono, in [-1, 1].
             sample_rate: Hz of an array; None: it has the recogniser's rate already.
-            expected, max_seconds, allow_truncated: of a path, see `asr.audio.load_audio`.
+            expected, max_seconds, allow_truncated: for a path, see `asr.audio.load_audio`.
 
         Raises:
             AudioError: see `asr.audio.load_audio`.
@@ -199,7 +246,8 @@ class Recognizer:
         if duration is None:
             inner = len(logits) - 2 * self.bundle.model.edge_frames
             duration = max(0, inner) * self.seconds_per_frame
-        return self._transcript(self.decoder.decode(logits), duration, features)
+        levels = None if features is None else speech_levels(features, self.bundle.features)
+        return to_transcript(self.decoder.decode(logits), self.clock, duration, levels)
 
     def align(self, audio: Audio, text: str, sample_rate: int | None = None, *,
               allow_truncated: bool = False) -> Transcript:
@@ -212,8 +260,9 @@ class Recognizer:
             allow_truncated: of a path, see `asr.audio.load_audio`.
 
         Returns:
-            The text with times; `score` is the natural log of the best alignment's probability,
-            and a low confidence says that something else was said.
+            The text with times, its words as they are written here; `score` is the natural log of
+            the best alignment's probability, and a low confidence says that something else was
+            said.
 
         Raises:
             AudioError: the recording cannot be used.
@@ -221,19 +270,26 @@ class Recognizer:
             DataError: no word in the text ("align.empty"), a silent recording ("align.silent"), or
                 a text that is too long for it ("align.infeasible").
         """
+        (result,) = infer(self, [self._task(audio, sample_rate)])
+        return self.align_result(result, text)
+
+    def align_result(self, result: Result, text: str) -> Transcript:
+        """`align` for a result of `asr.inference.loop.infer`; arguments and errors as there."""
         words = normalize(text, self.bundle.text.normalizer)
         labels = self.tokenizer.encode(words)
         if not words.split():
             raise DataError(f"{text!r} holds no word to align; give what is said in the "
                             "recording.", code="align.empty")
-        samples = self.load_audio(audio, sample_rate, allow_truncated=allow_truncated)
-        if is_silent(samples, self.sample_rate):
+        result.raise_error()
+        if result.logits is None:
             raise DataError(f"The recording never gets louder than {SILENCE_DB:g} dB of full "
                             "scale; there is nothing to align a text with.", code="align.silent")
-        features = self._extractor.extract(samples)
-        log_probs = log_softmax(check_logits(self.logits(features), self.tokenizer.vocab_size))
-        return self._transcript([aligned(log_probs, labels, self.tokenizer)],
-                                len(samples) / self.sample_rate, features)
+        log_probs = log_softmax(check_logits(result.logits, self.tokenizer.vocab_size))
+        levels = speech_levels(result.features, self.bundle.features) \
+            if result.levels is None else result.levels
+        found = to_transcript([aligned(log_probs, labels, self.tokenizer)], self.clock,
+                              result.duration, levels)
+        return as_written(found, text, self.bundle.text.normalizer)
 
     def transcribe(self, audio: Audio, sample_rate: int | None = None) -> Transcript:
         """What was said in a recording; the empty transcript for silence.
@@ -259,12 +315,8 @@ class Recognizer:
             AudioError, UsageError: at the first recording that cannot be used;
                 `asr.fleet.transcribe` goes on with the others.
         """
-        tasks = [Task(None, audio, "the array" if isinstance(audio, np.ndarray) else str(audio),
-                      sample_rate) for audio in audios]
-        if sample_rate is not None and not all(isinstance(t.source, np.ndarray) for t in tasks):
-            raise UsageError(RATE_OF_A_FILE)
         transcripts = []
-        for result in transcribe_tasks(self, tasks):
+        for result in transcribe_tasks(self, [self._task(audio, sample_rate) for audio in audios]):
             result.raise_error()
             transcripts.append(result.transcript)
         return transcripts
@@ -302,8 +354,12 @@ class Recognizer:
 
         Raises:
             AudioError: the recording cannot be used.
-            UsageError: it is silent or too long, or the array is not mono floating point.
+            UsageError: it is silent or too long, the array is not mono floating point, or the
+                network is one of your own.
         """
+        if self.bundle.network:
+            raise UsageError(f"The network of {self.bundle.network} cannot be looked into: only "
+                             "that of asr.AcousticModel has the gates that this shows.")
         samples = self.load_audio(audio, sample_rate, allow_truncated=allow_truncated)
         if is_silent(samples, self.sample_rate):
             raise UsageError(f"The recording never gets louder than {SILENCE_DB:g} dB of full "
@@ -325,8 +381,9 @@ class Recognizer:
 
     def __repr__(self) -> str:
         m = self.bundle.model
-        return (f"Recognizer({str(self.bundle.path)!r}, {m.num_layers} x {m.units} bidirectional "
-                f"LSTM, {self.bundle.tokenizer.vocab_size} labels, {self.decoder_settings.kind}, "
+        network = self.bundle.network or f"{m.num_layers} x {m.units} bidirectional LSTM"
+        return (f"Recognizer({str(self.bundle.path)!r}, {network}, "
+                f"{self.bundle.tokenizer.vocab_size} labels, {self.decoder_settings.kind}, "
                 f"engine {self.engine.name})")
 
     def _own_decoder(self) -> Decoder:
@@ -338,35 +395,67 @@ class Recognizer:
                               code="bundle.decoder", path=self.bundle.path) from error
 
     def _build_decoder(self, settings: DecoderSettings) -> Decoder:
-        """With the bundle's language model, if the settings mean it, normaliser, calibration."""
-        model = None
-        if settings.kind == "beam" and settings.lm == LM and self.bundle.lm is not None:
-            model = unpack_lm(self.bundle.lm, f"{self.bundle.path}: {LM}")
+        """With language model, normaliser and calibration."""
+        model = language_model_of(self.bundle, settings) if uses_lm(settings) else None
         settings = normalize_hot_words(settings, self.bundle.text.normalizer)
         decoder = build_decoder(settings, self.tokenizer, language_model=model)
         calibration = self.bundle.calibration.get(calibration_kind(settings))
         return CalibratedDecoder(decoder, calibration) if calibration else decoder
 
-    def _transcript(self, hypotheses: Sequence[Hypothesis], duration: float,
-                    features: np.ndarray | None = None) -> Transcript:
-        levels = None if features is None else speech_levels(features, self.bundle.features)
-        return to_transcript(hypotheses, self.clock, duration, levels)
+    @staticmethod
+    def _task(audio: Audio, sample_rate: int | None) -> Task[None]:
+        if isinstance(audio, np.ndarray):
+            return Task(None, audio, "the array", sample_rate)
+        if sample_rate is not None:
+            raise UsageError(RATE_OF_A_FILE)
+        return Task(None, audio, str(audio))
+
+
+def language_model_of(bundle: Bundle, settings: DecoderSettings) -> LanguageModel | None:
+    """The model that settings name: the bundle's own one or a file; None: they name none.
+
+    Raises:
+        DataError: it cannot be read.
+        UsageError: it was trained on texts of another normaliser.
+    """
+    if not settings.lm:
+        return None
+    if settings.lm == LM and bundle.lm is not None:
+        model: LanguageModel = unpack_lm(bundle.lm, f"{bundle.path}: {LM}")
+    else:
+        model = load_ngram(settings.lm)
+    model.check_normalizer(bundle.text.normalizer)
+    return model
 
 
 def load(path: str | os.PathLike | None = None, engine: str = "auto",
-         windows: Windows | None = None) -> Recognizer:
+         windows: Windows | None = None, build: Callable | None = None) -> Recognizer:
     """A recogniser from a bundle, from a run directory (its best.asr), or the shipped one.
 
     Args:
-        path: an .asr file or a run directory; None: the digits recogniser that comes along.
-        engine: "numpy", "keras" or "auto".
+        path: an .asr file, a run directory, or an .onnx file that `asr export` wrote, which
+            onnxruntime runs; None: the digits recogniser that comes along.
+        engine: "numpy", "keras", "onnx" or "auto", which is what the file is made for.
         windows: how recordings are cut that are too long for one pass; None: `Windows()`.
+        build: the function that builds the bundle's network, if that is a network of your own.
 
     Raises:
         BundleError: there is no such bundle, or it is damaged, hostile or of another version.
-        UsageError: a model of another framework, or an engine that cannot run.
+        UsageError: a model of another framework, an engine that cannot run, or a network of your
+            own without its function.
     """
-    return Recognizer(load_bundle(find_bundle(path)), engine=engine, windows=windows)
+    path = find_bundle(path)
+    if path.suffix.lower() == ".onnx":
+        if engine not in ("auto", "onnx"):
+            raise UsageError(f"{path} runs with the engine onnx, not {engine!r}. For another "
+                             "engine give the .asr bundle.")
+        from asr.bundle.onnx_file import load_onnx
+
+        bundle, exported = load_onnx(path)
+        return Recognizer(bundle, engine=exported, windows=windows)
+    if engine == "onnx":
+        raise UsageError(f"{path} is no ONNX file. Write one: asr export {path} model.onnx")
+    return Recognizer(load_bundle(path), engine=engine, windows=windows, build=build)
 
 
 def transcribe(audio: Audio, sample_rate: int | None = None, *,

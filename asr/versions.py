@@ -1,4 +1,4 @@
-"""Versions of installed packages, beside every number that they could change.
+"""Versions of installed packages, to record beside results.
 
 In: package names. Out: versions. Nothing is imported for it.
 """
@@ -9,7 +9,7 @@ import importlib.metadata
 from collections.abc import Iterable
 
 PACKAGES = ("keras-asr", "tensorflow", "keras", "numpy", "scipy", "numba", "llvmlite", "librosa",
-            "soundfile", "soxr", "jiwer", "rapidfuzz", "safetensors", "tensorflow-io")
+            "soundfile", "soxr", "rapidfuzz", "safetensors", "tensorflow-io")
 
 
 def installed(names: Iterable[str] = PACKAGES) -> dict[str, str | None]:

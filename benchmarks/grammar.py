@@ -6,7 +6,7 @@
 Half of the digit strings of benchmarks/alignment.py, drawn at random, are the sentences of a
 grammar. All strings are read with it, and at each `max_gap` counted: of the strings in the grammar
 those that are refused (and those that are read as another sentence), of the others those that are
-taken for a sentence. --dev uses the takes on which the default of `max_gap` was chosen.
+taken for a sentence. --dev uses the takes on which the 3 of docs/decoding.md was chosen.
 """
 
 from __future__ import annotations

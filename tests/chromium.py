@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 BINARY = next((path for path in map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))
@@ -36,13 +37,13 @@ os.execv(sys.argv[3], sys.argv[3:])
 class Page:
     """One tab; `problems` collects uncaught exceptions and console errors."""
 
-    def __init__(self, timeout: float = 30.0):
+    def __init__(self, timeout: float = 30.0, flags: Sequence[str] = ()):
         self.timeout, self.problems, self._serial, self._buffer = timeout, [], 0, b""
         self._profile = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         to_browser, self._write = os.pipe()
         self._read, from_browser = os.pipe()
         command = [sys.executable, "-S", "-c", LAUNCH, str(to_browser), str(from_browser),
-                   str(BINARY), *FLAGS, "--remote-debugging-pipe",
+                   str(BINARY), *FLAGS, *flags, "--remote-debugging-pipe",
                    f"--user-data-dir={self._profile.name}"]
         self._process = subprocess.Popen(command, pass_fds=(to_browser, from_browser),
                                          stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -92,6 +93,12 @@ class Page:
             if time.monotonic() > end:
                 raise AssertionError(f"still false after {self.timeout} s: {condition}")
             time.sleep(0.05)
+
+    def choose_files(self, selector: str, *paths: Path) -> None:
+        """What a person does with a file dialogue."""
+        root = self.send("DOM.getDocument")["root"]["nodeId"]
+        node = self.send("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
+        self.send("DOM.setFileInputFiles", nodeId=node, files=[str(path) for path in paths])
 
     def key(self, key: str) -> None:
         text = {"Enter": "\r"}.get(key, key if len(key) == 1 else "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,9 @@ import pytest
 # Before any test imports TensorFlow: quiet, and on the CPU that every machine has.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+# The key that signs audio roots is never that of the person who runs the tests.
+os.environ.setdefault("ASR_TEST_STATE", tempfile.mkdtemp(prefix="asr-state-"))
+os.environ["XDG_STATE_HOME"] = os.environ["ASR_TEST_STATE"]
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED_DATA = REPOSITORY.parent / "shared" / "data"

@@ -141,6 +141,35 @@ def test_the_command_writes_rows_and_receipt(capsys, bundle, manifest, tmp_path)
     assert code == 0 and "written: " in err
 
 
+def test_groups_by_columns_of_the_manifest_and_of_a_table(capsys, bundle, manifest, tmp_path):
+    table = tmp_path / "table.tsv"
+    table.write_text("id\tnoise\n" + "".join(f"{name}\tcafe\n" for name in ("u0", "u1", "u3")))
+    code, out, _ = asr(capsys, "evaluate", bundle, manifest, "--by", "speaker", "--by", "noise",
+                       "--columns", table, "--report", tmp_path / "page.html")
+    assert code == 0
+    by_speaker, by_noise = (part.splitlines() for part in out.split("\n\n")[1:])
+    assert by_speaker[0].split() == ["speaker", "utterances", "words", "WER"]
+    assert len(by_speaker) == 3 and {line.split()[0] for line in by_noise[1:]} == {
+        "cafe", "(unknown)"}
+    assert "By noise" in (tmp_path / "page.html").read_text(encoding="utf-8")
+    code, out, _ = asr(capsys, "evaluate", bundle, manifest, "--by", "speaker", "--json")
+    groups = json.loads(out)["groups"]["speaker"]
+    assert sum(group["utterances"] for group in groups) == 6
+    code, out, err = asr(capsys, "evaluate", tmp_path / "none.asr", manifest, "--by", "accent")
+    assert (code, out) == (4, "")  # before the model is loaded
+    assert "expected one of: duration, speaker" in err
+
+
+def test_non_speech_is_dropped_on_both_sides(capsys, bundle, manifest):
+    rows = manifest.read_text(encoding="utf-8").splitlines()
+    first = json.loads(rows[0])
+    first["text"] = f"[noise] {first['text']} <unk>"
+    manifest.write_text("\n".join([json.dumps(first), *rows[1:]]) + "\n", encoding="utf-8")
+    words = [json.loads(asr(capsys, "evaluate", bundle, manifest, "--json", *more)[1])[
+        "words"]["reference"] for more in ((), ("--non-speech", "drop"))]
+    assert words == [20, 18]
+
+
 def test_json_is_all_that_stdout_holds_and_failures_are_lines_on_stderr(capsys, bundle, manifest):
     (manifest.parent / "0.wav").write_bytes(b"")
     code, out, err = asr(capsys, "evaluate", bundle, manifest, "--on-error", "skip", "--json")

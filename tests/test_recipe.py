@@ -165,3 +165,13 @@ def test_settings_of_one_class():
     assert (made.kind, made.beam_width) == ("beam", 4)
     with pytest.raises(RecipeError, match="x: unknown key widht"):
         settings_from_dict(DecoderSettings, {"widht": 4}, source="x")
+
+
+def test_a_page_that_starts_from_a_bundle_learns_slowly_unless_it_says_how(tmp_path):
+    page = tmp_path / "page.toml"
+    page.write_text('[train]\ninitial_bundle = "a.asr"\n', encoding="utf-8")
+    assert load_recipe(page).train.learning_rate == 3e-4
+    assert load_recipe(page, ["train.learning_rate=0.01"]).train.learning_rate == 0.01
+    page.write_text("[train]\nepochs = 2\n", encoding="utf-8")
+    assert load_recipe(page).train.learning_rate == 1e-3
+    assert load_recipe(page, ["train.initial_bundle=b.asr"]).train.learning_rate == 3e-4

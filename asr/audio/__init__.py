@@ -1,4 +1,4 @@
-"""A recording becomes samples: one channel, one rate, checked before it is believed.
+"""Load a recording as samples: one channel, one rate, checked before use.
 
 In: a path, bytes or an open binary file. Out: (num_samples,) float32, mono, in [-1, 1].
 We open the file ourselves, look at its header, bound everything, and compare what was declared
@@ -12,6 +12,7 @@ import math
 
 import numpy as np
 
+from asr.audio.av_decoder import AvDecoder
 from asr.audio.blocks import (
     AudioInfo,
     count_samples,
@@ -21,16 +22,22 @@ from asr.audio.blocks import (
     refuse_or_warn,
     warn_of_wrong_md5,
 )
-from asr.audio.channels import mix_channels, opposite_channel, warn_of_opposite_channels
+from asr.audio.channels import mix_channels, used_channel
 from asr.audio.decoder import Decoder
-from asr.audio.source import MAX_STREAM_BYTES, Source, display_name, fingerprint, open_source
+from asr.audio.source import (
+    MAX_STREAM_BYTES,
+    Source,
+    display_name,
+    fingerprint,
+    open_source,
+)
 from asr.errors import AudioError, UsageError
 from asr.manifest import Utterance, duration_tolerance
 
 __all__ = ["AudioInfo", "MAX_STREAM_BYTES", "RESAMPLER", "check_length", "display_name",
            "load_audio", "load_utterance", "mix_channels", "probe_audio", "resample"]
 
-MIN_SECONDS = 0.025  # one analysis window; nothing can be heard in less
+MIN_SECONDS = 0.025  # one analysis window
 MAX_SECONDS = 3_600.0  # in memory at once: 220 MiB at 16 kHz; asr.audio.recording reads longer ones
 RESAMPLER = "soxr HQ"  # recorded in bundles: training and serving must use the same one
 
@@ -58,7 +65,8 @@ def probe_audio(source: Source, *, allow_truncated: bool = False) -> AudioInfo:
 def load_audio(source: Source, *, sample_rate: int, offset: float = 0.0,
                duration: float | None = None, allow_truncated: bool = False,
                min_seconds: float | None = None, max_seconds: float | None = None,
-               snap_to_end: bool = False, expected: AudioInfo | None = None) -> np.ndarray:
+               snap_to_end: bool = False, expected: AudioInfo | None = None,
+               channel: int = 0) -> np.ndarray:
     """The samples of a recording, or of a part of it.
 
     Channels are averaged; where they cancel each other (opposite phase), the loudest is used, with
@@ -78,6 +86,7 @@ def load_audio(source: Source, *, sample_rate: int, offset: float = 0.0,
         snap_to_end: a part that stops within 0.1 s or 1 % of its length of the end runs to the
             end, because durations in manifests are rounded.
         expected: an earlier `probe_audio`; an error if the recording is another one by now.
+        channel: 1 is the first or left one, 2 the second and so on; 0: all of them, averaged.
 
     Returns:
         (num_samples,) float32, mono, in [-1, 1].
@@ -85,8 +94,8 @@ def load_audio(source: Source, *, sample_rate: int, offset: float = 0.0,
     Raises:
         AudioError: audio.missing, audio.unreadable (no permission, no regular file),
             audio.empty, audio.header, audio.unsupported, audio.truncated, audio.decode,
-            audio.nonfinite, audio.range, audio.phase, audio.too_short, audio.too_long,
-            audio.offset, audio.changed.
+            audio.nonfinite, audio.range, audio.phase, audio.channel, audio.no_av,
+            audio.too_short, audio.too_long, audio.offset, audio.changed.
         UsageError: a rate, offset or duration that cannot be.
 
     Example:
@@ -107,10 +116,8 @@ def load_audio(source: Source, *, sample_rate: int, offset: float = 0.0,
             refuse_or_warn(name, layout.cut, allow_truncated)
         start, num_samples = _segment(info, offset, duration, snap_to_end, name)
         check_length(num_samples / info.sample_rate, min_seconds, max_seconds, name)
-        channel = opposite_channel(decoder)
-        if channel is not None:
-            warn_of_opposite_channels(name, channel)
-        audio, num_decoded = _decode(decoder, start, num_samples, sample_rate, name, channel)
+        audio, num_decoded = _decode(decoder, start, num_samples, sample_rate, name,
+                                     used_channel(decoder, channel, file, name))
         if not start and num_decoded == info.num_samples and decoder.differs_from_md5:
             warn_of_wrong_md5(name)
         if fingerprint(file) != before:
@@ -139,7 +146,8 @@ def load_utterance(utterance: Utterance, *, sample_rate: int, **limits) -> np.nd
         AudioError, UsageError: as `load_audio`.
     """
     return load_audio(utterance.audio, sample_rate=sample_rate, offset=utterance.offset,
-                      duration=utterance.duration, snap_to_end=True, **limits)
+                      duration=utterance.duration, snap_to_end=True, channel=utterance.channel,
+                      **limits)
 
 
 def check_length(seconds: float, min_seconds: float | None, max_seconds: float | None,
@@ -147,7 +155,7 @@ def check_length(seconds: float, min_seconds: float | None, max_seconds: float |
     """Refuse what is too short or too long.
 
     Args:
-        seconds: of the recording, or of the part that is wanted.
+        seconds: seconds of the recording, or of the part that is wanted.
         min_seconds, max_seconds: the limits; None: `MIN_SECONDS`, `MAX_SECONDS`.
         name: what messages call the recording.
 
@@ -191,8 +199,8 @@ def _segment(info: AudioInfo, offset: float, duration: float | None, snap_to_end
     return start, stop - start
 
 
-def _decode(decoder: Decoder, start: int, num_samples: int, sample_rate: int, name: str,
-            channel: int | None) -> tuple[np.ndarray, int]:
+def _decode(decoder: Decoder | AvDecoder, start: int, num_samples: int, sample_rate: int,
+            name: str, channel: int | None) -> tuple[np.ndarray, int]:
     """All blocks in one array; returns audio at `sample_rate` and samples decoded."""
     # Pages are committed when they are written, so a header that lies costs nothing.
     audio = np.empty(-(-num_samples * sample_rate // decoder.samplerate) + 64, np.float32)

@@ -1,4 +1,4 @@
-"""An open, checked decoder, and its samples block by block.
+"""Open a checked decoder and read its samples block by block.
 
 In: a binary file that we opened. Out: what it declares; (n,) float32 blocks, mono, in [-1, 1], at
 the rate that is wanted. Loading a recording whole and reading it in pieces go through
@@ -11,20 +11,25 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import BinaryIO
 
 import numpy as np
 
+from asr.audio.av_decoder import CONTAINERS as AV_CONTAINERS
+from asr.audio.av_decoder import AvDecoder
 from asr.audio.channels import ChannelMeter, mix_channels, refuse_cancelled
 from asr.audio.containers import Layout, check_format, inspect_container
-from asr.audio.decoder import TRUNCATED, Decoder, reason_of, truncated
-from asr.audio.source import reading
+from asr.audio.decoder import TRUNCATED, Decoder, make_decoder, reason_of, truncated
+from asr.audio.source import reading, remembered
 from asr.errors import AudioError, InputWarning
 
 MAX_AMPLITUDE = 8.0  # 18 dB over full scale: beyond it, the samples are no audio
+MAX_COUNTED_SECONDS = 48 * 3_600  # of a recording that does not state its length
 BLOCK_SAMPLES = 1 << 19  # decoded at once, all channels together: 2 MiB
 
 _UNKNOWN_LENGTH = 1 << 62  # libsndfile's way to say so is 2 ** 63 - 1
+_AV_TOLERANCE = 0.25  # seconds; lengths include what encoders put before and behind
 _MP3_TOLERANCE = 2 * 1_152  # frames; encoders round the length to whole MPEG frames
 
 
@@ -36,8 +41,8 @@ class AudioInfo:
         sample_rate: Hz.
         channels: 1 .. 8.
         num_samples: a channel.
-        format: "WAV", "FLAC", "OGG" or "MP3".
-        subtype: libsndfile's name of the encoding, such as "PCM_16" or "OPUS".
+        format: the container, such as "WAV", "OGG" or "MP4".
+        subtype: libsndfile's or FFmpeg's name of the encoding, such as "PCM_16" or "AAC".
     """
 
     sample_rate: int
@@ -53,8 +58,9 @@ class AudioInfo:
 
 
 @contextmanager
-def open_decoder(file: BinaryIO, name: str) -> Iterator[tuple[Decoder, AudioInfo, Layout]]:
-    """A decoder (libsndfile) on a file whose header we have checked first.
+def open_decoder(file: BinaryIO, name: str
+                 ) -> Iterator[tuple[Decoder | AvDecoder, AudioInfo, Layout]]:
+    """A decoder on a file whose header we have checked first.
 
     Yields:
         The decoder; what the recording declares; the layout, whose `cut` shows that the end is
@@ -65,11 +71,11 @@ def open_decoder(file: BinaryIO, name: str) -> Iterator[tuple[Decoder, AudioInfo
             audio.decode.
     """
     with reading(name):
-        layout = inspect_container(file, name)
-    with Decoder(file, layout, name) as decoder:
+        layout = remembered(file, "layout", partial(inspect_container, file, name))
+    with make_decoder(file, layout, name) as decoder:
         num_samples = decoder.frames
         if num_samples >= _UNKNOWN_LENGTH:
-            num_samples = count_samples(decoder, name)
+            num_samples = remembered(file, "length", partial(count_samples, decoder, name))
             decoder.restart()
         info = AudioInfo(decoder.samplerate, decoder.channels, num_samples,
                          "WAV" if decoder.format == "WAVEX" else decoder.format, decoder.subtype)
@@ -83,16 +89,19 @@ def open_decoder(file: BinaryIO, name: str) -> Iterator[tuple[Decoder, AudioInfo
         yield decoder, info, layout
 
 
-def count_samples(decoder: Decoder, name: str) -> int:
+def count_samples(decoder: Decoder | AvDecoder, name: str) -> int:
     """The length of a recording that does not state it, or is cut: samples a channel."""
     block = np.empty((BLOCK_SAMPLES // decoder.channels, decoder.channels), np.float32)
     count = 0
     try:
         while num_read := len(decoder.read(out=block)):
             count += num_read
+            if count > MAX_COUNTED_SECONDS * decoder.samplerate:
+                raise AudioError(f"{name} lasts more than {MAX_COUNTED_SECONDS / 3_600:g} hours. "
+                                 "Split it.", code="audio.too_long", path=name)
     except AudioError:
         raise
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError, OSError) as error:
         raise _damaged(name, count, error) from error
     return count
 
@@ -110,8 +119,8 @@ def refuse_or_warn(name: str, reason: str, allow_truncated: bool) -> None:
                   stacklevel=3)
 
 
-def decode_blocks(decoder: Decoder, start: int, num_samples: int, sample_rate: int, name: str,
-                  channel: int | None = None) -> Iterator[tuple[np.ndarray, int]]:
+def decode_blocks(decoder: Decoder | AvDecoder, start: int, num_samples: int, sample_rate: int,
+                  name: str, channel: int | None = None) -> Iterator[tuple[np.ndarray, int]]:
     """A part of a recording, a block of bounded size at a time.
 
     Channels are averaged, another rate is converted with soxr's HQ resampler (one stream over all
@@ -174,9 +183,11 @@ def warn_of_wrong_md5(name: str) -> None:
 
 
 def num_missing(info: AudioInfo, num_samples: int, num_decoded: int) -> int:
-    """Samples that were declared and are not there, beyond what an MP3 may round; else 0."""
+    """Samples that were declared and are not there, beyond what lossy encoders round; else 0."""
     missing = num_samples - num_decoded
-    return missing if missing > (_MP3_TOLERANCE if info.format == "MP3" else 0) else 0
+    tolerance = (_MP3_TOLERANCE if info.format == "MP3" else
+                 info.sample_rate * _AV_TOLERANCE if info.format in AV_CONTAINERS else 0)
+    return missing if missing > tolerance else 0
 
 
 def _check_samples(samples: np.ndarray, name: str) -> None:

@@ -1,4 +1,4 @@
-"""Several channels become one: their mean, or the loudest where they cancel each other.
+"""Mix channels to one: their mean, or the loudest where they cancel each other.
 
 In: (n, channels) float32. Out: (n,) float32. A microphone that is wired the wrong way round gives
 channels in opposite phase, whose mean is silence although both hold the speech.
@@ -7,17 +7,21 @@ channels in opposite phase, whose mean is silence although both hold the speech.
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
+from asr.audio.source import remembered
 from asr.errors import AudioError, InputWarning
 
 if TYPE_CHECKING:
+    from asr.audio.av_decoder import AvDecoder
     from asr.audio.decoder import Decoder
 
 MAX_LOSS_DB = 20.0  # of the mean against the loudest channel; 8 channels, 7 of them empty: 18
 SECONDS = 30  # of sound, after which it is decided whether the channels cancel each other
+MAX_KEPT = 1 << 22  # numbers, 16 MiB: 30 s of stereo at 48 kHz, and a little silence
 _SOUND = 1e-6  # mean square of the loudest channel, -60 dB; less is no evidence
 
 
@@ -64,11 +68,38 @@ class ChannelMeter:
             return bool(self._energies.max() > 0 and self._mean_energy < limit)
 
 
-def opposite_channel(decoder: Decoder) -> int | None:
+def used_channel(decoder: Decoder | AvDecoder, wanted: int, file: BinaryIO, name: str
+                 ) -> int | None:
+    """Which channel to use, from 0 on; None: the mean of all. Opposite phase is a warning.
+
+    Args:
+        decoder: at its start, where it is afterwards.
+        wanted: 1 is the first channel; 0: the mean, or the loudest where they cancel.
+        file: which the decoder reads.
+        name: what messages call the recording.
+
+    Raises:
+        AudioError: audio.channel, there is no such channel.
+    """
+    if wanted:
+        if not 1 <= wanted <= decoder.channels:
+            raise AudioError(f"{name} has {decoder.channels} channel"
+                             f"{'s' if decoder.channels > 1 else ''}, so there is no channel "
+                             f"{wanted}; give 1 .. {decoder.channels}, or mix.",
+                             code="audio.channel", path=name)
+        return wanted - 1 if decoder.channels > 1 else None
+    channel = remembered(file, "channel", partial(opposite_channel, decoder))
+    if channel is not None:
+        warn_of_opposite_channels(name, channel)
+    return channel
+
+
+def opposite_channel(decoder: Decoder | AvDecoder) -> int | None:
     """Which channel to use because all of them together cancel; None: their mean.
 
     The first `SECONDS` of sound decide for the whole recording, so that a part, the whole and
-    blocks have the same samples. The decoder is at its start afterwards.
+    blocks have the same samples. The decoder is at its start afterwards; it keeps what was decoded,
+    up to `MAX_KEPT` numbers.
 
     Args:
         decoder: at its start.
@@ -77,16 +108,23 @@ def opposite_channel(decoder: Decoder) -> int | None:
         return None
     meter = ChannelMeter(decoder.channels)
     block = np.empty((decoder.samplerate, decoder.channels), np.float32)
-    seconds = 0
+    seconds = num_read = 0
+    kept: list[np.ndarray] = []
     try:
         while seconds < SECONDS:
             audio = decoder.read(out=block)
             if not len(audio):
                 break
             seconds += meter.add(audio)
-    except (RuntimeError, ValueError):
-        pass  # damage is reported, with its place, by who decodes it next
-    decoder.restart()
+            num_read += audio.size
+            if num_read <= MAX_KEPT:
+                kept.append(audio.copy())
+    except (RuntimeError, ValueError, OSError):
+        num_read = MAX_KEPT + 1  # the caller decodes it next and reports the damage with its place
+    if num_read > MAX_KEPT:
+        decoder.restart()
+    else:
+        decoder.unread(kept)
     return meter.loudest if meter.cancel else None
 
 

@@ -1,8 +1,8 @@
-"""What the first and last bytes of a recording claim, read before any decoder sees them.
+"""Inspect the header and the end of a recording before a decoder opens it.
 
 In: an open, seekable binary file. Out: the container's name, or an `AudioError`.
 libsndfile repairs what it can and says so only in a log; this module refuses instead: it knows
-the four containers we accept, checks the numbers that libsndfile takes on trust, and finds cuts.
+the containers we accept, checks the numbers that libsndfile takes on trust, and finds cuts.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import struct
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from asr.audio import av_decoder, other_containers
 from asr.audio.mpeg import inspect_mp3, skip_id3
 from asr.audio.ogg import inspect_ogg
 from asr.errors import AudioError
@@ -20,13 +21,14 @@ MIN_SAMPLE_RATE = 4_000  # Hz
 MAX_SAMPLE_RATE = 192_000  # Hz
 MAX_CHANNELS = 8
 
-# container: subtypes, both in libsndfile's names. ADPCM, GSM and the like have a history of
-# memory errors in libsndfile and nobody records speech for training in them.
+# container: subtypes, both in libsndfile's names, or in FFmpeg's where that decodes.
 SUBTYPES = {
-    "WAV": {"PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW"},
+    "WAV": {"PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW",
+            "IMA_ADPCM", "MS_ADPCM", "GSM610"},
     "FLAC": {"PCM_S8", "PCM_16", "PCM_24"},
     "OGG": {"VORBIS", "OPUS"},
     "MP3": {"MPEG_LAYER_III"},
+    **other_containers.SUBTYPES, **av_decoder.SUBTYPES,
 }
 REMEDY = "Convert it: ffmpeg -i INPUT -ar 16000 -ac 1 OUTPUT.wav"
 
@@ -36,14 +38,20 @@ REMEDY = "Convert it: ffmpeg -i INPUT -ar 16000 -ac 1 OUTPUT.wav"
 # then end with the file.
 _STREAMED_SIZES = range(0x7FFFEF00, 0x80001000), range(0xFFFFF000, 0x100000000)
 _MAX_WAV_HEAD = 1 << 20  # bytes before the samples, where the size of 0 has to be replaced
-_WAV_BITS = {1: (8, 16, 24, 32), 3: (32, 64), 6: (8,), 7: (8,), 0xFFFE: (8, 16, 24, 32, 64)}
+_WAV_BITS = {1: (8, 16, 24, 32), 3: (32, 64), 6: (8,), 7: (8,), 0xFFFE: (8, 16, 24, 32, 64),
+             2: (4,), 0x11: (4,), 0x31: (0,)}
+_IN_BLOCKS = {2: "MS_ADPCM", 0x11: "IMA_ADPCM", 0x31: "GSM610"}  # WAV, many samples a block
 _MAX_CHUNKS = 1_000
+_ACCEPTED = ("accepted are WAV, FLAC, Ogg (Vorbis or Opus), MP3, AIFF, AU, CAF, W64, RF64, SPHERE "
+             "and, through PyAV, MP4, AAC, Matroska, WebM, WMA and AMR")
 _STRANGERS = (  # (offset, magic, name): what people mistake for one of ours
-    (0, b"RF64", "a 64-bit WAV (RF64)"), (0, b"FORM", "AIFF"), (0, b".snd", "Sun AU"),
-    (0, b"caff", "Core Audio"), (0, b"NIST", "NIST SPHERE"), (4, b"ftyp", "MP4, M4A or AAC"),
-    (0, b"\x1aE\xdf\xa3", "WebM or Matroska"), (0, b"#!AMR", "AMR"), (0, b"\x89PNG", "PNG"),
-    (0, b"PK\x03\x04", "a ZIP archive"), (0, b"%PDF", "PDF"), (0, b"\x1f\x8b", "gzip"),
-    (0, b"<", "HTML or XML"), (0, b"\x30\x26\xb2\x75", "Windows Media"),
+    (0, b"\x89PNG", "PNG"), (0, b"PK\x03\x04", "a ZIP archive"), (0, b"%PDF", "PDF"),
+    (0, b"\x1f\x8b", "gzip"), (0, b"<", "HTML or XML"),
+)
+_BY_AV = (
+    *((4, kind, "MP4") for kind in (b"ftyp", b"moov", b"mdat", b"wide", b"skip")),
+    (0, b"\x1aE\xdf\xa3", "MATROSKA"), (0, b"#!AMR", "AMR"),
+    (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "ASF"),
 )
 
 
@@ -66,7 +74,7 @@ class Layout:
     """What is known of a recording before it is decoded.
 
     Attributes:
-        container: "WAV", "FLAC", "OGG" or "MP3".
+        container: a key of `SUBTYPES`.
         cut: what shows that data are missing at the end, or None.
         parts: to be decoded one after the other; more than one in a chained Ogg file.
         md5: of the samples of a FLAC file, as its header states it; b"" if it does not.
@@ -109,6 +117,9 @@ def inspect_container(file: BinaryIO, name: str) -> Layout:
     elif container == "MP3":
         cut, start, length_header = inspect_mp3(file, size, name, REMEDY)
         parts = (Part(length_header, start, size),)
+    elif container in other_containers.SUBTYPES:
+        cut, new_head = other_containers.find_cut(file, size, name, container)
+        parts = (Part(new_head, len(new_head), size),)
     md5 = _flac_md5(file) if container in ("FLAC", "MP3") else b""  # a tag may come before fLaC
     file.seek(0)
     return Layout(container, cut, parts, md5)
@@ -158,11 +169,18 @@ def _sniff(head: bytes, name: str) -> str:
         return "MP3"
     if len(head) >= 4 and head[0] == 0xFF and head[1] & 0xE6 == 0xE2 and head[1] & 0x18 != 0x08:
         return "MP3"  # frame sync, layer III, not the reserved version
+    if head[:4] in other_containers.MAGIC:
+        return other_containers.MAGIC[head[:4]]
+    if len(head) >= 4 and head[0] == 0xFF and head[1] & 0xF6 == 0xF0:
+        return "AAC"  # frame sync of ADTS, no layer
+    for offset, magic, container in _BY_AV:
+        if head[offset:offset + len(magic)] == magic:
+            return container
     for offset, magic, stranger in _STRANGERS:
         if head[offset:offset + len(magic)] == magic:
-            raise _unsupported(name, f"looks like {stranger}; accepted are WAV, FLAC, Ogg (Vorbis "
-                                     "or Opus) and MP3")
-    raise _unsupported(name, f"starts with {head[:8]!r}, which is no WAV, FLAC, Ogg or MP3")
+            raise _unsupported(name, f"looks like {stranger}; {_ACCEPTED}")
+    raise _unsupported(name, f"starts with {head[:8]!r}, which is no recording we know; "
+                             f"{_ACCEPTED}")
 
 
 def _inspect_wav(file: BinaryIO, size: int, name: str) -> tuple[str | None, bytes]:
@@ -232,12 +250,17 @@ def _check_wav_format(chunk: bytes, name: str) -> int:
     tag, channels, rate, _, block_align, bits = struct.unpack("<HHIIHH", chunk[:16])
     if tag not in _WAV_BITS:
         raise _unsupported(name, f"is a WAV file with encoding 0x{tag:04x}; accepted are PCM, "
-                                 "float, mu-law and A-law")
+                                 "float, mu-law, A-law, ADPCM and GSM")
     if bits not in _WAV_BITS[tag]:
         raise _unsupported(name, f"declares {bits} bits a sample; accepted are "
                                  f"{', '.join(map(str, _WAV_BITS[tag]))}")
-    subtype = {6: "ALAW", 7: "ULAW"}.get(tag, "PCM_16")  # libsndfile's name comes later
+    subtype = {6: "ALAW", 7: "ULAW", **_IN_BLOCKS}.get(tag, "PCM_16")  # libsndfile knows more
     check_format(name, container="WAV", subtype=subtype, sample_rate=rate, channels=channels)
+    if tag in _IN_BLOCKS:
+        if not block_align:
+            raise AudioError(f"{name} declares blocks of 0 bytes. The header is damaged.",
+                             code="audio.header", path=name)
+        return 1  # the last block may be short
     if block_align != channels * bits // 8:
         raise AudioError(f"{name} declares {block_align} bytes a frame, but {channels} channels "
                          f"of {bits} bits need {channels * bits // 8}. The header is damaged.",

@@ -1,4 +1,4 @@
-"""What recordings contain, as SHA-256, remembered so that unchanged files are read only once.
+"""SHA-256 of recordings, remembered so that unchanged files are read only once.
 
 In: paths. Out: a hash and a fingerprint each, or why the file cannot be read.
 """
@@ -14,13 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from asr.audio.source import open_regular, stat_fingerprint
+from asr.audio.source import SETTLED_NS, open_regular, stat_fingerprint
 from asr.errors import AudioError
 from asr.files import parse_json, write_atomic
 
-# A file written within the clock's resolution of being hashed could change once more without a
-# new time stamp (git calls such an entry racy); it is hashed again next time.
-_SETTLED_NS = 2_000_000_000
 _AT_ONCE_BYTES = 1 << 20  # `file_digest` fills a new buffer of 256 KiB, dear for a short clip
 
 
@@ -50,7 +47,7 @@ def hash_files(paths: Iterable[Path], *, memory: Path) -> dict[Path, FileHash | 
     """
     known = _read_memory(memory)
     results = {path: _hash(path, known) for path in dict.fromkeys(paths)}
-    settled = time.time_ns() - _SETTLED_NS
+    settled = time.time_ns() - SETTLED_NS
     fresh = {str(path): [*result.fingerprint, result.sha256] for path, result in results.items()
              if isinstance(result, FileHash) and max(result.fingerprint[1:3]) < settled}
     if any(known.get(path) != entry for path, entry in fresh.items()):

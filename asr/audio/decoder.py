@@ -1,4 +1,4 @@
-"""The samples of an inspected recording, in order, by libsndfile.
+"""Decode an inspected recording with libsndfile.
 
 In: an open binary file and its `Layout`. Out: (n, channels) float32 samples, one part of the file
 after the other: a chained Ogg file is one recording here. What is read from the start to the end
@@ -10,10 +10,14 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+from collections import deque
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
+from asr.audio.av_decoder import CONTAINERS as AV_CONTAINERS
+from asr.audio.av_decoder import AvDecoder
 from asr.audio.containers import REMEDY, Layout, Part
 from asr.audio.source import reading
 from asr.errors import AudioError
@@ -53,6 +57,7 @@ class Decoder:
         self.format, self.subtype = first.format, first.subtype
         self.frames = first.frames
         self._md5 = hashlib.md5(usedforsecurity=False) if layout.md5 else None
+        self._again: deque[np.ndarray] = deque()
         if len(layout.parts) > 1:
             self._measure_chain()
             self.restart()  # the streams share one file position
@@ -65,8 +70,13 @@ class Decoder:
 
     def restart(self) -> None:
         """Go back to the first sample."""
+        self._again.clear()
         self._begin(0)
         self._md5 = hashlib.md5(usedforsecurity=False) if self._layout.md5 else None
+
+    def unread(self, blocks: Iterable[np.ndarray]) -> None:
+        """Return these samples once more, then go on: all that was read since the start."""
+        self._again.extend(blocks)
 
     def start_at(self, frame: int) -> None:
         """From the start, go to a sample; in MP3 by decoding the second before it.
@@ -78,13 +88,18 @@ class Decoder:
         """
         if not frame:
             return
+        if self._again:
+            self.restart()
         part = max(index for index, start in enumerate(self._starts) if start <= frame)
         if part != self._part:
             self._begin(part)
         self._md5 = None
         frame -= self._starts[part]
         preroll = min(frame, self.samplerate) if self.format == "MP3" else 0
-        if frame > preroll:
+        if self.subtype == "GSM610":  # libsndfile cannot go anywhere in it
+            for start in range(0, frame, self.samplerate):
+                self._open.read(min(self.samplerate, frame - start), dtype="float32")
+        elif frame > preroll:
             self._open.seek(frame - preroll)
         if preroll:
             self._open.read(preroll, dtype="float32")
@@ -97,6 +112,14 @@ class Decoder:
             AudioError: audio.unreadable, where the disk fails.
         """
         filled = 0
+        while self._again and filled < len(out):
+            block = self._again.popleft()
+            count = min(len(block), len(out) - filled)
+            out[filled:filled + count] = block[:count]
+            filled += count
+            if count < len(block):
+                self._again.appendleft(block[count:])
+        repeated = filled
         while filled < len(out):
             try:
                 num_read = len(self._open.read(out=out[filled:]))
@@ -105,8 +128,8 @@ class Decoder:
             filled += num_read
             if not num_read and not self._next_part():
                 break
-        if self._md5 is not None and filled:
-            self._md5.update(_as_integers(out[:filled], self.subtype))
+        if self._md5 is not None and filled > repeated:
+            self._md5.update(_as_integers(out[repeated:filled], self.subtype))
         return out[:filled]
 
     @property
@@ -206,6 +229,14 @@ class _Guarded(io.RawIOBase):
         except OSError as error:
             self._error = error
             return 0
+def make_decoder(file: BinaryIO, layout: Layout, name: str) -> Decoder | AvDecoder:
+    """The decoder for a container: libsndfile's, or FFmpeg's.
+
+    Args and raises: those of `Decoder` and `AvDecoder`.
+    """
+    if layout.container in AV_CONTAINERS:
+        return AvDecoder(file, layout.container, name)
+    return Decoder(file, layout, name)
 
 
 class _Spliced(io.RawIOBase):

@@ -1,4 +1,4 @@
-"""How loud a recording is, 25 ms at a time: is anything said at all, and where is it quiet.
+"""Loudness of a recording in steps of 25 ms: silence check, and where it is quiet.
 
 In: (num_samples,) float32, whole or in blocks. Out: mean power of cells of 25 ms.
 """
@@ -17,7 +17,7 @@ def is_silent(audio: np.ndarray, sample_rate: int) -> bool:
     """Whether a recording never gets louder than -70 dB of full scale over 25 ms.
 
     Normalisation would blow up the noise of such a recording to the level of speech, and the
-    network would hear words in it.
+    network would find words in it.
 
     Args:
         audio: (num_samples,) float32.
@@ -39,7 +39,7 @@ def all_silent(powers: np.ndarray) -> bool:
 
 
 class LoudnessMeter:
-    """The mean power of every 25 ms of a recording that passes by in blocks.
+    """The mean power of every 25 ms of a recording that is read in blocks.
 
     Args:
         sample_rate: Hz.

@@ -1,4 +1,4 @@
-"""MP3 files that do not state their length: their frames are counted, and the count is stated.
+"""Count the frames of MP3 files that do not state their length, and add a header with the count.
 
 In: an open, seekable binary file. Out: what is missing at its end, and a frame to put before it.
 Without a Xing, Info or VBRI header, libsndfile guesses the length from the first frame's bit rate
@@ -118,7 +118,7 @@ def _is_frame(file: BinaryIO, position: int) -> bool:
 
 
 def _next_frame(file: BinaryIO, position: int, reference: int) -> int:
-    """Where the next two frames in a row start after bytes that are none; -1: nowhere."""
+    """Where the next two frames in a row start after bytes that are none; -1: no such frame."""
     while True:
         file.seek(position)
         chunk = file.read(_CHUNK)

@@ -1,4 +1,4 @@
-"""Ogg pages: where the streams of a file start, and whether each of them ends.
+"""Ogg pages: where the streams of a file start, and whether each is complete.
 
 In: an open, seekable binary file. Out: the links of the chain, and what is missing.
 An Ogg file may be a chain of streams, one behind another (RFC 3533, section 4): recorders of

@@ -1,4 +1,4 @@
-"""Many recordings looked at once: what each declares, or why it cannot be used.
+"""Probe many recordings: what each declares, or why it cannot be used.
 
 In: paths. Out: one `Probe` a path. One bad file is a result here, never an exception.
 """

@@ -1,4 +1,4 @@
-"""A recording that is read in pieces, from its start and as often as needed: little memory.
+"""Read a recording in pieces, several times if needed, in little memory.
 
 In: a path, bytes or an open binary file. Out: (n,) float32 blocks, the very samples that
 `asr.audio.load_audio` would give in one array.
@@ -22,9 +22,9 @@ from asr.audio.blocks import (
     refuse_or_warn,
     warn_of_wrong_md5,
 )
-from asr.audio.channels import opposite_channel, warn_of_opposite_channels
+from asr.audio.channels import used_channel
 from asr.audio.containers import Layout
-from asr.audio.decoder import Decoder, truncated
+from asr.audio.decoder import make_decoder, truncated
 from asr.audio.source import Source, fingerprint, open_source
 from asr.errors import AudioError, UsageError
 
@@ -44,7 +44,7 @@ class Recording:
     """
 
     def __init__(self, file: BinaryIO, name: str, info: AudioInfo, sample_rate: int, *,
-                 layout: Layout, allow_truncated: bool):
+                 layout: Layout, allow_truncated: bool, channel: int = 0):
         self.info = info
         self.name = name
         self.sample_rate = sample_rate
@@ -53,6 +53,7 @@ class Recording:
         self._layout = layout
         self._allow_truncated = allow_truncated
         self._warned = False
+        self._wanted = channel
         self._channel: int | None = None  # known from the first pass on
         self._channel_is_known = self._md5_is_checked = False
 
@@ -72,11 +73,10 @@ class Recording:
         if self._layout.cut:
             self._refuse_or_warn(self._layout.cut)
         num_decoded = 0
-        with Decoder(self._file, self._layout, self.name) as decoder:
+        with make_decoder(self._file, self._layout, self.name) as decoder:
             if not self._channel_is_known:
-                self._channel, self._channel_is_known = opposite_channel(decoder), True
-                if self._channel is not None:
-                    warn_of_opposite_channels(self.name, self._channel)
+                self._channel = used_channel(decoder, self._wanted, self._file, self.name)
+                self._channel_is_known = True
             for block, so_far in decode_blocks(decoder, 0, self.info.num_samples, self.sample_rate,
                                                self.name, self._channel):
                 num_decoded = so_far
@@ -100,7 +100,8 @@ class Recording:
 
 @contextmanager
 def open_recording(source: Source, *, sample_rate: int, allow_truncated: bool = False,
-                   max_seconds: float = MAX_HOURS * 3_600) -> Iterator[Recording]:
+                   max_seconds: float = MAX_HOURS * 3_600,
+                   channel: int = 0) -> Iterator[Recording]:
     """A recording to be read in pieces; memory does not depend on its length.
 
     Args:
@@ -108,6 +109,7 @@ def open_recording(source: Source, *, sample_rate: int, allow_truncated: bool = 
         sample_rate: Hz, of the blocks.
         allow_truncated: use what is left of a cut recording, with a warning, not an error.
         max_seconds: a longer recording is an error before it is decoded.
+        channel: see `asr.audio.load_audio`.
 
     Yields:
         The `Recording`, which is closed with the block.
@@ -127,7 +129,7 @@ def open_recording(source: Source, *, sample_rate: int, allow_truncated: bool = 
             raise truncated(name, layout.cut)
         check_length(info.duration, None, max_seconds, name)
         yield Recording(file, name, info, sample_rate, layout=layout,
-                        allow_truncated=allow_truncated)
+                        allow_truncated=allow_truncated, channel=channel)
 
 
 def blocks_of(audio: np.ndarray) -> Blocks:

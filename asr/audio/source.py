@@ -1,4 +1,4 @@
-"""The bytes of a recording, from wherever they come, opened by us and by nothing else.
+"""Open a recording: a path, bytes, an open file or a pipe.
 
 In: a path, bytes, an open file or a pipe. Out: a seekable binary file and its name.
 """
@@ -8,19 +8,34 @@ from __future__ import annotations
 import io
 import os
 import stat
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
+from asr.audio import av_decoder, other_containers
 from asr.errors import AudioError, UsageError
 
-AUDIO_SUFFIXES = (".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3")
+AUDIO_SUFFIXES = (".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3",
+                  *other_containers.SUFFIXES)  # read by default
 
 MAX_STREAM_BYTES = 1 << 30  # of a pipe, which has to be held in memory
 
+# A file written within the clock's resolution of being read could change once more without a new
+# time stamp (git calls such an entry racy), so nothing is remembered of it.
+SETTLED_NS = 2_000_000_000
+_MOST_REMEMBERED = 10_000
+_remembered: dict[tuple, Any] = {}
+
 _IN_MEMORY_BYTES = 1 << 24  # smaller files are read whole: quicker, and they cannot change
 
+T = TypeVar("T")
 Source = str | os.PathLike | bytes | BinaryIO
+
+
+def is_recording(name: str) -> bool:
+    """Whether a file's name is that of a recording which can be read, with PyAV or without."""
+    return os.path.splitext(name)[1].lower() in (*AUDIO_SUFFIXES, *av_decoder.SUFFIXES)
 
 
 def display_name(path: str | os.PathLike) -> str:
@@ -99,7 +114,7 @@ def open_regular(path: str | os.PathLike) -> BinaryIO:
         os.close(descriptor)
         kind = ("a folder" if stat.S_ISDIR(mode) else "a pipe" if stat.S_ISFIFO(mode) else
                 "no regular file")
-        raise AudioError(f"{name} is {kind}; expected a WAV, FLAC, Ogg or MP3 file.",
+        raise AudioError(f"{name} is {kind}; expected a recording, such as a WAV or FLAC file.",
                          code="audio.unreadable", path=name)
     return os.fdopen(descriptor, "rb")
 
@@ -121,8 +136,28 @@ def fingerprint(file: BinaryIO) -> tuple:
 
 
 def stat_fingerprint(status: os.stat_result) -> tuple[int, ...]:
-    """Size, both times and inode: nobody can change a file and keep all of them.
+    """Size, both times and inode: no program can change a file and keep all of them.
 
     The change time cannot be set by programs, so even `touch -r` after an edit shows.
     """
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+
+
+def remembered(file: BinaryIO, name: str, compute: Callable[[], T]) -> T:
+    """`compute()`, or what it returned for the same file before; `name` says what it computes.
+
+    For what needs a pass over a large file, such as one of which a manifest has many parts. Small
+    files and pipes are in memory and computed each time.
+    """
+    try:
+        status = os.fstat(file.fileno())
+    except (OSError, AttributeError):
+        return compute()
+    key = (name, status.st_dev, *stat_fingerprint(status))
+    if key not in _remembered:
+        if max(status.st_mtime_ns, status.st_ctime_ns) > time.time_ns() - SETTLED_NS:
+            return compute()
+        if len(_remembered) >= _MOST_REMEMBERED:
+            _remembered.clear()
+        _remembered[key] = compute()
+    return _remembered[key]

@@ -1,4 +1,4 @@
-"""Find the lie before the reader does: leaks between splits, wrong references, invented words.
+"""Audit data and results: leaks between splits, wrong references, invented words.
 
 In: manifests, and a recogniser where references are to be doubted. Out: an `Audit`.
 """
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from asr.audit.suspects import Suspect
 
 SUSPECT_SHARE = 0.05
-"""Of the utterances, the most doubtful that are listed: where 2 % of the references were swapped
-on purpose, nine of ten of those are in it."""
+"""Share of the utterances that is listed, the most doubtful ones: where 2 % of the references were
+swapped on purpose, nine of ten of those are in it."""
 
 
 @dataclass
@@ -57,7 +57,7 @@ def find_leaks(manifests: Sequence[str | Path], *, audio_root: str | Path | None
                allow_outside_root: bool = False, shared_speakers: bool = False,
                fingerprint: bool = True, allow_truncated: bool = False,
                progress: Callable[[int, int], None] | None = None) -> Audit:
-    """What several manifests share, also where a file hash cannot see it.
+    """Find what several manifests share, also where file hashes differ.
 
     Args:
         manifests: training set first, test set last.

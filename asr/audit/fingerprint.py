@@ -1,4 +1,4 @@
-"""Copies of a recording that a file hash cannot see: re-encoded, louder, cut or padded.
+"""Find copies of a recording that a file hash misses: re-encoded, louder, cut or padded.
 
 In: recordings. Out: pairs that hold the same waveform. Audio, features.
 

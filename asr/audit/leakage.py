@@ -1,4 +1,4 @@
-"""What two manifests share: ids, recordings, speakers, sentences.
+"""Find what two manifests share: ids, recordings, speakers, sentences.
 
 In: rows of several manifests, hashes of their recordings. Out: problems and notes.
 A test set that shares recordings with the training set measures memory; one that shares speakers

@@ -1,4 +1,4 @@
-"""What a recogniser writes without speech: words per minute of silence, noise and music.
+"""Measure the words that a recogniser writes in a minute of silence, noise and music.
 
 In: a recogniser. Out: words per minute by kind of sound.
 A recogniser that invents text on a pause cannot be trusted with a meeting; word error rates on
@@ -30,9 +30,9 @@ def words_without_speech(recognizer: Recognizer, *, seconds: float = 60.0, seed:
 
     Args:
         recognizer: from `asr.load`.
-        seconds: of each kind of sound.
-        seed: of the sounds.
-        recordings: of noise or music, reported together as "recordings".
+        seconds: seconds of each kind of sound.
+        seed: seed of the sounds.
+        recordings: recordings of noise or music, reported together as "recordings".
 
     Returns:
         Words per minute by kind: "silence" (digital), "quiet room" (-60 dB noise), "white noise",

@@ -1,4 +1,4 @@
-"""Utterances whose reference is probably wrong, the most suspicious first.
+"""Rank utterances by how probably their reference is wrong.
 
 In: a recogniser and utterances. Out: a ranking with reasons.
 
@@ -35,7 +35,7 @@ class Suspect:
     """One utterance in the ranking.
 
     `doubt` is the evidence in nats per character of the reference (inf where the reference cannot
-    be said in the time, or the recording cannot be used); `reasons` say what else stands out.
+    be said in the time, or the recording cannot be used); `reasons` lists what else is unusual.
     """
 
     utterance: Utterance

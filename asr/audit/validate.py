@@ -1,4 +1,4 @@
-"""Every problem of a manifest, with line and id; nothing is changed and nothing is skipped.
+"""List every problem of a manifest, with line and id; change nothing.
 
 In: manifests, and what they are for (a recipe or a bundle). Out: a `Report`. Without
 TensorFlow. Audio, text and CTC feasibility are judged by the same functions that training uses.
@@ -20,6 +20,7 @@ from asr.features.lengths import feasible, feature_length, output_length
 from asr.manifest import Findings, Problem, Row, duration_tolerance, scan_manifest
 from asr.recipe import FeatureSettings, ModelSettings, Recipe
 from asr.text import normalize
+from asr.text.evidence import report as about_texts
 from asr.text.tokenizer import CharTokenizer, build_alphabet, count_repeats, describe
 
 
@@ -71,7 +72,7 @@ class Report:
         notes: what is worth knowing and needs no action.
         num_cut: recordings that are cut, of which what is left is used.
         num_utterances: rows that could be read.
-        seconds: of speech in them.
+        seconds: seconds of speech in them.
     """
 
     problems: Findings = field(default_factory=Findings)
@@ -98,7 +99,7 @@ def validate(manifests: Sequence[str | Path], *, target: Target | None = None,
              decode: bool = False, allow_truncated: bool = False, per_code: int | None = None,
              num_workers: int = 0,
              progress: Callable[[int, int], None] | None = None) -> Report:
-    """Look at everything and change nothing.
+    """Check everything; change nothing.
 
     Args:
         manifests: those to check; if there are several, also for what they share.
@@ -129,6 +130,9 @@ def validate(manifests: Sequence[str | Path], *, target: Target | None = None,
         target = _with_alphabet(target, names[0], tables[names[0]], report)
     for path in names:
         _check_manifest(path, tables[path], probes, target, report)
+        if target is not None:
+            report.notes += [Problem(path, 0, "", "text.dropped", line) for line in about_texts(
+                [row.utterance.text for row in tables[path]], target.normalizer)]
     if compare:
         problems, notes = find_shared(tables, {path: probe.sha256 for path, probe in
                                                probes.items()}, shared_speakers=shared_speakers)
@@ -298,4 +302,5 @@ def _output_frames(row: Row, probe: Probe, target: Target, speed: float) -> int:
     if stop >= info.num_samples - duration_tolerance(utterance.duration) * info.sample_rate:
         stop = info.num_samples   # as asr.audio.load_utterance does: rows round their durations
     samples = round((stop - start) * target.features.sample_rate / info.sample_rate / speed)
-    return output_length(feature_length(samples, target.features.hop_length), target.model)
+    frames = feature_length(samples, target.features.hop_length, target.features.n_fft)
+    return output_length(frames, target.model)

@@ -1,4 +1,4 @@
-"""Training-only changes of speech, the part without TensorFlow: speed, joining, a bank of noise.
+"""Augment training data, the part without TensorFlow: speed, joining, a bank of noise.
 
 In: audio or log-mel features of single clips. Out: the same kind of thing. NumPy, soxr.
 The part that runs inside the tf.data graph is `asr.augment.graph`.
@@ -23,6 +23,7 @@ import numpy as np
 from asr.audio.content_hashes import hash_files
 from asr.audio.source import AUDIO_SUFFIXES
 from asr.errors import AsrError, DataError, InputWarning, UsageError
+from asr.features import LOG_FLOOR
 from asr.files import write_atomic
 from asr.recipe import FeatureSettings
 
@@ -52,7 +53,7 @@ class Extractor(Protocol):
 
 
 def change_speed(audio: np.ndarray, factor: float) -> np.ndarray:
-    """Audio played faster or slower, pitch and all, as a tape would.
+    """Play audio faster or slower, with the pitch, like a tape.
 
     Args:
         audio: (num_samples,) float32.
@@ -89,7 +90,7 @@ def join_clips(clips: Sequence[np.ndarray], gaps: Sequence[int],
     Args:
         clips: each (T, F) float32, log power before CMVN.
         gaps: frames before, between and after; len(clips) + 1 numbers.
-        rng: of the flutter.
+        rng: generator of the flutter.
 
     Returns:
         (sum of all, F) float32; the clip itself if it is one without gaps.
@@ -129,7 +130,12 @@ def _without_clicks(clip: np.ndarray, begin: bool, end: bool) -> np.ndarray:
 
 
 def _background(clip: np.ndarray) -> np.ndarray:
-    """(2, F): the minimum and the QUIET_PERCENTILE of each bin."""
+    """(2, F): the minimum and the QUIET_PERCENTILE of each bin, over frames with any sound.
+
+    Digital silence, such as a lost packet or a padded end, is not how the room sounds.
+    """
+    room = clip[(clip > LOG_FLOOR + 1.0).any(axis=1)]
+    clip = room if len(room) else clip
     rank = len(clip) * QUIET_PERCENTILE // 100
     return np.sort(clip, axis=0)[[0, rank]]  # faster than np.partition here
 
@@ -154,8 +160,8 @@ def load_noise_bank(noise_dir: str | Path, extractor: Extractor, *,
     Args:
         noise_dir: searched recursively; every file with a suffix in AUDIO_SUFFIXES counts.
         extractor: the one of the speech, so that powers can be added.
-        cache_dir: where the bank is kept between runs; None: nowhere. A changed file or setting
-            makes another bank, a damaged one is made again, with a warning.
+        cache_dir: where the bank is kept between runs; None: it is not kept. A changed file or
+            setting makes another bank; a damaged one is made again, with a warning.
 
     Raises:
         DataError: the folder holds no audio, or some of it cannot be read; all are named.

@@ -1,4 +1,4 @@
-"""Training-only changes of features, inside the tf.data graph.
+"""Augment features inside the tf.data graph, for training only.
 
 In: log-mel features (T, F), natural log of power, BEFORE CMVN, of one utterance or joined string,
 and a seed. Out: features after CMVN and SpecAugment, (num_frames, F). TensorFlow.

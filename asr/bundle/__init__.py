@@ -1,18 +1,22 @@
-"""A trained recogniser as one file that is safe to open: checked data, never code.
+"""Store a trained recogniser as one file that is safe to open: checked data, never code.
 
 In: settings, tokenizer, weights. Out: `*.asr`, and back a `Bundle`. NumPy, safetensors.
 
     manifest.json         schema version; size and SHA-256 of every other member
-    config.json           features, text, model, decoder (all knobs); cmvn; training; versions
+    config.json           features, text, model, decoder (all knobs); cmvn; training; versions;
+                          network: of a user's own network the name of the function that builds it,
+                          and its tensors
     tokenizer.json        the alphabet, in label order
-    weights.safetensors   float32, exactly the tensors of `asr.network.weights.weight_shapes`
+    weights.safetensors   float32, exactly the tensors of `asr.network.weights.weight_shapes`, or
+                          those of `network`
     lm.arpa.gz            optional n-gram language model
     reference.safetensors optional: a clip with its features and logits, for `asr doctor --bundle`
 
 The file is a ZIP whose members are stored, with fixed timestamps: equal content, equal bytes.
 A setting that is missing in config.json means its default, so a new knob's default must keep the
-old behaviour; one that is unknown or out of bounds refuses to load. `calibration` stands in
-config.json only where there is one.
+old behaviour; one that is unknown or out of bounds refuses to load. `calibration` and `network`
+are in config.json only where there is one. The function of `network` is never in the file: whoever
+loads the bundle gives it, `asr.load(path, build=function)`.
 """
 
 from __future__ import annotations
@@ -56,6 +60,7 @@ LIMITS = {CONFIG: 4_000_000, TOKENIZER: 1_000_000, WEIGHTS: 2_000_000_000, LM: 5
 SETTINGS = ("features", "text", "model", "decoder")
 HEADER_ALLOWANCE = 1_000_000  # bytes of safetensors header beyond the numbers themselves
 MAX_ALPHABET = 20_000
+MAX_TENSORS, MAX_RANK = 10_000, 8  # of a user's own network
 FOREIGN_SUFFIXES = {".keras", ".h5", ".hdf5", ".pkl", ".pickle", ".joblib", ".pt", ".pth",
                     ".ckpt", ".pb", ".tflite", ".onnx", ".nemo"}
 FOREIGN_MAGIC = {b"\x89HDF": "HDF5", b"\x80\x02": "a pickle", b"\x80\x03": "a pickle",
@@ -64,7 +69,7 @@ FOREIGN_MAGIC = {b"\x89HDF": "HDF5", b"\x80\x02": "a pickle", b"\x80\x03": "a pi
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """A clip with what the model made of it, to see later that nothing drifted.
+    """A clip with the model's output, to detect later differences.
 
     Attributes:
         audio: (num_samples,) float32 at the bundle's sample rate.
@@ -105,8 +110,9 @@ class Bundle:
         normalizer: `asr.text.normalizer_id` of the texts it learnt from.
         lm: the gzipped ARPA language model, or None.
         reference: see `Reference`, or None.
-        calibration: kind of decoder (`asr.decoding.calibration.KINDS`) -> what makes its
+        calibration: kind of decoder (`asr.decoding.calibration.kinds`) -> what makes its
             confidences probabilities; {} before `asr tune --confidence`.
+        network: name of the function that builds the user's own network; "": `AcousticModel`.
         bundle_hash: SHA-256 over the hashes of all members: equal content, equal hash.
         weights_hash: SHA-256 of the weights alone.
         path: where it was read from.
@@ -125,6 +131,7 @@ class Bundle:
     lm: bytes | None = field(default=None, repr=False)
     reference: Reference | None = field(default=None, repr=False)
     calibration: Mapping[str, Calibration] = field(default_factory=dict)
+    network: str = ""
     bundle_hash: str = ""
     weights_hash: str = ""
     path: Path | None = None
@@ -140,7 +147,8 @@ class Bundle:
         A calibration does not outlive what it was fitted to: new weights drop all of them, a new
         decoder drops the one of its kind.
         """
-        names = (*SETTINGS, "tokenizer", "weights", "cmvn", "training", "lm", "reference")
+        names = (*SETTINGS, "tokenizer", "weights", "cmvn", "training", "lm", "reference",
+                 "network")
         decoder = changes.get("decoder", self.decoder)
         stale = calibration_kind(decoder) if decoder != self.decoder else ""
         changes.setdefault("calibration", {} if "weights" in changes else {
@@ -156,19 +164,21 @@ def save_bundle(path: str | Path, *, features: FeatureSettings, text: TextSettin
                 training: Mapping | None = None, lm: bytes | None = None,
                 reference: Reference | None = None,
                 calibration: Mapping[str, Calibration] | None = None,
-                overwrite: bool = True) -> str:
+                network: str = "", overwrite: bool = True) -> str:
     """Write a bundle: the whole file or none of it; equal content gives equal bytes.
 
     Args:
         path: the final name.
         features, text, model, decoder: the recipe's sections.
         tokenizer: labels and characters.
-        weights: tensor name -> array; must be exactly those of `weight_shapes`, finite.
+        weights: tensor name -> array; must be exactly those of `weight_shapes`, finite. Those of
+            a user's own network may be any.
         cmvn: (mean, std), each (F,); required if and only if features.cmvn is "global" or "map".
         training: plain values to keep (epochs, validation WER, ...); JSON must hold them.
         lm: a gzipped ARPA language model; None: the file that decoder.lm names, if it does.
         reference: a clip for `asr doctor --bundle`.
         calibration: kind of decoder -> `Calibration`.
+        network: name of the function that builds the user's own network; "": `AcousticModel`.
         overwrite: False makes an existing file an error.
 
     Returns:
@@ -183,25 +193,23 @@ def save_bundle(path: str | Path, *, features: FeatureSettings, text: TextSettin
 
     where = f"Cannot write {path}"
     if lm is None and decoder.lm not in ("", LM):
-        from asr.decoding.packed_ngram import pack_lm  # imports numba, which reading does not need
+        from asr.language_model.packed_ngram import pack_lm  # imports numba; reading needs none
 
         lm = pack_lm(decoder.lm)
     decoder = dataclasses.replace(decoder, lm=decoder.lm and LM)
     sections = recipe_to_dict(Recipe(features=features, text=text, model=model, decoder=decoder))
     recipe = _checked_recipe({name: sections[name] for name in SETTINGS}, where)
-    shapes = weight_shapes(model, num_features(features), tokenizer.vocab_size)
-    arrays = {name: np.ascontiguousarray(array, "<f4") for name, array in weights.items()}
+    arrays = {name: np.asarray(array, "<f4", order="C") for name, array in weights.items()}
+    shapes = {name: array.shape for name, array in arrays.items()} if network else \
+        weight_shapes(model, num_features(features), tokenizer.vocab_size)
     check_tensors(arrays, shapes, where)
-    config = {name: recipe_to_dict(getattr(recipe, name)) for name in SETTINGS}
-    config |= {"cmvn": None, "training": dict(training or {}), "versions": _versions(),
-               "resampler": RESAMPLER, "normalizer": normalizer_id(text.normalizer)}
-    if cmvn is not None:
-        config["cmvn"] = {"mean": np.asarray(cmvn[0], "<f4").tolist(),
-                          "std": np.asarray(cmvn[1], "<f4").tolist()}
+    config = config_table(recipe, cmvn, training or {}, calibration or {})
+    if network:
+        config["network"] = {"build": network,
+                             "tensors": {name: list(shape) for name, shape in shapes.items()}}
+        _own_shapes(config["network"], where)
     _check_cmvn(config["cmvn"], recipe, where)
-    if calibration:
-        config["calibration"] = {kind: one.to_dict() for kind, one in calibration.items()}
-        read_calibrations(config["calibration"], where)
+    read_calibrations(config.get("calibration", {}), where)
     _check_lm(decoder, lm is not None, where)
     members = {CONFIG: json_bytes(config), TOKENIZER: json_bytes(tokenizer.to_dict()),
                WEIGHTS: save({name: arrays[name] for name in shapes})}
@@ -230,39 +238,74 @@ def load_bundle(path: str | Path) -> Bundle:
                  schema_version=SCHEMA_VERSION) as archive:
         where = f"{path}: {CONFIG}"
         config = archive.read_json(CONFIG)
-        expected = {*SETTINGS, "cmvn", "training", "versions", "resampler", "normalizer"}
-        if not isinstance(config, dict) or set(config) - {"calibration"} != expected:
-            raise BundleError(f"{where} must hold exactly {', '.join(sorted(expected))}.",
-                              code="bundle.schema", path=path)
-        recipe = _checked_recipe({name: config[name] for name in SETTINGS}, where)
-        if config["resampler"] != RESAMPLER:
-            raise BundleError(f"{where}: resampler {config['resampler']!r}, this program has "
-                              f"{RESAMPLER!r}.", code="bundle.schema", path=path)
-        if not isinstance(config["training"], dict) or not _is_text_table(config["versions"]) \
-                or not isinstance(config["normalizer"], str):
-            raise BundleError(f"{where}: training and versions must be tables, normalizer text.",
-                              code="bundle.schema", path=path)
-        cmvn = _check_cmvn(config["cmvn"], recipe, where)
-        _check_lm(recipe.decoder, LM in archive, where)
-        tokenizer = _read_tokenizer(archive)
-        weights = _read_weights(archive, recipe, tokenizer)
+        fields = config_fields(config, has_lm=LM in archive, where=where)
+        recipe = Recipe(**{name: fields[name] for name in SETTINGS})
+        tokenizer = read_tokenizer(archive.read_json(TOKENIZER), f"{path}: {TOKENIZER}")
+        shapes = _own_shapes(config["network"], where) if fields["network"] else weight_shapes(
+            recipe.model, num_features(recipe.features), tokenizer.vocab_size)
+        weights = _read_weights(archive, shapes)
         reference = None
         if REFERENCE in archive:
             arrays = read_tensors(archive.read(REFERENCE), f"{path}: {REFERENCE}")
             _check_reference(arrays, recipe, tokenizer, f"{path}: {REFERENCE}")
             reference = Reference(**arrays)
         return Bundle(
-            **{name: getattr(recipe, name) for name in SETTINGS}, tokenizer=tokenizer,
-            weights=MappingProxyType(weights), cmvn=cmvn, reference=reference,
-            training=MappingProxyType(config["training"]),
-            versions=MappingProxyType(config["versions"]), normalizer=config["normalizer"],
-            calibration=MappingProxyType(read_calibrations(config.get("calibration", {}), where)),
+            **fields, tokenizer=tokenizer, weights=MappingProxyType(weights), reference=reference,
             lm=archive.read(LM) if LM in archive else None, bundle_hash=archive.sha256,
             weights_hash=archive.digest(WEIGHTS), path=path)
 
 
+def config_table(settings: Recipe | Bundle, cmvn: tuple[np.ndarray, np.ndarray] | None,
+                 training: Mapping, calibration: Mapping[str, Calibration]) -> dict:
+    """The content of config.json: plain values that `config_fields` reads.
+
+    Args:
+        settings: whatever has the sections features, text, model and decoder.
+        cmvn, training, calibration: as for `save_bundle`.
+    """
+    table = {name: recipe_to_dict(getattr(settings, name)) for name in SETTINGS}
+    table |= {"cmvn": None, "training": dict(training), "versions": _versions(),
+              "resampler": RESAMPLER, "normalizer": normalizer_id(settings.text.normalizer)}
+    if cmvn is not None:
+        table["cmvn"] = {"mean": np.asarray(cmvn[0], "<f4").tolist(),
+                         "std": np.asarray(cmvn[1], "<f4").tolist()}
+    if calibration:
+        table["calibration"] = {kind: one.to_dict() for kind, one in calibration.items()}
+    return table
+
+
+def config_fields(config: object, *, has_lm: bool, where: str) -> dict:
+    """Attributes of a `Bundle` from the content of its config.json, all checked.
+
+    Raises:
+        BundleError: a section or a value is not what it must be; `where` opens the message.
+    """
+    expected = {*SETTINGS, "cmvn", "training", "versions", "resampler", "normalizer"}
+    if not isinstance(config, dict) or set(config) - {"calibration", "network"} != expected:
+        raise BundleError(f"{where} must hold exactly {', '.join(sorted(expected))}.",
+                          code="bundle.schema")
+    recipe = _checked_recipe({name: config[name] for name in SETTINGS}, where)
+    if config["resampler"] != RESAMPLER:
+        raise BundleError(f"{where}: resampler {config['resampler']!r}, this program has "
+                          f"{RESAMPLER!r}.", code="bundle.schema")
+    if not isinstance(config["training"], dict) or not _is_text_table(config["versions"]) \
+            or not isinstance(config["normalizer"], str):
+        raise BundleError(f"{where}: training and versions must be tables, normalizer text.",
+                          code="bundle.schema")
+    _check_lm(recipe.decoder, has_lm, where)
+    if "network" in config:
+        _own_shapes(config["network"], where)
+    return {**{name: getattr(recipe, name) for name in SETTINGS},
+            "cmvn": _check_cmvn(config["cmvn"], recipe, where),
+            "training": MappingProxyType(config["training"]),
+            "versions": MappingProxyType(config["versions"]), "normalizer": config["normalizer"],
+            "network": config["network"]["build"] if "network" in config else "",
+            "calibration": MappingProxyType(read_calibrations(config.get("calibration", {}),
+                                                              where))}
+
+
 def refuse_foreign(path: Path) -> None:
-    """Say what a model of another framework is, instead of calling it a damaged bundle.
+    """Name the framework of a foreign model instead of reporting a damaged bundle.
 
     Raises:
         UsageError: the name or the first bytes are those of a format whose loader runs code.
@@ -327,25 +370,40 @@ def _check_lm(decoder: DecoderSettings, present: bool, where: str) -> None:
                           code="bundle.schema")
 
 
-def _read_tokenizer(archive: Archive) -> CharTokenizer:
-    table = archive.read_json(TOKENIZER)
+def read_tokenizer(table: object, where: str) -> CharTokenizer:
+    """The alphabet of tokenizer.json.
+
+    Raises:
+        BundleError: it is not one; `where` opens the message.
+    """
     alphabet = table.get("alphabet") if isinstance(table, dict) else None
     if not isinstance(alphabet, str) or table != {"type": "characters", "alphabet": alphabet} \
             or len(alphabet) > MAX_ALPHABET:
-        raise BundleError(f"{archive.path}: {TOKENIZER} must be {{\"type\": \"characters\", "
+        raise BundleError(f"{where} must be {{\"type\": \"characters\", "
                           f"\"alphabet\": at most {MAX_ALPHABET:_} characters}}.",
-                          code="bundle.schema", path=archive.path)
+                          code="bundle.schema")
     try:
         return CharTokenizer(alphabet)
     except UsageError as error:
-        raise BundleError(f"{archive.path}: {TOKENIZER}: {error}", code="bundle.schema",
-                          path=archive.path) from error
+        raise BundleError(f"{where}: {error}", code="bundle.schema") from error
 
 
-def _read_weights(archive: Archive, recipe: Recipe,
-                  tokenizer: CharTokenizer) -> dict[str, np.ndarray]:
+def _own_shapes(table: object, where: str) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the tensors of a user's own network; the function is a name, no code."""
+    tensors = table.get("tensors") if isinstance(table, dict) else None
+    if not isinstance(table, dict) or set(table) != {"build", "tensors"} \
+            or not isinstance(table["build"], str) or not 0 < len(table["build"]) <= 200 \
+            or not isinstance(tensors, dict) or not 0 < len(tensors) <= MAX_TENSORS \
+            or not all(isinstance(shape, list) and len(shape) <= MAX_RANK
+                       and all(type(n) is int and 0 < n < 2**31 for n in shape)
+                       for shape in tensors.values()):
+        raise BundleError(f"{where}: network must be the name of the function that builds it and "
+                          "the shapes of its tensors.", code="bundle.schema")
+    return {name: tuple(shape) for name, shape in tensors.items()}
+
+
+def _read_weights(archive: Archive, shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
     """The tensors; their total size is compared with the settings before a byte is read."""
-    shapes = weight_shapes(recipe.model, num_features(recipe.features), tokenizer.vocab_size)
     expected = 4 * sum(map(math.prod, shapes.values()))
     size = archive.size(WEIGHTS)
     where = f"{archive.path}: {WEIGHTS}"
@@ -360,14 +418,14 @@ def _read_weights(archive: Archive, recipe: Recipe,
 def _check_reference(arrays: Mapping[str, np.ndarray], recipe: Recipe, tokenizer: CharTokenizer,
                      where: str) -> None:
     samples = arrays["audio"].size if "audio" in arrays else 0
-    frames = feature_length(samples, recipe.features.hop_length)
+    frames = feature_length(samples, recipe.features.hop_length, recipe.features.n_fft)
     check_tensors(arrays, {
         "audio": (samples,), "features": (frames, num_features(recipe.features)),
         "logits": (output_length(frames, recipe.model), tokenizer.vocab_size)}, where)
 
 
 def _versions() -> dict[str, str]:
-    """Of what can change a feature or a weight; read from metadata, nothing is imported."""
+    """Packages that can change a feature or a weight; from metadata, nothing is imported."""
     names = ("keras-asr", "keras", "librosa", "numpy", "soundfile", "soxr", "tensorflow")
     return {"python": platform.python_version(),
             **{name: version for name, version in installed(names).items() if version}}

@@ -1,4 +1,4 @@
-"""Which model is meant: a bundle file, the best one of a run directory, or the shipped one.
+"""Find a model: a bundle file, the best one of a run directory, or the shipped one.
 
 In: a path or nothing. Out: the path of an .asr file. Part of `asr.bundle`.
 """

@@ -31,20 +31,32 @@ from asr.errors import (
 )
 from asr.terminal import STDOUT, ReaderGone, Terminal, visible
 
-# verb: (module, one line of help). The module is imported only when its verb is called.
+# verb: (module, one line of help), by what a person wants. The module is imported only when its
+# verb is called.
+GROUPS = {
+    "Bring data": ("prepare", "download", "validate", "audit"),
+    "Train a model": ("init", "recipe", "train", "lm", "tune"),
+    "Use a model": ("transcribe", "align", "info"),
+    "Measure": ("evaluate", "score", "compare"),
+    "Look inside": ("inspect", "doctor"),
+}
 VERBS = {
     "prepare": ("asr.cli.prepare", "A corpus on disk becomes one manifest per split."),
     "download": ("asr.cli.prepare", "Fetch a corpus: resumed, checked, then unpacked."),
     "validate": ("asr.cli.validate", "Every problem of a manifest; changes nothing."),
+    "init": ("asr.cli.init", "Write a recipe for your data, with reasons."),
+    "recipe": ("asr.cli.recipe", "What each setting of a recipe means; compare two recipes."),
     "train": ("asr.cli.train", "Train a recipe; resumes where it was interrupted."),
     "transcribe": ("asr.cli.transcribe", "Recordings become text, subtitles or JSON."),
     "align": ("asr.cli.align", "When each word of a known text was said."),
+    "info": ("asr.cli.info", "What a model is and what it was trained on."),
     "evaluate": ("asr.cli.evaluate", "Word error rate of a bundle on a test manifest."),
     "score": ("asr.cli.score", "Word error rate of two text files; no TensorFlow."),
     "compare": ("asr.cli.compare", "Are two systems different? With a significance test."),
     "tune": ("asr.cli.tune", "Language model, hot words, confidences: on development data."),
     "lm": ("asr.cli.lm", "Train and inspect n-gram language models."),
     "audit": ("asr.cli.audit", "Leaks between splits, doubtful references, invented words."),
+    "export": ("asr.cli.export", "ONNX and other formats, each with a proof of parity."),
     "inspect": ("asr.cli.inspect", "Look inside the LSTM while it listens: a page or a picture."),
     "doctor": ("asr.cli.doctor", "What runs here, how fast, and why not faster."),
 }
@@ -54,7 +66,7 @@ _BROKEN = (errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ENODEV, errno.ENXIO)
 
 
 class _Verbs(click.Group):
-    """Knows the verbs without importing them, so that --help is quick."""
+    """List the verbs without importing them, so that --help is fast."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(VERBS)
@@ -71,15 +83,25 @@ class _Verbs(click.Group):
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(verb, line) for verb, (_, line) in VERBS.items()])
+        for title, verbs in GROUPS.items():
+            with formatter.section(title):
+                formatter.write_dl([(verb, VERBS[verb][1]) for verb in verbs])
 
 
 @click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 @click.version_option(__version__, prog_name="asr")
 def cli(debug: bool) -> None:
-    """Speech recognition that you train, run and trust on your own machine."""
+    """Speech recognition that you train, run and trust on your own machine.
+
+    \b
+    From a folder of recordings with texts to a recogniser:
+      asr prepare folder recordings data/mine --dev 10% --test 10%
+      asr init data/mine -o mine.toml
+      asr train mine.toml runs/mine
+      asr evaluate runs/mine data/mine/test.jsonl
+      asr transcribe runs/mine talk.wav
+    """  # noqa: D301 (click reads the backspace)
 
 
 def main(argv: list[str] | None = None) -> None:

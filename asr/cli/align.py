@@ -15,9 +15,9 @@ import click
 
 from asr.cli.decoding import engine_option
 from asr.cli.inputs import truncated_option
-from asr.cli.transcribe import ONE_FILE_FORMATS, is_model
+from asr.cli.transcribe import is_model
 from asr.errors import EXIT_OK, EXIT_SOME_FAILED, UsageError
-from asr.transcript import FORMATS, SUFFIXES, render
+from asr.transcript import FORMATS, ONE_FILE_FORMATS, SUFFIXES, render
 
 if TYPE_CHECKING:
     from asr.manifest import Utterance
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
               help="Folder that holds the manifest's audio when it is not beside it.")
 @click.option("--allow-outside-root", is_flag=True, help="Accept audio anywhere.")
 @click.option("-f", "--format", "format_", type=click.Choice(list(FORMATS)), default="ctm",
-              show_default=True, help="Of the result; json and textgrid have characters too.")
+              show_default=True, help="json and textgrid have characters too.")
 @click.option("-o", "--output-dir", type=click.Path(path_type=Path),
               help="Write one file a recording into this folder.")
 @click.option("--overwrite", is_flag=True, help="Write again what exists in the output folder.")
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 def align(arguments: tuple[str, ...], bundle: str | None, manifest: Path | None,
           audio_root: Path | None, allow_outside_root: bool, format_: str,
           output_dir: Path | None, overwrite: bool, allow_truncated: bool, engine: str) -> int:
-    """When each word of a known text was said.
+    """Align a known text with a recording: the time of each word.
 
     The text is normalised as the model's training texts were, then aligned with the whole
     recording. Times of words begin and end at pauses where there are some. In an output folder
@@ -91,7 +91,7 @@ def align(arguments: tuple[str, ...], bundle: str | None, manifest: Path | None,
 
 def _check(arguments: tuple[str, ...], manifest: Path | None, output_dir: Path | None,
            overwrite: bool, format_: str) -> None:
-    """Contradictions are an error before any work."""
+    """Refuse contradictory options before any work."""
     if manifest is None and len(arguments) != 2:
         raise UsageError(f"Give a recording and its text in quotes, or --manifest; got "
                          f"{len(arguments)} arguments after the bundle.")
@@ -99,13 +99,15 @@ def _check(arguments: tuple[str, ...], manifest: Path | None, output_dir: Path |
         raise UsageError(f"A manifest has recordings and texts; {arguments[0]!r} is one too many.")
     if overwrite and output_dir is None:
         raise UsageError("--overwrite is about files, but there is no --output-dir.")
+    if format_ == "docx" and output_dir is None:
+        raise UsageError("A .docx file is not for standard output. Give --output-dir.")
     if manifest is not None and output_dir is None and format_ in ONE_FILE_FORMATS:
         raise UsageError(f"Many recordings in {format_} make no valid file on standard output. "
                          "Give --output-dir.")
 
 
 def _paths(folder: Path, names: list[str], format_: str) -> list[Path]:
-    """A file for each name, no two the same on any system."""
+    """An output path for each name, unique on every system."""
     stems = [re.sub(r"[^\w.+=,@-]", "_", name).lstrip(".") or "_" for name in names]
     seen: dict[str, str] = {}
     for name, stem in zip(names, stems, strict=True):
@@ -125,9 +127,9 @@ def _unfinished(rows: list[Utterance], paths: list[Path] | list[None], overwrite
     return wanted, len(rows) - len(wanted)
 
 
-def _write(text: str, path: Path | None, overwrite: bool) -> int:
+def _write(text: str | bytes, path: Path | None, overwrite: bool) -> int:
     if path is None:
-        sys.stdout.write(text)
+        sys.stdout.write(str(text))
         return EXIT_OK
     from asr.files import write_atomic
 

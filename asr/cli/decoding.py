@@ -18,14 +18,15 @@ if TYPE_CHECKING:
     from asr.recognizer import Recognizer
 
 engine_option = click.option(
-    "--engine", type=click.Choice(["auto", "numpy", "keras"]), default="auto",
-    help="auto is numpy, which starts quickly; keras uses a GPU if there is one.")
+    "--engine", type=click.Choice(["auto", "numpy", "keras", "onnx"]),
+    default="auto", help="auto is numpy, which starts quickly, or what an exported file is made "
+    "for; keras uses a GPU if there is one.")
 _OPTIONS = (
     click.option("--decoder", type=click.Choice(choices_of(DecoderSettings, "kind")),
                  help="Another decoder than the bundle's; the options below choose beam."),
     click.option("--beam-width", type=int, help="Prefixes that the beam decoder keeps."),
     click.option("--lm", type=str, help="An n-gram language model in ARPA form."),
-    click.option("--lm-weight", type=float, help="Of the language model."),
+    click.option("--lm-weight", type=float, help="Weight of the language model."),
     click.option("--word-bonus", type=float, help="Nats a word: above 0 favours more words."),
     click.option("--lexicon-only", is_flag=True, help="Read only words of the language model, or "
                  "of the bundle's lexicon."),
@@ -33,13 +34,14 @@ _OPTIONS = (
                  help="A phrase to expect; boost in nats a character. Repeatable."),
     click.option("--grammar", type=str, metavar="FILE", help="Read only sentences of this grammar, "
                  "in place of the bundle's lexicon: lines of patterns, or JSGF."),
-    click.option("--max-gap", type=float, help="Nats a character by which a word of the "
-                 "grammar's nearest sentence may sound worse than what is heard. Default: 3."),
+    click.option("--words", "lexicon", type=str, metavar="FILE", help="Read only these words, any "
+                 "number of them in any order: one a line."),
+    click.option("--max-gap", type=float, help="Refuse recordings in which a word of the grammar's "
+                 "nearest sentence fits worse, by so many nats a character, than free decoding; "
+                 "3 is a start. Default: refuse none."),
 )
 _NBEST = click.option("--nbest", type=click.IntRange(min=1), help="Show this many readings, where "
                       "there are so many.")
-_BEAM_ONLY = ("beam_width", "lm", "lm_weight", "lexicon_only", "hot_words", "grammar", "max_gap",
-              "num_hypotheses")
 
 
 def decoder_options(command: Callable | None = None, *, nbest: bool = False) -> Callable:
@@ -54,11 +56,11 @@ def decoder_options(command: Callable | None = None, *, nbest: bool = False) -> 
 
     @functools.wraps(command)
     def wrapped(*arguments, decoder, beam_width, lm, lm_weight, word_bonus, lexicon_only, hot_words,
-                grammar, max_gap, nbest=None, **others):
+                grammar, lexicon, max_gap, nbest=None, **others):
         table = {"beam_width": beam_width, "lm": lm, "lm_weight": lm_weight,
                  "word_bonus": word_bonus, "lexicon_only": lexicon_only or None,
-                 "hot_words": list(hot_words) or None, "grammar": grammar, "max_gap": max_gap,
-                 "num_hypotheses": nbest}
+                 "hot_words": list(hot_words) or None, "grammar": grammar, "lexicon": lexicon,
+                 "max_gap": max_gap, "num_hypotheses": nbest}
         return command(*arguments, knobs=_knobs(decoder, {
             name: value for name, value in table.items() if value is not None}), **others)
 
@@ -68,20 +70,31 @@ def decoder_options(command: Callable | None = None, *, nbest: bool = False) -> 
 
 
 def _knobs(decoder: str | None, knobs: dict) -> dict:
-    """The settings to change; those of the beam search choose it.
+    """The settings to change; an option without --decoder chooses the beam search, which has all.
 
     Raises:
-        UsageError: another decoder was named with options that only the beam search has.
+        UsageError: the decoder that was named does not use an option.
         DataError: the grammar cannot be read.
     """
-    wanted = [name for name in _BEAM_ONLY if name in knobs]
-    if decoder not in (None, "beam") and wanted:
-        option = {"hot_words": "hot-word", "num_hypotheses": "nbest"}.get(wanted[0], wanted[0])
-        raise UsageError(f"--{option.replace('_', '-')} is an option of the beam decoder, not of "
-                         f"{decoder}; leave out --decoder {decoder}.")
-    kind = decoder or ("beam" if wanted else None)
+    wanted = [name for name in knobs if name != "word_bonus"]  # see `with_knobs`
+    if decoder and wanted:
+        from asr.decoding import decoder_class
+
+        idle = [name for name in wanted if name not in decoder_class(decoder).uses]
+        if idle:
+            option = {"hot_words": "hot-word", "num_hypotheses": "nbest",
+                      "lexicon": "words"}.get(idle[0], idle[0])
+            raise UsageError(f"--{option.replace('_', '-')} is an option of the beam decoder, not "
+                             f"of {decoder}; leave out --decoder {decoder}.")
+    kind = decoder or ("lexicon" if wanted == ["lexicon"] else "beam" if wanted else None)
+    if "grammar" in knobs and "lexicon" in knobs:
+        raise UsageError("--words and --grammar both say what may be read; give one of them.")
     if "grammar" in knobs:
         knobs |= {"grammar": _grammar_text(knobs["grammar"]), "lexicon": []}
+    if "lexicon" in knobs and knobs["lexicon"]:
+        from asr.decoding.lexicon import read_words
+
+        knobs |= {"lexicon": read_words(knobs["lexicon"]), "grammar": ""}
     return knobs | ({"kind": kind} if kind else {})
 
 
@@ -93,11 +106,17 @@ def with_knobs(recognizer: Recognizer, knobs: dict) -> Recognizer:
     """
     if not knobs:
         return recognizer
+    from asr.decoding import decoder_class
+    from asr.decoding.lexicon import normalize_words
+
+    if knobs.get("lexicon"):
+        knobs = knobs | {"lexicon": normalize_words(knobs["lexicon"],
+                                                    recognizer.bundle.text.normalizer)}
     other = recognizer.with_decoder(**knobs)
     settings = other.decoder_settings
     for name, idle, message in (
-            ("word_bonus", settings.kind == "greedy",
-             "--word-bonus does nothing in greedy decoding; add --decoder beam"),
+            ("word_bonus", "word_bonus" not in decoder_class(settings.kind).uses,
+             f"--word-bonus does nothing in {settings.kind} decoding; add --decoder beam"),
             ("lm_weight", not settings.lm,
              "--lm-weight needs a language model; this bundle has none. Add --lm FILE"),
             ("max_gap", not settings.grammar,

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from asr.cli.decoding import decoder_options, engine_option, with_knobs
+from asr.cli.grouping import by_options, group_json, group_text, groups_by, labels_by
 from asr.cli.inputs import truncated_option
 from asr.cli.output_paths import refuse_existing, refuse_no_file
 from asr.recipe import TextSettings, choices_of
@@ -26,6 +27,8 @@ from asr.recipe import TextSettings, choices_of
 @click.option("--overwrite", is_flag=True, help="Replace the results of an earlier evaluation.")
 @click.option("--normalizer", type=click.Choice(choices_of(TextSettings, "normalizer")),
               help="Instead of the bundle's.")
+@click.option("--non-speech", type=click.Choice(("words", "drop")), default="words",
+              show_default=True, help="Whether [laughter], <unk> and (noise) are words.")
 @engine_option
 @truncated_option
 @click.option("--on-error", type=click.Choice(["fail", "skip"]), default="fail", show_default=True,
@@ -36,13 +39,15 @@ from asr.recipe import TextSettings, choices_of
               "silence, noise and music; listed in the receipt.")
 @click.option("--target-wer", "targets", multiple=True, type=float, metavar="PERCENT",
               help="How many utterances must go to a person to reach this WER? May be repeated.")
+@by_options
 @click.option("--json", "as_json", is_flag=True, help="Print the score as JSON.")
 @decoder_options
 def evaluate(bundle: Path, manifests: tuple[Path, ...], audio_root: Path | None,
              allow_outside_root: bool, output_dir: Path | None, overwrite: bool,
-             normalizer: str | None, knobs: dict, engine: str, allow_truncated: bool, on_error: str,
+             normalizer: str | None, non_speech: str, knobs: dict, engine: str,
+             allow_truncated: bool, on_error: str,
              report: Path | None, silence: bool, targets: tuple[float, ...],
-             as_json: bool) -> int:
+             by: tuple[str, ...], columns: Path | None, as_json: bool) -> int:
     """Word and character error rate of BUNDLE on MANIFEST..., with interval and receipt.
 
     Then whether confidences can be believed (ECE, the expected calibration error), and which part
@@ -61,10 +66,13 @@ def evaluate(bundle: Path, manifests: tuple[Path, ...], audio_root: Path | None,
     from asr.evaluation import hash_manifests
     from asr.manifest import read_manifest
     from asr.recognizer import load
+    from asr.text import normalizer_name
     _refuse_places(output_dir, report, overwrite)  # before the work, not after it
     utterances = [u for path in manifests for u in
                   read_manifest(path, audio_root=audio_root, allow_outside_root=allow_outside_root)]
+    labels = labels_by(utterances, by, (columns,))  # before the work, not after it
     recognizer = with_knobs(load(bundle, engine=engine), knobs)
+    normalizer = normalizer_name(normalizer or recognizer.bundle.text.normalizer, non_speech)
     with count_on_stderr("evaluating") as progress:
         result = run(recognizer, utterances, normalizer=normalizer, on_error=on_error,
                      allow_truncated=allow_truncated,
@@ -74,25 +82,27 @@ def evaluate(bundle: Path, manifests: tuple[Path, ...], audio_root: Path | None,
         from asr.audit.silence import with_silence, words_without_speech
         result = replace(result, score=with_silence(result.score,
                                                     words_without_speech(recognizer)))
+    groups = groups_by(result.score.rows, labels)
     if output_dir:  # before stdout, whose reader may be gone
         for path in result.write(output_dir):
             print(f"written: {path}", file=sys.stderr)
     if report:
-        _write_report(report, result, utterances, bundle)
+        _write_report(report, result, utterances, bundle, groups)
     if as_json:
-        print(json.dumps({**result.score.to_dict(), "failed": result.failed,
+        print(json.dumps({**result.score.to_dict(), "groups": group_json(groups),
+                          "failed": result.failed,
                           "confidence": result.confidence and result.confidence.to_dict()},
                          ensure_ascii=False))
     else:
         print("\n".join(result.score.lines() + (
-            result.confidence.lines() if result.confidence else [])))
+            result.confidence.lines() if result.confidence else [])) + group_text(groups))
     for record in result.failed:
         print(json.dumps(record, ensure_ascii=False), file=sys.stderr)
     return EXIT_SOME_FAILED if result.failed else EXIT_OK
 
 
 def _refuse_places(output_dir: Path | None, report: Path | None, overwrite: bool) -> None:
-    """Where the results are to go must be there, or can be made, and hold no other results."""
+    """Refuse output folders that cannot be made or that have other results."""
     from asr.evaluation import ROWS, SCORE
     from asr.results import settle
     if output_dir and output_dir.is_dir():
@@ -108,12 +118,13 @@ def _refuse_places(output_dir: Path | None, report: Path | None, overwrite: bool
         refuse_no_file(report, "--report")
 
 
-def _write_report(path: Path, result, utterances, bundle: Path) -> None:
+def _write_report(path: Path, result, utterances, bundle: Path, groups: dict) -> None:
     from asr.pages.report import read_curve, write_report
     written = write_report(
         path, result.score, audio={u.id: u for u in utterances},
         words={name: transcript.words for name, transcript in result.transcripts.items()},
         curve=read_curve((bundle if bundle.is_dir() else bundle.parent) / "log.jsonl"),
-        confidence=result.confidence)
+        confidence=result.confidence,
+        groups={f"By {column}": found for column, found in groups.items()})
     for file in written:
         print(f"written: {file}", file=sys.stderr)

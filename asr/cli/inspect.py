@@ -34,7 +34,7 @@ PAGE = "html"
 def inspect(inputs: tuple[str, ...], bundle: str | None, layer: int | None, direction: str,
             units: str, seconds: str, outputs: tuple[Path, ...], overwrite: bool,
             allow_truncated: bool, no_sound: bool) -> None:
-    """Look inside the LSTM while it listens: sound, gates, memory cells, posteriors.
+    """Show the LSTM at work on a recording: gates, memory cells, posteriors.
 
     Everything on one time axis, in a page that answers the mouse or in a picture. The model is
     the first argument, as with asr transcribe; without one the shipped digits recogniser listens.
@@ -86,7 +86,7 @@ def _format(path: Path) -> str:
 
 
 def _check_outputs(outputs: tuple[Path, ...], overwrite: bool) -> None:
-    """Before any work: known formats, folders that exist, nothing overwritten."""
+    """Check formats, folders and existing files before any work."""
     from asr.inspection.plot import FORMATS
 
     for path in outputs:
@@ -102,6 +102,6 @@ def _check_outputs(outputs: tuple[Path, ...], overwrite: bool) -> None:
 
 
 def _name(path: object) -> str:
-    """Of a bundle for people: best.asr says less than its run directory."""
+    """A bundle for people: best.asr says less than its run directory."""
     path = Path(str(path))
     return path.name if path.name != "best.asr" else f"{path.absolute().parent.name}/{path.name}"

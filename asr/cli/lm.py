@@ -44,11 +44,12 @@ def train(texts: tuple[Path, ...], output: Path, order: int, prune: str, min_cou
       asr lm train data/train.jsonl --normalizer basic --order 3 -o lm.arpa.gz
       asr lm train books.txt.gz --prune 0,0,1 -o books.arpa.gz
     """  # noqa: D301 (click reads the backspace)
-    from asr.decoding.arpa import write_arpa
-    from asr.decoding.lm_text import read_sentences
-    from asr.decoding.lm_train import train_ngrams
     from asr.errors import UsageError
     from asr.files import write_atomic
+    from asr.language_model.arpa import write_arpa
+    from asr.language_model.kneser_ney import train_ngrams
+    from asr.language_model.training_text import read_sentences
+    from asr.text import normalizer_id
 
     try:
         limits = [int(number) for number in prune.split(",")]
@@ -60,7 +61,7 @@ def train(texts: tuple[Path, ...], output: Path, order: int, prune: str, min_cou
     refuse_no_file(output, "--output")
     model = train_ngrams(read_sentences(texts, normalizer=normalizer, units=units), order,
                          prune=limits, min_count=min_count)
-    text = write_arpa(model.vocabulary, model.tables).encode()
+    text = write_arpa(model.vocabulary, model.tables, normalizer=normalizer_id(normalizer)).encode()
     write_atomic(output, gzip.compress(text, mtime=0) if output.suffix == ".gz" else text,
                  overwrite=overwrite)
     for n, estimated in enumerate(model.estimated, start=1):
@@ -75,37 +76,63 @@ def train(texts: tuple[Path, ...], output: Path, order: int, prune: str, min_cou
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--perplexity", "texts", multiple=True, type=click.Path(path_type=Path),
               metavar="TEXT", help="Perplexity on a text or manifest; may be repeated.")
-@click.option("--normalizer", default="none", show_default=True, help="Of that text.")
+@click.option("--normalizer", help="The normaliser of that text. [default: that of the training "
+              "texts, which files of asr lm train name; else none]")
 @click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
-def info(model: Path, texts: tuple[Path, ...], normalizer: str, as_json: bool) -> None:
+def info(model: Path, texts: tuple[Path, ...], normalizer: str | None, as_json: bool) -> None:
     """What a language model holds, and how well it predicts a text."""
-    from asr.decoding.lm_text import read_sentences
-    from asr.decoding.ngram import load_ngram
-    from asr.decoding.ngram_fusion import SPACE_TOKENS, SPECIAL
+    from asr.language_model import load_ngram
+    from asr.language_model.training_text import read_sentences
 
     ngrams = load_ngram(model)
-    words = [w for w in ngrams.vocabulary if w not in SPECIAL]
-    characters = (any(token in ngrams.word_numbers for token in SPACE_TOKENS)
-                  and all(len(w) == 1 for w in words if w not in SPACE_TOKENS))
-    units = "characters" if characters else "words"
+    normalizer, notes = _normalizer_of(ngrams.normalizer, normalizer) if texts else ("none", [])
+    units = "characters" if ngrams.space else "words"
     total = sum(ngrams.counts)
     found = {"path": str(model), "order": ngrams.order, "units": units,
              "vocabulary": len(ngrams.vocabulary), "ngrams": list(ngrams.counts),
              "bytes": ngrams.num_bytes, "bytes_per_ngram": round(ngrams.num_bytes / total, 1),
-             "perplexity": []}
+             "normalizer": ngrams.normalizer, "perplexity": [], "notes": notes}
     for path in texts:
         value, tokens, unknown = ngrams.perplexity(
             read_sentences([path], normalizer=normalizer, units=units))
         found["perplexity"].append({
             "path": str(path), "perplexity": value, "tokens": tokens, "unknown": unknown,
             "bits_per_token": math.log2(value)})
+        if unknown and not ngrams.knows_unknown:
+            notes.append(f"The model has no <unk>, so it says nothing of the {unknown:,} unknown "
+                         f"words of {path}: they are not in the perplexity, which must not be "
+                         "compared with that of another vocabulary.")
+    for note in notes:
+        print(note, file=sys.stderr)
     if as_json:
         print(json.dumps(found, ensure_ascii=False, indent=1))
         return
     print(f"order {ngrams.order}, {units}, vocabulary {len(ngrams.vocabulary):,}")
+    if ngrams.normalizer:
+        print(f"normaliser {ngrams.normalizer}")
     for n, count in enumerate(ngrams.counts, start=1):
         print(f"{n}-grams {count:,}")
     print(f"{ngrams.num_bytes / 1e6:.1f} MB in memory, {found['bytes_per_ngram']} bytes an n-gram")
     for row in found["perplexity"]:
         print(f"{row['path']}: perplexity {row['perplexity']:.2f} on {row['tokens']:,} tokens, "
-              f"{row['unknown']:,} unknown ({row['unknown'] / row['tokens']:.1%})")
+              f"{row['unknown']:,} unknown words")
+
+
+def _normalizer_of(trained: str, wanted: str | None) -> tuple[str, list[str]]:
+    """The normaliser of a text whose perplexity is asked for, and what must be said of it.
+
+    Args:
+        trained: id of the training texts' normaliser, "" where the model does not say.
+        wanted: by the user.
+    """
+    from asr.text import NORMALIZERS, normalizer_id
+
+    own = trained.partition("-")[0]
+    name = wanted or (own if own in NORMALIZERS else "none")
+    if not trained and wanted is None:
+        return name, ["The model does not name the normaliser of its training texts, so the text "
+                      "is read as it is; --normalizer NAME changes that."]
+    if trained and trained != normalizer_id(name):
+        return name, [f"The model was trained on texts of the normaliser {trained}, this text has "
+                      f"{normalizer_id(name)}: its perplexity is too high."]
+    return name, []

@@ -1,4 +1,4 @@
-"""Where results go, looked at before the work: never onto what exists, nor where nothing can be."""
+"""Check output paths before the work: not an existing file, and in a usable folder."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from asr.errors import UsageError
 
 
 def refuse_existing(path: Path, overwrite: bool, *, other: str) -> None:
-    """Nothing is replaced unless told.
+    """Refuse to replace a file without --overwrite.
 
     Args:
-        path: of a result.
+        path: path of a result.
         overwrite: whether the person said so.
         other: what to give instead, such as "another --output".
 
@@ -24,7 +24,7 @@ def refuse_existing(path: Path, overwrite: bool, *, other: str) -> None:
 
 
 def refuse_no_file(path: Path, option: str) -> None:
-    """A result is a file in a folder that is there.
+    """Refuse an output that is a folder, or that is in no folder.
 
     Raises:
         UsageError: it is a folder, or in none.
@@ -36,7 +36,7 @@ def refuse_no_file(path: Path, option: str) -> None:
 
 def refuse_inputs(outputs: Iterable[Path | None], inputs: Iterable[Path | None], *,
                   as_: str = "read by this command") -> None:
-    """No result may take the place of a file that is read.
+    """Refuse an output that would replace an input.
 
     Args:
         outputs, inputs: files; None is passed over.

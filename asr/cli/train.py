@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -16,11 +17,17 @@ from asr.cli.inputs import truncated_option
 @click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE",
               help="Change one setting; may be repeated.")
 @truncated_option
+@click.option("--from", "bundle", metavar="BUNDLE", type=click.Path(path_type=Path),
+              help="Start from this model: a new language, domain or speaker. Its features and "
+              "network must be those of RECIPE.")
+@click.option("--export", "which", metavar="last|EPOCH",
+              help="Train nothing: write the model of the last, or of another kept epoch, as a "
+              "bundle in RUN_DIR.")
 @click.option("--stop-after", default=0, metavar="N", show_default=False,
               help="Leave after N epochs; the same command goes on from there.")
 @click.option("--quiet", is_flag=True, help="No table on stderr.")
 def train(recipe: Path, run_dir: Path, overrides: tuple[str, ...], allow_truncated: bool,
-          stop_after: int, quiet: bool) -> None:
+          bundle: Path | None, which: str | None, stop_after: int, quiet: bool) -> None:
     """Train RECIPE into RUN_DIR; run again to go on after an interruption.
 
     RUN_DIR receives the resolved recipe, versions, log, checkpoints and best.asr, the model to
@@ -29,9 +36,17 @@ def train(recipe: Path, run_dir: Path, overrides: tuple[str, ...], allow_truncat
     \b
     Example:
       asr train recipes/tones.toml runs/tones --set train.epochs=5
+      asr train my.toml runs/mine --from runs/other
+      asr train my.toml runs/mine --export last
     """  # noqa: D301 (click reads the backspace)
     from asr.recipe import load_recipe
+    from asr.training import export_checkpoint
     from asr.training import train as run
+    if which is not None:
+        print(export_checkpoint(run_dir, which))
+        return
+    if bundle is not None:
+        overrides = (*overrides, f"train.initial_bundle={json.dumps(str(bundle))}")
     if allow_truncated:
         overrides += ("data.allow_truncated=true",)
     result = run(load_recipe(recipe, overrides), run_dir, stop_after_epochs=stop_after,

@@ -5,41 +5,55 @@ In: argv. Out: transcripts, on stdout or in a folder; progress, failures and tim
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import sys
 import traceback
 from collections.abc import Callable
 from contextlib import nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from asr.cli.channel import CHANNELS, Channel
 from asr.cli.decoding import decoder_options, engine_option, with_knobs
 from asr.cli.inputs import truncated_option
 from asr.cli.notices import warnings_as_notices
+from asr.cli.output_paths import refuse_existing, refuse_no_file
 from asr.cli.progress import count_on_stderr
 from asr.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_SOME_FAILED, AsrError, UsageError
-from asr.transcript import FORMATS, SUFFIXES, plain, render
+from asr.files import write_atomic
+from asr.transcript import FORMATS, ONE_FILE_FORMATS, SUFFIXES, format_of, plain, render
 
 if TYPE_CHECKING:
     from asr.fleet.transcribe import Outcome
     from asr.fleet.worklist import Item
 
-ONE_FILE_FORMATS = ("srt", "vtt", "tsv", "textgrid")  # two of them in a row are no valid file
 FOREIGN = (".keras", ".h5", ".hdf5", ".pkl", ".pickle", ".pt", ".pth", ".pb", ".onnx", ".tflite")
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("inputs", nargs=-1, required=True, metavar="[BUNDLE] INPUT...")
 @click.option("--bundle", type=str, help="The model: an .asr file or a run directory.")
-@click.option("-f", "--format", "format_", type=click.Choice(list(FORMATS)), default=None,
-              help="Of the result. Default: txt.")
-@click.option("-o", "--output-dir", type=str, help="Write one file a recording into this folder.")
+@click.option("-f", "--format", "formats", type=click.Choice(list(FORMATS)), multiple=True,
+              help="Format; may be repeated. Default: txt, or what the ending of -o says.")
+@click.option("-o", "--output-dir", "--output", "outputs", type=str, multiple=True,
+              help="A folder for one file a recording, or, for one recording, the file to write, "
+              "such as talk.srt; a file may be repeated with another ending.")
 @click.option("-r", "--recursive", is_flag=True, help="Look into subfolders of folders.")
 @click.option("--overwrite", is_flag=True, help="Write again what exists in the output folder.")
 @engine_option
 @truncated_option
+@click.option("--channel", type=Channel(), default="mix", metavar="CHANNEL", help="Which channel "
+              "to transcribe: left, right, a number from 1 on, mix (the mean of all, the default), "
+              "or each: telephone and interviews with one person a channel become one transcript "
+              "with speakers in order of time.")
+@click.option("--speakers", metavar="NAMES", help="Who speaks on which channel, such as Anna,Ben; "
+              "for --channel each.")
+@click.option("--paragraphs", is_flag=True, help="txt: paragraphs with an empty line between them, "
+              "not one line an utterance.")
 @click.option("--timings", is_flag=True, help="Say how long loading, features, model and decoder "
               "took.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line on stdout; failures "
@@ -48,9 +62,10 @@ FOREIGN = (".keras", ".h5", ".hdf5", ".pkl", ".pickle", ".pt", ".pth", ".pb", ".
               "formulas as they are.")
 @click.option("--characters", is_flag=True, help="json: with the times of characters, too.")
 @decoder_options(nbest=True)
-def transcribe(inputs: tuple[str, ...], bundle: str | None, format_: str | None,
-               output_dir: str | None, recursive: bool, overwrite: bool, knobs: dict, engine: str,
-               allow_truncated: bool, timings: bool, as_json: bool, raw_csv: bool,
+def transcribe(inputs: tuple[str, ...], bundle: str | None, formats: tuple[str, ...],
+               outputs: tuple[str, ...], recursive: bool, overwrite: bool, knobs: dict,
+               engine: str, allow_truncated: bool, channel: int, speakers: str | None,
+               paragraphs: bool, timings: bool, as_json: bool, raw_csv: bool,
                characters: bool) -> int:
     """Transcribe recordings: files, folders, glob patterns, or - for standard input.
 
@@ -58,41 +73,67 @@ def transcribe(inputs: tuple[str, ...], bundle: str | None, format_: str | None,
     the shipped digits recogniser is used. Transcripts in an output folder are named after their
     recordings (talk.wav: talk.txt; if that is taken, folder-talk.txt). What exists is kept, so the
     same command goes on where an earlier one was stopped. Recordings of more than 10 minutes, up to
-    a day, are heard in windows, in constant memory. Exit code 3: some recordings failed.
-    """
+    a day, are processed in windows, in constant memory. Exit code 3: some recordings failed.
+
+    \b
+    Examples:
+      asr transcribe talk.wav
+      asr transcribe runs/mine talk.mp3 -o talk.srt
+      asr transcribe runs/mine call.m4a --channel each -o call.srt -o call.docx
+      asr transcribe runs/mine recordings -r -f txt -f json -o transcripts
+    """  # noqa: D301 (click reads the backspace)
     if bundle is None and is_model(inputs[0]):
         bundle, inputs = inputs[0], inputs[1:]
-    format_ = _check_options(inputs, format_, output_dir, overwrite, as_json)
-    if knobs.get("num_hypotheses", 1) > 1 and format_ not in ("txt", "json"):
-        raise UsageError(f"--nbest is shown by txt and json; {format_} has one reading. Leave out "
+    elif bundle is None:
+        _refuse_missing_model(inputs)
+    files, output_dir = _outputs(outputs)
+    formats = _check_options(inputs, formats, files, output_dir, overwrite, as_json)
+    odd = next((name for name in formats if name not in ("txt", "json")), None)
+    if knobs.get("num_hypotheses", 1) > 1 and odd:
+        raise UsageError(f"--nbest is shown by txt and json; {odd} has one reading. Leave out "
                          "one of them.")
+    if speakers and channel != CHANNELS["each"]:
+        raise UsageError("--speakers names the people on the channels. Give --channel each, too.")
 
-    from asr.fleet.worklist import AUDIO_SUFFIXES, OutputFolder, count_other_audio, find_items
+    from asr.fleet.worklist import OutputFolder, count_other_audio, find_items, taken_suffixes
 
     items, missing = find_items(inputs, recursive=recursive)
-    if output_dir is None and format_ in ONE_FILE_FORMATS and len(items) > 1:
-        raise UsageError(f"{len(items)} recordings in {format_} make no valid file on standard "
+    if not outputs and formats[0] in ONE_FILE_FORMATS and len(items) > 1:
+        raise UsageError(f"{len(items)} recordings in {formats[0]} make no valid file on standard "
                          "output. Give --output-dir, or one recording at a time.")
-    folder = None if output_dir is None else OutputFolder(output_dir, SUFFIXES[format_])
+    if files and len(items) > 1:
+        raise UsageError(f"{len(items)} recordings do not fit into the file {files[0]}. Give a "
+                         f"folder, such as -o transcripts -f {formats[0]}.")
+    for path in files:
+        refuse_no_file(path, "-o")
+        refuse_existing(path, overwrite, other="another -o")
+    folder = None if output_dir is None else OutputFolder(
+        output_dir, *(SUFFIXES[name] for name in formats))
     report = _Report(as_json, len(items) + len(missing))
     for error in missing:
         report.failure(error.as_record("find"))
     if others := count_other_audio(inputs, recursive=recursive):
         kinds = ", ".join(f"{count} {suffix}" for suffix, count in others.items())
         report.notice(f"Left alone: {kinds}. Taken from a folder are "
-                      f"{', '.join(sorted(AUDIO_SUFFIXES))}; convert the others: ffmpeg -i INPUT "
+                      f"{', '.join(sorted(taken_suffixes()))}"
+                      f"{_install(others)}; convert the others: ffmpeg -i INPUT "
                       "-ar 16000 -ac 1 OUTPUT.wav")
 
-    cells = {"escape_cells": not raw_csv, "characters": characters}
+    style = {"escape_cells": not raw_csv, "characters": characters, "paragraphs": paragraphs}
 
     def show(outcome: Outcome) -> None:
-        _show(outcome, format_, several=report.total > 1, cells=cells)
+        if files:
+            _save(outcome, files, formats, report, overwrite=overwrite, style=style)
+        else:
+            _show(outcome, formats[0], several=report.total > 1, style=style)
 
     try:
         with warnings_as_notices(report.notice):
             _run(items, folder, report, show if folder is None else None, bundle=bundle,
-                 engine=engine, knobs=knobs, format_=format_, overwrite=overwrite,
-                 allow_truncated=allow_truncated, timings=timings, cells=cells)
+                 engine=engine, knobs=knobs, formats=formats, overwrite=overwrite,
+                 timings=timings, style=style, loading={
+                     "allow_truncated": allow_truncated, "channel": channel,
+                     "speakers": tuple(filter(None, map(str.strip, (speakers or "").split(","))))})
     except KeyboardInterrupt:
         report.close()
         again = " Finished transcripts are kept; the same command goes on." if folder else ""
@@ -109,22 +150,57 @@ def is_model(argument: str) -> bool:
         for name in ("best.asr", "recipe.toml", "saved_model.pb"))
 
 
-def _check_options(inputs: tuple[str, ...], format_: str | None, output_dir: str | None,
-                   overwrite: bool, as_json: bool) -> str:
-    """The format; options that contradict each other are an error before any work."""
+def _refuse_missing_model(inputs: tuple[str, ...]) -> None:
+    """A first argument that is nothing at all may be a misspelt model: never use another one."""
+    first = inputs[0]
+    if len(inputs) > 1 and first != "-" and not os.path.lexists(first) \
+            and not glob.has_magic(first) and not os.path.splitext(first)[1]:
+        raise UsageError(f"{first} does not exist, so it is neither a recording nor a model. Check "
+                         "the path; without a model, the shipped one is used.", path=first)
+
+
+def _outputs(outputs: tuple[str, ...]) -> tuple[list[Path], str | None]:
+    """Files, by their endings, or a folder."""
+    files = [Path(name) for name in outputs if format_of(name) and not os.path.isdir(name)]
+    if files and len(files) < len(outputs) or len(outputs) > 1 and not files:
+        raise UsageError(f"-o {' -o '.join(outputs)}: give one folder, or files whose endings name "
+                         f"formats ({', '.join(f'.{s}' for s in SUFFIXES.values())}).")
+    return files, None if files or not outputs else outputs[0]
+
+
+def _install(others: dict[str, int]) -> str:
+    """What reads more kinds of recordings, where that would help."""
+    from asr.audio import av_decoder
+    more = av_decoder.SUFFIXES
+    return f"; {av_decoder.INSTALL} adds {', '.join(more)}" if set(others) & set(more) else ""
+
+
+def _check_options(inputs: tuple[str, ...], formats: tuple[str, ...], files: list[Path],
+                   output_dir: str | None, overwrite: bool, as_json: bool) -> tuple[str, ...]:
+    """The formats; options that contradict each other are an error before any work."""
     if not inputs:
         raise UsageError("There is nothing to transcribe after the bundle. Give a file, a folder, "
                          "a pattern, or - for standard input.")
-    if as_json and format_ not in (None, "json"):
-        raise UsageError(f"--json and --format {format_} contradict each other. Give one.")
-    if overwrite and output_dir is None:
+    formats = tuple(dict.fromkeys(formats))
+    if as_json and formats not in ((), ("json",)):
+        raise UsageError(f"--json and --format {formats[0]} contradict each other. Give one.")
+    if overwrite and output_dir is None and not files:
         raise UsageError("--overwrite is about files, but there is no --output-dir.")
-    return "json" if as_json else format_ or "txt"
+    if files:
+        named = tuple(format_of(path) or "" for path in files)
+        if formats and set(formats) != set(named):
+            raise UsageError(f"-f {' -f '.join(formats)} and -o {files[0]} contradict each other; "
+                             "the ending of a file names its format.")
+        return named
+    if output_dir is None and (len(formats) > 1 or formats == ("docx",)):
+        raise UsageError(f"{' and '.join(formats)} do not fit on standard output. Give a folder or "
+                         "files: -o transcripts, or -o talk.docx.")
+    return ("json",) if as_json else formats or ("txt",)
 
 
 def _run(items: list[Item], folder, report: _Report, show: Callable[[Outcome], None] | None, *,
-         bundle: str | None, engine: str, knobs: dict, format_: str, overwrite: bool,
-         allow_truncated: bool, timings: bool, cells: dict[str, bool]) -> None:
+         bundle: str | None, engine: str, knobs: dict, formats: tuple[str, ...], overwrite: bool,
+         timings: bool, style: dict[str, bool], loading: dict) -> None:
     if not items and bundle is None:
         return
     from asr.fleet.transcribe import Timings, transcribe_items, transcribe_to_folder
@@ -137,16 +213,17 @@ def _run(items: list[Item], folder, report: _Report, show: Callable[[Outcome], N
     if not report.as_json:
         _say_if_compiling()
     spent = Timings()
-    if folder is None:
-        outcomes = transcribe_items(recognizer, items, spent, allow_truncated=allow_truncated,
-                                    notice=report.notice)
-    else:
-        outcomes = transcribe_to_folder(recognizer, items, folder, format_, overwrite=overwrite,
-                                        timings=spent, allow_truncated=allow_truncated,
-                                        notice=report.notice, **cells)
+    alone = len(items) == 1
     # On a terminal that shows the results themselves, a bar would only be in their way.
-    wanted = len(items) > 1 and (folder is not None or not sys.stdout.isatty())
-    with count_on_stderr("Transcribing") if wanted else nullcontext() as progress:
+    wanted = alone or folder is not None or not sys.stdout.isatty()
+    label = "Transcribing, seconds" if alone else "Transcribing"
+    with count_on_stderr(label) if wanted else nullcontext() as progress:
+        loading = loading | {"notice": report.notice, "progress": progress if alone else None}
+        if folder is None:
+            outcomes = transcribe_items(recognizer, items, spent, **loading)
+        else:
+            outcomes = transcribe_to_folder(recognizer, items, folder, formats, timings=spent,
+                                            overwrite=overwrite, **style, **loading)
         for number, outcome in enumerate(outcomes, start=1):
             if outcome.error is not None:
                 report.failure(outcome.record(), outcome.error)
@@ -155,14 +232,14 @@ def _run(items: list[Item], folder, report: _Report, show: Callable[[Outcome], N
             elif show is not None:
                 show(outcome)
             report.rejection(outcome)
-            if progress is not None:
+            if progress is not None and not alone:
                 progress(number, len(items))
     if timings:
         report.timings(spent.to_dict())
 
 
 def _say_if_compiling() -> None:
-    """The one long silence of a new machine gets an explanation."""
+    """Explain the wait while a new machine compiles the kernels."""
     import asr.kernels
     from asr.kernels.jit import cache_folder, numba
 
@@ -175,13 +252,28 @@ def _say_if_compiling() -> None:
               file=sys.stderr)
 
 
-def _show(outcome: Outcome, format_: str, *, several: bool, cells: dict[str, bool]) -> None:
+def _save(outcome: Outcome, files: list[Path], formats: tuple[str, ...], report: _Report, *,
+          overwrite: bool, style: dict[str, bool]) -> None:
+    """One result in the files that were named."""
+    if outcome.transcript is None:
+        return
+    for path, format_ in zip(files, formats, strict=True):
+        text = render(outcome.transcript, format_, outcome.item.name, **style)
+        try:
+            write_atomic(path, text, overwrite=overwrite)
+        except OSError as error:
+            report.failure({"path": str(path), "stage": "write", "code": "output.write",
+                            "message": f"Cannot write {path}: {error.strerror}. Nothing was left "
+                                       "there."})
+
+
+def _show(outcome: Outcome, format_: str, *, several: bool, style: dict[str, bool]) -> None:
     """One result on stdout; a person's terminal gets no control characters."""
     if outcome.transcript is None:
         return
     name = outcome.item.name
-    text = render(outcome.transcript, format_, name, **cells)
-    if format_ == "txt":
+    text = str(render(outcome.transcript, format_, name, **style))
+    if format_ == "txt" and not style["paragraphs"]:
         front = [plain(name)] if several else []
         text = "".join("\t".join([*front, *map(plain, line.split("\t"))]) + "\n"
                        for line in text.splitlines())

@@ -49,7 +49,7 @@ def tune(bundle: Path, manifests: tuple[Path, ...], lm_path: Path | None, words_
          confidence: bool, output: Path | None, overwrite: bool, audio_root: Path | None,
          allow_outside_root: bool, allow_truncated: bool, beam_width: int | None, weights: str,
          bonuses: str, boosts: str, lexicon_only: bool, plot: Path | None, as_json: bool) -> None:
-    """Find a language model's weight, hot words' boost, or true confidences, on development data.
+    """Tune the weight of a language model, the boost of hot words, or confidences.
 
     Never on a test set. The network runs once; all that is tuned is then swept on its output. A
     bundle is written only where the gain is more than chance (--confidence: where the calibration
@@ -62,8 +62,8 @@ def tune(bundle: Path, manifests: tuple[Path, ...], lm_path: Path | None, words_
       asr tune english-lm.asr data/dev.jsonl --confidence -o english-lm.asr
     """  # noqa: D301 (click reads the backspace)
     from asr.cli.progress import count_on_stderr
-    from asr.decoding.packed_ngram import refuse_kenlm
     from asr.errors import UsageError
+    from asr.language_model.packed_ngram import refuse_kenlm
     from asr.manifest import read_manifest
     from asr.recognizer import load
     from asr.tuning import BONUSES, WEIGHTS, read_dev_set
@@ -81,7 +81,7 @@ def tune(bundle: Path, manifests: tuple[Path, ...], lm_path: Path | None, words_
     recognizer = load(bundle)
 
     def dev_set() -> DevSet:
-        with count_on_stderr("reading") as progress:
+        with count_on_stderr("reading", piped=True) as progress:
             return read_dev_set(recognizer, utterances, allow_truncated=allow_truncated,
                                 progress=progress)
 
@@ -114,7 +114,7 @@ def tune(bundle: Path, manifests: tuple[Path, ...], lm_path: Path | None, words_
 
 
 def _refuse_places(bundle: Path, output: Path | None, plot: Path | None, overwrite: bool) -> None:
-    """What would be lost, or cannot be written, is said before the work."""
+    """Refuse outputs that would be lost or cannot be written, before the work."""
     from asr.bundle.find import find_bundle
 
     for name, path in (("--output", output), ("--plot", plot)):
@@ -129,14 +129,15 @@ def _refuse_places(bundle: Path, output: Path | None, plot: Path | None, overwri
 def _tune_lm(recognizer: Recognizer, dev_set, lm_path: Path, beam_width: int, grids,
              lexicon_only: bool, plot: Path | None) -> Tuning:
     from asr.cli.progress import count_on_stderr
-    from asr.decoding import load_ngram
     from asr.files import write_atomic
+    from asr.language_model import load_ngram
     from asr.tuning import tune as search
     from asr.tuning.plot import surface
 
     model = load_ngram(lm_path)
+    model.check_normalizer(recognizer.bundle.text.normalizer)
     dev = dev_set()
-    with count_on_stderr("tuning", unit="points") as progress:
+    with count_on_stderr("tuning", unit="readings", piped=True) as progress:
         result = search(recognizer, dev, model, str(lm_path), beam_width=beam_width,
                         weights=grids[0], bonuses=grids[1], lexicon_only=lexicon_only,
                         progress=progress)
@@ -157,7 +158,7 @@ def _tune_hot_words(recognizer: Recognizer, dev_set, words_path: Path | None,
         recognizer = recognizer.with_decoder(kind="beam", beam_width=beam_width)
     HotDecoders(recognizer, [word.phrase for word in words])  # a bad phrase comes before the work
     dev = dev_set()
-    with count_on_stderr("tuning", unit="boosts") as progress:
+    with count_on_stderr("tuning", unit="boosts", piped=True) as progress:
         return tune_hot_words(recognizer, dev, words, boosts=grid, progress=progress)
 
 

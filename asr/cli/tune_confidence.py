@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 def tune_confidence(recognizer: Recognizer, dev: DevSet, output: Path | None,
                     as_json: bool) -> None:
-    """Calibrate the decoder of the bundle, print what it is worth, store it.
+    """Calibrate the decoder of the bundle, print the result, store it.
 
     Args:
-        recognizer: of the bundle.
+        recognizer: recogniser of the bundle.
         dev: utterances that it was not trained on.
         output: for the bundle; None: nothing is written.
         as_json: JSON instead of lines.

@@ -1,4 +1,4 @@
-"""Corpora as their makers publish them become manifests: one file a corpus.
+"""Import published corpora as manifests: one file a corpus.
 
 In: a corpus folder. Out: `Prepared`, which is {split: [Utterance]} with counters and a list of
 everything that was left out.
@@ -7,9 +7,12 @@ A corpus module has a docstring that shows its layout, `SUMMARY` (one line), and
 
     prepare(corpus_dir, *, checks=Checks(), ...) -> Prepared
 
-whose further keyword arguments become options of `asr prepare`. It reads names and texts, and
-leaves the recordings to `asr.corpora.collect`. To add one, write the file and list it here; the
-conformance tests in tests/test_corpora.py then ask for an example of it.
+whose further keyword arguments (int, float, str or a tuple of str, with a line under "Args:")
+become options of `asr prepare`; and `looks_like(path) -> bool`, for a folder given to another
+layout. It reads names and texts, and leaves the recordings to `asr.corpora.collect`. With
+`PARTS` and `DEFAULT_PART` (`asr.corpora.download.Archive`) `asr download` can fetch it. To add
+one, write the file and a line here; the conformance tests in tests/corpora/test_corpora.py then
+ask for an example of it.
 """
 
 from __future__ import annotations
@@ -28,6 +31,15 @@ CORPORA = {
     "librispeech": "asr.corpora.librispeech",
     "commonvoice": "asr.corpora.commonvoice",
     "deepspeech": "asr.corpora.deepspeech",
+    "folder": "asr.corpora.folder",
+    "csv": "asr.corpora.csv",
+    "textgrid": "asr.corpora.textgrid",
+    "elan": "asr.corpora.elan",
+    "audacity": "asr.corpora.audacity",
+    "subtitles": "asr.corpora.subtitles",
+    "huggingface": "asr.corpora.huggingface",
+    "lhotse": "asr.corpora.lhotse",
+    "webdataset": "asr.corpora.webdataset",
 }
 
 

@@ -1,4 +1,4 @@
-"""What every importer shares: look at the recordings, keep the good, count and list the rest.
+"""Shared by all importers: probe the recordings, keep the usable, count and list the others.
 
 In: candidates, in the order of the corpus. Out: `Prepared`.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,8 +15,10 @@ from asr.audio.probing import Probe, probe_all
 from asr.corpora.tables import found_path
 from asr.manifest import Utterance, duration_tolerance
 
+EACH = -1   # of `Checks.channel`: the layout says which channel each utterance is on
 OUTCOMES = ("ok", "failed", "too_short", "too_long", "invalid_text")
 
+_SPLIT = re.compile(r"[\w+=@][\w.+=@ -]{0,79}")   # becomes the name of a file
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 _DAMAGED = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffd]")   # U+FFFD: decoded wrongly once
 
@@ -30,20 +32,37 @@ class Checks:
         num_workers: processes that look at recordings; 0: as many as pay.
         progress: called with (done, total) recordings.
         allow_truncated: take what is left of a cut recording, and count it.
+        audio_root: a folder in which paths of a list are looked for as well.
+        extract_to: receives recordings that a corpus keeps inside other files.
+        channel: in every recording: 1 is the first or left one, 0 the mix of all, `EACH` as the
+            layout says.
+        arrange: is given everything that the corpus lists, before recordings are looked at, and
+            returns it with other splits; see `asr.corpora.splitting`.
     """
 
     min_seconds: float = 0.1
     max_seconds: float = 60.0
     num_workers: int = 0
     progress: Callable[[int, int], None] | None = None
+    audio_root: Path | None = None
+    extract_to: Path | None = None
+    channel: int = 0
+    arrange: Callable[[list[Candidate | Excluded]], list[Candidate | Excluded]] | None = None
+
+    def locate(self, folder: Path, name: str) -> Path:
+        """The recording that a list means by a path: from the list's folder, or `audio_root`."""
+        roots = [folder, *([self.audio_root.absolute()] if self.audio_root else []), Path.cwd()]
+        places = [root / name for root in roots]
+        return next((place for place in places if found_path(place).is_file()), places[0])
     allow_truncated: bool = False
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One utterance as the corpus tells it; `source` is where, such as "text:17".
+    """One utterance as listed by the corpus; `source` is the place, such as "text:17".
 
-    `duration` is None for a whole recording, else the seconds from `offset` on.
+    `duration` is None for a whole recording, else the seconds from `offset` on. `channel` counts
+    from 1; 0 is the mix of all.
     """
 
     split: str
@@ -54,6 +73,7 @@ class Candidate:
     speaker: str = ""
     offset: float = 0.0
     duration: float | None = None
+    channel: int = 0
 
 
 @dataclass(frozen=True)
@@ -82,13 +102,14 @@ class Excluded:
 class Prepared(dict[str, list[Utterance]]):
     """{split: [Utterance]}, and in `excluded` what was left out, in the order of the corpus.
 
-    `num_cut` is how many recordings are cut, of which what is left is used.
+    `notes` has what a person should see, such as the columns that were taken.
     """
 
-    def __init__(self):
+    def __init__(self, notes: Sequence[str] = ()):
         super().__init__()
         self.excluded: list[Excluded] = []
-        self.num_cut = 0
+        self.notes = list(notes)
+        self.num_cut = 0  # recordings that are cut, of which what is left is used
 
     @property
     def counts(self) -> dict[str, int]:
@@ -98,17 +119,22 @@ class Prepared(dict[str, list[Utterance]]):
         return {outcome: counted[outcome] for outcome in OUTCOMES}
 
 
-def collect(items: Iterable[Candidate | Excluded], checks: Checks) -> Prepared:
+def collect(items: Iterable[Candidate | Excluded], checks: Checks,
+            notes: Sequence[str] = ()) -> Prepared:
     """Candidates become utterances; one that cannot is counted and listed.
 
     A path with the backslashes of Windows is found, too.
 
     Args:
         items: candidates, and rows that the importer itself had to exclude.
-        checks: limits of duration, processes, progress.
+        checks: limits of duration, processes, progress, splits.
+        notes: become those of the result; read after all items are there.
     """
-    items = [replace(item, audio=found_path(item.audio)) if isinstance(item, Candidate) else item
+    items = [replace(item, audio=found_path(item.audio), channel=item.channel or
+                     max(0, checks.channel)) if isinstance(item, Candidate) else item
              for item in items]
+    if checks.arrange:
+        items = checks.arrange(items)
     paths = dict.fromkeys(item.audio for item in items if isinstance(item, Candidate))
     done = 0
 
@@ -120,20 +146,21 @@ def collect(items: Iterable[Candidate | Excluded], checks: Checks) -> Prepared:
 
     probes = probe_all(paths, num_workers=checks.num_workers, progress=advance,
                        allow_truncated=checks.allow_truncated)
-    prepared, seen = Prepared(), {}
+    prepared, seen = Prepared(notes), {}
     prepared.num_cut = sum(probe.cut for probe in probes.values())
     for item in items:
         if isinstance(item, Excluded):
             prepared.excluded.append(item)
             continue
-        utterances = prepared.setdefault(item.split, [])
+        if _SPLIT.fullmatch(item.split):
+            prepared.setdefault(item.split, [])
         result = (_name_fault(item, seen) or _text_fault(item)
                   or _utterance(item, probes[item.audio], checks))
         if isinstance(result, Excluded):
             prepared.excluded.append(result)
         else:
             seen[item.id] = item.source
-            utterances.append(result)
+            prepared[item.split].append(result)
     return prepared
 
 
@@ -146,6 +173,9 @@ def _name_fault(item: Candidate, seen: dict[str, str]) -> Excluded | None:
     if item.id in seen:
         return exclude(item, "failed", "corpus.duplicate_id",
                        f"{item.source}: the id {item.id!r} is already that of {seen[item.id]}.")
+    if not _SPLIT.fullmatch(item.split):
+        return exclude(item, "failed", "corpus.name", f"{item.source}: the split {item.split!r} "
+                       "is no name of a file; use letters and digits.")
     for what, name in (("id", item.id), ("speaker", item.speaker)):
         if _CONTROL.search(name) or what == "id" and not name:
             return exclude(item, "failed", "corpus.name",
@@ -171,6 +201,10 @@ def _utterance(item: Candidate, probe: Probe, checks: Checks) -> Utterance | Exc
         error = probe.error
         return exclude(item, "failed", error.code if error else "audio",
                        f"{item.source}: {error}")
+    if item.channel > probe.info.channels:
+        return exclude(item, "failed", "audio.channel",
+                       f"{item.source}: channel {item.channel} of {item.audio} is asked for, but "
+                       f"it has {probe.info.channels}.")
     whole = probe.info.duration
     duration = whole - item.offset if item.duration is None else item.duration
     tolerance = duration_tolerance(duration)
@@ -188,4 +222,4 @@ def _utterance(item: Candidate, probe: Probe, checks: Checks) -> Utterance | Exc
                        f"{item.source}: utterance {item.id!r} has {duration:.3f} s, more than "
                        f"{checks.max_seconds} s.")
     return Utterance(item.id, item.audio, item.text.strip(), round(duration, 6), item.speaker,
-                     item.offset)
+                     item.offset, item.channel)

@@ -39,6 +39,11 @@ def prepare(corpus_dir: str | Path, *, checks: Checks | None = None) -> Prepared
     return collect([item for table in tables for item in _candidates(table)], checks or Checks())
 
 
+def looks_like(path: Path) -> bool:
+    """Whether the folder has this layout."""
+    return (path / "clips").is_dir() and any((path / f"{split}.tsv").is_file() for split in SPLITS)
+
+
 def _candidates(table: Path) -> Iterator[Candidate | Excluded]:
     for source, row in read_table(table, ("client_id", "path", "sentence"), delimiter="\t",
                                   quotes=False):

@@ -41,6 +41,13 @@ def prepare(corpus_dir: str | Path, *, checks: Checks | None = None) -> Prepared
     return collect(_candidates(tables), checks or Checks())
 
 
+def looks_like(path: Path) -> bool:
+    """Whether there is a table of this kind."""
+    tables = [path] if path.is_file() else sorted(path.glob("*.csv"))[:1]
+    return any("wav_filename" in table.read_text("utf-8", errors="replace")[:1_000]
+               for table in tables if table.suffix == ".csv")
+
+
 def _candidates(tables: list[Path]) -> Iterator[Candidate | Excluded]:
     rows = [(table, source, row) for table in tables
             for source, row in read_table(table, COLUMNS, delimiter=",")]

@@ -58,7 +58,7 @@ class Archive:
 
 def fetch(archive: Archive, dest: str | Path, *, keep_archive: bool = False,
           progress: Progress | None = None, attempts: int = ATTEMPTS, pause: float = 2.0) -> str:
-    """Download and unpack; after an interruption, the same call goes on where it was.
+    """Download and unpack; after an interruption, the same call resumes.
 
     Args:
         archive: what to fetch.
@@ -252,7 +252,7 @@ def _verify(archive: Archive, path: Path) -> str:
 
 
 def _total(headers, start: int) -> int:
-    """Size of the whole file as the server tells it; 0 if it does not."""
+    """Size of the whole file as stated by the server; 0 if unknown."""
     whole = headers.get("Content-Range", "").rpartition("/")[2]
     length = headers.get("Content-Length", "")
     return _number(whole, 0) or start + _number(length, -start)
@@ -269,7 +269,7 @@ def _number(text: str, otherwise: int) -> int:
 
 
 class _SafeRedirects(urllib.request.HTTPRedirectHandler):
-    """Follows redirections, but never from https to something that can be read on the way."""
+    """Follows redirections, but never from https to an unencrypted scheme."""
 
     def redirect_request(self, req, fp, code, msg, headers, newurl):
         schemes = urllib.parse.urlsplit(req.full_url).scheme, urllib.parse.urlsplit(newurl).scheme

@@ -29,8 +29,8 @@ _MEMBERS = ("recordings/*.wav", "README.md", "LICENSE*", "metadata.py")
 _SITE = "https://github.com/Jakobovski/free-spoken-digit-dataset/archive/refs/tags/"
 
 # v1.0.9 (2,500 clips, 5 speakers): size and SHA-256 as published by TensorFlow Datasets
-# (audio/spoken_digit/checksums.tsv); not downloaded by us. v1.0.10 (6 speakers): nobody publishes
-# a checksum of this archive, so there is none here.
+# (audio/spoken_digit/checksums.tsv); not downloaded by us. v1.0.10 (6 speakers): no checksum
+# of this archive is published, so there is none here.
 DEFAULT_PART = "v1.0.9"
 PARTS = {
     "v1.0.9": Archive(_SITE + "v1.0.9.tar.gz", "recordings", _MEMBERS, strip=1, size=11_975_353,
@@ -67,6 +67,11 @@ def prepare(corpus_dir: str | Path, *, hold_out: str = "",
         items = [replace(item, split="test" if item.speaker == hold_out else "train")
                  if isinstance(item, Candidate) else item for item in items]
     return collect(items, checks or Checks())
+
+
+def looks_like(path: Path) -> bool:
+    """Whether the folder has this layout."""
+    return any(re.match(r"\d_\w+_\d+\.wav", p.name) for p in path.glob("recordings/*.wav"))
 
 
 def leave_one_speaker_out(

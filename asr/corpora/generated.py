@@ -1,4 +1,4 @@
-"""A corpus that the project makes itself: is it there already, whole and the same?
+"""Check whether a generated corpus exists already, complete and with the same settings.
 
 In: its folder and the settings that made it. Out: yes, no, or why it is left alone.
 """

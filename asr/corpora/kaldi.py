@@ -53,6 +53,11 @@ def prepare(corpus_dir: str | Path, *, dev_every: int = 0,
     return collect(every_nth(items, dev_every, by="speaker"), checks or Checks())
 
 
+def looks_like(path: Path) -> bool:
+    """Whether the folder is a data directory, or has some."""
+    return any(path.glob("wav.scp")) or any(path.glob("*/wav.scp"))
+
+
 class _Segment(NamedTuple):
     recording: str
     offset: float            # seconds
@@ -96,7 +101,7 @@ def _pairs(path: Path) -> dict[str, tuple[str, str]]:
     for source, line in read_lines(path):
         identifier, _, rest = line.strip().replace("\t", " ", 1).partition(" ")
         if identifier in pairs:
-            raise CorpusError(f"{path}: {identifier!r} stands on two lines ({pairs[identifier][0]} "
+            raise CorpusError(f"{path}: {identifier!r} is on two lines ({pairs[identifier][0]} "
                               f"and {source}); run Kaldi's utils/fix_data_dir.sh.", path=path)
         pairs[identifier] = (source, rest.strip())
     return pairs

@@ -72,6 +72,11 @@ def prepare(corpus_dir: str | Path, *, checks: Checks | None = None) -> Prepared
     return collect(items, checks or Checks())
 
 
+def looks_like(path: Path) -> bool:
+    """Whether the folder has this layout."""
+    return (path / "LibriSpeech").is_dir() or any((path / name).is_dir() for name in SUBSETS)
+
+
 def _candidates(split: str, chapter: Path) -> Iterator[Candidate | Excluded]:
     """The utterances of one chapter: those of its transcript, then recordings without one."""
     speaker = chapter.parent.name

@@ -44,6 +44,11 @@ def prepare(corpus_dir: str | Path, *, dev_every: int = 10,
     return collect(every_nth(items, dev_every, by="utterance"), checks or Checks())
 
 
+def looks_like(path: Path) -> bool:
+    """Whether the folder has this layout."""
+    return (path / "metadata.csv").is_file() and (path / "wavs").is_dir()
+
+
 def _candidates(folder: Path) -> Iterator[Candidate | Excluded]:
     for source, line in read_lines(folder / "metadata.csv"):
         identifier, *texts = line.split("|")

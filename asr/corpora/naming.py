@@ -1,10 +1,11 @@
 """Ids for corpora that name recordings but not utterances.
 
-In: paths as a corpus writes them. Out: {path: id}.
+In: paths as a corpus writes them. Out: {path: id}; the split in the name of a file.
 """
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import PurePosixPath
@@ -27,3 +28,14 @@ def unique_names(paths: Iterable[str]) -> dict[str, str]:
         names[path] = (p.stem if short[p.stem] == 1 and p.stem else
                        without if longer[without] == 1 else path)
     return names
+
+
+def split_name(stem: str) -> str:
+    """The split in the name of a shard or manifest: without numbers and signs at its edges.
+
+    Example:
+        >>> split_name("train-00000-of-00002"), split_name("dev_0"), split_name("_000")
+        ('train', 'dev', 'train')
+    """
+    name = re.sub(r"(?:[-_. ]*(?:\d+|of(?=[-_. ]*\d)))+$", "", stem).strip("-_. ")
+    return name or "train"

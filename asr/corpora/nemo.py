@@ -16,7 +16,6 @@ from pathlib import Path
 
 from asr.corpora.collect import Candidate, Checks, Excluded, Prepared, collect
 from asr.corpora.naming import unique_names
-from asr.corpora.splitting import by_fraction
 from asr.corpora.tables import file_name, read_lines
 from asr.errors import CorpusError
 from asr.manifest.rows import parse_object
@@ -26,19 +25,15 @@ SUMMARY = "NeMo manifest (JSON lines with audio_filepath, text, duration)"
 _SUFFIXES = (".jsonl", ".json")
 
 
-def prepare(corpus_dir: str | Path, *, split_by: str = "utterance", dev_fraction: float = 0.0,
-            test_fraction: float = 0.0, checks: Checks | None = None) -> Prepared:
+def prepare(corpus_dir: str | Path, *, checks: Checks | None = None) -> Prepared:
     """One split a manifest, named as the file is without "manifest"; a lone one is `train`.
 
     Args:
         corpus_dir: a manifest, or a folder of them.
-        split_by: what may not be in two splits: "text" (the prompt), "speaker" or "utterance".
-        dev_fraction, test_fraction: shares of `train` that become `dev` and `test`.
         checks: limits of duration.
 
     Raises:
         CorpusError: there is no manifest, or one cannot be read.
-        UsageError: the shares are impossible, or a split exists already.
     """
     path = Path(corpus_dir).absolute()
     manifests = [path] if path.is_file() else sorted(
@@ -46,9 +41,18 @@ def prepare(corpus_dir: str | Path, *, split_by: str = "utterance", dev_fraction
     if not manifests:
         raise CorpusError(f"{corpus_dir} is neither a manifest nor a folder with one; expected a "
                           "file of JSON lines, .jsonl or .json.", path=corpus_dir)
-    items = by_fraction(_candidates(manifests), {"dev": dev_fraction, "test": test_fraction},
-                        by=split_by)
-    return collect(items, checks or Checks())
+    return collect(_candidates(manifests), checks or Checks())
+
+
+def looks_like(path: Path) -> bool:
+    """Whether there is a manifest of this kind."""
+    return bool(path.is_file() and path.suffix in _SUFFIXES and _is_nemo(path)) or any(
+        p.suffix in _SUFFIXES and p.is_file() and _is_nemo(p) for p in sorted(path.glob("*"))[:100])
+
+
+def _is_nemo(path: Path) -> bool:
+    with open(path, "rb") as file:
+        return b'"audio_filepath"' in file.read(4_096)
 
 
 def _candidates(manifests: list[Path]) -> Iterator[Candidate | Excluded]:

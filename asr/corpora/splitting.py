@@ -53,7 +53,7 @@ def every_nth(items: Iterable[Candidate | Excluded], nth: int, *, by: str, split
 
 def by_fraction(items: Iterable[Candidate | Excluded], fractions: dict[str, float], *, by: str,
                 split: str = "train") -> Items:
-    """Groups move, in an order that only their names decide, until each split has its share.
+    """Move groups, in an order that depends on their names alone, until each split has its share.
 
     Args:
         items: candidates, and rows already excluded, which stay.
@@ -77,15 +77,44 @@ def by_fraction(items: Iterable[Candidate | Excluded], fractions: dict[str, floa
     groups: dict[str, int] = defaultdict(int)
     for item in _of(items, split):
         groups[key(item)] += 1
-    order = iter(sorted(groups, key=lambda name: hashlib.sha256(name.encode()).digest()))
+    if len(groups) <= len(fractions):
+        raise UsageError(f"By {by} there {'is 1 group' if len(groups) == 1 else ''}"
+                         f"{f'are {len(groups)} groups' if len(groups) != 1 else ''}, and none may "
+                         f"be divided, so there cannot be {len(fractions) + 1} splits; split by "
+                         f"{' or '.join(sorted(set(GROUPS) - {by}))}.")
+    order = sorted(groups, key=lambda name: hashlib.sha256(name.encode()).digest())
+    total = sum(groups.values())
     target: dict[str, str] = {}
-    for name, share in fractions.items():
-        wanted = share * sum(groups.values())
-        while wanted > 0 and (group := next(order, None)) is not None:
+    for number, (name, share) in enumerate(fractions.items(), start=1):
+        wanted = share * total
+        spare = len(fractions) - number + 1   # groups that the splits after this one need
+        while wanted > 0 and len(order) > spare:
+            # One that is far too big comes last: a speaker with half of everything is for training.
+            group = next((g for g in order if groups[g] <= 1.5 * wanted), None)
+            if group is None and name in target.values():
+                break
+            group = group or min(order, key=lambda g: groups[g])
+            order.remove(group)
             target[group] = name
             wanted -= groups[group]
     return [replace(item, split=target.get(key(item), split)) if isinstance(item, Candidate)
             and item.split == split else item for item in items]
+
+
+def split_everything(items: Items, *, by: str, dev: float = 0.0, test: float = 0.0) -> Items:
+    """`by_fraction` from `train`, or from the only split that there is, which becomes `train`.
+
+    Raises:
+        UsageError: as `by_fraction`; or there are several splits and none is `train`.
+    """
+    names = {item.split for item in items if isinstance(item, Candidate)}
+    if len(names) == 1:
+        items = [replace(item, split="train") if isinstance(item, Candidate) else item
+                 for item in items]
+    elif names and "train" not in names:
+        raise UsageError(f"The corpus has the splits {', '.join(sorted(names))} and none is "
+                         "train; use them, or prepare one of them alone.")
+    return by_fraction(items, {"dev": dev, "test": test}, by=by)
 
 
 def _of(items: Items, split: str) -> list[Candidate]:
@@ -99,7 +128,7 @@ def _check(items: Items, by: str, new: tuple[str, ...], split: str) -> None:
     if taken:
         raise UsageError(f"The corpus has its own split {taken.pop()!r}; use it, or leave the "
                          "option for a split away.")
-    nobody = next((item for item in _of(items, split) if not item.speaker), None)
-    if nobody and by == "speaker":
-        raise UsageError(f"{nobody.source}: utterance {nobody.id!r} has no speaker, so speakers "
+    unnamed = next((item for item in _of(items, split) if not item.speaker), None)
+    if unnamed and by == "speaker":
+        raise UsageError(f"{unnamed.source}: utterance {unnamed.id!r} has no speaker, so speakers "
                          "cannot be kept apart; split by text or by utterance.")

@@ -29,7 +29,7 @@ def corpus_folder(corpus_dir: str | Path, wanted: str) -> Path:
 
 
 def file_name(text: str) -> str:
-    """A path as a list spells it, as the system takes it: UTF-8, also where the locale is C."""
+    """A path of a list in the encoding of the file system: UTF-8, also in the locale C."""
     if text.isascii():
         return text
     try:
@@ -42,7 +42,7 @@ def found_path(path: Path) -> Path:
     """The path, or the one that it means if it was written on Windows and only that one exists.
 
     Args:
-        path: of a recording; in what a list on Windows says, a backslash separates folders.
+        path: path of a recording; in a list from Windows, a backslash separates folders.
     """
     if os.sep == "\\" or "\\" not in str(path) or os.path.exists(path):
         return path
@@ -51,19 +51,34 @@ def found_path(path: Path) -> Path:
     return other if os.path.exists(other) else path
 
 
-def read_text(path: Path) -> str:
-    """A file that lists utterances, as text; a byte order mark and CR LF are let pass.
+def read_bytes(path: Path) -> bytes:
+    """A file that lists utterances.
 
     Raises:
-        CorpusError: it cannot be read, is too big for a list, or is not UTF-8.
+        CorpusError: it cannot be read, or is too big for a list.
     """
     try:
         if path.stat().st_size > MAX_TABLE_BYTES:
             raise CorpusError(f"{path} has more than {MAX_TABLE_BYTES:,} bytes; expected a list "
                               "of utterances.", path=path)
-        data = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise CorpusError(f"Cannot read {path}: {error.strerror or error}.", path=path) from error
+
+
+def read_text(path: Path, *, utf16: bool = False) -> str:
+    """A file that lists utterances, as text; a byte order mark and CR LF are let pass.
+
+    Args:
+        path: the file.
+        utf16: UTF-16 with a byte order mark is read, too, as Praat writes it.
+
+    Raises:
+        CorpusError: it cannot be read, is too big for a list, or is not UTF-8.
+    """
+    data = read_bytes(path)
+    if utf16 and data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return data.decode("utf-16", "replace").replace("\r\n", "\n")
     try:
         return data.decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError as error:

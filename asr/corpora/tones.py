@@ -1,4 +1,4 @@
-"""A corpus that the project makes by itself: sentences of eight tone "words".
+"""Generate a corpus: sentences of eight tone "words".
 
 In: a folder, three counts and a seed. Out: 8 kHz WAV files and one manifest a split.
 NumPy only. Every word glides between two of four pitches, so that a listener (or the smallest
@@ -47,7 +47,7 @@ def generate(out_dir: str | Path, *, num_train: int = 300, num_valid: int = 40,
             `tones.json` (the settings, written last); made if it is missing.
         num_train, num_valid, num_test: utterances a split, at least 1; utterance k of a split is
             the same whatever the counts.
-        seed: of every random choice; the same seed gives the same bytes.
+        seed: seed of every random choice; the same seed gives the same bytes.
 
     Returns:
         The utterances by split. Train, valid and test share no speaker.
@@ -103,8 +103,8 @@ def sing(words: list[str], *, speaker: int, rng: np.random.Generator) -> np.ndar
     for word in words:
         start, end, seconds = WORDS[word]
         jitter = transposition * rng.uniform(0.98, 1.02)
-        pieces += [_tone(start * jitter, end * jitter, seconds * pace * rng.uniform(0.85, 1.15),
-                         brightness, level=10 ** (rng.uniform(-6, 0) / 20)),
+        pieces += [tone_of(start * jitter, end * jitter, seconds * pace * rng.uniform(0.85, 1.15),
+                           brightness, level=10 ** (rng.uniform(-6, 0) / 20)),
                    _silence(rng.uniform(0.05, 0.15))]
     audio = np.concatenate(pieces)
     noise = rng.standard_normal(len(audio)) * 10 ** (rng.uniform(-50, -36) / 20)
@@ -112,11 +112,11 @@ def sing(words: list[str], *, speaker: int, rng: np.random.Generator) -> np.ndar
     return np.clip(gain * (audio + noise), -1, 1).astype(np.float32)
 
 
-def _tone(start: float, end: float, seconds: float, brightness: float, *,
-          level: float) -> np.ndarray:
+def tone_of(start: float, end: float, seconds: float, brightness: float, *,
+            level: float) -> np.ndarray:
     """A glide on a logarithmic pitch scale, five harmonics, 15 ms fades; peak about `level`."""
     num_samples = round(seconds * SAMPLE_RATE)
-    # The glide fills the middle half, so that both ends can be heard as steady pitches.
+    # The glide fills the middle half, so that both ends have a steady pitch.
     position = np.clip(np.linspace(-0.5, 1.5, num_samples), 0, 1)
     phase = np.cumsum(2 * np.pi * start * (end / start) ** position / SAMPLE_RATE)
     top = SAMPLE_RATE / 2 / max(start, end)

@@ -129,7 +129,7 @@ def _write(archive: tarfile.TarFile, member: tarfile.TarInfo, target: Path, path
 
 
 def _move(staging: Path, dest: Path, provides: str) -> None:
-    """Everything to its place; the folder that shows that all is done comes last."""
+    """Move everything to its place, the folder that marks the end last."""
     last = staging / provides
     for source in sorted(p for p in staging.rglob("*") if p.is_file() and last not in p.parents):
         target = dest / source.relative_to(staging)

@@ -1,4 +1,4 @@
-"""One epoch as a list of batches: which cached clips, in which order, joined and stretched how.
+"""Plan an epoch as a list of batches: which cached clips, in which order, how joined.
 
 In: clips (cache rows with labels), settings, a seed and the number of the epoch. Out: a plan, a
 pure function of them, so a run can be taken up at any (epoch, batch). NumPy only.
@@ -13,6 +13,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -25,6 +26,9 @@ from asr.text.tokenizer import CharTokenizer
 # Lengths are sorted after multiplication by 1 ± this, so that neighbours change every epoch while
 # a batch stays nearly free of padding.
 BUCKET_JITTER = 0.05
+DEFAULT_FRAMES = 8_000  # of a batch whose recipe leaves it open
+SPARE_SHARE = 20  # of the batches of an epoch one is to spare, see `EpochPlans`
+REDRAW = 1_000_003  # beyond every number of an epoch
 
 
 class PlanRow(Protocol):
@@ -68,8 +72,8 @@ class BatchItem:
         rows: their rows in the feature cache.
         gaps: frames of background before, between and after the clips; len(rows) + 1 numbers.
         tempo: factor on the number of frames; 1 leaves the time axis alone.
-        seed: of every random choice that the augmentation makes for this item, 0 .. 2**31 - 2.
-        labels: of the whole string.
+        seed: seed of every random choice that the augmentation makes for this item, 0 .. 2**31 - 2.
+        labels: labels of the whole string.
         num_frames: T after joining and stretching.
     """
 
@@ -155,8 +159,8 @@ class PlanSettings:
             raise RecipeError(f"augment.concat_pattern {augment.concat_pattern!r} is not a regular "
                               f"expression: {error}.") from error
         rate = recipe.features.sample_rate / recipe.features.hop_length
-        return cls(data.batch_frames, data.max_utterances, recipe.model, augment.tempo,
-                   augment.concat_max, augment.concat_pattern,
+        return cls(data.batch_frames or DEFAULT_FRAMES, data.max_utterances, recipe.model,
+                   augment.tempo, augment.concat_max, augment.concat_pattern,
                    augment.concat_single, round(augment.concat_gap_max * rate), space)
 
 
@@ -164,7 +168,7 @@ def gather_clips(rows: Sequence[PlanRow], labels: Mapping[str, Sequence[int]]) -
     """The utterances to train on, each with all its renditions, sorted by id.
 
     Args:
-        rows: of the feature cache; row i is read with `cache.read(i)`.
+        rows: rows of the feature cache; row i is read with `cache.read(i)`.
         labels: utterance id to labels; rows of other utterances are not used.
 
     Raises:
@@ -200,7 +204,7 @@ def plan_epoch(clips: Sequence[Clip], settings: PlanSettings, seed: int,
     Args:
         clips: from `gather_clips`.
         settings: bounds and augmentation that change lengths.
-        seed: of the run.
+        seed: seed of the run.
         epoch: 0 is the first.
 
     Returns:
@@ -219,6 +223,54 @@ def plan_epoch(clips: Sequence[Clip], settings: PlanSettings, seed: int,
     order = np.argsort([item.num_frames for item in items] * jitter, kind="stable")
     batches = _fill([items[i] for i in order], settings)
     return [batches[i] for i in rng.permutation(len(batches))]
+
+
+class EpochPlans:
+    """The plans of all epochs of a run, each with the same number of batches.
+
+    Keras takes the number of batches of the first epoch for that of all others and would cut a
+    longer one short. That number is 5 % above what the first plan needs: in a plan with fewer
+    batches the most expensive are divided. Hardly ever a plan needs more; then the cheapest batches
+    are joined, beyond the bounds if need be.
+
+    Args:
+        clips: from `gather_clips`; those that an epoch repeats, as often as it does.
+        settings: as for `plan_epoch`.
+        seed: of the run.
+
+    Attributes:
+        num_batches: of every epoch.
+        first: the plan of epoch 0.
+    """
+
+    def __init__(self, clips: Sequence[Clip], settings: PlanSettings, seed: int):
+        self._make = partial(plan_epoch, clips, settings, seed)
+        plan = self._make(0)
+        spare = -(-len(plan) // SPARE_SHARE)
+        self.num_batches = min(len(plan) + spare, sum(map(len, plan)))
+        self.first = self.plan(0)
+
+    def plan(self, epoch: int) -> list[Batch]:
+        """The batches of an epoch, from 0 on; the same whenever it is asked for.
+
+        Raises:
+            DataError: see `plan_epoch`.
+        """
+        plan = self._make(epoch)
+        while sum(map(len, plan)) < self.num_batches:  # strings were joined to too few items
+            epoch += REDRAW
+            plan = self._make(epoch)
+        while len(plan) > self.num_batches:
+            cheap, other = sorted(sorted(range(len(plan)), key=lambda i: (
+                plan[i].padded_frames, i))[:2])
+            plan[cheap] = Batch((*plan[cheap].items, *plan.pop(other).items))
+        while len(plan) < self.num_batches:
+            index = max(range(len(plan)), key=lambda i: (
+                len(plan[i]) > 1, plan[i].padded_frames, -i))
+            items = plan[index].items
+            half = len(items) // 2
+            plan[index:index + 1] = [Batch(items[:half]), Batch(items[half:])]
+        return plan
 
 
 def plan_evaluation(clips: Sequence[Clip], settings: PlanSettings) -> list[Batch]:

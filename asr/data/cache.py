@@ -1,4 +1,4 @@
-"""Features of many utterances: extracted once, in parallel, kept on disk, read without copying.
+"""Extract features of many utterances once, in parallel; keep them on disk, memory-mapped.
 
 In: utterances and `[features]` settings. Out: a `FeatureCache`.
 What is kept is named after what it was made from: the settings give the folder; the bytes of the
@@ -12,7 +12,6 @@ import json
 import os
 import sys
 import time
-import warnings
 from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -30,11 +29,11 @@ from asr.data.shards import (
     ShardReader,
     damaged_shards,
     read_indexes,
-    remove_shard,
     remove_unfinished,
+    warn_of_damage,
 )
 from asr.data.worker import Config, Job, run_task
-from asr.errors import AsrError, AudioError, InputWarning, UsageError
+from asr.errors import AsrError, AudioError, UsageError
 from asr.features import FEATURES_VERSION, FeatureExtractor, global_cmvn_statistics
 from asr.files import lock, write_atomic
 from asr.kernels import processors
@@ -55,11 +54,11 @@ class CacheRow:
     """One utterance at one speed.
 
     Args:
-        id, speaker: of the utterance.
+        id, speaker: id and speaker of the utterance.
         utterance_index: its place in the sequence that was given to `build_cache`.
         speed: 1.1 is a tenth faster, so shorter.
         num_frames: T.
-        num_samples: of the audio at that speed.
+        num_samples: number of samples of the audio at that speed.
         key: of the content: another recording, part or speed has another one.
         cut: the recording is cut, and what is left is used.
     """
@@ -178,23 +177,20 @@ def _usable(locations: dict[str, Location], allow_truncated: bool) -> dict[str, 
 def _without_damage(folder: Path, locations: dict[str, Location], keys: list[list[str]],
                     num_features: int) -> dict[str, Location]:
     """The locations without those in damaged shards, which are removed."""
-    wanted = [locations[key] for some in keys for key in some if key in locations]
-    damaged = damaged_shards(folder, wanted, num_features)
+    wanted = dict.fromkeys(key for some in keys for key in some if key in locations)
+    damaged = damaged_shards(folder, ((key, locations[key]) for key in wanted), num_features)
     for shard in sorted(damaged):
-        remove_shard(folder, shard)
-        warnings.warn(InputWarning(f"The feature cache {folder / shard} is damaged: a checksum "
-                                   "differs from that of what was written. Its features are made "
-                                   "again; if this repeats, check the disk.", "cache.damaged"),
-                      stacklevel=3)
+        warn_of_damage(folder / shard)
+        (folder / shard).unlink(missing_ok=True)
     return {key: place for key, place in locations.items() if place.shard not in damaged}
 
 
 class _Wanted:
-    """What was asked for, what it is called on disk, and what cannot be had.
+    """The wanted features, their keys on disk, and the failures.
 
     Args:
         utterances, speeds, on_error: as for `build_cache`.
-        hashes: of every recording, or why it cannot be read.
+        hashes: hash of every recording, or why it cannot be read.
         config: the accepted lengths.
     """
 
@@ -211,7 +207,7 @@ class _Wanted:
         hashed = self.hashes[u.audio]
         if isinstance(hashed, AudioError):
             return []
-        part = f"{hashed.sha256} {u.offset!r} {u.duration!r}"
+        part = f"{hashed.sha256} {u.offset!r} {u.duration!r}" + f" {u.channel}" * bool(u.channel)
         return [hashlib.sha256(f"{part} {speed!r}".encode()).hexdigest()[:32]
                 for speed in self.speeds]
 
@@ -228,7 +224,7 @@ class _Wanted:
             planned.update(keys)
             if outputs:
                 jobs.append(Job(str(u.audio), u.offset, u.duration, hashed.fingerprint, outputs,
-                                u.id))
+                                u.id, u.channel))
         return jobs
 
     def fail(self, records: list[dict]) -> None:
@@ -262,7 +258,7 @@ class _Wanted:
         return rows, places, failed
 
     def _length_error(self, place: Location, speed: float, u: Utterance) -> AudioError | None:
-        """Kept features were made under other limits, perhaps."""
+        """The error of cached features outside the limits; they may be from another run."""
         seconds = place.num_samples * speed / self.config.settings.sample_rate
         try:
             check_length(seconds, self.config.min_seconds, self.config.max_seconds,
@@ -278,7 +274,7 @@ def _record(error: AudioError, u: Utterance) -> dict:
 
 def _extract(config: Config, jobs: list[Job], num_workers: int, progress: Progress,
              fail: Callable[[list[dict]], None]) -> None:
-    """Make what is missing, here or in other processes, and say how far it is."""
+    """Extract what is missing, here or in other processes, and report the progress."""
     total, done, seconds = sum(len(job.outputs) for job in jobs), 0, 0.0
 
     def report(count: int, more_seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""Many processes that make features: started, fed, watched, and always ended.
+"""Run processes that extract features: start, feed, watch and always end them.
 
 In: tasks. Out: their answers, as they come.
 Not `multiprocessing`: its children import the caller's main module again (TensorFlow with it, or
@@ -158,7 +158,7 @@ def _spawn(log: BinaryIO) -> subprocess.Popen:
 
 
 def _death(process: subprocess.Popen, log: BinaryIO) -> AsrError:
-    """Why a process is gone, in a sentence."""
+    """The error of a process that ended."""
     code = process.wait()
     if code < 0:
         cause = (f"was killed by {signal.Signals(-code).name}, perhaps for want of memory. Run "

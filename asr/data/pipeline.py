@@ -1,4 +1,4 @@
-"""Plans and cached features to tensors: tf.data datasets of THE batch contract.
+"""Make tf.data datasets of the batch contract from plans and cached features.
 
 In: a feature cache, a plan of `asr.data.batches`, a `FeatureAugmenter`. Out: batches (x, y).
 
@@ -16,7 +16,7 @@ values depend on the seeds in it alone, whatever the number of threads.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -28,6 +28,8 @@ from asr.data.batches import Batch, BatchItem, PlanRow
 from asr.errors import AsrError, DataError, UsageError
 
 PREFETCH_BATCHES = 4
+
+Begin = Callable[[], tuple[Sequence[Batch], int]]  # the plan of a pass, the number of its first
 
 
 class Cache(Protocol):
@@ -46,15 +48,29 @@ class BatchReader:
     so it is also appended to `failures`.
     """
 
-    def __init__(self, cache: Cache, plan: Sequence[Batch], failures: list[Exception]):
+    def __init__(self, cache: Cache, begin: Begin, failures: list[Exception]):
         self.cache = cache
-        self.plan = plan
+        self.begin_epoch = begin
         self.failures = failures
+        self._plans: dict[int, Sequence[Batch]] = {}
+        self._count = 0
 
-    def read(self, index: int) -> tuple[np.ndarray, ...]:
+    def begin(self) -> np.ndarray:
+        """Number of a new pass over the data, its first batch, the batches of its plan: (3,)."""
+        try:
+            plan, start = self.begin_epoch()
+        except AsrError as error:
+            self.failures.append(error)
+            raise
+        self._count += 1
+        self._plans.pop(self._count - 2, None)  # the one before may still be read ahead
+        self._plans[self._count] = plan
+        return np.array([self._count, start, len(plan)], np.int64)
+
+    def read(self, epoch: int, index: int) -> tuple[np.ndarray, ...]:
         """Frames (sum T, F), lengths (B,), num_frames (B,), seeds (B,), labels, num_labels."""
         try:
-            items = self.plan[index].items
+            items = self._plans[int(epoch)][int(index)].items
             clips = [self._read_item(item) for item in items]
         except (AsrError, OSError) as error:
             self.failures.append(error)
@@ -99,13 +115,35 @@ def training_dataset(cache: Cache, plan: Sequence[Batch], augmenter: FeatureAugm
     if not 0 <= start <= len(plan):
         raise UsageError(f"start must lie in 0 .. {len(plan)}, the batches of the plan; "
                          f"got {start}.")
+    return epochs_dataset(cache, lambda: (plan, start), augmenter, len(plan) - start,
+                          num_threads=num_threads, failures=failures)
+
+
+def epochs_dataset(cache: Cache, begin: Begin, augmenter: FeatureAugmenter, num_batches: int, *,
+                   num_threads: int = 2,
+                   failures: list[Exception] | None = None) -> tf.data.Dataset:
+    """A dataset with other batches in every pass over it, as `fit` makes one an epoch.
+
+    Args:
+        begin: called when a pass begins; returns a plan and the number of its first batch.
+        num_batches: what the dataset says its length is. A pass that resumes an epoch has fewer.
+        cache, augmenter, num_threads, failures: see `training_dataset`.
+
+    Returns:
+        Batches (x, y) of the contract above, in the order of the plan.
+    """
     num_features = augmenter.num_features
-    reader = BatchReader(cache, plan, [] if failures is None else failures)
+    reader = BatchReader(cache, begin, [] if failures is None else failures)
     shapes = ([None, num_features], [None], [None], [None], [None, None], [None])
     types = (tf.float32,) + (tf.int32,) * 5
 
-    def read(index):
-        arrays = tf.numpy_function(reader.read, [index], types)
+    def begin_pass(_):
+        numbers = tf.ensure_shape(tf.numpy_function(reader.begin, [], tf.int64), [3])
+        indices = tf.data.Dataset.range(numbers[1], numbers[2])
+        return indices.map(lambda index: (numbers[0], index))
+
+    def read(epoch, index):
+        arrays = tf.numpy_function(reader.read, [epoch, index], types)
         return tuple(tf.ensure_shape(a, s) for a, s in zip(arrays, shapes, strict=True))
 
     def compute(frames, lengths, num_frames, seeds, labels, num_labels):
@@ -119,11 +157,15 @@ def training_dataset(cache: Cache, plan: Sequence[Batch], augmenter: FeatureAugm
     options.threading.max_intra_op_parallelism = 1
     # Nothing here is left to autotune, and its thread can hold up the end of an epoch for a minute.
     options.autotune.enabled = False
-    return (tf.data.Dataset.range(start, len(plan))
-            .map(read)
-            .map(compute, num_parallel_calls=num_threads)
-            .prefetch(PREFETCH_BATCHES)
-            .with_options(options))
+    dataset = (tf.data.Dataset.from_tensors(0)
+               .flat_map(begin_pass)
+               .map(read)
+               .map(compute, num_parallel_calls=num_threads)
+               .prefetch(PREFETCH_BATCHES)
+               .with_options(options))
+    # Not assert_cardinality: a pass that resumes an epoch may be shorter.
+    dataset.cardinality = lambda: tf.constant(num_batches, tf.int64)  # type: ignore
+    return dataset
 
 
 def evaluation_dataset(cache: Cache, plan: Sequence[Batch], normalizer: FeatureAugmenter, *,

@@ -1,31 +1,33 @@
-"""The feature cache on disk: TFRecord shards, each with an index beside it.
+"""The feature cache on disk: safetensors files of many feature arrays, mapped when read.
 
-In: feature arrays with keys. Out: `shard-<name>.tfrecord` (a record: T * F little-endian float32)
-and `shard-<name>.jsonl` (a header with a hash of the rest, then key, byte offset, frames, samples
-of each).
-The index is written last: a shard without one was interrupted and is removed, never read.
+In: feature arrays with keys. Out: `shard-<name>.safetensors`: an array (T, F) float32 a key, and
+in the metadata of each "num_samples cut crc32": the samples that it was made from, whether the
+recording was cut, and a checksum over both and the array, which is compared when a cache is opened.
+A shard is written in one step, so one of another size than its header says is damaged: it is
+removed, never read.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import mmap
+import os
 import warnings
+import zlib
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
+from safetensors.numpy import save
 
-from asr.data.tfrecord import FOOTER_BYTES, HEADER_BYTES, frame_record, read_records
 from asr.errors import InputWarning
 from asr.files import parse_json, sweep, write_atomic
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 _OPEN_SHARDS = 256  # mapped at once; each costs a file descriptor
 
 
@@ -35,9 +37,10 @@ class Location:
 
     Args:
         shard: file name of the shard.
-        offset: of the payload, bytes.
-        num_frames, num_samples: of the features, and of the audio that they were made from.
+        offset: where the array begins in the file, bytes.
+        num_frames, num_samples: lengths of the features and of the audio that they were made from.
         cut: they were made from what is left of a cut recording.
+        checksum: of the array and of these facts.
     """
 
     shard: str
@@ -45,13 +48,14 @@ class Location:
     num_frames: int
     num_samples: int
     cut: bool = False
+    checksum: int = 0
 
 
 def write_shard(folder: Path, records: Iterable[tuple[str, np.ndarray, int, bool]]) -> str:
-    """Write one shard and its index, each atomically.
+    """Write one shard, atomically.
 
     Args:
-        folder: of the cache.
+        folder: folder of the cache.
         records: (key, (T, F) float32, num_samples, whether the recording was cut).
 
     Returns:
@@ -60,126 +64,111 @@ def write_shard(folder: Path, records: Iterable[tuple[str, np.ndarray, int, bool
     Raises:
         OSError: the disk is full or the folder cannot be written.
     """
-    parts, lines, position, num_features = [], [], 0, 0
-    digest = hashlib.sha256()
+    arrays, facts = {}, {}
     for key, features, num_samples, cut in records:
-        payload = np.ascontiguousarray(features, "<f4").data.cast("B")
-        header, footer = frame_record(payload)
-        parts += [header, payload, footer]
-        lines.append({"key": key, "offset": position + HEADER_BYTES, "num_frames": len(features),
-                      "num_samples": num_samples, "cut": cut})
-        position += HEADER_BYTES + len(payload) + FOOTER_BYTES
-        num_features = features.shape[1]
-        digest.update(key.encode())
-    name = f"shard-{digest.hexdigest()[:16]}.tfrecord"
-    write_atomic(folder / name, parts)
-    rows = "".join(json.dumps(line) + "\n" for line in lines)
-    head = {"version": FORMAT_VERSION, "bytes": position, "num_features": num_features,
-            "sha256": hashlib.sha256(rows.encode()).hexdigest()}
-    write_atomic(folder / _index_name(name), json.dumps(head) + "\n" + rows)
+        arrays[key] = np.ascontiguousarray(features, np.float32)
+        checksum = _checksum(key, num_samples, cut, arrays[key].data.cast("B"))
+        facts[key] = f"{num_samples} {int(cut)} {checksum}"
+    name = f"shard-{hashlib.sha256(''.join(arrays).encode()).hexdigest()[:16]}.safetensors"
+    write_atomic(folder / name, save(arrays, metadata=facts))
     return name
+
+
+def _checksum(key: str, num_samples: int, cut: bool, data: bytes | memoryview) -> int:
+    return zlib.crc32(data, zlib.crc32(f"{key} {num_samples} {int(cut)}".encode()))
 
 
 def read_indexes(folder: Path, num_features: int) -> dict[str, Location]:
     """Every key of every complete shard of a folder; what is damaged is left out.
 
     Args:
-        folder: of the cache.
+        folder: folder of the cache.
         num_features: F; a shard with another number is left out.
     """
     found = {}
-    for path in sorted(folder.glob("shard-*.jsonl")):
-        shard = path.with_suffix(".tfrecord")
+    for path in sorted(folder.glob("shard-*.safetensors")):
         try:
-            found.update(_read_index(path.read_bytes(), shard.name, shard.stat().st_size,
-                                     num_features))
-        except (OSError, ValueError, KeyError, TypeError):
+            with open(path, "rb") as file:
+                found.update(_read_header(file, path.name, num_features))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             continue  # not ours, or damaged: its features are extracted again
     return found
 
 
-def _read_index(data: bytes, shard: str, size: int, num_features: int) -> dict[str, Location]:
-    """The rows of one index, each inside its shard.
+def _read_header(file: BinaryIO, shard: str, num_features: int) -> dict[str, Location]:
+    """The arrays of one shard, each inside the file.
 
     Raises:
-        ValueError, KeyError, TypeError: it is not one that `write_shard` wrote for this shard.
+        ValueError, KeyError, TypeError, AttributeError: it is not one that `write_shard` wrote.
     """
-    first, _, rows = data.partition(b"\n")
-    head: Any = parse_json(first)
-    if (head["version"], head["bytes"], head["num_features"]) != (FORMAT_VERSION, size,
-                                                                   num_features):
-        raise ValueError("of another shard or version")
-    if head["sha256"] != hashlib.sha256(rows).hexdigest():
-        raise ValueError("damaged")
-    found = {}
-    for line in rows.splitlines():
-        row: Any = parse_json(line)
-        place = Location(shard, row["offset"], row["num_frames"], row["num_samples"],
-                         row["cut"] is True)
-        if not all(type(number) is int for number in (place.offset, place.num_frames,
-                                                      place.num_samples)):
-            raise TypeError("expected whole numbers")
-        if not (HEADER_BYTES <= place.offset and place.offset % 4 == 0 < place.num_frames
-                and place.offset + 4 * place.num_frames * num_features + FOOTER_BYTES <= size):
-            raise ValueError("a row lies outside the shard")
-        found[str(row["key"])] = place
+    size = os.fstat(file.fileno()).st_size
+    start = 8 + int.from_bytes(file.read(8), "little")
+    if not 8 < start <= size:
+        raise ValueError("cut")
+    header: Any = parse_json(file.read(start - 8))
+    facts = header.pop("__metadata__")
+    found, end = {}, start
+    for key, entry in header.items():
+        num_samples, cut, checksum = map(int, facts[key].split())
+        (first, last), (num_frames, columns) = entry["data_offsets"], entry["shape"]
+        if (columns != num_features or not type(num_frames) is type(first) is type(last) is int
+                or num_frames < 1 or first < 0 or (start + first) % 4
+                or last - first != 4 * num_frames * num_features or start + last > size):
+            raise ValueError("an array lies outside the shard")
+        found[key] = Location(shard, start + first, num_frames, num_samples, bool(cut), checksum)
+        end = max(end, start + last)
+    if end != size:
+        raise ValueError("of another size")
     return found
 
 
-def damaged_shards(folder: Path, locations: Iterable[Location], num_features: int) -> set[str]:
-    """The shards in which a record is not the one that was written, by its checksums.
+def damaged_shards(folder: Path, locations: Iterable[tuple[str, Location]], num_features: int
+                   ) -> set[str]:
+    """The shards in which an array is not the one that was written, by its checksum.
 
     Args:
-        folder: of the cache.
-        locations: the records that are wanted; all of them are read.
+        folder: folder of the cache.
+        locations: keys and places of what is wanted; all of it is read.
         num_features: F.
     """
     damaged, by_shard = set(), defaultdict(list)
-    for place in locations:
-        by_shard[place.shard].append(place)
+    for key, place in locations:
+        by_shard[place.shard].append((key, place))
     for shard, places in by_shard.items():
         try:
             with open(folder / shard, "rb") as file:  # mapped, a bad disk would kill the process
-                for place in sorted(places, key=lambda place: place.offset):
-                    size = HEADER_BYTES + 4 * place.num_frames * num_features + FOOTER_BYTES
-                    file.seek(place.offset - HEADER_BYTES)
-                    payload = next(read_records(file.read(size), name=shard))
-                    if len(payload) != size - HEADER_BYTES - FOOTER_BYTES:
-                        raise ValueError("another record")
-        except (OSError, ValueError, StopIteration):
+                for key, place in sorted(places, key=lambda pair: pair[1].offset):
+                    file.seek(place.offset)
+                    data = file.read(4 * place.num_frames * num_features)
+                    if _checksum(key, place.num_samples, place.cut, data) != place.checksum:
+                        raise ValueError("another array")
+        except (OSError, ValueError):
             damaged.add(shard)
     return damaged
 
 
-def remove_shard(folder: Path, shard: str) -> None:
-    """Remove a shard and its index, the index first; the lock must be held."""
-    (folder / _index_name(shard)).unlink(missing_ok=True)
-    (folder / shard).unlink(missing_ok=True)
-
-
 def remove_unfinished(folder: Path, complete: Iterable[str]) -> None:
-    """Remove shards that no readable index names, and temporary files; the lock must be held.
-
-    An index that is there and cannot be believed is damaged, which is said; a shard without an
-    index was interrupted.
-    """
+    """Remove damaged shards, which is said, and temporary files; the lock must be held."""
     keep = set(complete)
-    for path in folder.glob("shard-*.jsonl"):
-        if path.with_suffix(".tfrecord").name not in keep:
-            warnings.warn(InputWarning(f"The index {path} does not fit its shard: one of them is "
-                                       "damaged. The features are made again.", "cache.damaged"),
-                          stacklevel=3)
-    for path in [*folder.glob("shard-*.tfrecord"), *folder.glob("shard-*.jsonl")]:
-        if path.with_suffix(".tfrecord").name not in keep:
+    for path in folder.glob("shard-*.safetensors"):
+        if path.name not in keep:
+            warn_of_damage(path)
             path.unlink(missing_ok=True)
     sweep(folder)
+
+
+def warn_of_damage(path: Path) -> None:
+    """Say that a shard is removed and made again."""
+    warnings.warn(InputWarning(f"The feature cache {path} is damaged: it is not what was written. "
+                               "Its features are made again; if this repeats, check the disk.",
+                               "cache.damaged"), stacklevel=4)
 
 
 class ShardReader:
     """Features as views of memory-mapped shards: nothing is copied, nothing is parsed.
 
     Args:
-        folder: of the cache.
+        folder: folder of the cache.
         num_features: F.
     """
 
@@ -197,7 +186,3 @@ class ShardReader:
     def _map(self, name: str) -> np.ndarray:
         with open(self.folder / name, "rb") as file:
             return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), "<f4")
-
-
-def _index_name(shard: str) -> str:
-    return shard.removesuffix(".tfrecord") + ".jsonl"

@@ -1,4 +1,4 @@
-"""One process that makes features: recordings in, one shard a task out.
+"""One process that extracts features: recordings in, one shard a task out.
 
 In: JSON lines on stdin (a configuration, then tasks). Out: JSON lines on stdout (progress, one
 answer a task) and shards on disk. Imports NumPy, soundfile and soxr: no TensorFlow,
@@ -39,11 +39,12 @@ class Job:
     """One stretch of audio, at one or more speeds.
 
     Args:
-        path: of the recording.
+        path: path of the recording.
         offset, duration: seconds; the part that is wanted.
-        fingerprint: of the file when it was hashed; it must still be the same.
+        fingerprint: fingerprint of the file when it was hashed; it must still be the same.
         outputs: (key, speed) of each feature array.
         name: the utterance, for messages.
+        channel: channel of the recording, see `asr.audio.load_audio`.
     """
 
     path: str
@@ -52,6 +53,7 @@ class Job:
     fingerprint: tuple[int, ...]
     outputs: tuple[tuple[str, float], ...]
     name: str
+    channel: int = 0
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,8 @@ def _load(job: Job, config: Config) -> np.ndarray:
     check()
     audio = load_audio(job.path, sample_rate=config.settings.sample_rate, offset=job.offset,
                        duration=job.duration, snap_to_end=True, min_seconds=config.min_seconds,
-                       max_seconds=config.max_seconds, allow_truncated=config.allow_truncated)
+                       max_seconds=config.max_seconds, channel=job.channel,
+                       allow_truncated=config.allow_truncated)
     check()
     return audio
 

@@ -2,8 +2,8 @@
 
 In: logits (T', V) float32, unnormalised. Out: `Hypothesis` objects, best first.
 
-A new decoder is one class with one method (`Decoder.search`), one line in DECODERS and one branch
-of `build_decoder`; the conformance tests run on it by themselves.
+A new decoder is one file with one class (`Decoder.search`) and one line in DECODERS of
+`asr.recipe`; recipes, the command line and the conformance tests then have it.
 """
 
 from __future__ import annotations
@@ -16,29 +16,20 @@ from asr.decoding.alignment import (
     word_spans,
 )
 from asr.decoding.beam import BeamSearchDecoder
-from asr.decoding.decoder import Decoder
+from asr.decoding.decoder import Decoder, decoder_class
 from asr.decoding.grammar import Grammar, parse_grammar, read_grammar
 from asr.decoding.greedy import GreedyDecoder
 from asr.decoding.hypothesis import Hypothesis, WordSpan, check_logits, log_softmax
-from asr.decoding.language_model import LanguageModel
 from asr.decoding.lexicon import LexiconDecoder
-from asr.decoding.ngram import NgramModel, load_ngram
 from asr.decoding.phrases import HotWord, parse_hot_word, read_hot_words
-from asr.errors import UsageError
-from asr.recipe import DecoderSettings
+from asr.language_model import LanguageModel
+from asr.recipe import DECODERS, DecoderSettings
 from asr.text.tokenizer import CharTokenizer
 
-DECODERS: dict[str, type[Decoder]] = {
-    "greedy": GreedyDecoder,
-    "lexicon": LexiconDecoder,
-    "beam": BeamSearchDecoder,
-}
-
 __all__ = ["DECODERS", "Alignment", "BeamSearchDecoder", "Decoder", "Grammar", "GreedyDecoder",
-           "HotWord", "Hypothesis", "LanguageModel", "LexiconDecoder", "NgramModel", "WordSpan",
-           "align", "build_decoder", "character_spans", "check_logits", "load_ngram", "log_softmax",
-           "parse_grammar", "parse_hot_word", "read_grammar", "read_hot_words", "span_seconds",
-           "word_spans"]
+           "HotWord", "Hypothesis", "LexiconDecoder", "WordSpan", "align", "build_decoder",
+           "character_spans", "check_logits", "decoder_class", "log_softmax", "parse_grammar",
+           "parse_hot_word", "read_grammar", "read_hot_words", "span_seconds", "word_spans"]
 
 
 def build_decoder(settings: DecoderSettings, tokenizer: CharTokenizer, *,
@@ -47,27 +38,12 @@ def build_decoder(settings: DecoderSettings, tokenizer: CharTokenizer, *,
 
     Args:
         settings: kind and numbers.
-        tokenizer: of the model that makes the logits.
-        language_model: for "beam"; None: read from `settings.lm`, if that names a file.
+        tokenizer: tokenizer of the model that makes the logits.
+        language_model: None: read from `settings.lm`, if the decoder uses one.
 
     Raises:
         UsageError: the kind is unknown, or its settings do not suffice.
         TextError: a lexicon word with characters outside the alphabet.
         DataError: the language model cannot be read.
     """
-    if settings.kind == "greedy":
-        return GreedyDecoder(tokenizer)
-    if settings.kind == "lexicon":
-        return LexiconDecoder(tokenizer, settings.lexicon, settings.word_bonus)
-    if settings.kind == "beam":
-        if language_model is None and settings.lm:
-            language_model = load_ngram(settings.lm)
-        return BeamSearchDecoder(
-            tokenizer, settings.beam_width, language_model=language_model,
-            lm_weight=settings.lm_weight, word_bonus=settings.word_bonus,
-            unknown_bonus=settings.unknown_bonus, lexicon_only=settings.lexicon_only,
-            lexicon=settings.lexicon or None, hot_words=settings.hot_words,
-            grammar=parse_grammar(settings.grammar) if settings.grammar else None,
-            max_gap=settings.max_gap, num_hypotheses=settings.num_hypotheses)
-    raise UsageError(f"There is no decoder {settings.kind!r}; choose one of "
-                     f"{', '.join(DECODERS)}.")
+    return decoder_class(settings.kind).from_settings(settings, tokenizer, language_model)

@@ -1,4 +1,4 @@
-"""Forced alignment: which frames wrote which label, by Viterbi over the CTC lattice.
+"""Forced alignment: assign frames to labels by Viterbi over the CTC lattice.
 
 In: log-probabilities and the labels of a text. Out: frame spans of labels and words, which
 `asr.decoding.posterior` takes from all alignments around the best one.
@@ -76,7 +76,7 @@ def aligned(log_probs: np.ndarray, labels: Sequence[int] | np.ndarray,
 
 
 def worst_gap(log_probs: np.ndarray, found: Hypothesis) -> float:
-    """How much worse the worst word of a text sounds than what is heard there freely.
+    """How much worse the worst word of a text fits than unrestricted decoding at its place.
 
     For each word the frames from the end of the word before it to the beginning of the one after
     it: the difference between their best labels and the best alignment of the text, in nats per
@@ -84,10 +84,10 @@ def worst_gap(log_probs: np.ndarray, found: Hypothesis) -> float:
 
     Args:
         log_probs: (T', V) float64, natural log.
-        found: a text with word spans. For the empty one: nats per character that is heard.
+        found: a text with word spans. For the empty one: nats per decoded character.
 
     Returns:
-        0 or more; 0 where the text is what is heard.
+        0 or more; 0 where the text is the decoded one.
     """
     path = align(log_probs, found.labels).path
     costs = log_probs.max(axis=1) - log_probs[np.arange(len(path)), path]

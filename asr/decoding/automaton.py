@@ -1,4 +1,4 @@
-"""The best alignment path through an automaton over labels: exact, whatever the beam would lose.
+"""Find the best alignment path through an automaton over labels, exactly, without a beam.
 
 In: log-probabilities and a `GrammarPart`. Out: path and score. NumPy, numba.
 """

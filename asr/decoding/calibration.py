@@ -17,10 +17,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from asr.decoding.decoder import decoder_class
 from asr.errors import BundleError, UsageError
-from asr.recipe import DecoderSettings
+from asr.recipe import DECODERS, DecoderSettings
 
-KINDS = ("greedy", "lexicon", "beam", "beam+lm")
 EVIDENCE = ("peak", "segment", "letter", "share", "language", "square")
 PARAMETERS = (*EVIDENCE, "bias")
 LATER = {"letter", "language", "square"}  # than the first bundles, where a missing one means 0
@@ -91,7 +91,18 @@ def calibration_kind(settings: DecoderSettings) -> str:
         >>> calibration_kind(DecoderSettings(kind="beam", lm="en.arpa.gz"))
         'beam+lm'
     """
-    return settings.kind + ("+lm" if settings.kind == "beam" and settings.lm else "")
+    return settings.kind + ("+lm" if uses_lm(settings) else "")
+
+
+def uses_lm(settings: DecoderSettings) -> bool:
+    """Whether the settings name a language model and a decoder that uses one."""
+    return bool(settings.lm) and "lm" in decoder_class(settings.kind).uses
+
+
+def kinds() -> list[str]:
+    """Every value of `calibration_kind`."""
+    return [kind + end for kind in DECODERS
+            for end in ("", "+lm") if not end or "lm" in decoder_class(kind).uses]
 
 
 def read_calibrations(value: object, where: str) -> dict[str, Calibration]:
@@ -105,11 +116,12 @@ def read_calibrations(value: object, where: str) -> dict[str, Calibration]:
         BundleError: an unknown kind, a parameter that is missing, unknown or out of bounds.
     """
     names = {field.name for field in dataclasses.fields(Calibration)}
-    if not isinstance(value, Mapping) or not set(value) <= set(KINDS) or not all(
+    if not isinstance(value, Mapping) or not set(value) <= set(kinds()) or not all(
             isinstance(table, Mapping) and names - LATER <= set(table) <= names
             for table in value.values()):
-        raise BundleError(f"{where}: calibration must map kinds of decoder ({', '.join(KINDS)}) to "
-                          f"tables of exactly {', '.join(sorted(names))}.", code="bundle.schema")
+        raise BundleError(f"{where}: calibration must map kinds of decoder ({', '.join(kinds())}) "
+                          f"to tables of exactly {', '.join(sorted(names))}.",
+                          code="bundle.schema")
     try:
         return {kind: Calibration(**table) for kind, table in value.items()}
     except UsageError as error:

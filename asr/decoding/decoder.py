@@ -1,31 +1,53 @@
-"""The one shape that every decoder has: `decode` an utterance, `decode_batch` many.
+"""The interface of every decoder: `decode` an utterance, `decode_batch` many.
 
 In: logits. Out: hypotheses, best first. NumPy.
 """
 
 from __future__ import annotations
 
+import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import partial
+from typing import ClassVar, Self
 
 import numpy as np
 
 from asr.decoding.hypothesis import Hypothesis, check_logits, log_softmax
 from asr.errors import UsageError
 from asr.kernels import pool
+from asr.language_model import LanguageModel
+from asr.recipe import DECODERS, DecoderSettings
 from asr.text.tokenizer import CharTokenizer
 
 
 class Decoder(ABC):
-    """Logits to hypotheses. A decoder of your own overrides `search` and nothing else.
+    """Logits to hypotheses. A new decoder overrides `search`; one with settings also has `uses`.
 
     Args:
-        tokenizer: of the model that made the logits.
+        tokenizer: tokenizer of the model that made the logits.
+
+    Attributes:
+        uses: names of the `DecoderSettings` that change the result of this decoder. They become
+            keyword arguments of the class, options of the command line and a part of the receipt.
     """
+
+    uses: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, tokenizer: CharTokenizer):
         self.tokenizer = tokenizer
+
+    @classmethod
+    def from_settings(cls, settings: DecoderSettings, tokenizer: CharTokenizer,
+                      language_model: LanguageModel | None = None) -> Self:
+        """The decoder with these settings; see `asr.decoding.build_decoder`."""
+        return cls(tokenizer, **{name: getattr(settings, name) for name in cls.uses})
+
+    @classmethod
+    def describe(cls, settings: DecoderSettings) -> str:
+        """The decoder with the settings that it uses, for the receipt of a score."""
+        return ", ".join([settings.kind, *(f"{name} {getattr(settings, name)}"
+                                           for name in cls.uses)])
 
     def decode(self, logits: np.ndarray) -> list[Hypothesis]:
         """The readings of one utterance, best first; never an empty list.
@@ -38,6 +60,10 @@ class Decoder(ABC):
             DataError: zero frames, NaN or infinite logits.
         """
         return self.search(log_softmax(check_logits(logits, self.tokenizer.vocab_size)))
+
+    def text(self, logits: np.ndarray) -> str:
+        """The best reading of one utterance, without its times and confidences; see `decode`."""
+        return self.decode(logits)[0].text
 
     def decode_batch(self, logits: np.ndarray, num_frames: Sequence[int] | np.ndarray, *,
                      num_threads: int = 0) -> list[list[Hypothesis]]:
@@ -75,3 +101,15 @@ class Decoder(ABC):
         Args:
             log_probs: (T', V) float64, natural log, each row sums to 1; T' >= 1.
         """
+
+
+def decoder_class(kind: str) -> type[Decoder]:
+    """The class that `asr.recipe.DECODERS` lists under a name; imported when asked for.
+
+    Raises:
+        UsageError: there is no such decoder.
+    """
+    if kind not in DECODERS:
+        raise UsageError(f"There is no decoder {kind!r}; choose one of {', '.join(DECODERS)}.")
+    module, _, name = DECODERS[kind].rpartition(".")
+    return getattr(importlib.import_module(module), name)

@@ -1,9 +1,9 @@
-"""What the posteriors say for each word of a hypothesis, and the confidence that follows.
+"""Collect evidence for each word of a hypothesis, and compute its confidence.
 
 In: log-probabilities and a hypothesis. Out: log-odds of each word; with a calibration, the
 probability that it is right. NumPy, numba.
 
-Up to five probabilities speak for a word, each from 0 to 1:
+Up to five probabilities are evidence for a word, each from 0 to 1:
 
     peak      geometric mean of its characters' highest posteriors along the alignment
     segment   sum over all alignments: the frames between its neighbours spell this word and nothing
@@ -45,12 +45,12 @@ SQUARE = 4.0  # log-odds of `peak` at which `square` equals them
 
 def word_evidence(log_probs: np.ndarray, words: Sequence[WordSpan],
                   tokenizer: CharTokenizer) -> np.ndarray:
-    """What speaks for each word of a hypothesis.
+    """The evidence for each word of a hypothesis.
 
     Args:
         log_probs: (T', V) float64, natural log; see `asr.decoding.log_softmax`.
         words: in order, with spans inside the frames.
-        tokenizer: of the model.
+        tokenizer: tokenizer of the model.
 
     Returns:
         (num_words, 6) float64 in the order of EVIDENCE: log-odds within -16 .. 16, and `square`.
@@ -86,9 +86,9 @@ def calibrated(hypothesis: Hypothesis, log_probs: np.ndarray, tokenizer: CharTok
     empty text it is the probability that every frame is blank or space.
 
     Args:
-        hypothesis: of a decoder.
+        hypothesis: hypothesis of a decoder.
         log_probs: (T', V) float64, natural log.
-        tokenizer: of the model.
+        tokenizer: tokenizer of the model.
         calibration: for the kind of decoder that wrote the hypothesis.
     """
     if hypothesis.rejected:
@@ -128,7 +128,7 @@ def with_shares(words: Sequence[WordSpan], readings: Sequence[Sequence[str]],
     "In its place": the word alignment of the two readings (edit distance) pairs it with itself.
 
     Args:
-        words: of one reading.
+        words: words of one reading.
         readings: words of every reading in the beam, this one included.
         shares: (num_readings,) float64, of each; they sum to 1.
 

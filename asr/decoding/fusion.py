@@ -1,4 +1,4 @@
-"""What is added to the acoustic score of a prefix: language model, lexicon, hot words, grammar.
+"""Scores added to the acoustic score of a prefix: language model, lexicon, hot words, grammar.
 
 In: a prefix's state and one more label. Out: nats to add, and the next state. Numba.
 
@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from asr.decoding.kenlm_kernel import step_outside
-from asr.decoding.ngram_kernel import NgramArrays, ngram_step
 from asr.kernels.jit import compiled
+from asr.language_model.kenlm_kernel import step_outside
+from asr.language_model.ngram_kernel import NgramArrays, ngram_step
 
 FORBIDDEN = -np.inf
 

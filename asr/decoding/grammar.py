@@ -1,4 +1,4 @@
-"""Closed grammars: the sentences that may be said, as a list or as patterns with rules.
+"""Closed grammars: the allowed sentences, as a list or as patterns with rules.
 
 In: text. Out: a `Grammar`, and for one tokenizer the `GrammarPart` of a `Fusion`.
 
@@ -6,31 +6,30 @@ A line is one sentence or pattern; a line that begins with # is a comment:
 
     turn (on | off) the [kitchen] light        alternatives, and a part that may be left out
     call <name>                                a rule
-    <name> = anna | bob | (dr who)             its definition
+    <name> = anna | bob | "dr who"             its definition
     <digit>+                                   one or more; * is none or more
 
-A JSGF file is read too: header, `grammar x;`, `public` rules (what may be said) and `;` at the end
-of a rule. Rules must not call themselves, so that every grammar is an automaton.
+A JSGF file is read too: its public rules may be said. A rule may call itself at its end only, so
+that every grammar is an automaton. A grammar may be a stranger's, so what it costs is bounded: see
+MAX_... here and in `grammar_syntax`.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from asr.decoding.fusion import GrammarPart
+from asr.decoding.grammar_syntax import MAX_DEPTH, MAX_TEXT, Node, Text, read_text
 from asr.errors import DataError, UsageError
 from asr.text.tokenizer import CharTokenizer
 
-MAX_STATES = 200_000
-MAX_DEPTH = 100  # of brackets and rules in each other
-_TOKEN = re.compile(r"\s*(<[^<>\s]+>|[()\[\]|*+]|[^\s()\[\]|*+<>]+)")
-_RULE = re.compile(r"(public\s+)?(<[^<>\s]+>)\s*=(.*)", re.DOTALL)
-_JSGF_ONLY = re.compile(r"/[\d.]+/|\{.*")  # weights and tags, which we do not read
+MAX_STATES = 100_000
+MAX_STEPS = 1_000_000  # of the subset construction: edges followed
+MAX_CELLS = 20_000_000  # states times labels, 4 bytes each
 EMPTY = ""  # an edge that reads no word
 
 
@@ -78,7 +77,8 @@ class _Net:
 def read_grammar(path: str | Path) -> Grammar:
     """A grammar from a UTF-8 file; raises like `parse_grammar`."""
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
+        with open(path, encoding="utf-8-sig") as file:
+            text = file.read(MAX_TEXT + 1)
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"Cannot read the grammar {path}: {error}.", code="grammar.read",
                         path=path) from error
@@ -89,164 +89,119 @@ def parse_grammar(text: str, *, name: str = "grammar") -> Grammar:
     """A grammar from its text; see the head of this module.
 
     Raises:
-        DataError: a line cannot be read, a rule is missing, defined twice or calls itself, or no
-            sentence is left (codes "grammar...."); the message names the line.
+        DataError: a line cannot be read, a rule is missing, defined twice or calls itself before
+            its end, the grammar is too large, or no sentence is left (codes "grammar...."); the
+            message names the line.
     """
-    rules: dict[str, tuple[list[str], str]] = {}
-    said: list[tuple[list[str], str]] = []
-    public: list[str] = []
-    for number, line in _statements(text):
-        where = f"{name}:{number}"
-        rule = _RULE.fullmatch(line)
-        if rule is None:
-            said.append((_tokens(line, where), where))
-            continue
-        if rule[2] in rules:
-            raise DataError(f"{where}: the rule {rule[2]} is defined twice.", code="grammar.rule")
-        rules[rule[2]] = _tokens(rule[3], where), where
-        if rule[1]:
-            public.append(rule[2])
-    said += [([rule], rules[rule][1]) for rule in public]
-    if not said:
+    trees = read_text(text, name)
+    if not trees.said:
         raise DataError(f"{name} holds no sentence, pattern or public rule.", code="grammar.empty")
     net = _Net()
     start, end = net.state(), net.state()
-    for tokens, where in said:
-        parser = _Parser(net, rules, tokens, where, ())
-        parser.whole(start, end)
+    for node in trees.said:
+        _Builder(net, trees, name).add(node, start, end, None)
     return _determinize(net, start, end, name)
 
 
-def _statements(text: str) -> Iterator[tuple[int, str]]:
-    """Lines without comments; in a JSGF file a statement goes on up to its semicolon."""
-    jsgf = text.lstrip().startswith("#JSGF")
-    if jsgf:
-        text = re.sub(r"/\*.*?\*/", lambda m: "\n" * m[0].count("\n"), text, flags=re.DOTALL)
-        text = re.sub(r"//[^\n]*", "", text)
-        text = re.sub(r"#JSGF[^\n;]*;?", "", text, count=1)
-    number = 1
-    for part in text.split(";" if jsgf else "\n"):
-        line = part.strip()
-        first = number + part[:len(part) - len(part.lstrip())].count("\n")
-        if line and not line.startswith("#") and not (jsgf and line.startswith("grammar ")):
-            yield first, line.rstrip(";").strip()
-        number += part.count("\n") + (0 if jsgf else 1)
+class _Tails(NamedTuple):
+    """A rule at whose end something is, where it begins, and the rules at whose end it is."""
 
-
-def _tokens(text: str, where: str) -> list[str]:
-    tokens, place = [], 0
-    text = text.strip()
-    while place < len(text):
-        match = _TOKEN.match(text, place)
-        if match is None:
-            raise DataError(f"{where}: cannot read {text[place:place + 40]!r}; a rule is written "
-                            "<name>.", code="grammar.syntax")
-        if _JSGF_ONLY.fullmatch(match[1]):
-            raise DataError(f"{where}: {match[1]!r} is a weight or a tag of JSGF, which this "
-                            "grammar does not have: it says what may be said. Leave it out.",
-                            code="grammar.syntax")
-        tokens.append(match[1])
-        place = match.end()
-    return tokens
+    name: str
+    entry: int
+    around: _Tails | None
 
 
 @dataclass
-class _Parser:
-    """Recursive descent over the tokens of one pattern, straight into the net."""
+class _Builder:
+    """Writes trees into the net; rules are written where they are called."""
 
     net: _Net
-    rules: dict[str, tuple[list[str], str]]
-    tokens: list[str]
-    where: str
-    open_rules: tuple[str, ...]  # rules that are being expanded
-    place: int = 0
-    depth: int = 0  # brackets and rules around
+    trees: Text
+    name: str
+    inside: set[str] = field(default_factory=set)  # the rules that are being written
 
-    def whole(self, start: int, end: int) -> None:
-        self.alternatives(start, end)
-        if self.place < len(self.tokens):
-            raise self.error(f"unexpected {self.tokens[self.place]!r}")
+    def add(self, node: Node, start: int, end: int, tails: _Tails | None) -> None:
+        """Paths from start to end for everything that the node says.
 
-    def alternatives(self, start: int, end: int) -> None:
-        while True:
-            self.sequence(start, end)
-            if self.peek() != "|":
-                return
-            self.place += 1
+        Args:
+            node: the tree.
+            start, end: states. Nothing leads back to `start`, so what leaves it may be shared.
+            tails: the rules at whose end this node is.
+        """
+        edges = self.net.edges
+        if node.kind == "word":
+            edges[start].append((node.text, end))
+        elif node.kind == "rule":
+            self.rule(node, start, end, tails)
+        elif node.kind == "sequence":
+            for part in node.parts[:-1]:
+                middle = self.net.state()
+                self.add(part, start, middle, None)
+                start = middle
+            if node.parts:
+                self.add(node.parts[-1], start, end, tails)
+            else:
+                edges[start].append((EMPTY, end))
+        elif node.kind == "alternatives":
+            for part in node.parts:
+                self.add(part, start, end, tails)
+        elif node.kind == "optional":
+            self.add(node.parts[0], start, end, tails)
+            edges[start].append((EMPTY, end))
+        else:  # star or plus: an own entry and exit, so that it cannot leak into its neighbours
+            entry, after = self.net.state(), self.net.state()
+            edges[start].append((EMPTY, entry))
+            self.add(node.parts[0], entry, after, None)
+            edges[after] += [(EMPTY, entry), (EMPTY, end)]
+            if node.kind == "star":
+                edges[entry].append((EMPTY, after))
 
-    def sequence(self, start: int, end: int) -> None:
-        here, items = start, 0
-        while (token := self.peek()) not in (None, "|", ")", "]"):
-            here = self.item(here, token)
-            items += 1
-        if not items:
-            raise self.error("an empty alternative; write [ ] around what may be left out")
-        self.net.edges[here].append((EMPTY, end))
-
-    def item(self, start: int, token: str) -> int:
-        """One word, rule or group with its * or +; returns the state after it."""
-        # An own entry and exit, so that a repetition cannot leak into its neighbours.
-        entry, after = self.net.state(), self.net.state()
+    def rule(self, node: Node, start: int, end: int, tails: _Tails | None) -> None:
+        name = node.text
+        if name not in self.trees.rules:
+            raise self.error(node, f"the rule {name} is not defined")
+        if name in self.inside:
+            while tails is not None and tails.name != name:
+                tails = tails.around
+            if tails is None:
+                raise self.error(node, f"the rule {name} calls itself before its end, which no "
+                                       "automaton can follow; write * or + for repetition")
+            # Right recursion is a way back to where the rule begins.
+            self.net.edges[start].append((EMPTY, tails.entry))
+            return
+        if len(self.inside) >= MAX_DEPTH:
+            raise self.error(node, f"more than {MAX_DEPTH} brackets and rules inside each other")
+        entry = self.net.state()
         self.net.edges[start].append((EMPTY, entry))
-        self.place += 1
-        if token in ("(", "["):
-            self.deeper()
-            self.alternatives(entry, after)
-            self.depth -= 1
-            closing = ")" if token == "(" else "]"
-            if self.peek() != closing:
-                raise self.error(f"{token} without {closing}")
-            self.place += 1
-            if token == "[":
-                self.net.edges[entry].append((EMPTY, after))
-        elif token in ("*", "+"):
-            raise self.error(f"{token} with nothing before it")
-        elif token.startswith("<"):
-            self.rule(token, entry, after)
-        else:
-            self.net.edges[entry].append((token, after))
-        while (repeat := self.peek()) in ("*", "+"):
-            self.place += 1
-            self.net.edges[after].append((EMPTY, entry))
-            if repeat == "*":
-                self.net.edges[entry].append((EMPTY, after))
-        return after
+        self.inside.add(name)
+        self.add(self.trees.rules[name], entry, end, _Tails(name, entry, tails))
+        self.inside.remove(name)
 
-    def rule(self, name: str, start: int, end: int) -> None:
-        if name not in self.rules:
-            raise self.error(f"the rule {name} is not defined")
-        if name in self.open_rules:
-            raise self.error(f"the rule {name} calls itself; write * or + for repetition")
-        tokens, where = self.rules[name]
-        self.deeper()
-        _Parser(self.net, self.rules, tokens, where, (*self.open_rules, name),
-                depth=self.depth).whole(start, end)
-        self.depth -= 1
-
-    def deeper(self) -> None:
-        self.depth += 1
-        if self.depth > MAX_DEPTH:
-            raise self.error(f"more than {MAX_DEPTH} brackets and rules inside each other")
-
-    def peek(self) -> str | None:
-        return self.tokens[self.place] if self.place < len(self.tokens) else None
-
-    def error(self, message: str) -> DataError:
-        return DataError(f"{self.where}: {message}.", code="grammar.syntax")
+    def error(self, node: Node, message: str) -> DataError:
+        return DataError(f"{self.name}:{node.line}: {message}.", code="grammar.syntax")
 
 
 def _determinize(net: _Net, start: int, end: int, name: str) -> Grammar:
-    """The subset construction (Rabin and Scott 1959)."""
-    def closure(states: frozenset[int]) -> frozenset[int]:
+    """The subset construction (Rabin and Scott 1959), without states that lead nowhere."""
+    steps = 0
+
+    def closure(states: set[int]) -> frozenset[int]:
+        nonlocal steps
         found, waiting = set(states), list(states)
         while waiting:
-            for word, target in net.edges[waiting.pop()]:
+            edges = net.edges[waiting.pop()]
+            steps += 1 + len(edges)
+            if steps > MAX_STEPS:
+                raise DataError(f"{name} is too intricate: its automaton takes more than "
+                                f"{MAX_STEPS:,} steps to build. Fewer optional parts, or * and + "
+                                "inside each other, make it simpler.", code="grammar.size")
+            for word, target in edges:
                 if word == EMPTY and target not in found:
                     found.add(target)
                     waiting.append(target)
         return frozenset(found)
 
-    subsets = {closure(frozenset([start])): 0}
+    subsets = {closure({start}): 0}
     edges: list[dict[str, int]] = []
     for subset in (order := list(subsets)):  # grows while it is walked
         reached: dict[str, set[int]] = {}
@@ -256,7 +211,7 @@ def _determinize(net: _Net, start: int, end: int, name: str) -> Grammar:
                     reached.setdefault(word, set()).add(target)
         row = {}
         for word in sorted(reached):
-            following = closure(frozenset(reached[word]))
+            following = closure(reached[word])
             if following not in subsets:
                 subsets[following] = len(subsets)
                 order.append(following)
@@ -266,7 +221,26 @@ def _determinize(net: _Net, start: int, end: int, name: str) -> Grammar:
             row[word] = subsets[following]
         edges.append(row)
     accepting = frozenset(number for subset, number in subsets.items() if end in subset)
-    return Grammar(tuple(edges), accepting)
+    useful = _leading_to(edges, accepting)
+    if 0 not in useful:
+        raise DataError(f"{name} holds no sentence that comes to an end.", code="grammar.empty")
+    return Grammar(tuple({word: target for word, target in row.items() if target in useful}
+                         for row in edges), accepting)
+
+
+def _leading_to(edges: list[dict[str, int]], accepting: frozenset[int]) -> set[int]:
+    """The states from which a sentence can end."""
+    sources: list[list[int]] = [[] for _ in edges]
+    for state, row in enumerate(edges):
+        for target in row.values():
+            sources[target].append(state)
+    found, waiting = set(accepting), list(accepting)
+    while waiting:
+        for state in sources[waiting.pop()]:
+            if state not in found:
+                found.add(state)
+                waiting.append(state)
+    return found
 
 
 def grammar_part(grammar: Grammar, tokenizer: CharTokenizer) -> GrammarPart:
@@ -281,8 +255,9 @@ def grammar_part(grammar: Grammar, tokenizer: CharTokenizer) -> GrammarPart:
     accepting: list[bool] = []
 
     def new_state(accepts: bool = False) -> int:
-        if len(rows) >= MAX_STATES:
-            raise DataError(f"The grammar needs more than {MAX_STATES:,} states; make it smaller.",
+        most = min(MAX_STATES, MAX_CELLS // tokenizer.vocab_size)
+        if len(rows) >= most:
+            raise DataError(f"The grammar needs more than {most:,} states; make it smaller.",
                             code="grammar.size")
         rows.append(np.full(tokenizer.vocab_size, -1, dtype=np.int32))
         accepting.append(accepts)

@@ -1,4 +1,4 @@
-"""What a decoder returns, and what every decoder checks first.
+"""The result of a decoder, and the checks of its input.
 
 In: logits. Out: checked log-probabilities; hypotheses of words with frame spans. NumPy.
 """
@@ -48,7 +48,8 @@ class Hypothesis:
         score: natural log; what the decoder maximised (its docstring says what that is).
         labels: the label sequence as it was found, blanks removed, spaces kept.
         words: the words in order, with output frames.
-        confidence: 0 .. 1; the decoder's docstring says of what. 1 for the empty text.
+        confidence: 0 .. 1; the decoder's docstring says of what. 0 for the empty
+            text, which says nothing.
         rejected: with a closed grammar, its nearest sentence where the recording sounds like
             none; the text is then empty.
         spans: (start, end) output frames of each of `labels`, ends exclusive, in order.
@@ -58,7 +59,7 @@ class Hypothesis:
     score: float
     labels: tuple[int, ...] = ()
     words: tuple[WordSpan, ...] = ()
-    confidence: float = 1.0
+    confidence: float = 0.0
     rejected: str = ""
     spans: tuple[tuple[int, int], ...] = ()
 
@@ -148,7 +149,7 @@ def hypothesis_from_path(path: np.ndarray, log_probs: np.ndarray, score: float,
     return Hypothesis(
         text=" ".join(word.text for word in words), score=float(score),
         labels=tuple(labels.tolist()), words=words,
-        confidence=math.exp(sum(peaks) / len(peaks)) if peaks else 1.0, spans=spans)
+        confidence=math.exp(sum(peaks) / len(peaks)) if peaks else 0.0, spans=spans)
 
 
 def _peaks(labels: np.ndarray, starts: np.ndarray, ends: np.ndarray,
@@ -170,7 +171,7 @@ def words_from_runs(
     The alignment's runs give the confidences, the posterior around it gives the times.
 
     Args:
-        labels, starts, ends: of L runs in time order; ends exclusive.
+        labels, starts, ends: labels, first and last frames of L runs in time order; ends exclusive.
         log_probs: (T', V) float64.
         tokenizer: labels to characters.
 

@@ -5,15 +5,22 @@ In: log-probabilities. Out: one hypothesis. NumPy, numba.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 
 from asr.decoding.decoder import Decoder
 from asr.decoding.hypothesis import Hypothesis, hypothesis_from_path
-from asr.errors import UsageError
+from asr.errors import DataError, UsageError
 from asr.kernels.jit import compiled
+from asr.recipe import DecoderSettings
+from asr.text import normalize
 from asr.text.tokenizer import CharTokenizer
+
+MAX_WORD = 100  # characters
+MAX_CHARACTERS = 2_000_000  # of all words
+MAX_CELLS = 500_000_000  # steps that the search remembers, 4 bytes each
 
 
 class LexiconDecoder(Decoder):
@@ -25,8 +32,8 @@ class LexiconDecoder(Decoder):
     is the geometric mean over the words of their confidences.
 
     Args:
-        tokenizer: of the model that made the logits.
-        words: the vocabulary; each is spelled with the tokenizer's alphabet.
+        tokenizer: tokenizer of the model that made the logits.
+        lexicon: the vocabulary; each word is spelled with the tokenizer's alphabet.
         word_bonus: natural log added for each word; positive favours more words.
 
     Raises:
@@ -40,25 +47,96 @@ class LexiconDecoder(Decoder):
         'b'
     """
 
-    def __init__(self, tokenizer: CharTokenizer, words: Iterable[str], word_bonus: float = 0.0):
+    uses = ("lexicon", "word_bonus")
+
+    def __init__(self, tokenizer: CharTokenizer, lexicon: Iterable[str], word_bonus: float = 0.0):
         super().__init__(tokenizer)
-        self.words = tuple(dict.fromkeys(words))
+        self.words = tuple(dict.fromkeys(lexicon))
         self.word_bonus = float(word_bonus)
         if not self.words:
             raise UsageError("A lexicon decoder needs at least one word.")
-        for word in self.words:
-            if not word or any(c.isspace() for c in word):
-                raise UsageError(f"The lexicon word {word!r} is empty or holds a space; write one "
-                                 "word an entry.")
+        check_words(self.words)
         spellings = [tokenizer.encode(word) for word in self.words]
         self._labels, self._parents, self._terminal = build_trie(spellings)
         self._space = tokenizer.encode(" ")[0] if " " in tokenizer.alphabet else -1
 
+    @classmethod
+    def describe(cls, settings: DecoderSettings) -> str:
+        """See `Decoder.describe`."""
+        return f"lexicon of {len(settings.lexicon)} words, bonus {settings.word_bonus:g}"
+
     def search(self, log_probs: np.ndarray) -> list[Hypothesis]:
-        """See `Decoder.search`; always one hypothesis."""
+        """See `Decoder.search`; always one hypothesis.
+
+        Raises:
+            UsageError: the recording is too long for so many words.
+        """
+        if not self.fits(len(log_probs)):
+            raise UsageError(f"{len(self.words):,} words and {len(log_probs):,} frames are too "
+                             "much for the exact search of the lexicon decoder. Use the beam "
+                             "decoder.", code="lexicon.size")
         path, score = _viterbi(log_probs, self._labels, self._parents, self._terminal, self._space,
                                self.word_bonus)
         return [hypothesis_from_path(path, log_probs, score, self.tokenizer)]
+
+    def fits(self, num_frames: int) -> bool:
+        """Whether the search of so many frames stays within memory."""
+        return num_frames * (2 * len(self._labels) + 2) <= MAX_CELLS
+
+
+def read_words(path: str | Path) -> list[str]:
+    """The words of a text file (UTF-8), one a line; empty lines and lines with # are left out.
+
+    Raises:
+        DataError: the file cannot be read, holds no word, or a line holds several.
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"Cannot read the words {path}: {error}.", code="lexicon.file",
+                        path=path) from error
+    words = []
+    for number, line in enumerate(lines, start=1):
+        found = [] if line.lstrip().startswith("#") else line.split()
+        if len(found) > 1:
+            raise DataError(f"{path}:{number}: {line.strip()[:80]!r} are several words; write one "
+                            "a line. Sentences are the matter of --grammar.", code="lexicon.file",
+                            path=path)
+        words += found
+    if not words:
+        raise DataError(f"{path} holds no word; write one a line.", code="lexicon.file", path=path)
+    return words
+
+
+def normalize_words(words: Sequence[str], normalizer: str) -> list[str]:
+    """The words as the transcripts write them: "Weißenburg" is "weißenburg".
+
+    Raises:
+        UsageError: the normaliser makes nothing of a word, or several.
+    """
+    found = [normalize(word, normalizer).split() for word in words]
+    for word, parts in zip(words, found, strict=True):
+        if len(parts) != 1:
+            raise UsageError(f"The normaliser {normalizer!r} writes the word {word[:40]!r} as "
+                             f"{' '.join(parts)[:80]!r}; list what it writes, one word a line.",
+                             code="lexicon.word")
+    return list(dict.fromkeys(parts[0] for parts in found))
+
+
+def check_words(words: Sequence[str]) -> None:
+    """Refuse what is no word, and a vocabulary that would take the machine.
+
+    Raises:
+        UsageError: an empty word, one with a space inside, or more than the bounds above.
+    """
+    for word in words:
+        if not 0 < len(word) <= MAX_WORD or any(c.isspace() for c in word):
+            raise UsageError(f"The lexicon word {word[:40]!r} is empty, holds a space or has more "
+                             f"than {MAX_WORD} characters; write one word an entry.",
+                             code="lexicon.word")
+    if sum(map(len, words)) > MAX_CHARACTERS:
+        raise UsageError(f"A lexicon of {len(words):,} words has more than {MAX_CHARACTERS:,} "
+                         "characters; use a language model instead.", code="lexicon.size")
 
 
 def build_trie(spellings: Iterable[Iterable[int]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -86,6 +164,15 @@ def build_trie(spellings: Iterable[Iterable[int]]) -> tuple[np.ndarray, np.ndarr
         terminal[node] = True
     return (np.array(labels, dtype=np.int64), np.array(parents, dtype=np.int64),
             np.array(terminal, dtype=np.bool_))
+
+
+@compiled
+def _blank_after(state, before, after, came_from, score):
+    """The state behind `state`: its label was written, then a blank."""
+    blank = state + 1
+    origin = blank if before[blank] >= before[state] else state
+    after[blank] = before[origin] + score
+    came_from[blank] = origin
 
 
 @compiled
@@ -130,19 +217,13 @@ def _viterbi(log_probs, labels, parents, terminal, space, word_bonus):
                 best, origin = before[state], state
             after[state] = best + row[label]
             came_from[t, state] = origin
-            blank = state + 1
-            origin = blank if before[blank] >= before[state] else state
-            after[blank] = before[origin] + row[0]
-            came_from[t, blank] = origin
+            _blank_after(state, before, after, came_from[t], row[0])
         if space >= 0:
             if before[space_state] > best_end:
                 best_end, end_state = before[space_state], space_state
             after[space_state] = best_end + row[space]
             came_from[t, space_state] = end_state
-            blank = space_state + 1
-            origin = blank if before[blank] >= before[space_state] else space_state
-            after[blank] = before[origin] + row[0]
-            came_from[t, blank] = origin
+            _blank_after(space_state, before, after, came_from[t], row[0])
         before, after = after, before
     state = 1
     for node in range(1, num_nodes):

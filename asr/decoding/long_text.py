@@ -1,4 +1,4 @@
-"""Hours of logits to one text: decoded in segments that end where nothing is being said.
+"""Decode hours of logits in segments that end at pauses.
 
 In: logits as they come, any number of frames at a time. Out: one hypothesis of all. NumPy.
 
@@ -28,7 +28,7 @@ def decode_segments(decoder: Decoder, logits: Iterable[np.ndarray], segment_fram
     Args:
         decoder: any.
         logits: (n, V) float32, unnormalised; in all at least one frame.
-        segment_frames: of the shortest segment; the longest has about twice as many.
+        segment_frames: length of the shortest segment; the longest has about twice as many.
 
     Returns:
         `join` of the best hypotheses of the segments; frames count from the first logit.
@@ -93,7 +93,7 @@ def join(parts: Sequence[tuple[int, Hypothesis]]) -> Hypothesis:
     """One hypothesis of consecutive ones.
 
     `score` is the sum, without the spaces at cuts. `confidence` is the mean of the parts, each
-    weighted by its words: of a calibrated decoder the share of all words to be expected right, of a
+    weighted by its words: for a calibrated decoder the expected share of right words, for a
     beam its typical share. Without any word it is that of the least certain part. `rejected` names
     all that was rejected.
 

@@ -1,4 +1,4 @@
-"""A language model and a lexicon made ready for one tokenizer.
+"""Prepare a language model and a lexicon for one tokenizer.
 
 In: a `LanguageModel`, a tokenizer, a list of words. Out: the parts of a `Fusion`. NumPy.
 """
@@ -9,25 +9,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from asr.decoding.arpa import SENTENCE_END, SENTENCE_START, UNKNOWN
 from asr.decoding.fusion import CharacterPart, WordPart
-from asr.decoding.language_model import LanguageModel
-from asr.decoding.prefix_tree import best_below, build_tree
+from asr.decoding.lexicon import MAX_WORD, check_words
 from asr.errors import UsageError
+from asr.language_model.model import SPECIAL, LanguageModel
+from asr.language_model.prefix_tree import best_below, build_tree
 from asr.text.tokenizer import CharTokenizer
 
-# How character models write the space between words; the first that the model knows is taken.
-SPACE_TOKENS = ("<space>", "|", "\u2581", "_")
-SPECIAL = (SENTENCE_START, SENTENCE_END, *UNKNOWN)
+MAX_CELLS = 50_000_000  # words times letters of the longest, 8 bytes each
 MIN_SPELLED = 0.1  # of the vocabulary; below, model and tokenizer do not belong together
-
-
-def is_character_model(model: LanguageModel, tokenizer: CharTokenizer) -> bool:
-    """Whether the model's units are characters: each of its words is one, and the space is too."""
-    if not any(token in model.word_numbers for token in SPACE_TOKENS):
-        return False
-    words = [word for word in model.vocabulary if word not in (*SPECIAL, *SPACE_TOKENS)]
-    return all(len(word) == 1 for word in words)
 
 
 def character_part(model: LanguageModel, tokenizer: CharTokenizer, weight: float) -> CharacterPart:
@@ -36,8 +26,7 @@ def character_part(model: LanguageModel, tokenizer: CharTokenizer, weight: float
     Raises:
         UsageError: the model knows hardly any of the alphabet.
     """
-    space = _space(model)
-    units = [space if character == " " else character for character in tokenizer.alphabet]
+    units = [model.space if character == " " else character for character in tokenizer.alphabet]
     known = sum(unit in model.word_numbers for unit in units)
     if known < MIN_SPELLED * len(units) or known == 0:
         raise UsageError(f"The character language model knows {known} of the {len(units)} "
@@ -48,10 +37,10 @@ def character_part(model: LanguageModel, tokenizer: CharTokenizer, weight: float
 
 
 def fit_of_words(model: LanguageModel, words: Sequence[str], *, characters: bool) -> np.ndarray:
-    """How well each word of a sentence fits between its neighbours.
+    """Probability of each word of a sentence, given its neighbours.
 
     Args:
-        model: of words, or of characters.
+        model: a model of words, or of characters.
         words: the sentence.
         characters: what the model's units are.
 
@@ -62,9 +51,8 @@ def fit_of_words(model: LanguageModel, words: Sequence[str], *, characters: bool
     if not words:
         return np.empty(0)
     if characters:
-        space = _space(model)
         units = [*" ".join(words)]
-        scores = model.score_words([space if unit == " " else unit for unit in units])
+        scores = model.score_words([model.space if unit == " " else unit for unit in units])
         ends = np.cumsum([len(word) + 1 for word in words])  # the space or </s> after it included
         scores = np.add.reduceat(scores, np.concatenate(([0], ends[:-1])))
     else:
@@ -75,11 +63,6 @@ def fit_of_words(model: LanguageModel, words: Sequence[str], *, characters: bool
     return (own + following) / 2
 
 
-def _space(model: LanguageModel) -> str:
-    """How a character model writes the space."""
-    return next(token for token in SPACE_TOKENS if token in model.word_numbers)
-
-
 def spelled_words(model: LanguageModel, tokenizer: CharTokenizer) -> list[str]:
     """The words of the model that the tokenizer can write.
 
@@ -87,7 +70,7 @@ def spelled_words(model: LanguageModel, tokenizer: CharTokenizer) -> list[str]:
         UsageError: they are hardly any: another case, another language, other units.
     """
     words = [word for word in model.vocabulary if word not in SPECIAL]
-    spelled = [word for word in words if not tokenizer.unknown(word)]
+    spelled = [word for word in words if len(word) <= MAX_WORD and not tokenizer.unknown(word)]
     if not spelled or len(spelled) < MIN_SPELLED * len(words):
         example = next((word for word in words if tokenizer.unknown(word)), "")
         raise UsageError(
@@ -118,19 +101,20 @@ def word_part(model: LanguageModel | None, tokenizer: CharTokenizer, lexicon: Se
         if model is None:
             raise UsageError("Give a lexicon or a language model.")
         lexicon = spelled_words(model, tokenizer)
-    elif model is not None and lexicon and not any(word in model.word_numbers for word in lexicon):
+    else:
+        check_words(lexicon)
+    if model is not None and lexicon and not any(word in model.word_numbers for word in lexicon):
         raise UsageError("The language model knows none of the words of the lexicon (not "
                          f"{lexicon[0]!r}, for example): train it on texts of the same "
                          "normaliser.", code="lm.units")
     words = list(dict.fromkeys([*lexicon, *extra]))
     if not words:
         raise UsageError("The lexicon is empty; give at least one word.")
-    for word in words:
-        if not word or any(c.isspace() for c in word):
-            raise UsageError(f"The lexicon word {word!r} is empty or holds a space; write one word "
-                             "an entry.")
     spellings = [tokenizer.encode(word) for word in words]
     lengths = np.array([len(spelling) for spelling in spellings])
+    if len(words) * lengths.max() > MAX_CELLS:
+        raise UsageError(f"A vocabulary of {len(words):,} words of up to {lengths.max()} "
+                         "characters is too large; prune the language model.", code="lm.size")
     sequences = np.zeros((len(words), lengths.max()), dtype=np.int64)
     for row, spelling in zip(sequences, spellings, strict=True):
         row[:len(spelling)] = spelling

@@ -1,4 +1,4 @@
-"""Hot words: phrases that the search is told to expect, compiled to an automaton over labels.
+"""Hot words: expected phrases, compiled to an automaton over labels.
 
 In: phrases with boosts. Out: the `PhrasePart` of a `Fusion`. NumPy.
 
@@ -26,6 +26,10 @@ from asr.text.tokenizer import CharTokenizer
 
 DEFAULT_BOOST = 1.5  # nats per character
 MAX_BOOST = 100.0  # either way; a character that the network is sure of costs 20 at most
+MAX_HOT_WORDS = 10_000
+MAX_PHRASE = 200  # characters
+MAX_CHARACTERS = 200_000  # of all phrases
+MAX_CELLS = 20_000_000  # states times labels, 12 bytes each
 WORD_START, OTHER_WORD = 0, 1  # states: at the start of a word, inside a word of no phrase
 
 
@@ -46,8 +50,13 @@ def parse_hot_word(text: str) -> HotWord:
     """`PHRASE` or `PHRASE:BOOST`, as on the command line: "Weißenburg:8".
 
     Raises:
-        UsageError: no phrase, or a boost that is no number or beyond `MAX_BOOST`.
+        UsageError: no phrase, a phrase beyond `MAX_PHRASE`, or a boost that is no number or beyond
+            `MAX_BOOST`.
     """
+    if len(text) > MAX_PHRASE:
+        raise UsageError(f"Hot word {text[:40]!r}... has {len(text):,} characters, at most "
+                         f"{MAX_PHRASE} are allowed; give the words that matter.",
+                         code="hot_words.size")
     phrase, separator, boost = text.rpartition(":")
     if not separator:
         phrase, boost = text, str(DEFAULT_BOOST)
@@ -80,7 +89,12 @@ def normalize_hot_word(text: str, normalizer: str) -> str:
 
 
 def normalize_hot_words(settings: DecoderSettings, normalizer: str) -> DecoderSettings:
-    """The settings with every hot word as the transcripts write it, see `normalize_hot_word`."""
+    """The settings with every hot word as the transcripts write it, see `normalize_hot_word`.
+
+    Raises:
+        UsageError: see there, or too many of them.
+    """
+    _check_size(settings.hot_words)
     return dataclasses.replace(settings, hot_words=tuple(
         normalize_hot_word(text, normalizer) for text in settings.hot_words))
 
@@ -118,11 +132,14 @@ def phrase_part(hot_words: Iterable[HotWord], tokenizer: CharTokenizer) -> Phras
     without a space, phrases are found anywhere.
 
     Raises:
-        UsageError: an empty phrase, or a boost that is not finite or beyond `MAX_BOOST`.
+        UsageError: an empty phrase, a boost that is not finite or beyond `MAX_BOOST`, or more than
+            the bounds above.
         TextError: a phrase with characters outside the alphabet.
     """
     space = tokenizer.encode(" ")[0] if " " in tokenizer.alphabet else -1
     boosts: dict[tuple[int, ...], float] = {}
+    hot_words = list(hot_words)
+    _check_size([hot_word.phrase for hot_word in hot_words])
     for hot_word in hot_words:
         phrase = " ".join(hot_word.phrase.split())
         if not phrase or not abs(hot_word.boost) <= MAX_BOOST:
@@ -132,6 +149,14 @@ def phrase_part(hot_words: Iterable[HotWord], tokenizer: CharTokenizer) -> Phras
         boosts[tuple(tokenizer.encode(phrase))] = float(hot_word.boost)
     states, potential = _beginnings(boosts)
     size = max(states.values()) + 1
+    if size * tokenizer.vocab_size > MAX_CELLS:
+        raise UsageError(f"The hot words need {size:,} states of {tokenizer.vocab_size:,} labels; "
+                         f"the product must not exceed {MAX_CELLS:,}. Give fewer of them.",
+                         code="hot_words.size")
+    following: list[list[tuple[int, int]]] = [[] for _ in range(size)]
+    for path, state in states.items():
+        if path:
+            following[states[path[:-1]]].append((path[-1], state))
     targets = np.empty((size, tokenizer.vocab_size), dtype=np.int32)
     commits = np.zeros(size)  # credit of the phrases that are complete in a state
     elsewhere = OTHER_WORD if space >= 0 else WORD_START
@@ -147,15 +172,23 @@ def phrase_part(hot_words: Iterable[HotWord], tokenizer: CharTokenizer) -> Phras
             targets[state] = elsewhere
             if space >= 0:
                 targets[state, space] = WORD_START
-        for label in range(1, tokenizer.vocab_size):
-            if (*path, label) in states:
-                targets[state, label] = states[*path, label]
+        for label, after in following[state]:
+            targets[state, label] = after
     ends = np.full(tokenizer.vocab_size, space < 0)
     ends[max(space, 0)] = True
     gains = potential[targets] - potential[:, None] + np.where(ends, commits[:, None], 0.0)
     final = commits - potential
     gains[:, 0] = 0.0
     return PhrasePart(targets, gains, gains.max(axis=1), final)
+
+
+def _check_size(phrases: Sequence[str]) -> None:
+    """Refuse, before any work, what would take the machine."""
+    characters = sum(map(len, phrases))
+    if len(phrases) > MAX_HOT_WORDS or characters > MAX_CHARACTERS:
+        raise UsageError(f"{len(phrases):,} hot words of {characters:,} characters; at most "
+                         f"{MAX_HOT_WORDS:,} of {MAX_CHARACTERS:,} are allowed. A language model "
+                         "is the place for a whole vocabulary.", code="hot_words.size")
 
 
 def _beginnings(boosts: dict[tuple[int, ...], float]) -> tuple[dict[tuple[int, ...], int],

@@ -1,4 +1,4 @@
-"""When each label was said: its span by the posterior of all alignments, not one path's peak.
+"""Spans of labels in time, from the posterior of all alignments, not from one path's peaks.
 
 In: log-probabilities, labels and one alignment of them. Out: a frame span for each label.
 

@@ -1,4 +1,4 @@
-"""What runs on this machine, how fast, and what keeps it from being faster.
+"""Examine the machine: what runs, how fast, and what prevents a faster path.
 
 In: nothing, a bundle, or a recipe. Out: one dictionary (`examine`), one screen (`report.render`).
 Everything is tried, not looked up: a version number proves nothing.
@@ -27,7 +27,7 @@ __all__ = ["examine", "probe"]
 
 def examine(bundle: str | Path | None = None, recipe: str | Path | None = None, *,
             measure: bool = True) -> dict:
-    """Look at everything; nothing that is broken stops the rest.
+    """Examine everything; a broken part does not stop the rest.
 
     Args:
         bundle: an .asr file or run directory; its reference clip is transcribed again.

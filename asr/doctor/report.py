@@ -11,7 +11,7 @@ KERNELS = {"cudnn": "cuDNN", "cpu": "compiled CPU", "generic": "generic loop"}
 
 
 def render(report: dict) -> str:
-    """One screen, most important last: what runs, how fast, what is broken."""
+    """Render one screen, most important last: what runs, how fast, what is broken."""
     return "\n".join([*_machine(report), "", *_layers(report), *_timings(report), "",
                       *_tensorflow_io(report["tensorflow_io"]), *_reference(report["reference"]),
                       "", *_verdict(report["problems"])])

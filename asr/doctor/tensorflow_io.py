@@ -1,4 +1,4 @@
-"""Which parts of tensorflow-io work here; found by trying them in a child process.
+"""Find which parts of tensorflow-io work here, by trying them in a child process.
 
 In: nothing. Out: a plain dictionary. tensorflow-io installs beside TensorFlow versions that its
 native code cannot be loaded into and fails only when an operation is called (tensorflow/io#2160),

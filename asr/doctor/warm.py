@@ -30,8 +30,8 @@ def warm_decoding() -> str | None:
     import numpy as np
 
     from asr.decoding import BeamSearchDecoder, GreedyDecoder, LexiconDecoder, align, log_softmax
-    from asr.decoding.lm_train import train_ngrams
-    from asr.decoding.ngram import build_ngram
+    from asr.language_model.kneser_ney import train_ngrams
+    from asr.language_model.ngram import build_ngram
     from asr.text.tokenizer import CharTokenizer
 
     tokenizer = CharTokenizer(" ab")

@@ -36,7 +36,7 @@ __all__ = ["FEATURES_VERSION", "LEVEL_FLOOR", "LOG_FLOOR", "STATISTICS_NEEDED", 
            "map_cmvn", "mel_filters", "mel_frequencies", "mfcc", "normalize_features",
            "training_statistics"]
 
-FEATURES_VERSION = 1  # raised when the same audio and settings give other numbers: caches go stale
+FEATURES_VERSION = 2  # raised when the same audio and settings give other numbers: caches go stale
 POWER_FLOOR = 1e-10  # of a mel band: 100 dB below a full-scale tone's bin, under 16-bit rounding
 LOG_FLOOR = math.log(POWER_FLOOR)  # natural log: -23.03, the value of digital silence
 MAX_AMPLITUDE = 8.0  # the limit of asr.audio; more is no audio, and 1e30 squared is infinite
@@ -87,7 +87,7 @@ class FeatureExtractor:
 
     def num_frames(self, num_samples: int) -> int:
         """T of a recording of so many samples."""
-        return feature_length(num_samples, self.settings.hop_length)
+        return feature_length(num_samples, self.settings.hop_length, self.settings.n_fft)
 
     def extract(self, audio: np.ndarray) -> np.ndarray:
         """Features of one utterance, before CMVN.
@@ -127,7 +127,7 @@ def log_mel(audio: np.ndarray, *, sample_rate: int, n_fft: int = 512, win_length
 
     Returns:
         (num_frames, n_mels) float32, natural log of power;
-        num_frames = 1 + num_samples // hop_length.
+        num_frames = 1 + num_samples // hop_length, as `lengths.feature_length`.
 
     Raises:
         AudioError: audio is empty, not one-dimensional, not floating point, not finite, or far
@@ -147,7 +147,7 @@ def log_mel(audio: np.ndarray, *, sample_rate: int, n_fft: int = 512, win_length
     # librosa centres the window in n_fft zeros; starting at its first sample instead turns
     # phases only, so the power is the same and the zeros cost nothing.
     before = n_fft // 2 - (n_fft - win_length) // 2
-    count = feature_length(len(audio), hop_length)
+    count = feature_length(len(audio), hop_length, n_fft)
     padded = np.zeros((count - 1) * hop_length + win_length, np.float32)
     stop = min(len(audio), len(padded) - before)
     padded[before:before + stop] = audio[:stop]

@@ -1,9 +1,10 @@
-"""How long things are: samples -> feature frames -> output frames, and what CTC needs of them.
+"""Lengths: samples -> feature frames -> output frames, and what CTC needs.
 
 In: integers, or NumPy integer arrays. Out: the same. One implementation for the model,
 the data stage and the validator, so that they cannot disagree about a frame.
 
-    num_frames    = 1 + num_samples // hop_length                 T,  feature frames (centred)
+    num_frames    = 1 + num_samples // hop_length                 T,  feature frames (centred);
+                    an odd n_fft: 1 + (num_samples - 1) // hop_length
     output_length = ceil(T / subsampling) + 2 edge_frames         T', logits
     feasible      = num_labels >= 1 and T' >= num_labels + adjacent repeats
 
@@ -28,9 +29,12 @@ Lengths = TypeVar("Lengths", int, np.ndarray)
 CONV_TIME_STRIDES = {1: (1, 1), 2: (2, 1), 3: (3, 1), 4: (2, 2)}
 
 
-def feature_length(num_samples: Lengths, hop_length: int) -> Lengths:
-    """T, the feature frames of `num_samples` samples: one a hop, centred, so at least one."""
-    return 1 + num_samples // hop_length
+def feature_length(num_samples: Lengths, hop_length: int, n_fft: int) -> Lengths:
+    """T, the feature frames of `num_samples` >= 1 samples: one a hop, centred, so at least one.
+
+    As librosa counts them: n_fft // 2 zeros at both ends, so an odd window needs one sample more.
+    """
+    return 1 + (num_samples - n_fft % 2) // hop_length
 
 
 def output_length(num_frames: Lengths, settings: ModelSettings) -> Lengths:

@@ -1,4 +1,4 @@
-"""Features become what the network sees: mean and variance of an utterance, or of all of them.
+"""Normalise features: mean and variance of an utterance, or of all of them.
 
 In: (T, F) float32 from `asr.features`. Out: the same shape, normalised.
 The graph of `asr.augment.graph` computes the same for batches in training.

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from asr.audio import load_utterance
 from asr.errors import AsrError, UsageError
-from asr.inference.tasks import caught
+from asr.inference.loop import infer
+from asr.inference.tasks import Result, Task, caught
 from asr.manifest import Utterance
 from asr.recognizer import Recognizer
 from asr.transcript import Transcript
@@ -42,22 +42,19 @@ class Aligned:
 
 def align_utterances(recognizer: Recognizer, utterances: Iterable[Utterance], *,
                      allow_truncated: bool = False) -> Iterator[Aligned]:
-    """`Recognizer.align` of every row, in order; rows are loaded one by one.
+    """`Recognizer.align` of every row, in order; see `asr.inference.loop`.
 
     Args:
         recognizer: the model.
         utterances: rows with what is said in each.
         allow_truncated: see `asr.audio.load_audio`.
     """
-    for utterance in utterances:
+    tasks = (Task(row, row, row.id) for row in utterances)
+    for result in infer(recognizer, tasks, allow_truncated=allow_truncated):
         found: list[Transcript] = []
-        error = caught(partial(_align, recognizer, utterance, allow_truncated, found),
-                       utterance.id)
-        yield Aligned(utterance, found[0] if found else None, error)
+        error = result.error or caught(partial(_align, recognizer, result, found), result.key.id)
+        yield Aligned(result.key, found[0] if found else None, error)
 
 
-def _align(recognizer: Recognizer, utterance: Utterance, allow_truncated: bool,
-           found: list[Transcript]) -> None:
-    audio = load_utterance(utterance, sample_rate=recognizer.sample_rate,
-                           allow_truncated=allow_truncated)
-    found.append(recognizer.align(audio, utterance.text))
+def _align(recognizer: Recognizer, result: Result[Utterance], found: list[Transcript]) -> None:
+    found.append(recognizer.align_result(result, result.key.text))

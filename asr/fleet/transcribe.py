@@ -11,16 +11,20 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
-from asr.audio import MAX_STREAM_BYTES
+from asr.audio import MAX_STREAM_BYTES, AudioInfo, probe_audio
 from asr.errors import AsrError, AudioError, UsageError
 from asr.files import failpoint, write_atomic
 from asr.fleet.worklist import Item, OutputFolder
 from asr.inference.loop import transcribe_tasks
-from asr.inference.tasks import Task, Timings
+from asr.inference.tasks import Result, Task, Timings
 from asr.recognizer import Recognizer
 from asr.transcript import FORMATS, Transcript, render
+from asr.transcript.segments import merge_channels, speaker_names
+
+EACH = -1  # of `transcribe_items`: every channel is a speaker
 
 
 @dataclass(frozen=True)
@@ -51,33 +55,35 @@ class Outcome:
 
 
 def transcribe_to_folder(recognizer: Recognizer, items: Sequence[Item], folder: OutputFolder,
-                         format: str, *, overwrite: bool = False, timings: Timings | None = None,
-                         escape_cells: bool = True, characters: bool = False,
-                         allow_truncated: bool = False,
-                         notice: Callable[[str], None] | None = None) -> Iterator[Outcome]:
+                         formats: str | Sequence[str], *, overwrite: bool = False,
+                         timings: Timings | None = None, escape_cells: bool = True,
+                         characters: bool = False, paragraphs: bool = False,
+                         **loading) -> Iterator[Outcome]:
     """Transcribe into files; each is written, whole, before its outcome is yielded.
 
     Args:
         recognizer: the model.
         items: recordings, from `asr.fleet.worklist.find_items`.
         folder: where; see `OutputFolder` for the names.
-        format: one of `asr.transcript.FORMATS`.
+        formats: one or some of `asr.transcript.FORMATS`, whose suffixes `folder` has.
         overwrite: write again what exists; False keeps it and yields `kept`.
         timings: filled while the loop runs.
-        escape_cells, characters: see `asr.transcript.render`.
-        allow_truncated: see `asr.audio.load_audio`.
-        notice: see `transcribe_items`.
+        escape_cells, characters, paragraphs: see `asr.transcript.render`.
+        **loading: see `transcribe_items`.
 
     Raises:
         UsageError: an unknown format, or the folder cannot be written.
     """
-    if format not in FORMATS:
-        raise UsageError(f"There is no format {format!r}; choose one of {', '.join(FORMATS)}.")
+    formats = (formats,) if isinstance(formats, str) else tuple(formats)
+    for format_ in formats:
+        if format_ not in FORMATS:
+            raise UsageError(f"There is no format {format_!r}; choose one of "
+                             f"{', '.join(FORMATS)}.")
     timings = timings if timings is not None else Timings()
     outputs = folder.claim(items)
     waiting = []
     for item in items:
-        if overwrite or not outputs[item].exists():
+        if overwrite or not all(path.exists() for path in folder.siblings(outputs[item])):
             waiting.append(item)
         elif item.path is None:  # has no name by which it could be known again
             yield Outcome(item, error=AsrError(
@@ -86,18 +92,21 @@ def transcribe_to_folder(recognizer: Recognizer, items: Sequence[Item], folder: 
                 stage="write")
         else:
             yield Outcome(item, output=outputs[item], kept=True)
-    for outcome in transcribe_items(recognizer, waiting, timings, notice=notice,
-                                    allow_truncated=allow_truncated):
+    for outcome in transcribe_items(recognizer, waiting, timings, **loading):
         if outcome.transcript is None:
             yield outcome
             continue
         started = time.perf_counter()
         path = outputs[outcome.item]
         try:
-            text = render(outcome.transcript, format, outcome.item.name, escape_cells=escape_cells,
-                          characters=characters)
-            write_atomic(path, text, overwrite=overwrite)
-            failpoint(f"transcript.written:{path.name}")
+            for format_, file in zip(formats, folder.siblings(path), strict=True):
+                if file.exists() and not overwrite and len(formats) > 1:
+                    continue  # an earlier run was stopped between two formats
+                text = render(outcome.transcript, format_, outcome.item.name,
+                              escape_cells=escape_cells, characters=characters,
+                              paragraphs=paragraphs)
+                write_atomic(file, text, overwrite=overwrite)
+                failpoint(f"transcript.written:{file.name}")
             yield Outcome(outcome.item, outcome.transcript, output=path)
         except FileExistsError:  # the name is claimed: another run has done the same recording
             yield Outcome(outcome.item, output=path, kept=True)
@@ -113,7 +122,9 @@ def transcribe_to_folder(recognizer: Recognizer, items: Sequence[Item], folder: 
 def transcribe_items(recognizer: Recognizer, items: Iterable[Item],
                      timings: Timings | None = None, *,
                      allow_truncated: bool = False,
-                     notice: Callable[[str], None] | None = None) -> Iterator[Outcome]:
+                     notice: Callable[[str], None] | None = None, channel: int = 0,
+                     speakers: Sequence[str] = (),
+                     progress: Callable[[int, int], None] | None = None) -> Iterator[Outcome]:
     """Transcribe recordings; outcomes come in the order of the items, see `asr.inference.loop`.
 
     Args:
@@ -121,14 +132,65 @@ def transcribe_items(recognizer: Recognizer, items: Iterable[Item],
         items: recordings.
         timings: filled while the loop runs.
         allow_truncated: see `asr.audio.load_audio`.
-        notice: told in a sentence when the first long recording begins.
+        notice: told in a sentence when the first long recording begins, and at the end if
+            recordings have a lower sample rate than the model.
+        channel: see `asr.audio.load_audio`; `EACH` makes one transcript of all channels, with a
+            speaker on each.
+        speakers: names of the channels; empty: left and right, or channel 1 and so on.
+        progress: called with (done, all) seconds of a long recording.
     """
-    tasks = (Task(item, read_stdin if item.path is None else item.path, item.name)
-             for item in items)
-    for result in transcribe_tasks(recognizer, tasks, timings=timings, notice=notice,
-                                   allow_truncated=allow_truncated):
-        yield Outcome(result.key, result.transcript, result.error,
-                      result.stage if result.error else "")
+    low: dict[str, int] = {}
+
+    def tasks() -> Iterator[Task[tuple[Item, int, int]]]:
+        for item in items:
+            source = cache(read_stdin) if item.path is None else item.path
+            channels = [channel]
+            if item.path is not None or channel == EACH:
+                info = _probe(source)
+                if info is not None and info.sample_rate < recognizer.sample_rate:
+                    low[item.name] = info.sample_rate
+                if channel == EACH:
+                    count = info.channels if info is not None else 1
+                    channels = [0] if count == 1 else list(range(1, count + 1))
+            for number in channels:
+                yield Task((item, number, len(channels)), source, item.name, channel=number)
+
+    parts: list[Result] = []
+    for result in transcribe_tasks(recognizer, tasks(), timings=timings, notice=notice,
+                                   allow_truncated=allow_truncated, progress=progress):
+        item, _, count = result.key
+        parts.append(result)
+        if len(parts) == count:
+            yield _outcome(item, parts, speakers)
+            parts = []
+    if low and notice:
+        name, rate = next(iter(low.items()))
+        notice(f"{len(low):,} recording{'s have' if len(low) > 1 else ' has'} a lower sample rate "
+               f"than the {recognizer.sample_rate:,} Hz of the model ({name}: {rate:,} Hz): "
+               f"expect more errors, unless the model was trained on such sound.")
+
+
+def _probe(source: str | Callable[[], bytes]) -> AudioInfo | None:
+    """What a recording declares; None where loading will find the error, and record it."""
+    try:
+        return probe_audio(source() if callable(source) else source)
+    except (AsrError, OSError):
+        return None
+
+
+def _outcome(item: Item, parts: Sequence[Result], speakers: Sequence[str]) -> Outcome:
+    """What became of one recording, of all its channels."""
+    failed = next((part for part in parts if part.error), None)
+    if failed is not None:
+        return Outcome(item, error=failed.error, stage=failed.stage)
+    found = [part.transcript for part in parts]
+    if len(found) == 1:
+        return Outcome(item, found[0])
+    if speakers and len(speakers) != len(found):
+        return Outcome(item, error=UsageError(
+            f"{item.name} has {len(found)} channels, but {len(speakers)} speakers are named; name "
+            "one a channel.", code="audio.channel"), stage="load")
+    return Outcome(item, merge_channels(found, speakers or speaker_names(len(found))))
 
 
 def read_stdin() -> bytes:

@@ -1,4 +1,4 @@
-"""Which recordings to transcribe, and the name of each one's output.
+"""Find the recordings to transcribe, and name their outputs.
 
 In: what a person typed (files, folders, globs, "-"). Out: `Item`s, and names in an output folder
 that stay the same from run to run.
@@ -22,14 +22,17 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
-from asr.audio import display_name
+from asr.audio import av_decoder, display_name
 from asr.audio.source import AUDIO_SUFFIXES
 from asr.errors import AudioError, UsageError
 from asr.files import alone, parse_json, sweep, write_atomic
 
 STDIN = "-"
-OTHER_AUDIO = frozenset((".3ga", ".aac", ".aif", ".aiff", ".amr", ".au", ".caf", ".m4a", ".m4b",
-                         ".mka", ".rf64", ".w64", ".weba", ".wma"))   # recordings, but not for us
+# Recordings and films that are never read, besides those that need PyAV where it is missing.
+OTHER_MEDIA = frozenset((".aa", ".aax", ".ac3", ".alac", ".ape", ".avi", ".awb", ".dsf", ".dss",
+                         ".ds2", ".dts", ".dvf", ".flv", ".m4v", ".mid", ".mp2", ".mpc", ".mpeg",
+                         ".mpg", ".msv", ".mts", ".ogm", ".ogv", ".qcp", ".ra", ".ram", ".spx",
+                         ".ts", ".tta", ".vob", ".voc", ".wmv", ".wv"))
 INDEX = "index.jsonl"
 MAX_STEM_BYTES = 180  # of 255 that file systems allow; the rest is for suffix and temporary name
 
@@ -59,7 +62,7 @@ class Item:
 
 def find_items(inputs: Iterable[str], *, recursive: bool = False) -> tuple[list[Item],
                                                                            list[AudioError]]:
-    """The recordings that some inputs mean, each once, in order.
+    """The recordings named by the inputs, each once, in order.
 
     Args:
         inputs: files (taken whatever they are called), folders (their files with the suffix of
@@ -93,14 +96,20 @@ def count_other_audio(inputs: Iterable[str], *, recursive: bool = False) -> dict
     counts = Counter(os.path.splitext(file)[1].lower() for text in inputs if os.path.isdir(text)
                      for _, files in _folders(text, recursive) for file in files
                      if file[:1] != ".")
-    return {suffix: count for suffix, count in sorted(counts.items()) if suffix in OTHER_AUDIO}
+    return {suffix: count for suffix, count in sorted(counts.items())
+            if suffix in OTHER_MEDIA or suffix in {*av_decoder.SUFFIXES} - taken_suffixes()}
+
+
+def taken_suffixes() -> set[str]:
+    """Suffixes of the files that are taken from a folder."""
+    return {*AUDIO_SUFFIXES, *(av_decoder.SUFFIXES if av_decoder.is_available() else ())}
 
 
 def _nothing(text: str, recursive: bool) -> AudioError:
     name = display_name(text)
     if os.path.isdir(text):
         deeper = "" if recursive else ", or add --recursive for its subfolders"
-        message = (f"{name} holds no audio files ({', '.join(sorted(AUDIO_SUFFIXES))}). Name the "
+        message = (f"{name} holds no audio files ({', '.join(sorted(taken_suffixes()))}). Name the "
                    f"files{deeper}.")
     elif glob.has_magic(text):
         message = f"No file matches {name}. Check the pattern."
@@ -113,9 +122,10 @@ def _expand(text: str, recursive: bool, unlisted: Callable[[OSError], None]) -> 
     if text == STDIN:
         yield Item(None, PurePath("stdin"))
     elif os.path.isdir(text):
+        taken = taken_suffixes()
         for folder, files in _folders(text, recursive, unlisted):
             for file in files:
-                if os.path.splitext(file)[1].lower() in AUDIO_SUFFIXES and file[:1] != ".":
+                if os.path.splitext(file)[1].lower() in taken and file[:1] != ".":
                     path = os.path.join(folder, file)
                     yield Item(path, PurePath(os.path.relpath(path, text)))
     elif os.path.lexists(text):
@@ -128,7 +138,7 @@ def _expand(text: str, recursive: bool, unlisted: Callable[[OSError], None]) -> 
 
 def _folders(text: str, recursive: bool, unlisted: Callable[[OSError], None] | None = None
              ) -> Iterator[tuple[str, list[str]]]:
-    """(folder, its files), sorted; `unlisted` hears of folders that may not be looked into."""
+    """(folder, its files), sorted; `unlisted` is called with folders that cannot be read."""
     for folder, subfolders, files in os.walk(text, onerror=unlisted):
         yield folder, sorted(files)
         if not recursive:
@@ -137,19 +147,19 @@ def _folders(text: str, recursive: bool, unlisted: Callable[[OSError], None] | N
 
 
 class OutputFolder:
-    """A folder of transcripts whose names are decided once and for all.
+    """A folder of transcripts with permanent file names.
 
     Args:
         folder: made if it does not exist.
-        suffix: of the format, without dot.
+        suffixes: file endings, without dots; a name is free if it is for all of them.
 
     Raises:
         UsageError: the folder cannot be made or written, or its index.jsonl is not ours.
     """
 
-    def __init__(self, folder: str | os.PathLike, suffix: str):
+    def __init__(self, folder: str | os.PathLike, *suffixes: str):
         self.folder = Path(folder)
-        self.suffix = suffix
+        self.suffixes = suffixes
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -159,7 +169,7 @@ class OutputFolder:
         self._taken = {_fold(stem) for stem in self._stems.values()}
 
     def claim(self, items: Sequence[Item]) -> dict[Item, Path]:
-        """The output path of every item, written to index.jsonl before it is returned.
+        """The output path of every item, with the first suffix; in index.jsonl before it returns.
 
         Raises:
             UsageError: the folder cannot be written.
@@ -187,13 +197,19 @@ class OutputFolder:
             raise UsageError(f"Cannot write into {self.folder}: {error.strerror}.") from error
         return claimed
 
-    def path(self, stem: str) -> Path:
+    def path(self, stem: str, suffix: str | None = None) -> Path:
         """The file of a stem; the name is UTF-8 whatever the locale says."""
-        return self.folder / os.fsdecode(f"{stem}.{self.suffix}".encode())
+        return self.folder / os.fsdecode(f"{stem}.{suffix or self.suffixes[0]}".encode())
+
+    def siblings(self, path: Path) -> list[Path]:
+        """The files of one recording, one a suffix, from that with the first one."""
+        stem = path.name[:-len(self.suffixes[0])]
+        return [path.with_name(stem + suffix) for suffix in self.suffixes]
 
     def _free(self, stem: str) -> bool:
         """Neither claimed, in any capitalisation, nor a file of another origin."""
-        return _fold(stem) not in self._taken and not os.path.lexists(self.path(stem))
+        return _fold(stem) not in self._taken and not any(
+            os.path.lexists(self.path(stem, suffix)) for suffix in self.suffixes)
 
     def _read_index(self) -> dict[str, str]:
         path = self.folder / INDEX
@@ -248,5 +264,5 @@ def _unicode(path: str) -> str:
 
 
 def _fold(stem: str) -> str:
-    """Equal for names that some file system takes as one."""
+    """A key that is equal for names that some file system treats as the same."""
     return unicodedata.normalize("NFC", stem).casefold()

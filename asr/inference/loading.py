@@ -1,4 +1,4 @@
-"""One task's recording to samples and features, or the way to read it in windows.
+"""Load the recording of a task: samples and features, or a reader for windows.
 
 In: a task. Out: `Loaded`, with the error if there is one. Called from several threads.
 """
@@ -68,11 +68,12 @@ def _samples(model: Model, loaded: Loaded, allow_truncated: bool) -> np.ndarray 
         loaded.long = lambda: nullcontext(blocks_of(samples))
         return None
     limits = {"sample_rate": rate, "allow_truncated": allow_truncated}
+    channel = source.channel if isinstance(source, Utterance) else task.channel
     try:
         if isinstance(source, Utterance):
             return load_utterance(source, max_seconds=longest, **limits)
         source = source() if callable(source) else source
-        return load_audio(source, max_seconds=longest, **limits)
+        return load_audio(source, max_seconds=longest, channel=channel, **limits)
     except AudioError as error:
         if error.code != "audio.too_long":
             raise
@@ -81,12 +82,12 @@ def _samples(model: Model, loaded: Loaded, allow_truncated: bool) -> np.ndarray 
         loaded.long = lambda: nullcontext(blocks_of(part))
         return None
     opened: Source = source.audio if isinstance(source, Utterance) else source  # type: ignore
-    loaded.long = lambda: _blocks_of_file(model, opened, allow_truncated)
+    loaded.long = lambda: _blocks_of_file(model, opened, allow_truncated, channel)
     return None
 
 
 def _is_whole(utterance: Utterance) -> bool:
-    """Whether a row means its recording from start to end, as `load_utterance` sees it."""
+    """Whether a row covers its recording from start to end, by the rule of `load_utterance`."""
     if utterance.offset:
         return False
     seconds = probe_audio(utterance.audio).duration
@@ -94,14 +95,16 @@ def _is_whole(utterance: Utterance) -> bool:
 
 
 @contextmanager
-def _blocks_of_file(model: Model, source: Source, allow_truncated: bool) -> Iterator[Blocks]:
+def _blocks_of_file(model: Model, source: Source, allow_truncated: bool, channel: int
+                    ) -> Iterator[Blocks]:
     with open_recording(source, sample_rate=model.sample_rate, allow_truncated=allow_truncated,
-                        max_seconds=model.windows.max_seconds) as recording:
+                        max_seconds=model.windows.max_seconds,
+                        channel=channel) as recording:
         yield recording.blocks
 
 
 def declared_seconds(task: Task) -> float:
-    """Seconds that a task's recording says it has; 0.0 where it is not known beforehand."""
+    """Declared duration of a task's recording, seconds; 0.0 where it is not known beforehand."""
     if isinstance(task.source, Utterance):
         return task.source.duration
     if isinstance(task.source, np.ndarray) or callable(task.source):

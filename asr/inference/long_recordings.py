@@ -1,4 +1,4 @@
-"""A recording of hours to one hypothesis, in memory that does not grow with its length.
+"""Decode a recording of hours, in memory that does not grow with its length.
 
 In: a recogniser's parts, and a recording that can be read again and again. Out: a `Hypothesis`
 whose frames count from the start of the recording.
@@ -45,7 +45,7 @@ class Listener(Protocol):
 
     @property
     def seconds_per_frame(self) -> float:
-        """Of an output frame."""
+        """Duration of an output frame."""
         ...
 
 
@@ -54,7 +54,7 @@ class Survey:
     """What is known of a recording besides its logits.
 
     Attributes:
-        loudness: of the samples; complete after the first pass.
+        loudness: loudness of the samples; complete after the first pass.
         plan: the windows, once the loudness is known.
         levels: (n,) float32 pieces of `asr.transcript.pauses.speech_levels`; complete after the
         last pass.
@@ -116,7 +116,7 @@ def window_logits(listener: Listener, blocks: Blocks, watch: Stopwatch
         if not meter.num_samples:  # the normalisation needed no pass
             for _ in samples():
                 pass
-    num_frames = feature_length(meter.num_samples, settings.hop_length)
+    num_frames = feature_length(meter.num_samples, settings.hop_length, settings.n_fft)
     survey.plan = plan_windows(
         output_length(num_frames, model) - 2 * model.edge_frames, listener.seconds_per_frame,
         meter.powers, meter.cell / settings.sample_rate, listener.windows)
@@ -129,7 +129,17 @@ def window_logits(listener: Listener, blocks: Blocks, watch: Stopwatch
     pieces = cut_windows(normalized(), survey.plan, model.subsampling)
     cores = _cores(listener.engine, survey.plan, watch.watch("features", pieces),
                    int(listener.windows.batch), model.edge_frames)
-    return survey, watch.watch("model", cores)
+    return survey, _counted(watch.watch("model", cores), survey.plan, listener, watch)
+
+
+def _counted(cores: Iterator[np.ndarray], plan: Sequence[Window], listener: Listener,
+             watch: Stopwatch) -> Iterator[np.ndarray]:
+    """The same; `watch.progress` is told how many seconds of how many have been computed."""
+    for window, core in zip(plan, cores, strict=True):
+        if watch.progress is not None:
+            watch.progress(round(window.last * listener.seconds_per_frame),
+                           round(plan[-1].last * listener.seconds_per_frame))
+        yield core
 
 
 def _cores(engine: Engine, plan: Sequence[Window], pieces: Iterable[np.ndarray],

@@ -52,7 +52,9 @@ def infer(model: Model, tasks: Iterable[Task[Key]], *, keep_samples: bool = Fals
 
 def transcribe_tasks(model: Model, tasks: Iterable[Task[Key]], *, allow_truncated: bool = False,
                      timings: Timings | None = None,
-                     notice: Callable[[str], None] | None = None) -> Iterator[Result[Key]]:
+                     notice: Callable[[str], None] | None = None,
+                     progress: Callable[[int, int], None] | None = None
+                     ) -> Iterator[Result[Key]]:
     """Transcripts of recordings, in the order of the tasks; a group is decoded on all threads.
 
     Args:
@@ -61,6 +63,7 @@ def transcribe_tasks(model: Model, tasks: Iterable[Task[Key]], *, allow_truncate
         allow_truncated: see `asr.audio.load_audio`.
         timings: filled while the loop runs.
         notice: told in a sentence when the first long recording begins.
+        progress: called with (done, all) seconds of a long recording.
     """
     timings = timings if timings is not None else Timings()
     for group in _groups(model, tasks, False, allow_truncated, timings):
@@ -72,7 +75,7 @@ def transcribe_tasks(model: Model, tasks: Iterable[Task[Key]], *, allow_truncate
                               pool.default_threads())
         for one in group:
             if one.long is not None:
-                _long_transcript(model, one, timings)
+                _long_transcript(model, one, timings, progress)
             elif one.result.logits is not None:
                 started = time.perf_counter()
                 next(decoded)
@@ -156,12 +159,13 @@ def _decode(model: Model, one: Loaded) -> None:
         result.error, result.stage = error, "decode"
 
 
-def _long_transcript(model: Model, one: Loaded, timings: Timings) -> None:
+def _long_transcript(model: Model, one: Loaded, timings: Timings,
+                     progress: Callable[[int, int], None] | None) -> None:
     def work(blocks: Blocks, watch: Stopwatch) -> None:
         one.result.transcript = model.transcribe_blocks(blocks, watch)
         one.result.duration = one.result.transcript.duration
 
-    _read_long(one, work, timings)
+    _read_long(one, work, timings, progress)
 
 
 def _long_logits(model: Model, one: Loaded, timings: Timings) -> None:
@@ -169,14 +173,16 @@ def _long_logits(model: Model, one: Loaded, timings: Timings) -> None:
         survey, pieces = window_logits(model, blocks, watch)
         if not survey.loudness.silent:
             one.result.logits = np.concatenate(list(pieces))
+            one.result.levels = np.concatenate(survey.levels)
         one.result.duration = survey.loudness.num_samples / model.sample_rate
 
     _read_long(one, work, timings)
 
 
-def _read_long(one: Loaded, work: Callable[[Blocks, Stopwatch], None], timings: Timings) -> None:
+def _read_long(one: Loaded, work: Callable[[Blocks, Stopwatch], None], timings: Timings,
+               progress: Callable[[int, int], None] | None = None) -> None:
     """Work on a recording that is read in windows, in this thread."""
-    watch = Stopwatch()
+    watch = Stopwatch(progress)
 
     def read() -> None:
         if one.long is not None:

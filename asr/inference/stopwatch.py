@@ -1,4 +1,4 @@
-"""Where the time goes, in a chain of generators that pull on each other.
+"""Measure the seconds of each stage in a chain of generators.
 
 In: names of stages. Out: seconds that each stage took by itself. Standard library only.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -21,6 +21,7 @@ class Stopwatch:
     Attributes:
         seconds: stage to seconds.
         failed: the stage that an exception came out of first, or "".
+        progress: called with (done, all) seconds of audio of a long recording.
 
     Example:
         >>> watch = Stopwatch()
@@ -31,7 +32,8 @@ class Stopwatch:
         (['read', 'sum'], 3)
     """
 
-    def __init__(self) -> None:
+    def __init__(self, progress: Callable[[int, int], None] | None = None) -> None:
+        self.progress = progress
         self.seconds: defaultdict[str, float] = defaultdict(float)
         self.failed = ""
         self._stage = ""
@@ -50,7 +52,7 @@ class Stopwatch:
             self._switch(outer)
 
     def watch(self, name: str, things: Iterable[Thing]) -> Iterator[Thing]:
-        """The same things; the time that it takes to come by each belongs to this stage."""
+        """The same items; the time to get each belongs to this stage."""
         iterator = iter(things)
         while True:
             with self.stage(name):

@@ -1,4 +1,4 @@
-"""What goes into the inference loop and what comes out: tasks, results, seconds by stage.
+"""Input and output of the inference loop: tasks, results, seconds by stage.
 
 `Model` is what the loop needs of a recogniser.
 """
@@ -91,12 +91,14 @@ class Task(Generic[Key]):
             one of the first two when its turn comes.
         name: what messages call it.
         sample_rate: Hz of an array; None: the model's.
+        channel: channel of a recording, see `asr.audio.load_audio`; a row has its own.
     """
 
     key: Key
     source: Source | Utterance | np.ndarray | Callable[[], Source]
     name: str
     sample_rate: int | None = None
+    channel: int = 0
 
 
 @dataclass
@@ -109,6 +111,8 @@ class Result(Generic[Key]):
         features: (T, F) float32 before normalisation; (0, 0) for silence and long recordings.
         logits: (T', V) float32; None for silence, for an error, and from `transcribe_tasks` for a
             long recording.
+        levels: (T,) float32 of `asr.transcript.pauses.speech_levels`, from `infer` for a long
+            recording.
         transcript: from `transcribe_tasks`; None for an error.
         duration: seconds of the recording.
         error: why there is no result.
@@ -119,6 +123,7 @@ class Result(Generic[Key]):
     samples: np.ndarray | None = None
     features: np.ndarray = field(default_factory=lambda: np.empty((0, 0), np.float32))
     logits: np.ndarray | None = None
+    levels: np.ndarray | None = None
     transcript: Transcript | None = None
     duration: float = 0.0
     error: AsrError | None = None

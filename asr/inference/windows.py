@@ -1,10 +1,10 @@
-"""Long recordings cut into windows that overlap, with joins where it is quiet.
+"""Cut long recordings into overlapping windows, joined where it is quiet.
 
 In: how long a recording is and how loud. Out: which frames each window reads (core and context)
 and which of its outputs count (the core alone); features in pieces. NumPy only.
 
 A bidirectional layer needs the whole utterance, but what was said long ago, or will be said much
-later, hardly changes what it hears now. So each window reads `context_seconds` more on both sides
+later, hardly changes its output now. So each window reads `context_seconds` more on both sides
 than its outputs are used for. Joins lie on the grid of output frames, in the quietest place near
 where they would fall by themselves.
 
@@ -36,7 +36,7 @@ class Windows:
 
     Attributes:
         threshold_seconds: longer recordings are cut into windows; at most an hour.
-        core_seconds: of each window, on average: what its outputs are used for.
+        core_seconds: mean length of the part of a window whose outputs are used.
         context_seconds: read on both sides of the core and thrown away.
         search_seconds: how far a join may move to where it is quiet; below half a core.
         max_seconds: longer recordings are refused.
@@ -75,7 +75,7 @@ class Windows:
 
     @property
     def sentence(self) -> str:
-        """What happens to long recordings, for a person who waits for one."""
+        """A sentence about long recordings, for the notice."""
         return (f"Recordings over {self.threshold_seconds / 60:g} minutes are transcribed in "
                 f"windows of about {self.core_seconds:g} s, joined where it is quiet, with "
                 f"{self.context_seconds:g} s of context on both sides.")
@@ -96,9 +96,9 @@ def plan_windows(num_outputs: int, seconds_per_frame: float, powers: np.ndarray,
 
     Args:
         num_outputs: T', output frames of the recording.
-        seconds_per_frame: of an output frame.
+        seconds_per_frame: duration of an output frame.
         powers: (cells,) mean square of the recording, cell by cell.
-        seconds_per_power: of a cell.
+        seconds_per_power: duration of a cell.
         windows: lengths.
 
     Returns:
@@ -145,10 +145,10 @@ def feature_blocks(audio: Iterable[np.ndarray], extractor: FeatureExtractor
 
     Args:
         audio: (n,) float32 blocks.
-        extractor: of the bundle.
+        extractor: feature extractor of the bundle.
 
     Yields:
-        (t, F) float32, before normalisation, t >= 1; in all 1 + num_samples // hop frames.
+        (t, F) float32, before normalisation, t >= 1; in all `feature_length` frames.
 
     Raises:
         AudioError: as `asr.features.log_mel`.
@@ -185,7 +185,7 @@ def cut_windows(features: Iterable[np.ndarray], windows: Sequence[Window], subsa
     """
     blocks = iter(features)
     held: list[np.ndarray] = []
-    first = available = 0  # frames: of the first block held, and of all that came
+    first = available = 0  # frames before the first block held; frames received
     for window in windows:
         start, stop = window.start * subsampling, window.stop * subsampling
         while available < stop:

@@ -1,4 +1,4 @@
-"""Inside the network while it listens: every gate, every memory cell, and what comes out.
+"""Inspect the network at work: every gate, every memory cell, and the output.
 
 In: a bundle and the samples of one recording. Out: arrays (`network`), what of them to show
 (`view`), a picture (`plot`, with matplotlib) or a page (`page`, with nothing).

@@ -1,4 +1,4 @@
-"""Everything that happens in a network between the features and the text of one recording.
+"""Record the states of a network between the features and the text of one recording.
 
 In: a bundle, samples. Out: an `Inspection`. NumPy; the cell is the textbook
 one of `asr.network.equations`, in float64, so that what is shown is what is explained.
@@ -45,13 +45,13 @@ class Inspection:
     mel filters, U units a direction, V classes with the blank.
 
     Attributes:
-        samples: (num_samples,) float32, what was heard, at `sample_rate`.
+        samples: (num_samples,) float32, the input, at `sample_rate`.
         sample_rate: Hz.
         log_mel: (T, M) float32, natural log of power; the features, or what they were made from.
         mel_frequencies: (M,) float64, Hz, where each filter peaks.
         features: (T, F) float32 before normalisation.
         normalized: (T, F) float32, what the network saw.
-        layers: of each LSTM layer its two directions; each a `Trace` of input_gate, forget_gate,
+        layers: the two directions of each LSTM layer; each a `Trace` of input_gate, forget_gate,
             candidate, output_gate, memory and output, (T', U) float64.
         logits: (T', V) float32.
         posteriors: (T', V) float64, softmax of the logits; each row sums to 1.
@@ -60,8 +60,8 @@ class Inspection:
         characters: each character of the decoded text, spaces included, where the posteriors say
             it (Viterbi), in seconds; a word sounds longer than its spikes.
         start: seconds, where output frame 0 begins; before 0 where the network adds quiet frames.
-        seconds_per_frame: of an output frame; frame t begins at start + t of them.
-        seconds_per_feature_frame: of a feature frame; frame t is centred at t of them.
+        seconds_per_frame: duration of an output frame; frame t begins at start + t of them.
+        seconds_per_feature_frame: duration of a feature frame; frame t is centred at t of them.
     """
 
     samples: np.ndarray
@@ -162,7 +162,7 @@ def trace_network(settings: ModelSettings, weights: Mapping[str, np.ndarray],
     """The network of `asr.network.engine`, layer by layer as equations.
 
     Args:
-        settings, weights: of the network.
+        settings, weights: settings and weights of the network.
         features: (T, F) float32, normalised.
         vocab_size: V.
 

@@ -353,12 +353,6 @@ function controls() {
   }
 }
 
-$("theme").addEventListener("click", () => {
-  const root = document.documentElement;
-  const dark = root.dataset.theme ? root.dataset.theme === "dark"
-    : matchMedia("(prefers-color-scheme: dark)").matches;
-  root.dataset.theme = dark ? "light" : "dark";
-});
 $("figure").addEventListener("pointermove", (event) => {
   if (!player || player.paused) point(event);
 });

@@ -49,7 +49,7 @@ def page(view: View, *, clip: str, bundle: str, with_sound: bool = True) -> str:
     Args:
         view: from `choose`.
         clip, bundle: names for the title.
-        with_sound: embed the recording, so that it can be heard while the cursor moves.
+        with_sound: embed the recording, so that it plays while the cursor moves.
     """
     inspection = view.inspection
     model = (f"{len(inspection.layers)} bidirectional layers" if len(inspection.layers) > 1

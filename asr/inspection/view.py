@@ -1,4 +1,4 @@
-"""What of an inspection is shown: layer, direction, units, and the words that explain it.
+"""Choose what of an inspection is shown: layer, direction, units, and explain it.
 
 In: an `Inspection`. Out: a `View`, which the picture and the page draw alike. NumPy.
 """
@@ -17,14 +17,14 @@ from asr.network.equations import Trace
 from asr.pages.charts import visible
 
 LIVELY_UNITS = 16  # shown when none are named
-DYNAMIC_RANGE = 80.0  # dB below the loudest point of the log-mel picture that are told apart
+DYNAMIC_RANGE = 80.0  # dB below the loudest point of the log-mel picture that are distinguished
 MAX_HEADLINE = 110  # characters; the words are above the sound anyway
 MAX_LABELS = 40  # rows of the posteriors; a larger alphabet shows those that come up most
 DECIBELS = 10.0 / np.log(10.0)  # a natural log of power in dB
 
 
 class Panel(NamedTuple):
-    """One array of a `Trace` and how to speak about it."""
+    """One array of a `Trace` with its names."""
 
     name: str  # the field
     title: str

@@ -1,4 +1,4 @@
-"""Compile with numba and keep the machine code on disk, wherever there is a place for it.
+"""Compile with numba and keep the machine code in the first writable cache folder.
 
 In: a Python function. Out: the same, compiled on its first call and cached. Where numba
 cannot be imported, functions stay as they are.
@@ -40,6 +40,7 @@ except ImportError as error:  # such as a NumPy that is too new for it
                                         error)
 
 HOLDS_KERNELS = re.compile(rb"^(from|import) (numba|asr\.kernels\.jit)\b", re.MULTILINE)
+CALLEES = re.compile(r"^from asr\.(\w+)\.(?!jit )\w+ import", re.MULTILINE)
 
 
 def candidates() -> list[Path]:
@@ -58,16 +59,22 @@ def candidates() -> list[Path]:
 
 
 def sources_key(package: str) -> str:
-    """A name for the present text of every file of `package` that imports numba or this module.
+    """A name for the present text of every file with kernels in `package` and those it imports.
 
-    What a kernel reads when it is compiled, constants too, must live in a hashed file.
+    A file has kernels if it imports numba or this module. Compile-time constants must live in such
+    a file.
     """
-    folder = Path(sys.modules[package].__file__ or "").parent
-    digest = hashlib.sha256((numba.__version__ if numba else "").encode())
-    for path in [Path(__file__), *sorted(folder.glob("*.py"))]:
-        source = path.read_bytes()
-        if HOLDS_KERNELS.search(source):
-            digest.update(path.name.encode() + source)
+    digest = hashlib.sha256((numba.__version__ if numba else "").encode()
+                            + Path(__file__).read_bytes())
+    folders = [Path(sys.modules[package].__file__ or "").parent]
+    for folder in folders:
+        for path in sorted(folder.glob("*.py")):
+            source = path.read_bytes()
+            if HOLDS_KERNELS.search(source):
+                digest.update(path.name.encode() + source)
+                callees = {Path(__file__).parents[1] / room
+                           for room in CALLEES.findall(source.decode())}
+                folders += sorted(callees.difference(folders))
     return f"{package}-{digest.hexdigest()[:12]}"
 
 
@@ -88,7 +95,7 @@ def cache_folder(package: str) -> Path | None:
 
 
 def _is_ours(folder: Path) -> bool:
-    """Nobody else may put machine code there (the temporary folder is shared)."""
+    """Whether only this user can write machine code there; the temporary folder is shared."""
     if not hasattr(os, "getuid"):
         return True
     status = folder.stat()

@@ -1,4 +1,4 @@
-"""Matrix products that stay on the thread that asks for them, in blocks of a fixed size.
+"""Matrix products on the calling thread, in blocks of a fixed size.
 
 In: two matrices. Out: their product, the same whatever the number of threads. NumPy only.
 

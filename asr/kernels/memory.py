@@ -1,4 +1,4 @@
-"""float32 memory that begins on a cache line and is used again instead of given back.
+"""float32 memory that is aligned to cache lines and reused.
 
 In: a shape. Out: an array. NumPy only.
 

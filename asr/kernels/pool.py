@@ -100,7 +100,7 @@ def stream(tasks: Sequence[Callable[[], T]], threads: int) -> Iterator[T]:
 
 
 class _Crew:
-    """Threads that sleep between two pieces of work, or linger for a while before they do."""
+    """Threads that sleep between pieces of work, or busy-wait a little before they do."""
 
     def __init__(self, workers: int):
         self.executor = ThreadPoolExecutor(workers, thread_name_prefix="asr")
@@ -109,7 +109,7 @@ class _Crew:
         self.lingering = 0
 
     def submit(self, work: Callable[[], None], linger: Linger | None) -> Future:
-        """As that of an executor; a thread that lingers takes the work first."""
+        """Submit to a waiting thread if there is one, else to the executor."""
         future: Future = Future()
         with _lock:
             if self.lingering > len(self.offered):

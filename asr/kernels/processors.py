@@ -2,7 +2,7 @@
 
 In: what the system says. Out: a number. Standard library only.
 
-A container with two of 64 processors is told of all 64; as many threads would hold one another up.
+A container with two of 64 processors reports all 64; as many threads would slow each other down.
 The quota is read from cgroups (Linux, version 2 or 1).
 """
 

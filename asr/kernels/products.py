@@ -84,7 +84,7 @@ def product(rows, depth, columns, a, a_block, a_row, a_column, b, c, c_panel, c_
 def pack_gates(depth, units, wide, first_unit, own, source, target):
     """Panels of a (depth, 4 * units) matrix whose gates are widened to `wide` columns each.
 
-    The added columns are zero, so a padded unit stays at zero for ever. Only the columns of
+    The added columns are zero, so a padded unit stays at zero. Only the columns of
     `own` units from `first_unit` on are packed, both multiples of LANES. A few rows at a time: a
     column of the whole matrix has every row on another page of memory.
     """

@@ -48,7 +48,7 @@ def size(threads: int, pieces: int, units: int) -> int:
 
 
 def ended(together: bool) -> bool:
-    """Take note of whether the teams of one call stayed together; returns the same."""
+    """Record whether the teams of one call stayed together; returns the same."""
     global _next_rest, _rests_until
     if together:
         _next_rest = REST
@@ -59,12 +59,12 @@ def ended(together: bool) -> bool:
 
 
 def resting() -> bool:
-    """Whether a team has broken up lately."""
+    """Whether a team has broken up a short time ago."""
     return time.monotonic() < _rests_until
 
 
 class Meeting:
-    """Where the members of one team see how far the others are."""
+    """The steps that the members of a team have reached."""
 
     def __init__(self, members: int):
         self.steps = np.zeros((members, SLOT // 8), np.int64)
@@ -158,7 +158,7 @@ def _linger(address, seen, looks, give_way, ticks):
 
 @compiled
 def meet(meeting, member, members, step, patience, give_way, ticks):
-    """Say that this member has reached `step`, and wait until all others have.
+    """Signal that this member has reached `step`, and wait for the others.
 
     What each stored before is seen by the others after.
 

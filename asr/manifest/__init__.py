@@ -1,14 +1,15 @@
-"""Which recordings, and what is said in them: Utterance rows, JSONL in and out.
+"""Read and write manifests: recordings and their texts, as JSON lines.
 
 In: a manifest, one JSON object a line. Out: a list of `Utterance`, or one `ManifestError` that
 lists what is wrong, line by line.
 
     {"id": "yes_0017", "audio_filepath": "clips/yes_0017.wav", "text": "yes",
-     "duration": 0.81, "speaker": "mia", "offset": 0.0}
+     "duration": 0.81, "speaker": "mia", "offset": 0.0, "channel": 2}
 
-The field names are NeMo's, plus `id` and `speaker`. `audio_filepath` is relative to the
-manifest's folder and must lead to a file inside that folder, or inside `audio_root`: a manifest
-from somebody else cannot make this program read /etc/passwd.
+The field names are NeMo's, plus `id`, `speaker` and `channel` (from 1; without it, the mix of all).
+`audio_filepath` is relative to the manifest's folder and must lead to a file inside that folder,
+inside `audio_root`, or inside a folder that this user's `asr prepare` wrote down beside it
+(`asr.manifest.roots`): a manifest from another person cannot make this program read /etc/passwd.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from asr.manifest.rows import (
 from asr.results import current
 
 MAX_PROBLEMS = 50              # read_manifest stops looking after this many
-# Faults of a row that can still be understood, so that its recording is looked at all the same.
+# Faults of a row that can still be understood, so that its recording is checked as well.
 _MILD = frozenset(("manifest.unknown_key", "manifest.duplicate_id"))
 
 
@@ -56,6 +57,7 @@ class Utterance:
         duration: seconds.
         speaker: who speaks; empty when the corpus does not say.
         offset: seconds into the recording at which the utterance begins.
+        channel: which one of the recording, 1 is the first or left one; 0: the mix of all.
     """
 
     id: str
@@ -64,6 +66,7 @@ class Utterance:
     duration: float
     speaker: str = ""
     offset: float = 0.0
+    channel: int = 0
 
 
 @dataclass(frozen=True)
@@ -154,7 +157,7 @@ def scan_manifest(path: str | Path, *, audio_root: str | Path | None = None,
         path, audio_root, allow_outside_root: see `read_manifest`.
         limit: stop after this many problems; None looks at every line.
         findings: gets the problems, and is returned; None: a new one, which keeps all of them.
-        notes: gets what is odd and was read all the same (manifest.bom: a byte order mark,
+        notes: receives what is unusual and was read (manifest.bom: a byte order mark,
             manifest.crlf: line ends); None: it becomes a warning.
 
     Raises:
@@ -200,7 +203,8 @@ def _scan(path: Path, folders: AudioFolders, limit: int | None, odd: list[tuple[
                 else:
                     rows.append(Row(line, Utterance(
                         identifier, Path(audio), row["text"], float(row["duration"]),
-                        row.get("speaker", ""), float(row.get("offset", 0.0)))))
+                        row.get("speaker", ""), float(row.get("offset", 0.0)),
+                        row.get("channel", 0))))
             for fault in faults:
                 problems.add(path, line, identifier, *fault)
             if limit is not None and len(problems) >= limit:
@@ -263,7 +267,7 @@ def manifest_content(path: Path, utterances: Iterable[Utterance]) -> str:
 
 
 def _open(path: Path) -> BinaryIO:
-    """The manifest, opened; a folder, a pipe or a device is refused before it can block."""
+    """Open the manifest; refuse a folder, a pipe or a device before it can block."""
     path = current(path)
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
@@ -280,9 +284,10 @@ def _open(path: Path) -> BinaryIO:
 
 
 def _row(utterance: Utterance, folder: str) -> dict:
-    return {"id": utterance.id, "audio_filepath": relative_path(utterance.audio, folder),
-            "text": utterance.text, "duration": utterance.duration,
-            "speaker": utterance.speaker, "offset": utterance.offset}
+    row = {"id": utterance.id, "audio_filepath": relative_path(utterance.audio, folder),
+           "text": utterance.text, "duration": utterance.duration,
+           "speaker": utterance.speaker, "offset": utterance.offset}
+    return row | {"channel": utterance.channel} if utterance.channel else row
 
 
 def _dump(row: dict) -> str:

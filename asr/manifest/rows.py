@@ -1,6 +1,6 @@
-"""One line of a manifest: strict JSON, checked types, and a path that stays where it may.
+"""Parse one line of a manifest: strict JSON, checked types, a path inside the allowed root.
 
-In: bytes from a file that somebody else may have written. Out: a checked dictionary, or faults as
+In: bytes from a file that may not be trusted. Out: a checked dictionary, or faults as
 (code, message). Part of `asr.manifest`.
 """
 
@@ -15,12 +15,14 @@ from typing import BinaryIO
 
 from asr.errors import ManifestError
 from asr.files import StrictJsonError, parse_json
+from asr.manifest.roots import recorded_roots
 
 MAX_LINE_BYTES = 1 << 20       # exclusive; a longer line is not a manifest row
+MAX_CHANNELS = 8
 MAX_SECONDS = 1_000_000.0      # eleven days: a larger duration is a mistake of units
 
 REQUIRED = ("id", "audio_filepath", "text", "duration")
-KEYS = (*REQUIRED, "speaker", "offset")
+KEYS = (*REQUIRED, "speaker", "offset", "channel")
 Fault = tuple[str, str]        # (code, message)
 
 _KNOWN = frozenset(KEYS)
@@ -97,6 +99,10 @@ def row_faults(row: dict) -> list[Fault]:
         if key in row and not _is_seconds(row[key], zero=key == "offset"):
             faults.append(("manifest.type", f"{key} must be a number of seconds, {low} and at "
                            f"most {MAX_SECONDS:,.0f}, got {show(row[key])}."))
+    channel = row.get("channel", 0)
+    if type(channel) is not int or not 0 <= channel <= MAX_CHANNELS:
+        faults.append(("manifest.type", "channel must be 1 for the first channel, 2 for the second "
+                       f"and so on, or 0 for the mix of all, got {show(channel)}."))
     return faults
 
 
@@ -156,7 +162,8 @@ class AudioFolders:
 
     def __init__(self, manifest: Path, audio_root: str | Path | None, anywhere: bool):
         self._base = os.path.realpath(manifest.parent)
-        self._roots = [self._base]
+        recorded, self._disbelief = recorded_roots(self._base)
+        self._roots = [self._base, *recorded]
         if audio_root is not None:
             root = os.path.realpath(audio_root)
             if not os.path.isdir(root):
@@ -186,12 +193,13 @@ class AudioFolders:
         if not self._anywhere and (not inside or name in links
                                    and not self._inside(os.path.realpath(path))):
             return "", (f"audio_filepath {show(given)} leads to {show(os.path.realpath(path))}, "
-                        f"outside of {' and '.join(self._roots)}. Name its folder with "
-                        "--audio-root, or trust this manifest with --allow-outside-root.")
+                        f"outside of {' and '.join(self._roots)}"
+                        f"{f'; {self._disbelief}' if self._disbelief else ''}. Name its folder "
+                        "with --audio-root, or trust this manifest with --allow-outside-root.")
         return path, ""
 
     def _look(self, folder: str) -> tuple[str, bool, frozenset[str]]:
-        """Of one folder: absolute path, whether it lies inside a root, the links in it."""
+        """One folder: absolute path, whether it lies inside a root, the links in it."""
         parent = os.path.normpath(os.path.join(self._base, folder))
         if self._anywhere:
             return parent, True, frozenset()

@@ -1,4 +1,4 @@
-"""Why does the fastest kernel not run? Every condition, examined on a layer.
+"""Check on a layer every condition for the fastest kernel.
 
 In: a Keras layer of ours or a stock one, perhaps a mask. Out: which kernel it runs, and each
 condition that keeps it from a faster one. Imports TensorFlow inside functions.

@@ -14,11 +14,14 @@ for impossible labels, so neither is used.
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
+import keras
 import tensorflow as tf
 
+from asr.errors import UsageError
 from asr.kernels import ctc as kernel
 from asr.network.layer import gpu_is_visible
 from asr.text.tokenizer import BLANK_ID
@@ -27,6 +30,63 @@ logger = logging.getLogger(__name__)
 
 # cuDNN's CTC holds labels up to this length (pytorch#53505); longer ones go to the CPU kernel.
 CUDNN_MAX_LABELS = 256
+
+
+@keras.saving.register_keras_serializable(package="asr")
+class CTCLoss(keras.losses.Loss):
+    """CTC as a Keras loss: nats a label, the summed loss of a batch over its summed labels.
+
+    For `compile` of an `asr.AcousticModel` or another `asr.CTCModel`, which adds the output lengths
+    that the y of the batch contract does not have. A subclass may override `call`.
+
+    Raises:
+        UsageError: called with a dense array of labels, which says nothing about lengths.
+
+    Example:
+        model.compile("adam", loss=asr.CTCLoss())
+    """
+
+    def __init__(self, name: str = "ctc_loss", **kwargs):
+        kwargs.pop("reduction", None)  # of Keras's config; there is one reduction
+        super().__init__(name=name, reduction="none", **kwargs)
+
+    def __call__(self, y_true, y_pred, sample_weight=None) -> Any:
+        """Nats a label of a batch, () float32; arguments as for `call`."""
+        if sample_weight is not None:
+            raise UsageError("CTCLoss takes no sample weights; repeat an utterance to weigh it "
+                             "more (data.repeats in a recipe).")
+        losses = self.call(y_true, y_pred)
+        return tf.reduce_sum(losses) / tf.cast(tf.reduce_sum(y_true["num_labels"]), tf.float32)
+
+    def call(self, y_true, y_pred) -> Any:
+        """Nats of each utterance, (B,) float32.
+
+        Args:
+            y_true: {"labels": (B, L), "num_labels": (B,), "num_frames": (B,)} int32; num_frames
+                are OUTPUT frames T'.
+            y_pred: logits (B, T', V).
+        """
+        check_targets(y_true)
+        return ctc_loss(y_pred, y_true["num_frames"], y_true["labels"], y_true["num_labels"])
+
+    def get_config(self) -> dict:
+        """The name."""
+        return {"name": self.name}
+
+
+def check_targets(y_true: Any) -> None:
+    """Refuse anything but labels with their lengths.
+
+    Raises:
+        UsageError: dense labels, or a table with other names.
+    """
+    if isinstance(y_true, Mapping) and {"labels", "num_labels", "num_frames"} <= y_true.keys():
+        return
+    found = (f"a table of {', '.join(sorted(map(str, y_true)))}" if isinstance(y_true, Mapping) else
+             f"a dense array of shape {tuple(getattr(y_true, 'shape', ()))}")
+    raise UsageError(f"CTC needs the labels with their lengths, {{\"labels\", \"num_labels\", "
+                     f"\"num_frames\"}}, and got {found}. Train an asr.AcousticModel or another "
+                     "asr.CTCModel on asr.dataset(...), which have them.")
 
 
 def ctc_loss(logits: tf.Tensor, num_frames: tf.Tensor, labels: tf.Tensor,

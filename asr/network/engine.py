@@ -8,10 +8,10 @@ no matrix product here has a number of rows that depends on the batch.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache, partial
 from types import ModuleType
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -25,7 +25,7 @@ from asr.recipe import ModelSettings
 logger = logging.getLogger(__name__)
 
 Layer = Callable[[np.ndarray, np.ndarray], np.ndarray]
-ENGINES = ("auto", "numpy", "keras")
+ENGINES = ("auto", "numpy", "keras")  # of a bundle; an exported file brings its own
 NUMPY_FRONT_ENDS = ("stack", "conv")  # of all that `model.front_end` can be
 BATCH_FRAMES = 12_000  # feature frames a batch at most, padding included: two minutes at 10 ms
 BATCH_UTTERANCES = 32
@@ -106,6 +106,26 @@ class NumpyAcousticModel:
         Raises:
             UsageError: the shapes do not fit, or a length is outside 1 .. T.
         """
+        hidden, lengths = np.empty(0), np.empty(0, np.int64)
+        for _, hidden, lengths in self.layers(features, num_frames):  # noqa: B007 (the last one)
+            pass
+        logits = np.zeros((*hidden.shape[:2], self.vocab_size), np.float32)
+        for result, row, length in zip(logits, hidden, lengths, strict=True):
+            result[:length] = serial_matmul(row[:length], self._weights["output/kernel"])
+            result[:length] += self._weights["output/bias"]
+        return logits, lengths
+
+    def layers(self, features: np.ndarray, num_frames: np.ndarray
+               ) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+        """What each layer gives of a padded batch, front end first.
+
+        Args:
+            features, num_frames: as for `logits`.
+
+        Yields:
+            "front_end", then "lstm_0", ...; (B, T', D) float32, zero beyond each length; the
+            (B,) int64 lengths.
+        """
         features, num_frames = check_batch(features, num_frames, self.num_features)
         lengths = output_length(num_frames, self.settings)
         rows = pool.run([lambda row=row, n=n: self.front_end(row[:n])
@@ -114,13 +134,10 @@ class NumpyAcousticModel:
         hidden = np.zeros((len(rows), int(lengths.max()), rows[0].shape[1]), np.float32)
         for index, row in enumerate(rows):
             hidden[index, :len(row)] = row
+        yield "front_end", hidden, lengths
         for layer in range(self.settings.num_layers):
             hidden = self._lstm(layer, hidden, lengths)
-        logits = np.zeros((*hidden.shape[:2], self.vocab_size), np.float32)
-        for result, row, length in zip(logits, hidden, lengths, strict=True):
-            result[:length] = serial_matmul(row[:length], self._weights["output/kernel"])
-            result[:length] += self._weights["output/bias"]
-        return logits, lengths
+            yield f"lstm_{layer}", hidden, lengths
 
     def front_end(self, features: np.ndarray) -> np.ndarray:
         """(T, F) of one utterance -> (T', inputs of the first LSTM layer).
@@ -166,15 +183,31 @@ class KerasAcousticModel:
 
         check_tensors(weights, weight_shapes(settings, num_features, vocab_size), "weights")
         import_tensorflow()
-        import tensorflow as tf
-
         from asr.network.model import build_model
 
+        model = build_model(settings, num_features, vocab_size)
+        model.set_named_weights(weights)
+        self._take(model, settings, num_features)
+
+    @classmethod
+    def of(cls, model: Any, settings: ModelSettings, num_features: int) -> KerasAcousticModel:
+        """The engine of a `CTCModel` whose weights are set already.
+
+        Args:
+            model: a network with the time resolution of `settings`.
+            settings: the network's.
+            num_features: F.
+        """
+        engine = cls.__new__(cls)
+        engine._take(model, settings, num_features)
+        return engine
+
+    def _take(self, model: Any, settings: ModelSettings, num_features: int) -> None:
+        import tensorflow as tf
+
+        self.model = model
         self.settings = settings
         self.num_features = num_features
-        self.vocab_size = vocab_size
-        model = build_model(settings, num_features, vocab_size)
-        model.set_named_weights(dict(weights))
 
         # One persistent function for every shape: a new one a request would trace each time.
         @tf.function(jit_compile=False, input_signature=[

@@ -1,4 +1,4 @@
-"""The LSTM as the textbook writes it: the oracle for every faster implementation.
+"""The LSTM as in the textbook: the reference for every faster implementation.
 
 In: NumPy arrays. Out: NumPy arrays, and everything that happens inside. NumPy only.
 
@@ -36,7 +36,7 @@ class Trace(NamedTuple):
 
 
 class Gradients(NamedTuple):
-    """Of a scalar loss; each has the shape of the array that it belongs to."""
+    """Gradients of a scalar loss; each has the shape of its array."""
 
     inputs: np.ndarray  # (T, F)
     kernel: np.ndarray  # (F, 4U)

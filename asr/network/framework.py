@@ -1,4 +1,4 @@
-"""TensorFlow, imported once, quietly, as this project needs it: float32, seeded, not greedy.
+"""Import TensorFlow once, with our settings: float32, few messages, memory as needed.
 
 In: nothing. Out: a configured TensorFlow, or one sentence. Importing it takes seconds, so
 nothing on the way to a transcript or a score does.

@@ -7,6 +7,9 @@ Imports TensorFlow.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 
 import keras
@@ -17,6 +20,20 @@ from asr.errors import UsageError
 logger = logging.getLogger(__name__)
 
 KERNELS = ("auto", "cudnn", "cpu", "generic")
+_PORTABLE: ContextVar[bool] = ContextVar("portable", default=False)
+
+
+@contextmanager
+def portable_graph() -> Iterator[None]:
+    """What is traced inside holds TensorFlow's own operations for a CPU or a GPU, nothing of ours.
+
+    The compiled kernels call Python and cuDNN needs a GPU: neither runs from a file elsewhere.
+    """
+    token = _PORTABLE.set(True)
+    try:
+        yield
+    finally:
+        _PORTABLE.reset(token)
 
 
 @keras.saving.register_keras_serializable(package="asr")
@@ -90,7 +107,8 @@ class BidirectionalLSTM(keras.layers.Layer):
             (B, T, 2 * units): forward outputs then backward outputs, zero beyond num_frames.
         """
         num_frames = tf.cast(num_frames, tf.int32)
-        if self.resolved_kernel == "cpu":
+        portable = _PORTABLE.get()
+        if self.resolved_kernel == "cpu" and not portable:
             from asr.network.op import bidirectional_lstm
 
             weights = [tf.cast(weight, tf.float32) for weight in self.named_weights().values()]
@@ -99,6 +117,8 @@ class BidirectionalLSTM(keras.layers.Layer):
             return tf.cast(outputs, self.compute_dtype)
         mask = tf.sequence_mask(num_frames, tf.shape(inputs)[1])
         mask.set_shape((None, inputs.shape[1]))
+        for direction in (self.forward, self.backward):  # Keras reads it when it is called
+            direction.use_cudnn = self.resolved_kernel == "cudnn" and not portable  # type: ignore
         ahead = self.forward(inputs, mask=mask)
         back = self.backward(tf.reverse_sequence(inputs, num_frames, seq_axis=1), mask=mask)
         back = tf.reverse_sequence(back, num_frames, seq_axis=1)
@@ -165,7 +185,7 @@ def gpu_is_visible() -> bool:
 
 
 def compiled_kernel_problem() -> str | None:
-    """None when the compiled kernels run here, else one line that says what stops them."""
+    """None if the compiled kernels run here, else the reason in one line."""
     try:
         from asr.kernels import cpu
     except ImportError as error:

@@ -8,21 +8,22 @@ the integer lengths and leaves zeros beyond them. Reference: Graves, Mohamed, Hi
 
 from __future__ import annotations
 
-import time
+import dataclasses
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from asr.errors import UsageError
 from asr.features.lengths import CONV_TIME_STRIDES, output_length
-from asr.network.ctc import ctc_loss
+from asr.network.ctc_model import CTCModel, batch_signature
 from asr.network.layer import BidirectionalLSTM
 from asr.network.weights import LAYER_NORM_EPSILON
-from asr.recipe import ModelSettings
+from asr.network.weights import num_features as count_features
+from asr.recipe import ModelSettings, Recipe, settings_from_dict
 
 
+@keras.saving.register_keras_serializable(package="asr")
 class StackFrames(keras.layers.Layer):
     """Joins `stacking` consecutive frames every `subsampling` frames: (B, T, F) -> (B, T', S F).
 
@@ -43,7 +44,13 @@ class StackFrames(keras.layers.Layer):
         padded = tf.pad(features, tf.stack([[0, 0], [0, room], [0, 0]]))
         return tf.concat([padded[:, k:k + num_outputs * s:s] for k in range(self.stacking)], -1)
 
+    def get_config(self) -> dict:
+        """The arguments."""
+        return {**super().get_config(), "stacking": self.stacking,
+                "subsampling": self.subsampling}
 
+
+@keras.saving.register_keras_serializable(package="asr")
 class ConvFrontEnd(keras.layers.Layer):
     """Two 3x3 convolutions over (time, mel) with ReLU; halves the mel axis twice.
 
@@ -55,6 +62,7 @@ class ConvFrontEnd(keras.layers.Layer):
     def __init__(self, channels: int, subsampling: int, **kwargs):
         super().__init__(**kwargs)
         self.channels = channels
+        self.subsampling = subsampling
         self.time_strides = CONV_TIME_STRIDES[subsampling]
 
     def build(self, input_shape):
@@ -76,6 +84,11 @@ class ConvFrontEnd(keras.layers.Layer):
             x = tf.where(valid, tf.nn.relu(x + bias), 0.0)
         width = -(-features.shape[-1] // 4) * self.channels  # halved twice, rounding up
         return tf.reshape(x, [tf.shape(x)[0], tf.shape(x)[1], width])
+
+    def get_config(self) -> dict:
+        """The arguments."""
+        return {**super().get_config(), "channels": self.channels,
+                "subsampling": self.subsampling}
 
 
 def quiet_edges(features: tf.Tensor, num_frames: tf.Tensor, count: int
@@ -99,53 +112,83 @@ def quiet_edges(features: tf.Tensor, num_frames: tf.Tensor, count: int
     return tf.where(valid, filled, 0.0), longer
 
 
-class AcousticModel(keras.Model):
-    """Features to logits, with the CTC loss inside `train_step`.
-
-    A step whose loss or gradient is not finite changes no weight, no optimizer slot and no
-    counter; the batch logs tell (`finite` 0.0, `finite_rows` for the rows that are).
+@keras.saving.register_keras_serializable(package="asr")
+class AcousticModel(CTCModel):
+    """Features to logits: a Keras model for `compile`, `fit`, `evaluate`, `predict` and `save`.
 
     Args:
-        settings: the [model] section of a recipe.
-        num_features: F.
-        vocab_size: V, blank included.
+        settings: a recipe, or its [model] section.
+        num_features: F; None: that of the recipe's features.
+        vocab_size: V, blank included: `tokenizer.vocab_size`.
         kernel: "auto", "cudnn", "cpu" or "generic", see `asr.network.layer`.
-        seed: of dropout.
-        ema: momentum of an averaged copy of the weights; 0: none.
+        seed: seed of dropout; None: that of the recipe, or 1.
         intermediate_ctc: share of a second CTC loss, read off the middle LSTM layer by an output
-            layer that training alone has; 0: none. Reference: Lee and Watanabe 2021, ICASSP.
+            layer that training alone has; None: that of the recipe, or 0. Reference: Lee and
+            Watanabe 2021, ICASSP.
+        name, dtype: as of a `keras.Model`; dtype may be a policy such as "mixed_bfloat16".
+
+    Raises:
+        UsageError: no vocabulary size, or settings alone without the number of features.
+
+    Example:
+        model = asr.AcousticModel(recipe, vocab_size=tokenizer.vocab_size)
+        model.compile("adam", loss=asr.CTCLoss(), metrics=[asr.WordErrorRate(tokenizer)])
     """
 
-    def __init__(self, settings: ModelSettings, num_features: int, vocab_size: int, *,
-                 kernel: str = "auto", seed: int = 1, ema: float = 0.0,
-                 intermediate_ctc: float = 0.0):
-        super().__init__(name="acoustic_model")
+    def __init__(self, settings: Recipe | ModelSettings, num_features: int | None = None,
+                 vocab_size: int | None = None, *, kernel: str = "auto", seed: int | None = None,
+                 intermediate_ctc: float | None = None, name: str = "acoustic_model", dtype=None):
+        super().__init__(name=name, dtype=dtype)
+        if isinstance(settings, Recipe):
+            recipe, settings = settings, settings.model
+            num_features = num_features or count_features(recipe.features)
+            seed = recipe.seed if seed is None else seed
+            if intermediate_ctc is None:
+                intermediate_ctc = recipe.train.intermediate_ctc
+        if not num_features or not vocab_size:
+            raise UsageError("AcousticModel needs a recipe, or [model] settings and num_features; "
+                             "and vocab_size=tokenizer.vocab_size.")
         self.settings = settings
         self.num_features = num_features
         self.vocab_size = vocab_size
-        self.front_end = (StackFrames(settings.stacking, settings.subsampling, name="stack")
-                          if settings.front_end == "stack" else
-                          ConvFrontEnd(settings.conv_channels, settings.subsampling, name="conv"))
-        self.lstm_layers = [BidirectionalLSTM(settings.units, kernel=kernel, name=f"lstm_{i}")
-                            for i in range(settings.num_layers)]
-        self.norms = [keras.layers.LayerNormalization(epsilon=LAYER_NORM_EPSILON, name=f"norm_{i}")
+        self.kernel = kernel
+        self.seed = 1 if seed is None else seed
+        self.intermediate_ctc = intermediate_ctc or 0.0
+        policy = self.dtype_policy
+        self.front_end = (
+            StackFrames(settings.stacking, settings.subsampling, name="stack", dtype=policy)
+            if settings.front_end == "stack" else
+            ConvFrontEnd(settings.conv_channels, settings.subsampling, name="conv", dtype=policy))
+        self.lstm_layers = [BidirectionalLSTM(settings.units, kernel=kernel, name=f"lstm_{i}",
+                                              dtype=policy) for i in range(settings.num_layers)]
+        self.norms = [keras.layers.LayerNormalization(epsilon=LAYER_NORM_EPSILON, name=f"norm_{i}",
+                                                      dtype=policy)
                       for i in range(settings.num_layers * settings.layer_norm)]
-        self.dropouts = [keras.layers.Dropout(settings.dropout, seed=seed + 1 + i)
+        self.dropouts = [keras.layers.Dropout(settings.dropout, seed=self.seed + 1 + i,
+                                              dtype=policy)
                          for i in range(settings.num_layers + 1)]
         self.output_layer = keras.layers.Dense(vocab_size, dtype="float32", name="output")
-        self.intermediate_ctc = intermediate_ctc
         self.intermediate_layer = None
-        if intermediate_ctc:
+        if self.intermediate_ctc:
             self.intermediate_layer = keras.layers.Dense(vocab_size, dtype="float32",
                                                          name="intermediate")
             self.intermediate_layer.build((None, None, 2 * settings.units))
-        self.ema_momentum = ema
-        self.ema_weights: list[tf.Variable] = []
-        self.data_wait_seconds = 0.0
-        self.device_seconds = 0.0
         # Traced, not run: every layer creates its weights, and no kernel needs to exist here.
         tf.function(self, jit_compile=False).get_concrete_function(
             batch_signature(num_features)[0])
+
+    def get_config(self) -> dict:
+        """Plain values, from which `from_config` makes the same network."""
+        return {"settings": dataclasses.asdict(self.settings), "num_features": self.num_features,
+                "vocab_size": self.vocab_size, "kernel": self.kernel, "seed": self.seed,
+                "intermediate_ctc": self.intermediate_ctc, "name": self.name,
+                "dtype": self.dtype_policy.name}
+
+    @classmethod
+    def from_config(cls, config: dict, custom_objects=None) -> AcousticModel:
+        """A network with fresh weights; every setting is checked as in a recipe."""
+        settings = settings_from_dict(ModelSettings, config["settings"], source="settings")
+        return cls(**{**config, "settings": settings})
 
     def call(self, x: dict, training=False):
         """Logits (B, T', V) float32 of the x of the batch contract."""
@@ -178,76 +221,19 @@ class AcousticModel(keras.Model):
             return -(-num_frames // self.settings.subsampling) + 2 * self.settings.edge_frames
         return output_length(num_frames, self.settings)
 
-    def losses_of(self, x, y, logits):
-        """(B,) CTC losses in nats."""
-        return ctc_loss(logits, self.output_length(x["num_frames"]), y["labels"], y["num_labels"])
-
-    def compute_loss(self, x=None, y: Any = None, y_pred=None, sample_weight=None, training=True):
-        """Nats a label: the summed loss of a batch over its summed labels."""
-        losses = self.losses_of(x, y, y_pred)
-        return tf.reduce_sum(losses) / tf.cast(tf.reduce_sum(y["num_labels"]), tf.float32)
-
-    def train_step(self, data):
-        """One step; returns loss (nats a label), finite (0 or 1), finite_rows (B,) bool."""
-        x, y = data
-        with tf.GradientTape() as tape:
-            hidden = self.hidden_layers(x, training=True)
-            losses = self.losses_of(x, y, self.output_layer(hidden[-1]))
-            num_labels = tf.cast(tf.reduce_sum(y["num_labels"]), tf.float32)
-            loss = objective = tf.reduce_sum(losses) / num_labels
-            if self.intermediate_layer is not None:
-                middle = self.intermediate_layer(hidden[(len(hidden) - 1) // 2])
-                share = self.intermediate_ctc
-                objective = ((1.0 - share) * loss
-                             + share * tf.reduce_sum(self.losses_of(x, y, middle)) / num_labels)
-        weights = [v.value for v in self.trainable_variables]
-        gradients = tape.gradient(objective, weights)
-        norm = tf.linalg.global_norm(gradients)
-        finite = tf.math.is_finite(loss) & tf.math.is_finite(norm)
-        tf.cond(finite, lambda: self._apply(gradients), lambda: tf.constant(False))
-        return {"loss": loss, "finite": tf.cast(finite, tf.float32), "gradient_norm": norm,
-                "finite_rows": tf.math.is_finite(losses), "num_labels": num_labels}
-
-    def _apply(self, gradients):
-        self.optimizer.apply(gradients, self.trainable_variables)
-        for average, weight in zip(self.ema_weights, self.trainable_variables, strict=False):
-            average.assign_sub((1.0 - self.ema_momentum) * (average - weight.value))
-        return tf.constant(True)
-
-    def make_train_function(self, force=False):
-        """Keras calls this; ours also measures how long a step waited for data."""
-        if self.train_function is not None and not force:
-            return self.train_function
-        step = tf.function(lambda x, y: self.train_step((x, y)), jit_compile=False,
-                           input_signature=batch_signature(self.num_features))
-
-        def train_function(iterator):
-            started = time.perf_counter()
-            batch = next(iterator)
-            fetched = time.perf_counter()
-            logs = step(*batch)
-            logs = {key: value.numpy() for key, value in logs.items()}  # wait for the device
-            self.data_wait_seconds += fetched - started
-            self.device_seconds += time.perf_counter() - fetched
-            return logs
-
-        self.train_function = train_function
-        return train_function
-
-    def compile_for_training(self, optimizer) -> None:
-        """Attach the optimizer and, if asked for, the averaged copy of the weights."""
-        self.compile(optimizer=optimizer, jit_compile=False)  # type: ignore[arg-type]
-        optimizer.build(self.trainable_variables)
-        if self.ema_momentum:
-            self.ema_weights = [tf.Variable(v.value, trainable=False, name=f"ema_{i}")
-                                for i, v in enumerate(self.trainable_variables)]
-
-    def swap_ema(self) -> None:
-        """Exchange weights and their average (nothing without one); twice is the identity."""
-        for average, weight in zip(self.ema_weights, self.trainable_variables, strict=False):
-            current = weight.numpy()
-            weight.assign(average)
-            average.assign(current)
+    def objective(self, x, y) -> tuple[Any, Any, Any]:
+        """See `CTCModel.objective`; with the loss of the middle layer."""
+        hidden = self.hidden_layers(x, training=True)
+        logits = self.output_layer(hidden[-1])
+        losses = self.losses_of(x, y, logits)
+        num_labels = tf.cast(tf.reduce_sum(y["num_labels"]), tf.float32)
+        objective = tf.reduce_sum(losses) / num_labels
+        if self.intermediate_layer is not None:
+            middle = self.intermediate_layer(hidden[(len(hidden) - 1) // 2])
+            share = self.intermediate_ctc
+            objective = ((1.0 - share) * objective
+                         + share * tf.reduce_sum(self.losses_of(x, y, middle)) / num_labels)
+        return logits, losses, objective
 
     def named_variables(self) -> dict[str, keras.Variable]:
         """Bundle name to variable; `asr.bundle.weight_shapes` lists the same names."""
@@ -264,34 +250,9 @@ class AcousticModel(keras.Model):
         named["output/bias"] = self.output_layer.bias
         return named
 
-    def get_named_weights(self) -> dict[str, np.ndarray]:
-        """Copies of all weights, float32, by bundle name."""
-        return {name: variable.numpy().astype(np.float32)
-                for name, variable in self.named_variables().items()}
-
-    def set_named_weights(self, weights: dict[str, np.ndarray]) -> None:
-        """Load weights by bundle name; a missing, extra or misshapen one is an error."""
-        variables = self.named_variables()
-        if set(weights) != set(variables):
-            wrong = sorted(set(weights) ^ set(variables))
-            raise UsageError(f"These weights are for another network; they differ in {wrong}.")
-        for name, variable in variables.items():
-            if tuple(weights[name].shape) != tuple(variable.shape):
-                raise UsageError(f"{name} has shape {tuple(weights[name].shape)}, this network "
-                                 f"needs {tuple(variable.shape)}.")
-            variable.assign(weights[name])
-
-
-def batch_signature(num_features: int) -> tuple[dict, dict]:
-    """The x and y of the batch contract for any B, T and L: one trace serves all batches."""
-    counts = tf.TensorSpec([None], tf.int32)
-    return ({"features": tf.TensorSpec([None, None, num_features], tf.float32),
-             "num_frames": counts},
-            {"labels": tf.TensorSpec([None, None], tf.int32), "num_labels": counts})
-
 
 def build_model(settings: ModelSettings, num_features: int, vocab_size: int, *,
-                kernel: str = "auto", seed: int | None = None, ema: float = 0.0,
+                kernel: str = "auto", seed: int | None = None,
                 intermediate_ctc: float = 0.0) -> AcousticModel:
     """A built network with fresh weights; the arguments of `AcousticModel`.
 
@@ -300,6 +261,5 @@ def build_model(settings: ModelSettings, num_features: int, vocab_size: int, *,
     """
     if seed is not None:
         keras.utils.set_random_seed(seed)
-    return AcousticModel(settings, num_features, vocab_size, kernel=kernel,
-                         seed=1 if seed is None else seed, ema=ema,
+    return AcousticModel(settings, num_features, vocab_size, kernel=kernel, seed=seed,
                          intermediate_ctc=intermediate_ctc)

@@ -6,7 +6,7 @@ The single source of names and shapes for the model builder, both engines and th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -25,7 +25,7 @@ def num_features(settings: FeatureSettings) -> int:
 
 
 def lstm_inputs(settings: ModelSettings, num_features: int) -> int:
-    """Numbers per frame that the front end hands to the first LSTM layer."""
+    """Inputs per frame of the first LSTM layer."""
     if settings.front_end == "conv":
         mels = _ceil_div(_ceil_div(num_features, CONV_MEL_STRIDE), CONV_MEL_STRIDE)
         return mels * settings.conv_channels
@@ -34,7 +34,7 @@ def lstm_inputs(settings: ModelSettings, num_features: int) -> int:
 
 def weight_shapes(settings: ModelSettings, num_features: int,
                   vocab_size: int) -> dict[str, tuple[int, ...]]:
-    """Name and shape of every tensor of the network, in the order of the signal's way.
+    """Name and shape of every tensor of the network, from input to output.
 
     Args:
         settings: the network.
@@ -69,6 +69,11 @@ def weight_shapes(settings: ModelSettings, num_features: int,
     shapes["output/kernel"] = (inputs, vocab_size)
     shapes["output/bias"] = (vocab_size,)
     return shapes
+
+
+def network_name(build: Callable | None) -> str:
+    """What a bundle calls the function of a user's own network; "" for None."""
+    return str(getattr(build, "__name__", type(build).__name__))[:200] if build else ""
 
 
 def read_tensors(data: bytes, where: str) -> dict[str, np.ndarray]:

@@ -1,4 +1,4 @@
-"""The pictures and tables of a report, as HTML that needs no script.
+"""Charts and tables of a report, as HTML without a script.
 
 In: groups, word errors, a learning curve. Out: escaped HTML and inline SVG.
 """
@@ -79,36 +79,51 @@ def learning_curve(records: Sequence[Mapping]) -> str:
     series = {name: points for name, points in series.items() if len(points) > 1}
     if not series:
         return ""
-    width, height, left, bottom = 640, 240, 54, 28
+    width, height, left, right, bottom = 840, 250, 60, 120, 28
     epochs = [x for points in series.values() for x, _ in points]
-    top = min(1.2, math.ceil(20 * max(y for points in series.values() for _, y in points)) / 20)
-    top = top or 0.05
+    # a multiple of 4 %, so that the grid's quarters are whole numbers
+    top = min(1.2, math.ceil(25 * max(y for points in series.values() for _, y in points)) / 25)
+    top = top or 0.04
     low, high = min(epochs), max(epochs)
 
     def place(x: float, y: float) -> tuple[float, float]:
-        return (left + (x - low) / max(high - low, 1e-9) * (width - left - 90),
+        return (left + (x - low) / max(high - low, 1e-9) * (width - left - right),
                 (height - bottom) - min(y, top) / top * (height - bottom - 12))
 
     parts = []
     for step in range(5):
         value = top * step / 4
         y = place(low, value)[1]
-        parts.append(f"<line class='axis' x1='{left}' x2='{width - 90}' y1='{y:.1f}' y2='{y:.1f}'/>"
-                     f"<text x='{left - 6}' y='{y + 4:.1f}' text-anchor='end'>"
+        parts.append(f"<line class='axis' x1='{left}' x2='{width - right}' y1='{y:.1f}' "
+                     f"y2='{y:.1f}'/><text x='{left - 6}' y='{y + 4:.1f}' text-anchor='end'>"
                      f"{100 * value:g} %</text>")
     for x in (low, high):
         parts.append(f"<text x='{place(x, 0)[0]:.1f}' y='{height - 8}' text-anchor='middle'>"
                      f"epoch {x:g}</text>")
+    ends = [place(*points[-1]) for points in series.values()]
+    beside = spread([y for _, y in ends], 22, height - bottom)
     for index, (name, points) in enumerate(series.items()):
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (place(*point) for point in points))
-        x, y = place(*points[-1])
+        x, y = ends[index]
         parts.append(f"<polyline class='curve c{index}' points='{path}'/>"
                      f"<circle class='f{index}' cx='{x:.1f}' cy='{y:.1f}' r='3'/>"
-                     f"<text x='{x + 8:.1f}' y='{y + 4:.1f}'>{name.upper()} "
-                     f"{100 * points[-1][1]:.1f} %</text>")
-    return ("<svg role='img' aria-label='Word and character error rate by epoch' "
-            f"viewBox='0 0 {width} {height}' width='{width}' height='{height}'>"
-            f"{''.join(parts)}</svg>")
+                     f"<text class='f{index}' x='{x + 8:.1f}' y='{beside[index] + 4:.1f}'>"
+                     f"{name.upper()} {100 * points[-1][1]:.1f} %</text>")
+    return ("<svg class='across' role='img' aria-label='Word and character error rate by epoch' "
+            f"viewBox='0 0 {width} {height}'>{''.join(parts)}</svg>")
+
+
+def spread(places: Sequence[float], gap: float, last: float) -> list[float]:
+    """Places for two labels or one, at least `gap` apart and none beyond `last`, moved evenly.
+
+    Example:
+        >>> spread([100.0, 104.0], 14, 200.0), spread([199.0, 198.0], 14, 200.0)
+        ([95.0, 109.0], [200.0, 186.0])
+    """
+    if len(places) < 2 or abs(places[0] - places[1]) >= gap:
+        return list(places)
+    lower = min(max(places) / 2 + min(places) / 2 + gap / 2, last)
+    return [lower - gap, lower] if places[0] <= places[1] else [lower, lower - gap]
 
 
 def _table_card(title: str, head: str, body: str) -> str:

@@ -1,4 +1,4 @@
-"""The recordings behind a score, small enough for a report that opens by e-mail.
+"""Recordings for a report, small enough to send by e-mail.
 
 In: recordings by utterance id. Out: MP3 bytes within a budget, and an estimated SNR.
 `soundfile` and `asr.audio` are imported when the first clip is read: scoring needs neither.
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from asr.manifest import Utterance
 
 CLIP_RATE = 16_000          # Hz
-CLIP_SECONDS = 30.0         # a longer recording is heard up to here
+CLIP_SECONDS = 30.0         # a longer recording plays up to here
 MAX_AUDIO_BYTES = 8_000_000
 """Budget of all clips of one report before base64, which adds a third; mail takes 10 to 25 MB."""
 _MP3_LEVEL = 0.9            # libsndfile: 0 is best, 1 smallest; about 3 kB a second of speech
@@ -45,7 +45,7 @@ def read_clips(audio: Mapping[str, Path | str | Utterance], order: Iterable[str]
     Args:
         audio: a path, or a manifest row where only a part of the recording is meant, by id.
         order: ids, the most interesting first; ids without a recording are passed over.
-        max_bytes: of all clips together; 0 embeds none.
+        max_bytes: total size of all clips together; 0 embeds none.
         measure_snr: also read the recordings that are not embedded.
 
     Returns:

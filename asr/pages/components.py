@@ -42,8 +42,9 @@ def score_header(result: Score, title: str, *, confidence: bool = False) -> str:
         f"<p class='headline'>{with_interval('WER', result.wer, interval)} "
         f"<small>{_counts(result.words)}</small></p>"
         f"<p>{escape(span)}. {with_interval('CER', result.cer, result.cer_interval)}. "
-        f"Without normalising: WER {percent(result.raw_words.rate)}, CER "
-        f"{percent(result.raw_characters.rate)}.</p>{notes}{receipt_details(result.receipt)}"
+        f"{escape(result.other_measures())}. Without normalising: "
+        f"WER {percent(result.raw_words.rate)}, CER {percent(result.raw_characters.rate)}.</p>"
+        f"{notes}{receipt_details(result.receipt)}"
         f"<nav class='jump'><a href='#where'>Where</a>{jump}<a href='#words'>Words</a>"
         "<a href='#examples'>Examples</a><a href='#utterances'>Utterances</a></nav></header>")
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from string import Template
@@ -33,6 +33,7 @@ from asr.pages.components import (
 )
 from asr.pages.confidence_charts import confidence_charts
 from asr.scoring.breakdown import (
+    Group,
     by_duration,
     by_snr,
     by_speaker,
@@ -42,8 +43,8 @@ from asr.scoring.breakdown import (
 )
 from asr.scoring.comparison import Comparison
 from asr.scoring.confidence import ConfidenceReport
-from asr.scoring.counts import Step, align_many
-from asr.scoring.result import Row, Score
+from asr.scoring.counts import Step
+from asr.scoring.result import Row, Score, align_rows
 from asr.scoring.storage import save, to_csv
 
 if TYPE_CHECKING:
@@ -68,13 +69,15 @@ def write_report(path: str | Path, result: Score, *, title: str = "",
                  words: Mapping[str, Sequence[TimedWord]] | None = None,
                  curve: Sequence[Mapping] = (), flags: Mapping[str, str] | None = None,
                  max_audio_bytes: int = MAX_AUDIO_BYTES, show: str = "all",
-                 confidence: ConfidenceReport | None = None, tables: bool = True) -> list[Path]:
+                 confidence: ConfidenceReport | None = None,
+                 groups: Mapping[str, Sequence[Group]] | None = None,
+                 tables: bool = True) -> list[Path]:
     """Write the report, and beside it the utterances as CSV and JSONL.
 
     Args:
-        path: of the HTML file.
+        path: path of the HTML file.
         result: from `asr.scoring.score`.
-        title: of the page; "" is the file's name.
+        title: title of the page; "" is the file's name.
         audio: recordings by utterance id (a path, or a manifest row where an offset matters).
             Clips of the utterances with most errors, and of the examples, are embedded up to
             `max_audio_bytes`; the SNR of all is estimated.
@@ -83,6 +86,7 @@ def write_report(path: str | Path, result: Score, *, title: str = "",
         flags: remarks by utterance id, such as why `asr audit` doubts the reference.
         show: what the list shows first: "all", "errors" or "flagged".
         confidence: what the recogniser's confidences are worth, see `asr.scoring.confidence`.
+        groups: more tables by title, such as from `asr.scoring.columns.group_by`.
         tables: also write `<name>.csv`, `<name>.jsonl` and `<name>.receipt.json`.
 
     Returns:
@@ -91,7 +95,7 @@ def write_report(path: str | Path, result: Score, *, title: str = "",
     path = Path(path)
     page = score_report(result, title=title or path.stem, audio=audio, words=words, curve=curve,
                         flags=flags, max_audio_bytes=max_audio_bytes, show=show,
-                        confidence=confidence)
+                        confidence=confidence, groups=groups)
     write_atomic(path, page)
     if not tables:
         return [path]
@@ -105,22 +109,23 @@ def score_report(result: Score, *, title: str = "Word error rate",
                  words: Mapping[str, Sequence[TimedWord]] | None = None,
                  curve: Sequence[Mapping] = (), flags: Mapping[str, str] | None = None,
                  max_audio_bytes: int = MAX_AUDIO_BYTES, show: str = "all",
-                 confidence: ConfidenceReport | None = None) -> str:
+                 confidence: ConfidenceReport | None = None,
+                 groups: Mapping[str, Sequence[Group]] | None = None) -> str:
     """The HTML of one system; arguments as for `write_report`."""
     rows = result.rows
-    steps = list(_aligned(rows))
+    steps = list(align_rows(rows, result.receipt.alignment))
     examples = pick_examples(rows)
     order = _audio_order(rows, examples, flags or {})
     clips = read_clips(audio or {}, order, max_bytes=max_audio_bytes)
-    groups = (group_table("By speaker", by_speaker(rows))
-              + group_table("By duration", by_duration(rows))
-              + group_table("By speaking rate", by_speaking_rate(rows))
-              + group_table("By signal-to-noise ratio (estimated)", by_snr(rows, clips.snr)))
+    found = {**(groups or {}), "By speaker": by_speaker(rows), "By duration": by_duration(rows),
+             "By speaking rate": by_speaking_rate(rows),
+             "By signal-to-noise ratio (estimated)": by_snr(rows, clips.snr)}
+    where = "".join(group_table(heading, some) for heading, some in found.items())
     drawn = learning_curve(curve)
     body = [score_header(result, title, confidence=confidence is not None),
             section("curve", "Learning curve", f"<div class='card'>{drawn}</div>" if drawn else ""),
             section("where", "Where the errors are",
-                    f"<div class='grid roomy'>{groups}</div>" if groups else ""),
+                    f"<div class='grid roomy'>{where}</div>" if where else ""),
             section("confidence", "Confidence",
                     confidence_charts(confidence) if confidence else ""),
             section("words", "Which words", f"<div class='grid'>"
@@ -139,14 +144,15 @@ def comparison_report(comparison: Comparison, a: Score, b: Score, *,
     """The HTML of two systems side by side: which utterances changed, and how.
 
     Args:
-        comparison: of `a` and `b`.
+        comparison: comparison of `a` and `b`.
         a, b: the scores, for their receipts.
         audio, max_audio_bytes: as for `write_report`.
     """
     pairs = comparison.pairs
     changed = [pair[0].id for pair in comparison.changed]
     clips = read_clips(audio or {}, changed, max_bytes=max_audio_bytes, measure_snr=False)
-    sides = [list(_aligned([pair[k] for pair in pairs])) for k in (0, 1)]
+    sides = [list(align_rows([pair[k] for pair in pairs], side.receipt.alignment))
+             for k, side in enumerate((a, b))]
     title = f"{comparison.names[0]} against {comparison.names[1]}"
     columns = "".join(
         f"<h3>{escape(name)}</h3>"
@@ -200,7 +206,8 @@ def page_file(name: str) -> str:
     return resources.files("asr.pages").joinpath("assets", name).read_text(encoding="utf-8")
 
 
-def fill_page(title: str, body: str, data: dict, style: str, script: str) -> str:
+def fill_page(title: str, body: str, data: dict, style: str, script: str, *,
+              workers: bool = False) -> str:
     """A page that can load and run nothing but what is in it.
 
     Args:
@@ -209,11 +216,13 @@ def fill_page(title: str, body: str, data: dict, style: str, script: str) -> str
         data: for the script, as JSON in the element "data".
         style, script: CSS and JavaScript, which runs after dom.js; the policy allows these and
             no others.
+        workers: let the script start workers from its own text.
     """
     script = page_file("dom.js") + script
     policy = ("default-src 'none'; media-src data:; img-src data:; base-uri 'none'; "
               f"form-action 'none'; style-src '{_source_hash(style)}'; "
-              f"script-src '{_source_hash(script)}'")
+              f"script-src '{_source_hash(script)}'" +
+              ("; worker-src blob:" if workers else ""))
     return Template(page_file("report.html")).substitute(
         title=escape(title), csp=policy, style=style, script=script, body=body, data=embed(data))
 
@@ -229,11 +238,6 @@ def embed(data: dict) -> str:
 
 def _source_hash(content: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
-
-
-def _aligned(rows: Sequence[Row]) -> Iterable[list[Step]]:
-    return align_many([row.normalized_reference for row in rows],
-                      [row.normalized_hypothesis for row in rows])
 
 
 def _audio_order(rows: Sequence[Row], examples: Mapping[str, Sequence[int]],

@@ -1,4 +1,4 @@
-"""Intervals by resampling: how much of an error rate is luck of the test set.
+"""Confidence intervals of error rates by resampling.
 
 In: errors and words of each utterance, and who spoke it. Out: a 95 % interval. NumPy.
 
@@ -12,6 +12,9 @@ sum(errors) / sum(words); Kaldi prints their mean ± 1.96 standard deviations
 Utterances of one speaker are alike, so that intervals over utterances are too narrow. Where
 speakers are known, whole speakers are drawn instead (the blockwise bootstrap: Liu et al. 2019,
 "Statistical testing on ASR performance via blockwise bootstrap").
+
+Of very many utterances the sums are drawn from their limit, the normal distribution: see
+`draw_sums`.
 """
 
 from __future__ import annotations
@@ -27,6 +30,8 @@ DRAWS = 10_000
 CONFIDENCE = 0.95
 FEW_CLUSTERS = 10
 """Below so many speakers the bootstrap over speakers is known to be too narrow."""
+_MOST_PICKS = 2 * 10**8  # draws times clusters: about three seconds
+_MOST_SKEW = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +65,8 @@ class Interval:
     def __str__(self) -> str:
         """What follows the rate in percent: "± 0.6", "(at most 1.00)", "" from one cluster."""
         if self.method == "rule of three":
-            return f"(at most {100 * self.high:.2f})"
+            return (f"(at least {100 * self.low:.2f})" if self.low
+                    else f"(at most {100 * self.high:.2f})")
         return f"± {100 * self.half_width:.1f}" if self.clusters > 1 else ""
 
     def to_dict(self) -> dict:
@@ -93,23 +99,51 @@ def bootstrap_rates(errors: np.ndarray, totals: np.ndarray, *,
     Raises:
         UsageError: draws or confidence out of range.
     """
+    drawn = resample(np.hstack([errors, totals]), speakers=speakers, draws=draws,
+                     confidence=confidence, seed=seed)
+    return [drawn.rate(rate, errors.shape[1] + rate) for rate in range(errors.shape[1])]
+
+
+@dataclass(frozen=True)
+class Resampled:
+    """Sums of K counts: `whole` (K,) over the test set, `drawn` (draws, K) over each draw."""
+
+    whole: np.ndarray
+    drawn: np.ndarray
+    confidence: float
+    unit: str
+    clusters: int
+
+    def rate(self, numerator: int, denominator: int) -> Interval | None:
+        """The interval of one column over another; None where the other is 0."""
+        if self.whole[denominator] == 0:
+            return None
+        if self.whole[numerator] == 0:
+            high = min(1.0, -np.log(1 - self.confidence) / int(self.whole[denominator]))
+            return Interval(0.0, float(high), 0.0, 0.0, self.confidence, len(self.drawn),
+                            self.unit, self.clusters, "rule of three")
+        return self.ratio(self.drawn[:, numerator], self.drawn[:, denominator])
+
+    def ratio(self, numerators: np.ndarray, denominators: np.ndarray) -> Interval:
+        """The interval of what was computed from `drawn`: two arrays of (draws,)."""
+        return interval_of(numerators, denominators, self.confidence, self.unit, self.clusters)
+
+
+def resample(counts: np.ndarray, *, speakers: Sequence[str] | None = None, draws: int = DRAWS,
+             confidence: float = CONFIDENCE, seed: int = 0) -> Resampled:
+    """Sums of counts over draws of the test set.
+
+    Args:
+        counts: (num_utterances, K) counts.
+        speakers, draws, confidence, seed: as in `bootstrap_rates`.
+
+    Raises:
+        UsageError: draws or confidence out of range.
+    """
     check_settings(draws, confidence)
-    unit, group = clusters_of(len(errors), speakers)
-    num_rates = errors.shape[1]
-    sums = draw_sums(cluster_sums(np.hstack([errors, totals]), group), draws, seed)
-    intervals = []
-    for rate in range(num_rates):
-        total = int(totals[:, rate].sum())
-        if total == 0:
-            intervals.append(None)
-        elif not errors[:, rate].any():
-            high = min(1.0, -np.log(1 - confidence) / total)
-            intervals.append(Interval(0.0, float(high), 0.0, 0.0, confidence, draws, unit,
-                                      int(group.max()) + 1, "rule of three"))
-        else:
-            intervals.append(interval_of(sums[:, rate], sums[:, num_rates + rate], confidence,
-                                         unit, int(group.max()) + 1))
-    return intervals
+    unit, group = clusters_of(len(counts), speakers)
+    return Resampled(counts.sum(0), draw_sums(cluster_sums(counts, group), draws, seed),
+                     confidence, unit, int(group.max()) + 1)
 
 
 def interval_of(numerators: np.ndarray, denominators: np.ndarray, confidence: float, unit: str,
@@ -129,15 +163,23 @@ def draw_sums(values: np.ndarray, draws: int, seed: int) -> np.ndarray:
     Args:
         values: (num_clusters, K) int64 counts.
         draws: number of resamplings, each of num_clusters rows with replacement.
-        seed: of NumPy's default generator.
+        seed: seed of NumPy's default generator.
 
     Returns:
         (draws, K) int64. Each draw is a histogram of the rows times `values`, in blocks of
         about 4 MB, so that memory does not grow with draws x clusters. (einsum, not BLAS: its
         threads would wait for each other on a busy machine.)
+
+        Where that would pick more than `_MOST_PICKS` rows (seconds) and every sum is as good as
+        normal, the draws come from the normal distribution with the mean and the covariance that
+        the sums have: its quantiles are nearer to the true ones than those of 10,000 draws.
     """
     generator = np.random.default_rng(seed)
     clusters = len(values)
+    if draws * clusters > _MOST_PICKS and _nearly_normal(values):
+        return np.rint(generator.multivariate_normal(
+            values.sum(0), clusters * np.atleast_2d(np.cov(values.T, bias=True)), draws,
+            method="eigh")).astype(np.int64)
     columns = np.ascontiguousarray(values.T)
     block = max(1, 500_000 // clusters)
     sums = np.empty((draws, len(columns)), np.int64)
@@ -149,6 +191,19 @@ def draw_sums(values: np.ndarray, draws: int, seed: int) -> np.ndarray:
         np.einsum("rn,kn->rk", histogram.reshape(rows, clusters), columns,
                   out=sums[start:start + rows])
     return sums
+
+
+def _nearly_normal(values: np.ndarray) -> bool:
+    """Whether no sum over resampled rows is skewed: |skewness| at most `_MOST_SKEW`.
+
+    The quantiles of such a sum are off by less than 0.5 % of its deviation (Cornish and Fisher
+    1938), where 10,000 draws are off by 2.7 %.
+    """
+    centred = values - values.mean(0)
+    variance = (centred ** 2).mean(0)
+    moment = (centred ** 3).mean(0)[variance > 0]
+    skewness = moment / variance[variance > 0] ** 1.5 / np.sqrt(len(values))
+    return bool((np.abs(skewness) <= _MOST_SKEW).all())
 
 
 def clusters_of(num_utterances: int, speakers: Sequence[str] | None) -> tuple[str, np.ndarray]:

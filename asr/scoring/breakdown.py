@@ -1,7 +1,7 @@
-"""Where the errors are: by speaker, duration, speaking rate, SNR, and by word.
+"""Break errors down by speaker, duration, speaking rate, SNR, and word.
 
 In: the rows of a score. Out: groups with their own error rates and intervals; confusion pairs.
-Jiwer and NumPy.
+RapidFuzz and NumPy.
 """
 
 from __future__ import annotations
@@ -31,6 +31,11 @@ class Group:
     utterances: int
     words: Counts
     interval: Interval | None
+
+    def to_dict(self) -> dict:
+        """JSON-ready."""
+        return {"label": self.label, "utterances": self.utterances, "words": self.words.to_dict(),
+                "wer": self.words.rate, "wer_interval": self.interval and self.interval.to_dict()}
 
 
 @dataclass(frozen=True)

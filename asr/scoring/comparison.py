@@ -1,7 +1,7 @@
 """Two systems on the same test set, and a verdict in words.
 
 In: two scores. Out: the difference with its interval, two more tests, what would be needed to
-tell them apart, and which utterances changed. Jiwer and NumPy.
+tell them apart, and which utterances changed. RapidFuzz and NumPy.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from asr.scoring.significance import (
 )
 
 _POWER = 1.96 + 0.8416  # 95 % two-sided, 80 % power: quantiles of the normal distribution
-_FIELDS = {"reference_hash": "reference set", "normalizer": "normaliser"}
+_FIELDS = {"reference_hash": "reference set", "normalizer": "normaliser",
+           "alignment": "alignment", "rules": "scoring rules"}
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ def compare(a: Score, b: Score, *, names: tuple[str, str] = ("A", "B"), force: b
         a, b: scores of the same references under the same normaliser.
         names: for the verdict.
         force: compare what both have in common although the receipts differ.
-        draws, confidence, seed: of the paired bootstrap.
+        draws, confidence, seed: number of draws, confidence, seed of the paired bootstrap.
 
     Returns:
         The comparison; `print()` gives the verdict.
@@ -128,11 +129,12 @@ def compare(a: Score, b: Score, *, names: tuple[str, str] = ("A", "B"), force: b
                         "the comparison of what they have in common.", code="compare.unlike")
     pairs, left_out = common_rows(a.rows, b.rows)
     rows_a, rows_b = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
-    words = sum(row.words.reference for row in rows_a)
-    if words == 0:
+    words, words_b = (sum(row.words.reference for row in rows) for rows in (rows_a, rows_b))
+    if words == 0 or words_b == 0:
         raise DataError(f"{names[0]} and {names[1]} have no reference word in common, so there "
                         "is nothing to compare.", code="compare.empty")
-    wers = tuple(sum(row.words.errors for row in rows) / words for rows in (rows_a, rows_b))
+    wers = (sum(row.words.errors for row in rows_a) / words,
+            sum(row.words.errors for row in rows_b) / words_b)
     paired = paired_bootstrap(rows_a, rows_b, draws=draws, confidence=confidence, seed=seed)
     difference = wers[0] - wers[1]
     needed = words_needed(words, difference, paired.interval.deviation)
@@ -145,7 +147,8 @@ def compare(a: Score, b: Score, *, names: tuple[str, str] = ("A", "B"), force: b
         notes.append(f"Only {plural(paired.interval.clusters, paired.interval.unit)}: the "
                      "interval is likely too narrow.")
     return Comparison(names, (wers[0], wers[1]), words, difference, paired,
-                      matched_pairs(rows_a, rows_b), mcnemar(rows_a, rows_b), needed,
+                      matched_pairs(rows_a, rows_b, a.receipt.alignment),
+                      mcnemar(rows_a, rows_b), needed,
                       state_verdict(names, words, difference, paired, needed), tuple(notes),
                       tuple(pairs), tuple(left_out))
 
@@ -157,13 +160,14 @@ def unlike_fields(a: Score, b: Score) -> list[str]:
     for key, name in _FIELDS.items():
         if first[key] != second[key]:
             detail = _reference_detail(a.rows, b.rows) if key == "reference_hash" else ""
-            reasons.append(f"{name} ({key}) {first[key][:24]} against {second[key][:24]}{detail}")
+            shown = [_shown(side[key]) for side in (first, second)]
+            reasons.append(f"{name} ({key}) {shown[0]} against {shown[1]}{detail}")
     return reasons
 
 
 def stored_unlike(receipts: tuple[Mapping, Mapping]) -> list[str]:
     """The same for receipts as they were written to disk; fields that one lacks do not count."""
-    return [f"{name} ({key}) {receipts[0][key]} against {receipts[1][key]}"
+    return [f"{name} ({key}) {_shown(receipts[0][key])} against {_shown(receipts[1][key])}"
             for key, name in _FIELDS.items()
             if all(receipt.get(key) for receipt in receipts)
             and receipts[0][key] != receipts[1][key]]
@@ -171,10 +175,17 @@ def stored_unlike(receipts: tuple[Mapping, Mapping]) -> list[str]:
 
 def common_rows(rows_a: Sequence[Row],
                 rows_b: Sequence[Row]) -> tuple[list[tuple[Row, Row]], list[str]]:
-    """Pairs with the same id and the same normalised reference, and the ids left out."""
+    """Pairs with the same id and reference, and the ids left out.
+
+    A reference with alternatives is the same where it is written the same, whatever each system
+    had it read as; another where it is the same under the normaliser.
+    """
+    def compared(row: Row) -> tuple[str, str]:
+        return row.reading.written, "" if row.reading.written else row.normalized_reference
+
     by_id = {row.id: row for row in rows_b}
     pairs = [(row, by_id[row.id]) for row in rows_a if row.id in by_id
-             and by_id[row.id].normalized_reference == row.normalized_reference]
+             and compared(by_id[row.id]) == compared(row)]
     kept = {row.id for row, _ in pairs}
     everything = dict.fromkeys([row.id for row in rows_a] + [row.id for row in rows_b])
     return pairs, [name for name in everything if name not in kept]
@@ -224,9 +235,13 @@ def p_value(p: float) -> str:
     return "< 0.0001" if p < 0.0001 else f"{p:.2g}"
 
 
+def _shown(value: object) -> str:
+    return ", ".join(map(str, value)) or "none" if isinstance(value, list) else str(value)[:24]
+
+
 def _reference_detail(rows_a: Sequence[Row], rows_b: Sequence[Row]) -> str:
-    first = {row.id: row.reference for row in rows_a}
-    second = {row.id: row.reference for row in rows_b}
+    first = {row.id: row.written for row in rows_a}
+    second = {row.id: row.written for row in rows_b}
     common = first.keys() & second.keys()
     changed = sum(first[name] != second[name] for name in common)
     return (f": {len(first) - len(common):,} utterances only in the first, "

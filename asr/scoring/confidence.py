@@ -1,4 +1,4 @@
-"""What the confidences of a recogniser are worth, beside its word error rate.
+"""Assess the confidences of a recogniser.
 
 In: a score, words and utterances with confidences. Out: `ConfidenceReport`: calibration of the
 words, risk against coverage of the utterances. NumPy.
@@ -57,9 +57,9 @@ def assess_confidence(result: Score, transcripts: Mapping[str, ConfidentTranscri
     """Measure confidences against a score.
 
     Args:
-        result: of the transcripts' texts.
+        result: result of the transcripts' texts.
         transcripts: by utterance id, one for every row of the score.
-        normalizer: of the score.
+        normalizer: normaliser of the score.
         targets: word error rates to reach with a person's help, fractions.
 
     Raises:

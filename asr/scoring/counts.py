@@ -1,19 +1,25 @@
 """Word and character errors of many pairs at once, and the alignment of one.
 
 In: normalised references and hypotheses. Out: substitutions, deletions, insertions, reference
-length. The counting is jiwer's (unit costs, RapidFuzz underneath), called on whole batches.
-Jiwer and NumPy.
+length. Every error costs 1, and of alignments with as few errors the one that RapidFuzz finds is
+taken, so that S, D and I are those of jiwer, which uses it; or a substitution costs 4, an
+insertion or deletion 3, as in sclite. RapidFuzz and NumPy, and numba for sclite's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
-import jiwer
 import numpy as np
+from rapidfuzz.distance import Levenshtein
 
-_BATCH = 2_000  # pairs a jiwer call; its alignment objects, not the result, need the memory
+from asr.errors import DataError, UsageError
+
+ALIGNMENTS = ("unit", "sclite")
+_BATCH = 2_000  # pairs whose words or letters are numbered at once
+_MOST_PAIRS = {"unit": 10**11, "sclite": 4 * 10**9}  # of characters: each about 20 s on one core
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,37 +68,70 @@ class Step:
     hypothesis: str | None
 
 
-def count_words(references: Sequence[str], hypotheses: Sequence[str]) -> np.ndarray:
+def count_words(references: Sequence[str], hypotheses: Sequence[str],
+                alignment: str = "unit") -> np.ndarray:
     """Word errors of each pair.
 
     Args:
         references, hypotheses: texts whose words are separated by single spaces.
+        alignment: "unit" for the fewest errors (jiwer), or "sclite" for its weights and ties.
 
     Returns:
         (num_pairs, 4) int64: substitutions, deletions, insertions, reference words.
 
     Raises:
         ValueError: the two lists differ in length.
+        UsageError: an unknown alignment.
     """
-    return _count(references, hypotheses, jiwer.process_words)
+    return _count(references, hypotheses, alignment, str.split)
 
 
-def count_characters(references: Sequence[str], hypotheses: Sequence[str]) -> np.ndarray:
+def count_characters(references: Sequence[str], hypotheses: Sequence[str],
+                     alignment: str = "unit") -> np.ndarray:
     """Character errors of each pair, by code point, spaces between words included.
 
     Args:
         references, hypotheses: texts whose words are separated by single spaces.
+        alignment: as in `count_words`.
 
     Returns:
         (num_pairs, 4) int64: substitutions, deletions, insertions, reference characters.
 
     Raises:
         ValueError: the two lists differ in length.
+        UsageError: an unknown alignment.
     """
-    return _count(references, hypotheses, jiwer.process_characters)
+    return _count(references, hypotheses, alignment, iter)
 
 
-def align_words(reference: str, hypothesis: str) -> list[Step]:
+def refuse_long(names: Iterable[str], references: Iterable[str], hypotheses: Iterable[str],
+                alignment: str = "unit") -> None:
+    """Name the first utterance that is too long to be aligned in about 20 seconds.
+
+    Raises:
+        DataError: there is one.
+    """
+    most = _MOST_PAIRS[checked_alignment(alignment)]
+    for name, reference, hypothesis in zip(names, references, hypotheses, strict=True):
+        if len(reference) * len(hypothesis) > most:
+            raise DataError(
+                f"Utterance {name[:80]!r}: got {len(reference):,} characters in the reference and "
+                f"{len(hypothesis):,} in the hypothesis, expected a product of at most {most:,}. "
+                "Cut the recording into utterances.", code="score.long")
+
+
+def checked_alignment(name: str) -> str:
+    """The name itself.
+
+    Raises:
+        UsageError: it is none of `ALIGNMENTS`.
+    """
+    if name not in ALIGNMENTS:
+        raise UsageError(f"Unknown alignment {name!r}; expected {' or '.join(ALIGNMENTS)}.")
+    return name
+
+
+def align_words(reference: str, hypothesis: str, alignment: str = "unit") -> list[Step]:
     """The word alignment that the counts come from.
 
     Example:
@@ -100,47 +139,88 @@ def align_words(reference: str, hypothesis: str) -> list[Step]:
         >>> [(step.kind, step.reference, step.hypothesis) for step in steps]
         [('equal', 'a', 'a'), ('substitute', 'b', 'x'), ('equal', 'c', 'c'), ('insert', None, 'd')]
     """
-    return next(align_many([reference], [hypothesis]))
+    return next(align_many([reference], [hypothesis], alignment))
 
 
-def align_many(references: Sequence[str], hypotheses: Sequence[str]) -> Iterator[list[Step]]:
+def align_many(references: Sequence[str], hypotheses: Sequence[str],
+               alignment: str = "unit") -> Iterator[list[Step]]:
     """The word alignment of each pair, in order."""
-    for start in range(0, len(references), _BATCH):
-        output = jiwer.process_words(list(references[start:start + _BATCH]),
-                                     list(hypotheses[start:start + _BATCH]))
-        yield from map(_steps, output.references, output.hypotheses, output.alignments)
+    path = _sclite_path if checked_alignment(alignment) == "sclite" else _unit_path
+    for reference, hypothesis in zip(references, hypotheses, strict=True):
+        yield steps_of(path(reference, hypothesis), reference, hypothesis)
 
 
-def _steps(words: list[str], heard: list[str], chunks: list) -> list[Step]:
-    steps = []
-    for chunk in chunks:
-        spoken = words[chunk.ref_start_idx:chunk.ref_end_idx]
-        written = heard[chunk.hyp_start_idx:chunk.hyp_end_idx]
-        if chunk.type == "delete":
-            steps += [Step("delete", word, None) for word in spoken]
-        elif chunk.type == "insert":
-            steps += [Step("insert", None, word) for word in written]
-        else:
-            steps += [Step(chunk.type, word, other)
-                      for word, other in zip(spoken, written, strict=True)]
-    return steps
+def _unit_path(reference: str, hypothesis: str) -> str:
+    """The alignment as one letter a step."""
+    letters = {"equal": "=", "replace": "S", "delete": "D", "insert": "I"}
+    numbers: dict[str, str] = {}
+    found = Levenshtein.opcodes(_as_characters(reference.split(), numbers),
+                                _as_characters(hypothesis.split(), numbers))
+    return "".join(letters[tag] * max(i - h, k - j) for tag, h, i, j, k in found.as_list())
 
 
-def _count(references: Sequence[str], hypotheses: Sequence[str], process) -> np.ndarray:
+def _sclite_path(reference: str, hypothesis: str) -> str:
+    from asr.scoring.sclite_kernels import trace_sequences  # numba takes a while to import
+
+    numbers: dict[str, int] = {}
+    moves = trace_sequences(_numbered(reference.split(), numbers),
+                            _numbered(hypothesis.split(), numbers))
+    return "".join("SDI="[move] for move in moves.tolist())
+
+
+def steps_of(path: str, reference: str, hypothesis: str) -> list[Step]:
+    """An alignment from one letter of = S D I a step.
+
+    Example:
+        >>> [step.kind for step in steps_of("=I", "a", "a b")]
+        ['equal', 'insert']
+    """
+    kinds = {"=": "equal", "S": "substitute", "D": "delete", "I": "insert"}
+    spoken, heard = iter(reference.split()), iter(hypothesis.split())
+    return [Step(kinds[letter], None if letter == "I" else next(spoken),
+                 None if letter == "D" else next(heard)) for letter in path]
+
+
+def _count(references: Sequence[str], hypotheses: Sequence[str], alignment: str,
+           split: Callable[[str], Iterable[str]]) -> np.ndarray:
     if len(references) != len(hypotheses):
         raise ValueError(f"{len(references)} references but {len(hypotheses)} hypotheses; "
                          "each reference needs one.")
-    counts = np.zeros((len(references), 4), np.int64)
-    column = {"substitute": 0, "delete": 1, "insert": 2}
-    for start in range(0, len(references), _BATCH):
-        output = process(list(references[start:start + _BATCH]),
-                         list(hypotheses[start:start + _BATCH]))
-        for row, (reference, chunks) in enumerate(
-                zip(output.references, output.alignments, strict=True), start):
-            counts[row, 3] = len(reference)
-            for chunk in chunks:
-                if chunk.type != "equal":
-                    counts[row, column[chunk.type]] += max(
-                        chunk.ref_end_idx - chunk.ref_start_idx,
-                        chunk.hyp_end_idx - chunk.hyp_start_idx)
+    if checked_alignment(alignment) == "sclite":
+        return np.concatenate([np.empty((0, 4), np.int64), *(
+            _sclite_counts(references[start:start + _BATCH], hypotheses[start:start + _BATCH],
+                           split) for start in range(0, len(references), _BATCH))])
+    counts = np.empty((len(references), 4), np.int64)
+    for row, (reference, hypothesis) in enumerate(zip(references, hypotheses, strict=True)):
+        if split is str.split:
+            numbers: dict[str, str] = {}
+            reference = _as_characters(reference.split(), numbers)
+            hypothesis = _as_characters(hypothesis.split(), numbers)
+        errors = Levenshtein.editops(reference, hypothesis).as_list()
+        replaced = sum(tag == "replace" for tag, _, _ in errors)
+        inserted = (len(errors) - replaced + len(hypothesis) - len(reference)) // 2
+        counts[row] = replaced, len(errors) - replaced - inserted, inserted, len(reference)
     return counts
+
+
+def _as_characters(words: list[str], numbers: dict[str, str]) -> str:
+    """Each word as one character, the same word the same one, for RapidFuzz; `numbers` grows."""
+    return "".join([numbers.setdefault(word, chr(len(numbers))) for word in words])
+
+
+def _sclite_counts(references: Sequence[str], hypotheses: Sequence[str],
+                   split: Callable[[str], Iterable[str]]) -> np.ndarray:
+    from asr.scoring.sclite_kernels import count_sequences
+
+    numbers: dict[str, int] = {}
+    sides = []
+    for texts in (references, hypotheses):
+        tokens = [list(split(text)) for text in texts]
+        sides += [_numbered(chain.from_iterable(tokens), numbers),
+                  np.cumsum([len(found) for found in tokens], dtype=np.int64)]
+    return count_sequences(*sides)
+
+
+def _numbered(tokens: Iterable[str], numbers: dict[str, int]) -> np.ndarray:
+    """Each token as a number, the same token the same one; `numbers` grows."""
+    return np.array([numbers.setdefault(token, len(numbers)) for token in tokens], np.int64)

@@ -20,6 +20,10 @@ _OBJECT = re.compile(r'\s*\{\s*"')
 _SECONDS = r"\s+(?:\d+\.\d+\s+-?\d+(?:\.\d+)?|\d+\s+-?\d+\.\d+)"  # two, one with a decimal point
 _TIMED = {"stm": re.compile(rf"\s*\S+\s+\S+\s+\S+{_SECONDS}(?:\s|$)"),
           "ctm": re.compile(rf"\s*\S+\s+\S+{_SECONDS}\s+\S")}
+_NOT_READ = {".srt": "SubRip subtitles", ".vtt": "WebVTT subtitles", ".csv": "a table",
+             ".textgrid": "a Praat TextGrid", ".eaf": "an ELAN file", ".ass": "subtitles",
+             ".json3": "subtitles", ".ttml": "subtitles"}
+_SUBTITLE = re.compile(r"\s*(?:\d+:)?\d+:\d+[.,]\d+\s+-->\s")
 _REMEDY = ("Correct the line, or say how the files are to be read with --format and --hyp-format: "
            "kaldi (ids first), trn (ids last), plain (no ids).")
 
@@ -34,9 +38,12 @@ def guess_formats(reference: str | Path, hypothesis: str | Path) -> tuple[str, s
 
     Raises:
         DataError: most lines of a file start with an id (a letter and a digit) and a line of
-            either does not fit; or the first words may be ids as well as words.
+            either does not fit; or the first words may be ids as well as words; or a file is one
+            of subtitles, a table or an annotation with times.
     """
     paths = (reference, hypothesis)
+    for path in paths:
+        _refuse_other_formats(path)
     names = [_SUFFIXES.get(Path(path).suffix.lower(), "") for path in paths]
     if all(names):
         return names[0], names[1]
@@ -57,6 +64,21 @@ def guess_formats(reference: str | Path, hypothesis: str | Path) -> tuple[str, s
             _mostly_ids(sides[0]) and len(sides[0]) > 1):
         names = _ids_or_words(paths, lines, sides)
     return names[0], names[1]
+
+
+def _refuse_other_formats(path: str | Path) -> None:
+    """Subtitles, tables and annotations would be scored as plain lines, numbers and times too."""
+    kind = _NOT_READ.get(Path(path).suffix.lower())
+    if not kind and Path(path).is_file():
+        with open(path, "rb") as file:
+            head = file.read(2_000).decode("utf-8", "replace").removeprefix("\ufeff").splitlines()
+        kind = ("WebVTT subtitles" if head[:1] and head[0].startswith("WEBVTT") else
+                "a Praat TextGrid" if any("ooTextFile" in line for line in head[:2]) else
+                "SubRip subtitles" if any(map(_SUBTITLE.match, head[:3])) else None)
+    if kind:
+        raise DataError(f"{path}: this is {kind}, which asr score does not read; expected one "
+                        "utterance a line. Write Kaldi text (id first), trn (id last), JSONL, or "
+                        "ctm against stm.", code="text.format", path=path)
 
 
 def _filled_lines(path: str | Path) -> list[tuple[int, str]]:

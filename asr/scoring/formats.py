@@ -14,14 +14,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from asr.errors import DataError, UsageError
 from asr.files import write_atomic
 from asr.scoring.format_evidence import TRN, guess_formats, refuse_plain_beside_ids
-from asr.scoring.sclite_notation import nearest_reading, word_graph
+from asr.scoring.result import Reading
+from asr.scoring.sclite_notation import FRAGMENT, plain_word, settle, word_graph
 from asr.scoring.text_lines import read_lines, read_objects
 from asr.scoring.timed import (
     assign_words,
@@ -34,7 +35,7 @@ from asr.scoring.timed import (
 FORMATS = ("plain", "kaldi", "trn", "jsonl", "stm", "ctm")
 _ALTERNATION = re.compile(r"[{}]")
 _OPTIONAL = re.compile(r"(?<!\S)\([^()\s]+\)(?!\S)")
-_FRAGMENT = re.compile(r"(?<!\S)\S*\w-\)*(?!\S)")
+_MARKED = re.compile(r"[@;*]")
 _SENTENCE_MARKS = ("<s>", "</s>")
 _TEXT_KEYS = {"reference": ("reference", "text"),
               "hypothesis": ("hypothesis", "pred_text", "text")}
@@ -45,7 +46,8 @@ class TextFile:
     """The texts of a file by id; `speakers`, `durations` hold what the file says about them.
 
     `notes` are sentences for the person, such as that sentence marks were left out; `lines` says
-    in which line of the file an id stands.
+    in which line of the file an id is. `readings` says of references in sclite's notation what
+    they are a reading of.
     """
 
     format: str
@@ -54,15 +56,17 @@ class TextFile:
     durations: dict[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     lines: dict[str, int] = field(default_factory=dict)
+    readings: dict[str, Reading] = field(default_factory=dict)
 
 
 def read_pair(reference: str | Path, hypothesis: str | Path, *, format: str = "auto",  # noqa: A002
               hypothesis_format: str = "", normalizer: str = "basic",
-              optionally_deletable: bool = False) -> tuple[TextFile, TextFile]:
+              optionally_deletable: bool = False, fragments: bool = False,
+              missing: str = "error") -> tuple[TextFile, TextFile]:
     """References and hypotheses from two files, in the same or in different formats.
 
-    Of a reference with alternatives such as { a / b c / @ } (trn and stm) the reading with the
-    fewest errors comes back, as sclite scores it; a note says how many there were.
+    Of texts with alternatives such as { a / b c / @ } (trn and stm) the readings come back that
+    sclite scores; a note says how many there were.
 
     Args:
         reference, hypothesis: paths.
@@ -71,6 +75,9 @@ def read_pair(reference: str | Path, hypothesis: str | Path, *, format: str = "a
         normalizer: words are compared under it where an alternative is chosen.
         optionally_deletable: as sclite -D: a word in parentheses in a trn or stm reference that
             was not said counts as correct; it is then added to the hypothesis.
+        fragments: as sclite -F: `hel-` in trn or stm is right for each word that begins so, `-lo`
+            for each that ends so; the hypothesis then gets the reference's spelling.
+        missing: "deletions" gives a reference without hypothesis an empty one.
 
     Raises:
         UsageError: an unknown format, or one with ids named beside plain lines.
@@ -92,15 +99,21 @@ def read_pair(reference: str | Path, hypothesis: str | Path, *, format: str = "a
                  TextFile("ctm", assign_words(spoken, segments, hypothesis), notes=notes))
     else:
         sides = (_read(reference, formats[0], "reference", braces=True),
-                 _read(hypothesis, formats[1], "hypothesis"))
-    first, second = (_noted(path, side, role) for path, side, role in
-                     zip((reference, hypothesis), sides, ("reference", "hypothesis"), strict=True))
+                 _read(hypothesis, formats[1], "hypothesis", braces=formats[0] in ("trn", "stm")))
+    first, second = (_noted(path, side, fragments) for path, side in
+                     zip((reference, hypothesis), sides, strict=True))
+    if missing == "deletions":
+        second = replace(second, texts=dict.fromkeys(first.texts, "") | second.texts)
     if first.format in ("trn", "stm"):
-        return _settle_notation(reference, first, second, normalizer, optionally_deletable)
-    if optionally_deletable:
-        raise UsageError(f"{reference} was read as {first.format}, which has no optionally "
-                         "deletable words; expected trn or stm. Name the format with --format, or "
-                         "leave out --optionally-deletable.")
+        return _settle_notation((reference, hypothesis), first, second, normalizer,
+                                optionally_deletable, fragments)
+    for asked, name, option in ((optionally_deletable, "optionally deletable words",
+                                 "--optionally-deletable"),
+                                (fragments, "fragments of words", "--fragments")):
+        if asked:
+            raise UsageError(f"{reference} was read as {first.format}, which has no {name}; "
+                             "expected trn or stm. Name the format with --format, or leave out "
+                             f"{option}.")
     return first, second
 
 
@@ -116,7 +129,7 @@ def read_texts(path: str | Path, format: str, *, role: str = "reference") -> Tex
         DataError: not readable in this format, an id twice, or alternatives (`read_pair` chooses
             one); with file and line.
     """
-    return _noted(path, _read(path, _checked(format), role), role)
+    return _noted(path, _read(path, _checked(format), role))
 
 
 def _read(path: str | Path, format: str, role: str, *,  # noqa: A002
@@ -146,64 +159,81 @@ def _stm(path: str | Path, segments: list) -> TextFile:
                     lines={segment.id: segment.line for segment in segments})
 
 
-def _noted(path: str | Path, file: TextFile, role: str) -> TextFile:
-    """The file without sentence marks and empty alternatives, and what to say about that."""
+def _noted(path: str | Path, file: TextFile, fragments: bool = True) -> TextFile:
+    """The file without sentence marks, tags and empty words, and what to say about that."""
     sclite = file.format in ("trn", "stm", "ctm")
-    marks, notes, texts = 0, [*file.notes], {}
+    marks, tags, notes, texts = 0, 0, [*file.notes], {}
     for name, text in file.texts.items():
         texts[name] = text
-        if "<" in text or "@" in text:
+        if "<" in text:
             words = text.replace("{", " { ").replace("}", " } ").split() if sclite else text.split()
-            kept = [word for word in words if word.lower() not in _SENTENCE_MARKS and not (
-                word == "@" and sclite and "{" not in text)]
-            marks += sum(word.lower() in _SENTENCE_MARKS for word in words)
-            texts[name] = text if len(kept) == len(words) else " ".join(kept)
+            kept = [word for word in words if word.lower() not in _SENTENCE_MARKS]
+            marks += len(words) - len(kept)
+            texts[name] = text = text if len(kept) == len(words) else " ".join(kept)
+        if sclite and _MARKED.search(text):
+            words = text.split()
+            plain = [plain_word(word) for word in words]
+            tags += sum(word not in ("@", other) for word, other in zip(words, plain, strict=True))
+            if not _ALTERNATION.search(text):
+                texts[name] = " ".join(filter(None, plain))
     if marks:
         notes.append(f"{path}: {marks:,} sentence marks (<s>, </s>) are not words and were left "
                      "out.")
-    fragments = sum(len(_FRAGMENT.findall(text)) for text in texts.values()) \
-        if file.format in ("trn", "stm") and role == "reference" else 0
-    if fragments:
-        notes.append(f"{path}: {fragments:,} fragments of words (ending in -) were required as "
-                     "words, as sclite requires them without -F.")
+    if tags:
+        notes.append(f"{path}: {tags:,} words have a tag after ; or a * at their end; the word "
+                     "alone was scored, as in sclite.")
+    found = 0 if fragments or file.format not in ("trn", "stm") else \
+        sum(len(FRAGMENT.findall(text)) for text in texts.values())
+    if found:
+        notes.append(f"{path}: {found:,} fragments of words (beginning or ending in -) were "
+                     "compared as whole words, as in sclite without -F (--fragments).")
     return replace(file, texts=texts, notes=tuple(notes))
 
 
-def _settle_notation(path: str | Path, reference: TextFile, hypothesis: TextFile, normalizer: str,
-                     optionally_deletable: bool) -> tuple[TextFile, TextFile]:
-    """The reading of each reference that is scored, and what to say about it."""
-    texts, heard, notes = dict(reference.texts), dict(hypothesis.texts), [*reference.notes]
-    alternatives = added = required = 0
+def _settle_notation(paths: tuple[str | Path, str | Path], reference: TextFile,
+                     hypothesis: TextFile, normalizer: str, optionally_deletable: bool,
+                     fragments: bool) -> tuple[TextFile, TextFile]:
+    """The readings that are scored, and what to say about them."""
+    texts, heard, readings = dict(reference.texts), dict(hypothesis.texts), {}
+    alternatives = added = matched = required = 0
     for name, text in reference.texts.items():
-        where = f"{path}:{reference.lines.get(name, '?')}"
-        alternatives += text.count("{")
+        said = heard.get(name, "")
+        alternatives += text.count("{") + said.count("{")
         required += len(_OPTIONAL.findall(text))
-        if not (_ALTERNATION.search(text) or ";" in text
-                or (optionally_deletable and re.search(r"[()]", text))):
+        if not (_ALTERNATION.search(text) or _ALTERNATION.search(said)
+                or (optionally_deletable and re.search(r"[()]", text))
+                or (fragments and (FRAGMENT.search(text) or FRAGMENT.search(said)))):
             continue
-        arcs = word_graph(text, where, optional=optionally_deletable)
-        if optionally_deletable and re.search(r"[()]", heard.get(name, "")):
-            raise DataError(f"{where}: the hypothesis of {name!r} is {heard[name][:80]!r}; "
+        where = [f"{path}:{side.lines.get(name, '?')}" for path, side in
+                 zip(paths, (reference, hypothesis), strict=True)]
+        if optionally_deletable and re.search(r"[()]", said):
+            raise DataError(f"{where[0]}: the hypothesis of {name[:80]!r} is {said[:80]!r}; "
                             "expected no parentheses there with --optionally-deletable. Remove "
-                            "them.",
-                            code="text.optional")
-        if not any(arc.optional for arc in arcs) and not _ALTERNATION.search(text):
-            continue
-        texts[name], said, more = nearest_reading(arcs, heard.get(name, ""), normalizer, where)
-        added += more
+                            "them.", code="text.optional")
+        settled = settle(word_graph(text, where[0], optional=optionally_deletable),
+                         word_graph(said, where[1]), normalizer, where[0], fragments=fragments)
+        readings[name] = Reading(text if text != settled.reference else "", settled.path)
+        texts[name] = settled.reference
         if name in heard:
-            heard[name] = said
+            heard[name] = settled.hypothesis
+        added += settled.added
+        matched += settled.matched
+    notes = [*reference.notes]
     if alternatives:
-        notes.append(f"{path}: of {alternatives:,} alternations such as {{ a / b }} the reading "
-                     "nearest to the hypothesis was scored, as in sclite.")
+        notes.append(f"{paths[0]}: of {alternatives:,} alternations such as {{ a / b }} the "
+                     "reading was scored that sclite takes.")
     if optionally_deletable:
-        notes.append(f"{path}: {required:,} optionally deletable words (in parentheses); {added:,} "
-                     "were not said and count as correct, as in sclite -D: they were added to the "
-                     "hypotheses.")
+        notes.append(f"{paths[0]}: {required:,} optionally deletable words (in parentheses); "
+                     f"{added:,} were not said and count as correct, as in sclite -D: they were "
+                     "added to the hypotheses.")
     elif required:
-        notes.append(f"{path}: {required:,} optionally deletable words (in parentheses) were "
+        notes.append(f"{paths[0]}: {required:,} optionally deletable words (in parentheses) were "
                      "required, as sclite requires them without -D (--optionally-deletable).")
-    return (replace(reference, texts=texts, notes=tuple(notes)),
+    if fragments:
+        notes.append(f"{paths[0]}: {matched:,} words were right because of a fragment (beginning "
+                     "or ending in -), as in sclite -F: the hypotheses have the references' "
+                     "spelling there.")
+    return (replace(reference, texts=texts, notes=tuple(notes), readings=readings),
             replace(hypothesis, texts=heard))
 
 
@@ -254,12 +284,46 @@ def read_speakers(path: str | Path) -> dict[str, str]:
     return speakers
 
 
+ID_TYPES = ("spu_id", "wsj")
+
+
+def speakers_of_ids(names: Iterable[str], id_type: str) -> dict[str, str]:
+    """Speakers by utterance id as sclite's -i takes them from the ids themselves.
+
+    Args:
+        names: ids.
+        id_type: "spu_id" (also rm and swb: up to the first -, without one up to the first _), or
+            "wsj" (also atis: the first three characters).
+
+    Raises:
+        UsageError: an unknown type.
+        DataError: an id without - and _.
+
+    Example:
+        >>> speakers_of_ids(["anna-1", "b_o-2", "4k0c0301"], "wsj")
+        {'anna-1': 'ann', 'b_o-2': 'b_o', '4k0c0301': '4k0'}
+        >>> speakers_of_ids(["anna-1", "b_o-2"], "spu_id")
+        {'anna-1': 'anna', 'b_o-2': 'b_o'}
+    """
+    if id_type not in ID_TYPES:
+        raise UsageError(f"Unknown type of ids {id_type!r}; expected {' or '.join(ID_TYPES)}.")
+    speakers = {}
+    for name in names:
+        end = 3 if id_type == "wsj" else name.find("-" if "-" in name else "_")
+        if end < 0:
+            raise DataError(f"The id {name[:80]!r} has no - or _; expected 'speaker-utterance' or "
+                            "'speaker_utterance' as in sclite's spu_id. Name the speakers with "
+                            "--speakers.", code="text.speaker")
+        speakers[name] = name[:end]
+    return speakers
+
+
 def add_text(texts: dict[str, str], name: str, text: str, where: str,
              first: int | None = None) -> None:
     """Add one entry; an id that is there already (in line `first`) is an error."""
     if name in texts:
         before = "" if first is None else f", first in line {first}"
-        raise DataError(f"{where}: the id {name!r} stands twice{before}; ids must be unique.",
+        raise DataError(f"{where}: the id {name[:80]!r} occurs twice{before}; ids must be unique.",
                         code="text.duplicate_id")
     texts[name] = text
 
@@ -297,7 +361,7 @@ def _read_jsonl(path: str | Path, role: str) -> TextFile:
             raise DataError(f"{where}: expected a string id (or audio_filepath), got {name!r}.",
                             code="text.id")
         if key is None or not isinstance(row[key], str):
-            raise DataError(f"{where} utterance {name!r}: expected a string "
+            raise DataError(f"{where} utterance {name[:80]!r}: expected a string "
                             f"{' or '.join(_TEXT_KEYS[role])}, got "
                             f"{'none' if key is None else repr(row[key])}.", code="text.missing")
         add_text(file.texts, name, row[key], where, file.lines.get(name))

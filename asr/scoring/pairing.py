@@ -1,4 +1,4 @@
-"""Which hypothesis belongs to which reference; whatever does not fit is an error, not a guess.
+"""Pair hypotheses with references; what does not fit is an error, not a guess.
 
 In: two dicts by utterance id, or two lists. Out: the pairs that are scored.
 """
@@ -81,7 +81,7 @@ def attached(values, ids: list[str], references: Texts, name: str, default) -> l
 
 
 def _some(names: Sequence[str], limit: int = 3) -> str:
-    shown = ", ".join(repr(name) for name in names[:limit])
+    shown = ", ".join(repr(name[:80]) for name in names[:limit])
     return shown + (f" and {len(names) - limit:,} more" if len(names) > limit else "")
 
 
@@ -125,8 +125,11 @@ def refuse_unmatched(references: Mapping[str, str], hypotheses: Mapping[str, str
         if odd:
             line = lines[side].get(odd[0])
             where = f"{files[side]}:{line}" if line else str(files[side])
+            alike = next((name for name in sides[1 - side]
+                          if name.casefold() == odd[0].casefold()), None)
+            case = "" if alike is None else f"; {alike[:80]!r} differs only in case"
             remedy = ("Correct the id" if side else "Correct the id, or choose with --missing "
                       "what becomes of a reference without hypothesis")
-            raise DataError(f"{where}: the utterance ids differ: got {odd[0]!r}, expected an id "
-                            f"that {files[1 - side]} has, too ({len(odd):,} of them lack a "
-                            f"partner). {remedy}.", code="score.ids", path=files[side])
+            raise DataError(f"{where}: the utterance ids differ: got {odd[0][:80]!r}, expected "
+                            f"an id that {files[1 - side]} has, too ({len(odd):,} of them lack a "
+                            f"partner{case}). {remedy}.", code="score.ids", path=files[side])

@@ -8,29 +8,34 @@ In: the rows of a score. Out: text that people and scripts who know sclite can r
     HYP:  the HAT sat DOWN on *** mat
     Eval:     S       I       D
 
-The layout is sclite's, the alignment ours: unit costs, where sclite weighs a substitution 4 and an
-insertion or deletion 3, so that its split into S, D, I can differ, and its total is never lower.
+The layout is sclite's; so is the alignment of a score that was counted with it. Otherwise every
+error costs 1, where sclite weighs a substitution 4 and an insertion or deletion 3, so that its
+split into S, D, I can differ, and its total is never lower.
 """
 
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Sequence
 
-from asr.scoring.counts import Step, align_words
-from asr.scoring.result import Row
+from asr.scoring.counts import Step
+from asr.scoring.result import Row, align_rows
 
 
-def pra(rows: Iterable[Row]) -> str:
+def pra(rows: Sequence[Row], alignment: str = "unit") -> str:
     """The alignment of every row, in sclite's layout.
 
+    Args:
+        rows: the rows of a score.
+        alignment: that of its receipt.
+
     Example:
+        >>> from asr.scoring.counts import align_words
         >>> pra_block("u1", align_words("a b", "a c")).splitlines()[2:4]
         ['REF:  a B ', 'HYP:  a C ']
     """
-    return "\n".join(
-        pra_block(row.id, align_words(row.normalized_reference, row.normalized_hypothesis))
-        for row in rows)
+    return "\n".join(pra_block(row.id, steps) for row, steps in
+                     zip(rows, align_rows(rows, alignment), strict=True))
 
 
 def pra_block(name: str, steps: list[Step]) -> str:
@@ -43,7 +48,7 @@ def pra_block(name: str, steps: list[Step]) -> str:
         reference, hypothesis = step.reference or "", step.hypothesis or ""
         size = max(_columns(reference), _columns(hypothesis))
         if step.kind != "equal":
-            reference, hypothesis = reference.upper(), hypothesis.upper()
+            reference, hypothesis = _capitals(reference), _capitals(hypothesis)
             size = max(_columns(reference), _columns(hypothesis))
         top.append(_pad(reference or "*" * size, size))
         bottom.append(_pad(hypothesis or "*" * size, size))
@@ -52,6 +57,11 @@ def pra_block(name: str, steps: list[Step]) -> str:
     rows = [("REF: ", top), ("HYP: ", bottom), ("Eval:", marks)]
     lines = [f"{head} {''.join(cell + ' ' for cell in cells)}" for head, cells in rows]
     return f"id: ({name})\nScores: (#C #S #D #I) {counts}\n" + "\n".join(lines) + "\n"
+
+
+def _capitals(text: str) -> str:
+    """In capitals where a letter has one: ß stays as it is."""
+    return "".join(letter.upper() if len(letter.upper()) == 1 else letter for letter in text)
 
 
 def _columns(text: str) -> int:

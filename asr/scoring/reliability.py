@@ -1,4 +1,4 @@
-"""Whether a confidence of 0.9 is right nine times of ten: calibration of word confidences.
+"""Calibration of word confidences: is a confidence of 0.9 right nine times of ten?
 
 In: rows of a score, and words with confidences by utterance. Out: which words are right; expected
 calibration error with its interval, Brier score, normalised cross entropy, bins to draw.
@@ -68,7 +68,7 @@ class Reliability:
         right: share of them that is right.
         confidence: their mean confidence.
         ece: expected calibration error.
-        interval: of `ece`, over drawn speakers or utterances; see `_interval`.
+        interval: confidence interval of `ece`, over drawn speakers or utterances; see `_interval`.
         chance: the ECE that exact confidences would show on as many words.
         brier: mean square of confidence - right; 0 is perfect.
         nce: normalised cross entropy, NIST's: 1 is perfect, 0 is as good as saying `right` for
@@ -115,7 +115,7 @@ def judge_words(references: Sequence[str], hypotheses: Sequence[str],
         normalizer: that was applied to the whole texts.
 
     Returns:
-        Of each utterance (num_words,) int8: 1 right, 0 wrong, -1 the normaliser removes the word;
+        For each utterance (num_words,) int8: 1 right, 0 wrong, -1 the normaliser removes the word;
         None where normalising word by word gives another text than normalising the whole, so that
         no word of the text belongs to one of the recogniser.
 
@@ -145,9 +145,9 @@ def judge_rows(rows: Sequence[Row], words: Mapping[str, Sequence[ConfidentWord]]
     """Confidences and verdicts of all words of a score.
 
     Args:
-        rows: of the score.
+        rows: rows of the score.
         words: by utterance id, one entry for every row.
-        normalizer: of the score.
+        normalizer: normaliser of the score.
 
     Returns:
         (N,) float64 confidences; (N,) bool right; (N,) int64 index of the row; and the number of
@@ -179,8 +179,8 @@ def reliability(confidences: np.ndarray, right: np.ndarray, *,
         utterances: (N,) int64, number of the utterance of each word, from 0; None: each word is
             drawn alone.
         speakers: one name an utterance, see `asr.scoring.bootstrap.clusters_of`.
-        bins: of equal mass; words of equal confidence stay together, so there may be fewer.
-        draws, seed: of the bootstrap over speakers or utterances.
+        bins: groups of equal mass; words of equal confidence stay together, so there may be fewer.
+        draws, seed: number of draws, seed of the bootstrap over speakers or utterances.
 
     Raises:
         DataError: no word, or a confidence that is not a number from 0 to 1.

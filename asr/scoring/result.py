@@ -1,7 +1,7 @@
-"""The score of a set of transcripts, with everything a reader needs to believe it.
+"""The score of a set of transcripts, with its intervals and its receipt.
 
 In: references and hypotheses by utterance id. Out: `Score`: WER and CER with intervals, one row an
-utterance, and the receipt. Jiwer and NumPy.
+utterance, and the receipt. RapidFuzz and NumPy.
 
 WER is sum(S + D + I) / sum(N) over the corpus. It is never averaged over sentences, never clipped,
 and without a reference word there is none.
@@ -10,20 +10,29 @@ and without a reference word there is none.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from asr.errors import DataError
-from asr.scoring.bootstrap import CONFIDENCE, DRAWS, FEW_CLUSTERS, Interval, bootstrap_rates
-from asr.scoring.counts import Counts, count_characters, count_words
+from asr.scoring.bootstrap import CONFIDENCE, DRAWS, FEW_CLUSTERS, Interval
+from asr.scoring.counts import (
+    Counts,
+    Step,
+    align_many,
+    count_characters,
+    count_words,
+    refuse_long,
+    steps_of,
+)
+from asr.scoring.measures import NAMES, Measure, measure
 from asr.scoring.pairing import Texts, attached, hash_references, match_texts
 from asr.text import normalize, normalizer_id
 from asr.versions import installed
 
 SCHEMA = 1
-_PACKAGES = ("keras-asr", "jiwer", "rapidfuzz", "numpy", "tensorflow", "keras", "librosa")
+_PACKAGES = ("keras-asr", "rapidfuzz", "numpy", "tensorflow", "keras", "librosa")
 
 
 @dataclass(frozen=True)
@@ -44,8 +53,24 @@ class Conditions:
 
 
 @dataclass(frozen=True, slots=True)
+class Reading:
+    """What a reference in sclite's notation was before one of its readings was taken.
+
+    `written`: the reference as its file has it, "" where that is the reading. `path`: sclite's
+    alignment of it with the hypothesis, one letter of = S D I a step. (That of the reading alone
+    can be another of the same cost.)
+    """
+
+    written: str = ""
+    path: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Row:
-    """One utterance: the texts as they were given, as they were compared, and the errors."""
+    """One utterance: the texts as they were given, as they were compared, and the errors.
+
+    `reading` is there where the reference's file allows several and `reference` is one of them.
+    """
 
     id: str
     reference: str
@@ -56,11 +81,21 @@ class Row:
     characters: Counts
     speaker: str = ""
     duration: float | None = None
+    reading: Reading = Reading()
+
+    @property
+    def written(self) -> str:
+        """The reference as its file has it."""
+        return self.reading.written or self.reference
 
 
 @dataclass(frozen=True)
 class Receipt:
-    """The conditions of a score; two scores may be compared when `comparable_with` is empty."""
+    """The conditions of a score.
+
+    `alignment` is "unit" or "sclite"; `cer_spaces`: whether a space is a character; `rules` names
+    what else decides about right and wrong, such as "fragments".
+    """
 
     utterances: int
     skipped: tuple[tuple[str, str], ...]
@@ -71,13 +106,18 @@ class Receipt:
     reference_hash: str
     conditions: Conditions
     versions: Mapping[str, str]
+    alignment: str = "unit"
+    cer_spaces: bool = True
+    rules: tuple[str, ...] = ()
 
     def line(self) -> str:
         """The receipt in one line, for people."""
         speakers = "" if self.speakers is None else f", {plural(self.speakers, 'speaker')}"
         parts = [f"{plural(self.utterances, 'utterance')}{speakers}, "
                  f"{plural(self.words, 'word')}", f"{len(self.skipped):,} skipped",
-                 f"normaliser {self.normalizer}", f"references {self.reference_hash[:12]}"]
+                 f"normaliser {self.normalizer}", f"alignment {self.alignment}",
+                 *["CER without spaces"] * (not self.cer_spaces), *self.rules,
+                 f"references {self.reference_hash[:12]}"]
         known = self.conditions
         for name, value in (("decoder", known.decoder), ("bundle", known.bundle_hash[:12]),
                             ("manifest", known.manifest_hash[:12])):
@@ -97,7 +137,9 @@ class Receipt:
         return {"schema": SCHEMA, "utterances": self.utterances,
                 "skipped": [{"id": name, "reason": reason} for name, reason in self.skipped],
                 "words": self.words, "characters": self.characters, "speakers": self.speakers,
-                "normalizer": self.normalizer, "reference_hash": self.reference_hash,
+                "normalizer": self.normalizer, "alignment": self.alignment,
+                "cer_spaces": self.cer_spaces, "rules": list(self.rules),
+                "reference_hash": self.reference_hash,
                 "decoder": known.decoder, "bundle_hash": known.bundle_hash,
                 "manifest_hash": known.manifest_hash, "seed": known.seed,
                 "real_time_factor": known.real_time_factor, "extra": dict(known.extra),
@@ -106,21 +148,31 @@ class Receipt:
 
 @dataclass(frozen=True)
 class Score:
-    """WER and CER of a set of utterances; rates are fractions, not percent.
+    """WER, CER and other measures of a set of utterances; rates are fractions, not percent.
 
     `words` and `characters` are counted on the normalised text, `raw_words` and `raw_characters`
-    on the text as given (Unicode NFC only). `print(score)` shows one line, `score.receipt.line()`
-    the conditions.
+    on the text as given (Unicode NFC only). `measures` has "wer", "cer", "mer", "wil", "wip" and
+    "ser", see `asr.scoring.measures`. `print(score)` shows one line, `score.receipt.line()` the
+    conditions.
     """
 
     words: Counts
     characters: Counts
     raw_words: Counts
     raw_characters: Counts
-    wer_interval: Interval | None
-    cer_interval: Interval | None
+    measures: Mapping[str, Measure]
     rows: tuple[Row, ...]
     receipt: Receipt
+
+    @property
+    def wer_interval(self) -> Interval | None:
+        """The interval of the word error rate."""
+        return self.measures["wer"].interval
+
+    @property
+    def cer_interval(self) -> Interval | None:
+        """The interval of the character error rate."""
+        return self.measures["cer"].interval
 
     @property
     def wer(self) -> float:
@@ -136,12 +188,17 @@ class Score:
         return rate_line("WER", self.words, self.wer_interval)
 
     def lines(self) -> list[str]:
-        """WER, CER, the raw rates, notes and the receipt, for a terminal."""
+        """WER, CER, the other measures, the raw rates, notes and the receipt, for a terminal."""
         raw = "raw: " + ", ".join(
             f"{name} {percent(counts.rate)}" for name, counts in
             (("WER", self.raw_words), ("CER", self.raw_characters)))
-        return [str(self), rate_line("CER", self.characters, self.cer_interval), raw,
-                *self.notes(), self.receipt.line()]
+        return [str(self), rate_line("CER", self.characters, self.cer_interval),
+                self.other_measures(), raw, *self.notes(), self.receipt.line()]
+
+    def other_measures(self) -> str:
+        """MER, WIL, WIP and SER in one line."""
+        return ", ".join(with_interval(NAMES[name], found.rate, found.interval)
+                         for name, found in self.measures.items() if name not in ("wer", "cer"))
 
     def notes(self) -> list[str]:
         """What weakens the interval, in words; empty when nothing does."""
@@ -162,15 +219,18 @@ class Score:
 
     def to_dict(self) -> dict:
         """Everything but the rows, as JSON."""
-        return {"wer": self.wer, "cer": self.cer, "words": self.words.to_dict(),
+        intervals = {f"{name}_interval": found.interval and found.interval.to_dict()
+                     for name, found in self.measures.items()}
+        return {**{name: found.rate for name, found in self.measures.items()},
+                "words": self.words.to_dict(),
                 "characters": self.characters.to_dict(), "raw_words": self.raw_words.to_dict(),
                 "raw_characters": self.raw_characters.to_dict(),
-                "wer_interval": self.wer_interval and self.wer_interval.to_dict(),
-                "cer_interval": self.cer_interval and self.cer_interval.to_dict(),
-                "notes": self.notes(), "receipt": self.receipt.to_dict()}
+                **intervals, "notes": self.notes(), "receipt": self.receipt.to_dict()}
 
 
 def score(references: Texts, hypotheses: Texts, *, normalizer: str = "basic",
+          alignment: str = "unit", cer_spaces: bool = True, rules: Sequence[str] = (),
+          readings: Mapping[str, Reading] | None = None,
           speakers: Mapping[str, str] | Sequence[str] | None = None,
           durations: Mapping[str, float] | Sequence[float] | None = None,
           skipped: Mapping[str, str] | None = None, conditions: Conditions | None = None,
@@ -181,6 +241,13 @@ def score(references: Texts, hypotheses: Texts, *, normalizer: str = "basic",
         references, hypotheses: dicts from utterance id to text (matched by id, in any order), or
             two lists of the same length (matched by position; ids are then "1", "2", ...).
         normalizer: one of `asr.text.NORMALIZERS`; the raw rates are reported beside it.
+        alignment: "unit" counts the fewest errors, as jiwer and Kaldi do; "sclite" has its weights
+            (substitution 4, insertion and deletion 3) and its ties, and so its S, D and I.
+        cer_spaces: whether a space between words is a character; sclite -c takes none.
+        rules: what the caller did to the texts that decides about right and wrong; kept in the
+            receipt, and scores with other rules are not compared.
+        readings: id to what the reference is a reading of, from `asr.scoring.read_pair`: it
+            identifies the test set, and has sclite's alignment.
         speakers: id to speaker (or a list). Known speakers widen the interval honestly: whole
             speakers are resampled. "" is unknown.
         durations: id to seconds (or a list), kept in the rows for the report.
@@ -195,8 +262,8 @@ def score(references: Texts, hypotheses: Texts, *, normalizer: str = "basic",
 
     Raises:
         DataError: no utterance, no word in any reference, ids that differ, lists of different
-            length, an utterance both skipped and transcribed.
-        UsageError: an unknown normaliser, draws or confidence out of range.
+            length, an utterance both skipped and transcribed, or one too long to be aligned.
+        UsageError: an unknown normaliser or alignment, draws or confidence out of range.
 
     Example:
         >>> print(score({"a": "one two three four"}, {"a": "one too three"}, draws=100))
@@ -210,7 +277,14 @@ def score(references: Texts, hypotheses: Texts, *, normalizer: str = "basic",
            for side in zip(*texts.values(), strict=True)]
     compared = [[" ".join(normalize(text, normalizer).split()) for text in side]
                 for side in zip(*texts.values(), strict=True)]
-    words, characters = count_words(*compared), count_characters(*compared)
+    refuse_long(ids, *raw, alignment)
+    refuse_long(ids, *compared, alignment)
+    words, characters = _counted(compared, alignment, cer_spaces)
+    known = readings or {}
+    for index in (index for index, name in enumerate(ids) if name in known):
+        path = _path(known[ids[index]], compared[0][index], compared[1][index], alignment)
+        if path:
+            words[index, :3] = [path.count(letter) for letter in "SDI"]
     if not words[:, 3].any():
         emptied = f" under the normaliser {identifier}" if any(raw[0]) else ""
         raise DataError(f"None of the {plural(len(ids), 'reference')} has a word{emptied}, so "
@@ -218,13 +292,11 @@ def score(references: Texts, hypotheses: Texts, *, normalizer: str = "basic",
                         "references.", code="score.no_words")
     of_speaker = attached(speakers, ids, references, "speakers", "")
     of_duration = attached(durations, ids, references, "durations", None)
-    wer_interval, cer_interval = bootstrap_rates(
-        np.stack([words[:, :3].sum(1), characters[:, :3].sum(1)], 1),
-        np.stack([words[:, 3], characters[:, 3]], 1), draws=draws, confidence=confidence,
-        speakers=None if speakers is None else of_speaker, seed=bootstrap_seed)
+    measures = measure(words, characters, draws=draws, confidence=confidence,
+                       speakers=None if speakers is None else of_speaker, seed=bootstrap_seed)
     rows = tuple(
         Row(name, texts[name][0], texts[name][1], reference, hypothesis, Counts(*word_counts),
-            Counts(*character_counts), speaker, duration)
+            Counts(*character_counts), speaker, duration, known.get(name, Reading()))
         for name, reference, hypothesis, word_counts, character_counts, speaker, duration in
         zip(ids, *compared, words.tolist(), characters.tolist(), of_speaker, of_duration,
             strict=True))
@@ -232,10 +304,38 @@ def score(references: Texts, hypotheses: Texts, *, normalizer: str = "basic",
         utterances=len(rows), skipped=tuple(reasons.items()), words=int(words[:, 3].sum()),
         characters=int(characters[:, 3].sum()), normalizer=identifier,
         speakers=None if speakers is None else len(set(of_speaker) - {""}),
-        reference_hash=hash_references({name: pair[0] for name, pair in texts.items()}),
-        conditions=conditions or Conditions(), versions=package_versions())
-    return Score(total(words), total(characters), total(count_words(*raw)),
-                 total(count_characters(*raw)), wer_interval, cer_interval, rows, receipt)
+        reference_hash=hash_references({row.id: row.written for row in rows}),
+        conditions=conditions or Conditions(), versions=package_versions(), alignment=alignment,
+        cer_spaces=cer_spaces, rules=tuple(rules))
+    raw_counts = ((words, characters) if raw == compared
+                  else _counted(raw, alignment, cer_spaces))
+    return Score(total(words), total(characters), *map(total, raw_counts), measures, rows, receipt)
+
+
+def align_rows(rows: Sequence[Row], alignment: str) -> Iterator[list[Step]]:
+    """The word alignment of each row; `alignment` is that of the score's receipt."""
+    found = align_many([row.normalized_reference for row in rows],
+                       [row.normalized_hypothesis for row in rows], alignment)
+    for row, steps in zip(rows, found, strict=True):
+        sides = row.normalized_reference, row.normalized_hypothesis
+        path = _path(row.reading, *sides, alignment)
+        yield steps_of(path, *sides) if path else steps
+
+
+def _path(reading: Reading, reference: str, hypothesis: str, alignment: str) -> str:
+    """Sclite's alignment of a reading, where that is asked for and is of these very texts."""
+    path = reading.path
+    sizes = (len(path) - path.count("I"), len(path) - path.count("D"))
+    fits = sizes == (len(reference.split()), len(hypothesis.split()))
+    return path if alignment == "sclite" and fits else ""
+
+
+def _counted(sides: Sequence[Sequence[str]], alignment: str,
+             cer_spaces: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Word and character errors of each pair."""
+    letters = sides if cer_spaces else [[text.replace(" ", "") for text in side] for side in sides]
+    return (count_words(sides[0], sides[1], alignment),
+            count_characters(letters[0], letters[1], alignment))
 
 
 def package_versions() -> dict[str, str]:

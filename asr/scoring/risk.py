@@ -1,4 +1,4 @@
-"""Which transcripts a person should look at: risk against coverage, by confidence.
+"""Risk against coverage: which transcripts a person should check, by confidence.
 
 In: rows of a score and a confidence an utterance. Out: the word error rate of what stays with the
 machine when the least sure utterances go to a person; how many must go to reach a target.
@@ -93,7 +93,7 @@ def risk_coverage(rows: Sequence[Row], confidences: Mapping[str, float],
     """Sort the utterances by confidence and count.
 
     Args:
-        rows: of a score.
+        rows: rows of a score.
         confidences: by utterance id, 0 .. 1, one for every row.
         targets: word error rates, fractions; (): two round ones below that of all rows that
             sending nine of ten utterances at most can reach, or the highest round one.

@@ -1,40 +1,71 @@
-"""References in sclite's notation: alternations and optionally deletable words.
+"""Texts in sclite's notation: alternations, optionally deletable words, fragments and tags.
 
-In: the words of a line, such as `{ one / 1 } two (uh)`. Out: its readings as a graph of words, and
-the reading that is nearest to a hypothesis. Reference: NIST's SCTK, doc/infmts.htm.
+In: the words of a line, such as `{ one / 1 } two (uh) hel-`. Out: its readings as a graph of
+words, and of two graphs the readings that sclite scores. Reference: NIST's SCTK, doc/infmts.htm,
+src/sclite/net_adt.c, align.c and word.c.
 """
 
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from asr.errors import DataError
 from asr.text import normalize
 
-# sclite's weights decide between readings with the same number of errors
-_ERROR = 1_000_000_000
-_SUBSTITUTION, _OTHER, _LEFT_OUT = _ERROR + 4, _ERROR + 3, 2
 _MOST_CELLS = 20_000_000
+_DEEPEST = 50  # alternatives inside alternatives
 
 _PIECES = re.compile(r"[{}]|[^\s{}]+")
 _PIECES_INSIDE = re.compile(r"[{}/]|[^\s{}/]+")
 _OPTIONAL = re.compile(r"\(+([^()\s]+)\)+")
-_TAGGED = re.compile(r";\w")
-_DEEPEST = 50  # alternatives inside alternatives
+_TAG = re.compile(r"(?<=[^\\]);")
+FRAGMENT = re.compile(r"(?<!\S)\(*(?:-\S*\w|\S*\w-)\)*(?!\S)")
 
 
 @dataclass(frozen=True, slots=True)
 class Arc:
-    """A step from one node of a word graph to a later one; "" is no word."""
+    """A step from one node of a word graph to another; `word` "" is no word (sclite's @).
+
+    `place` counts the words of the text.
+    """
 
     source: int
     target: int
     word: str
     optional: bool = False
+    place: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What is scored of a reference and a hypothesis.
+
+    `added` optional words were not said and are in the hypothesis; of `matched` fragments the
+    hypothesis has the reference's spelling; so both count as correct. `path` is the alignment of
+    the normalised words, a letter a step: = S D I.
+    """
+
+    reference: str
+    hypothesis: str
+    added: int
+    matched: int
+    path: str
+
+
+def plain_word(piece: str) -> str:
+    r"""A word as sclite reads it: no tags after `;`, no `*` at its end; "" for `@`.
+
+    Example:
+        >>> [plain_word(piece) for piece in ("a;noun;x", "a*", "@", "a\\;b", ";", "*")]
+        ['a', 'a', '', 'a;b', ';', '*']
+    """
+    word = _TAG.split(piece, maxsplit=1)[0].replace("\\;", ";")
+    return "" if word == "@" else word[:-1] if len(word) > 1 and word[-1] == "*" else word
 
 
 def word_graph(text: str, where: str, *, optional: bool = False) -> list[Arc]:
@@ -49,15 +80,17 @@ def word_graph(text: str, where: str, *, optional: bool = False) -> list[Arc]:
         optional: whether a word in parentheses may be left out; it then loses them.
 
     Returns:
-        Arcs from node 0 to the highest node, ordered by source; each leads to a later node.
+        Arcs from node 0 to node -1. An arc comes after all that lead to its source, in the order
+        in which sclite goes through them.
 
     Raises:
-        DataError: braces that do not match, an alternative without `@` or word, `word;tag`, and,
-            with `optional`, parentheses that are not around one word.
+        DataError: braces that do not match, an alternative without `@` or word, and, with
+            `optional`, parentheses that are not around one word.
     """
     arcs: list[Arc] = []
     node = newest = 0
     opened: list[tuple[int, list[int]]] = []  # where the alternatives start, where each ended
+    ends: dict[int, int] = {}  # the last node of an alternative: the node after its brace
     filled, position = True, 0
     while match := (_PIECES_INSIDE if opened else _PIECES).search(text, position):
         piece, position = match[0], match.end()
@@ -72,37 +105,57 @@ def word_graph(text: str, where: str, *, optional: bool = False) -> list[Arc]:
         elif opened and piece in "/}":
             if not filled:
                 raise _notation(where, "an empty alternative", "@ for no word", text)
-            start, ends = opened[-1]
-            ends.append(node)
+            start, last = opened[-1]
+            last.append(node)
             node, filled = start, piece == "}"
             if piece == "}":
                 opened.pop()
                 newest += 1
-                arcs += [Arc(end, newest, "") for end in ends]
+                ends |= dict.fromkeys(last, newest)
                 node = newest
         else:
             word, may_go = _word(piece, where, text, optional)
             newest += 1
-            arcs.append(Arc(node, newest, word, may_go))
+            arcs.append(Arc(node, newest, word, may_go, len(arcs)))
             node, filled = newest, True
     if opened:
         raise _notation(where, "a brace { that nothing closed", "{ a / b }", text)
-    return sorted(arcs, key=lambda arc: arc.source)
+    ends[node] = -1
+    joined = []
+    for arc in arcs:
+        target = arc.target
+        while target in ends:
+            target = ends[target]
+        joined.append(replace(arc, target=target))
+    return _in_order(joined)
+
+
+def _in_order(arcs: list[Arc]) -> list[Arc]:
+    """As sclite numbers them: node by node, a node when all that leads to it is done."""
+    leaving: dict[int, list[Arc]] = defaultdict(list)
+    waiting: dict[int, int] = defaultdict(int)
+    for arc in arcs:
+        leaving[arc.source].append(arc)
+        waiting[arc.target] += 1
+    ordered, ready = [], [0]
+    for node in ready:
+        for arc in leaving[node]:
+            ordered.append(arc)
+            waiting[arc.target] -= 1
+            if not waiting[arc.target]:
+                ready.append(arc.target)
+    return ordered
 
 
 def _word(piece: str, where: str, text: str, optional: bool) -> tuple[str, bool]:
-    if _TAGGED.search(piece):
-        raise _notation(where, f"{piece!r}, which sclite reads as a word with a tag",
-                        "the word alone", text)
-    if piece == "@":
-        return "", False
-    if optional and ("(" in piece or ")" in piece):
-        match = _OPTIONAL.fullmatch(piece)
+    word = plain_word(piece)
+    if optional and ("(" in word or ")" in word):
+        match = _OPTIONAL.fullmatch(word)
         if match is None:
-            raise _notation(where, f"the parenthesis in {piece!r}",
+            raise _notation(where, f"the parenthesis in {piece[:80]!r}",
                             "one word in parentheses, such as (uh)", text)
         return match[1], True
-    return piece, False
+    return word, False
 
 
 def _notation(where: str, got: str, expected: str, text: str) -> DataError:
@@ -111,89 +164,131 @@ def _notation(where: str, got: str, expected: str, text: str) -> DataError:
                      code="text.alternation")
 
 
-def nearest_reading(arcs: Sequence[Arc], hypothesis: str, normalizer: str,
-                    where: str) -> tuple[str, str, int]:
-    """The reading of a reference that has the fewest errors against a hypothesis.
+def settle(reference: Sequence[Arc], hypothesis: Sequence[Arc], normalizer: str, where: str, *,
+           fragments: bool = False) -> Settled:
+    """The readings of a reference and a hypothesis that sclite scores.
 
-    Equal numbers of errors are decided by sclite's weights (substitution 4, deletion and insertion
-    3). An optional word that was not said is no error: it stands in both texts that come back, as
-    it counts among the correct words in sclite -D.
+    They are those with the least cost (substitution 4, deletion and insertion 3, an optional word
+    that was not said 2), where several cost the same the one that sclite finds.
 
     Args:
-        arcs: from `word_graph`.
-        hypothesis: what was recognised.
+        reference, hypothesis: from `word_graph`.
         normalizer: words are compared under it.
         where: file and line, for the message.
-
-    Returns:
-        The reference, the hypothesis, and how many optional words were added to the latter.
+        fragments: as sclite -F: `hel-` is right for each word that begins so, `-lo` for each that
+            ends so.
 
     Raises:
         DataError: the two are too long for it.
     """
-    keys = {word: normalize(word, normalizer).split() for word in
-            {arc.word for arc in arcs} | set(hypothesis.split())}
-    raw = hypothesis.split()
-    heard = [(key, index) for index, word in enumerate(raw) for key in keys[word]]
-    if (sum(len(keys[arc.word]) + 1 for arc in arcs) + 1) * (len(heard) + 1) > _MOST_CELLS:
-        raise DataError(f"{where}: got {len(arcs):,} words with alternatives or optional ones "
-                        f"against {len(raw):,}; expected at most {_MOST_CELLS:,} pairs of words. "
-                        "Cut the utterance.", code="score.long")
-    numbers = {key: number for number, key in enumerate(dict.fromkeys(key for key, _ in heard))}
-    spoken = np.array([numbers[key] for key, _ in heard], np.int64)
-    steps = np.arange(len(heard) + 1) * _OTHER
-    costs: dict[int, np.ndarray] = {0: steps.copy()}
-    best: dict[int, list] = {}
-    for arc in arcs:  # by source, so that what leads to it is complete
-        # a node is closed under insertions when its first arc is followed
-        column = costs[arc.source]
-        column[:] = np.minimum.accumulate(column - steps) + steps
-        table = [column]
-        for key in keys[arc.word]:
-            before = table[-1]
-            after = before + _OTHER
-            hit = before[:-1] + np.where(spoken == numbers.get(key, -1), 0, _SUBSTITUTION)
-            after[1:] = np.minimum(after[1:], hit)
-            table.append(np.minimum.accumulate(after - steps) + steps)
-        end = table[-1].copy()
-        if arc.optional:
-            end = np.minimum(end, column + _LEFT_OUT)
-        best.setdefault(arc.target, []).append((arc, table, end))
-        costs[arc.target] = (np.minimum(costs[arc.target], end) if arc.target in costs
-                             else end.copy())
-    node, place, words, added = max(costs), len(heard), [], []
-    last = costs[node]
-    last[:] = np.minimum.accumulate(last - steps) + steps
-    while node:
-        while not any(end[place] == costs[node][place] for _, _, end in best[node]):
-            place -= 1  # a word that nobody said
-        arc, table, end = next(way for way in best[node]
-                               if way[2][place] == costs[node][place])
-        if arc.word:
-            words.append(arc.word)
-        if arc.optional and end[place] == table[0][place] + _LEFT_OUT:
-            added.append((heard[place - 1][1] + 1 if place else 0, arc.word))
-        else:
-            place = _back(table, [keys[arc.word], spoken, numbers], place)
-        node = arc.source
-    for index, word in added:  # from the last to the first
-        raw.insert(index, word)
-    return " ".join(reversed(words)), " ".join(raw) if added else hypothesis, len(added)
+    keys = {word: normalize(word, normalizer).split()
+            for word in {arc.word for arc in (*reference, *hypothesis)}}
+    sides = [_expanded(arcs, keys) for arcs in (reference, hypothesis)]
+    if (len(sides[0]) + 1) * (len(sides[1]) + 1) > _MOST_CELLS:
+        raise DataError(f"{where}: got {len(sides[0]):,} words with alternatives, optional words "
+                        f"or fragments against {len(sides[1]):,}; expected at most "
+                        f"{_MOST_CELLS:,} pairs of words. Cut the utterance.", code="score.long")
+    same = _same(*sides, normalizer, fragments)
+    from asr.scoring.sclite_kernels import align_graphs  # numba takes a while to import
+    path = [side.tolist() for side in
+            align_graphs(*_arrays(sides[0]), *_arrays(sides[1]), same)]
+    deleted = {a for a, b in zip(*path, strict=True) if b < 0}
+    words: list[str] = []
+    heard: list[str] = []
+    steps: list[str] = []
+    added = matched = 0
+    excused = 0  # up to this arc an optional word that was not said
+    for a, b in zip(*path, strict=True):
+        spoken = sides[0][a - 1] if a > 0 else None
+        said = sides[1][b - 1] if b > 0 else None
+        if spoken and spoken.raw:
+            words.append(spoken.raw)
+            last = a + len(keys[spoken.raw])
+            if spoken.optional and deleted.issuperset(range(a, last)):
+                heard.append(spoken.raw)
+                added, excused = added + 1, last
+        if said and said.raw:
+            fits = spoken is not None and same[a, b] and spoken.key != said.key
+            heard.append(spoken.raw if spoken and fits else said.raw)
+            matched += fits
+        steps.append("=" if 0 < a < excused or (spoken and said and same[a, b]) else
+                     ("I" if said and said.key else "") if not spoken or not spoken.key else
+                     "S" if said and said.key else "D")
+    return Settled(" ".join(words), " ".join(heard), added, matched, "".join(steps))
 
 
-def _back(table: list[np.ndarray], known: list, place: int) -> int:
-    """Where in the hypothesis the word began whose cost table this is."""
-    keys, spoken, numbers = known
-    for level in range(len(keys), 0, -1):
-        before, after = table[level - 1], table[level]
-        number = numbers.get(keys[level - 1], -1)
-        while True:
-            price = after[place]
-            if place and price == before[place - 1] + (0 if spoken[place - 1] == number
-                                                       else _SUBSTITUTION):
-                place -= 1
-                break
-            if price == before[place] + _OTHER:
-                break
-            place -= 1  # an insertion after the word
-    return place
+@dataclass(frozen=True, slots=True)
+class _KeyArc:
+    """One word under the normaliser; only the first that a written word gives has `raw`."""
+
+    source: int
+    target: int
+    key: str
+    raw: str
+    optional: bool
+    place: int
+
+
+def _expanded(arcs: Sequence[Arc], keys: dict[str, list[str]]) -> list[_KeyArc]:
+    """The graph of normalised words: a written word may be several of them, or none."""
+    found = []
+    newest = max((arc.target for arc in arcs), default=0)
+    for arc in arcs:
+        node, pieces = arc.source, keys[arc.word] or [""]
+        for number, key in enumerate(pieces):
+            newest += 1
+            target = arc.target if number == len(pieces) - 1 else newest
+            found.append(_KeyArc(node, target, key, "" if number else arc.word, arc.optional,
+                                 arc.place))
+            node = target
+    return found
+
+
+def _arrays(arcs: Sequence[_KeyArc]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """The graph as `align_graphs` takes it, with the arc before the first word."""
+    into: dict[int, list[int]] = defaultdict(list, {0: [0]})
+    for number in sorted(range(1, len(arcs) + 1), key=lambda number: arcs[number - 1].place):
+        into[arcs[number - 1].target].append(number)  # as written: the first of equals is taken
+    before = [into[arc.source] for arc in arcs]
+    kinds = [0, *(1 if not arc.key else 2 if arc.optional else 0 for arc in arcs)]
+    starts = np.cumsum([0, 0, *(len(found) for found in before)], dtype=np.int64)
+    return (np.array(kinds, np.int8), starts,
+            np.array([number for found in before for number in found], np.int64),
+            np.array(into[-1] or [0], np.int64))
+
+
+def _same(reference: Sequence[_KeyArc], hypothesis: Sequence[_KeyArc], normalizer: str,
+          fragments: bool) -> np.ndarray:
+    """Which words match; row and column 0 are no words."""
+    numbers: dict[str, int] = {}
+    sides = [np.array([-1, *(numbers.setdefault(arc.key, len(numbers)) for arc in arcs)])
+             for arcs in (reference, hypothesis)]
+    same = sides[0][:, None] == sides[1][None, :]
+    if fragments:
+        stems = [[_stem(arc.raw, normalizer) for arc in arcs] for arcs in (reference, hypothesis)]
+        open_a, open_b = ([_counts_as_fragment(arc) for arc in arcs]
+                          for arcs in (reference, hypothesis))
+        for i, (spoken, stem_a) in enumerate(zip(reference, stems[0], strict=True)):
+            for j, (said, stem_b) in enumerate(zip(hypothesis, stems[1], strict=True)):
+                if open_a[i] or open_b[j]:  # a fragment of the reference decides alone
+                    same[i + 1, j + 1] = (_fits(spoken.raw, stem_a, said.key) if stem_a else
+                                          _fits(said.raw, stem_b, spoken.key) if stem_b else
+                                          spoken.key == said.key)
+    return same
+
+
+def _counts_as_fragment(arc: _KeyArc) -> bool:
+    """As in sclite, which sees no fragment in an optional `(-lo)`."""
+    return arc.raw.endswith("-") or (arc.raw.startswith("-") and not arc.optional)
+
+
+def _fits(fragment: str, stem: str, key: str) -> bool:
+    return key.endswith(stem) if fragment[0] == "-" else key.startswith(stem)
+
+
+def _stem(word: str, normalizer: str) -> str:
+    """What a fragment must match, under the normaliser; "" for a whole word."""
+    if len(word) < 2 or "-" not in (word[0], word[-1]):
+        return ""
+    pieces = normalize(word[1:] if word[0] == "-" else word[:-1], normalizer).split()
+    return pieces[0] if len(pieces) == 1 else ""

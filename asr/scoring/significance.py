@@ -1,7 +1,7 @@
-"""Are two systems different, or was it luck? Three tests on the same utterances.
+"""Three significance tests for two systems on the same utterances.
 
 In: the rows of two scores with the same references. Out: an interval of the difference and two
-p-values. Jiwer and NumPy.
+p-values. RapidFuzz and NumPy.
 
 - Paired bootstrap (Bisani and Ney 2004; Kaldi's compute-wer-bootci with two systems): both systems
   are scored on the same drawn utterances, or speakers; the difference of WER gets an interval.
@@ -29,8 +29,8 @@ from asr.scoring.bootstrap import (
     draw_sums,
     interval_of,
 )
-from asr.scoring.counts import Step, align_many
-from asr.scoring.result import Row
+from asr.scoring.counts import Step
+from asr.scoring.result import Row, align_rows
 
 GOOD_WORDS = 2
 """So many words in a row right in both systems end a MAPSSWE segment, as in NIST's sc_stats."""
@@ -76,27 +76,35 @@ def paired_bootstrap(rows_a: Sequence[Row], rows_b: Sequence[Row], *, draws: int
     """
     check_settings(draws, confidence)
     speakers = [row.speaker for row in rows_a]
-    values = np.array([[a.words.errors, b.words.errors, a.words.reference]
+    values = np.array([[a.words.errors, b.words.errors, a.words.reference, b.words.reference]
                        for a, b in zip(rows_a, rows_b, strict=True)], np.int64)
     unit, group = clusters_of(len(rows_a), speakers if any(speakers) else None)
     sums = draw_sums(cluster_sums(values, group), draws, seed)
-    interval = interval_of(sums[:, 0] - sums[:, 1], sums[:, 2], confidence, unit,
+    # over a common denominator: a reference with alternatives may be read as more words by one
+    errors_a, errors_b = sums[:, 0] * sums[:, 3], sums[:, 1] * sums[:, 2]
+    interval = interval_of(errors_a - errors_b, sums[:, 2] * sums[:, 3], confidence, unit,
                            int(group.max()) + 1)
-    return Paired(interval, float((sums[:, 0] > sums[:, 1]).mean()))
+    return Paired(interval, float((errors_a > errors_b).mean()))
 
 
-def matched_pairs(rows_a: Sequence[Row], rows_b: Sequence[Row]) -> MatchedPairs:
+def matched_pairs(rows_a: Sequence[Row], rows_b: Sequence[Row],
+                  alignment: str = "unit") -> MatchedPairs:
     """MAPSSWE over all utterances.
 
     Args:
-        rows_a, rows_b: the same utterances in the same order, with the same references.
+        rows_a, rows_b: the same utterances in the same order. One whose reference was read in two
+            ways (alternatives) is a segment as a whole.
+        alignment: that of the scores.
     """
     differences = []
-    alignments = (align_many([row.normalized_reference for row in rows],
-                             [row.normalized_hypothesis for row in rows])
-                  for rows in (rows_a, rows_b))
-    for steps_a, steps_b in zip(*alignments, strict=True):
-        differences += [a - b for a, b in error_segments(steps_a, steps_b)]
+    alignments = (align_rows(rows, alignment) for rows in (rows_a, rows_b))
+    for a, b, steps_a, steps_b in zip(rows_a, rows_b, *alignments, strict=True):
+        if a.normalized_reference == b.normalized_reference:
+            segments = error_segments(steps_a, steps_b)
+        else:
+            both = a.words.errors, b.words.errors
+            segments = [both] * any(both)
+        differences += [first - second for first, second in segments]
     return _test_mean(np.array(differences, np.float64))
 
 

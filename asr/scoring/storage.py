@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from asr.errors import DataError
@@ -16,7 +17,7 @@ from asr.results import current, write_together
 from asr.scoring.bootstrap import DRAWS
 from asr.scoring.comparison import stored_unlike
 from asr.scoring.formats import read_pair, read_speakers, read_texts
-from asr.scoring.result import Conditions, Row, Score, score
+from asr.scoring.result import Conditions, Reading, Row, Score, score
 from asr.scoring.text_lines import parse_object, read_lines, read_objects
 from asr.text import normalizer_id
 
@@ -46,7 +47,7 @@ def load(path: str | Path, *, normalizer: str = "", draws: int = DRAWS) -> tuple
     Args:
         path: the JSONL file that `save` wrote, or the folder of `asr evaluate --output-dir`.
         normalizer: instead of the receipt's, or where there is no receipt ("basic" then).
-        draws: of the bootstrap.
+        draws: number of draws of the bootstrap.
 
     Returns:
         The score, and the receipt as it was written ({} without one).
@@ -67,15 +68,27 @@ def load(path: str | Path, *, normalizer: str = "", draws: int = DRAWS) -> tuple
     receipt = stored.get("receipt", {})
     name = normalizer or str(receipt.get("normalizer") or "basic").split("-")[0]
     skipped = {entry["id"]: entry["reason"] for entry in receipt.get("skipped", [])}
+    readings = {row["id"]: Reading(*(str(part) for part in row["reading"]))
+                for _, row in read_objects(path)
+                if isinstance(row.get("reading"), list) and len(row["reading"]) == 2}
     result = score(references.texts, hypotheses.texts, normalizer=name,
-                   speakers=references.speakers or None, durations=references.durations,
-                   skipped=skipped, conditions=conditions_of(receipt), draws=draws)
-    written = receipt.get("normalizer")
-    if not normalizer and written and written != normalizer_id(name):
-        raise DataError(f"{receipt_path(path)}: scored with the normaliser {written}, but this "
+                   alignment=str(receipt.get("alignment") or "unit"),
+                   cer_spaces=receipt.get("cer_spaces") is not False,
+                   rules=[str(rule) for rule in receipt.get("rules") or ()],
+                   readings=readings, speakers=references.speakers or None,
+                   durations=references.durations, skipped=skipped,
+                   conditions=conditions_of(receipt), draws=draws)
+    former = receipt.get("normalizer")
+    if not normalizer and former and former != normalizer_id(name):
+        raise DataError(f"{receipt_path(path)}: scored with the normaliser {former}, but this "
                         f"version has {normalizer_id(name)}; score both sides again, or name "
                         "the normaliser with --normalizer.", code="score.normalizer", path=path)
     return result, receipt
+
+
+def rules_of(optionally_deletable: bool, fragments: bool) -> list[str]:
+    """The options of `read_pair` as a receipt names them."""
+    return ["optionally deletable words"] * optionally_deletable + ["fragments"] * fragments
 
 
 def receipt_path(path: str | Path) -> Path:
@@ -134,7 +147,9 @@ def row_dict(row: Row) -> dict:
     return {"id": row.id, "reference": row.reference, "hypothesis": row.hypothesis,
             "normalized_reference": row.normalized_reference,
             "normalized_hypothesis": row.normalized_hypothesis, "speaker": row.speaker,
-            "duration": row.duration, "words": row.words.reference,
+            "duration": row.duration,
+            **({"reading": [row.reading.written, row.reading.path]} if row.reading.path else {}),
+            "words": row.words.reference,
             "substitutions": row.words.substitutions, "deletions": row.words.deletions,
             "insertions": row.words.insertions, "wer": row.words.rate,
             "characters": row.characters.reference,
@@ -145,7 +160,7 @@ def to_csv(rows: Iterable[Row], *, raw: bool = False) -> str:
     """A table for a spreadsheet.
 
     Args:
-        rows: of a score.
+        rows: rows of a score.
         raw: write texts as they are. Otherwise a cell that a spreadsheet would run as a formula
             (it starts with = + - @, TAB or CR) gets a leading single quote (CWE-1236).
     """
@@ -166,47 +181,60 @@ def safe_cell(value: object) -> object:
     return value
 
 
-def load_two(a: str | Path, b: str | Path, *, names: tuple[str, str] = ("A", "B"),
-             normalizer: str = "", force: bool = False) -> tuple[Score, Score]:
-    """Two saved scores that may be compared.
+def load_systems(paths: Sequence[str | Path], *, names: Sequence[str], normalizer: str = "",
+                 force: bool = False) -> list[Score]:
+    """Saved scores that may be compared.
 
     Args:
-        a, b: JSONL files that `save` wrote, or folders of `asr evaluate --output-dir`.
+        paths: JSONL files that `save` wrote, or folders of `asr evaluate --output-dir`.
         names: for messages.
-        normalizer: score both again with this one.
-        force: load them although their receipts differ; the normaliser is then that of `a`.
+        normalizer: score all again with this one.
+        force: load them although their receipts differ; the normaliser is then that of the first.
 
     Raises:
         DataError: the receipts name another reference set or normaliser; the message says which.
     """
-    receipts = read_receipt(a).get("receipt", {}), read_receipt(b).get("receipt", {})
-    unlike = [] if force else stored_unlike(receipts)
-    if normalizer:
-        unlike = [reason for reason in unlike if not reason.startswith("normaliser")]
-    if unlike:
-        raise DataError(f"{names[0]} and {names[1]} cannot be compared: {'; '.join(unlike)}. "
-                        "--normalizer scores both again with one normaliser, --force compares "
-                        "what they have in common.", code="compare.unlike")
-    if force and not normalizer:
-        normalizer = str(receipts[0].get("normalizer") or "basic").split("-")[0]
-    if not normalizer and not all(receipts):  # a side without a receipt follows the other
-        normalizer = str((receipts[0] or receipts[1]).get("normalizer") or "basic").split("-")[0]
-    return tuple(load(path, normalizer=normalizer, draws=1_000)[0]
-                 for path in (a, b))  # type: ignore[return-value]
+    receipts = [read_receipt(path).get("receipt", {}) for path in paths]
+    for a, b in itertools.combinations(range(len(paths)), 2):
+        unlike = [] if force else stored_unlike((receipts[a], receipts[b]))
+        if normalizer:
+            unlike = [reason for reason in unlike if not reason.startswith("normaliser")]
+        if unlike:
+            raise DataError(f"{names[a]} and {names[b]} cannot be compared: {'; '.join(unlike)}. "
+                            "--normalizer scores all again with one normaliser, --force compares "
+                            "what they have in common.", code="compare.unlike")
+    if not normalizer and (force or not all(receipts)):
+        # forced, the first one's; a side without a receipt follows the others
+        chosen = receipts[0] if force else next(filter(None, receipts), {})
+        normalizer = str(chosen.get("normalizer") or "basic").split("-")[0]
+    return [load(path, normalizer=normalizer, draws=1_000)[0] for path in paths]
 
 
-def score_two(reference: str | Path, a: str | Path, b: str | Path, *,
-              format: str = "auto", normalizer: str = "basic",  # noqa: A002
-              speakers: str | Path | None = None) -> tuple[Score, Score]:
-    """Two text files with hypotheses, scored against the same references.
+def score_systems(reference: str | Path, paths: Sequence[str | Path], *,
+                  format: str = "auto", normalizer: str = "basic",  # noqa: A002
+                  speakers: str | Path | None = None, alignment: str = "unit",
+                  optionally_deletable: bool = False, fragments: bool = False) -> list[Score]:
+    """Text files with hypotheses, scored against the same references.
+
+    A reference with alternatives is read for each system as sclite reads it for that system alone.
+
+    Args:
+        reference, paths: files.
+        format, optionally_deletable, fragments: as in `read_pair`.
+        normalizer, alignment: as in `asr.scoring.score`.
+        speakers: a Kaldi utt2spk file.
 
     Raises:
         DataError: as `asr.scoring.score` and `read_pair`.
     """
     scores = []
-    for path in (a, b):
-        references, hypotheses = read_pair(reference, path, format=format)
+    for path in paths:
+        references, hypotheses = read_pair(reference, path, format=format, normalizer=normalizer,
+                                           optionally_deletable=optionally_deletable,
+                                           fragments=fragments)
         known = read_speakers(speakers) if speakers else references.speakers or None
         scores.append(score(references.texts, hypotheses.texts, normalizer=normalizer,
-                            speakers=known, durations=references.durations, draws=1_000))
-    return scores[0], scores[1]
+                            alignment=alignment, readings=references.readings,
+                            rules=rules_of(optionally_deletable, fragments), speakers=known,
+                            durations=references.durations, draws=1_000))
+    return scores

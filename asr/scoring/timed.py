@@ -1,6 +1,6 @@
 """NIST's formats with times: stm (reference segments) and ctm (recognised words).
 
-In: a path. Out: segments or words; words assigned to segments by their middle.
+In: a path. Out: segments or words; words assigned to segments by their middle, as in sclite.
 Times are seconds, as in the files.
 """
 
@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import math
 import re
-from bisect import bisect_left, bisect_right
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from itertools import accumulate
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from asr.errors import DataError
@@ -35,6 +33,7 @@ class Segment:
     text: str
     label: str = ""
     line: int = field(default=0, compare=False)
+    beside: bool = field(default=False, compare=False)
 
     @property
     def ignored(self) -> bool:
@@ -43,9 +42,12 @@ class Segment:
 
     @property
     def id(self) -> str:
-        """file-channel-start-end, times in milliseconds."""
+        """file-channel-start-end, times in milliseconds.
+
+        The speaker follows where another speaks at the same time (`beside`).
+        """
         return (f"{self.file}-{self.channel}-{round(1000 * self.start):07d}-"
-                f"{round(1000 * self.end):07d}")
+                f"{round(1000 * self.end):07d}" + f"-{self.speaker}" * self.beside)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +71,11 @@ def read_stm(path: str | Path, *, braces: bool = False) -> list[Segment]:
         braces: the caller understands alternatives such as { a / b }.
 
     Raises:
-        DataError: a line that is no segment, two segments of one channel and time, alternatives
+        DataError: a line that is no segment, two segments of one speaker and time, alternatives
             that the caller does not understand.
     """
-    segments, seen = [], set()
+    segments: list[Segment] = []
+    seen: dict[str, set[str]] = {}  # the speakers of each id
     for number, line in _entries(path):
         where = f"{path}:{number}"
         parts = line.split(maxsplit=5)
@@ -85,7 +88,7 @@ def read_stm(path: str | Path, *, braces: bool = False) -> list[Segment]:
             label, *rest = text.split(maxsplit=1)
             text = rest[0] if rest else ""
             if not label.endswith(">"):
-                raise DataError(f"{where}: got the label {label!r}, expected '<...>' without "
+                raise DataError(f"{where}: got the label {label[:80]!r}, expected '<...>' without "
                                 "blanks inside; what follows the blank would be scored as words. "
                                 "Remove the blanks.", code="text.stm", path=path)
         if _ALTERNATION.search(text) or (not braces and _BRACES.search(text)):
@@ -93,9 +96,12 @@ def read_stm(path: str | Path, *, braces: bool = False) -> list[Segment]:
                             "one variant.", code="text.alternation", path=path)
         segment = Segment(parts[0], parts[1], parts[2], start, end, text.strip(), label, number)
         if segment.id in seen:
-            raise DataError(f"{where}: a second segment with the id {segment.id!r}.",
+            segment = replace(segment, beside=True)
+        if segment.id in seen or (segment.beside and segment.speaker in seen[
+                replace(segment, beside=False).id]):
+            raise DataError(f"{where}: a second segment with the id {segment.id[:80]!r}.",
                             code="text.duplicate_id", path=path)
-        seen.add(segment.id)
+        seen.setdefault(segment.id, set()).add(segment.speaker)
         segments.append(segment)
     return segments
 
@@ -110,26 +116,31 @@ def read_ctm(path: str | Path) -> list[TimedWord]:
 
 
 def read_ctm_noted(path: str | Path) -> tuple[list[TimedWord], tuple[str, ...]]:
-    """As `read_ctm`, and sentences about negative durations and confidences that are no numbers."""
+    """As `read_ctm`, and sentences about negative times and confidences that are no numbers."""
     words: list[TimedWord] = []
-    negative, unreadable = [], []
+    early, negative, unreadable = [], [], []
     for number, line in _entries(path):
         where, parts = f"{path}:{number}", line.split()
         if len(parts) >= 5 and (_BRACES.search(parts[4]) or _ALTERNATION.search(parts[4])):
             raise DataError(f"{where}: alternatives are not supported; write one variant.",
                             code="text.alternation", path=path)
-        start = _seconds(parts[2]) if len(parts) >= 5 else None
+        start = _number(parts[2]) if len(parts) >= 5 else None
         duration = _number(parts[3]) if len(parts) >= 5 else None
         if start is None or duration is None:
             raise DataError(f"{where}: expected 'file channel start duration word [confidence]' "
                             f"as in ctm, got {line[:80]!r}.", code="text.ctm", path=path)
         confidence = _seconds(parts[5]) if len(parts) > 5 else None
+        if start < 0:
+            early.append(number)
         if duration < 0:
             negative.append(number)
         if len(parts) > 5 and confidence is None:
             unreadable.append((number, parts[5]))
         words.append(TimedWord(parts[0], parts[1], start, duration, parts[4], confidence, number))
     notes = []
+    if early:
+        notes.append(f"{path}: {len(early):,} words start before 0 s (the first in line "
+                     f"{early[0]}); their times were taken as they are, as in sclite.")
     if negative:
         notes.append(f"{path}: {len(negative):,} words have a negative duration (the first in line "
                      f"{negative[0]}); their middle was taken as it is, as in sclite.")
@@ -152,40 +163,47 @@ def segment_texts(segments: Sequence[Segment]) -> tuple[dict[str, str], dict[str
 
 def assign_words(words: Iterable[TimedWord], segments: Sequence[Segment],
                  path: str | Path = "ctm") -> dict[str, str]:
-    """Hypotheses by segment id: each word goes where its middle lies, else to the nearest segment.
+    """Hypotheses by segment id, as sclite assigns them.
 
-    Words in ignored segments are dropped, as in sclite; no other word is, so that text invented
-    between the segments counts as insertions. A segment without words gets an empty hypothesis.
+    The segments of a channel are gone through in order of time; each takes the words, in order of
+    time, up to the first whose middle is not before its end; the last takes all that are left. So
+    a word in a gap belongs to the segment after it, and of segments that overlap the first has the
+    words. Words in ignored segments are dropped; no other word is, so that text invented between
+    the segments counts as insertions. A segment without words gets an empty hypothesis.
 
     Raises:
         DataError: a word of a file and channel that the references do not have.
     """
     by_channel: dict[tuple[str, str], list[Segment]] = defaultdict(list)
-    for segment in segments:
+    for segment in sorted(segments, key=lambda segment: segment.start):
         by_channel[segment.file, segment.channel].append(segment)
-    starts, latest = {}, {}
-    for key, channel in by_channel.items():
-        channel.sort(key=lambda segment: segment.start)
-        starts[key] = [segment.start for segment in channel]
-        latest[key] = list(accumulate((segment.end for segment in channel), max))
-    found: dict[str, list[TimedWord]] = {segment.id: [] for segment in segments}
+    spoken: dict[tuple[str, str], list[TimedWord]] = defaultdict(list)
     for word in words:
         key = word.file, word.channel
         if key not in by_channel:
-            where = f"{path}:{word.line}" if word.line else str(path)
-            raise DataError(f"{where}: {word.text!r} belongs to file {word.file!r} channel "
-                            f"{word.channel!r}, which the references do not have.",
-                            code="score.ids", path=path)
-        middle = word.start + word.duration / 2
-        right = bisect_right(starts[key], middle)
-        left = bisect_left(latest[key], min(middle, latest[key][max(0, right - 1)]), 0, right)
-        near = by_channel[key][left:right + 1]  # all that reach the middle, or end last before it
-        closest = min(near, key=lambda segment: (  # where two are as near: the later one, as sclite
-            max(segment.start - middle, middle - segment.end, 0.0), segment.end <= middle))
-        found[closest.id].append(word)
-    return {segment.id: " ".join(word.text for word in
-                                 sorted(found[segment.id], key=lambda word: word.start))
-            for segment in segments if not segment.ignored}
+            raise DataError(f"{path}:{word.line}: {word.text[:80]!r} belongs to file "
+                            f"{word.file[:80]!r} channel {word.channel[:80]!r}, which the "
+                            f"references do not have{_only_case(key, by_channel)}. Correct the "
+                            "word or the references.", code="score.ids", path=path)
+        spoken[key].append(word)
+    found: dict[str, list[str]] = {segment.id: [] for segment in segments}
+    for key, channel in by_channel.items():
+        left = deque(sorted(spoken[key], key=lambda word: word.start))
+        for segment in channel:
+            while left and (segment is channel[-1]
+                            or left[0].start + left[0].duration / 2 < segment.end):
+                found[segment.id].append(left.popleft().text)
+    return {segment.id: " ".join(found[segment.id]) for segment in segments
+            if not segment.ignored}
+
+
+def _only_case(key: tuple[str, str], known: Iterable[tuple[str, str]]) -> str:
+    """What to say where only the case of file and channel differs, which sclite does not mind."""
+    for other in known:
+        if [part.casefold() for part in other] == [part.casefold() for part in key]:
+            return (f" (they have {other[0][:80]!r} channel {other[1][:80]!r}: only the case "
+                    "differs)")
+    return ""
 
 
 def texts_of_ctm(words: Iterable[TimedWord]) -> dict[str, str]:
@@ -224,7 +242,7 @@ def write_ctm(path: str | Path, words: Iterable[TimedWord]) -> None:
 def _check_fields(*fields: str) -> None:
     for value in fields:
         if not value or len(value.split()) != 1 or value != value.strip():
-            raise DataError(f"{value!r} cannot stand in stm or ctm; a field holds no space.",
+            raise DataError(f"{value!r} cannot be in stm or ctm; a field holds no space.",
                             code="text.id")
 
 

@@ -1,14 +1,19 @@
-"""Text normalisers: what counts as the same word, by name, with a version and a fingerprint.
+"""Text normalisers, by name, with a version and a fingerprint.
 
-In: a transcript as somebody wrote it. Out: the same transcript, ready to be compared or learnt.
+In: a transcript. Out: the same transcript in a normal form, for comparison and training.
 The standard library only.
 
     name      "Dr. Müller's  CAFÉ-Bar, No. 21!" becomes
     none      Dr. Müller's  CAFÉ-Bar, No. 21!            Unicode NFC, nothing else
     case      dr. müller's  café-bar, no. 21!            lower case, nothing else (as sclite does)
     basic     dr müller's café bar no 21                 lower case, no punctuation, single spaces
-    english   doctor müller's café bar no twenty one     basic + numbers, contractions, spelling
+    marks     dr müller's café bar no 21                 basic, but ' beside a letter and : inside
+                                                         a word stay: letters in some languages
+    english   doctor müller's café bar number twenty one basic + numbers, contractions, spelling
     german    doktor müller's café bar no einundzwanzig  basic + numbers, abbreviations
+
+A name may end in "+drop" ("basic+drop"): text in brackets that was not said, such as
+[laughter], <unk> or (noise), is then no word. Without it, it is one.
 
 A score under one normaliser cannot be compared with a score under another: every receipt carries
 `normalizer_id`, which changes whenever the behaviour does.
@@ -23,26 +28,42 @@ from collections.abc import Callable
 from difflib import get_close_matches
 
 from asr.errors import UsageError
+from asr.text.abbreviations import spell_abbreviations, spell_german_abbreviations
 from asr.text.english import expand_english, unify_english
-from asr.text.german import expand_german
+from asr.text.german import expand_german, unify_german
 
 _APOSTROPHES = "'\u2018\u2019\u201b\u02bc\u02b9\u00b4`\uff07"
 _ONE_APOSTROPHE = {ord(character): "'" for character in _APOSTROPHES}
+# Spacing modifier letters, tone letters, and the length marks of Unicode's Latin Extended-D.
+_MODIFIERS = range(0x2B0, 0x300), range(0xA700, 0xA722), range(0xA788, 0xA78C)
+_NO_LETTER_BESIDE = re.compile(r"(?<![\w'])'+(?![\w'])")
+_COLON_INSIDE = re.compile(r"(?<=\w):(?=[^\W\d])")   # not that of 10:30
+_COLON = "\ufdd0"   # a code point that no text has, while punctuation is dropped
 _LONE_APOSTROPHE = re.compile(r"(?<!\w)'+|'+(?!\w)")
 
 
 class _BasicTable(dict):
     """Code point to replacement, filled on first use, for `str.translate`.
 
+    Args:
+        letters: keep the modifier letters that look like an apostrophe, and the signs of length and
+            tone that Unicode calls symbols (ma˥ma˩, ka꞉na): what is a letter by its class is never
+            dropped.
+
     Letters, digits and combining marks stay. Punctuation, symbols, spaces and control characters
     become a space; invisible format characters (zero width, bidi, soft hyphen, BOM) vanish, because
     they split words that a reader sees as one. Apostrophes become ' and are judged later.
     """
 
+    def __init__(self, letters: bool):
+        self._letters = letters
+
     def __missing__(self, code: int) -> str:
         character = chr(code)
         category = unicodedata.category(character)
-        if character in _APOSTROPHES:
+        if self._letters and (category == "Lm" or any(code in block for block in _MODIFIERS)):
+            result = character
+        elif character in _APOSTROPHES:
             result = "'"
         elif category == "Cf":
             result = ""
@@ -54,7 +75,9 @@ class _BasicTable(dict):
         return result
 
 
-_BASIC = _BasicTable()
+_PLAIN_TABLE, _LETTERS_TABLE = _BasicTable(letters=False), _BasicTable(letters=True)
+_MARKS_TABLE = _BasicTable(letters=True)
+_MARKS_TABLE[ord(_COLON)] = ":"
 
 
 def _none(text: str) -> str:
@@ -67,29 +90,40 @@ def _lower(text: str) -> str:
     return unicodedata.normalize("NFC", text)
 
 
-def _strip(text: str) -> str:
+def _strip(text: str, table: _BasicTable = _PLAIN_TABLE) -> str:
     """Lower-cased text without punctuation; apostrophes only inside words; single spaces."""
-    text = _LONE_APOSTROPHE.sub(" ", text.translate(_BASIC))
+    text = text.translate(table)
+    if "'" in text:
+        text = _LONE_APOSTROPHE.sub(" ", text)
     return unicodedata.normalize("NFC", " ".join(text.split()))
 
 
 def _basic(text: str) -> str:
-    return _strip(_lower(text))
+    return _strip(_lower(text), _LETTERS_TABLE)
+
+
+def _marks(text: str) -> str:
+    """As `_basic`; an apostrophe beside a letter and a colon between letters stay."""
+    text = _COLON_INSIDE.sub(_COLON, _lower(text).replace(_COLON, ""))
+    text = _NO_LETTER_BESIDE.sub(" ", text.translate(_MARKS_TABLE))
+    return unicodedata.normalize("NFC", " ".join(text.split()))
 
 
 def _english(text: str) -> str:
-    return unify_english(_strip(expand_english(_plain(_lower(text)))))
+    text = _plain(_lower(spell_abbreviations(unicodedata.normalize("NFC", text))))
+    return unify_english(_strip(expand_english(text)))
 
 
 def _german(text: str) -> str:
-    return _strip(expand_german(_plain(_lower(text))))
+    text = _plain(_lower(spell_german_abbreviations(unicodedata.normalize("NFC", text))))
+    return unify_german(_strip(expand_german(text)))
 
 
 def _plain(text: str) -> str:
     """One kind of apostrophe and no invisible characters, before words are looked at."""
-    text = text.translate(_ONE_APOSTROPHE)
     if text.isascii():
-        return text
+        return text.replace("`", "'")
+    text = text.translate(_ONE_APOSTROPHE)
     return "".join(c for c in text if unicodedata.category(c) != "Cf")
 
 
@@ -97,10 +131,15 @@ def _plain(text: str) -> str:
 _NORMALIZERS: dict[str, tuple[int, Callable[[str], str]]] = {
     "none": (1, _none),
     "case": (1, _lower),
-    "basic": (1, _basic),
-    "english": (2, _english),
-    "german": (2, _german),
+    "basic": (2, _basic),
+    "marks": (1, _marks),
+    "english": (3, _english),
+    "german": (3, _german),
 }
+_DROP = "+drop"
+# [] and <> around anything, () around one word; each by itself, so that neither "word(s)"
+# nor "3 < 4" nor a spoken remark (like this one) is lost
+_NOT_SAID = re.compile(r"\[[^\[\]]*\]|<(?![\s=])[^<>]*(?<!\s)>|(?<!\S)\([^()\s]*\)(?!\w)")
 
 NORMALIZERS = tuple(_NORMALIZERS)
 """The names that `normalize` accepts."""
@@ -115,13 +154,20 @@ _PROBES = (
 )
 # More behaviours of one normaliser; the ids of the others must not change with them.
 _MORE_PROBES = {
+    "basic": ("ha\u02bc ka\ua789na ma\u02e5ma\u02e9 \u02bbokina t\u02b0a 'o o' ka:na 10:30",),
+    "marks": ("ha\u02bc ka\ua789na ma\u02e5ma\u02e9 \u02bbokina t\u02b0a 'o o' ka:na 10:30",
+              "' : a: '"),
     "english": (
         "$20 million €3bn 3.5kg 10 km 5g 5% per cent -500 +3 20°C ¢3 1/2 2½ #1 $2.70 5:05 pm .5",
         "Jr. she's been he's here I'd better I'd been I'd go ain't one and a half nineteen oh two",
         "grey ploughing organisational customise dialogue yoghurt promise aesthetic fibreglass",
+        "The U.S. and U.K. Ph.D. of Gen. Lee, Sgt. Po, St. John, Main St., No. 5, etc.; the U.K.'s "
+        "10k 3x $20-30 million EUR 5 \u00b15 10 kms 3/4 e-mail i'd've what's happened approx.",
     ),
     "german": (
         "$20 €20 20 Mio. Euro 1 Mrd. € 2,70 € 3,5kg 10 km 1 h 5% -500 +3 20°C 1/2 2½ #1 10:30 Uhr",
+        "Dr Abt, Hr. Beck, Fr. Conz, St. Pauli, Hauptstr. 3, zB usw, U.S.A., ggf. evtl. inkl. "
+        "EUR 5 3 Std. 2x 90er 10%ig 10-j\u00e4hrig 100 hundert 50 ct \u00b15",
     ),
 }
 
@@ -132,7 +178,8 @@ def normalize(text: str, name: str) -> str:
     Args:
         text: any text.
         name: one of `NORMALIZERS`. `english` and `german` rewrite words ("21", "won't",
-            "colour") and are for scoring; train with `basic` or `none`.
+            "colour") and are for scoring; train with `basic`, `marks` or `none`. With "+drop" at
+            the end [laughter], <unk> and (noise) are no words.
 
     Returns:
         The normalised text, in Unicode NFC; it may be empty. Every normaliser is idempotent.
@@ -147,8 +194,21 @@ def normalize(text: str, name: str) -> str:
         'she will not pay twenty one dollars'
         >>> normalize("Straße Nr. 21", "german")
         'straße nummer einundzwanzig'
+        >>> normalize("yes [laughter] <unk> (noise) no", "basic+drop")
+        'yes no'
     """
-    return _lookup(name)[1](text)
+    function = _lookup(name)[1]
+    return function(_NOT_SAID.sub(" ", text) if name.endswith(_DROP) else text)
+
+
+def normalizer_name(name: str, non_speech: str = "words") -> str:
+    """The name with what `non_speech` ("words" or "drop") says of [laughter], <unk> and (noise).
+
+    Example:
+        >>> normalizer_name("english", "drop")
+        'english+drop'
+    """
+    return name + _DROP * (non_speech == "drop" and not name.endswith(_DROP))
 
 
 def normalizer_id(name: str) -> str:
@@ -161,14 +221,15 @@ def normalizer_id(name: str) -> str:
         UsageError: there is no normaliser of that name.
     """
     version, function = _lookup(name)
-    outcome = "\n".join(map(function, _PROBES + _MORE_PROBES.get(name, ())))
+    probes = _PROBES + _MORE_PROBES.get(name.removesuffix(_DROP), ())
+    outcome = "\n".join(map(function, probes))
     return f"{name}-{version}-{hashlib.sha256(outcome.encode()).hexdigest()[:8]}"
 
 
 def _lookup(name: str) -> tuple[int, Callable[[str], str]]:
     try:
-        return _NORMALIZERS[name]
-    except (KeyError, TypeError):
+        return _NORMALIZERS[name.removesuffix(_DROP)]
+    except (KeyError, TypeError, AttributeError):
         close = get_close_matches(str(name), NORMALIZERS, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
         raise UsageError(f"Unknown normaliser {name!r}; expected one of "

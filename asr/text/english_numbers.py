@@ -25,7 +25,7 @@ _MAGNITUDES = {"k": "thousand", "m": "million", "mn": "million", "mln": "million
 _LONG_MAGNITUDE = "hundred|thousand|million|billion|trillion"
 # unit: one, many. "5g" may be a network and "5 in" a preposition: see _UNIT.
 _UNITS = {short: (one, many or one + "s") for short, one, many in (
-    ("km", "kilometer", ""), ("m", "meter", ""), ("cm", "centimeter", ""),
+    ("km", "kilometer", ""), ("kms", "kilometer", ""), ("m", "meter", ""), ("cm", "centimeter", ""),
     ("mm", "millimeter", ""), ("nm", "nanometer", ""), ("µm", "micrometer", ""),
     ("μm", "micrometer", ""), ("mi", "mile", ""), ("ft", "foot", "feet"),
     ("in", "inch", "inches"), ("yd", "yard", ""), ("yds", "yard", ""), ("kg", "kilogram", ""),
@@ -58,6 +58,8 @@ _LETTERS = "|".join(sorted(_MAGNITUDES, key=len, reverse=True))
 _MAGNITUDE = rf"(?:[ -]?({_LONG_MAGNITUDE})(?!\w)|\s?({_LETTERS})(?!\w))?"
 _MONEY = re.compile(rf"([$£€¥₹])\s?{_AMOUNT}{_MAGNITUDE}")
 _MONEY_AFTER = re.compile(rf"{_START}{_AMOUNT}{_MAGNITUDE}\s?([$£€¥₹])(?!\s?\d)")
+_MONEY_RANGE = re.compile(rf"([$£€¥₹])\s?((?:{_GROUPED})(?:\.\d+)?)\s?[-\u2013]\s?"
+                          r"\1?(?=\d)")
 _CENTS = re.compile(rf"¢\s?({_GROUPED})")
 _ANY_UNIT = "|".join(sorted(map(re.escape, _UNITS), key=len, reverse=True))
 _UNIT = re.compile(rf"{_START}({_GROUPED})(?:\.(\d+))?([ -]?)({_ANY_UNIT})(?!\w)")
@@ -72,12 +74,14 @@ _DENOMINATORS = {2: "half", 3: "third", 4: "quarter", 5: "fifth", 6: "sixth", 7:
 _NUMBER = re.compile(rf"(?<![\w.])({_GROUPED})(?:\.(\d+))?(?:\s?(th)|(st|nd|rd|s))?(?!\w)")
 _POINT_IN_WORD = re.compile(rf"(?<![\d.,])({_GROUPED})\.(\d+)(?!\.?\d)(?=[^\W\d])")
 _POINT_AFTER_WORD = re.compile(rf"(?<=[^\W\d])({_GROUPED})\.(\d+)(?!\.?\d)")
+_WORD_OF_NUMBER = re.compile(r"(?<![\w.,])([1-9]\d{0,3})(?=[^\W\d_])")  # "10k", "3x"
 _DIGITS_IN_WORD = re.compile(r"\d+")
 
 
 def spell_symbols(text: str) -> str:
     """Digits, and the signs that are spoken, in words; other symbols are left alone."""
-    if any(character.isnumeric() for character in text):
+    if (_DIGITS_IN_WORD.search(text) if text.isascii() else
+            any(character.isnumeric() for character in text)):
         for pattern, replacement in _STEPS:
             text = pattern.sub(replacement, text)
     for symbol, word in _SPOKEN:
@@ -214,6 +218,8 @@ def _spell_minutes(minute: str) -> str:
 _STEPS = (
     (re.compile("℃"), "°c"), (re.compile("℉"), "°f"), (re.compile(r"°\s(?=[cf]\b)"), "°"),
     (re.compile(r"(?<=\d)'(?=\d)"), " "), (re.compile(r"([$£€¥₹])-(?=\d)"), r"-\1"),
+    (re.compile(r"\beur\s?(?=\d)"), "€"), (re.compile(r"(?<=\d)\s?eur\b"), " €"),
+    (_MONEY_RANGE, r"\2 - \1"),
     (_VULGAR, _plain_fraction), (_SIGN, " minus "), (re.compile(r"#\s?(?=\d)"), " number "),
     (re.compile(r"(?<![\w.])([$£€¥₹])\.(?=\d)"), r"\g<1>0."),
     (re.compile(r"(?<![\w.,)])\.(\d+)(?![\w.])"), lambda m: f" point {_spell_digits(m[1])}"),
@@ -226,7 +232,8 @@ _STEPS = (
     (_POINT_IN_WORD, lambda match: f" {_spell_decimal(match[1], match[2])} "),
     (_POINT_AFTER_WORD, lambda match: f" {_spell_decimal(match[1], match[2])} "),
     (_NUMBER, _spell_number),
+    (_WORD_OF_NUMBER, lambda match: f" {_spell_integer(match[1], year=False)} "),
     (_DIGITS_IN_WORD, lambda match: f" {_spell_digits(match[0])} "),
 )
-_SPOKEN = (("&", " and "), ("%", " percent "), ("+", " plus "), ("°", " degrees "),
-           ("²", " squared "), ("³", " cubed "))
+_SPOKEN = (("&", " and "), ("±", " plus or minus "), ("%", " percent "), ("+", " plus "),
+           ("°", " degrees "), ("²", " squared "), ("³", " cubed "))

@@ -2,14 +2,16 @@
 
 In: lower-cased NFC text. Out: the same words, written out.
 
-Ordinals ("der 3. Tag") cannot be told from a number at the end of a sentence and are read as
-cardinals; hesitations stay.
+Ordinals ("der 3. Tag") cannot be distinguished from a number at the end of a sentence and are read
+as cardinals; hesitations stay.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
+
+from asr.text.abbreviations import split_initials
 
 _ONES = ("null eins zwei drei vier fünf sechs sieben acht neun zehn elf zwölf dreizehn vierzehn "
          "fünfzehn sechzehn siebzehn achtzehn neunzehn").split()
@@ -19,7 +21,17 @@ _ABBREVIATIONS = tuple((re.compile(rf"(?<!\w){pattern}(?!\w)"), words) for patte
     (r"z\.\s?b\.", "zum beispiel"), (r"d\.\s?h\.", "das heißt"), (r"u\.\s?a\.", "unter anderem"),
     (r"usw\.", "und so weiter"), (r"bzw\.?", "beziehungsweise"), (r"ca\.", "circa"),
     (r"dr\.", "doktor"), (r"prof\.", "professor"), (r"nr\.", "nummer"), (r"str\.", "straße"),
-))
+    (r"max\.", "maximal"), (r"vgl\.", "vergleiche"),
+)) + ((re.compile(r"(?<=\w)str\.(?!\w)"), "straße"),)
+# Without their dots; none of these is a word.
+_LONG_FORMS = {"dr": "doktor", "prof": "professor", "nr": "nummer", "usw": "und so weiter",
+               "bzw": "beziehungsweise", "zb": "zum beispiel", "dh": "das heißt",
+               "ggf": "gegebenenfalls", "evtl": "eventuell", "inkl": "inklusive",
+               "bspw": "beispielsweise", "sog": "sogenannt", "zzgl": "zuzüglich",
+               **split_initials("usa eu tv dvd cd pc lkw pkw ard zdf bmw vw dna edv gmbh spd cdu "
+                                "csu fdp ddr brd")}
+_LONG = re.compile(rf"\b({'|'.join(_LONG_FORMS)})\b")
+_ONE_BEFORE = re.compile(r"\b(?:hundert|tausend)(?!e|s?t)")  # not Hunderte, hundertste
 _CURRENCIES = {"$": ("dollar", "cent"), "€": ("euro", "cent"), "£": ("pfund", "pence"),
                "¥": ("yen", ""), "¢": ("cent", "")}
 _MAGNITUDES = {"tsd": ("tausend", "tausend"), "mio": ("million", "millionen"),
@@ -28,7 +40,8 @@ _UNITS = {
     "km": "kilometer", "m": "meter", "cm": "zentimeter", "mm": "millimeter", "nm": "nanometer",
     "µm": "mikrometer", "kg": "kilogramm", "g": "gramm", "mg": "milligramm", "t": "tonnen",
     "l": "liter", "ml": "milliliter", "cl": "zentiliter", "h": "stunden", "min": "minuten",
-    "sek": "sekunden", "ms": "millisekunden", "km/h": "kilometer pro stunde",
+    "std": "stunden", "ct": "cent", "sek": "sekunden", "ms": "millisekunden",
+    "km/h": "kilometer pro stunde",
     "m/s": "meter pro sekunde", "hz": "hertz", "khz": "kilohertz", "mhz": "megahertz",
     "ghz": "gigahertz", "w": "watt", "kw": "kilowatt", "kwh": "kilowattstunden", "v": "volt",
     "kv": "kilovolt", "db": "dezibel",  # codespell:ignore dezibel
@@ -38,8 +51,9 @@ _UNITS = {
     "cm³": "kubikzentimeter", "°c": "grad celsius", "°f": "grad fahrenheit", "°": "grad",
     "%": "prozent",
 }
-_ONE_UNIT = {"t": "eine tonne", "h": "eine stunde", "min": "eine minute", "sek": "eine sekunde",
-             "ms": "eine millisekunde", "kwh": "eine kilowattstunde", "kcal": "eine kilokalorie"}
+_ONE_UNIT = {"t": "eine tonne", "h": "eine stunde", "std": "eine stunde", "min": "eine minute",
+             "sek": "eine sekunde", "ms": "eine millisekunde", "kwh": "eine kilowattstunde",
+             "kcal": "eine kilokalorie"}
 _ONLY_GLUED = {"t", "v", "w"}
 
 _GROUPED = r"\d{1,3}(?:\.\d{3})+(?!\d)|\d+"
@@ -58,6 +72,8 @@ _FRACTION = re.compile(r"(?<![\w./,])(?:(\d+)\s+)?(\d{1,2})[/\u2044](\d{1,2})(?!
                        r"(?!\w))?")
 _PARTS = {2: "halb", 3: "drittel", 4: "viertel", 5: "fünftel", 6: "sechstel", 7: "siebtel",
           8: "achtel", 9: "neuntel", 10: "zehntel", 16: "sechzehntel", 20: "zwanzigstel"}
+_COMPOUND = re.compile(r"(?<![\w.,-])(\d{1,4})-?(%ig\w*|(?:jährig|prozentig|fach|stündig|minütig|"
+                       r"tägig|stellig|stöckig)\w*|mal|x|er[ns]?)(?!\w)")
 _NUMBER = re.compile(rf"(?<![\w,])({_GROUPED})(?:,(\d+))?(?!\w)")
 _COMMA_IN_WORD = re.compile(rf"(?<![\d.,])({_GROUPED}),(\d+)(?!,?\d)(?=[^\W\d])")
 _DIGITS_IN_WORD = re.compile(r"\d+")
@@ -73,6 +89,12 @@ def expand_german(text: str) -> str:
     for symbol, words in _SPOKEN:
         text = text.replace(symbol, words)
     return text
+
+
+def unify_german(text: str) -> str:
+    """Abbreviations and initials without dots, "hundert" as "einhundert"; no punctuation left."""
+    text = _LONG.sub(lambda match: _LONG_FORMS[match[0]], text)
+    return _ONE_BEFORE.sub(r"ein\g<0>", text)
 
 
 def spell_cardinal_german(number: int) -> str:
@@ -188,9 +210,18 @@ def _spell_fraction(match: re.Match[str]) -> str:
     return f" {whole or ''} {words} {unit} "
 
 
+def _spell_compound(match: re.Match[str]) -> str:
+    """ "10-jährig", "90er", "2x": one word."""
+    number, ending = match[1], match[2].replace("x", "mal").replace("%ig", "prozentig")
+    words = _spell_integer(number, year=ending.startswith("er"))
+    return f" {_before_noun(words)}{ending}"
+
+
 _STEPS = (
     (re.compile("℃"), "°c"), (re.compile("℉"), "°f"), (re.compile(r"°\s(?=[cf]\b)"), "°"),
     (re.compile(r"(?<=\d)'(?=\d)"), " "), (re.compile(r"([$€£¥¢])-(?=\d)"), r"-\1"),
+    (re.compile(r"\beur\s?(?=\d)"), "€"), (re.compile(r"(?<=\d)\s?eur\b"), " €"),
+    (_COMPOUND, _spell_compound),
     (_VULGAR, lambda match: f" {unicodedata.normalize('NFKC', match[0])} "),
     (_SIGN, " minus "), (re.compile(r"#\s?(?=\d)"), " nummer "), (_CLOCK, _spell_clock),
     (re.compile(r"(?<=\d)\s?×\s?(?=\d)"), " mal "), (_FRACTION, _spell_fraction),
@@ -201,5 +232,6 @@ _STEPS = (
     (_COMMA_IN_WORD, lambda m: f" {_spell_decimal(m[1], m[2])} "), (_NUMBER, _spell_number),
     (_DIGITS_IN_WORD, lambda match: f" {_spell_digits(match[0])} "),
 )
-_SPOKEN = (("&", " und "), ("%", " prozent "), ("€", " euro "), ("§", " paragraph "),
-           ("+", " plus "), ("°", " grad "), ("²", " quadrat "), ("³", " hoch drei "))
+_SPOKEN = (("&", " und "), ("±", " plus minus "), ("%", " prozent "), ("€", " euro "),
+           ("§", " paragraph "), ("+", " plus "), ("°", " grad "),
+           ("²", " quadrat "), ("³", " hoch drei "))

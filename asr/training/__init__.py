@@ -5,7 +5,8 @@ Read session.py first, then loop.py. Importing this package does not import Tens
 
 from __future__ import annotations
 
+from asr.training.export import export_checkpoint
 from asr.training.run_directory import read_log
 from asr.training.session import TrainingResult, train
 
-__all__ = ["TrainingResult", "read_log", "train"]
+__all__ = ["TrainingResult", "export_checkpoint", "read_log", "train"]

@@ -25,7 +25,10 @@ from asr.training.room import readable
 
 KEEP = 2
 FREE_SPACE_FACTOR = 2.2
-_REAL = ("seconds", "loss_sum", "label_sum", "frames", "best_loss")
+_REAL = ("seconds", "loss_sum", "label_sum", "frames", "best_loss", "best_cer", "best_wer")
+# What reading a checkpoint raises that is damaged or of another network.
+UNREADABLE = (tf.errors.OpError, AssertionError, ValueError, TypeError, IndexError, OverflowError,
+              RecursionError, OSError)
 
 
 @dataclass
@@ -38,12 +41,14 @@ class TrainingState:
         batch: finished batches of the current epoch.
         seconds: training time so far, over all parts of the run.
         loss_sum, label_sum, frames: sums over the current epoch.
-        best_wer: lowest validation WER so far; None before the first.
-        best_loss: its validation loss, which breaks ties.
-        best_epoch: the epoch that reached it.
+        best_wer, best_cer, best_loss: of the validation of the best epoch so far; None and inf
+            before the first.
+        best_epoch: its number; 0: none yet, or the network that a run started from.
         first_token_epoch: the first epoch after which the network emitted a label; 0: none yet.
-        nonfinite_in_row: consecutive non-finite steps up to now.
+        nonfinite_in_row: consecutive non-finite steps up to `last_skipped`.
+        last_skipped: number in the run of the last non-finite step.
         skipped: non-finite steps in the whole run.
+        learning_rate_scale: what a callback such as ReduceLROnPlateau made of the schedule.
     """
 
     run_id: str = ""
@@ -54,11 +59,14 @@ class TrainingState:
     label_sum: float = 0.0
     frames: int = 0
     best_wer: float | None = None
+    best_cer: float | None = None
     best_loss: float = math.inf
     best_epoch: int = 0
     first_token_epoch: int = 0
     nonfinite_in_row: int = 0
+    last_skipped: int = -2
     skipped: int = 0
+    learning_rate_scale: float = 1.0
 
     def end_epoch(self) -> tuple[float, int]:
         """Count an epoch; returns its training loss per label (NaN without labels) and frames."""
@@ -131,10 +139,8 @@ class Checkpoints:
             problems.append("the index of the newest checkpoint is missing")
         for prefix in prefixes:
             try:
-                self._checkpoint.restore(str(prefix)).assert_consumed()
-                state = _state(json.loads(bytes(self._state.numpy())))
-            except (tf.errors.OpError, AssertionError, ValueError, TypeError, IndexError,
-                    OverflowError, RecursionError, OSError) as error:
+                state = self._read(prefix)
+            except UNREADABLE as error:
                 problems.append(f"{prefix.name}: {type(error).__name__} "
                                 f"{(str(error).splitlines() or [''])[0][:160]}")
                 continue
@@ -153,6 +159,37 @@ class Checkpoints:
                                   "the folder from a copy, or train into a new run directory.",
                                   path=self.folder)
         return None
+
+    def _read(self, prefix: Path) -> TrainingState:
+        self._checkpoint.restore(str(prefix)).assert_consumed()
+        return _state(json.loads(bytes(self._state.numpy())))
+
+    def kept(self) -> dict[int, Path]:
+        """Finished epochs of this run that have a checkpoint, and its prefix; damaged ones not."""
+        found = {}
+        for prefix in (*_prefixes(self.folder / "best"), *_prefixes(self.folder / "last")[::-1]):
+            try:
+                text = tf.train.load_checkpoint(str(prefix)).get_tensor(
+                    "state/.ATTRIBUTES/VARIABLE_VALUE")
+                state = _state(json.loads(bytes(text)))
+            except UNREADABLE:
+                continue
+            if state.run_id == self.run_id:
+                found[state.epoch] = prefix
+        return found
+
+    def restore_from(self, prefix: Path) -> TrainingState:
+        """Load one checkpoint of `kept`.
+
+        Raises:
+            CheckpointError: it is damaged, or of another network.
+        """
+        try:
+            return self._read(prefix)
+        except UNREADABLE as error:
+            raise CheckpointError(f"{prefix} cannot be used ({type(error).__name__} "
+                                  f"{(str(error).splitlines() or [''])[0][:160]}).",
+                                  path=prefix) from error
 
     def _rotate_from(self, good: Path, prefixes: list[Path]) -> None:
         """Keep damaged checkpoints out of the rotation, where they would replace intact ones."""

@@ -1,90 +1,178 @@
-"""Keras callback for every step: learning rate, non-finite losses, signals, progress.
+"""Keras callback of a run: what happens before, in and after each epoch beside the steps.
 
-In: the training state. Out: the updated state.
+In: the parts of a run. Out: its state, log, checkpoints and best bundle. It comes first among the
+callbacks, so that those of the user see what it decides.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
 
 from asr.errors import TrainingStopped
-from asr.recipe import TrainSettings
-from asr.training.checkpoints import TrainingState
-from asr.training.schedule import learning_rate, progress
-from asr.training.signals import SignalWatch, TimeIsUp
+from asr.network.ctc_model import SkippedStep
+from asr.training.coach import EpochFacts, advice
+from asr.training.schedule import is_over, learning_rate, progress, rank
+from asr.training.validation import Validation
+
+if TYPE_CHECKING:
+    from asr.training.loop import TrainingLoop
 
 
-class StepMonitor(keras.callbacks.Callback):
-    """Sets the learning rate before a step; counts, reports and checks signals after it.
+class RunMonitor(keras.callbacks.Callback):
+    """Learning rate, skipped steps, signals, the clock; validation, best bundle, checkpoint.
+
+    Nothing here reads a number from the device in a step that is finite.
 
     Args:
-        settings: the [train] section.
-        state: updated in place after every step.
-        total_steps: steps of the whole run, for the learning rate.
-        batches: the batches of this epoch, from `asr.data.batches`.
-        watch: pending signals.
-        warn: called with a record of every skipped step.
-        report: called after every step with (finished batches, batches of the epoch, mean loss).
+        loop: the run; its state is updated in place.
+        stop_after: epochs after which this part of the run ends; 0: as the recipe says.
     """
 
-    def __init__(self, settings: TrainSettings, state: TrainingState, total_steps: int, batches,
-                 watch: SignalWatch, warn: Callable[[dict], None],
-                 report: Callable[[int, int, float], None]):
+    def __init__(self, loop: TrainingLoop, stop_after: int = 0):
         super().__init__()
-        self.settings = settings
-        self.state = state
-        self.total_steps = total_steps
-        self.batches = batches
-        self.watch = watch
-        self.warn = warn
-        self.report = report
-        self._mark = time.perf_counter()
+        self.loop = loop
+        self.state = loop.state
+        self.settings = loop.recipe.train
+        self.stop_at = loop.state.epoch + stop_after if stop_after else 0
+        self._own_rate = any(isinstance(c, keras.callbacks.LearningRateScheduler)
+                             for c in loop.callbacks)
+        self._last_rate: float | None = None  # that was set
+        self._rate = float(loop.model.optimizer.learning_rate.numpy())  # of the last step
+        self._first_step = True
+        self._steps = int(loop.model.optimizer.iterations.numpy())
+        self._error: TrainingStopped | None = None
+        self._mark = self._validation_began = time.perf_counter()
+        self._seconds_before = 0.0
+        loop.model.on_skipped_step = self._skipped
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Take the sums of an interrupted epoch up again."""
+        state, model = self.state, self.loop.model
+        self.loop.reports.table.begin_epoch()
+        model.count_steps_from(state.batch)
+        model.data_wait_seconds = model.step_seconds = 0.0
+        tracker = model.metrics[0]
+        tracker.total.assign(state.loss_sum)
+        tracker.count.assign(state.label_sum)
+        self._mark, self._seconds_before = time.perf_counter(), state.seconds
+        self._first_step = True
 
     def on_train_batch_begin(self, batch, logs=None):
-        """Set the learning rate of this step."""
-        optimizer = self.model.optimizer  # type: ignore[union-attr]
-        step = int(optimizer.iterations.numpy())
-        done = progress(self.settings, step, self.total_steps, self.state.seconds)
-        optimizer.learning_rate.assign(learning_rate(self.settings, step, done))
+        """Set the learning rate of this step, unless a LearningRateScheduler does."""
+        if self._own_rate:
+            return
+        optimizer, state = self.loop.model.optimizer, self.state
+        if self._first_step and self._last_rate is not None:
+            # A callback of the user may have changed it between two epochs.
+            found = float(optimizer.learning_rate.numpy())
+            if self._last_rate and not np.isclose(found, self._last_rate, rtol=1e-6):
+                state.learning_rate_scale *= found / self._last_rate
+        self._first_step = False
+        done = progress(self.settings, self._steps, self.loop.total_steps, state.seconds)
+        self._last_rate = state.learning_rate_scale * learning_rate(self.settings, self._steps,
+                                                                    done)
+        optimizer.learning_rate.assign(self._last_rate)
 
     def on_train_batch_end(self, batch, logs=None):
-        """Count the step, report it, check signals and the time budget."""
-        state, logs = self.state, logs or {}
-        done = self.batches[state.batch]
+        """Count the step, show the progress, look at signals and the time budget."""
+        state = self.state
+        state.frames += sum(item.num_frames for item in self.loop.plan[state.batch].items)
         state.batch += 1
+        self._steps += 1
+        if self._last_rate is not None:
+            self._rate = self._last_rate  # Keras begins a step beyond an epoch that was resumed
         now = time.perf_counter()
         state.seconds += now - self._mark
         self._mark = now
-        if logs["finite"]:
-            state.nonfinite_in_row = 0
-            state.loss_sum += float(logs["loss"]) * float(logs["num_labels"])
-            state.label_sum += float(logs["num_labels"])
-            state.frames += sum(item.num_frames for item in done.items)
-        else:
-            self._skip(done, logs)
-        self.report(state.batch, len(self.batches), state.loss_sum / max(1.0, state.label_sum))
-        self.watch.check()
+        table = self.loop.reports.table
+        if table.live:
+            table.moving(state.batch, len(self.loop.plan),
+                         lambda: float(self.loop.model.metrics[0].result()))
+        if self._error is not None:
+            raise self._error
+        self.loop.watch.check()
         if self.settings.max_minutes and state.seconds >= 60 * self.settings.max_minutes:
-            raise TimeIsUp
+            self.loop.model.stop_training = True
 
-    def _skip(self, batch, logs) -> None:
+    def on_test_begin(self, logs=None):
+        """Validate the averaged weights, if there are any; Keras forgets the training loss now."""
+        self.keep_sums()
+        self._validation_began = time.perf_counter()
+        self.loop.model.swap_ema()
+
+    def on_test_end(self, logs=None):
+        """Go on training the others."""
+        self.loop.model.swap_ema()
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Count the epoch, keep the network if it is the best so far, report, save."""
+        loop, state = self.loop, self.state
+        validation = Validation.of(logs or {}, "val_")
+        train_seconds = state.seconds - self._seconds_before
+        loss, frames = state.end_epoch()
+        if validation.emitted and not state.first_token_epoch:
+            state.first_token_epoch = state.epoch
+        state.seconds += time.perf_counter() - self._validation_began
+        best = loop.keep_if_best(validation)
+        model = loop.model
+        rate = float(model.optimizer.learning_rate.numpy()) if self._own_rate else self._rate
+        said = advice(EpochFacts(state.epoch, self._steps, loss, loop.floor,
+                                 validation.blank_share, validation.emitted, validation.gap))
+        loop.reports.epoch({
+            "event": "epoch", "epoch": state.epoch, "loss": loss, "valid_loss": validation.loss,
+            "wer": validation.wer, "cer": validation.cer, "best": best,
+            "criterion": validation.criterion, "blank_share": validation.blank_share,
+            "gap": validation.gap, "floor": loop.floor,
+            "first_token_epoch": state.first_token_epoch,
+            "frames_per_second": frames / max(1e-9, train_seconds),
+            "data_wait": model.data_wait_seconds
+            / max(1e-9, model.data_wait_seconds + model.step_seconds),
+            "learning_rate": rate, "minutes": state.seconds / 60, "skipped": state.skipped,
+            "coach": said.text}, said)
+        loop.checkpoints.save(state)
+        loop.watch.check()
+        if state.epoch == self.stop_at or is_over(self.settings, epoch=state.epoch,
+                                                  best_epoch=state.best_epoch,
+                                                  seconds=state.seconds):
+            model.stop_training = True
+
+    def keep_sums(self) -> None:
+        """Copy the sums of this epoch from the device into the state."""
+        tracker = self.loop.model.metrics[0]
+        self.state.loss_sum = float(tracker.total.numpy())
+        self.state.label_sum = float(tracker.count.numpy())
+
+    def _skipped(self, step: SkippedStep) -> None:
         """Report a step that updated nothing; stop after `train.nonfinite_patience` in a row."""
-        rows = np.asarray(logs["finite_rows"])
-        ids = [name for name, finite in zip(batch.ids, rows, strict=True) if not finite]
+        state, batch = self.state, self.loop.plan[step.step]
+        ids = [name for name, finite in zip(batch.ids, step.finite_rows, strict=True)
+               if not finite]
         ids = ids or list(batch.ids)  # the loss was finite, the gradient was not
-        state = self.state
-        state.nonfinite_in_row += 1
+        number = state.epoch * len(self.loop.plan) + step.step
+        state.nonfinite_in_row = 1 + state.nonfinite_in_row * (number == state.last_skipped + 1)
+        state.last_skipped = number
         state.skipped += 1
-        self.warn({"event": "nonfinite", "epoch": state.epoch + 1, "batch": state.batch,
-                   "ids": ids, "loss": repr(float(logs["loss"])),
-                   "gradient_norm": repr(float(logs["gradient_norm"]))})
+        self._steps -= 1
+        self.loop.reports.skipped_step({
+            "event": "nonfinite", "epoch": state.epoch + 1, "batch": step.step + 1, "ids": ids,
+            "loss": repr(step.loss), "gradient_norm": repr(step.gradient_norm)})
         if state.nonfinite_in_row >= self.settings.nonfinite_patience:
-            raise TrainingStopped(
+            self._error = TrainingStopped(
                 f"The loss or its gradient was not finite {state.nonfinite_in_row} times in a row, "
                 f"last for {', '.join(ids[:5])}{' ...' if len(ids) > 5 else ''}. The weights "
                 "before it are kept. Look at these recordings, or lower train.learning_rate.",
                 code="train.nonfinite")
+
+
+def is_best(validation: Validation, state) -> bool:
+    """Whether this epoch is better than the best so far, see `rank`."""
+    if not validation.usable:
+        return False
+    if state.best_wer is None or state.best_cer is None:
+        return True
+    return (rank(validation.wer, validation.cer, validation.loss)
+            < rank(state.best_wer, state.best_cer, state.best_loss))

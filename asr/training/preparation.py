@@ -51,6 +51,7 @@ class Prepared:
         excluded: one record per excluded utterance: id, split, code, message.
         plan: batch bounds and length-changing augmentation.
         noise_hash: of the bytes of the noise recordings; empty without noise.
+        network: the name of the function that builds the user's own network; "": none.
     """
 
     tokenizer: CharTokenizer
@@ -61,6 +62,7 @@ class Prepared:
     excluded: list[dict]
     plan: PlanSettings
     noise_hash: str = ""
+    network: str = ""
 
     @property
     def data_hash(self) -> str:
@@ -87,13 +89,15 @@ def _digest(value: object) -> str:
     return hashlib.sha256(repr(value).encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def prepare(recipe: Recipe, run: RunDirectory, say: Callable[[str], None]) -> Prepared:
+def prepare(recipe: Recipe, run: RunDirectory, say: Callable[[str], None],
+            network: str = "") -> Prepared:
     """Read manifests, check and normalise texts, extract features.
 
     Args:
         recipe: the settings of the run.
         run: holds generated data and the default cache.
         say: prints one line.
+        network: see `Prepared`.
 
     Raises:
         ManifestError: a manifest cannot be read.
@@ -108,39 +112,46 @@ def prepare(recipe: Recipe, run: RunDirectory, say: Callable[[str], None]) -> Pr
     for split, utterances in manifests.items():
         sizes[split] = len(utterances)
         texts[split] = {u.id: normalize(u.text, recipe.text.normalizer) for u in utterances}
-        chosen[split] = _of_usable_length(utterances, recipe, split, excluded)
+        chosen[split] = of_usable_length(utterances, recipe, split, excluded)
     alphabet = recipe.text.alphabet or build_alphabet(texts["train"].values())
     tokenizer = CharTokenizer(alphabet)
     for split in chosen:
-        chosen[split] = _writable(chosen[split], texts[split], tokenizer, split, excluded)
+        chosen[split] = writable(chosen[split], texts[split], tokenizer, split, excluded)
     run.write_jsonl("excluded.jsonl", excluded)
-    _refuse_too_many(excluded, sizes, recipe, run)  # before the slow feature extraction
+    listed = run.path / "excluded.jsonl"
+    refuse_too_many(excluded, sizes, recipe, listed)  # before the slow feature extraction
     _warn_of_overlap(chosen, run.path / "recordings.json", say)
     wanted_speeds = {"train": recipe.augment.speeds, "valid": (1.0,)}
-    require_room(recipe, run.path, tokenizer.vocab_size, _cache_folder(recipe, run), sum(
-        missing_bytes(chosen[split], recipe.features, _cache_folder(recipe, run), speeds=speeds,
+    folder = Path(recipe.data.cache_dir) if recipe.data.cache_dir else run.path / "cache"
+    require_room(recipe, run.path, tokenizer.vocab_size, folder, sum(
+        missing_bytes(chosen[split], recipe.features, folder, speeds=speeds,
                       allow_truncated=recipe.data.allow_truncated)
         for split, speeds in wanted_speeds.items()))
     splits = {}
     for split, speeds in wanted_speeds.items():
-        cache = _cache(chosen[split], recipe, run, speeds, say)
-        splits[split] = _labelled(split, cache, chosen[split], texts[split], tokenizer, recipe,
-                                  excluded)
+        cache = cached(chosen[split], recipe, folder, speeds, say)
+        splits[split] = labelled(split, cache, chosen[split], texts[split], tokenizer, recipe,
+                                 excluded)
     run.write_jsonl("excluded.jsonl", excluded)
-    _refuse_too_many(excluded, sizes, recipe, run)
-    _say_excluded(excluded, sizes, run, say)
+    refuse_too_many(excluded, sizes, recipe, listed)
+    say_excluded(excluded, sizes, listed, say)
     for split in splits:
         if cut := len({row.id for row in splits[split].cache.rows if row.cut}):
             say(f"{split}: {cut:,} recordings are cut; what is left of them is used "
                 "(data.allow_truncated).")
-    train = splits["train"].cache
-    cmvn = training_statistics((train.read(i) for i, row in enumerate(train.rows)
-                                if row.speed == 1.0), recipe.features)
+    cmvn = statistics_of(splits["train"].cache, recipe)
     repeats = _repeats(recipe)
     epoch_clips = [clip for clip in splits["train"].clips
                    for _ in range(repeats.get(clip.id, 1))]
     return Prepared(tokenizer, splits["train"], splits["valid"], cmvn, epoch_clips, excluded,
-                    PlanSettings.from_recipe(recipe, tokenizer), _noise_hash(recipe, run))
+                    PlanSettings.from_recipe(recipe, tokenizer), _noise_hash(recipe, folder),
+                    network)
+
+
+def statistics_of(cache: FeatureCache, recipe: Recipe) -> tuple[np.ndarray, np.ndarray] | None:
+    """(mean, std) of the features at speed 1, if features.cmvn needs them."""
+    return training_statistics((cache.read(i) for i, row in enumerate(cache.rows)
+                                if row.speed == 1.0), recipe.features)
 
 
 def require_files(recipe: Recipe) -> None:
@@ -194,8 +205,9 @@ def _repeats(recipe: Recipe) -> dict[str, int]:
             if times > 1 for u in read_manifest(path, audio_root=root)}
 
 
-def _of_usable_length(utterances: list[Utterance], recipe: Recipe, split: str,
-                      excluded: list[dict]) -> list[Utterance]:
+def of_usable_length(utterances: list[Utterance], recipe: Recipe, split: str,
+                     excluded: list[dict]) -> list[Utterance]:
+    """Exclude what is shorter than data.min_seconds or longer than max_seconds."""
     low, high = recipe.data.min_seconds, recipe.data.max_seconds
     kept = []
     for u in utterances:
@@ -208,8 +220,8 @@ def _of_usable_length(utterances: list[Utterance], recipe: Recipe, split: str,
     return kept
 
 
-def _writable(utterances: list[Utterance], texts: dict[str, str], tokenizer: CharTokenizer,
-              split: str, excluded: list[dict]) -> list[Utterance]:
+def writable(utterances: list[Utterance], texts: dict[str, str], tokenizer: CharTokenizer,
+             split: str, excluded: list[dict]) -> list[Utterance]:
     """Exclude utterances with empty texts or characters outside the alphabet."""
     kept = []
     for u in utterances:
@@ -225,24 +237,20 @@ def _writable(utterances: list[Utterance], texts: dict[str, str], tokenizer: Cha
     return kept
 
 
-def _cache_folder(recipe: Recipe, run: RunDirectory) -> Path:
-    return Path(recipe.data.cache_dir) if recipe.data.cache_dir else run.path / "cache"
-
-
-def _noise_hash(recipe: Recipe, run: RunDirectory) -> str:
+def _noise_hash(recipe: Recipe, folder: Path) -> str:
     if not recipe.augment.noise_probability:
         return ""
-    hashes = hash_files(noise_files(recipe.augment.noise_dir),
-                        memory=_cache_folder(recipe, run) / "hashes.json")
+    hashes = hash_files(noise_files(recipe.augment.noise_dir), memory=folder / "hashes.json")
     return _digest(sorted(getattr(found, "sha256", "") for found in hashes.values()))[:16]
 
 
-def _cache(utterances: list[Utterance], recipe: Recipe, run: RunDirectory,
+def cached(utterances: list[Utterance], recipe: Recipe, folder: Path,
            speeds: tuple[float, ...], say: Callable[[str], None]) -> FeatureCache:
+    """The features of the utterances at these speeds, extracted where `folder` lacks them."""
     if not utterances:
         raise DataError("No utterance is left after the checks; `asr validate` lists why.")
     started = time.perf_counter()
-    cache = build_cache(utterances, recipe.features, _cache_folder(recipe, run), speeds=speeds,
+    cache = build_cache(utterances, recipe.features, folder, speeds=speeds,
                         num_workers=recipe.data.num_workers,
                         allow_truncated=recipe.data.allow_truncated)
     if cache.num_extracted:
@@ -254,9 +262,9 @@ def _cache(utterances: list[Utterance], recipe: Recipe, run: RunDirectory,
     return cache
 
 
-def _labelled(split: str, cache: FeatureCache, utterances: list[Utterance],
-              texts: dict[str, str], tokenizer: CharTokenizer, recipe: Recipe,
-              excluded: list[dict]) -> Split:
+def labelled(split: str, cache: FeatureCache, utterances: list[Utterance],
+             texts: dict[str, str], tokenizer: CharTokenizer, recipe: Recipe,
+             excluded: list[dict]) -> Split:
     """Clips with labels; excludes failed recordings and texts that are too long for CTC."""
     failed = {record["id"] for record in cache.failed}
     excluded.extend(_record(r["id"], split, r["code"], r["message"]) for r in cache.failed)
@@ -292,56 +300,36 @@ def _warn_of_overlap(chosen: dict[str, list[Utterance]], memory: Path,
             "the validation WER is too optimistic.")
 
 
-def _refuse_too_many(excluded: list[dict], sizes: dict[str, int], recipe: Recipe,
-                     run: RunDirectory) -> None:
-    """Stop if more utterances are excluded than the recipe allows."""
+def refuse_too_many(excluded: list[dict], sizes: dict[str, int], recipe: Recipe,
+                    file: Path | None = None) -> None:
+    """Stop if more utterances are excluded than the recipe allows; `file` lists all of them."""
     for split, size in sizes.items():
         records = [r for r in excluded if r["split"] == split]
         if len(records) > recipe.data.max_bad_fraction * size:
-            raise DataError(f"{_summary(records, split, size, run)} That is more than "
+            raise DataError(f"{_summary(records, split, size, file)} That is more than "
                             f"data.max_bad_fraction = {recipe.data.max_bad_fraction}: fix them, "
                             "remove them from the manifest, or raise the limit.",
                             code="data.too_many_bad")
 
 
-def _say_excluded(excluded: list[dict], sizes: dict[str, int], run: RunDirectory,
-                  say: Callable[[str], None]) -> None:
+def say_excluded(excluded: list[dict], sizes: dict[str, int], file: Path | None,
+                 say: Callable[[str], None]) -> None:
+    """One line for each split that lost utterances."""
     for split, size in sizes.items():
         if records := [r for r in excluded if r["split"] == split]:
-            say(_summary(records, split, size, run))
+            say(_summary(records, split, size, file))
 
 
-def _summary(records: list[dict], split: str, size: int, run: RunDirectory) -> str:
+def _summary(records: list[dict], split: str, size: int, file: Path | None) -> str:
     counts = Counter(r["code"] for r in records)
     reasons = ", ".join(f"{n} {code}" for code, n in counts.most_common())
     return (f"{split}: {len(records)} of {size} utterances cannot be used ({reasons}), first "
             f"{records[0]['id']!r}: {records[0]['message'].rstrip('.')}. "
-            f"All: {run.path / 'excluded.jsonl'}.")
+            + (f"All: {file}." if file else ""))
 
 
 def _record(utterance_id: str, split: str, code: str, message: str) -> dict:
     return {"id": utterance_id, "split": split, "code": code, "message": message}
-
-
-def remap_rows(old: CharTokenizer, new: CharTokenizer, kernel: np.ndarray, bias: np.ndarray,
-               rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Map output weights to another alphabet, character by character.
-
-    Args:
-        old, new: tokenizers of the two alphabets; the blank keeps its weights.
-        kernel: (H, V_old); bias: (V_old,).
-        rng: draws the small random weights of new characters.
-
-    Returns:
-        (H, V_new) and (V_new,). For a permuted alphabet the loss at step 0 is unchanged. The bias
-        of a new character is 5 nats below the mean, so it hardly affects the others.
-    """
-    columns = np.concatenate([[0], [old.alphabet.find(c) + 1 for c in new.alphabet]]).astype(int)
-    known = np.concatenate([[True], columns[1:] > 0])
-    new_kernel = np.where(known, kernel[:, columns],
-                          rng.normal(0, 0.01, (len(kernel), len(columns)))).astype(np.float32)
-    new_bias = np.where(known, bias[columns], bias.mean() - 5.0).astype(np.float32)
-    return new_kernel, new_bias
 
 
 def settings_summary(recipe: Recipe) -> str:

@@ -5,14 +5,14 @@ In: records, and the network at its best epoch. Out: lines, event files, `best.a
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
-import numpy as np
 import tensorflow as tf
 
-from asr.bundle import Reference, reference_clip, save_bundle
-from asr.features import FeatureExtractor, normalize_features
-from asr.network.model import AcousticModel
+from asr.bundle import save_bundle
+from asr.inference.networks import reference_of
+from asr.network.ctc_model import CTCModel
 from asr.recipe import Recipe
 from asr.training.checkpoints import TrainingState
 from asr.training.coach import Advice
@@ -46,6 +46,14 @@ class Reports:
                          + (f", after {state.batch} of its batches" if state.batch else ""))
         self.run.log({"event": "resumed", "epoch": state.epoch, "batch": state.batch})
 
+    def started_from(self, bundle: str, validation: Validation) -> None:
+        """What the network of another bundle gets right before the first step."""
+        self.table.write(f"{bundle} before the first step: WER {100 * validation.wer:.2f} %, CER "
+                         f"{100 * validation.cer:.2f} %, loss {validation.loss:.3f}; best.asr "
+                         "can only be as good or better")
+        self.run.log({"event": "start", "valid_loss": validation.loss, "wer": validation.wer,
+                      "cer": validation.cer})
+
     def skipped_step(self, record: dict) -> None:
         """A step had a non-finite loss or gradient."""
         self.run.log(record)
@@ -62,31 +70,21 @@ class Reports:
     def _tensorboard(self, record: dict) -> None:
         with self._writer.as_default(step=record["epoch"]):
             for name in SCALARS:
-                if record[name] is not None:
+                if math.isfinite(record[name]):
                     # tf.summary.scalar would need the tensorboard package only to write this.
                     tf.summary.write(name, tf.constant(record[name], tf.float32),
                                      metadata=_METADATA)
         self._writer.flush()
 
 
-def save_best(path: Path, recipe: Recipe, data: Prepared, model: AcousticModel,
-              state: TrainingState, validation: Validation) -> None:
-    """Write the bundle of the best epoch so far."""
+def save_bundle_of(model: CTCModel, path: Path, recipe: Recipe, data: Prepared,
+                   state: TrainingState, validation: Validation) -> None:
+    """Write the bundle of an epoch."""
     training = {"epoch": state.epoch, "minutes": round(state.seconds / 60, 2),
                 "valid_wer": validation.wer, "valid_cer": validation.cer,
-                "valid_utterances": len(validation.hypotheses),
+                "valid_utterances": len(data.valid.clips),
                 "train_utterances": len(data.train.clips), "seed": recipe.seed}
     save_bundle(path, features=recipe.features, text=recipe.text, model=recipe.model,
                 decoder=recipe.decoder, tokenizer=data.tokenizer,
                 weights=model.get_named_weights(), cmvn=data.cmvn, training=training,
-                reference=_reference(recipe, data, model))
-
-
-def _reference(recipe: Recipe, data: Prepared, model: AcousticModel) -> Reference:
-    """Features and logits of a synthetic clip, which `asr doctor --bundle` compares with."""
-    audio = reference_clip(recipe.features.sample_rate)
-    features = normalize_features(FeatureExtractor(recipe.features).extract(audio),
-                                  recipe.features, data.cmvn)
-    logits = model({"features": features[np.newaxis],
-                    "num_frames": np.array([len(features)], np.int32)})
-    return Reference(audio, features, logits.numpy()[0])
+                network=data.network, reference=reference_of(model, recipe, data.cmvn))

@@ -20,6 +20,7 @@ import platform
 import time
 import uuid
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 from asr.errors import CheckpointError, InputWarning, UsageError
@@ -111,27 +112,36 @@ class RunDirectory:
                              f"{details}. Restore them or train into a new run directory.",
                              code="run.incompatible", path=self.path)
 
-    def check_data(self, alphabet: str, data_hash: str, contents: dict[str, str]) -> None:
+    def check_data(self, alphabet: str, data_hash: str, contents: dict[str, str],
+                   network: str = "") -> None:
         """Compare the data with those of the previous part of the run; write `data.json`.
 
         Args:
             alphabet: from the tokenizer; it defines the meaning of the labels.
-            data_hash, contents: see `asr.training.preparation.Prepared`.
+            data_hash, contents, network: see `asr.training.preparation.Prepared`.
 
         Raises:
-            UsageError: the network was trained with another alphabet, or on other data.
+            UsageError: the network was trained with another alphabet, on other data, or is another
+                network.
             CheckpointError: `data.json` cannot be read.
         """
         path = self.path / "data.json"
+        before: dict = {}
         if path.exists() and self._has_learnt():
             try:
-                before = parse_json(path.read_bytes())
-                old = str(before["alphabet"])
+                before = parse_json(path.read_bytes())  # type: ignore[assignment]
+                old, built = str(before["alphabet"]), str(before.get("network", ""))
                 changed = before["sha256"] != data_hash
                 earlier = dict(before["contents"])
-            except (ValueError, KeyError, TypeError) as error:
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
                 raise CheckpointError(f"{path} is damaged ({error}); restore it or start a new "
                                       "run directory.", path=path) from error
+            if built != network:
+                raise UsageError(f"incompatible: the network of {self.path} was built by "
+                                 f"{built or 'asr.AcousticModel'}, this call builds it by "
+                                 f"{network or 'asr.AcousticModel'}. Give asr.train the same "
+                                 "build=, or train into a new run directory.",
+                                 code="run.incompatible", path=self.path)
             if old != alphabet:
                 raise UsageError(f"incompatible: {self.path} was started with the alphabet {old!r} "
                                  f"(vocab hash {_short_hash(old)}), these texts have {alphabet!r} "
@@ -144,8 +154,24 @@ class RunDirectory:
                                  "new run directory; train.initial_bundle in the recipe starts "
                                  "from the weights of this one.", code="run.data_changed",
                                  path=self.path)
-        write_atomic(path, json.dumps({"alphabet": alphabet, "sha256": data_hash,
-                                       "contents": contents}, ensure_ascii=False, indent=1) + "\n")
+        record = {**before, "alphabet": alphabet, "sha256": data_hash, "contents": contents}
+        if network:
+            record["network"] = network
+        write_atomic(path, json.dumps(record, ensure_ascii=False, indent=1) + "\n")
+
+    def remembered(self, name: str, find: Callable[[], int]) -> int:
+        """A number that was found when the run began; found now if it has not begun.
+
+        Args:
+            name: its name in `data.json`, which `check_data` has written.
+            find: measures it.
+        """
+        path = self.path / "data.json"
+        record: dict = parse_json(path.read_bytes())  # type: ignore[assignment]
+        if name not in record or not self._has_learnt():
+            record[name] = find()
+            write_atomic(path, json.dumps(record, ensure_ascii=False, indent=2) + "\n")
+        return int(record[name])
 
     def log(self, record: dict) -> None:
         """Append one JSON line to `log.jsonl`."""

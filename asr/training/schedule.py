@@ -1,6 +1,6 @@
-"""The learning rate of every step.
+"""The learning rate of every step, the end of a run, and which of two epochs is the better one.
 
-In: the [train] section and the progress of the run. Out: a learning rate. Pure functions.
+In: the [train] section and the progress of the run. Out: numbers. Pure functions.
 """
 
 from __future__ import annotations
@@ -8,6 +8,9 @@ from __future__ import annotations
 import math
 
 from asr.recipe import TrainSettings
+
+# Above this WER hardly a word is right, and which epoch has one more of them is chance.
+CHANCE_WER = 0.8
 
 
 def progress(settings: TrainSettings, step: int, total_steps: int, seconds: float) -> float:
@@ -53,3 +56,17 @@ def learning_rate(settings: TrainSettings, step: int, done: float) -> float:
     if step < settings.warmup_steps:
         rate *= (step + 1) / settings.warmup_steps
     return rate
+
+
+def rank(wer: float, cer: float, loss: float) -> tuple[bool, float, float]:
+    """Lower is better: by WER, by CER among epochs above 80 % WER; equal ones by loss.
+
+    Near 100 % the WER counts the few words that are right by chance, while the CER falls steadily:
+    the epoch of lowest WER was one of the first in runs that learnt until the end.
+
+    Example:
+        >>> rank(0.98, 0.64, 2.0) < rank(0.97, 0.74, 1.9)
+        True
+    """
+    hopeless = wer > CHANCE_WER
+    return hopeless, cer if hopeless else wer, loss

@@ -6,16 +6,18 @@ and starts TensorFlow; `loop.py` runs the epochs.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from asr.errors import UsageError
 from asr.network.framework import import_tensorflow
+from asr.network.weights import network_name
 from asr.recipe import Recipe
+from asr.training.initial import alphabet_difference, check_initial_bundle
 from asr.training.preparation import Prepared, prepare, require_files, settings_summary
 from asr.training.run_directory import RunDirectory, read_log
-from asr.training.schedule import is_over
+from asr.training.schedule import CHANCE_WER, is_over
 from asr.training.table import EpochTable
 
 
@@ -26,8 +28,10 @@ class TrainingResult:
     Attributes:
         run_dir: the folder; `asr.load(run_dir)` opens its best model.
         epochs: finished epochs.
-        best_wer: lowest validation WER, a fraction; None if no epoch was validated.
-        best_epoch: the epoch that reached it.
+        best_wer, best_cer: validation WER and CER of the best epoch, fractions; None if no epoch
+            was validated. The best one is that of the lowest WER, or of the lowest CER as long as
+            every WER is above 80 %.
+        best_epoch: its number; 0: the network that the run started from.
         minutes: training time over all parts of the run.
         excluded: number of utterances that were not used.
         finished: False if `stop_after_epochs` ended this part of the run.
@@ -36,26 +40,38 @@ class TrainingResult:
     run_dir: Path
     epochs: int
     best_wer: float | None
+    best_cer: float | None
     best_epoch: int
     minutes: float
     excluded: int
     finished: bool
 
     def __str__(self) -> str:
-        wer = "-" if self.best_wer is None else f"{100 * self.best_wer:.2f} %"
-        return (f"{self.run_dir}: {self.epochs} epochs, {self.minutes:.1f} min, best validation "
-                f"WER {wer} (epoch {self.best_epoch})")
+        found = "no epoch was validated"
+        if self.best_wer is not None:
+            found = f"best validation WER {100 * self.best_wer:.2f} %"
+            if self.best_wer > CHANCE_WER and self.best_cer is not None:
+                found = (f"best validation CER {100 * self.best_cer:.2f} %, which decides while "
+                         f"WER is above 80 %: {100 * self.best_wer:.2f} %")
+            found += f" (epoch {self.best_epoch})" if self.best_epoch else " (what it started from)"
+        return f"{self.run_dir}: {self.epochs} epochs, {self.minutes:.1f} min, {found}"
 
 
 def train(recipe: Recipe, run_dir: str | Path, *, stop_after_epochs: int = 0,
-          callbacks: Sequence = (), quiet: bool = False) -> TrainingResult:
+          callbacks: Sequence = (), build: Callable | None = None,
+          quiet: bool = False) -> TrainingResult:
     """Train, or resume an interrupted run with exactly the same result.
 
     Args:
         recipe: from `asr.load_recipe`.
         run_dir: a new folder, or the folder of a run with the same recipe.
         stop_after_epochs: stop after this many epochs of this call; 0: as the recipe says.
-        callbacks: Keras callbacks, passed to `fit`.
+        callbacks: Keras callbacks, passed to `fit`; their logs hold loss, val_loss, val_wer and
+            val_cer, and they may stop the run. A LearningRateScheduler replaces the schedule of
+            the recipe; what ReduceLROnPlateau does is a factor on it.
+        build: `build(recipe, num_features, vocab_size)` makes a network of your own: a
+            `keras.Model` from the x of the batch contract to logits, with `output_length`, see
+            `asr.CTCModel`. `asr.load(run_dir, build=build)` opens its best model.
         quiet: print no table on stderr.
 
     Returns:
@@ -64,7 +80,8 @@ def train(recipe: Recipe, run_dir: str | Path, *, stop_after_epochs: int = 0,
     Raises:
         RecipeError: a file that the recipe names does not exist.
         UsageError: the folder is in use, or holds a run with other settings, another alphabet or
-            other data; TensorFlow cannot be used.
+            other data; TensorFlow cannot be used; `train.initial_bundle`, the network of `build`
+            or a callback does not fit.
         DataError: the data cannot be used; `<run_dir>/excluded.jsonl` has the reasons.
         CheckpointError: all checkpoints of the run are damaged.
         TrainingStopped: the loss stayed non-finite, or the disk is full.
@@ -73,6 +90,9 @@ def train(recipe: Recipe, run_dir: str | Path, *, stop_after_epochs: int = 0,
     if stop_after_epochs < 0:
         raise UsageError(f"stop_after_epochs is {stop_after_epochs}; give 0 or more.")
     require_files(recipe)
+    network = network_name(build)
+    _check_callbacks(callbacks)
+    before = check_initial_bundle(recipe, network)
     table = EpochTable(quiet=quiet)
     with RunDirectory(run_dir) as run:
         run.begin(recipe)
@@ -81,19 +101,22 @@ def train(recipe: Recipe, run_dir: str | Path, *, stop_after_epochs: int = 0,
                         "patience); to train again, name another run directory.")
             return done
         table.write("reading manifests, looking at recordings ...")
-        prepared = prepare(recipe, run, table.write)
-        run.check_data(prepared.tokenizer.alphabet, prepared.data_hash, prepared.contents)
+        prepared = prepare(recipe, run, table.write, network)
+        if before is not None:
+            table.write(alphabet_difference(before, prepared.tokenizer))
+        run.check_data(prepared.tokenizer.alphabet, prepared.data_hash, prepared.contents, network)
         table.write("starting TensorFlow, trying the largest batch ...")
         import_tensorflow(deterministic=recipe.train.deterministic)
         from asr.training.loop import start
         from asr.training.signals import SignalWatch
         with SignalWatch() as watch:
-            loop = start(recipe, run, prepared, table, watch, callbacks)
+            loop = start(recipe, run, prepared, table, watch, callbacks, build)
             table.write(describe(recipe, prepared, loop.model))
             finished = loop.run(stop_after_epochs)
         state = loop.state
-        facts = {"epochs": state.epoch, "best_wer": state.best_wer, "best_epoch": state.best_epoch,
-                 "minutes": state.seconds / 60, "excluded": len(prepared.excluded)}
+        facts = {"epochs": state.epoch, "best_wer": state.best_wer, "best_cer": state.best_cer,
+                 "best_epoch": state.best_epoch, "minutes": state.seconds / 60,
+                 "excluded": len(prepared.excluded)}
         if finished:
             run.log({"event": "finished", **facts})
         return TrainingResult(run.path, **facts, finished=finished)
@@ -109,10 +132,22 @@ def _finished_before(recipe: Recipe, run: RunDirectory) -> TrainingResult | None
     numbers = [value for key, value in facts.items() if key != "best_wer" or value is not None]
     if not all(type(value) in (int, float) for value in numbers):
         return None  # not what we wrote; the checkpoints tell
+    facts["best_cer"] = last.get("best_cer")  # which older runs did not note
     if not is_over(recipe.train, epoch=facts["epochs"], best_epoch=facts["best_epoch"],
                    seconds=60 * facts["minutes"]):
         return None
     return TrainingResult(run.path, **facts, finished=True)
+
+
+def _check_callbacks(callbacks: Sequence) -> None:
+    """Refuse what would break the resume of a run, without importing Keras for it."""
+    for callback in callbacks:
+        if not hasattr(callback, "on_epoch_end"):
+            raise UsageError(f"callbacks must be keras.callbacks.Callback objects; got "
+                             f"{callback!r}.")
+        if type(callback).__name__ == "BackupAndRestore":
+            raise UsageError("BackupAndRestore is not needed: asr.train resumes an interrupted run "
+                             "by itself, from the checkpoints of the run directory. Leave it out.")
 
 
 def describe(recipe: Recipe, prepared: Prepared, model) -> str:
@@ -121,7 +156,8 @@ def describe(recipe: Recipe, prepared: Prepared, model) -> str:
     seconds = sum(r.num_frames for c in prepared.train.clips for r in c.renditions
                   if r.speed == 1.0) * recipe.features.hop_length / recipe.features.sample_rate
     return (f"{clips:,} training utterances, {seconds / 3600:.2f} h, "
-            f"{len(prepared.valid.clips):,} for validation; {settings_summary(recipe)}, "
-            f"{model.count_params():,} weights, LSTM kernel: "
-            f"{model.lstm_layers[0].resolved_kernel}")
+            f"{len(prepared.valid.clips):,} for validation; "
+            f"{prepared.network or settings_summary(recipe)}, {model.count_params():,} weights"
+            + ("" if prepared.network else
+               f", LSTM kernel: {model.lstm_layers[0].resolved_kernel}"))
 

@@ -5,6 +5,9 @@ In: a recipe and its prepared data. Out: each part by one function, and a trial 
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,21 +18,30 @@ import tensorflow as tf
 from asr.augment import load_noise_bank
 from asr.augment.graph import FeatureAugmenter
 from asr.bundle import load_bundle
-from asr.data.batches import Batch, plan_evaluation
+from asr.bundle.find import find_bundle
+from asr.data.batches import DEFAULT_FRAMES, Batch, largest_batch, plan_epoch, plan_evaluation
 from asr.data.cache import FeatureCache
-from asr.data.pipeline import training_dataset
+from asr.data.pipeline import evaluation_dataset, training_dataset
 from asr.decoding import build_decoder
-from asr.errors import TrainingStopped, UsageError
+from asr.errors import TrainingStopped
 from asr.features import FeatureExtractor
 from asr.features.lengths import output_length
-from asr.network.model import AcousticModel, build_model
+from asr.network.ctc_model import CTCModel
+from asr.network.layer import gpu_is_visible
+from asr.network.metrics import CharacterErrorRate, WordErrorRate
+from asr.network.model import AcousticModel
+from asr.network.own import Build, build_own
 from asr.recipe import Recipe, TrainSettings
 from asr.text.tokenizer import CharTokenizer
 from asr.training.coach import listening_floor
-from asr.training.preparation import Prepared, remap_rows
-from asr.training.validation import Validator
+from asr.training.initial import remap_rows, slow_layers
+from asr.training.preparation import Prepared
+from asr.training.run_directory import RunDirectory
+from asr.training.validation import Listening
 
 FLOOR_SAMPLE = 60  # utterances
+MOST_FRAMES = 512_000  # of a batch that `choose_batch_frames` tries
+WORTHWHILE = 1.1  # twice the frames must give so many times the speed
 MIN_BATCH_FOR_COACH = 8  # utterances; the coach exchanges transcripts within a batch
 
 
@@ -46,19 +58,43 @@ def build_augmenter(recipe: Recipe, cmvn: tuple[np.ndarray, np.ndarray] | None,
     return FeatureAugmenter(augment, features, mel_frequencies=mel, noise=noise, mean=mean, std=std)
 
 
-def build_network(recipe: Recipe, tokenizer: CharTokenizer) -> AcousticModel:
+def build_network(recipe: Recipe, tokenizer: CharTokenizer, build: Build | None = None
+                  ) -> CTCModel:
     """The network with random weights, or with those of `train.initial_bundle`, compiled.
 
+    Args:
+        recipe: the settings.
+        tokenizer: of the training texts.
+        build: makes a network of the user's own, see `build_own`; None: `AcousticModel`.
+
     Raises:
-        UsageError: the bundle has other [features] or [model] settings.
+        UsageError: the network does not fit the recipe, or has no layer of train.freeze or slow.
     """
-    model = build_model(recipe.model, FeatureExtractor(recipe.features).num_features,
-                        tokenizer.vocab_size, seed=recipe.seed, ema=recipe.train.ema,
-                        intermediate_ctc=recipe.train.intermediate_ctc)
-    if recipe.train.initial_bundle:
-        model.set_named_weights(_initial_weights(recipe, tokenizer))
-    model.compile_for_training(build_optimizer(recipe.train))
+    settings = recipe.train
+    keras.utils.set_random_seed(recipe.seed)
+    with precision(settings.mixed_precision):
+        num_features = FeatureExtractor(recipe.features).num_features
+        model = (build_own(build, recipe, num_features, tokenizer.vocab_size) if build else
+                 AcousticModel(recipe, num_features, tokenizer.vocab_size))
+    if settings.initial_bundle:
+        model.set_named_weights(initial_weights(recipe, tokenizer))
+    model.set_speeds(settings.freeze, slow_layers(settings.slow))
+    decoder = build_decoder(recipe.decoder, tokenizer)
+    model.compile_for_training(build_optimizer(settings), ema=settings.ema, evaluation_metrics=[
+        WordErrorRate(tokenizer, decoder=decoder), CharacterErrorRate(tokenizer, decoder=decoder),
+        Listening()])
     return model
+
+
+@contextmanager
+def precision(kind: str) -> Iterator[None]:
+    """Layers made inside compute in "bfloat16" or "float16" and keep float32 weights; "": none."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(f"mixed_{kind}" if kind else before)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def build_optimizer(settings: TrainSettings) -> keras.optimizers.Optimizer:
@@ -70,30 +106,26 @@ def build_optimizer(settings: TrainSettings) -> keras.optimizers.Optimizer:
     return optimizer
 
 
-def _initial_weights(recipe: Recipe, tokenizer: CharTokenizer) -> dict[str, np.ndarray]:
+def initial_weights(recipe: Recipe, tokenizer: CharTokenizer) -> dict[str, np.ndarray]:
     """The weights of the initial bundle, with the output layer mapped to this alphabet."""
-    path = recipe.train.initial_bundle
-    bundle = load_bundle(path)
-    if bundle.model != recipe.model or bundle.features != recipe.features:
-        raise UsageError(f"train.initial_bundle {path} has other [features] or [model] "
-                         "settings than the recipe; copy them from its config.",
-                         code="train.initial_bundle", path=path)
+    bundle = load_bundle(find_bundle(recipe.train.initial_bundle))
     weights = dict(bundle.weights)
-    weights["output/kernel"], weights["output/bias"] = remap_rows(
-        bundle.tokenizer, tokenizer, weights["output/kernel"], weights["output/bias"],
-        np.random.default_rng(recipe.seed))
+    if not bundle.network:
+        weights["output/kernel"], weights["output/bias"] = remap_rows(
+            bundle.tokenizer, tokenizer, weights["output/kernel"], weights["output/bias"],
+            np.random.default_rng(recipe.seed))
     return weights
 
 
-def build_validator(recipe: Recipe, data: Prepared, model: AcousticModel,
-                    normalizer: FeatureAugmenter) -> Validator:
-    """The validation pass; `normalizer` is a `FeatureAugmenter` without augmentation."""
+def validation_dataset(recipe: Recipe, data: Prepared, augmenter: FeatureAugmenter
+                       ) -> tf.data.Dataset:
+    """The validation set, shortest first, in batches that the coach can exchange texts in."""
     bounds = replace(data.plan, max_utterances=max(MIN_BATCH_FOR_COACH, data.plan.max_utterances))
-    return Validator(model, data.valid, plan_evaluation(data.valid.clips, bounds), normalizer,
-                     build_decoder(recipe.decoder, data.tokenizer))
+    return evaluation_dataset(data.valid.cache, plan_evaluation(data.valid.clips, bounds),
+                              augmenter.without_augmentation())
 
 
-def try_batch(model: AcousticModel, batch: Batch, cache: FeatureCache,
+def try_batch(model: CTCModel, batch: Batch, cache: FeatureCache,
               augmenter: FeatureAugmenter) -> None:
     """Run the forward and backward pass of one batch and update nothing.
 
@@ -116,6 +148,46 @@ def try_batch(model: AcousticModel, batch: Batch, cache: FeatureCache,
             code="train.memory") from error
     for variable, value in zip(variables, before, strict=True):
         variable.assign(value)
+
+
+def choose_batch_frames(rate: Callable[[int], float]) -> int:
+    """The size of a batch that a GPU has room and use for: doubled as long as both hold.
+
+    Args:
+        rate: tries a batch of that many frames; returns frames a second, or raises
+            TrainingStopped if there is no room.
+
+    Raises:
+        TrainingStopped: there is no room for the smallest.
+    """
+    frames = DEFAULT_FRAMES
+    best = rate(frames)
+    while frames < MOST_FRAMES:
+        try:
+            found = rate(2 * frames)
+        except TrainingStopped:
+            return frames
+        if found < WORTHWHILE * best:
+            return frames
+        frames, best = 2 * frames, found
+    return frames
+
+
+def batch_frames_of(run: RunDirectory, recipe: Recipe, data: Prepared, model: CTCModel,
+                    augmenter: FeatureAugmenter) -> int:
+    """data.batch_frames, or what was found for it when the run began."""
+    if recipe.data.batch_frames or not gpu_is_visible():
+        return data.plan.batch_frames
+
+    def rate(frames: int) -> float:
+        bounds = replace(data.plan, batch_frames=frames)
+        batch = largest_batch(plan_epoch(data.epoch_clips, bounds, recipe.seed, 0))
+        for _ in range(2):  # the first one compiles and reserves memory
+            started = time.perf_counter()
+            try_batch(model, batch, data.train.cache, augmenter)
+        return batch.padded_frames / (time.perf_counter() - started)
+
+    return run.remembered("batch_frames", lambda: choose_batch_frames(rate))
 
 
 def loss_floor(recipe: Recipe, data: Prepared) -> float:

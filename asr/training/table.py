@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
+from collections.abc import Callable
 
 from asr.terminal import own_controls, visible
 from asr.training.coach import Advice
@@ -37,14 +39,14 @@ class EpochTable:
         """Start the clock of the remaining time."""
         self._epoch_started = time.perf_counter()
 
-    def moving(self, done: int, total: int, loss: float) -> None:
-        """Show the progress within an epoch, on a terminal only."""
+    def moving(self, done: int, total: int, loss: Callable[[], float]) -> None:
+        """Show the progress within an epoch, on a terminal only, five times a second at most."""
         now = time.perf_counter()
         if not self.live or now - self._last < 0.2:
             return
         self._last = now
         eta = (now - self._epoch_started) / done * (total - done)
-        print(f"\r\x1b[K  {done}/{total} batches, loss {loss:.3f}, {eta:.0f} s left",
+        print(f"\r\x1b[K  {done}/{total} batches, loss {loss():.3f}, {eta:.0f} s left",
               end="", file=self.stream, flush=True)
 
     def row(self, record: dict) -> None:
@@ -52,9 +54,10 @@ class EpochTable:
         if not self._started:
             self.write(" ".join(name.rjust(width) for name, width in COLUMNS))
             self._started = True
-        wer = _percent(record["wer"])
+        mark = {name: "*" if record["best"] and record["criterion"] == name else " "
+                for name in ("wer", "cer")}
         cells = [str(record["epoch"]), f"{record['loss']:.3f}", f"{record['valid_loss']:.3f}",
-                 wer + ("*" if record["best"] else " "), _percent(record["cer"]),
+                 _percent(record["wer"]) + mark["wer"], _percent(record["cer"]) + mark["cer"],
                  f"{record['frames_per_second']:,.0f}", f"{100 * record['data_wait']:.1f}",
                  f"{record['minutes']:.1f}"]
         self.write(" ".join(cell.rjust(width) for cell, (_, width) in
@@ -67,5 +70,5 @@ class EpochTable:
         self._alarm = advice.alarm
 
 
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.2f}"
+def _percent(value: float) -> str:
+    return "-" if math.isnan(value) else f"{100 * value:.2f}"

@@ -1,23 +1,25 @@
-"""Validation after an epoch: loss, WER, CER, and the figures for the plateau coach.
+"""What is measured on the validation set: loss, WER, CER, and the figures of the plateau coach.
 
-In: a model, the validation batches and their texts. Out: a `Validation`. Every utterance counts.
+In: Keras's logs of an epoch. Out: a `Validation`, and which of two is the better one. `Listening`
+is the metric behind the coach's figures; `evaluate` computes the others as for every user.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
-from asr.data.batches import Batch
-from asr.data.pipeline import evaluation_dataset
 from asr.features.lengths import feasible
-from asr.network.model import batch_signature
-from asr.scoring.counts import count_characters, count_words
+from asr.network.ctc import check_targets, ctc_loss
 from asr.text.tokenizer import BLANK_ID
 from asr.training.coach import pairing_gap
-from asr.training.preparation import Split
+from asr.training.schedule import CHANCE_WER
 
 MAX_GAP_UTTERANCES = 512
 # Row distances between utterances that exchange transcripts; rows are sorted by length.
@@ -30,105 +32,104 @@ class Validation:
 
     Attributes:
         loss: nats per label.
-        wer, cer: error rates of the whole set, from 0, can exceed 1; None without references.
+        wer, cer: error rates of the whole set, from 0, can exceed 1; NaN without references.
         blank_share: share of output frames whose best class is the blank.
         emitted: labels in the greedy output.
         gap: see `asr.training.coach.pairing_gap`.
-        hypotheses: utterance id to text.
     """
 
     loss: float
-    wer: float | None
-    cer: float | None
+    wer: float
+    cer: float
     blank_share: float
     emitted: int
     gap: float | None
-    hypotheses: dict[str, str]
+
+    @classmethod
+    def of(cls, logs: Mapping[str, float], prefix: str = "") -> Validation:
+        """From the logs of `evaluate`, or with the prefix "val_" of `fit`."""
+        value = {name: float(logs[prefix + name]) for name in (
+            "loss", "wer", "cer", "blank_share", "emitted", "gap")}
+        return cls(value["loss"], value["wer"], value["cer"], value["blank_share"],
+                   int(value["emitted"]), None if math.isnan(value["gap"]) else value["gap"])
+
+    @property
+    def criterion(self) -> str:
+        """What decides between epochs: "wer", or "cer" while WER is above 80 %."""
+        return "cer" if self.wer > CHANCE_WER else "wer"
+
+    @property
+    def usable(self) -> bool:
+        """Whether all of it is finite; nothing else is ever the best."""
+        return all(map(math.isfinite, (self.wer, self.cer, self.loss)))
 
 
-class Validator:
-    """Evaluates the validation set; all epochs share one traced function.
+class Listening(keras.metrics.Metric):
+    """Does the network listen? Blanks, labels and the pairing gap of `asr.training.coach`.
 
-    Args:
-        model: an `AcousticModel`.
-        split: cache, clips and texts of the validation set.
-        plan: from `asr.data.batches.plan_evaluation`.
-        normalizer: a `FeatureAugmenter` without augmentation.
-        decoder: writes the hypotheses.
+    `result` is a table: gap (NaN: cannot be measured), blank_share, emitted.
     """
 
-    def __init__(self, model, split: Split, plan: list[Batch], normalizer, decoder):
-        self.split = split
-        self.plan = plan
-        self.normalizer = normalizer
-        self.decoder = decoder
+    def __init__(self, name: str = "listening", **kwargs):
+        super().__init__(name=name, **kwargs)
+        self.reset_state()
 
-        @tf.function(jit_compile=False, input_signature=batch_signature(model.num_features))
-        def step(x, y):
-            logits = model(x, training=False)
-            lengths = model.output_length(x["num_frames"])
-            others = [model.losses_of(x, _exchange(y, lengths, shift), logits)
-                      for shift in PARTNERS]
-            return model.losses_of(x, y, logits), tf.stack(others), logits, lengths
+    def reset_state(self) -> None:
+        """Forget all batches."""
+        self._right: list[np.ndarray] = []
+        self._exchanged: list[np.ndarray] = []
+        self._blanks = self._frames = self._emitted = 0
 
-        self._step = step
+    def update_state(self, y_true, y_pred, sample_weight=None) -> None:
+        """Count a batch; arguments as for `asr.WordErrorRate`."""
+        del sample_weight
+        check_targets(y_true)
+        frames, labels, counts = (y_true[n] for n in ("num_frames", "labels", "num_labels"))
+        right = ctc_loss(y_pred, frames, labels, counts)
+        others = [ctc_loss(y_pred, frames, *_exchange(labels, counts, frames, shift))
+                  for shift in PARTNERS]
+        best = tf.argmax(y_pred, axis=-1, output_type=tf.int32)
+        tf.numpy_function(self._count, (right, tf.stack(others), best, frames, labels, counts), [])
 
-    def run(self) -> Validation:
-        """Evaluate the whole set once."""
-        dataset = evaluation_dataset(self.split.cache, self.plan, self.normalizer)
-        losses, right, exchanged = [], [], []
-        hypotheses: dict[str, str] = {}
-        blanks = frames = emitted = 0
-        for batch, (x, y) in zip(self.plan, dataset, strict=True):
-            loss, other, logits, lengths = (t.numpy() for t in self._step(x, y))
-            losses.append(loss)
-            right.append(loss)
-            exchanged.append(_mean_of_usable(other, batch, lengths))
-            for item, row, length in zip(batch.items, logits, lengths, strict=True):
-                best = row[:length].argmax(-1)
-                blanks += int((best == BLANK_ID).sum())
-                frames += int(length)
-                emitted += int(((best != BLANK_ID) & (np.diff(best, prepend=BLANK_ID) != 0)).sum())
-                hypotheses[item.ids[0]] = self._decode(row[:length])
-        num_labels = sum(len(item.labels) for batch in self.plan for item in batch.items)
-        texts = self.split.texts
-        references = [texts[name] for name in hypotheses]
-        words = count_words(references, list(hypotheses.values()))
-        characters = count_characters(references, list(hypotheses.values()))
-        gap = pairing_gap(np.concatenate(right)[-MAX_GAP_UTTERANCES:],
-                          np.concatenate(exchanged)[-MAX_GAP_UTTERANCES:])
-        return Validation(float(np.concatenate(losses).sum()) / num_labels, _rate(words),
-                          _rate(characters), blanks / max(1, frames), emitted, gap, hypotheses)
+    def _count(self, right, others, best, num_frames, labels, num_labels) -> None:
+        texts = [tuple(row[:n].tolist()) for row, n in zip(labels, num_labels, strict=True)]
+        self._right.append(right)
+        self._exchanged.append(_mean_of_usable(others, texts, num_frames))
+        for row, length in zip(best, num_frames, strict=True):
+            row = row[:length]
+            self._blanks += int((row == BLANK_ID).sum())
+            self._frames += int(length)
+            self._emitted += int(((row != BLANK_ID) & (np.diff(row, prepend=BLANK_ID) != 0)).sum())
 
-    def _decode(self, logits: np.ndarray) -> str:
-        if not np.isfinite(logits).all():  # diverged: an empty hypothesis makes every word an error
-            return ""
-        return self.decoder.decode(logits)[0].text
+    def result(self) -> dict[str, Any]:
+        """gap, blank_share, emitted; each () float32."""
+        values = tf.ensure_shape(tf.numpy_function(self._values, [], tf.float32), [3])
+        return dict(zip(("gap", "blank_share", "emitted"), tf.unstack(values), strict=True))
+
+    def _values(self) -> np.ndarray:
+        gap = None
+        if self._right:
+            gap = pairing_gap(np.concatenate(self._right)[-MAX_GAP_UTTERANCES:],
+                              np.concatenate(self._exchanged)[-MAX_GAP_UTTERANCES:])
+        return np.array([np.nan if gap is None else gap, self._blanks / max(1, self._frames),
+                         self._emitted], np.float32)
 
 
-def _exchange(y, lengths, shift: int):
+def _exchange(labels, num_labels, num_frames, shift: int):
     """Move labels `shift` rows down; labels that do not fit the frames are cut to one."""
-    labels = tf.roll(y["labels"], shift, axis=0)
-    num_labels = tf.roll(y["num_labels"], shift, axis=0)
+    labels = tf.roll(labels, shift, axis=0)
+    num_labels = tf.roll(num_labels, shift, axis=0)
     repeats = tf.reduce_sum(tf.cast((labels[:, 1:] == labels[:, :-1]) & (labels[:, 1:] != BLANK_ID),
                                     tf.int32), axis=1)
-    fits = num_labels + repeats <= lengths
-    return {"labels": labels, "num_labels": tf.where(fits, num_labels, 1)}
+    fits = num_labels + repeats <= num_frames
+    return labels, tf.where(fits, num_labels, 1)
 
 
-def _mean_of_usable(others: np.ndarray, batch: Batch, lengths: np.ndarray) -> np.ndarray:
+def _mean_of_usable(others: np.ndarray, texts: list[tuple], lengths: np.ndarray) -> np.ndarray:
     """(B,) mean loss over the partners with a different transcript that fits; NaN: no such one."""
-    items = batch.items
-    usable = np.array([[items[i - shift].labels != items[i].labels
-                        and feasible(int(lengths[i]), items[i - shift].labels)
-                        for i in range(len(items))] if len(items) > shift
-                       else [False] * len(items) for shift in PARTNERS])
+    usable = np.array([[texts[i - shift] != texts[i] and feasible(int(lengths[i]), texts[i - shift])
+                        for i in range(len(texts))] if len(texts) > shift
+                       else [False] * len(texts) for shift in PARTNERS])
     count = usable.sum(axis=0)
     total = np.where(usable, others, 0.0).sum(axis=0)
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
-
-
-def _rate(counts: np.ndarray) -> float | None:
-    """Errors per reference unit, from rows (substitutions, deletions, insertions, units)."""
-    *errors, reference = counts.sum(axis=0).tolist()
-    return sum(errors) / reference if reference else None

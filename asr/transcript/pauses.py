@@ -1,4 +1,4 @@
-"""Where words end: at pauses in the loudness of the recording, which labels say little about.
+"""Move word ends to pauses in the loudness of the recording.
 
 In: spans of words by their labels, and the loudness of the feature frames. Out: spans.
 
@@ -20,17 +20,20 @@ from asr.recipe import FeatureSettings
 QUIET_SHARE = 0.25  # of the way from the quietest stretch up to the speech around is still quiet
 MIN_DEPTH = 6 * math.log(10) / 10  # nats: 6 dB less than speech, or there is no pause
 FLOOR_FRAMES = 5  # the quietest stretch is that long
+# nats: -85 dB. What is quieter is no room but digital silence, of a lost packet, an editor or a
+# padded end; it says nothing of how loud the pauses around it are.
+DIGITAL_SILENCE = -85 * math.log(10) / 10
 MIN_PAUSE = 0.03  # seconds
 SURE_PAUSE = 0.15  # seconds; longer than the closure of a stop inside a word
 MAX_LEAD = 0.3  # seconds that a word can begin before its first label
 MAX_TAIL = 1.0  # seconds that a word can go on after its last label
-BLIND_TAIL = 0.3  # seconds that it goes on, at most, where no pause is heard
+BLIND_TAIL = 0.3  # seconds that it goes on, at most, without a pause
 
 
 def speech_levels(features: np.ndarray, settings: FeatureSettings) -> np.ndarray:
     """(T,) float32: natural log of power, the mean over the mel bands of each frame.
 
-    The mean of logarithms hears the weak fricatives at the edges of words, which a sum of powers
+    The mean of logarithms shows the weak fricatives at the edges of words, which a sum of powers
     does not.
 
     Args:
@@ -50,7 +53,7 @@ def edges_at_pauses(starts: np.ndarray, ends: np.ndarray, levels: np.ndarray,
         starts, ends: (N,) of the words' labels, in feature frames, ends exclusive, in order and
             without overlap; they may be fractions.
         levels: (T,) from `speech_levels`.
-        seconds_per_frame: of a feature frame.
+        seconds_per_frame: duration of a feature frame.
 
     Returns:
         (starts, ends), (N,) float64, in order and without overlap, each word longer than nothing.
@@ -87,6 +90,12 @@ def edges_at_pauses(starts: np.ndarray, ends: np.ndarray, levels: np.ndarray,
     return new_starts, np.maximum(new_ends, new_starts + 1e-3)
 
 
+def _floor(levels: np.ndarray) -> float:
+    """The mean of the quietest stretch of `FLOOR_FRAMES` frames, or of all if they are fewer."""
+    size = min(FLOOR_FRAMES, len(levels))
+    return float(np.convolve(levels, np.full(size, 1 / size), "valid").min())
+
+
 def _pause(levels: np.ndarray, speech: float, seconds_per_frame: float) -> tuple[int, int] | None:
     """Start and end of the quiet between two words; None where there is none.
 
@@ -94,8 +103,10 @@ def _pause(levels: np.ndarray, speech: float, seconds_per_frame: float) -> tuple
     """
     if not len(levels):
         return None
-    size = min(FLOOR_FRAMES, len(levels))
-    floor = np.convolve(levels, np.full(size, 1 / size), "valid").min()
+    floor = _floor(levels)
+    room = levels[levels > DIGITAL_SILENCE]
+    if len(room) >= FLOOR_FRAMES and speech - _floor(room) >= MIN_DEPTH:
+        floor = _floor(room)
     if speech - floor < MIN_DEPTH:
         return None
     quiet = levels < floor + QUIET_SHARE * (speech - floor)

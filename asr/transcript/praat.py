@@ -1,4 +1,4 @@
-"""Praat's TextGrid, the file of phoneticians: tiers of labelled intervals over one recording.
+"""Praat's TextGrid: tiers of labelled intervals over one recording.
 
 In: labelled intervals in seconds. Out: text in Praat's long format. Standard library only.
 Reference: the manual page "TextGrid file formats" (fon.hum.uva.nl/praat/manual).

@@ -1,4 +1,4 @@
-"""From output frames to seconds: what a decoder found, as a transcript of the recording.
+"""Convert output frames to seconds: from hypotheses to a transcript.
 
 In: hypotheses, and the loudness of the feature frames. Out: `Transcript`. Seconds follow
 from the front end alone: hop, subsampling, and where the frames lie that an output frame looks at.
@@ -43,7 +43,7 @@ class FrameClock:
 
     @property
     def seconds_per_frame(self) -> float:
-        """Of an output frame."""
+        """Duration of an output frame."""
         return self.hop * self.subsampling
 
     def seconds(self, frame: Frames) -> Frames:
@@ -64,8 +64,8 @@ def to_transcript(hypotheses: Sequence[Hypothesis], clock: FrameClock, duration:
     """The best hypothesis with times in seconds, and the others by their texts.
 
     Args:
-        hypotheses: of one utterance, best first, at least one. The others become `alternatives`.
-        clock: of the network.
+        hypotheses: best first, at least one; the others become `alternatives`.
+        clock: clock of the network.
         duration: seconds of the recording; no time lies beyond.
         levels: (T,) from `asr.transcript.pauses.speech_levels`: words then begin and end at
             pauses; None: at the spans of their labels.
@@ -101,7 +101,7 @@ def _inside(edges: np.ndarray, duration: float, shortest: float) -> tuple[np.nda
 
     Args:
         edges: (num_words, 2) seconds, in order, without overlap, none below 0.
-        duration: of the recording.
+        duration: duration of the recording.
         shortest: what a word lasts at least.
     """
     starts, ends = edges[:, 0].copy(), edges[:, 1].copy()

@@ -1,4 +1,4 @@
-"""The weights of a language model, found on development data: one forward pass, many decodings.
+"""Tune the weights of a language model on development data: one forward pass, many decodings.
 
 In: a `Recognizer`, utterances, a language model. Out: a `Tuning`: the error surface, the winner
 with its interval, and whether the model helps at all.
@@ -9,23 +9,22 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 
-from asr.decoding import Decoder, GreedyDecoder, LanguageModel, build_decoder
-from asr.decoding.ngram_fusion import is_character_model
+from asr.decoding import BeamSearchDecoder, Decoder, GreedyDecoder, build_decoder
 from asr.decoding.phrases import normalize_hot_words
-from asr.errors import DataError, UsageError
-from asr.inference.loop import infer
-from asr.inference.tasks import Task
-from asr.kernels import pool
-from asr.manifest import Utterance
+from asr.errors import UsageError
+from asr.language_model import LanguageModel
 from asr.recipe import DecoderSettings, settings_from_dict
 from asr.recognizer import Recognizer
 from asr.scoring.bootstrap import Interval, cluster_sums, clusters_of, draw_sums, interval_of
-from asr.scoring.counts import count_words
-from asr.text import normalize
+from asr.scoring.result import FEW_CLUSTERS
+from asr.tuning.dev_set import DevSet, read_dev_set, read_texts, word_errors
+from asr.tuning.race import Key, Race
+
+__all__ = ["BONUSES", "DRAWS", "WEIGHTS", "DevSet", "Point", "Tuning", "checked_settings",
+           "narrow_notes", "read_dev_set", "read_texts", "tune", "unit_notes", "word_errors"]
 
 WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
 BONUSES = (-2.0, 0.0, 1.0, 2.0, 4.0)  # nats a word
@@ -33,29 +32,20 @@ DRAWS = 10_000
 
 
 @dataclass(frozen=True)
-class DevSet:
-    """Logits and normalised references, so that decoding is all that is left to do.
+class Point:
+    """One place of the error surface.
 
     Attributes:
-        ids, references, speakers: one an utterance.
-        logits: (T', V) float32 each; None for a silent recording, which reads "".
+        lm_weight, word_bonus, beam_width: the settings.
+        wer: word error rate; see `Race.wer`.
+        utterances: that were read.
     """
-
-    ids: tuple[str, ...]
-    references: tuple[str, ...]
-    speakers: tuple[str, ...]
-    logits: tuple[np.ndarray | None, ...]
-    normalizer: str
-
-
-@dataclass(frozen=True)
-class Point:
-    """One place of the error surface."""
 
     lm_weight: float
     word_bonus: float
     beam_width: int
     wer: float
+    utterances: int
 
 
 @dataclass(frozen=True)
@@ -64,10 +54,10 @@ class Tuning:
 
     Attributes:
         greedy_wer: word error rate without any of this.
-        without_wer: of the recogniser's own decoder without a language model.
+        without_wer: word error rate of the recogniser's own decoder without a language model.
         points: everything that was tried, in order.
         best: the winner.
-        settings: of the decoder with the winner's numbers.
+        settings: settings of the decoder with the winner's numbers.
         gain: interval of `without_wer` minus the winner's, over drawn speakers or utterances. The
             winner was chosen on the same data, so the true gain is a little smaller.
         words: reference words.
@@ -85,8 +75,11 @@ class Tuning:
 
     @property
     def helps(self) -> bool:
-        """Whether the gain is more than chance: the whole interval lies above zero."""
-        return self.gain.low > 0
+        """Whether the gain is more than chance: the whole interval lies above zero.
+
+        One utterance, or one speaker, has no interval.
+        """
+        return self.gain.clusters > 1 and self.gain.low > 0
 
     def to_dict(self) -> dict:
         """Plain values, for JSON and for the bundle."""
@@ -97,60 +90,25 @@ class Tuning:
                 "beam_width": self.best.beam_width, "notes": list(self.notes)}
 
 
-def read_dev_set(recognizer: Recognizer, utterances: Sequence[Utterance], *,
-                 allow_truncated: bool = False,
-                 progress: Callable[[int, int], None] | None = None) -> DevSet:
-    """The forward pass.
-
-    Raises:
-        AudioError: a recording cannot be used.
-        DataError: no utterance, or no word in any reference.
-    """
-    normalizer = recognizer.bundle.text.normalizer
-    references = tuple(normalize(u.text, normalizer) for u in utterances)
-    if not any(reference.split() for reference in references):
-        raise DataError("The development set holds no word to compare with.", code="tune.empty")
-    logits: list[np.ndarray | None] = []
-    for result in infer(recognizer, [Task(u, u, u.id) for u in utterances],
-                        allow_truncated=allow_truncated):
-        result.raise_error()
-        logits.append(result.logits)
-        if progress:
-            progress(len(logits), len(utterances))
-    return DevSet(tuple(u.id for u in utterances), references,
-                  tuple(u.speaker for u in utterances), tuple(logits), normalizer)
-
-
-def read_texts(dev: DevSet, decoder: Decoder) -> list[str]:
-    """What a decoder reads in each utterance, normalised as the references are; on all cores."""
-    def read(logits: np.ndarray | None) -> str:
-        return "" if logits is None else decoder.decode(logits)[0].text
-    texts = pool.run([partial(read, logits) for logits in dev.logits], pool.default_threads())
-    return [normalize(text, dev.normalizer) for text in texts]
-
-
-def word_errors(dev: DevSet, decoder: Decoder) -> np.ndarray:
-    """(N, 2) int64: word errors and reference words of each utterance."""
-    counts = count_words([" ".join(r.split()) for r in dev.references], read_texts(dev, decoder))
-    return np.stack([counts[:, :3].sum(axis=1), counts[:, 3]], axis=1)
-
-
 def tune(recognizer: Recognizer, dev: DevSet, model: LanguageModel, lm: str, *,
          beam_width: int = 32, weights: Sequence[float] = WEIGHTS,
          bonuses: Sequence[float] = BONUSES, lexicon_only: bool = False,
          progress: Callable[[int, int], None] | None = None) -> Tuning:
     """Sweep weight and bonus on a grid, then finer around the best, then wider beams.
 
+    What falls behind is not read to the end where the set has many utterances, see `Race`; the
+    winner is, and the interval of its gain is over all utterances.
+
     Args:
-        recognizer: of the bundle. Its lexicon, hot words and grammar stay; what is compared with is
+        recognizer: its lexicon, hot words and grammar stay; what is compared with is
             its own decoder without a language model.
         dev: from `read_dev_set`.
         model: the language model.
         lm: the file that the settings will name.
-        beam_width: of the sweep.
+        beam_width: beam width of the sweep.
         weights, bonuses: the grid, each rising.
         lexicon_only: read only words of the language model.
-        progress: called with (points done, points at most).
+        progress: called with (utterances read, utterances to be read, about).
 
     Raises:
         UsageError: an empty or falling grid, one beyond what a bundle may hold, or a model that
@@ -164,37 +122,31 @@ def tune(recognizer: Recognizer, dev: DevSet, model: LanguageModel, lm: str, *,
                                lexicon_only=lexicon_only or own.lexicon_only)
     for weight, bonus in ((weights[0], bonuses[0]), (weights[-1], bonuses[-1])):
         checked_settings(base, lm_weight=weight, word_bonus=bonus)
-    tried: dict[tuple[float, float, int], np.ndarray] = {}
-    most = len(weights) * len(bonuses) + 10
+    decoder = _decoder(recognizer, base, model)  # built once: a large vocabulary takes a while
+    if not isinstance(decoder, BeamSearchDecoder):
+        raise TypeError(f"The decoder of the sweep is a {type(decoder).__name__}.")
+    grid = [Key(weight, bonus, beam_width) for weight in weights for bonus in bonuses]
+    race = Race(dev, lambda key: decoder.reweighted(*key), progress, (len(grid), 8, 1))
+    race.run(grid)
+    best = race.winner
+    steps = [_half_step(weights, best.lm_weight), _half_step(bonuses, best.word_bonus)]
+    race.run(_possible(base, [Key(best.lm_weight + i * steps[0], best.word_bonus + j * steps[1],
+                                  beam_width) for i in (-1, 0, 1) for j in (-1, 0, 1)]))
+    race.run(_possible(base, [race.winner._replace(beam_width=2 * beam_width)]))
+    return _summary(race, dataclasses.replace(base, **race.winner._asdict()), recognizer, model,
+                    (weights, bonuses))
 
-    def attempt(weight: float, bonus: float, width: int = beam_width) -> None:
-        if (weight, bonus, width) in tried:
-            return
+
+def _possible(base: DecoderSettings, keys: Sequence[Key]) -> list[Key]:
+    """Without a finer step beyond the bounds, or a doubled beam that is too wide."""
+    found = []
+    for key in keys:
         try:
-            settings = checked_settings(base, lm_weight=weight, word_bonus=bonus, beam_width=width)
-        except UsageError:  # a finer step beyond the grid, or the doubled beam
-            return
-        tried[weight, bonus, width] = word_errors(dev, _decoder(recognizer, settings, model))
-        if progress:
-            progress(len(tried), most)
-
-    def winner() -> tuple[float, float, int]:  # of equals, the smaller numbers
-        return min(tried, key=lambda key: (tried[key][:, 0].sum(), key[2], key[0], abs(key[1])))
-
-    for weight in weights:
-        for bonus in bonuses:
-            attempt(weight, bonus)
-    weight, bonus, _ = winner()
-    steps = [_half_step(weights, weight), _half_step(bonuses, bonus)]
-    for i in (-1, 0, 1):
-        for j in (-1, 0, 1):
-            attempt(weight + i * steps[0], bonus + j * steps[1])
-    weight, bonus, _ = winner()
-    attempt(weight, bonus, 2 * beam_width)
-    best = winner()
-    return _summary(dev, tried, best, dataclasses.replace(
-        base, lm_weight=best[0], word_bonus=best[1], beam_width=best[2]), recognizer, model,
-        (weights, bonuses))
+            checked_settings(base, **key._asdict())
+        except UsageError:
+            continue
+        found.append(key)
+    return found
 
 
 def checked_settings(settings: DecoderSettings, **knobs) -> DecoderSettings:
@@ -209,7 +161,7 @@ def checked_settings(settings: DecoderSettings, **knobs) -> DecoderSettings:
 
 def _decoder(recognizer: Recognizer, settings: DecoderSettings,
              model: LanguageModel | None = None) -> Decoder:
-    """As the recogniser would build it, but never with the bundle's language model."""
+    """Build the decoder without the bundle's language model."""
     settings = normalize_hot_words(settings, recognizer.bundle.text.normalizer)
     return build_decoder(settings, recognizer.tokenizer, language_model=model)
 
@@ -220,23 +172,25 @@ def _half_step(grid: Sequence[float], value: float) -> float:
     return min(distances) / 2 if distances else 0.25
 
 
-def _summary(dev: DevSet, tried: dict, best: tuple[float, float, int], settings: DecoderSettings,
-             recognizer: Recognizer, model: LanguageModel,
+def _summary(race: Race, settings: DecoderSettings, recognizer: Recognizer, model: LanguageModel,
              grids: tuple[Sequence[float], Sequence[float]]) -> Tuning:
+    dev, best = race.dev, race.winner
     greedy = word_errors(dev, GreedyDecoder(recognizer.tokenizer))
     own = recognizer.decoder_settings
     without = word_errors(dev, _decoder(recognizer, dataclasses.replace(
         own, lm="", lexicon_only=own.lexicon_only and bool(own.lexicon))))
     words = int(greedy[:, 1].sum())
     unit, group = clusters_of(len(greedy), dev.speakers)
-    saved = without[:, 0] - tried[best][:, 0]
+    saved = without[:, 0] - race.in_order(best)[:, 0]
     sums = draw_sums(cluster_sums(np.stack([saved, greedy[:, 1]], axis=1), group), DRAWS, 0)
     gain = interval_of(sums[:, 0], sums[:, 1], 0.95, unit, int(group.max()) + 1)
-    points = tuple(Point(key[0], key[1], key[2], float(errors[:, 0].sum() / words))
-                   for key, errors in tried.items())
-    won = next(p for p in points if (p.lm_weight, p.word_bonus, p.beam_width) == best)
-    notes = []
-    if gain.low <= 0:
+    points = tuple(Point(*key, race.wer(key), len(errors)) for key, errors in race.errors.items())
+    won = points[list(race.errors).index(best)]
+    notes = narrow_notes(gain)
+    if any(point.utterances < len(dev.ids) for point in points):
+        notes.append("Settings that fell behind early have read a part of the utterances; their "
+                     "WER is estimated from the difference to the best one there.")
+    if gain.clusters > 1 and gain.low <= 0:
         decoding = "greedy decoding" if own.kind == "greedy" else "this bundle's decoder without it"
         notes.append(f"The language model does not help: the gain over {decoding} is within chance "
                      "on this development set.")
@@ -251,10 +205,20 @@ def _summary(dev: DevSet, tried: dict, best: tuple[float, float, int], settings:
     return Tuning(greedy_wer, without_wer, points, won, settings, gain, words, tuple(notes))
 
 
+def narrow_notes(gain: Interval) -> list[str]:
+    """A sentence where an interval means little or nothing."""
+    if gain.clusters == 1:
+        return [f"One {gain.unit} says nothing about chance: the interval has no meaning. Use more "
+                "development data."]
+    if gain.clusters < FEW_CLUSTERS:
+        return [f"Only {gain.clusters} {gain.unit}s: the interval is likely too narrow."]
+    return []
+
+
 def unit_notes(references: Sequence[str], model: LanguageModel,
                recognizer: Recognizer) -> list[str]:
-    """Sentences where model and texts do not speak of the same words."""
-    if is_character_model(model, recognizer.tokenizer):
+    """A note if the model does not know many words of the texts."""
+    if model.space:
         return []
     words = [word for reference in references for word in reference.split()]
     unknown = [word for word in words if word not in model.word_numbers]

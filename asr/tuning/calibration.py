@@ -1,4 +1,4 @@
-"""Confidences that are probabilities: a calibration fitted to development data.
+"""Fit a calibration of confidences to development data.
 
 In: a `Recognizer` and utterances that it was not trained on. Out: a `Fit`: the calibration, and the
 reliability before it and after it, each word judged by parameters that its speaker had no part in.
@@ -33,10 +33,10 @@ from asr.tuning import DevSet
 FEWEST = 20  # right words, and wrong words, below which a fit would be of noise
 FOLDS = 10
 MOST_LOST = 0.05  # of NCE
-# Without a beam there is no share of it; without a language model every character was heard, and
-# `segment` says all there is about the word.
-NOT_FOR = {"greedy": ("letter", "share", "language"), "lexicon": ("letter", "share", "language"),
-           "beam": ("letter", "language")}
+# Without a beam there is no share of it; without a language model `segment` has all the evidence
+# for the characters of the word.
+NOT_FOR = {"beam": ("letter", "language"), "beam+lm": ()}
+ELSE_NOT = ("letter", "share", "language")
 PRIOR = 1.0  # precision of the Gaussian prior on each parameter, around the default
 
 
@@ -45,7 +45,7 @@ class Judged:
     """Recognised words with their evidence, and whether they are right.
 
     Attributes:
-        kind: of decoder, one of `asr.decoding.calibration.KINDS`.
+        kind: kind of decoder, one of `asr.decoding.calibration.kinds`.
         evidence: (N, 6) float64, see `asr.decoding.calibration.EVIDENCE`.
         raw: (N,) float64, the confidences before any calibration.
         right: (N,) bool.
@@ -68,7 +68,7 @@ class Fit:
     """What `calibrate` found.
 
     Attributes:
-        kind: of decoder that the calibration is for.
+        kind: kind of decoder that the calibration is for.
         calibration: fitted to all words.
         before: reliability of the confidences as they were.
         after: with parameters fitted to other speakers (or utterances) than the word's.
@@ -139,8 +139,8 @@ def judge(recognizer: Recognizer, dev: DevSet) -> Judged:
 def pooled(parts: Sequence[Judged]) -> Judged:
     """The words of several sets, of several networks perhaps, as one.
 
-    A network that learnt from every speaker there is has nobody left to be calibrated on. Those
-    that learnt from all but one, each with the speaker whom it has not heard, stand in for it
+    A network that was trained on every speaker has no one left to calibrate it on. Those
+    trained on all but one, each with the speaker that it was not trained on, replace it
     (Platt 1999 fits to cross-validated outputs for the same reason).
 
     Raises:
@@ -176,7 +176,7 @@ def calibrate(judged: Judged) -> Fit:
 
 
 def cross_fitted(judged: Judged) -> tuple[np.ndarray, int]:
-    """Probabilities by parameters that the speaker (or utterance) of a word had no part in.
+    """Probabilities by parameters that were fitted without the speaker (or utterance) of a word.
 
     Returns:
         (N,) float64 and the number of fits: one a speaker, ten at most.
@@ -224,7 +224,7 @@ def _fit(evidence: np.ndarray, right: np.ndarray, kind: str) -> np.ndarray:
     """(7,) float64, one for each of PARAMETERS: the posterior mode with no weight below 0."""
     start = np.array([float(name == "peak") for name in PARAMETERS])
     inputs = np.column_stack([evidence, np.ones(len(right))])
-    free = np.array([name not in NOT_FOR.get(kind, ()) for name in PARAMETERS])
+    free = np.array([name not in NOT_FOR.get(kind, ELSE_NOT) for name in PARAMETERS])
     while True:
         parameters = _newton(inputs, right, start, free)
         below = np.flatnonzero(parameters[:-1] < 0)

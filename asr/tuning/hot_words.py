@@ -1,4 +1,4 @@
-"""Hot words counted and their boost found on development data: one forward pass, many decodings.
+"""Tune the boost of hot words on development data: one forward pass, many decodings.
 
 In: a `Recognizer`, logits with references, phrases. Out: `HotCounts`, and a `HotTuning`: recall,
 precision and word error rate at each boost, the winner by F-score, and whether it helps.
@@ -12,28 +12,26 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from asr.bundle import LM
-from asr.decoding import Decoder, HotWord, LanguageModel, build_decoder, load_ngram
-from asr.decoding.packed_ngram import unpack_lm
+from asr.decoding import Decoder, HotWord, build_decoder
 from asr.decoding.phrases import MAX_BOOST
 from asr.errors import DataError, UsageError
 from asr.recipe import DecoderSettings
-from asr.recognizer import Recognizer
+from asr.recognizer import Recognizer, language_model_of
 from asr.scoring.bootstrap import Interval, cluster_sums, clusters_of, draw_sums, interval_of
 from asr.scoring.counts import count_words
 from asr.text import normalize
-from asr.tuning import DRAWS, DevSet, read_texts
+from asr.tuning import DRAWS, DevSet, narrow_notes, read_texts
 
 BOOSTS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)  # nats per character
 
 
 @dataclass(frozen=True)
 class HotCounts:
-    """How a list of phrases was heard.
+    """How well a list of phrases is recognised.
 
     Attributes:
         spoken: places of a phrase in the references, as whole words.
-        found: of these, those that the hypothesis of the same utterance has too.
+        found: how many of these the hypothesis of the same utterance has too.
         false_alarms: places in the hypotheses beyond that.
         words: reference words of all utterances.
         errors: word errors of all utterances.
@@ -86,7 +84,7 @@ class HotTuning:
         phrases: what was listened for, normalised.
         tried: boost -> counts, in the order of trial; 0 is the same decoder without hot words.
         boost: the winner, nats per character.
-        settings: of the decoder with the winner.
+        settings: settings of the decoder with the winner.
         gain: interval of the winner's F-score minus that without hot words, over drawn speakers or
             utterances. The winner was chosen on the same data: the true gain is a little smaller.
         notes: sentences for the person.
@@ -102,7 +100,7 @@ class HotTuning:
     @property
     def helps(self) -> bool:
         """Whether the gain is more than chance: the whole interval lies above zero."""
-        return self.boost > 0 and self.gain.low > 0
+        return self.boost > 0 and self.gain.clusters > 1 and self.gain.low > 0
 
     def to_dict(self) -> dict:
         """Plain values, for JSON and for the bundle."""
@@ -178,11 +176,7 @@ class HotDecoders:
         for phrase in self.phrases:
             self.tokenizer.encode(phrase)
         self.settings = dataclasses.replace(recognizer.decoder_settings, kind="beam", hot_words=())
-        self._model: LanguageModel | None = None
-        if self.settings.lm == LM and recognizer.bundle.lm is not None:
-            self._model = unpack_lm(recognizer.bundle.lm, f"{recognizer.bundle.path}: {LM}")
-        elif self.settings.lm:
-            self._model = load_ngram(self.settings.lm)
+        self._model = language_model_of(recognizer.bundle, self.settings)
 
     def settings_at(self, boost: float) -> DecoderSettings:
         """Settings with all phrases at one boost; 0 leaves them out."""
@@ -200,7 +194,7 @@ def tune_hot_words(recognizer: Recognizer, dev: DevSet, hot_words: Sequence[HotW
     """Sweep the boost on a grid, then finer around the best F-score.
 
     Args:
-        recognizer: of the bundle, with the decoder to add hot words to.
+        recognizer: recogniser of the bundle, with the decoder to add hot words to.
         dev: from `asr.tuning.read_dev_set`; utterances without any of the phrases too, or false
             alarms cannot be seen.
         hot_words: the phrases; boosts of their own play no part.
@@ -250,7 +244,7 @@ def tune_hot_words(recognizer: Recognizer, dev: DevSet, hot_words: Sequence[HotW
 def _summary(dev: DevSet, decoders: HotDecoders, tried: dict[float, np.ndarray], best: float,
              boosts: Sequence[float], missing: Sequence[str]) -> HotTuning:
     gain = f_score_gain(tried[0.0], tried[best], dev.speakers)
-    notes = []
+    notes = narrow_notes(gain)
     if best == 0 or gain.low <= 0:
         notes.append("Boosting these words does not help: the gain in F-score is within chance on "
                      "this development set.")
@@ -268,7 +262,7 @@ def f_score_gain(before: np.ndarray, after: np.ndarray, speakers: Sequence[str])
     """95 % interval of the F-score after minus the F-score before, paired.
 
     Args:
-        before, after: of `count_hot_words`, the same utterances.
+        before, after: results of `count_hot_words`, the same utterances.
         speakers: one an utterance.
     """
     unit, group = clusters_of(len(before), speakers)

@@ -1,4 +1,4 @@
-"""The error surface of a tuning as a picture: SVG, no library.
+"""Draw the error surface of a tuning as SVG.
 
 In: a `Tuning`. Out: text of an SVG file.
 """

@@ -15,7 +15,7 @@ from made_recordings import encode, speech
 
 import asr.assets
 from asr.audio import blocks as audio_blocks
-from asr.audio import channels, load_audio, mpeg, ogg, probe_audio
+from asr.audio import channels, load_audio, mpeg, ogg, probe_audio, source
 from asr.audio.recording import open_recording
 from asr.errors import AudioError
 
@@ -293,6 +293,49 @@ def test_channels_that_turn_opposite_later_are_refused_by_both_ways(monkeypatch)
     with pytest.raises(AudioError, match="opposite phase after its start"):
         in_pieces(data)
     assert len(load(data, duration=2.0)) == 2 * RATE  # the part that agrees
+
+
+@pytest.fixture
+def frames_read(monkeypatch):
+    """Counts what libsndfile decodes."""
+    counts, read = [], soundfile.SoundFile.read
+    monkeypatch.setattr(soundfile.SoundFile, "read", lambda self, *args, **named: (
+        lambda found: counts.append(len(found)) or found)(read(self, *args, **named)))
+    return counts
+
+
+@pytest.mark.parametrize("container", ["WAV", "FLAC"])
+def test_stereo_is_decoded_once(container, frames_read, monkeypatch):
+    data = encode(columns(VOICE, -VOICE), RATE, container)
+    monkeypatch.setattr(channels, "MAX_KEPT", 0)
+    twice, said = with_said(load, data)
+    assert len(said) == 1 and sum(frames_read) == 2 * len(VOICE)
+    monkeypatch.undo()
+    once, said = with_said(load, data)
+    assert len(said) == 1, "the MD5 of a FLAC file is that of all samples"
+    np.testing.assert_array_equal(once, twice)
+
+
+def test_stereo_that_is_kept_is_not_decoded_again(frames_read):
+    whole = load(encode(columns(VOICE, 0.5 * VOICE), RATE))
+    assert sum(frames_read) == len(VOICE) == len(whole)
+
+
+def test_parts_of_a_large_file_are_looked_at_once(tmp_path, frames_read, monkeypatch):
+    monkeypatch.setattr(source, "SETTLED_NS", -10**12)
+    path = tmp_path / "talk.wav"
+    path.write_bytes(encode(columns(VOICE, -VOICE), RATE))
+    parts = []
+    for start in (1.0, 2.0, 1.0):
+        with open(path, "rb") as file:  # a small file is read whole when its path is given
+            part, said = with_said(load, file, offset=start, duration=0.5)
+        assert len(said) == 1, "each part says so"
+        parts.append(part)
+    np.testing.assert_array_equal(parts[0], parts[2])
+    assert sum(frames_read) == len(VOICE) + 3 * RATE // 2
+    path.write_bytes(encode(columns(VOICE, VOICE), RATE))
+    with open(path, "rb") as file:
+        assert not with_said(load, file, offset=1.0, duration=0.5)[1], "another file by now"
 
 
 def test_damage_in_the_first_look_is_reported_by_the_second():

@@ -261,7 +261,8 @@ def test_shared_ids_audio_speakers_and_texts(corpus):
     assert found(report) == [("split.id", 2, "u1"), ("split.audio", 1, "u2"),
                              ("split.speaker", 3, "u4")]
     assert "train.jsonl:1 utterance 'u1'" in report.problems[1].message
-    assert [note.message.split(" also")[0] for note in report.notes] == ["1 of 3 texts"]
+    assert [note.message.split(" also")[0] for note in report.notes] == [
+        "The normaliser basic drops: ! 1.", "1 of 3 texts"]
 
 
 def test_shared_speakers_can_be_allowed(corpus):

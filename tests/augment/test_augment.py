@@ -82,6 +82,18 @@ def test_joining_keeps_the_clips_and_fills_gaps_with_background(rng):
     np.testing.assert_array_equal(join_clips(clips, (10, 300, 5), np.random.default_rng(3)), joined)
 
 
+def test_digital_silence_in_a_clip_is_not_its_background(rng):
+    """67 of 514 field recordings have 50 ms of zeros; gaps must sound like the room."""
+    clip = rng.normal(-9, 1, (50, 4)).astype(np.float32)
+    zeros = np.full((20, 4), LOG_FLOOR, np.float32)
+    gap = slice(0, 30)
+    for clips in ([clip], [np.concatenate([clip, zeros])]):
+        joined = join_clips(clips, (30, 0), np.random.default_rng(3))
+        np.testing.assert_allclose(joined[gap].mean(), np.percentile(clip, 10), atol=0.5)
+        assert joined[gap].min() >= clip.min()
+    assert (join_clips([zeros], (5, 0), rng) == np.float32(LOG_FLOOR)).all()
+
+
 def test_a_band_that_is_empty_in_the_clips_is_empty_in_the_gaps(rng):
     clip = rng.normal(-5, 1, (50, 4)).astype(np.float32)
     clip[:, 2:] = LOG_FLOOR

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import gzip
 import json
+from pathlib import Path
 
 import pytest
 
 from asr.cli import run
-from asr.decoding import load_ngram
-from asr.decoding.lm_text import read_sentences
 from asr.errors import DataError
+from asr.language_model import load_ngram
+from asr.language_model.training_text import read_sentences
 
 TEXT = "The cat sat.\n\nThe cat ate the rat!\nA dog sat on a mat\n"
 
@@ -31,14 +32,41 @@ def test_train_and_info(tmp_path, capsys):
     found = json.loads(capsys.readouterr().out)
     assert (found["order"], found["units"], found["perplexity"][0]["tokens"]) == (3, "words", 17)
     assert found["perplexity"][0]["unknown"] == 0
-    assert run(["lm", "info", str(output), "--perplexity", str(source)]) == 0
-    assert "unknown (" in capsys.readouterr().out
+    assert found["normalizer"].startswith("basic-2-") and found["notes"] == []
+    assert run(["lm", "info", str(output), "--perplexity", str(source), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == found, "the model knows its normaliser"
+    assert run(["lm", "info", str(output), "--perplexity", str(source), "--normalizer",
+                "none"]) == 0
+    captured = capsys.readouterr()
+    assert "unknown words" in captured.out
+    assert "this text has none-1" in captured.err
     first = output.read_bytes()
     again = ["lm", "train", str(source), "-o", str(output), "--order", "3", "--normalizer", "basic"]
     assert run(again) == 2
     assert "exists and is kept" in capsys.readouterr().err
     assert run([*again, "--overwrite"]) == 0
     assert output.read_bytes() == first, "the same text gives the same file"
+
+
+def test_a_perplexity_that_means_nothing_says_so(tmp_path, capsys):
+    """A8 of ../shared/data/faults: without <unk> it was 10^17, without a word about it."""
+    source, arpa = tmp_path / "text.txt", tmp_path / "no_unk.arpa"
+    source.write_text("a zebra a\n")
+    arpa.write_text("\\data\\\nngram 1=3\n\n\\1-grams:\n-99\t<s>\n-0.5\t</s>\n-0.2\ta\n\n\\end\\\n")
+    assert run(["lm", "info", str(arpa), "--perplexity", str(source)]) == 0
+    captured = capsys.readouterr()
+    assert f"perplexity {10 ** 0.3:.2f} on 3 tokens, 1 unknown words" in captured.out
+    assert "has no <unk>" in captured.err and "does not name the normaliser" in captured.err
+
+
+def test_a_model_of_another_normaliser_is_refused_where_it_decodes(tmp_path, capsys):
+    source, arpa = tmp_path / "text.txt", tmp_path / "english.arpa"
+    source.write_text("one two\nthree four\n")
+    assert run(["lm", "train", str(source), "-o", str(arpa), "--order", "2", "--normalizer",
+                "english"]) == 0
+    clip = Path(__file__).parents[2] / "asr/assets/clips/1-rms.ogg"
+    assert run(["transcribe", str(clip), "--lm", str(arpa)]) == 2
+    assert "lm train TEXTS --normalizer basic" in capsys.readouterr().err
 
 
 def test_character_units_and_manifests(tmp_path, capsys):

@@ -6,8 +6,10 @@ import os
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
+import layout_examples
 import numpy as np
 import pytest
 import soundfile
@@ -20,7 +22,7 @@ from asr.corpora import CORPORA, load_corpus
 from asr.corpora.collect import OUTCOMES, Candidate, Checks, collect
 from asr.corpora.fsdd import leave_one_speaker_out
 from asr.corpora.naming import unique_names
-from asr.corpora.splitting import by_fraction, every_nth
+from asr.corpora.splitting import by_fraction, every_nth, split_everything
 from asr.corpora.tables import found_path
 from asr.errors import AsrError, CorpusError, UsageError
 from asr.manifest import read_manifest, write_manifest
@@ -146,6 +148,7 @@ def deepspeech(root: Path) -> Path:
 
 EXAMPLES = {builder.__name__: builder for builder in (fsdd, kaldi, nemo, ljspeech, librispeech,
                                                       commonvoice, deepspeech)}
+EXAMPLES |= layout_examples.EXAMPLES
 # name: (utterances that the corpus lists, outcomes)
 EXPECTED = {
     "fsdd": (6, {"ok": 2, "failed": 2}), "kaldi": (11, {"ok": 2, "failed": 5, "invalid_text": 2}),
@@ -153,6 +156,7 @@ EXPECTED = {
     "ljspeech": (11, {"ok": 2, "failed": 5, "invalid_text": 2}),
     "librispeech": (8, {"ok": 2, "failed": 3, "invalid_text": 1}),
     "commonvoice": (8, {"ok": 2, "failed": 4}), "deepspeech": (9, {"ok": 2, "failed": 5}),
+    **layout_examples.EXPECTED,
 }
 
 
@@ -164,7 +168,8 @@ def example(request, tmp_path):
 
 
 def prepared(name, src, **options):
-    return load_corpus(name).prepare(src, checks=Checks(max_seconds=2.0), **options)
+    checks = Checks(max_seconds=2.0, extract_to=Path(src).parent / "extracted")
+    return load_corpus(name).prepare(src, checks=checks, **options)
 
 
 def everything(result):
@@ -236,11 +241,13 @@ def test_the_command_writes_manifests_and_a_report(example, tmp_path, capsys):
     assert run(["prepare", name, str(src), str(out), "--max-seconds", "2"]) == 3
     captured = capsys.readouterr()
     assert captured.out == "" and "ok 2, failed" in captured.err
+    assert "Left out, audio.too_long: 1 (" in captured.err and "--max-seconds" in captured.err
     report = json.loads((out / "report.json").read_text("utf-8"))
     assert len(report["excluded"]) == EXPECTED[name][0] - 2
     manifests = sorted(out.glob("*.jsonl"))
     before = [path.read_bytes() for path in manifests]
-    assert sum(len(read_manifest(p, audio_root=tmp_path)) for p in manifests) == 2
+    root = {"audio_root": src.parent} if name == "kaldi" else {}   # its recordings lie above SRC
+    assert sum(len(read_manifest(p, **root)) for p in manifests) == 2, "no --audio-root is needed"
     assert run(["prepare", name, str(src), str(out)]) == 2
     assert "exists and was left as it is" in capsys.readouterr().err
     assert [path.read_bytes() for path in manifests] == before
@@ -318,7 +325,7 @@ def test_kaldi_refuses_a_repeated_id(tmp_path):
     kaldi(tmp_path)
     with open(tmp_path / "train" / "text", "a") as file:
         file.write("a AGAIN\n")
-    with pytest.raises(CorpusError, match="'a' stands on two lines"):
+    with pytest.raises(CorpusError, match="'a' is on two lines"):
         prepared("kaldi", tmp_path)
 
 
@@ -329,8 +336,8 @@ def test_nemo_splits_keep_a_prompt_together(tmp_path):
         rows.append({"audio_filepath": f"{k}.wav", "text": f"Prompt {k % 50}{'!' * (k % 2)}",
                      "speaker": f"s{k % 7}"})
     (tmp_path / "all.json").write_text("\n".join(map(json.dumps, rows)))
-    result = prepared("nemo", tmp_path / "all.json", split_by="text", dev_fraction=0.1,
-                      test_fraction=0.2)
+    result = load_corpus("nemo").prepare(tmp_path / "all.json", checks=Checks(
+        arrange=partial(split_everything, by="text", dev=0.1, test=0.2)))
     prompts = {split: {u.text.rstrip("!") for u in group} for split, group in result.items()}
     assert sum(map(len, prompts.values())) == 50, "no prompt in two splits"
     assert {split: len(group) for split, group in result.items()} == {"train": 140, "dev": 20,
@@ -502,11 +509,15 @@ CANDIDATES = st.lists(st.builds(
 @settings(max_examples=60, deadline=None)
 def test_a_split_separates_groups_and_ignores_order(items, by, share, seed):
     key = {"text": lambda c: c.text, "speaker": lambda c: c.speaker, "utterance": lambda c: c.id}
+    if len({key[by](c) for c in items}) == 1:
+        with pytest.raises(UsageError, match="is 1 group, and none may be divided"):
+            by_fraction(items, {"dev": share}, by=by)
+        return
     split = by_fraction(items, {"dev": share}, by=by)
     groups = {name: {key[by](c) for c in split if c.split == name} for name in ("train", "dev")}
     assert not groups["train"] & groups["dev"]
     assert sorted(c.id for c in split) == sorted(c.id for c in items)
-    assert sum(c.split == "dev" for c in split) >= min(1, share * len(items))
+    assert groups["train"] and groups["dev"]
     shuffled = list(items)
     seed.shuffle(shuffled)
     assert {c.id: c.split for c in by_fraction(shuffled, {"dev": share}, by=by)} == \
@@ -561,8 +572,7 @@ def test_a_killed_process_is_an_error_and_no_hang(tmp_path, monkeypatch):
 def test_an_option_of_another_corpus_is_refused(tmp_path, capsys):
     src, out = str(fsdd(tmp_path)), str(tmp_path / "o")
     assert run(["prepare", "fsdd", src, out, "--dev-every", "3"]) == 2
-    assert "--dev-every is no option of the corpus fsdd; it has: --hold-out" in \
-        capsys.readouterr().err
+    assert "No such option '--dev-every'" in capsys.readouterr().err
 
 
 def test_only_utterances_of_some_words(tmp_path, capsys):
@@ -589,20 +599,22 @@ def test_overwriting_an_import_leaves_no_split_of_the_earlier_one(tmp_path, caps
     """What was dev once is train now: a dev.jsonl that stays would be a leak."""
     source, out = str(ljspeech(tmp_path / "src")), tmp_path / "out"
     run(["prepare", "ljspeech", source, str(out), "--jobs", "1"])
-    assert {p.name for p in out.iterdir()} == {"train.jsonl", "dev.jsonl", "report.json"}
+    kept = {"train.jsonl", "report.json", "audio_root.json"}
+    assert {p.name for p in out.iterdir()} == {*kept, "dev.jsonl"}
     (out / "mine.jsonl").write_text("stays")
     run(["prepare", "ljspeech", source, str(out), "--jobs", "1", "--dev-every", "0", "--overwrite"])
-    assert {p.name for p in out.iterdir()} == {"train.jsonl", "report.json", "mine.jsonl"}
+    assert {p.name for p in out.iterdir()} == {*kept, "mine.jsonl"}
     assert f"{out / 'dev.jsonl'}: removed" in capsys.readouterr().err
 
 
 def test_a_clean_import_exits_with_0(tmp_path, capsys):
     speech(tmp_path / "recordings" / "7_theo_0.wav")
     assert run(["prepare", "fsdd", str(tmp_path), str(tmp_path / "out")]) == 0
-    assert "--audio-root" in capsys.readouterr().err
+    assert "audio_root.json says so" in capsys.readouterr().err
     shutil.rmtree(tmp_path / "out")
     assert run(["prepare", "fsdd", str(tmp_path), str(tmp_path)]) == 0
-    assert "--audio-root" not in capsys.readouterr().err
+    assert "audio_root" not in capsys.readouterr().err
+    assert not (tmp_path / "audio_root.json").exists()
 
 
 def test_a_corpus_without_a_usable_recording_is_an_error(tmp_path, capsys):

@@ -74,7 +74,7 @@ def test_every_word_has_its_own_contour():
 def test_pitches_are_heard(word):
     """The strongest spectral line at either end is the pitch that the table gives."""
     start, end, seconds = tones.WORDS[word]
-    tone = tones._tone(start, end, seconds, 0.4, level=1.0)
+    tone = tones.tone_of(start, end, seconds, 0.4, level=1.0)
     assert 0.12 <= seconds <= 0.25 and 0.5 < np.abs(tone).max() <= 1.0
     quarter = len(tone) // 4
     for piece, pitch in ((tone[:quarter], start), (tone[-quarter:], end)):

@@ -14,6 +14,7 @@ from asr.data.batches import (
     Batch,
     BatchItem,
     Clip,
+    EpochPlans,
     PlanSettings,
     Rendition,
     gather_clips,
@@ -222,3 +223,34 @@ def test_settings_of_a_recipe(tmp_path):
     broken = replace(recipe, augment=replace(recipe.augment, concat_pattern="("))
     with pytest.raises(RecipeError, match="not a regular expression"):
         PlanSettings.from_recipe(broken, CharTokenizer(" ab"))
+
+
+TIGHT = replace(JOINED, max_utterances=1, concat_max=2)
+
+
+@given(lengths=st.lists(st.integers(1, 300), min_size=1, max_size=40),
+       seed=st.integers(0, 2**31 - 1), how=st.sampled_from([PLAIN, JOINED, TIGHT]))
+@settings(max_examples=60, deadline=None)
+def test_every_epoch_has_the_same_number_of_batches(lengths, seed, how):
+    clips = make_clips(lengths, speeds=(0.9, 1.1))
+    plans = EpochPlans(clips, how, seed)
+    assert plans.first == plans.plan(0)
+    for epoch in range(4):
+        plan = plans.plan(epoch)
+        assert len(plan) == plans.num_batches
+        assert min(map(len, plan)) >= 1
+        assert sorted(name for batch in plan for item in batch.items for name in item.ids) == [
+            clip.id for clip in clips]
+        assert plan == plans.plan(epoch)
+
+
+def test_the_batches_of_an_epoch_are_those_of_its_plan_and_a_few_more():
+    rng = np.random.default_rng(2)
+    clips = make_clips(rng.integers(20, 200, 400).tolist(), speeds=(0.9, 1.0, 1.1))
+    plans = EpochPlans(clips, PLAIN, 1)
+    for epoch in range(5):
+        raw = plan_epoch(clips, PLAIN, 1, epoch)
+        assert len(raw) <= plans.num_batches <= 1.1 * len(raw)
+        assert max(b.padded_frames for b in plans.plan(epoch)) <= PLAIN.batch_frames
+        whole = set(raw) & set(plans.plan(epoch))
+        assert len(whole) >= 0.85 * len(raw), "only some batches are divided"

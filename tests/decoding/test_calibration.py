@@ -20,12 +20,11 @@ from tiny_bundle import TOKENIZER, write_bundle
 from asr.bundle import load_bundle
 from asr.cli import run
 from asr.decoding import BeamSearchDecoder, GreedyDecoder, log_softmax
-from asr.decoding.arpa import parse_arpa
 from asr.decoding.calibration import (
     EVIDENCE,
-    KINDS,
     Calibration,
     calibration_kind,
+    kinds,
     read_calibrations,
 )
 from asr.decoding.evidence import (
@@ -39,9 +38,10 @@ from asr.decoding.evidence import (
     word_evidence,
 )
 from asr.decoding.hypothesis import Hypothesis, WordSpan
-from asr.decoding.ngram import build_ngram
 from asr.decoding.ngram_fusion import fit_of_words
 from asr.errors import BundleError, DataError, UsageError
+from asr.language_model.arpa import parse_arpa
+from asr.language_model.ngram import build_ngram
 from asr.recipe import DecoderSettings
 from asr.recognizer import load
 from asr.text.tokenizer import CharTokenizer
@@ -232,7 +232,7 @@ def test_the_language_counts_only_where_there_is_a_model():
     evidence = judged.evidence.copy()
     evidence[:, 4], evidence[:, 0] = evidence[:, 0], 0.0  # only the model knows
     judged = dataclasses.replace(judged, evidence=evidence)
-    weights = {kind: fit(dataclasses.replace(judged, kind=kind)).language for kind in KINDS}
+    weights = {kind: fit(dataclasses.replace(judged, kind=kind)).language for kind in kinds()}
     assert weights.pop("beam+lm") == pytest.approx(1 / 3, rel=0.15)
     assert set(weights.values()) == {0.0}
 

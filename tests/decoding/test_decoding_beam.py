@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from oracles_decoding import ToyModel, is_word_string, label_string_scores
 
 from asr.decoding import BeamSearchDecoder, GreedyDecoder, build_decoder, log_softmax
-from asr.decoding.arpa import parse_arpa
 from asr.decoding.fusion import Fusion
 from asr.decoding.grammar import parse_grammar
-from asr.decoding.ngram import build_ngram
 from asr.decoding.prefix_search import log_add, prefix_search
 from asr.errors import DataError, TextError, UsageError
+from asr.language_model.arpa import parse_arpa
+from asr.language_model.ngram import build_ngram
 from asr.recipe import DecoderSettings
 from asr.text.tokenizer import CharTokenizer
 
@@ -96,6 +96,24 @@ def test_a_wide_beam_is_exhaustive(seed, num_frames):
         assert found[labels] == pytest.approx(score, abs=1e-9)
     assert np.array_equal(acoustic, totals)
     assert np.logaddexp.reduce(totals) == pytest.approx(0.0, abs=1e-9)
+
+
+@pytest.mark.parametrize("knobs", [
+    {}, {"language_model": WORD_MODEL}, {"language_model": CHARACTER_MODEL},
+    {"language_model": WORD_MODEL, "lexicon_only": True, "beam_width": 1},
+    {"lexicon": ["a", "ab"]}, {"grammar": parse_grammar("a b\nbb"), "max_gap": 0.5},
+    {"language_model": WORD_MODEL, "look_ahead": False, "hot_words": ["ab:2"]}])
+def test_the_text_alone_and_other_weights_are_those_of_the_whole_decoder(knobs):
+    numbers = {"lm_weight": 1.7, "word_bonus": -0.5, "beam_width": knobs.pop("beam_width", 12)}
+    built = BeamSearchDecoder(TOKENIZER, **knobs, **numbers)
+    changed = BeamSearchDecoder(TOKENIZER, 3, lm_weight=0.0, word_bonus=4.0,
+                                **knobs).reweighted(**numbers)
+    for seed in range(30):
+        log_probs = random_log_probs(seed, 8)
+        expected = built.decode(log_probs)[0]
+        found = changed.decode(log_probs)[0]
+        assert (found.text, found.score) == (expected.text, pytest.approx(expected.score))
+        assert built.text(log_probs) == changed.text(log_probs) == expected.text
 
 
 def fused(log_probs, addition):

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from oracles_decoding import label_string_scores
 
 from asr.decoding import BeamSearchDecoder, HotWord, log_softmax, parse_hot_word
-from asr.decoding.ngram import build_ngram
 from asr.decoding.phrases import DEFAULT_BOOST, normalize_hot_word, phrase_part
 from asr.errors import TextError, UsageError
+from asr.language_model.ngram import build_ngram
 from asr.text.tokenizer import CharTokenizer
 
 TOKENIZER = CharTokenizer(" ab")

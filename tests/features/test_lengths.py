@@ -54,7 +54,8 @@ def test_a_negative_length_is_refused():
 
 
 def test_feature_length_is_one_frame_a_hop():
-    assert [feature_length(n, 160) for n in (0, 1, 159, 160, 16_000)] == [1, 1, 1, 2, 101]
+    assert [feature_length(n, 160, 512) for n in (1, 159, 160, 161, 320)] == [1, 1, 2, 2, 3]
+    assert [feature_length(n, 160, 511) for n in (1, 159, 160, 161, 320)] == [1, 1, 1, 2, 2]
 
 
 def _writable(num_frames: int, labels: tuple[int, ...]) -> bool:

@@ -83,9 +83,9 @@ def test_a_folder_that_may_not_be_listed_is_an_error(tree, monkeypatch):
 
 
 def test_recordings_of_other_kinds_are_counted(tree):
-    touch(tree, "x.m4a", "Y.M4A", "sub/z.aiff", ".hidden.m4a")
-    assert count_other_audio([str(tree), str(tree / "x.m4a")]) == {".m4a": 2}
-    assert count_other_audio([str(tree)], recursive=True) == {".aiff": 1, ".m4a": 2}
+    touch(tree, "x.dss", "Y.DSS", "sub/z.mp2", ".hidden.dss")
+    assert count_other_audio([str(tree), str(tree / "x.dss")]) == {".dss": 2}
+    assert count_other_audio([str(tree)], recursive=True) == {".dss": 2, ".mp2": 1}
 
 
 def test_a_dangling_link_is_an_item_whose_loading_fails(tmp_path):

@@ -102,10 +102,19 @@ def test_quietest():
     assert quietest(powers, 0.025, 9.0, 2.0) == pytest.approx(9.0, abs=0.02)  # out of reach
 
 
+def test_a_lost_packet_inside_speech_is_no_place_to_join(rng):
+    """50 ms of zeros: the mean power of 0.3 s around it is that of speech."""
+    powers = rng.uniform(0.8, 1.2, 400)
+    powers[200:202] = 0.0
+    powers[250:262] = 10 ** -4.7  # a pause
+    assert quietest(powers, 0.025, 5.0, 2.0) == pytest.approx(6.4, abs=0.03)
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.integers(1, 4_000), st.lists(st.integers(1, 900), min_size=1, max_size=4),
        st.sampled_from([FEATURES, FeatureSettings(kind="mfcc", hop_length=77, deltas=1),
-                        dataclasses.replace(FEATURES, deltas=2)]))
+                        dataclasses.replace(FEATURES, deltas=2),
+                        dataclasses.replace(FEATURES, n_fft=FEATURES.n_fft + 1)]))
 def test_features_in_pieces_are_the_features(num_samples, sizes, wanted):
     audio = speech(1)[:num_samples]
     extractor = FeatureExtractor(wanted)

@@ -74,6 +74,83 @@ def test_equals_enumeration(frames, vocab, seed, scale, data):
         assert gradient[place] == pytest.approx((above - below) / (2 * step), abs=1e-3)
 
 
+# Posteriors, loss and gradient of Graves's own program; TensorFlow (ctc_loss_op_test.py, testBasic)
+# and warp-ctc (test_cpu.cpp, options_test) test with them. Their blank is the last class.
+GRAVES = [
+    ([0, 1, 2, 1, 0], 3.34211,
+     [[0.633766, 0.221185, 0.0917319, 0.0129757, 0.0142857, 0.0260553],
+      [0.111121, 0.588392, 0.278779, 0.0055756, 0.00569609, 0.010436],
+      [0.0357786, 0.633813, 0.321418, 0.00249248, 0.00272882, 0.0037688],
+      [0.0663296, 0.643849, 0.280111, 0.00283995, 0.0035545, 0.00331533],
+      [0.458235, 0.396634, 0.123377, 0.00648837, 0.00903441, 0.00623107]],
+     [[-0.366234, 0.221185, 0.0917319, 0.0129757, 0.0142857, 0.0260553],
+      [0.111121, -0.411608, 0.278779, 0.0055756, 0.00569609, 0.010436],
+      [0.0357786, 0.633813, -0.678582, 0.00249248, 0.00272882, 0.0037688],
+      [0.0663296, -0.356151, 0.280111, 0.00283995, 0.0035545, 0.00331533],
+      [-0.541765, 0.396634, 0.123377, 0.00648837, 0.00903441, 0.00623107]]),
+    ([0, 1, 1, 0], 5.42262,
+     [[0.30176, 0.28562, 0.0831517, 0.0862751, 0.0816851, 0.161508],
+      [0.24082, 0.397533, 0.0557226, 0.0546814, 0.0557528, 0.19549],
+      [0.230246, 0.450868, 0.0389607, 0.038309, 0.0391602, 0.202456],
+      [0.280884, 0.429522, 0.0326593, 0.0339046, 0.0326856, 0.190345],
+      [0.423286, 0.315517, 0.0338439, 0.0393744, 0.0339315, 0.154046]],
+     [[-0.69824, 0.28562, 0.0831517, 0.0862751, 0.0816851, 0.161508],
+      [0.24082, -0.602467, 0.0557226, 0.0546814, 0.0557528, 0.19549],
+      [0.230246, 0.450868, 0.0389607, 0.038309, 0.0391602, -0.797544],
+      [0.280884, -0.570478, 0.0326593, 0.0339046, 0.0326856, 0.190345],
+      [-0.576714, 0.315517, 0.0338439, 0.0393744, 0.0339315, 0.154046]]),
+]
+
+
+def test_graves_own_numbers_which_tensorflow_and_warp_ctc_test_with():
+    logits = np.full((2, 7, 6), np.nan, np.float32)  # two frames of padding, as testBasic has
+    gradients = np.zeros((2, 7, 6))
+    for i, (_, _, posteriors, gradient) in enumerate(GRAVES):
+        logits[i, :5] = np.roll(np.log(posteriors), 1, axis=1)  # our blank is the first
+        gradients[i, :5] = np.roll(gradient, 1, axis=1)
+    labels = np.array([[1, 2, 3, 2, 1], [1, 2, 2, 1, 0]])
+    losses, gradient = ctc_loss(logits, np.array([5, 5]), labels, np.array([5, 4]))
+    np.testing.assert_allclose(losses, [loss for _, loss, _, _ in GRAVES], rtol=2e-6)
+    np.testing.assert_allclose(gradient, gradients, atol=2e-6)
+
+
+def test_warp_ctcs_other_cases(rng):
+    rows = np.array([[0.1, 0.6, 0.1, 0.1, 0.1], [0.1, 0.1, 0.6, 0.1, 0.1]])  # small_test
+    posteriors = np.exp(rows) / np.exp(rows).sum(axis=1, keepdims=True)
+    assert np.exp(-one(rows, [1, 2])[0]) == pytest.approx(posteriors[0, 1] * posteriors[1, 2])
+    logits = rng.uniform(0, 1, (50, 15))  # inf_test: theirs is inf, the exact loss is 1e30 nats
+    logits[:, 2] = -1e30
+    loss, gradient = one(logits, [2, *rng.integers(3, 15, 9)])
+    assert loss == pytest.approx(1e30)
+    assert np.isfinite(gradient).all()
+
+
+# k2's ctc_gradients_test.py, cases 1 to 3; case 4 is all in a batch with the scales 1, -2, 3.5.
+K2 = [([[0.2] * 5], [1], 1.6094379425049),
+      (np.arange(1, 16).reshape(3, 5), [3, 3], 7.355742931366),
+      ([[-5, -4, -3, -2, -1], [-10, -9, -8, -7, -6], [-15, -14, -13, -12, -11]], [2, 3],
+       4.938850402832)]
+
+
+def test_k2s_cases():
+    logits, labels = np.zeros((3, 3, 5), np.float32), np.zeros((3, 2), int)
+    for i, (rows, row_labels, loss) in enumerate(K2):
+        assert one(rows, row_labels)[0] == pytest.approx(loss, rel=1e-6)
+        logits[i, :len(rows)], labels[i, :len(row_labels)] = rows, row_labels
+    losses, gradient = ctc_loss(logits, np.array([1, 3, 3]), labels, np.array([1, 2, 2]))
+    np.testing.assert_allclose(losses, [loss for _, _, loss in K2], rtol=1e-6)
+    assert not gradient[0, 1:].any()
+    for i, (rows, row_labels, _) in enumerate(K2):
+        np.testing.assert_array_equal(gradient[i, :len(rows)], one(rows, row_labels)[1])
+
+
+def test_one_class_is_the_blank():
+    """TensorFlow's testSingleClassBlankOnlyLabel: nothing can be said, at no cost."""
+    loss, gradient = one([[-1.0]], [])
+    assert loss == 0
+    assert not gradient.any()
+
+
 @pytest.mark.parametrize(("frames", "vocab", "count"), [(200, 29, 60), (150, 301, 20),
                                                         (80, 6, 0), (70, 3, 35)])
 def test_long_utterances_in_a_batch(frames, vocab, count, rng):

@@ -77,6 +77,13 @@ def test_a_changed_callee_in_another_file_is_compiled_anew(tmp_path, monkeypatch
     assert len(keys) == 3
 
 
+def test_callees_in_another_package_are_in_the_key(monkeypatch):
+    before, read = jit.sources_key("asr.decoding"), Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes",
+                        lambda path: read(path) + b"#" * (path.name == "ngram_kernel.py"))
+    assert before != jit.sources_key("asr.decoding")
+
+
 def test_kernels_of_the_decoders_are_kept_there_too():
     folder = jit.cache_folder("asr.decoding")
     assert folder is not None

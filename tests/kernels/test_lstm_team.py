@@ -169,7 +169,7 @@ def test_the_system_has_both_functions_and_its_ticks_go_on():
     assert 2 <= count(0) - before <= 1_000
 
 
-def test_a_thread_lingers_until_there_is_work_or_for_a_little_while():
+def test_a_thread_lingers_until_there_is_work_or_for_a_little_while(monkeypatch):
     offers = ctypes.c_int64(7)
     address = ctypes.addressof(offers)
     started = time.monotonic()
@@ -177,13 +177,15 @@ def test_a_thread_lingers_until_there_is_work_or_for_a_little_while():
     team.linger(address, 7)
     assert time.monotonic() - started < 5
     timer = threading.Timer(0.05, lambda: setattr(offers, "value", 8))
+    monkeypatch.setattr(team, "LINGER", 10**12)
     timer.start()
     while offers.value == 7:  # an infinitely patient thread would see it too, at once
-        team._linger(address, 7, 10**12, *team.c_functions())
+        team.linger(address, 7)
     timer.join()
 
 
-needs_places = pytest.mark.skipif(team._processor() is None, reason="threads cannot be kept here")
+needs_places = pytest.mark.skipif(
+    not hasattr(os, "sched_setaffinity"), reason="threads cannot be kept here")
 
 
 @needs_places

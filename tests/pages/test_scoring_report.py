@@ -139,6 +139,38 @@ def test_learning_curve(tmp_path):
     assert read_curve(tmp_path / "none") == []
 
 
+@pytest.mark.parametrize("cer", [0.10, 0.105, 0.12, 0.0, 0.99])
+def test_labels_at_the_end_of_the_curves_never_overlap(cer):
+    drawn = learning_curve([{"epoch": e, "wer": 1 / e, "cer": 1 / e + cer - 0.1}
+                            for e in range(1, 11)])
+    labels = re.findall(r"<text class='f\d' x='([\d.]+)' y='([\d.]+)'>([WC]ER [\d.]+ %)", drawn)
+    (x, y, _), (x2, y2, _) = labels
+    assert x == x2 and abs(float(y) - float(y2)) >= 21.9  # letters of 12 units, 17 on a phone
+    assert all(12 <= float(place) <= 226 for place in (y, y2))
+    order = [text.split()[0] for _, _, text in sorted(labels, key=lambda one: float(one[1]))]
+    assert order == (["WER", "CER"] if cer <= 0.1 else ["CER", "WER"])
+    width = int(re.search(r"viewBox='0 0 (\d+)", drawn)[1])
+    assert float(x) > 0.86 * width and "width='" not in drawn  # as wide as its card
+
+
+@needs_chromium
+@pytest.mark.parametrize("phone", [False, True])
+def test_the_learning_curve_fills_its_card(tmp_path, result, phone):
+    curve = [{"epoch": e, "wer": 1 / e, "cer": 1 / e - 0.01} for e in range(1, 11)]
+    write_report(tmp_path / "a.html", result, tables=False, curve=curve)
+    with Page() as page:
+        page.size(*((390, 844) if phone else (1300, 900)), phone=phone)
+        page.open(tmp_path / "a.html")
+        boxes = page.run("Array.from(document.querySelectorAll('#curve .card, #curve svg, #curve "
+                         "text.f0, #curve text.f1'), element => { const box = element."
+                         "getBoundingClientRect(); return [box.left, box.top, box.right, "
+                         "box.bottom]; })")
+    card, picture, one, other = boxes
+    assert picture[2] - picture[0] > 0.9 * (card[2] - card[0])
+    assert one[3] <= other[1] + 1 or other[3] <= one[1] + 1  # the labels' boxes do not meet
+    assert max(one[2], other[2]) <= picture[2]
+
+
 def test_snr_follows_the_noise(rng):
     time = np.arange(32_000) / 16_000
     speech = np.sin(2 * np.pi * 300 * time) * (np.sin(2 * np.pi * 2 * time) > 0)

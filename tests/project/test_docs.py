@@ -81,6 +81,12 @@ def test_the_names_beside_files_are_in_these_files():
             assert re.search(rf"\b{part}\b", source), f"docs/architecture.md: {name} of {path}"
 
 
+@pytest.mark.parametrize(("number", "most"), [(1, 10), (2, 5)])
+def test_a_walk_has_few_stops(number, most):
+    walk = ARCHITECTURE.split(f"## Walk {number}")[1].split("\n## ")[0]
+    assert 3 < len(re.findall(r"^\d+\. `asr/", walk, re.MULTILINE)) <= most
+
+
 def test_the_api_page_names_what_exists():
     names = re.findall(r"^::: (\S+)$", PAGES["docs/api.md"], re.MULTILINE)
     assert {name.rsplit(".", 1)[-1] for name in names} >= set(asr.__all__) - {

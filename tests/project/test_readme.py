@@ -107,6 +107,7 @@ def project(tmp_path_factory) -> Path:
             noise(folder / f"corpora/fsdd/recordings/{digit}_anna_{take}.wav", 0.6)
     (folder / "names.txt").write_text("la\nre do\n")
     (folder / "commands.txt").write_text("four two <d> nine\n<d> = zero | six\n")
+    (folder / "words.txt").write_text("four\ntwo\nnine\n")
     (folder / "recordings/wavs").mkdir(parents=True)  # of the guide
     made = generate(folder / "made", num_train=60, num_valid=1, num_test=1)["train"]
     for u in made:
@@ -117,6 +118,10 @@ def project(tmp_path_factory) -> Path:
             (folder / name[1]).write_text(block.content)
     (folder / "reference.txt").write_text("one two three\nfour five\n")
     (folder / "hypothesis.txt").write_text("one too three\nfour five\n")
+    (folder / "second.txt").write_text("one two three\nfour five\n")  # of docs/scoring.md
+    (folder / "third.txt").write_text("one two\nfour nine\n")
+    (folder / "words.txt").write_text("two\nfive\n")
+    (folder / "table.csv").write_text("id,noise\n1,cafe\n2,none\n")
     return folder
 
 
@@ -262,7 +267,7 @@ def test_the_check_of_commands_can_fail(line):
 def test_benchmark_commands_exist():
     found = [argv for text in (*PAGES.values(), *(path.read_text("utf-8") for path in
                                                   sorted((ROOT / "benchmarks").glob("*.py"))))
-             for argv in commands(text.replace("`python ", "\npython "), "python")
+             for argv in commands(re.sub("`(python [^`]*)`", r"\n\1\n", text), "python")
              if argv[1].startswith("benchmarks/")]
     assert found
     for argv in found:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from asr.cli import run
 from asr.errors import DataError
 from asr.scoring import read_pair, score
 from asr.scoring.counts import count_words
-from asr.scoring.sclite_notation import nearest_reading, word_graph
+from asr.scoring.sclite_notation import settle, word_graph
 
 ANNA = "anna-001 four two zero\nanna-002 nine one\nbob-001 three three\n"
 
@@ -27,7 +28,8 @@ def files(tmp_path, reference, hypothesis, suffixes=(".txt", ".txt")):
 
 def scored(paths, **options):
     reference, hypothesis = read_pair(*paths, **options)
-    return score(reference.texts, hypothesis.texts).words
+    return score(reference.texts, hypothesis.texts,
+                 normalizer=options.get("normalizer", "basic")).words
 
 
 @pytest.mark.parametrize("hypothesis, message", [
@@ -104,7 +106,7 @@ def test_the_choice_is_said_and_follows_the_normaliser(tmp_path, capsys):
                   (".trn", ".trn"))
     reference, _ = read_pair(*paths, normalizer="english")
     assert reference.texts == {"u1": "a Colour, red b"}
-    assert "of 1 alternations such as { a / b } the reading nearest" in reference.notes[0]
+    assert "of 1 alternations such as { a / b } the reading was scored" in reference.notes[0]
     assert run(["score", *map(str, paths), "--normalizer", "english"]) == 0
     assert "WER 0.00 %" in capsys.readouterr().out
 
@@ -118,8 +120,8 @@ def readings(text):
                          for choice in match[1].split(" / ")))
 
 
-def test_the_nearest_reading_is_the_nearest(tmp_path):
-    """Against all readings, enumerated, on random ones."""
+def test_the_cheapest_of_all_readings_is_taken(tmp_path):
+    """Against all readings, enumerated, on random ones; sclite's costs."""
     random = np.random.default_rng(5)
 
     def words(count):
@@ -135,18 +137,19 @@ def test_the_nearest_reading_is_the_nearest(tmp_path):
     for _ in range(200):
         text = " ".join(part() for _ in range(random.integers(1, 5)))
         heard = words(random.integers(0, 7))
-        found, same, _ = nearest_reading(word_graph(text, "x:1"), heard, "basic", "x:1")
+        found = settle(word_graph(text, "x:1"), word_graph(heard, "x:1"), "basic", "x:1")
         variants = sorted(readings(text))
-        counts = count_words([*variants, found], [heard] * (len(variants) + 1))[:, :3].sum(1)
-        assert found in variants and same == heard and counts[-1] == counts[:-1].min(), text
+        counts = count_words([*variants, found.reference], [heard] * (len(variants) + 1), "sclite")
+        costs = counts[:, :3] @ [4, 3, 3]
+        assert found.reference in variants and found.hypothesis == heard, text
+        assert costs[-1] == costs[:-1].min(), text
 
 
 @pytest.mark.parametrize("text, message", [
     ("{ a / b", "a brace { that nothing closed"), ("a } b", "a brace } that nothing opened"),
     ("{ / a } b", "an empty alternative"), ("{a//b} c", "an empty alternative"),
     ("{a/} c", "an empty alternative"), ("{ } c", "an empty alternative"),
-    ("{" * 51 + "a" + "}" * 51, "more than 50 braces"),
-    ("a;b c", "'a;b', which sclite reads as a word with a tag")])
+    ("{" * 51 + "a" + "}" * 51, "more than 50 braces")])
 def test_broken_notation_is_refused_with_its_line(tmp_path, text, message):
     for paths in (files(tmp_path, f";; c\n{text} (u1)\n", "a (u1)\n", (".trn", ".trn")),
                   files(tmp_path, f";; c\nt 1 a 0 1 {text}\n", "t 1 0 1 a\n", (".stm", ".ctm"))):
@@ -154,12 +157,25 @@ def test_broken_notation_is_refused_with_its_line(tmp_path, text, message):
             read_pair(*paths)
 
 
-def test_alternatives_in_a_hypothesis_are_refused(tmp_path):
-    for suffixes, text in (((".trn", ".trn"), "{ a / b } (u1)\n"),
-                           ((".stm", ".ctm"), "t 1 * * <ALT_BEGIN>\n")):
-        reference = "a (u1)\n" if suffixes[0] == ".trn" else "t 1 a 0 1 a\n"
-        with pytest.raises(DataError, match=r"hyp\.\w+:1: alternatives .*are not supported"):
-            read_pair(*files(tmp_path, reference, text, suffixes))
+def test_alternatives_in_a_hypothesis(tmp_path):
+    """sclite takes them in trn, against trn and stm; those of a ctm are refused."""
+    paths = files(tmp_path, "a x (s_1)\n{ y z / @ } b (s_2)\n",
+                  "{ a / b } x (s_1)\n{ b / z b } (s_2)\n", (".trn", ".trn"))
+    reference, hypothesis = read_pair(*paths)
+    assert hypothesis.texts == {"s_1": "a x", "s_2": "b"}
+    assert reference.texts == {"s_1": "a x", "s_2": "b"}
+    with pytest.raises(DataError, match=r"hyp\.ctm:1: alternatives .*are not supported"):
+        read_pair(*files(tmp_path, "t 1 a 0 1 a\n", "t 1 * * <ALT_BEGIN>\n", (".stm", ".ctm")))
+
+
+def test_tags_and_stars_are_no_part_of_a_word(tmp_path):
+    """sclite: 3 0 0 0 and 2 1 0 0."""
+    paths = files(tmp_path, "a;x b\\;c d (s_1)\na* *b c (s_2)\n",
+                  "a b\\;c;q d (s_1)\na b c* (s_2)\n", (".trn", ".trn"))
+    reference, hypothesis = read_pair(*paths, normalizer="none")
+    rows = score(reference.texts, hypothesis.texts, normalizer="none", draws=100).rows
+    assert [(row.words.reference, row.words.errors) for row in rows] == [(3, 0), (3, 1)]
+    assert "3 words have a tag after ; or a * at their end" in reference.notes[0]
 
 
 # the same command with -D
@@ -222,7 +238,40 @@ def test_fragments_are_said(tmp_path):
     paths = files(tmp_path, "hel- lo (u1)\n", "hello lo (u1)\n", (".trn", ".trn"))
     words = scored(paths)
     assert (words.reference, words.substitutions, words.errors) == (2, 1, 1)
-    assert "1 fragments of words (ending in -) were required" in read_pair(*paths)[0].notes[0]
+    assert "1 fragments of words (beginning or ending in -) were compared as whole words" in \
+        read_pair(*paths)[0].notes[0]
+
+
+@pytest.mark.parametrize("reference, hypothesis, expected", [
+    ("hel- b -lo", "hello c jello", (2, 1, 0, 0)), ("hello b", "hel- b", (2, 0, 0, 0)),
+    ("a b", "a hel- b", (2, 0, 0, 1)), ("hel- x", "x", (1, 0, 1, 0)), ("- a", "b a", (1, 1, 0, 0)),
+    ("{ th- / @ } a", "this a", (2, 0, 0, 0)), ("fi- la", "fig li-", (1, 1, 0, 0))])
+def test_fragments_are_right_as_by_sclite(tmp_path, reference, hypothesis, expected):
+    """sclite -F, with the command above."""
+    paths = files(tmp_path, f"{reference} (s_1)\n", f"{hypothesis} (s_1)\n", (".trn", ".trn"))
+    words = scored(paths, fragments=True, normalizer="none")
+    correct, *errors = expected
+    assert [words.substitutions, words.deletions, words.insertions] == errors
+    assert words.reference == correct + sum(errors[:2])
+
+
+def test_fragments_on_the_command_line(tmp_path, capsys):
+    paths = files(tmp_path, "hel- a (u1)\n", "hello a (u1)\n", (".trn", ".trn"))
+    assert run(["score", *map(str, paths), "--fragments", "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["wer"] == 0 and json.loads(out)["receipt"]["rules"] == ["fragments"]
+    assert "1 words were right because of a fragment" in err
+    kaldi = files(tmp_path, ANNA, ANNA)
+    assert run(["score", *map(str, kaldi), "--fragments"]) == 2
+
+
+def test_an_optional_word_without_hypothesis_is_right(tmp_path, capsys):
+    """Kaldi's mode=all with sclite's -D: the required word is deleted, the optional one is not."""
+    paths = files(tmp_path, "a (uh) (u1)\nb (u2)\n", "b (u2)\n", (".trn", ".trn"))
+    assert run(["score", *map(str, paths), "--optionally-deletable", "--missing", "deletions",
+                "--json"]) == 0
+    words = json.loads(capsys.readouterr().out)["words"]
+    assert (words["reference"], words["deletions"], words["insertions"]) == (3, 1, 0)
 
 
 @pytest.mark.parametrize("format", ["kaldi", "plain", "trn"])
@@ -274,7 +323,7 @@ def test_unmatched_and_repeated_ids_are_named_with_their_line(tmp_path, capsys):
             (ANNA.replace("bob-001", "bob-01"), "hyp.kaldi:3: the utterance ids differ: got "
              "'bob-01'"),
             (ANNA.rpartition("bob")[0], "ref.kaldi:3: the utterance ids differ: got 'bob-001'"),
-            (ANNA.replace("anna-002", "anna-001"), "hyp.kaldi:2: the id 'anna-001' stands twice, "
+            (ANNA.replace("anna-002", "anna-001"), "hyp.kaldi:2: the id 'anna-001' occurs twice, "
              "first in line 1")):
         paths = files(tmp_path, ANNA, hypothesis, (".kaldi", ".kaldi"))
         assert run(["score", *map(str, paths)]) == 4
@@ -309,10 +358,71 @@ def test_overlapping_segments_and_gaps(tmp_path):
     assert list(heard.texts.values()) == ["", "x"]
 
 
-def test_a_word_after_a_segment_inside_another_goes_to_the_nearer_end(tmp_path):
-    _, heard = read_pair(*files(tmp_path, "t 1 a 0 10 long\nt 1 b 1 5 short\nt 1 b 20 21 x\n",
-                                "t 1 11.9 0.2 late\n", (".stm", ".ctm")))
-    assert list(heard.texts.values()) == ["late", "", ""]
+def test_a_word_in_a_gap_goes_to_the_segment_after_it(tmp_path):
+    """sclite, though the segment before is nearer: (1 0 0 0) and (0 1 0 0)."""
+    paths = files(tmp_path, "t 1 a 0 2 one\nt 1 b 9 10 x\n", "t 1 0.8 0.2 one\nt 1 2.1 0.2 y\n",
+                  (".stm", ".ctm"))
+    _, heard = read_pair(*paths)
+    assert list(heard.texts.values()) == ["one", "y"]
+    words = scored(paths)
+    assert (words.reference, words.substitutions, words.errors) == (2, 1, 1)
+    ignored = files(tmp_path, "t 1 a 0 2 one\nt 1 b 2 4 ignore_time_segment_in_scoring\n"
+                    "t 1 b 9 10 x\n", "t 1 .8 .2 one\nt 1 2.5 .2 y\nt 1 5 .2 z\nt 1 9.2 .2 x\n",
+                    (".stm", ".ctm"))  # sclite: (1 0 0 0) and (1 0 0 1)
+    assert list(read_pair(*ignored)[1].texts.values()) == ["one", "z x"]
+
+
+def test_words_before_the_recording_are_taken_as_they_are(tmp_path):
+    """sclite: (2 0 0 0) and (1 0 0 0)."""
+    paths = files(tmp_path, "t 1 a 0 2 one two\nt 1 b 2 4 three\n",
+                  "t 1 -0.5 0.3 one\nt 1 0.5 0.2 two\nt 1 2.1 0.2 three\n", (".stm", ".ctm"))
+    assert scored(paths).errors == 0
+    assert "1 words start before 0 s (the first in line 1)" in read_pair(*paths)[1].notes[0]
+
+
+def test_two_speakers_at_the_same_time(tmp_path):
+    """stmValidator takes them; sclite: the first has all words, (2 0 0 1), (0 0 1 0), (1 0 0 0)."""
+    paths = files(tmp_path, "t 1 a 0 2 one two\nt 1 b 0 2 three\nt 1 a 2 4 four\n",
+                  "t 1 0.5 .2 one\nt 1 0.8 .2 three\nt 1 1.5 .2 two\nt 1 2.1 .2 four\n",
+                  (".stm", ".ctm"))
+    reference, hypothesis = read_pair(*paths)
+    rows = score(reference.texts, hypothesis.texts, speakers=reference.speakers, draws=100).rows
+    assert [(row.id, row.speaker, row.words.insertions, row.words.deletions) for row in rows] == [
+        ("t-1-0000000-0002000", "a", 1, 0), ("t-1-0000000-0002000-b", "b", 0, 1),
+        ("t-1-0002000-0004000", "a", 0, 0)]
+    for names in ("a a", "a b b", "a b a"):
+        text = "".join(f"t 1 {name} 0 2 x\n" for name in names.split())
+        with pytest.raises(DataError, match=rf"ref\.stm:{len(names.split())}: a second segment"):
+            read_pair(*files(tmp_path, text, "t 1 0 1 x\n", (".stm", ".ctm")))
+
+
+def test_where_only_the_case_of_ids_and_channels_differs_that_is_said(tmp_path, capsys):
+    """sclite does not mind it, without -s."""
+    for paths, message in (
+            (files(tmp_path, "a (S_1)\n", "a (s_1)\n", (".trn", ".trn")),
+             "'S_1' differs only in case"),
+            (files(tmp_path, "T 1 a 0 2 one\n", "t 1 0.8 0.2 one\n", (".stm", ".ctm")),
+             "they have 'T' channel '1': only the case differs")):
+        assert run(["score", *map(str, paths)]) == 4
+        assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind, speakers", [("spu_id", ["anna", "bob_x"]), ("wsj", ["ann", "bob"])])
+def test_speakers_of_ids(tmp_path, kind, speakers, capsys):
+    """As sclite -i: the part before - (else before _), the first three letters."""
+    text = "a b (anna_1)\nc d (bob_x-2)\n"
+    paths = files(tmp_path, text, text.replace("c", "e"), (".trn", ".trn"))
+    out = tmp_path / "rows.jsonl"
+    assert run(["score", *map(str, paths), "--id-speakers", kind, "--per-utterance",
+                str(out)]) == 0
+    assert [json.loads(line)["speaker"] for line in out.read_text().splitlines()] == speakers
+    assert "2 speakers" in capsys.readouterr().out
+
+
+def test_ids_without_speakers(tmp_path, capsys):
+    paths = files(tmp_path, "a (u1)\n", "a (u1)\n", (".trn", ".trn"))
+    assert run(["score", *map(str, paths), "--id-speakers", "spu_id"]) == 4
+    assert "The id 'u1' has no - or _" in capsys.readouterr().err
 
 
 def test_a_label_with_blanks_and_an_unknown_channel_name_their_line(tmp_path):
@@ -371,3 +481,115 @@ def test_a_word_on_a_boundary_belongs_to_the_later_segment(tmp_path):
 def test_comments_after_blanks(tmp_path):
     paths = files(tmp_path, "  ;; a remark\na b (u1)\n", "a b (u1)\n", (".trn", ".trn"))
     assert scored(paths).errors == 0
+
+
+# --- formats that are not read, and long lines -------------------------------------------------
+
+
+@pytest.mark.parametrize("name, text, kind", [
+    ("x.srt", "1\n00:00:01,000 --> 00:00:02,000\nhello\n", "SubRip subtitles"),
+    ("x.vtt", "WEBVTT\n\n00:01.000 --> 00:02.000\nhello\n", "WebVTT subtitles"),
+    ("x.csv", "id,text\nu1,hello\n", "a table"),
+    ("x.TextGrid", 'File type = "ooTextFile"\nObject class = "TextGrid"\n', "a Praat TextGrid"),
+    ("x.txt", "1\n00:00:01,000 --> 00:00:02,000\nhello\n", "SubRip subtitles"),
+    ("x", "\ufeffWEBVTT\n\n00:01.000 --> 00:02.000\nhello\n", "WebVTT subtitles"),
+    ("x.txt", 'File type = "ooTextFile"\nObject class = "TextGrid"\n', "a Praat TextGrid")])
+def test_other_formats_are_refused(tmp_path, name, text, kind, capsys):
+    path = tmp_path / name
+    path.write_text(text, "utf-8")
+    plain = tmp_path / "plain.txt"
+    plain.write_text("hello\n")
+    for pair in ((path, plain), (plain, path)):
+        assert run(["score", *map(str, pair)]) == 4
+        assert f"{name}: this is {kind}, which asr score does not read" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("alignment, count", [("unit", 190_000), ("sclite", 20_000)])
+def test_a_line_of_any_length_ends_soon(tmp_path, alignment, count, capsys):
+    paths = files(tmp_path, "one two three four five six " * count + "\n",
+                  "one two three four five " * count + "\n")
+    assert run(["score", *map(str, paths), "--format", "plain", "--alignment", alignment]) == 4
+    message = capsys.readouterr().err
+    assert "Utterance '1': got" in message and "Cut the recording" in message
+    assert len(message) < 4096
+
+
+@pytest.mark.parametrize("reference, hypothesis, suffix", [
+    ("a (NAME)\n", "a (u)\n", ".trn"), ("NAME a\n", "u a\n", ".kaldi"),
+    ("NAME\n", "a (u)\n", ".trn"), ("a (u)\n", "a (NAME)\n", ".trn"),
+    ('{"id": "NAME", "text": 3}\n', '{"id": "u", "text": "a"}\n', ".jsonl"),
+    ("{ NAME (u)\n", "a (u)\n", ".trn"), ("a (NAME)\na (NAME)\n", "a (u)\n", ".trn")])
+def test_no_message_is_long(tmp_path, reference, hypothesis, suffix, capsys):
+    paths = files(tmp_path, *(text.replace("NAME", "x" * 5_000_000)
+                              for text in (reference, hypothesis)), (suffix, suffix))
+    assert run(["score", *map(str, paths)]) == 4
+    assert len(capsys.readouterr().err) < 4096
+
+
+@pytest.mark.parametrize("line", ["t{} 1 a 0 1 x", "t 1{} a 0 1 x", "t 1 a{} 0 1 x",
+                                  "t 1 a 0 1{} x", "t 1 a 0 1 <{} x"])
+def test_no_message_about_times_is_long(tmp_path, line, capsys):
+    long = line.format("x" * 1_000_000)
+    for reference, hypothesis in ((long, "t 1 0 1 x\n"), (f"{long}\n{long}\n", "t 1 0 1 x\n"),
+                                  ("t 1 a 0 1 x\n", long.replace(" a ", " "))):
+        paths = files(tmp_path, reference, hypothesis, (".stm", ".ctm"))
+        run(["score", *map(str, paths)])
+        assert len(capsys.readouterr().err) < 4096
+
+
+def test_long_sequences_have_the_path_of_short_ones():
+    """Rows of costs are kept and found again: the same alignment as with all of them."""
+    from asr.scoring.sclite_kernels import trace_sequences
+    random = np.random.default_rng(3)
+    a, b = random.integers(0, 40, 1_300), random.integers(0, 40, 1_100)
+    path = trace_sequences(a, b).tolist()
+    costs = np.arange(len(b) + 1) * 3
+    moves = []
+    for word in a.tolist():
+        before, costs = costs, costs + 3
+        row = [1]
+        for j in range(1, len(costs)):
+            replaced = before[j - 1] + 4 * (b[j - 1] != word)
+            deleted, inserted = before[j] + 3, costs[j - 1] + 3
+            costs[j] = min(replaced, deleted, inserted)
+            row.append((3 if b[j - 1] == word else 0) if costs[j] == replaced else
+                       1 if deleted < inserted else 2)
+        moves.append(row)
+    i, j, expected = len(a), len(b), []
+    while i or j:
+        move = moves[i - 1][j] if i else 2
+        expected.append(move)
+        i, j = i - (move != 2), j - (move != 1)
+    assert path == expected[::-1]
+
+
+def test_stm_and_ctm_in_any_order(tmp_path):
+    """sclite takes them as they stand and finds (1 0 0 2) and (0 0 2 0) in the first pair."""
+    segments, words = ["t 1 a 2 4 four", "t 1 b 0 2 three x"], ["t 1 2.1 .2 four", "t 1 .8 .2 x",
+                                                                "t 1 .5 .2 three"]
+    for order in (1, -1):
+        paths = files(tmp_path, "\n".join(segments[::order]), "\n".join(words[::order]),
+                      (".stm", ".ctm"))
+        assert scored(paths).errors == 0
+
+
+def test_a_channel_without_words_is_deleted(tmp_path):
+    """sclite: (1 0 0 0) and (0 0 1 0)."""
+    paths = files(tmp_path, "t 1 a 0 2 one\nt 2 b 2 4 two\n", "t 1 0.8 0.2 one\n",
+                  (".stm", ".ctm"))
+    words = scored(paths)
+    assert (words.reference, words.deletions, words.errors) == (2, 1, 1)
+
+
+def test_each_row_of_the_table_names_a_test():
+    """docs/scoring.md: what sclite, Kaldi and jiwer do."""
+    root = Path(__file__).parents[2]
+    known = set(re.findall(r"^def (test_\w+)", "".join(
+        path.read_text("utf-8") for path in Path(__file__).parent.glob("test_*.py")), re.MULTILINE))
+    rows = [line.split("|") for line in (root / "docs/scoring.md").read_text("utf-8").splitlines()
+            if line.startswith("|") and "---" not in line and "| Test |" not in line]
+    assert len(rows) >= 25
+    for row in rows:
+        assert len(row) == 9, row
+        named = re.findall(r"`(test_\w+)`", row[-2])
+        assert named and set(named) <= known, row

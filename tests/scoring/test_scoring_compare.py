@@ -11,7 +11,7 @@ from oracles_scoring import paired_draws, sign_flip_p
 
 from asr.cli import run
 from asr.errors import DataError, UsageError
-from asr.scoring import align_words, compare, load_two, save, score
+from asr.scoring import align_words, compare, load_systems, save, score, score_systems
 from asr.scoring.comparison import points, words_needed
 from asr.scoring.significance import (
     _test_mean,
@@ -215,7 +215,7 @@ def test_points():
 def test_unlike_normalisers_are_refused_by_name():
     a = score({"u": "One two"}, {"u": "one"}, normalizer="basic", draws=100)
     b = score({"u": "One two"}, {"u": "one"}, normalizer="none", draws=100)
-    with pytest.raises(DataError, match=r"normaliser \(normalizer\) basic-1-\w+ against none-1"):
+    with pytest.raises(DataError, match=r"normaliser \(normalizer\) basic-2-\w+ against none-1"):
         compare(a, b)
     with pytest.raises(DataError, match="no reference word in common"):
         compare(a, b, force=True)
@@ -269,7 +269,7 @@ def test_command_refuses_unlike_receipts(two_runs, capsys):
     stored["receipt"]["normalizer"] = "english-9-00000000"
     Path(receipt).write_text(json.dumps(stored))
     assert run(["compare", *two_runs]) == 4
-    assert "normaliser (normalizer) basic-1-" in capsys.readouterr().err
+    assert "normaliser (normalizer) basic-2-" in capsys.readouterr().err
     assert run(["compare", *two_runs, "--normalizer", "english"]) == 0
     assert run(["compare", *two_runs, "--force"]) == 0
 
@@ -294,10 +294,10 @@ def test_names_of_files_cannot_drive_the_terminal(tmp_path, capsys):
     assert "\x1b" not in out + err and "a␛[31m and b cannot be told apart" in out
 
 
-def test_load_two_follows_the_receipt_of_one(two_runs):
+def test_a_side_without_a_receipt_follows_the_receipt_of_one(two_runs):
     receipt = two_runs[1].removesuffix(".jsonl") + ".receipt.json"
     Path(receipt).write_text('{"receipt": {}}')
-    a, b = load_two(*two_runs)
+    a, b = load_systems(two_runs, names="AB")
     assert a.receipt.normalizer == b.receipt.normalizer
 
 
@@ -311,7 +311,7 @@ def test_folders_of_evaluate(tmp_path, rng, capsys):
     assert run(["compare", str(tmp_path / "old"), str(tmp_path / "new")]) == 0
     assert capsys.readouterr().out.startswith("new is better: ")
     stored = tmp_path / "new" / "score.json"
-    stored.write_text(stored.read_text().replace("basic-1-", "basic-7-"))
+    stored.write_text(stored.read_text().replace("basic-2-", "basic-7-"))
     assert run(["compare", str(tmp_path / "old"), str(tmp_path / "new")]) == 4
 
 
@@ -320,3 +320,75 @@ def test_a_manifest_is_no_result(two_runs, tmp_path, capsys):
     manifest.write_text('{"id": "u1", "text": "a b"}\n', encoding="utf-8")
     assert run(["compare", str(two_runs[0]), str(manifest)]) == 4
     assert "test.jsonl:1: no key hypothesis" in capsys.readouterr().err
+
+
+def alternations(tmp_path):
+    """Three utterances; sclite reads 'x y', '@' and 'c' for system A, 'z', 'uh' and 'c' for B."""
+    texts = {"ref": "a { x y / z } b (s_1)\n{ uh / @ } a b (s_2)\nc d e (s_3)\n",
+             "a": "a x y b (s_1)\na b q (s_2)\nc d (s_3)\n",
+             "b": "a z c (s_1)\nuh a b (s_2)\nc d e (s_3)\n"}
+    for name, text in texts.items():
+        (tmp_path / f"{name}.trn").write_text(text)
+    return [tmp_path / f"{name}.trn" for name in texts]
+
+
+@pytest.mark.parametrize("alignment", ["unit", "sclite"])
+def test_each_system_has_its_own_reading_of_alternations(tmp_path, alignment):
+    """sclite, each system alone: A 9 words, D 1 and I 1; B 9 words, S 1."""
+    reference, a, b = alternations(tmp_path)
+    sides = score_systems(reference, [a, b], alignment=alignment)
+    assert [(side.words.reference, side.words.substitutions, side.words.deletions,
+             side.words.insertions) for side in sides] == [(9, 0, 1, 1), (9, 1, 0, 0)]
+    assert [row.reference for row in sides[0].rows] == ["a x y b", "a b", "c d e"]
+    assert [row.reference for row in sides[1].rows] == ["a z b", "uh a b", "c d e"]
+    found = compare(*sides, draws=1_000)
+    assert (len(found.pairs), found.left_out) == (3, ())
+    assert found.wers == (2 / 9, 1 / 9) and found.difference == pytest.approx(1 / 9)
+    assert found.segments.segments == 3  # s_1 and s_2 as a whole, s_3 by its words
+    assert found.utterances.only_a == 1 and found.utterances.only_b == 2
+
+
+def test_each_side_has_its_own_number_of_words(tmp_path):
+    """sclite: A reads 'x y z' and has 4 words, B reads 'w' and has 2; both make one error."""
+    for name, text in (("ref", "{ x y z / w } a (s_1)\n"), ("a", "x y z b (s_1)\n"),
+                       ("b", "w b (s_1)\n")):
+        (tmp_path / f"{name}.trn").write_text(text)
+    sides = score_systems(tmp_path / "ref.trn", [tmp_path / "a.trn", tmp_path / "b.trn"])
+    found = compare(*sides, draws=200)
+    assert found.wers == (1 / 4, 1 / 2) and found.difference == -1 / 4
+    assert found.paired.interval.low == found.paired.interval.high == -1 / 4  # one utterance
+    assert found.paired.improved == 0
+
+
+def test_saved_scores_keep_reading_and_alignment(tmp_path):
+    reference, a, b = alternations(tmp_path)
+    for path in (a, b):
+        assert run(["score", str(reference), str(path), "--alignment", "sclite", "--cer-spaces",
+                    "no", "--per-utterance", str(path.with_suffix(".jsonl"))]) == 0
+    sides = load_systems([a.with_suffix(".jsonl"), b.with_suffix(".jsonl")], names=("a", "b"))
+    fresh = score_systems(reference, [a, b], alignment="sclite")
+    for side, again in zip(sides, fresh, strict=True):
+        assert side.words == again.words and side.receipt.alignment == "sclite"
+        assert [row.written for row in side.rows] == [row.written for row in again.rows]
+        assert not side.receipt.cer_spaces
+        assert side.receipt.reference_hash == again.receipt.reference_hash
+    assert compare(*sides, draws=200).wers == (2 / 9, 1 / 9)
+
+
+def test_another_alignment_or_rule_is_not_compared(tmp_path, capsys):
+    reference, a, b = alternations(tmp_path)
+    first = score_systems(reference, [a, b])[0]
+    second = score_systems(reference, [a, b], alignment="sclite")[1]
+    with pytest.raises(DataError, match=r"alignment \(alignment\) unit against sclite"):
+        compare(first, second)
+    third = score_systems(reference, [a, b], fragments=True)[1]
+    with pytest.raises(DataError, match=r"scoring rules \(rules\) none against fragments"):
+        compare(first, third)
+    for path, options in ((a, []), (b, ["--fragments"])):
+        assert run(["score", str(reference), str(path), *options, "--per-utterance",
+                    str(path.with_suffix(".jsonl"))]) == 0
+    capsys.readouterr()
+    assert run(["compare", str(a.with_suffix(".jsonl")), str(b.with_suffix(".jsonl"))]) == 4
+    assert "scoring rules (rules) none against fragments" in capsys.readouterr().err
+    assert run(["compare", str(a), str(b), "--reference", str(reference), "--fragments",
+                "--alignment", "sclite", "--optionally-deletable"]) == 0

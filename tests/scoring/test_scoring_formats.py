@@ -89,11 +89,11 @@ def test_json_keys_by_role(write):
 
 
 @pytest.mark.parametrize("format, content, message", [
-    ("kaldi", "u1 a\nu1 b\n", "x:2: the id 'u1' stands twice"),
-    ("trn", "a (u1)\nb (u1)\n", "x:2: the id 'u1' stands twice"),
+    ("kaldi", "u1 a\nu1 b\n", "x:2: the id 'u1' occurs twice"),
+    ("trn", "a (u1)\nb (u1)\n", "x:2: the id 'u1' occurs twice"),
     ("trn", "no id\n", r"x:1: expected 'words \(utterance-id\)'"),
     ("trn", "{ a / b } (u1)\n", "x:1: alternatives such as { a / b } are not supported"),
-    ("jsonl", '{"id": "u", "text": "a"}\n{"id": "u", "text": "b"}\n', "x:2: the id 'u' stands"),
+    ("jsonl", '{"id": "u", "text": "a"}\n{"id": "u", "text": "b"}\n', "x:2: the id 'u' occurs"),
     ("jsonl", '{"id": "u", "id": "v", "text": "a"}\n', "x:1: this is not JSON: the key 'id'"),
     ("jsonl", '{"id": "u", "text": "a", "duration": NaN}\n', "NaN is not a JSON number"),
     ("jsonl", '["u"]\n', "x:1: expected a JSON object, got list"),
@@ -107,7 +107,7 @@ def test_json_keys_by_role(write):
     ("stm", "f A anna 0\n", "x:1: expected 'file channel speaker start end"),
     ("stm", "f A anna 2 1 words\n", "x:1: expected 'file channel speaker start end"),
     ("stm", "f A anna x 1 words\n", "x:1: expected 'file channel speaker"),
-    ("stm", "f A anna 0 1 a\nf A bob 0 1 b\n", "x:2: a second segment with the id"),
+    ("stm", "f A anna 0 1 a\nf A anna 0 1 b\n", "x:2: a second segment with the id"),
     ("stm", "f A anna 0 1 { a / b }\n", "x:1: alternatives"),
     ("ctm", "f A 0 1\n", "x:1: expected 'file channel start duration word"),
     ("ctm", "f A nan 1 a\n", "x:1: expected 'file channel start duration word"),
@@ -129,7 +129,7 @@ def test_utt2spk(write):
     assert read_speakers(write("a", "u1 s1\n\nu2 s1\n")) == {"u1": "s1", "u2": "s1"}
     with pytest.raises(DataError, match=":1: expected 'utterance speaker', got 'u1'"):
         read_speakers(write("b", "u1\n"))
-    with pytest.raises(DataError, match="'u1' stands twice"):
+    with pytest.raises(DataError, match="'u1' occurs twice"):
         read_speakers(write("c", "u1 s\nu1 t\n"))
 
 
@@ -206,8 +206,9 @@ def test_words_go_where_their_middle_lies():
     found = assign_words(words((1.0, "two"), (0.1, "one"), (3.1, "three"), (5.1, "noise"),
                                (1.85, "edge"), (2.2, "near-first"), (2.7, "near-second")),
                          SEGMENTS)
-    assert found == {"f-A-0000000-0002000": "one two edge near-first",
-                     "f-A-0003000-0004000": "near-second three", "g-A-0000000-0001000": ""}
+    assert found == {"f-A-0000000-0002000": "one two edge",
+                     "f-A-0003000-0004000": "near-first near-second three",
+                     "g-A-0000000-0001000": ""}
 
 
 def test_words_of_an_unknown_channel_are_an_error():
@@ -222,7 +223,7 @@ def test_stm_and_ctm_come_back(tmp_path):
     write_ctm(tmp_path / "a.ctm", spoken)
     assert read_ctm(tmp_path / "a.ctm") == spoken
     assert texts_of_ctm(spoken) == {"f": "one two"}
-    with pytest.raises(DataError, match="'two words' cannot stand in stm or ctm"):
+    with pytest.raises(DataError, match="'two words' cannot be in stm or ctm"):
         write_ctm(tmp_path / "b.ctm", [TimedWord("f", "A", 0, 1, "two words")])
 
 
@@ -417,3 +418,21 @@ def test_settle_missing():
     assert settle_missing({"a": "x"}, {}, "error") == ({}, {})
     assert settle_missing({"a": "x"}, {}, "deletions") == ({"a": ""}, {})
     assert settle_missing({"a": "x"}, {}, "skip") == ({}, {"a": "no hypothesis"})
+
+
+def test_command_non_speech(tmp_path, capsys):
+    (tmp_path / "ref.trn").write_text("yes [laughter] no (s-1)\n")
+    (tmp_path / "hyp.trn").write_text("yes no <unk> (s-1)\n")
+    files = [str(tmp_path / "ref.trn"), str(tmp_path / "hyp.trn"), "--format", "trn"]
+    saved = str(tmp_path / "rows.jsonl")
+    assert run(["score", *files]) == 0
+    assert "(S 2 D 0 I 0 N 3)" in capsys.readouterr().out
+    assert run(["score", *files, "--non-speech", "drop", "--per-utterance", saved]) == 0
+    out = capsys.readouterr().out
+    assert "(S 0 D 0 I 0 N 2)" in out and "normaliser basic+drop-" in out
+    assert run(["compare", saved, saved, "--draws", "100"]) == 0  # the receipt knows
+    assert "on 2 words" in capsys.readouterr().out
+    assert run(["compare", saved, saved, "--non-speech", "drop"]) == 2
+    assert run(["compare", *files[:2], "--reference", files[0], "--non-speech", "drop",
+                "--draws", "100"]) == 0
+    assert "on 2 words" in capsys.readouterr().out

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asr.text import NORMALIZERS, normalize
+from asr.errors import UsageError
+from asr.text import NORMALIZERS, normalize, normalizer_id, normalizer_name
 from asr.text.english_spelling import american
 
 ENGLISH = [
@@ -33,7 +34,24 @@ ENGLISH = [
     ("she's here", "she is here"), ("Tom's been", "tom has been"), ("I'd better", "i had better"),
     ("I'd been", "i had been"), ("I'd wanted", "i had wanted"), ("I'd need", "i would need"),
     ("I'd go", "i would go"), ("ain't", "ain't"), ("shoulda", "should have"),
-    ("one hundred and first", "101st"), ("yes…no", "yes no"), ("one→two", "one two"),
+    ("U.S.", "u s"), ("the US and us", "the u s and us"), ("U.S.A.", "USA"),
+    ("U.S.-based", "US based"), ("the U.K.'s", "the UK's"), ("TV", "t v"),
+    ("J.K. Rowling", "J. K. Rowling"), ("Ph.D.", "PhD"),
+    ("Mr. Mrs. Dr. Prof.", "mister missus doctor professor"), ("Dr.'s", "doctor's"),
+    ("St. John", "Saint John"), ("st louis", "saint louis"), ("St Patrick's", "saint patrick's"),
+    ("on Main St.", "on main street"), ("on main st in", "on main street in"),
+    ("12 Main St. Springfield", "twelve main street springfield"),
+    ("12 elm st springfield", "twelve elm street springfield"), ("12 Elm Dr.", "twelve elm drive"),
+    ("In St. Louis", "in saint louis"), ("Gen. Lee", "general lee"), ("Sgt. Po", "sergeant po"),
+    ("Rep. Lee, a sales rep. Then", "representative lee a sales rep then"), ("etc.", "et cetera"),
+    ("No. 5", "#5"), ("no. 5", "number five"), ("No. Five", "no five"), ("e.g.", "eg"),
+    ("10k", "ten k"), ("10 k", "ten k"), ("3x", "three x"), ("007x", "0 0 7 x"),
+    ("$20-30 million", "twenty thirty million dollars"), ("$5\u2013$10", "five ten dollars"),
+    ("EUR 20", "twenty euros"), ("20 EUR", "twenty euros"), ("\u00b15", "plus or minus five"),
+    ("10 kms", "ten kilometers"), ("3/4", "three fourths"), ("e-mail", "email"),
+    ("I'd've", "i would have"), ("what's happened", "what has happened"),
+    ("approx. 5", "approximately five"), ("one hundred and first", "101st"),
+    ("b747", "b 7 4 7"), ("yes…no", "yes no"), ("one→two", "one two"),
 ]
 GERMAN = [
     ("3,5kg", "drei komma fünf kilogramm"), ("10km", "zehn kilometer"), ("1 h", "eine stunde"),
@@ -44,6 +62,16 @@ GERMAN = [
      "celsius"), ("½", "ein halb"), ("1½", "eineinhalb"), ("2½ kg", "zweieinhalb kilogramm"),
     ("3/4", "drei viertel"), ("#1", "nummer eins"), ("10:30 Uhr", "zehn uhr dreißig"),
     ("50 km/h", "fünfzig kilometer pro stunde"), ("3,5abc", "drei komma fünf abc"),
+    ("Dr Abt", "Dr. Abt"), ("Hr. Beck", "Herr Beck"), ("Fr. Conz am Fr.", "frau conz am fr"),
+    ("St. Pauli", "Sankt Pauli"), ("Hauptstr. 3", "hauptstraße drei"), ("z.B.", "zB"),
+    ("z. B.", "zum Beispiel"), ("usw", "und so weiter"), ("U.S.A.", "USA"), ("LKW", "l k w"),
+    ("ggf. evtl.", "gegebenenfalls eventuell"), ("Nr 7", "Nr. 7"), ("5 min.", "fünf Minuten"),
+    ("EUR 20", "zwanzig Euro"), ("3 Std.", "drei Stunden"), ("50 ct", "fünfzig Cent"),
+    ("2x", "zweimal"), ("5-mal", "fünfmal"), ("90er", "Neunziger"),
+    ("1990er", "neunzehnhundertneunziger"),
+    ("10%ig", "zehnprozentig"), ("10-jährige", "zehnjährige"), ("1-jährig", "einjährig"),
+    ("100", "hundert"), ("100", "einhundert"), ("1.000 m", "tausend Meter"),
+    ("±5", "plus minus fünf"), ("Hunderte", "hunderte"),
     ("1,5 Mrd. €", "eins komma fünf milliarden euro"), ("5 %", "fünf prozent"),
 ]
 
@@ -62,7 +90,8 @@ def test_german_spellings_of_the_same_words(one, other):
     ("she's been", "she is been"), ("she's here", "she has here"), ("I'd better", "i would better"),
     ("10 km", "ten miles"), ("-5", "5"), ("5°", "5"), ("1/2", "one two"), ("towards", "toward"),
     ("whilst", "while"), ("3.5kg", "thirty five kilograms"),
-    ("analyses", "analyzes"),
+    ("analyses", "analyzes"), ("thank us", "thank u s"), ("a rep", "a representative"),
+    ("a gen", "a general"), ("no five", "number five"), ("ms", "mrs"),
 ])
 def test_different_words_stay_different(one, other):
     assert normalize(one, "english") != normalize(other, "english")
@@ -101,10 +130,13 @@ PIECES = st.sampled_from(
     "@ & = × ² 1 2 20 500 3.5 3,5 1,000 1.000 10:30 1/2 km kg "
     "g m°c m² in mio. mrd. million bn k uhr p.m. am pm th st s per cent and a half oh one five "
     "hundred thousand she's been i'd better she'd gone won't've cannot ain't jr. mr ok imma gonna "
-    "woulda grey ploughing organisational analyses colourise storeys cheque o'clock".split(" "))
+    "woulda grey ploughing organisational analyses colourise storeys cheque o'clock "
+    "± eur 90er 10-jährig 2x 10k %ig std ct e-mail i'd've hundert tausend "
+    "U.S. US usa's st St. Main Gen. Rep. no. No. Ph.D. phd etc. z.B. zb Hr. str. Dr dr. tv e.g. "
+    "[laughter] <unk> (noise) ( ) [ ] < >".split(" "))
 
 
-@pytest.mark.parametrize("name", NORMALIZERS)
+@pytest.mark.parametrize("name", [*NORMALIZERS, "basic+drop", "english+drop"])
 @settings(max_examples=400, deadline=None)
 @given(pieces=st.lists(st.tuples(PIECES, st.sampled_from(["", " "])), max_size=10))
 def test_kinds_are_idempotent(name, pieces):
@@ -120,3 +152,24 @@ def test_kinds_are_idempotent(name, pieces):
 def test_unknown_symbols_separate_words(name, symbols):
     words = normalize(f"red{symbols}bus", name).split()
     assert words[0] == "red" and words[-1] == "bus"
+
+
+@pytest.mark.parametrize("text, words, drop", [
+    ("yes [laughter] no", "yes laughter no", "yes no"),
+    ("yes (noise) no", "yes noise no", "yes no"),
+    ("<unk> yes", "unk yes", "yes"), ("a [background noise] b", "a background noise b", "a b"),
+    ("[laughter][noise] a", "laughter noise a", "a"), ("word(s) (or two words)",
+                                                      "word s or two words", "word s or two words"),
+    ("3 < 4 > 2", "3 4 2", "3 4 2"), ("a <= b => c", "a b c", "a b c"), ("(noise).", "noise", ""),
+    ("[]", "", ""), ("a [b", "a b", "a b")])
+def test_one_option_says_whether_non_speech_is_a_word(text, words, drop):
+    assert normalize(text, "basic") == words
+    assert normalize(text, normalizer_name("basic", "drop")) == drop
+    assert normalizer_name("basic", "words") == "basic"
+
+
+def test_dropped_non_speech_is_part_of_the_identity():
+    assert normalizer_id("basic+drop").startswith("basic+drop-")
+    assert normalizer_id("basic+drop") != normalizer_id("basic")
+    with pytest.raises(UsageError, match="expected one of none"):
+        normalize("a", "basc+drop")

@@ -9,15 +9,17 @@ from hypothesis import strategies as st
 from asr.errors import UsageError
 from asr.text import NORMALIZERS, normalize, normalizer_id
 from asr.text.english import spell_cardinal
+from asr.text.evidence import dropped, marks_that_are_letters, report
 from asr.text.german import spell_cardinal_german
 
 # A change of any of these is a change of behaviour: raise the version in asr/text/__init__.py.
 PINNED = {
     "none": "none-1-c928d392",
     "case": "case-1-55e16958",
-    "basic": "basic-1-e59320bb",
-    "english": "english-2-cac0d6ea",
-    "german": "german-2-6fc30964",
+    "basic": "basic-2-287251f2",
+    "marks": "marks-1-5dfc6625",
+    "english": "english-3-50237f87",
+    "german": "german-3-8d8b1295",
 }
 
 
@@ -47,6 +49,39 @@ def test_ids_are_pinned():
 ])
 def test_basic(text, expected):
     assert normalize(text, "basic") == expected
+
+
+@pytest.mark.parametrize("text, basic, marks", [
+    ("haʼ Ka꞉na", "haʼ ka꞉na", "haʼ ka꞉na"),                      # glottal stop, length: letters
+    ("ma˥ma˩ pă˧˥", "ma˥ma˩ pă˧˥", "ma˥ma˩ pă˧˥"),                # tone letters
+    ("ʻOkina, tʰa! kʷʼ.", "ʻokina tʰa kʷʼ", "ʻokina tʰa kʷʼ"),
+    ("o' ka:na, haˈ", "o ka na haˈ", "o' ka:na haˈ"),             # typewriters
+    ("at 10:30: 'n' o’", "at 10 30 n o", "at 10 30 'n' o'"),
+    ("שָׁלוֹם, עולם!", "שָׁלוֹם עולם", "שָׁלוֹם עולם"),                    # right to left, with points
+    ("「今日は」、晴れ。", "今日は 晴れ", "今日は 晴れ"),                 # no spaces
+    ("สวัสดี ครับ", "สวัสดี ครับ", "สวัสดี ครับ"),                      # combining vowels
+    ("e\u0323\u0301 ɛ\u0303\u0300", "\u1eb9\u0301 ɛ\u0303\u0300", "\u1eb9\u0301 ɛ\u0303\u0300"),
+    ("ʘa ǃa ǁa", "ʘa ǃa ǁa", "ʘa ǃa ǁa"),                         # clicks
+])
+def test_no_letter_disappears(text, basic, marks):
+    for name, expected in (("basic", basic), ("marks", marks)):
+        assert normalize(text, name) == unicodedata.normalize("NFC", expected)
+        assert normalize(expected, name) == unicodedata.normalize("NFC", expected), "idempotent"
+
+
+def test_what_is_dropped_is_counted():
+    assert dropped(["Yes, SIR!", "No, no."], "basic") == {",": 2, "!": 1, ".": 1}
+    assert dropped(["haʼ ka꞉na ma˥"], "basic") == {}
+
+
+def test_marks_are_letters_by_evidence():
+    words = ["o' mana ha' ka:na"] * 10
+    assert marks_that_are_letters(words) == {"'": 20, ":": 10}
+    quotes = ["he said 'so it is' and 'yes' at 10:30", "it's the dogs bones: 'no'"] * 20
+    assert marks_that_are_letters(quotes) == {}
+    assert marks_that_are_letters(["the dogs' bones are in the old house"] * 3) == {}, "too few"
+    assert any('text.normalizer = "marks"' in line for line in report(words, "basic"))
+    assert not any("marks" in line for line in report(words, "marks"))
 
 
 @pytest.mark.parametrize("text, expected", [

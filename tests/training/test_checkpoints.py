@@ -192,18 +192,18 @@ def test_what_is_not_a_number_is_never_the_best_and_the_best_outlives_a_resume(t
     from asr.bundle import load_bundle
     from asr.recipe import load_recipe
     from asr.training import read_log, train
-    from asr.training.validation import Validator
+    from asr.training.validation import Validation
 
-    honest, seen = Validator.run, []
+    honest, seen = Validation.of, []
 
-    def run(self):
-        seen.append(honest(self))
+    def of(logs, prefix=""):
+        seen.append(honest(logs, prefix))
         odd = {1: {"wer": 0.5, "loss": 3.0}, 2: {"wer": 0.1, "loss": math.nan},
-               3: {"wer": math.nan, "loss": 1.0}, 4: {"wer": None, "loss": 1.0},
+               3: {"wer": math.nan, "loss": 1.0}, 4: {"wer": math.inf, "loss": 1.0},
                5: {"wer": 0.5, "loss": 3.5}, 6: {"wer": 0.5, "loss": 2.5}}
         return replace(seen[-1], **odd[len(seen)])
 
-    monkeypatch.setattr(Validator, "run", run)
+    monkeypatch.setattr(Validation, "of", of)
     from asr.corpora.tones import generate
     generate(tmp_path / "tones", num_train=16, num_valid=8, num_test=2)
     page = load_recipe(Path(__file__).parents[2] / "recipes/tones.toml", [
@@ -217,3 +217,49 @@ def test_what_is_not_a_number_is_never_the_best_and_the_best_outlives_a_resume(t
     assert (last.best_epoch, last.best_wer, last.epochs) == (6, 0.5, 6)
     assert [r["best"] for r in read_log(tmp_path / "run") if r["event"] == "epoch"] == [
         True, False, False, False, False, True]
+
+
+def test_near_100_percent_the_characters_decide():
+    from asr.training.checkpoints import TrainingState
+    from asr.training.monitor import is_best
+    from asr.training.validation import Validation
+
+    def epoch(wer, cer, loss=2.0):
+        return Validation(loss, wer, cer, 0.5, 10, None)
+
+    griko_3, griko_12 = epoch(0.980, 0.744), epoch(0.985, 0.637)
+    state = TrainingState(best_wer=0.980, best_cer=0.744, best_loss=2.0)
+    assert is_best(griko_12, state)
+    state = TrainingState(best_wer=0.985, best_cer=0.637, best_loss=2.0)
+    assert not is_best(griko_3, state)
+    assert (griko_3.criterion, epoch(0.8, 0.4).criterion) == ("cer", "wer")
+    assert is_best(epoch(0.80, 0.9), state)  # words are read at last
+    assert not is_best(epoch(0.81, 0.1), TrainingState(best_wer=0.5, best_cer=0.3, best_loss=1))
+    assert is_best(epoch(0.985, 0.637, loss=1.9), state)  # the loss breaks ties
+    assert is_best(griko_3, TrainingState())
+
+
+def test_a_batch_grows_while_there_is_room_and_use_for_it(tmp_path):
+    from asr.training.run_directory import RunDirectory
+    from asr.training.setup import choose_batch_frames
+
+    def device(room, busy_at):
+        def rate(frames):
+            if frames > room:
+                raise TrainingStopped("does not fit into memory")
+            return min(frames, busy_at)
+        return rate
+
+    assert choose_batch_frames(device(room=10**9, busy_at=60_000)) == 64_000
+    assert choose_batch_frames(device(room=40_000, busy_at=10**9)) == 32_000
+    assert choose_batch_frames(device(room=10**9, busy_at=10**9)) == 512_000
+    assert choose_batch_frames(device(room=8_000, busy_at=1)) == 8_000
+    with pytest.raises(TrainingStopped, match="does not fit"):
+        choose_batch_frames(device(room=1, busy_at=1))
+    with RunDirectory(tmp_path) as run:
+        run.check_data(" ab", "1")
+        assert run.remembered("batch_frames", lambda: 16_000) == 16_000
+        (tmp_path / "checkpoints/last").mkdir(parents=True)
+        (tmp_path / "checkpoints/last/ckpt-1.index").touch()
+        run.check_data(" ab", "1")
+        assert run.remembered("batch_frames", lambda: 32_000) == 16_000

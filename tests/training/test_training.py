@@ -251,16 +251,19 @@ def test_what_cannot_be_trained_on_is_listed_with_its_reason(tones, tmp_path):
 def test_fine_tuning_follows_characters(tones, tmp_path):
     train(recipe_for(tones, "train.epochs=3"), tmp_path / "first", quiet=True)
     base = f"train.initial_bundle={tmp_path}/first/best.asr"
-    mixed = recipe_for(tones, base, "text.alphabet=tsromlifeda q", "train.epochs=1",
-                       "train.learning_rate=1e-7", "train.final_learning_rate=0.0")
+    mixed = recipe_for(tones, base, "model.dropout=0.3", "text.alphabet=tsromlifeda q",
+                       "train.epochs=1", "train.learning_rate=1e-7",
+                       "train.final_learning_rate=0.0")
     train(mixed, tmp_path / "second", quiet=True)
     first, second = (read_log(tmp_path / n) for n in ("first", "second"))
-    best = min((r for r in first if r["event"] == "epoch"),
-               key=lambda r: (r["wer"], r["valid_loss"]))
+    kept = load_bundle(tmp_path / "first/best.asr").training["epoch"]
+    best = next(r for r in first if r["event"] == "epoch" and r["epoch"] == kept)
     tuned = [r for r in second if r["event"] == "epoch"]
     assert tuned[-1]["valid_loss"] == pytest.approx(best["valid_loss"], rel=0.05)
-    with pytest.raises(UsageError, match="other .features. or .model. settings"):
+    with pytest.raises(UsageError, match="model.units is 16 there and 8 here.*--set "
+                                         "model.units=16"):
         train(recipe_for(tones, base, "model.units=8"), tmp_path / "third", quiet=True)
+    assert not (tmp_path / "third").exists()  # before any work
 
 
 def test_errors_of_use(tones, tmp_path):

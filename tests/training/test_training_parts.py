@@ -234,7 +234,7 @@ def test_the_files_of_the_user_stay(tmp_path):
 
 
 def test_an_alphabet_is_remapped_by_character(rng):
-    from asr.training.preparation import remap_rows
+    from asr.training.initial import remap_rows
     old, new = CharTokenizer("abc"), CharTokenizer("cxa")
     kernel, bias = rng.normal(size=(4, 4)).astype("f4"), rng.normal(size=4).astype("f4")
     new_kernel, new_bias = remap_rows(old, new, kernel, bias, rng)
@@ -242,3 +242,36 @@ def test_an_alphabet_is_remapped_by_character(rng):
         np.testing.assert_array_equal(new_kernel[:, label], kernel[:, source])
         assert new_bias[label] == bias[source]
     assert new_bias[2] < bias.min()
+
+
+def test_slow_layers_are_read_or_refused():
+    from asr.training.initial import slow_layers
+    assert slow_layers(["lstm_0:0.1", "output:1"]) == {"lstm_0": 0.1, "output": 1.0}
+    for wrong in ("lstm_0", "lstm_0:2", ":0.5", "lstm_0:x"):
+        with pytest.raises(RecipeError, match="write LAYER:FACTOR"):
+            slow_layers([wrong])
+
+
+def test_alphabets_are_compared_by_character():
+    from asr.training.initial import alphabet_difference
+    assert alphabet_difference(CharTokenizer(" ab"), CharTokenizer("ba ")) == (
+        "alphabet: 3 characters as before")
+    assert alphabet_difference(CharTokenizer(" ab"), CharTokenizer(" bcß")) == (
+        "alphabet: 2 characters as before; new: 'c' (U+0063), 'ß' (U+00DF); no longer there: "
+        "'a' (U+0061)")
+
+
+def test_what_differs_from_the_initial_bundle_is_named_before_any_work(tmp_path):
+    from tiny_bundle import FEATURES, MODEL, write_bundle
+
+    from asr.recipe import recipe_to_dict
+    path = write_bundle(tmp_path / "start.asr")
+    sections = recipe_to_dict(Recipe(features=FEATURES, model=MODEL))
+    page = {"data": {"generate": "tones"}, "train": {"initial_bundle": str(path)},
+            "features": {**sections["features"], "n_mels": 40},
+            "model": {**sections["model"], "dropout": 0.5, "layer_norm": False}}
+    with pytest.raises(UsageError, match="features.n_mels is 20 there and 40 here; "
+                                         "model.layer_norm is True there and False here.*--set "
+                                         "features.n_mels=20 --set model.layer_norm=true"):
+        train(recipe_from_dict(page), tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -42,6 +44,38 @@ def test_the_closure_of_a_stop_does_not_end_a_word():
     levels = curve((20, QUIET), (15, LOUD), (6, QUIET), (5, LOUD), (30, QUIET), (20, LOUD),
                    (9, QUIET))
     assert edges([21, 77], [26, 80], levels) == [(20, 46), (76, 96)]
+
+
+@pytest.mark.parametrize("place", ["in the pause", "at its end", "padding"])
+def test_digital_silence_does_not_make_room_noise_speech(place):
+    """Speech at -20 dB, a room at -67 dB, 50 ms of zeros in it or a second of them behind it."""
+    decibel = math.log(10) / 10
+    parts = {"in the pause": [(40, -67), (5, -99), (45, -67)], "at its end": [(85, -67), (5, -99)],
+             "padding": [(60, -67), (100, -99)]}[place]
+    word = [(30, -67), (50, -20)]
+    levels = curve(*((frames, level * decibel) for frames, level in word + parts))
+    ((start, end),) = edges([32], [40], levels)
+    assert start == 30
+    assert abs(end - 80) <= 0.1 / HOP
+
+
+def test_the_same_in_a_recording():
+    settings = FeatureSettings()
+    rng = np.random.default_rng(0)
+    rate = settings.sample_rate
+    audio = np.zeros(2 * rate, np.float32)
+    audio += rng.normal(0, 10 ** (-67 / 20), len(audio)).astype(np.float32)
+    audio[rate // 2:rate] += rng.normal(0, 0.1, rate // 2).astype(np.float32)
+    audio[rate * 3 // 2:rate * 3 // 2 + rate // 20] = 0
+    levels = speech_levels(FeatureExtractor(settings).extract(audio), settings)
+    ((start, end),) = edges([52], [60], levels)
+    assert start * HOP == pytest.approx(0.5, abs=0.03)
+    assert end * HOP == pytest.approx(1.0, abs=0.03)
+
+
+def test_an_editor_that_cuts_pauses_to_digital_silence_leaves_words_as_they_are():
+    levels = curve((20, -23.0), (50, LOUD), (30, -23.0), (40, LOUD), (25, -23.0))
+    assert edges([24, 105], [33, 111], levels) == [(20, 70), (100, 140)]
 
 
 def test_a_noise_in_the_pause_belongs_to_no_word():

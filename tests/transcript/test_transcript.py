@@ -15,16 +15,14 @@ from hypothesis import strategies as st
 from textgrid_reader import read_textgrid
 
 import asr.transcript
+from asr.annotations.elan import read_eaf
 from asr.errors import UsageError
 from asr.transcript import (
     FORMATS,
-    MAX_CUE_CHARACTERS,
-    MAX_CUE_SECONDS,
     Alternative,
     Transcript,
     Word,
     clock,
-    cues,
     escape_cell,
     plain,
     render,
@@ -46,16 +44,20 @@ def test_doctests():
 
 
 def test_every_format_by_hand():
-    assert render(TWO, "txt", "a.wav") == "one two\n"
+    assert render(dataclasses.replace(TWO, duration=60.0), "txt", "a.wav") == "one two\n"
+    assert render(TWO, "txt", "a.wav") == "one\ntwo\n", "a long one: a line an utterance"
     assert render(TWO, "srt", "a.wav") == (
-        "1\n00:00:00,500 --> 00:00:00,900\none\n\n2\n00:01:01,000 --> 00:01:01,500\ntwo\n\n")
+        "1\n00:00:00,500 --> 00:00:01,500\none\n\n2\n00:01:01,000 --> 00:01:02,000\ntwo\n\n")
     assert render(TWO, "vtt", "a.wav") == (
-        "WEBVTT\n\n00:00:00.500 --> 00:00:00.900\none\n\n00:01:01.000 --> 00:01:01.500\ntwo\n")
-    assert render(TWO, "tsv", "a.wav") == "start\tend\ttext\n500\t900\tone\n61000\t61500\ttwo\n"
-    assert render(TWO, "ctm", "my a.wav") == (
-        "my_a.wav 1 0.500 0.400 one 0.7500\nmy_a.wav 1 61.000 0.500 two 1.0000\n")
+        "WEBVTT\n\n00:00:00.500 --> 00:00:01.500\none\n\n00:01:01.000 --> 00:01:02.000\ntwo\n")
+    assert render(TWO, "tsv", "a.wav") == (
+        "start\tend\ttext\n500\t1500\tone\n61000\t62000\ttwo\n")
+    assert render(TWO, "ctm", "talks/my a.wav") == (
+        "my_a 1 0.500 0.400 one 0.7500\nmy_a 1 61.000 0.500 two 1.0000\n")
     assert json.loads(render(TWO, "json", "ä.wav")) == {
         "path": "ä.wav", "text": "one two", "score": -1.25, "confidence": 0.8, "duration": 62.0,
+        "segments": [{"start": 0.5, "end": 0.9, "text": "one"},
+                     {"start": 61.0, "end": 61.5, "text": "two"}],
         "words": [{"text": "one", "start": 0.5, "end": 0.9, "confidence": 0.75},
                   {"text": "two", "start": 61.0, "end": 61.5, "confidence": 1.0}]}
 
@@ -90,27 +92,14 @@ def test_silence_in_every_format():
     assert results.pop("textgrid").count('text = ""') == 2, "a silent interval in both tiers"
     assert json.loads(results.pop("json"))["words"] == []
     assert results == {"txt": "\n", "srt": "", "vtt": "WEBVTT\n", "tsv": "start\tend\ttext\n",
-                       "ctm": ""}
+                       "ctm": "", "eaf": results["eaf"], "docx": results["docx"]}
+    assert read_eaf(results["eaf"].encode(), "a") == ({"utterance": [], "word": []},
+                                                      {"utterance": "", "word": ""}, "a.wav")
 
 
 def test_unknown_format():
     with pytest.raises(UsageError, match="no format 'doc'; choose one of txt, json, srt"):
         render(TWO, "doc", "a.wav")
-
-
-@settings(max_examples=50, deadline=None)
-@given(st.lists(st.tuples(st.floats(0, 3), st.floats(0.01, 2), st.integers(1, 30)), max_size=40))
-def test_cues_keep_every_word_once_in_order(pieces):
-    words, now = [], 0.0
-    for number, (pause, length, size) in enumerate(pieces):
-        start, now = now + pause, now + pause + length
-        words.append(Word(f"{number}".ljust(size, "x"), start, now, 1.0))
-    groups = cues(words)
-    assert " ".join(c.text for c in groups).split() == [w.text for w in words]
-    for cue in groups:
-        assert len(cue.text) <= MAX_CUE_CHARACTERS
-        assert cue.end - cue.start <= MAX_CUE_SECONDS
-    assert all(a.end <= b.start for a, b in zip(groups, groups[1:], strict=False))
 
 
 @pytest.mark.parametrize("text", HOSTILE)
@@ -129,8 +118,8 @@ def test_a_word_ends_at_the_same_millisecond_in_every_format():
     start, length = map(float, render(odd, "ctm", "x").split()[2:4])
     assert (start, round(start + length, 3)) == (0.085, 0.505)
     assert json.loads(render(odd, "json", "x"))["words"][0]["end"] == 0.505
-    assert render(odd, "srt", "x").split("\n")[1] == "00:00:00,085 --> 00:00:00,505"
-    assert render(odd, "tsv", "x").split("\n")[1] == "85\t505\ta"
+    assert render(odd, "srt", "x").split("\n")[1] == "00:00:00,085 --> 00:00:01,085", "1 s at least"
+    assert render(odd, "tsv", "x").split("\n")[1] == "85\t1085\ta"
 
 
 @pytest.mark.parametrize("format", ["srt", "vtt", "ctm", "tsv"])

@@ -15,9 +15,9 @@ from tiny_bundle import TOKENIZER, write_bundle
 from asr.bundle import load_bundle
 from asr.cli import run
 from asr.decoding import GreedyDecoder
-from asr.decoding.lm_train import train_ngrams
-from asr.decoding.ngram import build_ngram
 from asr.errors import DataError, UsageError
+from asr.language_model.kneser_ney import train_ngrams
+from asr.language_model.ngram import build_ngram
 from asr.manifest import Utterance
 from asr.recipe import DecoderSettings, TextSettings
 from asr.recognizer import load
@@ -68,7 +68,9 @@ def test_a_model_of_the_texts_helps(dev):
         result.best.lm_weight, result.best.word_bonus)
     assert result.best.wer == min(p.wer for p in result.points)
     assert result.gain.unit == "speaker" and result.gain.clusters == 10
-    assert seen[-1][0] == len(result.points) <= seen[-1][1]
+    assert [done for done, _ in seen] == list(range(30, 30 * len(result.points) + 1, 30))
+    assert all(done <= most for done, most in seen)
+    assert all(point.utterances == 30 for point in result.points), "few are read by all"
     assert not any("does not help" in note for note in result.notes)
     errors = word_errors(dev, GreedyDecoder(TOKENIZER))
     assert errors[:, 0].sum() / errors[:, 1].sum() == result.greedy_wer
@@ -102,6 +104,18 @@ def test_a_model_is_compared_with_the_bundles_own_decoder(dev):
                    for note in result.notes)
 
 
+def test_an_interval_of_one_utterance_means_nothing_and_writes_no_bundle(dev):
+    one = DevSet(dev.ids[1:2], dev.references[1:2], ("anna",), dev.logits[1:2], "basic")
+    result = tune(RECOGNIZER, one, model_of(TEXTS), "x.arpa", weights=(1.0,), bonuses=(0.0,),
+                  beam_width=8)
+    assert result.best.wer < result.greedy_wer and not result.helps
+    assert any("One utterance says nothing about chance" in note for note in result.notes)
+    few = DevSet(dev.ids[1:5], dev.references[1:5], ("",) * 4, dev.logits[1:5], "basic")
+    result = tune(RECOGNIZER, few, model_of(TEXTS), "x.arpa", weights=(1.0,), bonuses=(0.0,),
+                  beam_width=8)
+    assert any("Only 4 utterances" in note for note in result.notes)
+
+
 def test_a_weight_of_zero_is_told(dev):
     result = tune(RECOGNIZER, dev, model_of(TEXTS), "x.arpa", weights=(0.0,), bonuses=(0.0,),
                   beam_width=8, lexicon_only=True)
@@ -124,7 +138,7 @@ def test_bad_grids(dev):
                          ({"weights": (-1.0, 0.5)}, "lm_weight must be between"),
                          ({"bonuses": (-1_000.0, 0.0)}, "word_bonus must be between"),
                          ({"weights": (float("nan"),)}, "lm_weight must be finite"),
-                         ({"beam_width": 10_001}, "beam_width must be between 1 and 10_000")):
+                         ({"beam_width": 4_097}, "beam_width must be between 1 and 4_096")):
         with pytest.raises(UsageError, match=match):
             tune(RECOGNIZER, dev, model_of(TEXTS), "x", **grids)
 
@@ -133,8 +147,8 @@ def test_no_winner_is_beyond_what_a_bundle_may_hold(dev):
     few = dataclasses.replace(dev, **{name: getattr(dev, name)[1:3] for name in (
         "ids", "references", "speakers", "logits")})
     result = tune(RECOGNIZER, few, model_of(TEXTS), "x", weights=(99.0, 100.0), bonuses=(0.0,),
-                  beam_width=6_000)
-    assert {point.beam_width for point in result.points} == {6_000}, "not 12,000"
+                  beam_width=3_000)
+    assert {point.beam_width for point in result.points} == {3_000}, "not 6,000"
     assert max(point.lm_weight for point in result.points) == 100
 
 

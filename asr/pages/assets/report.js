@@ -306,12 +306,6 @@ function setUp() {
   $("previous").addEventListener("click", () => turn(state.page - 1));
   $("next").addEventListener("click", () => turn(state.page + 1));
   $("last").addEventListener("click", () => turn(Infinity));
-  $("theme").addEventListener("click", () => {
-    const root = document.documentElement;
-    const dark = root.dataset.theme ? root.dataset.theme === "dark"
-      : matchMedia("(prefers-color-scheme: dark)").matches;
-    root.dataset.theme = dark ? "light" : "dark";
-  });
   for (const [name, indices] of Object.entries(data.examples)) {
     const list = $("examples-" + name);
     if (list) list.append(...indices.map((index) => utterance(rows[index], true)));

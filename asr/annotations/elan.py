@@ -1,0 +1,84 @@
+"""ELAN's .eaf, read into tiers of intervals.
+
+In: the XML of a file. Out: `Tiers`, with the participant of each tier. An annotation without a
+time of its own (a translation, a gloss) has that of the annotation it refers to.
+Reference: the EAF annotation format, EAFv3.0.xsd (mpi.nl/tools/elan). External entities and DTDs
+are refused: the file may be from a stranger.
+"""
+
+from __future__ import annotations
+
+from xml.etree import ElementTree
+
+from asr.annotations import Interval, Tiers
+from asr.errors import DataError
+
+
+def read_eaf(data: bytes, name: str) -> tuple[Tiers, dict[str, str], str]:
+    """Tiers with labelled intervals, who speaks on each, and the recording.
+
+    Args:
+        data: the bytes of the file.
+        name: what messages call it.
+
+    Returns:
+        Tiers in the order of the file; {tier: participant, may be empty}; the name of the first
+        recording that the file refers to, without folders; empty if there is none.
+
+    Raises:
+        DataError: not an .eaf file, or an annotation without times.
+    """
+    if b"<!DOCTYPE" in data or b"<!ENTITY" in data:
+        raise _broken(name, "it has a DTD, which no .eaf needs")
+    try:
+        root = ElementTree.fromstring(data)
+    except (ElementTree.ParseError, ValueError, LookupError) as error:
+        raise _broken(name, f"it is not XML ({error})") from error
+    if root.tag != "ANNOTATION_DOCUMENT":
+        raise _broken(name, f"it is XML of another kind, {root.tag[:40]}")
+    try:
+        slots = {slot.attrib["TIME_SLOT_ID"]: int(slot.attrib["TIME_VALUE"]) / 1_000
+                 for slot in root.iter("TIME_SLOT") if "TIME_VALUE" in slot.attrib}
+    except (KeyError, ValueError) as error:
+        raise _broken(name, f"a TIME_SLOT is wrong ({error})") from error
+    times = _times(root, slots)
+    tiers: Tiers = {}
+    speakers: dict[str, str] = {}
+    for tier in root.iter("TIER"):
+        title = tier.get("TIER_ID", "")
+        speakers[title] = tier.get("PARTICIPANT", "")
+        found = []
+        for annotation in tier.iter():
+            text = annotation.findtext("ANNOTATION_VALUE") or ""
+            start, end = times.get(annotation.get("ANNOTATION_ID", ""), (0.0, 0.0))
+            if text.strip() and start < end:
+                found.append(Interval(start, end, text))
+        tiers[title] = sorted(found)
+    return tiers, speakers, _media(root)
+
+
+def _times(root: ElementTree.Element, slots: dict[str, float]) -> dict[str, tuple[float, float]]:
+    """(start, end) of every annotation that has times, or refers to one that has."""
+    times = {a.get("ANNOTATION_ID", ""): (slots[a.get("TIME_SLOT_REF1", "")],
+                                          slots[a.get("TIME_SLOT_REF2", "")])
+             for a in root.iter("ALIGNABLE_ANNOTATION")
+             if a.get("TIME_SLOT_REF1") in slots and a.get("TIME_SLOT_REF2") in slots}
+    waiting = {a.get("ANNOTATION_ID", ""): a.get("ANNOTATION_REF", "")
+               for a in root.iter("REF_ANNOTATION")}
+    while ready := [key for key, other in waiting.items() if other in times]:
+        for key in ready:
+            times[key] = times[waiting.pop(key)]
+    return times
+
+
+def _media(root: ElementTree.Element) -> str:
+    for media in root.iter("MEDIA_DESCRIPTOR"):
+        url = media.get("RELATIVE_MEDIA_URL") or media.get("MEDIA_URL") or ""
+        if url:
+            return url.replace("\\", "/").rpartition("/")[2]
+    return ""
+
+
+def _broken(name: str, reason: str) -> DataError:
+    return DataError(f"{name} is not an ELAN file that can be read: {reason}. Save it again in "
+                     "ELAN.", code="annotation.eaf", path=name)

@@ -1,0 +1,179 @@
+"""Recordings with an annotation file of the same name beside them.
+
+In: a folder. Out: (recording, annotation file) pairs and candidates, for the layouts `folder`,
+`textgrid`, `elan`, `audacity` and `subtitles`.
+
+A subfolder train, dev, valid or test is the split; the subfolder right above a recording is the
+speaker, if it is not the split.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from asr.annotations import Interval, Tiers
+from asr.audio.source import is_recording
+from asr.corpora.collect import EACH, Candidate, Checks, Excluded
+from asr.corpora.naming import unique_names
+from asr.corpora.tables import corpus_folder
+from asr.errors import CorpusError, DataError, UsageError
+
+SPLIT_NAMES = ("train", "dev", "valid", "test")
+# Names of tiers that hold what is said, in the order of preference.
+TIER_NAMES = ("utterance", "utterances", "transcription", "transcript", "text", "phrase",
+              "phrases", "sentence", "sentences", "ort", "orthography", "words", "word")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A recording and the file with what is said in it.
+
+    Attributes:
+        audio: the recording.
+        annotation: the file beside it; None where there is none.
+        split, speaker: split and speaker of the folders above; the speaker may be empty.
+        name: unique in the corpus.
+    """
+
+    audio: Path
+    annotation: Path | None
+    split: str
+    speaker: str
+    name: str
+
+    @property
+    def source(self) -> str:
+        """Where the text comes from, for messages."""
+        return (self.annotation or self.audio).name
+
+    def without(self, what: str) -> Excluded:
+        """The pair as a recording without the annotation that is wanted."""
+        return Excluded("invalid_text", self.name, self.source, str(self.audio), "text.missing",
+                        f"{self.audio.name}: there is no {what} of the same name beside it.")
+
+    def failed(self, error: DataError) -> Excluded:
+        """The pair with the reason why its annotation cannot be read."""
+        return Excluded("failed", self.name, self.source, str(self.audio), error.code,
+                        error.message)
+
+
+def find_pairs(corpus_dir: str | Path, suffixes: Iterable[str], wanted: str) -> list[Pair]:
+    """Every recording below a folder, with the file beside it that has one of the suffixes.
+
+    Args:
+        corpus_dir: the folder.
+        suffixes: file endings of annotation files, in the order of preference; any capitalisation.
+        wanted: what the folder should look like, for messages.
+
+    Raises:
+        CorpusError: no folder, or no recording in it has such a file.
+    """
+    root = corpus_folder(corpus_dir, wanted)
+    found: list[tuple[Path, Path | None]] = []
+    for folder, subfolders, files in os.walk(root):
+        subfolders[:] = sorted(name for name in subfolders if name[:1] != ".")
+        beside = {name.casefold(): name for name in files}
+        for name in sorted(files):
+            if name[:1] == "." or not is_recording(name):
+                continue
+            stem = os.path.splitext(name)[0]
+            notes = (beside.get((stem + suffix).casefold()) or
+                     beside.get((name + suffix).casefold()) for suffix in suffixes)
+            note = next((note for note in notes if note), None)
+            found.append((Path(folder) / name, None if note is None else Path(folder) / note))
+    if not any(note for _, note in found):
+        raise CorpusError(f"{corpus_dir} holds {len(found):,} recordings and none has a "
+                          f"{' or '.join(suffixes)} file beside it; expected {wanted}.",
+                          path=corpus_dir)
+    relative = [audio.relative_to(root) for audio, _ in found]
+    names = unique_names(path.as_posix() for path in relative)
+    return [_pair(audio, note, path, names[path.as_posix()])
+            for (audio, note), path in zip(found, relative, strict=True)]
+
+
+def _pair(audio: Path, note: Path | None, relative: Path, name: str) -> Pair:
+    folders = list(relative.parts[:-1])
+    split = "train"
+    if folders and folders[0].casefold() in SPLIT_NAMES:
+        split = folders.pop(0).casefold()
+    return Pair(audio, note, split, folders[-1] if folders else "", name)
+
+
+def has_pair(path: Path, suffixes: Iterable[str]) -> bool:
+    """Whether a folder, or a subfolder of it, has a recording with such a file beside it."""
+    try:
+        find_pairs(path, suffixes, "")
+    except CorpusError:
+        return False
+    return True
+
+
+def timed(pair: Pair, rows: Iterable[tuple[Interval, str, int]]) -> Iterator[Candidate]:
+    """One utterance a labelled interval: (interval, speaker, channel; 0 is the mix of all)."""
+    for (start, end, text), speaker, channel in rows:
+        identifier = f"{pair.name}-{start:.3f}" + (f"-{channel}" if channel else "")
+        yield Candidate(pair.split, identifier, pair.audio, " ".join(text.split()),
+                        f"{pair.source}:{start:.3f}", speaker or pair.speaker, start, end - start,
+                        channel)
+
+
+def tier_candidates(pairs: Iterable[Pair], tiers: tuple[str, ...], checks: Checks, what: str,
+                    read: Callable[[Pair], tuple[Tiers, dict[str, str]]], notes: list[str]
+                    ) -> Iterator[Candidate | Excluded]:
+    """The utterances of tiers: those that are named, or the one that must be meant.
+
+    Args:
+        pairs: recordings with annotation files.
+        tiers: names; empty: the only tier with labels, or the one with a usual name. Of several,
+            each is one speaker.
+        checks: whose `channel` may say that the n-th tier is about the n-th channel.
+        what: the kind of file, for messages.
+        read: gives tiers and {tier: speaker}.
+        notes: gets which tiers were taken.
+
+    Raises:
+        UsageError: it is not clear which tier is meant, or no file has a tier of that name.
+    """
+    used: dict[str, int] = dict.fromkeys(tiers, 0)
+    for pair in pairs:
+        if pair.annotation is None:
+            yield pair.without(what)
+            continue
+        try:
+            found, speakers = read(pair)
+        except DataError as error:
+            yield pair.failed(error)
+            continue
+        chosen = [t for t in tiers if t in found] if tiers else _usual(found, pair.source)
+        if not chosen:
+            yield Excluded("invalid_text", pair.name, pair.source, str(pair.audio), "text.empty",
+                           f"{pair.source} has no label in "
+                           f"{'the tiers ' + ', '.join(tiers) if tiers else 'any tier'}.")
+        rows = []
+        for number, tier in enumerate(chosen, start=1):
+            used[tier] = used.get(tier, 0) + len(found[tier])
+            speaker = speakers.get(tier) or (tier if len(tiers) > 1 else "")
+            channel = number if checks.channel == EACH else 0
+            rows += [(interval, speaker, channel) for interval in found[tier]]
+        yield from timed(pair, rows)
+    unused = [tier for tier in tiers if not used[tier]]
+    if unused:
+        raise UsageError(f"No file has a tier {unused[0]!r} with labels; look at the names of the "
+                         "tiers, which are case-sensitive.")
+    notes.append("Tiers: " + ", ".join(f"{tier} ({count:,} labels)"
+                                       for tier, count in used.items()))
+
+
+def _usual(found: Tiers, source: str) -> list[str]:
+    filled = [tier for tier, intervals in found.items() if intervals]
+    if len(filled) <= 1:
+        return filled
+    for name in TIER_NAMES:
+        same = [tier for tier in filled if tier.casefold() == name]
+        if same:
+            return same[:1]
+    raise UsageError(f"{source} has the tiers {', '.join(filled)}; name the one with what is said: "
+                     f"--tier {filled[0]!r} (repeat the option where each speaker has a tier).")

@@ -1,0 +1,99 @@
+"""Tables that others made: which column holds what, by the usual names.
+
+In: the names of columns, or the keys of an object. Out: {role: column}.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+
+from asr.errors import UsageError
+
+# role: names of columns in lower case, the most telling first.
+GUESSES: dict[str, tuple[str, ...]] = {
+    "audio": ("audio_filepath", "audio_path", "audio_file", "wav_filename", "file_name", "filename",
+              "filepath", "audio", "recording", "wav", "path", "file", "clip"),
+    "text": ("text", "transcript", "transcription", "sentence", "normalized_text", "utterance",
+             "reference", "orthography", "words", "label"),
+    "id": ("id", "utt_id", "utterance_id", "segment_id", "uid", "key"),
+    "speaker": ("speaker", "speaker_id", "spk", "spk_id", "client_id", "participant"),
+    "split": ("split", "subset", "partition", "set", "fold"),
+    "start": ("start", "start_time", "offset", "begin", "onset", "start_s", "start_ms"),
+    "end": ("end", "end_time", "stop", "offset_end", "end_s", "end_ms"),
+    "duration": ("duration", "dur", "length", "duration_s", "duration_ms"),
+    "channel": ("channel",),
+}
+
+
+def guess_columns(names: Iterable[str], given: Iterable[str] = (), where: str = "the table",
+                  required: Iterable[str] = ("audio", "text")) -> dict[str, str]:
+    """Which column has which role.
+
+    Args:
+        names: names of the columns.
+        given: "role=column", which come before what is guessed.
+        where: what messages call the table.
+        required: roles that must be found.
+
+    Raises:
+        UsageError: a role or column that is not there.
+
+    Example:
+        >>> guess_columns(["Path", "Sentence", "age"])
+        {'audio': 'Path', 'text': 'Sentence'}
+    """
+    names = list(names)
+    chosen: dict[str, str] = {}
+    for pair in given:
+        role, _, column = pair.partition("=")
+        if role not in GUESSES or column not in names:
+            raise UsageError(f"--column {pair}: expected ROLE=NAME with a role of "
+                             f"{', '.join(GUESSES)} and a column of {where}: "
+                             f"{', '.join(names)[:300]}.")
+        chosen[role] = column
+    lower = {name.strip().casefold(): name for name in reversed(names)}
+    for role, usual in GUESSES.items():
+        column = next((lower[name] for name in usual if name in lower
+                       and lower[name] not in chosen.values()), None)
+        if column is not None:
+            chosen.setdefault(role, column)
+    for role in required:
+        if role not in chosen:
+            raise UsageError(f"{where} has no column whose name says that it is the {role}; name "
+                             f"it: --column {role}=NAME, with one of {', '.join(names)[:300]}.")
+    return {role: chosen[role] for role in GUESSES if role in chosen}
+
+
+def seconds(row: Mapping[str, object], column: str | None) -> float | None:
+    """A time in a row, in seconds; a column that ends in _ms has milliseconds.
+
+    Raises:
+        ValueError: it is no number, or none of a time.
+    """
+    value = row.get(column) if column else None
+    if value is None or value == "":
+        return None
+    if not isinstance(value, (str, int, float)) or isinstance(value, bool):
+        raise ValueError(f"{column} is {value!r}, expected seconds")
+    try:
+        number = float(value)
+    except ValueError:
+        raise ValueError(f"{column} is {value!r}, expected seconds") from None
+    if not 0 <= number < math.inf:
+        raise ValueError(f"{column} is {value!r}, expected seconds of 0 or more")
+    return number / 1_000 if str(column).casefold().endswith("_ms") else number
+
+
+def segment(row: Mapping[str, object], columns: Mapping[str, str]) -> tuple[float, float | None]:
+    """(offset, duration) in seconds that a row asks for; a duration of None is all of it.
+
+    Raises:
+        ValueError: a time that cannot be.
+    """
+    start = seconds(row, columns.get("start"))
+    end = seconds(row, columns.get("end"))
+    duration = seconds(row, columns.get("duration")) if end is None else end - (start or 0.0)
+    if end is not None and duration is not None and duration <= 0:
+        raise ValueError(f"it ends at {end:g} s, not after its start")
+    return start or 0.0, duration

@@ -1,0 +1,118 @@
+"""A table of recordings and texts: CSV or TSV with a header line.
+
+    table.csv          path,sentence,speaker          paths from the table's folder, or absolute
+    clips/a.wav
+
+Columns are found by the usual names and shown; `--column text=NAME` names one that is not. Times
+(start, end or duration, in seconds; in milliseconds if the name ends in _ms), channel (1 is the
+first), speaker, split and id are used where there are such columns. Commas, semicolons and tabs
+separate. Of several tables, or without a split column, the file's name is the split.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from asr.corpora.collect import Candidate, Checks, Excluded, Prepared, collect
+from asr.corpora.columns import guess_columns, segment
+from asr.corpora.naming import unique_names
+from asr.corpora.tables import file_name, read_lines, read_table
+from asr.errors import CorpusError, UsageError
+
+SUMMARY = "a CSV or TSV table with a header; columns are found by their names"
+SUFFIXES = (".csv", ".tsv")
+
+
+def prepare(corpus_dir: str | Path, *, columns: tuple[str, ...] = (),
+            checks: Checks | None = None) -> Prepared:
+    """One utterance a row.
+
+    Args:
+        corpus_dir: a table, or a folder of them.
+        columns: "role=column" for what the names do not tell.
+        checks: limits of duration; `audio_root` is where paths are looked for as well.
+
+    Raises:
+        CorpusError: there is no table, or one cannot be read.
+        UsageError: it is not clear which column holds the recordings or the texts.
+    """
+    checks, notes = checks or Checks(), []
+    tables = _tables(Path(corpus_dir).absolute())
+    if not tables:
+        raise CorpusError(f"{corpus_dir} is neither a table nor a folder with one; expected a .csv "
+                          "or .tsv file with a header line.", path=corpus_dir)
+    items = [item for table in tables
+             for item in _candidates(table, tuple(columns), len(tables) == 1, checks, notes)]
+    return collect(items, checks, notes)
+
+
+def looks_like(path: Path) -> bool:
+    """Whether there is a table with a recording and a text column."""
+    for table in _tables(path)[:1]:
+        try:
+            guess_columns(_header(table))
+            return True
+        except (CorpusError, UsageError):
+            return False
+    return False
+
+
+def _tables(path: Path) -> list[Path]:
+    return [path] if path.is_file() and path.suffix.lower() in SUFFIXES else sorted(
+        p for p in path.glob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+
+
+def _delimiter(header: str) -> str:
+    return max("\t;,|", key=header.count)
+
+
+def _header(table: Path) -> list[str]:
+    line = next((line for _, line in read_lines(table)), "")
+    return [name.strip().strip('"') for name in line.split(_delimiter(line))]
+
+
+def _candidates(table: Path, given: tuple[str, ...], is_only: bool, checks: Checks,
+                notes: list[str]) -> Iterator[Candidate | Excluded]:
+    header = _header(table)
+    columns = guess_columns(header, given, table.name)
+    notes.append(f"{table.name}: " + ", ".join(f"{role} = {name}"
+                                               for role, name in columns.items()))
+    line = next((line for _, line in read_lines(table)), "")
+    rows = list(read_table(table, (), delimiter=_delimiter(line)))
+    names = unique_names(row[columns["audio"]] for _, row in rows if isinstance(row, dict))
+    for source, row in rows:
+        if isinstance(row, str):
+            yield Excluded("failed", "", source, "", "corpus.row", f"{source}: {row}.")
+            continue
+        yield row_candidate(row, columns, names, table, source,
+                            "train" if is_only else table.stem, checks)
+
+
+def row_candidate(row: dict, columns: dict[str, str], names: dict[str, str], table: Path,
+                  source: str, split: str, checks: Checks) -> Candidate | Excluded:
+    """The utterance of one row.
+
+    Args:
+        row: {column: value}, strings.
+        columns: {role: column}.
+        names: {path: id} for rows without an id.
+        table: the file, whose folder the paths start from.
+        source: source of the row, for messages.
+        split: where no column says one.
+    """
+    path = row[columns["audio"]]
+    try:
+        if not path or "\0" in path:
+            raise ValueError(f"the path of the recording is {path!r}")
+        offset, duration = segment(row, columns)
+        channel = int(row.get(columns.get("channel", "")) or 0)
+    except ValueError as error:
+        return Excluded("failed", "", source, str(path)[:200], "corpus.row", f"{source}: {error}.")
+    name = names[path]
+    identifier = (row.get(columns.get("id", "")) or "").strip() or (
+        f"{name}-{offset:.3f}" if "start" in columns else name)
+    split = (row.get(columns.get("split", "")) or "").strip() or split
+    return Candidate(split, identifier, checks.locate(table.parent, file_name(path)),
+                     row[columns["text"]], source,
+                     (row.get(columns.get("speaker", "")) or "").strip(), offset, duration, channel)

@@ -1,0 +1,139 @@
+"""Hugging Face data sets on disk: an audiofolder with metadata, or parquet with audio inside.
+
+    train/metadata.csv (or .jsonl)     file_name, transcription; paths from this folder
+    train/a.wav
+    data/train-00000-of-00001.parquet  audio {bytes, path}, sentence
+
+The columns are found by the usual names and shown. Audio inside parquet is written to OUT/audio as
+it is, without decoding; reading parquet needs pyarrow (pip install "keras-asr[parquet]").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from asr.corpora.collect import Candidate, Checks, Excluded, Prepared, collect
+from asr.corpora.columns import guess_columns
+from asr.corpora.csv import row_candidate
+from asr.corpora.extracting import write_recording
+from asr.corpora.naming import split_name, unique_names
+from asr.corpora.tables import corpus_folder, read_lines, read_table
+from asr.errors import CorpusError, DataError
+from asr.manifest.rows import parse_object
+
+SUMMARY = "Hugging Face on disk: audiofolder with metadata.csv/.jsonl, or parquet files"
+
+_METADATA = ("metadata.csv", "metadata.jsonl")
+
+
+def prepare(corpus_dir: str | Path, *, columns: tuple[str, ...] = (),
+            checks: Checks | None = None) -> Prepared:
+    """One split a folder with metadata, or a group of parquet files.
+
+    Args:
+        corpus_dir: the folder of the data set.
+        columns: "role=column" for what the names do not tell.
+        checks: limits of duration; `extract_to` receives audio of parquet files.
+
+    Raises:
+        CorpusError: there is neither metadata nor parquet, or pyarrow is missing.
+        UsageError: it is not clear which column holds the recordings or the texts.
+    """
+    checks, notes = checks or Checks(), []
+    folder = corpus_folder(corpus_dir, "a folder with metadata.csv, metadata.jsonl or parquet")
+    tables, shards = _files(folder)
+    if not tables and not shards:
+        raise CorpusError(f"{corpus_dir} holds neither metadata.csv, metadata.jsonl nor a parquet "
+                          "file; expected a data set as Hugging Face stores it.", path=corpus_dir)
+    items: list[Candidate | Excluded] = []
+    for table in tables:
+        items += _of_metadata(table, folder, columns, checks, notes)
+    for shard in shards:
+        items += _of_parquet(shard, columns, checks, notes)
+    return collect(items, checks, notes)
+
+
+def looks_like(path: Path) -> bool:
+    """Whether the folder has this layout."""
+    return path.is_dir() and any(_files(path))
+
+
+def _files(folder: Path) -> tuple[list[Path], list[Path]]:
+    tables = sorted(p for name in _METADATA for p in folder.rglob(name))
+    # LJSpeech has a metadata.csv, too: without header, and with | between.
+    tables = [p for p in tables if p.suffix == ".jsonl" or "file_name" in p.read_text(
+        "utf-8", errors="replace")[:1_000].split("\n")[0]]
+    return tables, sorted(folder.rglob("*.parquet"))
+
+
+def _of_metadata(table: Path, folder: Path, given: tuple[str, ...], checks: Checks,
+                 notes: list[str]) -> Iterator[Candidate | Excluded]:
+    if table.suffix == ".csv":
+        rows = list(read_table(table, ("file_name",), delimiter=","))
+    else:
+        rows = [(source, parse_object(line)) for source, line in read_lines(table)]
+    good = [row for _, row in rows if isinstance(row, dict)]
+    columns = guess_columns(good[0] if good else (), ("audio=file_name", *given),
+                            str(table.relative_to(folder)))
+    notes.append(f"{table.relative_to(folder)}: " + ", ".join(
+        f"{role} = {name}" for role, name in columns.items()))
+    split = "train" if table.parent == folder else table.parent.name
+    texts = [{key: value if isinstance(value, str) else "" if value is None else str(value)
+              for key, value in row.items()} for row in good]
+    names = unique_names(row.get("file_name", "") for row in texts)
+    coming = iter(texts)
+    for source, row in rows:
+        if isinstance(row, str):
+            yield Excluded("failed", "", source, "", "corpus.row", f"{source}: {row.rstrip('.')}.")
+            continue
+        cells = dict.fromkeys(columns.values(), "") | next(coming)
+        yield row_candidate(cells, columns, names, table, source, split, checks)
+
+
+def _of_parquet(shard: Path, given: tuple[str, ...], checks: Checks, notes: list[str]
+                ) -> Iterator[Candidate | Excluded]:
+    try:
+        from pyarrow import ArrowException
+        from pyarrow.parquet import ParquetFile
+    except ImportError as error:
+        raise CorpusError(f"Reading {shard.name} needs pyarrow: pip install "
+                          "'keras-asr[parquet]'.", code="corpus.no_pyarrow", path=shard) from error
+    try:
+        file = ParquetFile(shard)
+        columns = guess_columns(file.schema_arrow.names, given, shard.name)
+        notes.append(f"{shard.name}: " + ", ".join(f"{role} = {name}"
+                                                   for role, name in columns.items()))
+        number = 0
+        for batch in file.iter_batches(batch_size=64, columns=list(columns.values())):
+            for row in batch.to_pylist():
+                number += 1
+                yield _parquet_row(row, columns, shard, f"{shard.name}:{number}", number, checks)
+    except (ArrowException, OSError) as error:
+        raise CorpusError(f"{shard} cannot be read as parquet: {str(error)[:200]}. Download it "
+                          "again.", path=shard) from error
+
+
+def _parquet_row(row: dict, columns: dict[str, str], shard: Path, source: str, number: int,
+                 checks: Checks) -> Candidate | Excluded:
+    audio, text = row.get(columns["audio"]), row.get(columns["text"])
+    path = audio.get("path") if isinstance(audio, dict) else audio
+    data = audio.get("bytes") if isinstance(audio, dict) else None
+    split = str(row.get(columns.get("split", "")) or split_name(shard.stem))
+    name = str(row.get(columns.get("id", "")) or f"{shard.stem}-{number:06d}")
+    if not isinstance(text, str):
+        return Excluded("invalid_text", name, source, "", "text.empty", f"{source}: no text.")
+    speaker = row.get(columns.get("speaker", ""))
+    try:
+        if data:
+            place = write_recording(checks, f"{shard.stem}/{number:06d}", Path(str(path)).suffix,
+                                    data)
+        elif isinstance(path, str) and path and "\0" not in path:
+            place = checks.locate(shard.parent, path)
+        else:
+            raise DataError(f"{source}: neither audio bytes nor a path.", code="corpus.audio")
+    except DataError as error:
+        return Excluded("failed", name, source, "", error.code, error.message)
+    return Candidate(split, name, place, text, source, "" if speaker is None else str(speaker))
+
+

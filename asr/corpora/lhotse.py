@@ -1,0 +1,162 @@
+"""lhotse manifests: cuts, or recordings with supervisions; .jsonl or .jsonl.gz.
+
+    cuts_train.jsonl.gz
+    mini_recordings_dev.jsonl.gz   mini_supervisions_dev.jsonl.gz
+
+Each supervision is one utterance. The rest of a file's name is the split. Paths are taken from the
+manifest's folder, from the working directory, or from `--audio-root`. Audio behind commands and
+addresses, and features, are not read. Channels count from 0 in lhotse and from 1 here.
+Format: https://lhotse.readthedocs.io/en/latest/corpus.html
+"""
+
+from __future__ import annotations
+
+import gzip
+import re
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from asr.corpora.collect import Candidate, Checks, Excluded, Prepared, collect
+from asr.corpora.naming import split_name
+from asr.corpora.tables import MAX_TABLE_BYTES
+from asr.errors import CorpusError
+from asr.manifest.rows import parse_object
+
+SUMMARY = "lhotse: cuts, or recordings and supervisions (.jsonl, .jsonl.gz)"
+
+_NAME = re.compile(r"(?P<kind>cuts|recordings|supervisions)", re.IGNORECASE)
+
+
+def prepare(corpus_dir: str | Path, *, checks: Checks | None = None) -> Prepared:
+    """One split a manifest of cuts, or a pair of recordings and supervisions.
+
+    Args:
+        corpus_dir: a manifest of cuts, or a folder.
+        checks: limits of duration; `audio_root` is where paths are looked for as well.
+
+    Raises:
+        CorpusError: there are no such manifests, or one cannot be read.
+    """
+    checks = checks or Checks()
+    files = _files(Path(corpus_dir).absolute())
+    if not files:
+        raise CorpusError(f"{corpus_dir} holds neither cuts nor recordings with supervisions; "
+                          "expected .jsonl or .jsonl.gz files with these words in their names.",
+                          path=corpus_dir)
+    items: list[Candidate | Excluded] = []
+    for (split, kind), path in files.items():
+        if kind == "cuts":
+            for source, row in _rows(path):
+                items += _cut(row, split, source, path, checks)
+        elif kind == "supervisions":
+            recordings = _recordings(files, split, path)
+            for source, row in _rows(path):
+                items.append(_supervision(row, recordings, split, source, path, checks, 0.0))
+    return collect(items, checks)
+
+
+def looks_like(path: Path) -> bool:
+    """Whether there are such manifests."""
+    return bool(_files(path))
+
+
+def _files(path: Path) -> dict[tuple[str, str], Path]:
+    """{(split, kind): file}; cuts come before supervisions, which they include."""
+    found = {}
+    for file in [path] if path.is_file() else sorted(path.glob("*.jsonl*")):
+        kind = _NAME.search(file.name)
+        if kind and file.name.endswith((".jsonl", ".jsonl.gz")):
+            rest = _NAME.sub("", file.name.partition(".jsonl")[0])
+            found[split_name(rest), kind["kind"].lower()] = file
+    splits = {split for split, kind in found if kind == "cuts"}
+    pairs = {split for split, kind in found if kind == "supervisions"
+             and (split, "recordings") in found} - splits
+    return {key: file for key, file in found.items()
+            if key[1] == "cuts" or key[0] in pairs}
+
+
+def _rows(path: Path) -> Iterator[tuple[str, dict | str]]:
+    try:
+        opened = gzip.open(path, "rb") if path.suffix == ".gz" else open(path, "rb")
+        with opened as file:
+            data = file.read(MAX_TABLE_BYTES + 1)
+        if len(data) > MAX_TABLE_BYTES:
+            raise CorpusError(f"{path} has more than {MAX_TABLE_BYTES:,} bytes; expected a list "
+                              "of utterances.", path=path)
+        lines = data.decode("utf-8-sig").split("\n")
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise CorpusError(f"Cannot read {path}: {error}. Copy it again.", path=path) from error
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            yield f"{path.name}:{number}", parse_object(line)
+
+
+def _recordings(files: dict[tuple[str, str], Path], split: str, path: Path) -> dict[str, dict]:
+    other = files[split, "recordings"]
+    return {row["id"]: row for _, row in _rows(other)
+            if isinstance(row, dict) and isinstance(row.get("id"), str)}
+
+
+def _cut(row: dict | str, split: str, source: str, path: Path, checks: Checks
+         ) -> Iterator[Candidate | Excluded]:
+    """One candidate a supervision; those of a cut count their times from its start."""
+    if isinstance(row, str) or not isinstance(row.get("recording"), dict):
+        kind = row if isinstance(row, str) else (
+            f"a {row.get('type', 'row')} without a recording; write the cuts again with "
+            "cuts.save_audios(...) or as MonoCut")
+        yield Excluded("failed", "", source, "", "corpus.row", f"{source}: {kind}.")
+        return
+    supervisions = row.get("supervisions") or []
+    recordings = {"": row["recording"]}
+    if not supervisions:
+        yield Excluded("invalid_text", str(row.get("id", "")), source, "", "text.empty",
+                       f"{source}: the cut has no supervision.")
+    for supervision in supervisions:
+        named = supervision | {"recording_id": "", "start": max(0.0, _number(supervision, "start"))}
+        if len(supervisions) == 1:
+            named["id"] = row.get("id", supervision.get("id"))
+        if "channel" in row and "channel" not in supervision:
+            named["channel"] = row["channel"]
+        yield _supervision(named, recordings, split, source, path, checks, _number(row, "start"))
+
+
+def _supervision(row: dict | str, recordings: dict[str, dict], split: str, source: str,
+                 path: Path, checks: Checks, shift: float) -> Candidate | Excluded:
+    if isinstance(row, str):
+        return Excluded("failed", "", source, "", "corpus.row", f"{source}: {row}")
+    identifier = str(row.get("id", ""))
+
+    def failed(reason: str, code: str = "corpus.row") -> Excluded:
+        return Excluded("failed", identifier, source, "", code, f"{source}: {reason}.")
+
+    recording = recordings.get(row.get("recording_id", ""))
+    if recording is None:
+        return failed(f"the recording {row.get('recording_id')!r} is not in the recordings")
+    try:
+        places = recording["sources"]
+        if len(places) != 1 or places[0]["type"] != "file":
+            return failed(f"the recording has {len(places)} sources, the first of type "
+                          f"{places[0]['type']!r}; expected one file", "corpus.audio")
+        if recording.get("transforms"):
+            return failed("the recording has transforms, which are not applied; save it first")
+        name, text = places[0]["source"], row["text"] or ""
+        start, duration = shift + _number(row, "start"), _number(row, "duration")
+        count = len(recording.get("channel_ids") or places[0]["channels"])
+        channel = row.get("channel", 0)
+        channel = channel[0] if isinstance(channel, list) and len(channel) == 1 else channel
+        speaker = row.get("speaker") or ""
+    except (KeyError, TypeError, IndexError, ValueError) as error:
+        return failed(f"{type(error).__name__} {error}: this is no row of lhotse")
+    if not (isinstance(name, str) and isinstance(text, str) and name and "\0" not in name):
+        return failed("source and text must be strings")
+    number = channel + 1 if isinstance(channel, int) and count > 1 else 0
+    return Candidate(split, identifier, checks.locate(path.parent, name), text, source,
+                     str(speaker), round(start, 6), duration or None, number)
+
+
+def _number(row: dict, key: str) -> float:
+    value = row.get(key) or 0.0
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ValueError(f"{key} is {value!r}, expected seconds")
+    return float(value)

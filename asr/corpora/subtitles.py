@@ -1,0 +1,54 @@
+"""Recordings with subtitles of the same name beside each: cues become utterances.
+
+    talk.mp4   talk.srt       SubRip; talk.en.srt is not looked at
+    news.mp3   news.vtt       WebVTT; <v Anna> is the speaker
+
+Subtitles shorten what is said and their times are loose: look at what `asr audit` says of them.
+The subfolder is the speaker where the cues name none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from asr.annotations.cues import read_subtitles
+from asr.corpora.beside import Pair, find_pairs, has_pair, timed
+from asr.corpora.collect import Candidate, Checks, Excluded, Prepared, collect
+from asr.corpora.tables import read_text
+from asr.errors import DataError
+
+SUMMARY = "recordings with subtitles (.srt or .vtt) beside each; cues become utterances"
+SUFFIXES = (".srt", ".vtt")
+
+
+def prepare(corpus_dir: str | Path, *, checks: Checks | None = None) -> Prepared:
+    """One utterance a cue.
+
+    Args:
+        corpus_dir: the folder; subfolders are looked into.
+        checks: limits of duration.
+
+    Raises:
+        CorpusError: no recording has subtitles beside it.
+    """
+    pairs = find_pairs(corpus_dir, SUFFIXES, "recordings with one .srt or .vtt file each")
+    return collect(_candidates(pairs), checks or Checks())
+
+
+def looks_like(path: Path) -> bool:
+    """Whether the folder has this layout."""
+    return has_pair(path, SUFFIXES)
+
+
+def _candidates(pairs: list[Pair]) -> Iterator[Candidate | Excluded]:
+    for pair in pairs:
+        if pair.annotation is None:
+            yield pair.without("subtitle file (.srt or .vtt)")
+            continue
+        try:
+            cues = read_subtitles(read_text(pair.annotation), pair.source)
+        except DataError as error:
+            yield pair.failed(error)
+            continue
+        yield from timed(pair, [(cue, speaker, 0) for cue, speaker in cues])

@@ -1,0 +1,125 @@
+"""A trained model for other programs: written, then proven to compute the same.
+
+In: a recogniser. Out: files in a format of FORMATS, and a certificate beside them that says how
+far their logits are from ours. A file that does not agree is not kept.
+
+To add a format: one module with `SUMMARY`, `SUFFIX`, `QUANTIZED` and `write`, and one line here.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from asr.errors import AsrError, UsageError
+from asr.export.certificate import Certificate, Exported, certify
+from asr.files import place_new, write_atomic
+from asr.manifest import Utterance
+from asr.versions import installed
+
+if TYPE_CHECKING:
+    from asr.recognizer import Recognizer
+
+FORMATS = {
+    "onnx": "asr.export.onnx_format",
+    "litert": "asr.export.litert_format",
+    "html": "asr.export.html_format",
+    "savedmodel": "asr.export.savedmodel_format",
+}
+CERTIFICATE = ".certificate.json"  # behind the name of the exported file
+MAX_WER_COST = 0.5  # percentage points that a quantised file may lose on the manifest, by default
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a format may be asked for.
+
+    Attributes:
+        quantize: "", "float16" or "int8"; a format lists what it has.
+    """
+
+    quantize: str = ""
+
+
+def format_of(path: Path, name: str = "") -> str:
+    """The format by name, or by the ending of the file.
+
+    Raises:
+        UsageError: unknown, or the ending belongs to no format.
+    """
+    if name:
+        if name not in FORMATS:
+            raise UsageError(f"There is no format {name!r}; choose one of {', '.join(FORMATS)}.")
+        return name
+    for known, module in FORMATS.items():
+        if path.suffix.lower() == importlib.import_module(module).SUFFIX:
+            return known
+    raise UsageError(f"{path} has the ending of no format. Add --format, one of "
+                     f"{', '.join(FORMATS)}.")
+
+
+def export(recognizer: Recognizer, path: str | Path, format: str = "", *, quantize: str = "",
+           verify: Sequence[Utterance] = (), max_wer_cost: float = MAX_WER_COST,
+           progress: Callable[[str], None] | None = None) -> Certificate:
+    """Write the model in another format, and prove it.
+
+    Args:
+        recognizer: from `asr.load`, with the engine numpy.
+        path: the file to write; some formats write a second one beside it. None may exist.
+        format: a name of FORMATS; "": by the ending of `path`.
+        quantize: a smaller file: "float16" or "int8", where the format has it.
+        verify: utterances with texts whose transcripts are compared too.
+        max_wer_cost: percentage points of WER that a quantised file may lose on `verify`.
+        progress: told in a sentence what happens.
+
+    Returns:
+        The certificate, which is also written as PATH.certificate.json.
+
+    Raises:
+        UsageError: unknown format or option, a file exists, or a package is missing.
+        AsrError: the exported file does not compute the same ("export.parity"); nothing is kept.
+    """
+    path = Path(path)
+    module = importlib.import_module(FORMATS[format_of(path, format)])
+    if quantize not in ("", *module.QUANTIZED):
+        raise UsageError(f"The format {format_of(path, format)} has no {quantize!r}; it has "
+                         f"{', '.join(module.QUANTIZED) or 'none smaller than float32'}.")
+    missing = [name for name, version in installed(module.NEEDS).items() if version is None]
+    if missing:
+        raise UsageError(f"The format {format_of(path, format)} needs {' and '.join(missing)}. "
+                         f"Run: pip install \"keras-asr[{module.EXTRA}]\"")
+    if recognizer.engine.name != "numpy":
+        raise UsageError(f"An export starts from a bundle and its engine numpy, not from the "
+                         f"engine {recognizer.engine.name}. Give the .asr file.")
+    certificate_path = path.with_name(path.name + CERTIFICATE)
+    with tempfile.TemporaryDirectory(prefix=f".{path.name[:40]}.", dir=_folder(path)) as folder:
+        exported: Exported = module.write(recognizer, Path(folder) / path.name,
+                                          Options(quantize))
+        names = [file.name for file in exported.files]
+        for target in [certificate_path, *(path.with_name(name) for name in names)]:
+            if target.exists():
+                raise UsageError(f"{target} exists and is not overwritten. Remove it or choose "
+                                 "another name.")
+        if progress:
+            progress("comparing with our own engine")
+        certificate = certify(recognizer, exported, verify=verify, quantized=bool(quantize),
+                              max_wer_cost=max_wer_cost)
+        if certificate.problem:
+            raise AsrError(f"{path} was not written: {certificate.problem}",
+                           code="export.parity", path=path)
+        for file in exported.files:
+            place_new(file, path.with_name(file.name))
+    write_atomic(certificate_path, json.dumps(certificate.to_dict(), indent=2,
+                                              ensure_ascii=False) + "\n", overwrite=False)
+    return certificate
+
+
+def _folder(path: Path) -> Path:
+    if not path.parent.is_dir():
+        raise UsageError(f"The folder {path.parent} does not exist. Create it first.")
+    return path.parent

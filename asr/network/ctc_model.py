@@ -1,0 +1,513 @@
+"""What every network that CTC trains has in common: the step, the checks, saving and export.
+
+In: batches of the contract of `asr.data.pipeline`. Out: Keras logs. `AcousticModel` is a
+`CTCModel`; so is a network of your own, as a subclass or through `CTCModel.of`. Imports TensorFlow.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import asr.network.metrics  # noqa: F401  (registered with Keras wherever a model is loaded)
+from asr.errors import UsageError
+from asr.network.ctc import CTCLoss
+from asr.network.layer import portable_graph
+
+logger = logging.getLogger(__name__)
+
+CONTRACT = ('{"features": (B, T, F) float32, "num_frames": (B,) int32}, '
+            '{"labels": (B, L) int32, "num_labels": (B,) int32}')
+
+
+@dataclass(frozen=True)
+class _Training:
+    """What `compile` was given and what a step counts; Keras does not track a plain object."""
+
+    loss: CTCLoss
+    loss_tracker: keras.metrics.Metric  # nats over labels of the epoch so far
+    steps: tf.Variable  # () int64
+    metrics: tuple[keras.metrics.Metric, ...]
+    evaluation_metrics: tuple[keras.metrics.Metric, ...]
+
+
+@dataclass(frozen=True)
+class SkippedStep:
+    """A training step that was not finite and changed nothing.
+
+    Attributes:
+        step: its number since `count_steps_from`, from 0.
+        finite_rows: (B,) bool, the utterances whose loss was finite.
+        loss, gradient_norm: what was computed.
+    """
+
+    step: int
+    finite_rows: np.ndarray
+    loss: float
+    gradient_norm: float
+
+
+class CTCModel(keras.Model):
+    """A Keras model that CTC trains on the batch contract.
+
+    A subclass defines `call(x, training)`, the x of the contract to logits (B, T', V) float32, and
+    `output_length(num_frames)`, the exact T' of T input frames for integers, arrays and tensors.
+    `compile`, `fit`, `evaluate`, `predict`, `save` and `export` are Keras's own.
+
+    A step whose loss or gradient is not finite changes no weight, no optimizer slot and no counter;
+    `on_skipped_step` tells.
+    """
+
+    on_skipped_step: Callable[[SkippedStep], None] | None = None
+    ema_momentum = 0.0
+    ema_weights: Sequence[tf.Variable] = ()
+    data_wait_seconds = 0.0  # that steps waited for data, and the rest of their time
+    step_seconds = 0.0
+    _training: _Training | None = None
+    _slow: Mapping[str, float] = {}
+
+    @staticmethod
+    def of(network: keras.Model) -> CTCModel:
+        """A Keras model as a `CTCModel`; one that is a `CTCModel` already is returned as it is.
+
+        Args:
+            network: maps the x of the batch contract to logits and has an attribute
+                `output_length`, a function as described above.
+
+        Raises:
+            UsageError: it is no Keras model, or does not say its output length.
+        """
+        if isinstance(network, CTCModel):
+            return network
+        if not isinstance(network, keras.Model):
+            raise UsageError(f"A network must be a keras.Model, got {type(network).__name__}.")
+        return WrappedModel(network)
+
+    def output_length(self, num_frames) -> Any:
+        """T' of T >= 1 input frames; a number, an array or a tensor."""
+        raise UsageError(f"{type(self).__name__} does not say its output length. Define "
+                         "output_length(num_frames), for example: return -(-num_frames // 3)")
+
+    def compile(self, optimizer="adam", loss: CTCLoss | None = None,
+                metrics: Sequence[keras.metrics.Metric] | None = None,
+                evaluation_metrics: Sequence[keras.metrics.Metric] | None = None,
+                run_eagerly: bool = False, steps_per_execution: int = 1,
+                auto_scale_loss: bool = True, jit_compile: bool | str = False) -> None:
+        """As `keras.Model.compile`.
+
+        Args:
+            optimizer: a Keras optimizer or its name.
+            loss: an `asr.CTCLoss`; None: `asr.CTCLoss()`.
+            metrics: such as `asr.WordErrorRate(tokenizer)`, measured in training and evaluation.
+            evaluation_metrics: measured in evaluation alone, where training would be too slow; not
+                saved with the model.
+            run_eagerly, steps_per_execution, auto_scale_loss: as Keras's.
+            jit_compile: XLA cannot compile an LSTM of variable length; must be False or "auto".
+
+        Raises:
+            UsageError: another loss, a metric that is not an object, or jit_compile=True.
+        """
+        if loss is not None and not isinstance(loss, CTCLoss):
+            raise UsageError(f"loss={loss!r} is a loss on dense labels, and this network is "
+                             "trained by CTC, from explicit lengths: compile(..., "
+                             "loss=asr.CTCLoss()).")
+        given = [*(metrics or ()), *(evaluation_metrics or ())]
+        odd = [m for m in given if not isinstance(m, keras.metrics.Metric)]
+        if odd:
+            raise UsageError(f"metrics must be objects that read logits and lengths, such as "
+                             f"asr.WordErrorRate(tokenizer); got {odd[0]!r}.")
+        if jit_compile is True:
+            raise UsageError("jit_compile=True: XLA cannot compile an LSTM over sequences of "
+                             "different lengths; leave it out.")
+        super().compile(optimizer=optimizer, run_eagerly=run_eagerly, jit_compile=False,
+                        steps_per_execution=steps_per_execution, auto_scale_loss=auto_scale_loss)
+        with tf.device("/CPU:0"):
+            steps = tf.Variable(tf.constant(0, tf.int64), trainable=False, name="steps")
+        self._training = _Training(loss or CTCLoss(),
+                                   keras.metrics.Mean(name="loss", dtype="float64"), steps,
+                                   tuple(metrics or ()), tuple(evaluation_metrics or ()))
+
+    def get_compile_config(self) -> dict:
+        """The arguments of `compile`, for `save`."""
+        if self._training is None:
+            return {}
+        plain = {"optimizer": self.optimizer, "loss": self._training.loss,
+                 "metrics": list(self._training.metrics),
+                 "steps_per_execution": self.steps_per_execution}
+        return {name: keras.saving.serialize_keras_object(value) for name, value in plain.items()}
+
+    def compile_from_config(self, config: dict) -> None:
+        """Called by `keras.saving.load_model`."""
+        self.compile(**{name: keras.saving.deserialize_keras_object(value)
+                        for name, value in config.items()})
+        self.optimizer.build(self.trainable_variables)
+
+    @property
+    def metrics(self) -> list:
+        """The loss and the metrics of `compile`."""
+        training = self._training
+        return [] if training is None else [training.loss_tracker, *training.metrics,
+                                            *training.evaluation_metrics]
+
+    def targets(self, x: Mapping, y: Mapping) -> dict:
+        """The y of the contract with the output lengths: what the loss and the metrics take."""
+        return {**y, "num_frames": self.output_length(x["num_frames"])}
+
+    def losses_of(self, x, y, logits) -> Any:
+        """(B,) CTC losses in nats."""
+        loss = self._training.loss if self._training else CTCLoss()
+        return loss.call(self.targets(x, y), logits)
+
+    def compute_loss(self, x=None, y: Any = None, y_pred=None, sample_weight=None, training=True):
+        """Nats a label of a batch, and what `add_loss` and regularisers add."""
+        del sample_weight, training
+        losses = self.losses_of(x, y, y_pred)
+        loss = tf.reduce_sum(losses) / tf.cast(tf.reduce_sum(y["num_labels"]), tf.float32)
+        return tf.add_n([loss, *self.losses])
+
+    def objective(self, x, y) -> tuple[Any, Any, Any]:
+        """What a training step minimises.
+
+        Returns:
+            logits (B, T', V); losses (B,), nats; the number that is minimised, () float32.
+        """
+        logits = self(x, training=True)
+        losses = self.losses_of(x, y, logits)
+        loss = tf.reduce_sum(losses) / tf.cast(tf.reduce_sum(y["num_labels"]), tf.float32)
+        return logits, losses, tf.add_n([loss, *self.losses])
+
+    def train_step(self, data) -> dict:
+        """One step; returns the loss in nats a label and the metrics, of the epoch so far."""
+        x, y = data
+        training = self._compiled()
+        weights = [v.value for v in self.trainable_variables]
+        with tf.GradientTape() as tape:
+            logits, losses, objective = self.objective(x, y)
+            objective = self.optimizer.scale_loss(objective)
+        gradients = tape.gradient(objective, weights)
+        num_labels = tf.cast(tf.reduce_sum(y["num_labels"]), tf.float32)
+        loss = tf.reduce_sum(losses) / num_labels
+        norm = tf.linalg.global_norm([g for g in gradients if g is not None])
+        finite = tf.math.is_finite(loss)
+        if not isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
+            finite &= tf.math.is_finite(norm)  # it searches for the scale at which this holds
+        tf.cond(finite, lambda: self._apply(gradients),
+                lambda: self._skip(tf.math.is_finite(losses), loss, norm))
+        training.steps.assign_add(1)
+        training.loss_tracker.update_state(tf.where(finite, loss, 0.0),
+                                        sample_weight=tf.where(finite, num_labels, 0.0))
+        return self._logs(self.targets(x, y), logits, training.metrics)
+
+    def test_step(self, data) -> dict:
+        """One batch of `evaluate`."""
+        x, y = data
+        logits = self(x, training=False)
+        self._compiled().loss_tracker.update_state(self.compute_loss(x, y, logits),
+                                        sample_weight=tf.reduce_sum(y["num_labels"]))
+        return self._logs(self.targets(x, y), logits, self.metrics[1:])
+
+    def predict_step(self, data) -> tf.RaggedTensor:
+        """Logits of a batch without padding: row i has its T' frames."""
+        x = data[0] if isinstance(data, tuple) else data
+        logits = tf.convert_to_tensor(self(x, training=False))
+        lengths = self.output_length(x["num_frames"])
+        return tf.RaggedTensor.from_tensor(logits, lengths)  # type: ignore[attr-defined]
+
+    def _logs(self, targets, logits, metrics) -> dict:
+        logs = {"loss": self._compiled().loss_tracker.result()}
+        for metric in metrics:
+            metric.update_state(targets, logits)
+            result = metric.result()
+            logs.update(result if isinstance(result, dict) else {metric.name: result})
+        return logs
+
+    def _apply(self, gradients) -> Any:
+        slow = [(v, tf.identity(v.value), factor) for v, factor in self._slowed()]
+        self.optimizer.apply(gradients, self.trainable_variables)
+        for variable, before, factor in slow:
+            variable.assign(before + factor * (variable.value - before))
+        for average, weight in zip(self.ema_weights, self.trainable_variables, strict=False):
+            average.assign_sub((1.0 - self.ema_momentum) * (average - weight.value))
+        return tf.constant(True)
+
+    def _skip(self, finite_rows, loss, norm) -> Any:
+        """Tell Python about a step that was not finite; nothing else waits for the device."""
+        def tell(step, rows, loss, norm):
+            skipped = SkippedStep(int(step), rows, float(loss), float(norm))
+            if self.on_skipped_step is not None:
+                self.on_skipped_step(skipped)
+            else:
+                logger.warning("Step skipped: loss %s, gradient norm %s; no weight was changed.",
+                               skipped.loss, skipped.gradient_norm)
+            return np.bool_(False)
+
+        return tf.ensure_shape(tf.numpy_function(
+            tell, (self._compiled().steps, finite_rows, loss, norm), tf.bool), [])
+
+    def make_train_function(self, force: bool = False):
+        """Keras calls this. Logs stay on the device; the time that steps wait for data is kept."""
+        if self.train_function is None or force:
+            self.train_function = self._step_function(self.train_step)
+        return self.train_function
+
+    def make_test_function(self, force: bool = False):
+        """Keras calls this."""
+        if self.test_function is None or force:
+            self.test_function = self._step_function(self.test_step)
+        return self.test_function
+
+    def _step_function(self, step: Callable) -> Callable:
+        """`steps_per_execution` batches of an iterator, checked; one trace serves all shapes."""
+        traced: dict[int, Callable] = {}
+
+        def run(iterator: Iterator):
+            logs: dict = {}
+            for number in range(self.steps_per_execution):
+                started = time.perf_counter()
+                try:
+                    batch = next(iterator)
+                except StopIteration:
+                    if not number:
+                        raise
+                    break
+                fetched = time.perf_counter()
+                x, y = check_batch(batch)
+                num_features = int(x["features"].shape[-1])
+                if num_features not in traced:
+                    self._make_variables(x)
+                    traced[num_features] = step if self.run_eagerly else tf.function(
+                        step, jit_compile=False,
+                        input_signature=[batch_signature(num_features)])
+                logs = traced[num_features]((x, y))
+                self.data_wait_seconds += fetched - started
+                self.step_seconds += time.perf_counter() - fetched
+            return logs
+
+        return run
+
+    def _make_variables(self, x) -> None:
+        """All of them before the first step is traced: inside of it none can be made."""
+        if not self.built:
+            self(x, training=False)
+        if not self.optimizer.built:
+            self.optimizer.build(self.trainable_variables)
+
+    def fit(self, x=None, *args, shuffle: bool | None = None, **kwargs):
+        """As Keras's; the batches of a dataset come in its order."""
+        if shuffle is None:  # Keras's default warns whenever a dataset is given
+            shuffle = not isinstance(x, tf.data.Dataset)
+        return super().fit(x, *args, shuffle=shuffle, **kwargs)
+
+    def count_steps_from(self, number: int) -> None:
+        """The next step is the one of this number, in what `on_skipped_step` is told."""
+        self._compiled().steps.assign(number)
+
+    def _compiled(self) -> _Training:
+        if self._training is None:
+            raise UsageError("The network is not compiled; call compile(optimizer, "
+                             "loss=asr.CTCLoss()) first.")
+        return self._training
+
+    def predict(self, x, *args, **kwargs):
+        """Logits of every utterance, as a tf.RaggedTensor (N, (T'), V): no row has padding.
+
+        Args: as Keras's; x is the x of the contract or a dataset of it.
+
+        Raises:
+            UsageError: x is not of the contract.
+        """
+        spec = x.element_spec if isinstance(x, tf.data.Dataset) else x
+        check_inputs(spec[0] if isinstance(spec, tuple) else spec)
+        return super().predict(x, *args, **kwargs)
+
+    def export(self, filepath, format: str = "tf_saved_model", verbose=None,  # noqa: A002
+               input_signature=None, **kwargs) -> None:
+        """As Keras's: what is written runs without this package, on a CPU and on a GPU.
+
+        The compiled kernels and cuDNN give way to TensorFlow's own operations. `serve` takes the x
+        of the batch contract and gives logits (B, T', V).
+        """
+        if input_signature is None:
+            input_signature = [batch_signature(getattr(self, "num_features", None))[0]]
+        with portable_graph():
+            super().export(filepath, format=format, verbose=verbose,
+                           input_signature=input_signature, **kwargs)
+
+    def compile_for_training(self, optimizer, *, evaluation_metrics: Sequence = (),
+                             ema: float = 0.0) -> None:
+        """Attach the optimizer and, if asked for, an averaged copy of the weights.
+
+        Args:
+            optimizer: a Keras optimizer.
+            evaluation_metrics: see `compile`.
+            ema: momentum of the average; 0: none.
+        """
+        self.compile(optimizer, evaluation_metrics=evaluation_metrics)
+        self.optimizer.build(self.trainable_variables)
+        self.ema_momentum = ema
+        if ema:
+            self.ema_weights = [tf.Variable(v.value, trainable=False, name=f"ema_{i}")
+                                for i, v in enumerate(self.trainable_variables)]
+
+    def swap_ema(self) -> None:
+        """Exchange weights and their average (nothing without one); twice is the identity."""
+        for average, weight in zip(self.ema_weights, self.trainable_variables, strict=False):
+            current = weight.numpy()
+            weight.assign(average)
+            average.assign(current)
+
+    def set_speeds(self, freeze: Sequence[str] = (), slow: Mapping[str, float] | None = None
+                   ) -> None:
+        """Parts of the network that do not learn, or learn slowly; before `compile`.
+
+        Args:
+            freeze: names of layers, as they begin the names of `named_variables`, or as Keras
+                names them.
+            slow: name of a layer to the factor on each of its updates, 0 .. 1.
+
+        Raises:
+            UsageError: there is no such layer, or everything is frozen.
+        """
+        known: dict[str, list[keras.Variable]] = {}
+        for name, variable in self.named_variables().items():
+            for layer in dict.fromkeys((name.split("/")[0], *variable.path.split("/")[:-1])):
+                known.setdefault(layer, []).append(variable)
+        for name in (*freeze, *(slow or {})):
+            if name not in known:
+                raise UsageError(f"This network has no layer {name!r}; its layers are "
+                                 f"{', '.join(known)}.")
+        for name in freeze:
+            for variable in known[name]:
+                variable.trainable = False
+        if not self.trainable_variables:
+            raise UsageError("Every layer is frozen; leave one out of train.freeze.")
+        self._slow = {variable.path: factor for name, factor in (slow or {}).items()
+                      for variable in known[name] if variable.trainable}
+
+    def _slowed(self) -> list[tuple[keras.Variable, float]]:
+        return [(variable, self._slow[variable.path]) for variable in self.trainable_variables
+                if variable.path in self._slow]
+
+    def named_variables(self) -> dict[str, keras.Variable]:
+        """Bundle name to variable: layer, number, name. The order is that of `weights`."""
+        named = {}
+        for number, variable in enumerate(self.weights):
+            # A layer's automatic name counts up in a process; the number does not.
+            named[f"{number:03d}/{variable.name}"] = variable
+        return named
+
+    def get_named_weights(self) -> dict[str, np.ndarray]:
+        """Copies of all weights, float32, by bundle name."""
+        return {name: np.asarray(variable.numpy(), np.float32)
+                for name, variable in self.named_variables().items()}
+
+    def set_named_weights(self, weights: Mapping[str, np.ndarray]) -> None:
+        """Load weights by bundle name; a missing, extra or misshapen one is an error."""
+        variables = self.named_variables()
+        if set(weights) != set(variables):
+            wrong = sorted(set(weights) ^ set(variables))
+            raise UsageError(f"These weights are for another network; they differ in {wrong}.")
+        for name, variable in variables.items():
+            if tuple(weights[name].shape) != tuple(variable.shape):
+                raise UsageError(f"{name} has shape {tuple(weights[name].shape)}, this network "
+                                 f"needs {tuple(variable.shape)}.")
+            variable.assign(weights[name])
+
+
+@keras.saving.register_keras_serializable(package="asr")
+class WrappedModel(CTCModel):
+    """Any Keras model that says its output length, as a `CTCModel`; see `CTCModel.of`.
+
+    Args:
+        network: the model.
+        name: of the model in Keras.
+    """
+
+    def __init__(self, network: keras.Model, name: str = "ctc", **kwargs):
+        super().__init__(name=name, **kwargs)
+        if not callable(getattr(network, "output_length", None)):
+            raise UsageError(f"The network {network.name!r} does not say its output length. Give "
+                             "it a method output_length(num_frames), or set the attribute: "
+                             "network.output_length = lambda num_frames: -(-num_frames // 3)")
+        self.network = network
+
+    def call(self, x, training=False):
+        """Logits (B, T', V) of the x of the batch contract."""
+        return self.network(x, training=training)
+
+    def output_length(self, num_frames) -> Any:
+        """What the network says."""
+        return self.network.output_length(num_frames)  # type: ignore[attr-defined]
+
+    def get_config(self) -> dict:
+        """The network inside; its class must be registered with Keras to be loaded."""
+        return {"name": self.name,
+                "network": keras.saving.serialize_keras_object(self.network)}
+
+    @classmethod
+    def from_config(cls, config: dict, custom_objects=None) -> WrappedModel:
+        """Called by `keras.saving.load_model`."""
+        network = keras.saving.deserialize_keras_object(config["network"], custom_objects)
+        return cls(network, name=config["name"])
+
+
+def batch_signature(num_features: int | None) -> tuple[dict, dict]:
+    """The x and y of the batch contract for any B, T and L: one trace serves all batches."""
+    def counts(name: str) -> tf.TensorSpec:
+        return tf.TensorSpec([None], tf.int32, name=name)
+
+    return ({"features": tf.TensorSpec([None, None, num_features], tf.float32, name="features"),
+             "num_frames": counts("num_frames")},
+            {"labels": tf.TensorSpec([None, None], tf.int32, name="labels"),
+             "num_labels": counts("num_labels")})
+
+
+def check_batch(batch: Any) -> tuple[dict, dict]:
+    """The x and y of one batch.
+
+    Raises:
+        UsageError: the batch is not of the contract.
+    """
+    parts = tuple(part for part in batch if part is not None) if isinstance(batch, (tuple, list)) \
+        else (batch,)
+    if len(parts) == 3:
+        raise UsageError("Sample weights are not supported; repeat an utterance to weigh it more "
+                         "(data.repeats in a recipe).")
+    if len(parts) != 2 or not _has(parts[1], labels=2, num_labels=1):
+        raise _not_of_the_contract(parts)
+    check_inputs(parts[0])
+    return ({"features": parts[0]["features"], "num_frames": parts[0]["num_frames"]},
+            {"labels": parts[1]["labels"], "num_labels": parts[1]["num_labels"]})
+
+
+def check_inputs(x: Any) -> None:
+    """The x of one batch.
+
+    Raises:
+        UsageError: it is not of the contract.
+    """
+    if not _has(x, features=3, num_frames=1):
+        raise _not_of_the_contract((x,))
+
+
+def _has(part: Any, **ranks: int) -> bool:
+    return isinstance(part, Mapping) and all(
+        name in part and len(getattr(part[name], "shape", ())) == rank
+        for name, rank in ranks.items())
+
+
+def _not_of_the_contract(parts: Sequence) -> UsageError:
+    def text(part) -> str:
+        if isinstance(part, Mapping):
+            return "{" + ", ".join(f"{name!r}: {text(value)}" for name, value in part.items()) + "}"
+        return str(tuple(getattr(part, "shape", ()))) if hasattr(part, "shape") else repr(part)[:80]
+
+    return UsageError(f"A batch must be {CONTRACT}, as asr.dataset(...) makes them; got "
+                      f"{', '.join(map(text, parts))}.")

@@ -1,0 +1,230 @@
+"""From a survey to settings, each with its reason, and to what will hurt.
+
+In: a `Survey` and a budget. Out: a `Proposal`. The sizes are those of the recipes of this project
+(`recipes/`), which were measured, and between them by hours of speech.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from asr.features.lengths import feature_length
+from asr.proposal.survey import Survey
+from asr.recipe import Recipe, recipe_from_dict
+
+MIN_COUNT = 5  # of a character in the training texts, below which it is hardly learnt
+MAX_CLOSED = 60  # words, up to which the vocabulary is taken as closed
+SHORT_SECONDS = 1.2  # median length, below which the clips are cut close
+SINGLE_WORDS = 1.2  # a text, up to which the utterances are single words
+TINY_HOURS = 0.3  # below which strong augmentation leaves too little to learn from
+LOW_NOISE_DISTANCE = 15.0  # dB between speech and quiet
+MIN_EPOCHS, MAX_EPOCHS = 8, 80
+# hours of speech: (layers, units, dropout, peak learning rate, batch frames)
+SIZES = ((0.5, 2, 128, 0.2, 4e-3, 2_000), (2.5, 3, 192, 0.3, 2.5e-3, 2_500),
+         (8, 3, 192, 0.2, 2e-3, 4_000), (30, 3, 256, 0.2, 2e-3, 6_000),
+         (120, 4, 320, 0.1, 1.5e-3, 8_000), (float("inf"), 5, 512, 0.1, 1e-3, 12_000))
+
+
+@dataclass
+class Proposal:
+    """Settings with reasons.
+
+    Attributes:
+        table: section to key to value, as a recipe has them.
+        reasons: "section.key" to a sentence.
+        warnings: what will hurt, and what to do.
+    """
+
+    table: dict[str, dict] = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+    def set(self, key: str, value, reason: str = "") -> None:
+        """Choose a value."""
+        section, name = key.split(".")
+        self.table.setdefault(section, {})[name] = value
+        if reason:
+            self.reasons[key] = reason
+
+    @property
+    def recipe(self) -> Recipe:
+        """The settings, checked."""
+        return recipe_from_dict(self.table, source="the proposal")
+
+
+def propose(found: Survey, train: list[str], valid: list[str]) -> Proposal:
+    """Every setting but those that depend on the machine; see `fit_to_budget`.
+
+    Args:
+        found: what was found in the data.
+        train, valid: paths of the manifests.
+    """
+    result = Proposal()
+    result.set("data.train", train)
+    result.set("data.valid", valid)
+    _features(found, result)
+    _text(found, result)
+    _network(found, result)
+    _augmentation(found, result)
+    _warn(found, result)
+    return result
+
+
+def fit_to_budget(proposal: Proposal, found: Survey, minutes: float, seconds_per_frame: float
+                  ) -> float:
+    """Choose the epochs for a budget; returns the minutes of one epoch.
+
+    Args:
+        proposal: gets epochs, warm-up and averaging.
+        found: what was found in the data.
+        minutes: that training may take.
+        seconds_per_frame: duration of training, from `asr.proposal.trial`.
+    """
+    frames = found.hours * 3_600 * 100
+    per_epoch = frames * seconds_per_frame / 60
+    affordable = int(minutes / per_epoch)
+    epochs = min(MAX_EPOCHS, max(MIN_EPOCHS, affordable))
+    proposal.set("train.epochs", epochs, f"one takes about {in_words(per_epoch)}, by a timed trial "
+                 "step")
+    if affordable >= MIN_EPOCHS:
+        proposal.set("train.max_minutes", float(minutes), "the budget; the learning rate follows "
+                     "the clock")
+    else:
+        proposal.warnings.append(
+            f"{minutes:g} minutes are {affordable} epochs here, and at least {MIN_EPOCHS} are "
+            f"needed, {in_words(MIN_EPOCHS * per_epoch)}. Give --minutes, train on a machine with "
+            "a GPU, or use a smaller model.units.")
+    steps = frames / proposal.table["data"]["batch_frames"]
+    proposal.set("train.warmup_steps", int(np.clip(2 * steps, 20, 1_000)), "about two epochs")
+    proposal.set("train.ema", 0.998 if steps * epochs > 3_000 else 0.99 if steps * epochs > 500
+                 else 0.9, f"about {steps * epochs:,.0f} steps in all")
+    return per_epoch
+
+
+def _features(found: Survey, result: Proposal) -> None:
+    rate = 16_000 if found.rate >= 16_000 else found.rate
+    result.set("features.sample_rate", rate, f"Hz; most recordings have {found.rate:,}")
+    window = round(rate * 0.025)
+    result.set("features.n_fft", 1 << (window - 1).bit_length(), "samples, the next power of two")
+    result.set("features.win_length", window, "samples, 25 ms")
+    result.set("features.hop_length", round(rate * 0.01), "samples, 10 ms")
+    result.set("features.n_mels", 40, "enough for a network of this size")
+    if np.median(found.seconds) < 3:
+        result.set("features.cmvn", "map", "short utterances say little about the room")
+        result.set("features.cmvn_prior", 200, "frames")
+
+
+def _text(found: Survey, result: Proposal) -> None:
+    result.set("text.normalizer", found.normalizer, "marks that are used like letters stay"
+               if found.normalizer == "marks" else "lower case, no punctuation, letters stay")
+    result.set("text.alphabet", "".join(sorted(found.characters)),
+               f"the {len(found.characters)} characters of the training texts")
+    if len(found.words) <= MAX_CLOSED and min(found.words.values()) >= MIN_COUNT:
+        result.set("decoder.kind", "lexicon", f"the texts consist of {len(found.words)} words; "
+                   "remove both lines if others may be said")
+        result.set("decoder.lexicon", sorted(found.words))
+
+
+def _network(found: Survey, result: Proposal) -> None:
+    _, layers, units, dropout, rate, batch = next(s for s in SIZES if found.hours <= s[0])
+    if found.hours <= 0.5 and len(found.words) <= MAX_CLOSED:
+        layers, units, dropout, rate = 1, 64, 0.0, 5e-3
+    size = f"{found.hours:.2f} h of speech"
+    longest = float(np.percentile(found.seconds, 99.5))
+    limit = float(min(30, max(2, np.ceil(longest + 0.5))))
+    result.set("data.max_seconds", limit, f"99.5 % of the utterances last at most {longest:.1f} s")
+    result.set("data.batch_frames", max(batch, int(limit * 100)), f"10 ms each; {size}")
+    subsampling = _subsampling(found)
+    is_short = np.median(found.seconds) < SHORT_SECONDS
+    if layers < 3 or is_short:
+        result.set("model.stacking", 3)
+    else:
+        result.set("model.front_end", "conv", "longer utterances")
+        result.set("model.conv_channels", 32)
+    result.set("model.subsampling", subsampling, "30 ms an output frame" if subsampling == 3 else
+               "some texts are long for their audio")
+    if is_short:
+        result.set("model.edge_frames", 3, "the clips are cut close")
+    result.set("model.num_layers", layers, size)
+    result.set("model.units", units, size)
+    result.set("model.dropout", dropout, "against learning by heart" if dropout else "small enough")
+    result.set("model.layer_norm", layers > 1)
+    result.set("train.learning_rate", rate, "the peak, for this size")
+    result.set("train.weight_decay", 1e-2)
+    if layers >= 3:
+        result.set("train.intermediate_ctc", 0.3, "a second loss at the middle layer")
+
+
+def _subsampling(found: Survey) -> int:
+    frames = np.array([feature_length(round(s * 16_000), 160) for s in found.seconds])
+    for factor in (3, 2):
+        if np.mean(frames / factor / 1.1 < found.labels) <= 0.002:
+            return factor
+    return 1
+
+
+def _augmentation(found: Survey, result: Proposal) -> None:
+    few = len(found.speakers) <= 8
+    if found.hours > 0.5:
+        result.set("augment.speeds", [0.9, 1.0, 1.1], "each is cached once")
+    result.set("augment.warp", 0.2 if few and found.hours > TINY_HOURS else 0.1,
+               f"{len(found.speakers) or 'unknown'} speakers: others speak with other voices")
+    if few and len(found.speakers) > 1 and found.hours > TINY_HOURS:
+        result.set("augment.tilt_db", 8.0, "other microphones")
+        result.set("augment.curve_db", 4.0, "other rooms")
+    result.set("augment.freq_masks", 2 if found.hours > TINY_HOURS else 1, "SpecAugment")
+    result.set("augment.freq_mask_width", 8)
+    result.set("augment.time_masks", 2 if np.median(found.seconds) > 2 else 1)
+    result.set("augment.time_mask_width", 25)
+    result.set("augment.time_mask_fraction", 0.15)
+    if found.words_per_text <= SINGLE_WORDS:
+        result.set("augment.concat_max", 5, "single words are joined to sentences of a speaker")
+        result.set("augment.concat_single", 0.4)
+
+
+def _warn(found: Survey, result: Proposal) -> None:
+    say = result.warnings.append
+    if found.hours < 0.2:
+        say(f"{found.hours * 60:.0f} minutes of speech are little; expect words of the training "
+            "texts at most. Record more.")
+    if len(found.speakers) == 1:
+        say("There is one speaker: the model will know this voice alone. Add speakers, or use it "
+            "for this one.")
+    if not found.speakers:
+        say("No speaker is named, so it is unknown whether new voices are understood. Name the "
+            "speakers, for example by subfolders.")
+    if found.shared_speakers:
+        say(f"{len(found.shared_speakers)} speakers are in training and in development data "
+            f"({', '.join(sorted(found.shared_speakers)[:3])}, ...): the error rate says nothing "
+            "about new voices. Split by speaker: asr prepare ... --split speaker --dev 10%.")
+    if len(found.rates) > 1:
+        low = {rate: count for rate, count in found.rates.items() if rate < 16_000}
+        say("Sample rates are mixed: " + ", ".join(f"{count:,} recordings with {rate:,} Hz"
+                                                   for rate, count in found.rates.items())
+            + (". Where the low ones come from telephones, set augment.band_limit_probability."
+               if low else ". All are resampled."))
+    rare = [c for c, n in found.characters.items() if n < MIN_COUNT]
+    if rare:
+        say(f"{len(rare)} characters occur fewer than {MIN_COUNT} times: "
+            f"{' '.join(sorted(rare)[:20])}. They will not be learnt; correct the texts, or "
+            "replace them.")
+    frames = found.seconds * 100 / _subsampling(found)
+    if too_long := int(np.sum(frames < found.labels)):
+        say(f"{too_long:,} texts are too long for their audio and will be left out: asr validate "
+            "--recipe lists them.")
+    if found.noise_db is not None and found.noise_db < LOW_NOISE_DISTANCE:
+        say(f"Speech is only {found.noise_db:.0f} dB above the quiet parts: the recordings are "
+            "noisy, or cut without pauses.")
+    if found.num_valid < 30:
+        say(f"{found.num_valid} development utterances choose the best epoch by chance. Take more: "
+            "--dev 10%.")
+    if found.unreadable:
+        say(f"{found.unreadable:,} recordings cannot be read; asr validate lists them.")
+
+
+def in_words(value: float) -> str:
+    """Minutes as a person says them."""
+    return f"{value * 60:.0f} s" if value < 1 else f"{value:.0f} min" if value < 120 else \
+        f"{value / 60:.1f} h"

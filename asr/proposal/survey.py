@@ -1,0 +1,137 @@
+"""What some manifests hold, as far as it decides about settings.
+
+In: training and development utterances. Out: a `Survey`. Recordings are probed; the noise is
+measured on a sample of them. Without TensorFlow.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from asr.audio import load_utterance
+from asr.audio.loudness import LoudnessMeter
+from asr.audio.probing import probe_all
+from asr.errors import AudioError, DataError
+from asr.manifest import Utterance
+from asr.text import normalize
+from asr.text.evidence import marks_that_are_letters
+
+NOISE_SAMPLE = 40  # utterances whose noise is measured
+QUIET, LOUD = 10, 90  # percentiles of the loudness, taken as noise and speech
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What the data are.
+
+    Attributes:
+        hours: hours of training speech.
+        num_utterances, num_valid: rows of training and of development data.
+        speakers: speakers of training; empty where the corpus names none.
+        shared_speakers: in training and in development data.
+        rates: Hz to recordings, the most frequent first.
+        seconds: (N,) lengths of the training utterances.
+        normalizer: basic or marks, see `asr.text.evidence`.
+        characters: characters of the normalised training texts, with counts.
+        words: the same of words.
+        labels: (N,) characters of each normalised text, plus its repeats.
+        noise_db: median distance of speech and quiet in dB; None if it could not be measured.
+        unreadable: recordings that cannot be read.
+    """
+
+    hours: float
+    num_utterances: int
+    num_valid: int
+    speakers: frozenset[str]
+    shared_speakers: frozenset[str]
+    rates: dict[int, int]
+    seconds: np.ndarray
+    normalizer: str
+    characters: Counter[str]
+    words: Counter[str]
+    labels: np.ndarray
+    noise_db: float | None
+    unreadable: int
+
+    @property
+    def words_per_text(self) -> float:
+        """The mean."""
+        return sum(self.words.values()) / self.num_utterances
+
+    @property
+    def rate(self) -> int:
+        """Hz of most recordings."""
+        return next(iter(self.rates))
+
+
+def survey(train: Sequence[Utterance], valid: Sequence[Utterance]) -> Survey:
+    """Look at texts, headers and some recordings.
+
+    Raises:
+        DataError: no recording can be read.
+    """
+    probes = probe_all({u.audio for u in train})
+    rates = Counter(probes[u.audio].info.sample_rate for u in train   # type: ignore[union-attr]
+                    if probes[u.audio].info)
+    if not rates:
+        error = probes[train[0].audio].error
+        raise DataError(f"None of the {len(train):,} recordings can be read; the first: {error}",
+                        path=train[0].audio)
+    texts = [u.text for u in train]
+    normalizer = "marks" if marks_that_are_letters(texts) else "basic"
+    normalized = [normalize(text, normalizer) for text in texts]
+    speakers = frozenset(u.speaker for u in train if u.speaker)
+    return Survey(
+        sum(u.duration for u in train) / 3_600, len(train), len(valid), speakers,
+        speakers & {u.speaker for u in valid}, dict(rates.most_common()),
+        np.array([u.duration for u in train]), normalizer, Counter("".join(normalized)),
+        Counter(word for text in normalized for word in text.split()),
+        np.array([len(t) + sum(a == b for a, b in zip(t, t[1:], strict=False))
+                  for t in normalized]),
+        _noise(train), sum(probe.info is None for probe in probes.values()))
+
+
+def _noise(rows: Sequence[Utterance]) -> float | None:
+    distances = []
+    for row in rows[::max(1, len(rows) // NOISE_SAMPLE)]:
+        try:
+            audio = load_utterance(row, sample_rate=8_000)
+        except AudioError:
+            continue
+        meter = LoudnessMeter(8_000)
+        for _ in meter.listen([audio]):
+            pass
+        powers = meter.powers[meter.powers > 10 ** -8.5]   # digital silence is no room
+        if len(powers) >= 10:
+            quiet, loud = np.percentile(powers, [QUIET, LOUD])
+            distances.append(10 * np.log10(loud / quiet))
+    return float(np.median(distances)) if distances else None
+
+
+def find_manifests(data: Sequence[Path]) -> tuple[list[Path], list[Path]]:
+    """Manifests to train on and to validate with, as `asr prepare` names them.
+
+    Args:
+        data: folders with train.jsonl and dev.jsonl or valid.jsonl, or manifests; a manifest whose
+            name begins with dev or valid validates, the others train.
+
+    Raises:
+        DataError: one of the two is missing.
+    """
+    files = [file for path in data for file in (sorted(path.glob("*.jsonl")) if path.is_dir()
+                                                else [path])]
+    valid = [p for p in files if p.stem.startswith(("dev", "valid"))]
+    train = [p for p in files if p not in valid and not p.stem.startswith("test")]
+    where = ", ".join(map(str, data))
+    if not train:
+        raise DataError(f"{where} holds no manifest to train on; expected a folder with "
+                        "train.jsonl, as `asr prepare` writes it.", path=where)
+    if not valid:
+        raise DataError(f"{where} holds no manifest to validate with; prepare the data again with "
+                        "--split speaker --dev 10%, or add a dev.jsonl.", path=where)
+    return train, valid

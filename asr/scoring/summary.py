@@ -1,0 +1,214 @@
+"""The summary that sclite prints with `-o sum rsum dtl`, for scripts that read it.
+
+In: a score. Out: text: percentages by speaker, counts by speaker, and the detailed report. Layout,
+rounding and order are those of NIST's SCTK 2.4 (scores.c, rpg.c, sc_dtl.c), so that
+`grep -e Avg -e SPKR -m 2` and the like find what they look for; character by character equal where
+the alignment is sclite's, too.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import statistics
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from asr.scoring.counts import Step
+from asr.scoring.result import Row, Score, align_rows
+
+_PAGE = 80
+_HEADS = (" SPKR", " # Snt", "# Wrd", "Corr", " Sub", " Del", " Ins", " Err", "S.Err")
+_BARS = (0, 2)  # columns with a bar to their right
+_NO_WORDS = ("\n* No Reference words for this/these speaker(s).  Word counts supplied\n"
+             "  rather than percents.\n"
+             "# No Reference words for this/these speaker(s).  NCE not computable.\n"
+             "+ Speaker(s) with no reference data is ignored\n")
+
+
+def sclite_summary(result: Score, title: str) -> str:
+    """Percentages by speaker (sclite's .sys), counts by speaker (.raw) and details (.dtl).
+
+    Args:
+        result: from `asr.scoring.score`. Speakers are the rows'; where none is known, each id is
+            cut at its first "-", or else "_", as sclite -i rm does; where some id has neither,
+            there is one speaker, "unknown".
+        title: name of the system; sclite takes the name of the hypothesis file.
+
+    Returns:
+        Text that ends with a line's end. Speakers come in the order of the utterances.
+    """
+    speakers = _by_speaker(result.rows)
+    return (_table(speakers, title, raw=False) + _table(speakers, title, raw=True)
+            + _details(result, title))
+
+
+def _by_speaker(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    known = any(row.speaker for row in rows)
+    in_ids = all(re.search("[-_]", row.id) for row in rows)
+    speakers: dict[str, list[Row]] = {}
+    for row in rows:
+        name = row.id.partition("-" if "-" in row.id else "_")[0] if in_ids else "unknown"
+        speakers.setdefault((row.speaker if known else name).lower(), []).append(row)
+    return speakers
+
+
+def _table(speakers: Mapping[str, Sequence[Row]], title: str, *, raw: bool) -> str:
+    """One table; `raw` counts, otherwise percentages."""
+    counts = [_counts(rows) for rows in speakers.values()]
+    without = not raw and any(row[1] == 0 for row in counts)
+    lines: list[tuple[str, ...]] = [_HEADS]
+    for name, row in zip(speakers, counts, strict=True):
+        shown = row[2:] if raw else _percentages(row)
+        if raw:
+            cells = [f"{_round(value, 0):5.0f} " for value in shown]
+        elif row[1] == 0:  # counts instead of percentages
+            cells = [f"{value:5.0f}*" for value in row[2:7]] + [f"{_round(shown[5], 1):5.1f} "]
+        else:
+            cells = [f"{_round(value, 1):5.1f} " for value in shown]
+        lines.append((f" {name} ", f"{row[0]:5d}", f"{row[1]:5d}", *cells))
+    sums = [sum(column) for column in zip(*counts, strict=True)]
+    lines.append((" Sum" if raw else " Sum/Avg", f"{sums[0]:5d}", f"{sums[1]:5d}", *(
+        f"{_round(value, 0):5.0f} " if raw else f"{_round(value, 1):5.1f} "
+        for value in (sums[2:] if raw else _percentages(sums)))))
+    spoken = [row for row in counts if row[1] or raw]
+    columns = [[row[0] for row in counts], [row[1] for row in counts],
+               *([row[k] if raw else _percentages(row)[k - 2] for row in spoken]
+                 for k in range(2, 7)),
+               [row[7] if raw else _percentages(row)[5] for row in counts]]
+    for name, function in ((" Mean ", statistics.fmean), (" S.D. ", _deviation),
+                           ("Median", statistics.median)):
+        lines.append((name, *(f"{_round(function(column) if column else 0, 1):5.1f}"
+                              f"{'+' if without and 2 <= k <= 6 else ' '}"
+                              for k, column in enumerate(columns))))
+    return (f"\n\n\n{_centre('SYSTEM SUMMARY PERCENTAGES by SPEAKER', _PAGE)}\n\n"
+            f"{_box(lines, title)}{_NO_WORDS if without else ''}")
+
+
+def _counts(rows: Sequence[Row]) -> list[int]:
+    """Sentences, words, correct, S, D, I, errors, sentences with errors."""
+    spoken, wrong, lost, extra = (
+        sum(getattr(row.words, field) for row in rows)
+        for field in ("reference", "substitutions", "deletions", "insertions"))
+    return [len(rows), spoken, spoken - wrong - lost, wrong, lost, extra, wrong + lost + extra,
+            sum(row.words.errors > 0 for row in rows)]
+
+
+def _percentages(counts: Sequence[int]) -> list[float]:
+    """What follows the number of words, in percent: of words, the last one of sentences."""
+    return [100 * value / counts[1] if counts[1] else 0.0 for value in counts[2:7]] + [
+        100 * counts[7] / counts[0]]
+
+
+def _box(lines: Sequence[tuple[str, ...]], title: str) -> str:
+    """The table as sclite's report generator draws it, centred on a page of 80 columns.
+
+    A title that is wider than the table widens its columns.
+    """
+    sizes = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    last = len(sizes) - 1
+    inner = max(sum(sizes) + last, len(title))
+    spare, added, wide = inner - sum(sizes) - last, 0, []
+    for column in range(last + 1):
+        more = int(spare / (last + 1) * (column + 1) + 0.5) - added
+        added += more
+        wide.append(sizes[column] + more)
+    pad = " " * max(0, (_PAGE - inner - 2) // 2)
+
+    def across(mark: str, crossing: str) -> str:
+        return "".join(mark * size + (crossing if column in _BARS else mark) * (column < last)
+                       for column, size in enumerate(wide))
+
+    drawn = [f",{'-' * inner}.", f"|{_centre(title, inner)}|"]
+    for number, line in enumerate(lines):
+        totals = len(lines) - 4  # the row of sums, below it mean, deviation and median
+        if number in (totals, totals + 1):
+            drawn.append(f"|{'=' * inner}|")
+        elif number < totals:
+            drawn.append(f"|{across('-', '+' if number else '-')}|")
+        cells = []
+        for column, (text, size) in enumerate(zip(line, sizes, strict=True)):
+            left = column == 0 and number <= totals
+            cell = text.ljust(size) if left else _centre(text, size)
+            cells.append(_centre(cell, wide[column]))
+            cells.append(("|" if column in _BARS else " ") * (column < last))
+        drawn.append(f"|{''.join(cells)}|")
+    drawn.append(f"`{'-' * inner}'")
+    return "".join(f"{pad}{line}\n" for line in drawn)
+
+
+def _details(result: Score, title: str) -> str:
+    rows = result.rows
+    steps = list(align_rows(rows, result.receipt.alignment))
+    sentences, words, right, wrong, lost, extra, errors, with_errors = _counts(rows)
+    with_wrong, with_lost, with_extra = (
+        sum(getattr(row.words, kind) > 0 for row in rows)
+        for kind in ("substitutions", "deletions", "insertions"))
+
+    def share(label: str, number: int, whole: int, wide: int) -> str:
+        percentage = f"{_round(100 * number / whole, 1):5.1f}%" if whole else "UNDEF%"
+        return f"{label:<{wide}}{percentage}   ({number:4d})\n"
+
+    accuracy = f"{_round(100 - 100 * errors / words, 1):5.1f}%" if words else "UNDEF%"
+    return (
+        f"DETAILED OVERALL REPORT FOR THE SYSTEM: {title}\n\nSENTENCE RECOGNITION PERFORMANCE\n\n"
+        f"{' sentences':<50}{sentences:4d}\n"
+        + share(" with errors", with_errors, sentences, 40) + "\n"
+        + share("   with substitions", with_wrong, sentences, 40)
+        + share("   with deletions", with_lost, sentences, 40)
+        + share("   with insertions", with_extra, sentences, 40)
+        + "\n\nWORD RECOGNITION PERFORMANCE\n\n"
+        + share("Percent Total Error       =  ", errors, words, 0) + "\n"
+        + share("Percent Correct           =  ", right, words, 0) + "\n"
+        + share("Percent Substitution      =  ", wrong, words, 0)
+        + share("Percent Deletions         =  ", lost, words, 0)
+        + share("Percent Insertions        =  ", extra, words, 0)
+        + f"Percent Word Accuracy     =  {accuracy}\n\n\n"
+        f"Ref. words                =           ({words:4d})\n"
+        f"Hyp. words                =           ({right + wrong + extra:4d})\n"
+        f"Aligned words             =           ({words + extra:4d})\n"
+        + _word_lists(steps))
+
+
+def _word_lists(alignments: Sequence[Sequence[Step]]) -> str:
+    by_kind: dict[str, list[Step]] = {"substitute": [], "insert": [], "delete": [], "equal": []}
+    for steps in alignments:
+        for step in steps:
+            by_kind[step.kind].append(step)
+    confused = by_kind["substitute"]
+    return (
+        "\n" + _list("CONFUSION PAIRS", [f"{step.reference} ==> {step.hypothesis}"
+                                         for step in confused])
+        + "\n\n" + _list("INSERTIONS", [str(step.hypothesis) for step in by_kind["insert"]])
+        + "\n\n" + _list("DELETIONS", [str(step.reference) for step in by_kind["delete"]])
+        + "\n\n" + _list("SUBSTITUTIONS", [str(step.reference) for step in confused])
+        + "\n* NOTE: The 'Substitution' words are those reference words\n"
+        "        for which the recognizer supplied an incorrect word.\n\n"
+        + "\n" + _list("FALSELY RECOGNIZED", [str(step.hypothesis) for step in confused])
+        + "\n* NOTE: The 'Falsely Recognized' words are those hypothesis words\n"
+        "        which the recognizer incorrectly substituted for a reference word.\n\n")
+
+
+def _list(heading: str, entries: Sequence[str]) -> str:
+    """How often each entry occurs, the most frequent first, equal ones in order of their bytes."""
+    found = sorted(Counter(entries).items(), key=lambda entry: (-entry[1], entry[0].encode()))
+    lines = "".join(f"{number:4d}: {count:4d}  ->  {entry}\n"
+                    for number, (entry, count) in enumerate(found, 1))
+    return (f"{heading:<30}   Total                 ({len(found)})\n"
+            f"{'':<30}   With >=  1 occurrences ({len(found)})\n\n{lines}"
+            f"     -------\n     {len(entries):5d}\n\n")
+
+
+def _centre(text: str, size: int) -> str:
+    left = (size - len(text)) // 2
+    return " " * left + text + " " * (size - len(text) - left)
+
+
+def _round(value: float, digits: int) -> float:
+    """Halves away from zero, as sclite rounds; Python's own go to the even digit."""
+    scale = 10 ** digits
+    return math.floor(value * scale + 0.5) / scale
+
+
+def _deviation(values: Sequence[float]) -> float:
+    return statistics.stdev(values) if len(values) > 1 else 0.0

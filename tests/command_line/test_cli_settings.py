@@ -1,0 +1,154 @@
+"""`asr init`, `asr recipe`, `asr info`: settings without reading the source."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+
+import pytest
+from layout_examples import speech
+
+from asr.cli import GROUPS, VERBS, run
+from asr.cli.recipe import ADVICE, _settings
+from asr.manifest import Utterance, read_manifest, write_manifest
+from asr.recipe import dump_recipe, load_recipe
+
+
+def asr(capsys, *arguments) -> tuple[int, str, str]:
+    code = run([os.fspath(a) for a in arguments])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def test_help_has_every_verb_in_one_group(capsys):
+    assert sorted(verb for verbs in GROUPS.values() for verb in verbs) == sorted(VERBS)
+    out = asr(capsys, "--help")[1]
+    assert all(f"\n{title}:\n" in out for title in GROUPS)
+
+
+# asr recipe ---
+
+
+def test_every_setting_is_explained(capsys):
+    out = asr(capsys, "recipe")[1]
+    for name, spec in _settings():
+        assert re.search(rf"^{name} .*{re.escape(spec.metadata['help'])}$", out, re.MULTILINE)
+    assert set(ADVICE) <= {name for name, _ in _settings()}
+
+
+def test_one_setting_with_bounds_and_advice(capsys):
+    assert asr(capsys, "recipe", "model.units")[1] == (
+        "model.units = 256\n  Meaning: cells per direction.\n  Between 1 and 4096.\n  Advice: "
+        f"{ADVICE['model.units']}\n  Set it: asr train RECIPE RUN --set model.units=VALUE, or in "
+        "the recipe.\n")
+    assert "One of: none, utterance, global, map." in asr(capsys, "recipe", "features.cmvn")[1]
+    assert asr(capsys, "recipe", "train")[1].count("\ntrain.") > 10
+
+
+def test_a_misspelt_setting_is_answered_with_the_nearest(capsys):
+    code, _, err = asr(capsys, "recipe", "model.unit")
+    assert code == 2 and "Did you mean model.units?" in err
+
+
+def test_two_recipes_are_compared(capsys, tmp_path):
+    (tmp_path / "a.toml").write_text("[model]\nunits = 64\n")
+    (tmp_path / "b.toml").write_text("seed = 2\n[model]\nunits = 256\n")
+    out = asr(capsys, "recipe", "--diff", tmp_path / "a.toml", tmp_path / "b.toml")[1]
+    assert out == "seed         1  ->  2\nmodel.units  64  ->  256\n"
+    assert "same settings" in asr(capsys, "recipe", "--diff", *[tmp_path / "a.toml"] * 2)[1]
+    assert asr(capsys, "recipe", "model.units", "--diff", *[tmp_path / "a.toml"] * 2)[0] == 2
+
+
+# asr init ---
+
+
+def corpus(folder, *, speakers: int = 3, count: int = 12, text: str = "yes no", valid: int = 4,
+           seconds: float = 1.5):
+    audio = speech(folder / "a.wav", seconds)
+    for name, size in (("train", count), ("dev", valid)):
+        who = [f"{name if speakers > 1 else ''}{n % speakers}" for n in range(size)]
+        write_manifest(folder / f"{name}.jsonl", [
+            Utterance(f"{name}{n}", audio, text, seconds, who[n]) for n in range(size)])
+    return folder
+
+
+def test_a_recipe_is_written_with_reasons_and_can_be_read(capsys, tmp_path):
+    data, path = corpus(tmp_path / "data"), tmp_path / "mine.toml"
+    code, out, err = asr(capsys, "init", data, "-o", path, "--no-trial", "--minutes", "5")
+    assert (code, out) == (0, "")
+    assert f"Next: asr train {path} runs/mine" in err
+    text = path.read_text("utf-8")
+    assert "sample_rate = 8000  # Hz; most recordings have 8,000" in text
+    recipe = load_recipe(path)
+    assert recipe.data.train == (str(data / "train.jsonl"),)
+    assert recipe.data.valid == (str(data / "dev.jsonl"),)
+    assert recipe.text.alphabet == " enosy" and recipe.train.max_minutes == 5.0
+    assert load_recipe(_written(tmp_path / "again.toml", dump_recipe(recipe))) == recipe
+    code, _, err = asr(capsys, "init", data, "-o", path, "--no-trial")
+    assert code == 2 and "exists and is kept" in err
+
+
+def _written(path, text: str):
+    path.write_text(text, "utf-8")
+    return path
+
+
+@pytest.mark.parametrize("settings, words", [
+    ({"speakers": 1}, "There is one speaker"), ({"speakers": 1}, "speakers are in training and in"),
+    ({"text": "ñ yes"}, "minutes of speech are little"),
+    ({"count": 3, "text": "yes x"}, "occur fewer than 5 times"),
+    ({"text": "yes no " * 40}, "texts are too long for their audio"),
+    ({"valid": 2}, "choose the best epoch by chance")])
+def test_what_will_hurt_is_said(capsys, tmp_path, settings, words):
+    data = corpus(tmp_path / "data", **settings)
+    err = asr(capsys, "init", data, "-o", tmp_path / "m.toml", "--no-trial")[2]
+    assert words in err and words in (tmp_path / "m.toml").read_text("utf-8")
+
+
+def test_the_network_grows_with_the_hours(tmp_path):
+    from asr.proposal.settings import propose
+    from asr.proposal.survey import survey
+
+    data = corpus(tmp_path / "data", text="the quick brown fox jumps over it", seconds=4.0)
+    rows = [read_manifest(data / f"{name}.jsonl") for name in ("train", "dev")]
+    found = survey(*rows)
+    sizes = []
+    for hours in (0.4, 1.6, 20, 400):
+        model = propose(dataclasses.replace(found, hours=hours), ["a"], ["b"]).recipe.model
+        sizes.append(model.num_layers * model.units)
+    assert sizes == sorted(sizes) and len(set(sizes)) == 4
+
+
+def test_a_budget_that_does_not_suffice_is_said(capsys, tmp_path):
+    data = corpus(tmp_path / "data", count=900)
+    err = asr(capsys, "init", data, "-o", tmp_path / "m.toml", "--no-trial", "--minutes", "0.1")[2]
+    assert "at least 8 are needed" in err
+
+
+def test_marks_that_are_letters_choose_the_normaliser(capsys, tmp_path):
+    data = corpus(tmp_path / "data", text="o' ka:na ha'")
+    asr(capsys, "init", data, "-o", tmp_path / "m.toml", "--no-trial")
+    recipe = load_recipe(tmp_path / "m.toml")
+    assert recipe.text.normalizer == "marks" and "'" in recipe.text.alphabet
+
+
+def test_data_without_a_development_set_are_refused(capsys, tmp_path):
+    data = corpus(tmp_path / "data")
+    (data / "dev.jsonl").unlink()
+    code, _, err = asr(capsys, "init", data, "-o", tmp_path / "m.toml")
+    assert code == 4 and "--split speaker --dev 10%" in err
+
+
+# asr info ---
+
+
+def test_what_a_model_is(capsys):
+    code, out, err = asr(capsys, "info")
+    assert code == 0 and "Next: asr transcribe" in err
+    for words in ("16 characters: ' efghinorstuvwxz'", "40 numbers every 10 ms, 8,000 Hz",
+                  "2 x 128 bidirectional LSTM", "lexicon, 10 words", "CC BY-SA 4.0"):
+        assert words in out
+    assert json.loads(asr(capsys, "info", "--json")[1])["alphabet"] == " efghinorstuvwxz"
+    assert asr(capsys, "info", "nowhere.asr")[0] == 5

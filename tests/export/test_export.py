@@ -1,0 +1,307 @@
+"""Exported files compute what the bundle computes, and a file that does not is refused."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import wave
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_bundle import FEATURES, MODEL, TOKENIZER, random_weights, write_bundle
+
+import asr
+from asr.bundle import reference_clip
+from asr.bundle.find import SHIPPED
+from asr.cli import run
+from asr.errors import AsrError, BundleError, UsageError
+from asr.export import FORMATS, Options, certificate, export, onnx_format
+from asr.manifest import read_manifest
+from asr.network.onnx_engine import OnnxAcousticModel
+
+onnx = pytest.importorskip("onnx", reason="the extra onnx is not installed")
+pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
+
+CLIPS = SHIPPED.parent / "clips"
+VARIANTS = {  # name: changes of features and of model; each has its own branch in a graph
+    "stack": ({}, {}),
+    "edges": ({"cmvn": "none"}, {"edge_frames": 2, "layer_norm": False}),
+    "conv": ({"cmvn": "global"}, {"front_end": "conv", "conv_channels": 4}),
+    "conv 4": ({"cmvn": "map"}, {"front_end": "conv", "conv_channels": 3, "subsampling": 4}),
+    "stack 4 of 5": ({"cmvn": "map", "n_fft": 200, "f_min": 100.0},
+                     {"stacking": 5, "subsampling": 4}),
+    "mfcc": ({"kind": "mfcc"}, {"num_layers": 1}),
+    "deltas": ({"kind": "mfcc", "deltas": 2}, {"num_layers": 1}),
+}
+
+
+@pytest.fixture(autouse=True)
+def brief(request, monkeypatch):
+    """Certificates over 6 seconds instead of 60; one test and the benchmark keep the minute."""
+    if "whole_certificate" not in request.keywords:
+        monkeypatch.setattr(certificate, "LONGEST_SECONDS", 6.0)
+        monkeypatch.setattr(certificate, "TIMED_RUNS", 1)
+        monkeypatch.setattr(certificate, "TIMED_SECONDS", 1.0)
+        clips = certificate.sample_clips
+        monkeypatch.setattr(certificate, "sample_clips", lambda rate: clips(rate)[-2:])
+
+
+def small(tmp_path, name="stack", **changes):
+    """A recogniser with gentle random weights: large ones turn rounding into differences."""
+    features, model = VARIANTS[name]
+    features = dataclasses.replace(FEATURES, **features)
+    model = dataclasses.replace(MODEL, **model)
+    size = random_weights(model, features, TOKENIZER.vocab_size)
+    rng = np.random.default_rng(5)
+    weights = {name: (0.3 * array).astype(np.float32) for name, array in size.items()}
+    dims = next(len(a) for n, a in [("", np.zeros(asr.features.FeatureExtractor(features)
+                                                  .num_features))])
+    statistics = (rng.normal(size=dims), rng.uniform(1, 2, dims))
+    changes.setdefault("cmvn", statistics if features.cmvn in ("global", "map") else None)
+    path = write_bundle(tmp_path / f"{name.replace(' ', '_')}.asr", features=features, model=model,
+                        weights=weights, **changes)
+    return asr.load(path, engine="numpy")
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_onnx_agrees_for_every_front_end_and_normalisation(tmp_path, variant):
+    recognizer = small(tmp_path, variant)
+    path = tmp_path / "m.onnx"
+    result = export(recognizer, path)
+    assert result.largest_difference < 1e-4
+    assert {batch.entry for batch in result.batches} == {"features", "samples"}
+    assert {batch.batch for batch in result.batches} == {1, 7, 32}
+    assert result.same_transcripts == (2, 2)
+    assert json.loads((tmp_path / "m.onnx.certificate.json").read_text())["problem"] == ""
+    graph = onnx.load(path).graph
+    lstms = [node for node in graph.node if node.op_type == "LSTM"]
+    assert len(lstms) == recognizer.bundle.model.num_layers
+    assert all(node.input[4] for node in lstms), "sequence_lens"
+
+
+def test_an_exported_file_is_an_engine_of_its_own(tmp_path, capsys):
+    export(asr.load(engine="numpy"), tmp_path / "d.onnx")
+    assert run(["transcribe", str(tmp_path / "d.onnx"), str(CLIPS / "1-rms.ogg")]) == 0
+    text = capsys.readouterr().out
+    assert text == asr.load().transcribe(CLIPS / "1-rms.ogg").text + "\n"
+    assert run(["evaluate", str(tmp_path / "d.onnx"), str(CLIPS / "clips.jsonl"), "--json"]) == 0
+    mine = json.loads(capsys.readouterr().out)
+    assert run(["evaluate", str(SHIPPED), str(CLIPS / "clips.jsonl"), "--json"]) == 0
+    assert mine["wer"] == json.loads(capsys.readouterr().out)["wer"]
+
+
+def test_metadata_is_enough_for_another_program(tmp_path):
+    export(asr.load(engine="numpy"), tmp_path / "d.onnx")
+    known = {one.key: one.value for one in onnx.load(tmp_path / "d.onnx").metadata_props}
+    assert json.loads(known["labels"]) == ["", *" efghinorstuvwxz"]
+    assert json.loads(known["sample_rate"]) == 8000
+    assert json.loads(known["frame_seconds"]) == pytest.approx(0.03)
+
+
+def test_int8_is_smaller_and_its_cost_is_printed(tmp_path, capsys):
+    assert run(["export", str(SHIPPED), str(tmp_path / "q.onnx"), "--quantize", "int8",
+                "--verify", str(CLIPS / "clips.jsonl")]) == 0
+    assert "WER" in capsys.readouterr().out
+    assert (tmp_path / "q.onnx").stat().st_size < 0.35 * SHIPPED.stat().st_size
+
+
+def test_a_quantised_file_that_costs_too_much_is_not_kept(tmp_path, monkeypatch):
+    recognizer = asr.load(engine="numpy")
+
+    def broken(path):  # int8 of a network whose output layer says nothing
+        model = onnx.load(path)
+        for tensor in model.graph.initializer:
+            if tensor.name == "output/bias":
+                tensor.CopyFrom(onnx.numpy_helper.from_array(
+                    np.eye(17, dtype=np.float32)[0] * 1e3, tensor.name))
+        onnx.save(model, path)
+
+    monkeypatch.setattr(onnx_format, "quantize", broken)
+    with pytest.raises(AsrError, match="WER is 100.00 %"):
+        export(recognizer, tmp_path / "q.onnx", quantize="int8",
+               verify=read_manifest(CLIPS / "clips.jsonl"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_wrong_graph_is_refused_and_its_first_wrong_layer_named(tmp_path, monkeypatch):
+    from asr.export import onnx_graph
+    monkeypatch.setattr(onnx_graph, "GATES", (0, 1, 2, 3))
+    with pytest.raises(AsrError, match="first layer that differs is lstm_0") as caught:
+        export(small(tmp_path), tmp_path / "out.onnx")
+    assert caught.value.code == "export.parity"
+    assert not list(tmp_path.glob("out*"))
+
+
+def test_nothing_is_overwritten(tmp_path):
+    (tmp_path / "m.samples.onnx").write_text("mine")
+    with pytest.raises(UsageError, match="exists and is not overwritten"):
+        export(small(tmp_path), tmp_path / "m.onnx")
+    assert (tmp_path / "m.samples.onnx").read_text() == "mine"
+    assert not (tmp_path / "m.onnx").exists()
+
+
+@pytest.mark.parametrize(("name", "options", "words"), [
+    ("x.abc", {}, "ending of no format"), ("x.onnx", {"format": "tar"}, "no format 'tar'"),
+    ("x.onnx", {"quantize": "float16"}, "no 'float16'"), ("no/x.onnx", {}, "does not exist")])
+def test_wrong_use_is_one_sentence(tmp_path, name, options, words):
+    with pytest.raises(UsageError, match=words):
+        export(small(tmp_path), tmp_path / name, **options)
+
+
+def test_a_missing_package_names_the_command(tmp_path, monkeypatch):
+    monkeypatch.setattr(onnx_format, "NEEDS", ("not-a-package",))
+    with pytest.raises(UsageError, match=r'pip install "keras-asr\[onnx\]"'):
+        export(small(tmp_path), tmp_path / "x.onnx")
+
+
+def test_files_that_are_not_ours_are_refused(tmp_path):
+    (tmp_path / "junk.onnx").write_bytes(b"junk")
+    with pytest.raises(BundleError, match="not an ONNX file"):
+        asr.load(tmp_path / "junk.onnx")
+    export(small(tmp_path), tmp_path / "m.onnx")
+    with pytest.raises(UsageError, match="takes samples"):
+        asr.load(tmp_path / "m.samples.onnx")
+    model = onnx.load(tmp_path / "m.onnx")
+    del model.metadata_props[:]
+    onnx.save(model, tmp_path / "bare.onnx")
+    with pytest.raises(BundleError, match="without the settings"):
+        asr.load(tmp_path / "bare.onnx")
+    with pytest.raises(UsageError, match="runs with the engine onnx"):
+        asr.load(tmp_path / "m.onnx", engine="numpy")
+
+
+def test_the_language_model_travels_beside_the_file(tmp_path):
+    import gzip
+
+    from tiny_bundle import ARPA
+
+    from asr.recipe import DecoderSettings
+    recognizer = small(tmp_path, lm=gzip.compress(ARPA.encode()),
+                       decoder=DecoderSettings(kind="beam", lm="lm.arpa.gz"))
+    export(recognizer, tmp_path / "m.onnx")
+    clip = reference_clip(8000)
+    assert asr.load(tmp_path / "m.onnx").transcribe(clip).text == recognizer.transcribe(clip).text
+    beside = tmp_path / "m.onnx.lm.arpa.gz"
+    beside.write_bytes(beside.read_bytes() + b"x")
+    with pytest.raises(BundleError, match="not the language model"):
+        asr.load(tmp_path / "m.onnx")
+    beside.unlink()
+    with pytest.raises(BundleError, match="Put it back"):
+        asr.load(tmp_path / "m.onnx")
+
+
+@pytest.mark.tf
+@pytest.mark.parametrize("variant", ["stack", "edges", "conv", "conv 4"])
+def test_savedmodel_and_litert_agree(tmp_path, variant):
+    pytest.importorskip("ai_edge_litert", reason="the extra litert is not installed")
+    recognizer = small(tmp_path, variant)
+    for name in ("m.savedmodel", "m.tflite"):
+        assert export(recognizer, tmp_path / name).largest_difference < 1e-4
+
+
+@pytest.mark.tf
+def test_litert_needs_no_operator_beyond_its_own(tmp_path):
+    pytest.importorskip("ai_edge_litert", reason="the extra litert is not installed")
+    from asr.export import litert_format
+    written = litert_format.write(small(tmp_path), tmp_path / "m.tflite", Options())
+    assert not [name for name in written.engine.operators if name.startswith("Flex")]
+    assert "CUSTOM" not in written.engine.operators
+
+
+@pytest.mark.tf
+def test_savedmodel_runs_where_asr_cannot_be_imported(tmp_path):
+    recognizer = small(tmp_path)
+    export(recognizer, tmp_path / "m.savedmodel")
+    clip = reference_clip(8000)
+    np.save(tmp_path / "clip.npy", clip)
+    program = ("import sys; sys.modules['asr'] = None\nimport numpy as np, tensorflow as tf\n"
+               "m = tf.saved_model.load('m.savedmodel'); c = np.load('clip.npy')[None]\n"
+               "y = m.signatures['samples'](samples=tf.constant(c),"
+               " num_samples=tf.constant([c.shape[1]]))\nnp.save('y.npy', y['logits'].numpy())\n")
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True,
+                   capture_output=True, timeout=300,
+                   env=os.environ | {"CUDA_VISIBLE_DEVICES": "-1"})
+    ours = recognizer.logits(recognizer.features(clip))
+    assert np.abs(np.load(tmp_path / "y.npy")[0] - ours).max() < 1e-4
+
+
+def test_every_format_says_what_it_is(tmp_path):
+    import importlib
+    for name, module in FORMATS.items():
+        found = importlib.import_module(module)
+        assert found.SUMMARY and found.SUFFIX.startswith("."), name
+        assert isinstance(found.QUANTIZED, tuple) and found.write.__doc__, name
+
+
+def test_padding_and_junk_in_it_change_nothing(tmp_path):
+    export(small(tmp_path, "edges"), tmp_path / "m.onnx")
+    engine = OnnxAcousticModel(tmp_path / "m.onnx", threads=1)
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=(1, 37, 20)).astype(np.float32)
+    alone, _ = engine.logits(x, np.array([37]))
+    padded = np.full((3, 80, 20), np.nan, np.float32)
+    padded[1, :37] = x[0]
+    padded[0, :80] = padded[2, :80] = 1.0
+    beside, lengths = engine.logits(padded, np.array([80, 37, 1]))
+    assert np.abs(beside[1, :lengths[1]] - alone[0]).max() < 1e-6
+    assert np.all(beside[1, lengths[1]:] == 0)
+
+
+@pytest.mark.whole_certificate
+def test_a_certificate_counts_what_it_compared(tmp_path):
+    recognizer = small(tmp_path)
+    written = onnx_format.write(recognizer, tmp_path / "m.onnx", Options())
+    result = certificate.certify(recognizer, written)
+    assert result.same_transcripts == (9, 9)
+    spans = {batch.batch: batch.seconds for batch in result.batches}
+    assert spans[32][0] < 0.001 and spans[32][1] == 60.0
+
+
+EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
+
+
+@pytest.fixture
+def exported_digits(tmp_path):
+    """An exported model, a WAV file, and the text that greedy decoding gives."""
+    recognizer = asr.load(engine="numpy")
+    export(recognizer, tmp_path / "digits.onnx")
+    samples = np.round(recognizer.load_audio(CLIPS / "5-kal-unseen.ogg") * 32767)
+    with wave.open(str(tmp_path / "talk.wav"), "wb") as file:
+        file.setparams((1, 2, 8000, 0, "NONE", ""))
+        file.writeframes(samples.astype("<i2").tobytes())
+    text = recognizer.with_decoder(kind="greedy").transcribe(tmp_path / "talk.wav").text
+    return tmp_path, text
+
+
+def test_the_python_example_decodes(exported_digits):
+    folder, text = exported_digits
+    done = subprocess.run([sys.executable, EXAMPLES / "greedy.py", "digits.samples.onnx",
+                           "talk.wav"], cwd=folder, capture_output=True, text=True, check=True)
+    assert done.stdout == text + "\n"
+
+
+def test_the_javascript_example_decodes(exported_digits):
+    modules = os.environ.get("NODE_PATH", "")
+    if not (Path(modules or "no") / "onnxruntime-web").is_dir():
+        pytest.skip("onnxruntime-web is not installed: npm install onnxruntime-web, and set "
+                    "NODE_PATH to its node_modules")
+    folder, text = exported_digits
+    done = subprocess.run(["node", EXAMPLES / "greedy.js", "digits.samples.onnx",
+                           "digits.onnx.certificate.json", "talk.wav"], cwd=folder,
+                          capture_output=True, text=True, check=True)
+    assert done.stdout == text + "\n"
+
+
+def test_the_cpp_example_decodes(exported_digits):
+    home = os.environ.get("ONNXRUNTIME_HOME", "")
+    if not (Path(home or "no") / "include").is_dir():
+        pytest.skip("onnxruntime's C++ library is not here: set ONNXRUNTIME_HOME")
+    folder, text = exported_digits
+    subprocess.run(["g++", "-std=c++17", f"-I{home}/include", EXAMPLES / "greedy.cc", "-o",
+                    "greedy", f"-L{home}/lib", "-lonnxruntime", f"-Wl,-rpath,{home}/lib"],
+                   cwd=folder, check=True)
+    done = subprocess.run(["./greedy", "digits.samples.onnx", asr.load().tokenizer.alphabet,
+                           "talk.wav"], cwd=folder, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == text.split()

@@ -1,0 +1,154 @@
+"""The page that recognises speech: the same transcripts in a real browser, and no network."""
+
+import dataclasses
+import json
+import subprocess
+
+import numpy as np
+import pytest
+import soundfile
+from chromium import BINARY, Page
+from test_export import CLIPS, VARIANTS, brief, small  # noqa: F401 (a fixture)
+
+import asr
+from asr.bundle import reference_clip
+from asr.bundle.find import SHIPPED
+from asr.export import export, html_format, html_model
+from asr.manifest import read_manifest
+from asr.pages.report import page_file
+
+needs_chromium = pytest.mark.skipif(BINARY is None, reason="Chromium is not installed")
+pytestmark = pytest.mark.skipif(html_format.shutil.which("node") is None,
+                                reason="Node is not installed")
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    path = tmp_path_factory.mktemp("page") / "digits.html"
+    path.write_text(html_format.render(asr.load().bundle), encoding="utf-8")
+    return path
+
+
+def run_engine(bundle, clips, tmp_path, quantize=""):
+    """What the page's engine makes of samples, in Node."""
+    (tmp_path / "engine.js").write_text(page_file("engine.js"))
+    (tmp_path / "in.json").write_text(json.dumps(
+        {"model": html_model.page_model(bundle, quantize), "clips": [c.tolist() for c in clips]}))
+    program = (
+        "const e=require('./engine.js'),fs=require('fs');"
+        "const d=JSON.parse(fs.readFileSync('in.json')),m=e.loadModel(d.model);"
+        "console.log(JSON.stringify(d.clips.map(c=>{c=Float32Array.from(c);"
+        "const f=e.features(m,c),l=e.network(m,e.normalize(m,f)),r=e.recognize(m,c);"
+        "return{features:Array.from(f.values),logits:Array.from(l.values),text:r.text,"
+        "words:r.words}})))")
+    done = subprocess.run(["node", "-e", program], cwd=tmp_path, check=True, capture_output=True)
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_step_equals_python(tmp_path, variant):
+    recognizer = small(tmp_path, variant)
+    clips = [reference_clip(8000), reference_clip(8000)[:1], reference_clip(8000)[:999]]
+    for clip, got in zip(clips, run_engine(recognizer.bundle, clips, tmp_path), strict=True):
+        features = recognizer.features(clip)
+        assert np.abs(np.reshape(got["features"], features.shape) - features).max() < 1e-4
+        logits = recognizer.logits(features)
+        assert np.abs(np.reshape(got["logits"], logits.shape) - logits).max() < 1e-3
+        expected = recognizer.transcribe(clip)
+        assert got["text"] == expected.text
+        assert [(w["text"], w["start"], w["end"], w["confidence"]) for w in got["words"]] == [
+            (w.text, pytest.approx(w.start, abs=1e-4), pytest.approx(w.end, abs=1e-4),
+             pytest.approx(w.confidence, abs=1e-4)) for w in expected.words]
+
+
+def test_sample_clips_have_the_words_times_and_confidences_of_python(tmp_path):
+    recognizer = asr.load()
+    rows = read_manifest(CLIPS / "clips.jsonl")
+    clips = [recognizer.load_audio(row.audio) for row in rows]
+    for clip, got in zip(clips, run_engine(recognizer.bundle, clips, tmp_path, "float16"),
+                         strict=True):
+        expected = recognizer.transcribe(clip)
+        assert got["text"] == expected.text
+        for mine, word in zip(got["words"], expected.words, strict=True):
+            assert mine["start"] == pytest.approx(word.start, abs=0.031)  # a frame of rounding
+            assert mine["confidence"] == pytest.approx(word.confidence, abs=0.02)
+
+
+def test_resampling_keeps_a_tone_and_removes_what_would_fold(tmp_path):
+    (tmp_path / "engine.js").write_text(page_file("engine.js"))
+    program = (
+        "const e=require('./engine.js');const tone=f=>Float32Array.from({length:48000},"
+        "(_,i)=>Math.sin(2*Math.PI*f*i/48000));const rms=x=>Math.sqrt(x.slice(1000,7000)"
+        ".reduce((s,v)=>s+v*v,0)/6000);console.log(JSON.stringify([1000,3500,4600,9000]"
+        ".map(f=>rms(e.resample(tone(f),48000,8000)))))")
+    done = subprocess.run(["node", "-e", program], cwd=tmp_path, check=True, capture_output=True)
+    kept, high, folded, far = json.loads(done.stdout)
+    assert kept == pytest.approx(np.sqrt(0.5), rel=0.01)
+    assert high == pytest.approx(np.sqrt(0.5), rel=0.05)
+    assert folded < 0.005 and far < 0.001
+
+
+def test_a_beam_bundle_becomes_greedy_and_says_so(tmp_path):
+    from asr.recipe import DecoderSettings
+    recognizer = small(tmp_path, decoder=DecoderSettings(kind="beam"))
+    result = export(recognizer, tmp_path / "p.html", quantize="float32")
+    assert any("decodes greedily" in note for note in result.notes)
+
+
+def test_hostile_names_stay_text(tmp_path):
+    bundle = asr.load().bundle
+    evil = "<img src=x onerror=alert(1)>"
+    hostile = dataclasses.replace(bundle, path=SHIPPED.with_name(f"{evil}.asr"))
+    page = html_format.render(hostile)
+    assert "<img src=x" not in page and page.count("</script>") == 2
+
+
+@needs_chromium
+def test_files_become_words_in_a_browser(digits, tmp_path):
+    recognizer = asr.load()
+    clip = recognizer.load_audio(CLIPS / "1-rms.ogg")
+    soundfile.write(tmp_path / "<b>one.wav", clip, 8000, subtype="FLOAT")
+    files = sorted(CLIPS.glob("*-*"))
+    (tmp_path / "no.wav").write_bytes(b"this is no sound")
+    with Page(120.0) as page:
+        page.open(digits)
+        page.wait("document.documentElement.dataset.ready === 'yes'")
+        page.choose_files("#file", tmp_path / "<b>one.wav", *files, tmp_path / "no.wav")
+        page.wait(f"document.querySelectorAll('.take').length === {len(files) + 2}"
+                  " && document.getElementById('state').textContent === ''")
+        texts = page.run("[...document.querySelectorAll('.take')].reverse().map(take => "
+                         "[...take.querySelectorAll('.words button')].map(b => b.textContent)"
+                         ".join(' '))")
+        assert texts[0] == recognizer.transcribe(clip).text
+        # The browser changes the rate of what is no WAV: the texts are the same all the same.
+        assert texts[1:-1] == [recognizer.transcribe(path).text for path in files]
+        assert page.run("document.querySelector('.take .none').textContent").startswith(
+            "This browser cannot read")
+        assert page.run("document.querySelectorAll('.take b').length") == 0
+        page.run("document.querySelectorAll('.words button')[0].click()")
+        assert float(page.run("document.documentElement.dataset.rtf")) > 0
+        assert page.problems == []
+        assert [url for url in page.requests if not url.startswith(("file:", "blob:"))] == []
+
+
+@needs_chromium
+def test_a_microphone_becomes_words_while_it_listens(digits, tmp_path):
+    recognizer = asr.load()
+    rate = 48_000
+    sound = asr.audio.resample(recognizer.load_audio(CLIPS / "1-rms.ogg"), 8000, rate)
+    silence = np.zeros(rate // 2, np.float32)
+    soundfile.write(tmp_path / "mic.wav", np.concatenate([silence, sound, silence, silence]), rate,
+                    subtype="PCM_16")
+    flags = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream",
+             f"--use-file-for-fake-audio-capture={tmp_path / 'mic.wav'}%noloop"]
+    with Page(120.0, flags) as page:
+        page.open(digits)
+        page.wait("document.documentElement.dataset.ready === 'yes'")
+        page.run("document.getElementById('record').click()")
+        first = recognizer.transcribe(CLIPS / "1-rms.ogg").text.split()[0]
+        page.wait(f"document.querySelector('.words')?.textContent.includes('{first}')")
+        assert page.run("document.getElementById('record').textContent") == "Stop"
+        page.wait("document.querySelectorAll('.words button').length >= 3")
+        page.run("document.getElementById('record').click()")
+        page.wait("document.querySelector('.take .tools').hidden === false")
+        assert page.problems == []

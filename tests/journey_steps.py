@@ -1,0 +1,74 @@
+"""Commands of a journey, copied from docs/own-recordings.md, and the recordings they need."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from asr.cli import run
+from asr.corpora.tones import SAMPLE_RATE, generate
+from asr.manifest import Utterance
+
+PAGE = Path(__file__).parents[1] / "docs" / "own-recordings.md"
+MAX_COMMANDS = 8
+# The tones as words of a language with letters that are not ASCII, in more than one notation.
+WORDS = {"do": "ɖoʼ", "re": "rɛ˥", "mi": "mĩ", "fa": "fa꞉", "so": "ʃo", "la": "la˩", "ti": "ti'",
+         "da": "ɗa"}
+
+
+def commands(journey: str) -> list[str]:
+    """The commands of the block that names `tests/journeys/test_<journey>.py`."""
+    block = re.search(rf"<!-- not run: tests/journeys/test_{journey}\.py runs these commands -->\n"
+                      r"```sh\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
+    lines = block[1].splitlines()
+    assert 1 <= len(lines) <= MAX_COMMANDS
+    return lines
+
+
+def travel(lines: list[str], capsys, *, minutes: float = 0.3) -> str:
+    """Run each in the working directory; the budget of the page would be an hour.
+
+    Returns:
+        What the commands said, on both streams.
+    """
+    said = ""
+    for line in lines:
+        line = line.replace("--minutes 60", f"--minutes {minutes}")
+        code = run(shlex.split(line)[1:])
+        out, err = capsys.readouterr()
+        assert code == 0, f"{line}\n{out}{err}"
+        said += out + err
+    return said
+
+
+def refused(capsys, line: str, *words: str) -> None:
+    """A command with bad input: one sentence that has these words, and files as they were."""
+    before = {p: p.stat().st_mtime_ns for p in Path.cwd().rglob("*") if p.is_file()}
+    code = run(shlex.split(line)[1:])
+    out, err = capsys.readouterr()
+    assert code in (2, 3, 4, 5), f"{line}: {code}\n{err}"
+    assert "Traceback" not in err and all(word in err for word in words), f"{line}\n{err}"
+    now = {p: p.stat().st_mtime_ns for p in Path.cwd().rglob("*") if p.is_file()}
+    assert {p: now.get(p) for p in before} == before, "nothing is lost"
+
+
+def tones(folder: Path) -> dict[str, list[Utterance]]:
+    """The corpus of the project."""
+    return generate(folder)
+
+
+def joined(rows: list[Utterance], gap: float = 0.4) -> tuple[np.ndarray, list[tuple]]:
+    """Utterances in one recording: samples, and (start, end, text) of each."""
+    rng = np.random.default_rng(1)
+    pieces, labels, now = [], [], 0.0
+    for row in rows:
+        audio, _ = soundfile.read(row.audio, dtype="float32")
+        pause = 1e-4 * rng.normal(size=round(gap * SAMPLE_RATE)).astype(np.float32)
+        pieces += [pause, audio]
+        labels.append((now + gap, now + gap + len(audio) / SAMPLE_RATE, row.text))
+        now += gap + len(audio) / SAMPLE_RATE
+    return np.concatenate(pieces), labels

@@ -1,0 +1,56 @@
+"""An engineer: lhotse cuts to an evaluated model."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+import soundfile
+from journey_steps import commands, refused, tones, travel
+
+pytestmark = pytest.mark.tf
+
+
+@pytest.fixture
+def manifests(tmp_path, monkeypatch):
+    """manifests/cuts_<split>.jsonl.gz of the tones, with paths from the working directory."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "manifests").mkdir()
+    for split, rows in tones(tmp_path / "manifests" / "audio").items():
+        name = {"valid": "dev"}.get(split, split)
+        lines = []
+        for row in rows:
+            info = soundfile.info(row.audio)
+            source = str(row.audio.relative_to(tmp_path))
+            recording = {"id": row.id, "sources": [{"type": "file", "channels": [0],
+                                                    "source": source}],
+                         "sampling_rate": info.samplerate, "num_samples": info.frames,
+                         "duration": info.duration, "channel_ids": [0]}
+            supervision = {"id": row.id, "recording_id": row.id, "start": 0.0,
+                           "duration": info.duration, "channel": 0, "text": row.text,
+                           "speaker": row.speaker}
+            lines.append(json.dumps({"id": row.id, "start": 0, "duration": info.duration,
+                                     "channel": 0, "supervisions": [supervision],
+                                     "recording": recording, "type": "MonoCut"}))
+        with gzip.open(tmp_path / "manifests" / f"cuts_{name}.jsonl.gz", "wt") as file:
+            file.write("\n".join(lines) + "\n")
+    return tmp_path
+
+
+def test_from_lhotse_cuts_to_an_evaluated_model(manifests, capsys):
+    lines = commands("engineer")
+    refused(capsys, "asr prepare kaldi manifests data/cuts", "looks like the layout lhotse")
+    said = travel(lines, capsys)
+    score = json.loads(Path("results/score.json").read_text("utf-8"))
+    assert score["wer"]["value"] < 0.3 if isinstance(score["wer"], dict) else score["wer"] < 0.3
+    assert "bidirectional LSTM" in said and "8 words" in said
+    Path("broken").mkdir()
+    Path("broken/cuts_train.jsonl.gz").write_bytes(b"\x1f\x8b\x08 no gzip")
+    refused(capsys, "asr prepare lhotse broken data/broken", "Cannot read")
+    refused(capsys, "asr init data/none -o x.toml", "data/none")
+    refused(capsys, "asr evaluate runs/cuts data/cuts/test.jsonl --output-dir results",
+            "exists and is kept")
+    Path("damaged.asr").write_bytes(Path("runs/cuts/best.asr").read_bytes()[:-9])
+    refused(capsys, "asr info damaged.asr", "damaged.asr")

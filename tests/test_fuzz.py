@@ -7,7 +7,6 @@ in the suite; `pytest -m slow tests/test_fuzz.py --mutations 100000` tries more,
 from __future__ import annotations
 
 import gzip
-import hashlib
 import http.client
 import io
 import json
@@ -148,7 +147,7 @@ def bundle_manifest(folder: Path) -> tuple[bytes, Read]:
 
 
 def arpa(folder: Path) -> tuple[bytes, Read]:
-    from asr.decoding.arpa import read_arpa
+    from asr.language_model.arpa import read_arpa
 
     text = ("\\data\\\nngram 1=4\nngram 2=2\n\n\\1-grams:\n-1\t<s>\t-0.3\n-1\t</s>\n"
             "-0.5\tone\t-0.2\n-0.6\ttwo\n\n\\2-grams:\n-0.1\t<s> one\n-0.2\tone two\n\n\\end\\\n")
@@ -156,14 +155,14 @@ def arpa(folder: Path) -> tuple[bytes, Read]:
 
 
 def arpa_gz(folder: Path) -> tuple[bytes, Read]:
-    from asr.decoding.arpa import read_arpa
+    from asr.language_model.arpa import read_arpa
 
     return gzip.compress(arpa(folder)[0], mtime=0), file_reader(folder / "l.arpa.gz", read_arpa)
 
 
 def lm_cache(folder: Path) -> tuple[bytes, Read]:
-    from asr.decoding.ngram import load_ngram
-    from asr.decoding.ngram_cache import cache_path
+    from asr.language_model.ngram import load_ngram
+    from asr.language_model.ngram_cache import cache_path
 
     (folder / "l.arpa").write_bytes(arpa(folder)[0])
     load_ngram(folder / "l.arpa")
@@ -214,35 +213,34 @@ def run_files(folder: Path) -> tuple[bytes, Read]:
             b'{"alphabet": " ab", "sha256": "1", "contents": {"train a": "1"}}'), read
 
 
-def cache_index(folder: Path) -> tuple[bytes, Read]:
-    """An index whose hash is right: only what it says can be wrong."""
+def cache_header(folder: Path) -> tuple[bytes, Read]:
+    """The header of a shard of features; what is believed lies inside the file."""
     from asr.data.shards import ShardReader, damaged_shards, read_indexes, write_shard
 
     rng = np.random.default_rng(0)
-    name = write_shard(folder, [(f"k{i}", rng.normal(size=(5, 3)).astype("f4"), 400, False)
-                                for i in range(3)])
-    index = (folder / name).with_suffix(".jsonl")
-    head, rows = index.read_bytes().split(b"\n", 1)
+    path = folder / write_shard(folder, [(f"k{i}", rng.normal(size=(5, 3)).astype("f4"), 400, False)
+                                         for i in range(3)])
+    good = path.read_bytes()
+    start = 8 + int.from_bytes(good[:8], "little")
 
     def read(data: bytes) -> None:
-        right = json.loads(head) | {"sha256": hashlib.sha256(data).hexdigest()}
-        index.write_bytes(json.dumps(right).encode() + b"\n" + data)
+        path.write_bytes(len(data).to_bytes(8, "little") + data + good[start:])
         found = read_indexes(folder, 3)
-        damaged = damaged_shards(folder, found.values(), 3)
+        damaged = damaged_shards(folder, found.items(), 3)
         reader = ShardReader(folder, 3)
         for place in found.values():
             if place.shard not in damaged:
                 assert reader.read(place).shape == (place.num_frames, 3)
 
-    return rows, read
+    return good[8:start], read
 
 
-def cache_head(folder: Path) -> tuple[bytes, Read]:
-    from asr.data.shards import read_indexes, write_shard
+def cache_shard(folder: Path) -> tuple[bytes, Read]:
+    from asr.data.shards import damaged_shards, read_indexes, write_shard
 
-    name = write_shard(folder, [("k", np.zeros((5, 3), "f4"), 400, False)])
-    index = (folder / name).with_suffix(".jsonl")
-    return index.read_bytes(), file_reader(index, lambda path: read_indexes(folder, 3))
+    path = folder / write_shard(folder, [("k", np.zeros((5, 3), "f4"), 400, False)])
+    return path.read_bytes(), file_reader(path, lambda _: damaged_shards(
+        folder, read_indexes(folder, 3).items(), 3))
 
 
 def hash_memory(folder: Path) -> tuple[bytes, Read]:
@@ -383,7 +381,7 @@ def part_notes(folder: Path) -> tuple[bytes, Read]:
 
 READERS = {reader.__name__: reader for reader in (
     recipe, override, manifest, nemo, bundle_file, bundle_config, bundle_manifest, bundle_weights,
-    arpa, arpa_gz, lm_cache, grammar, hot_words, run_files, cache_index, cache_head, hash_memory,
+    arpa, arpa_gz, lm_cache, grammar, hot_words, run_files, cache_header, cache_shard, hash_memory,
     journal, transcript_index, receipt, score_rows, archive, archive_gz, http_answer, part_notes)}
 
 

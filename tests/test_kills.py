@@ -91,7 +91,8 @@ def evaluation(root: Path) -> int:
     from killing import survive
 
     from asr.evaluation import Evaluation
-    from asr.scoring import load_two, score
+    from asr.scoring import score
+    from asr.scoring.storage import load_systems
     from asr.transcript import Transcript
 
     def evaluated(texts: dict[str, str]) -> Evaluation:
@@ -104,7 +105,7 @@ def evaluation(root: Path) -> int:
     old.write(root / "before/results")
 
     def hypotheses(folder: Path) -> list[str]:
-        kept, found = load_two(folder / "kept", folder / "results")
+        kept, found = load_systems([folder / "kept", folder / "results"], names=["A", "B"])
         assert [row.hypothesis for row in kept.rows] == ["one two", "tree"]
         return [row.hypothesis for row in found.rows]
 

@@ -69,7 +69,7 @@ def load(path: str | Path, *, normalizer: str = "", draws: int = DRAWS) -> tuple
     name = normalizer or str(receipt.get("normalizer") or "basic").split("-")[0]
     skipped = {entry["id"]: entry["reason"] for entry in receipt.get("skipped", [])}
     readings = {row["id"]: Reading(*(str(part) for part in row["reading"]))
-                for _, row in read_objects(path)
+                for _, row in read_objects(rows)
                 if isinstance(row.get("reading"), list) and len(row["reading"]) == 2}
     result = score(references.texts, hypotheses.texts, normalizer=name,
                    alignment=str(receipt.get("alignment") or "unit"),

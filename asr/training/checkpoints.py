@@ -25,7 +25,8 @@ from asr.training.room import readable
 
 KEEP = 2
 FREE_SPACE_FACTOR = 2.2
-_REAL = ("seconds", "loss_sum", "label_sum", "frames", "best_loss", "best_cer", "best_wer")
+_UNKNOWN = ("best_wer", "best_cer")  # None before the first epoch
+_REAL = (*_UNKNOWN, "seconds", "loss_sum", "label_sum", "frames", "best_loss", "learning_rate_scale")
 # What reading a checkpoint raises that is damaged or of another network.
 UNREADABLE = (tf.errors.OpError, AssertionError, ValueError, TypeError, IndexError, OverflowError,
               RecursionError, OSError)
@@ -205,16 +206,14 @@ def _state(table: object) -> TrainingState:
     """The state, if each value has the type of its field.
 
     Raises:
-        TypeError, ValueError: it has not.
+        TypeError: it has not.
     """
     state = TrainingState(**table)  # type: ignore[arg-type]
     for name, value in dataclasses.asdict(state).items():
-        wanted = (float, int, type(None)) if name in ("best_wer",) else \
-            (float, int) if name in _REAL else str if name == "run_id" else int
-        if isinstance(value, bool) or not isinstance(value, wanted):
+        wanted = str if name == "run_id" else (int, float) if name in _REAL else int
+        if not (value is None and name in _UNKNOWN) and (isinstance(value, bool)
+                                                         or not isinstance(value, wanted)):
             raise TypeError(f"{name} is {value!r}")
-        if isinstance(value, int) and value < 0:
-            raise ValueError(f"{name} is {value!r}")
     return state
 
 

@@ -45,8 +45,7 @@ def written_by(argv: list[str], recipe_data) -> set[str]:
             if recipe_data.generate:
                 made |= {f"{folder}/tones/{split}.jsonl" for split in ("train", "valid", "test")}
             return made
-        case ["python", "-c", code]:
-            (folder,) = re.findall(r"prepare_digits\('([^']+)'\)", code)
+        case ["python", "recipes/voices/synthesise.py", folder]:
             return {f"{folder}/{split}.jsonl" for split in ("train", "valid")}
         case ["python", "benchmarks/digits_loso.py", _, folder, *_]:
             return {folder}
@@ -154,8 +153,8 @@ def test_every_command_runs_as_written(page, shared_data, tmp_path, monkeypatch,
     for argv in head_commands(page):
         if argv[:2] == ["apt", "install"] or argv[1].startswith("benchmarks/"):
             continue  # of the machine; hours, and tests/benchmarks
-        if argv[:2] == ["python", "-c"]:
-            few_voices(re.findall(r"prepare_digits\('([^']+)'\)", argv[2])[0])
+        if argv[1] == "recipes/voices/synthesise.py":
+            few_voices(argv[2])
             continue
         arguments = argv[1:]
         if arguments[0] == "train":  # one epoch; a cut has more of what a few cannot use

@@ -257,9 +257,9 @@ def test_a_batch_grows_while_there_is_room_and_use_for_it(tmp_path):
     with pytest.raises(TrainingStopped, match="does not fit"):
         choose_batch_frames(device(room=1, busy_at=1))
     with RunDirectory(tmp_path) as run:
-        run.check_data(" ab", "1")
+        run.check_data(" ab", "1", {})
         assert run.remembered("batch_frames", lambda: 16_000) == 16_000
         (tmp_path / "checkpoints/last").mkdir(parents=True)
         (tmp_path / "checkpoints/last/ckpt-1.index").touch()
-        run.check_data(" ab", "1")
+        run.check_data(" ab", "1", {})
         assert run.remembered("batch_frames", lambda: 32_000) == 16_000

@@ -26,7 +26,8 @@ from asr.training.room import readable
 KEEP = 2
 FREE_SPACE_FACTOR = 2.2
 _UNKNOWN = ("best_wer", "best_cer")  # None before the first epoch
-_REAL = (*_UNKNOWN, "seconds", "loss_sum", "label_sum", "frames", "best_loss", "learning_rate_scale")
+_REAL = (*_UNKNOWN, "seconds", "loss_sum", "label_sum", "frames", "best_loss",
+         "learning_rate_scale")
 # What reading a checkpoint raises that is damaged or of another network.
 UNREADABLE = (tf.errors.OpError, AssertionError, ValueError, TypeError, IndexError, OverflowError,
               RecursionError, OSError)

@@ -127,7 +127,7 @@ def prepare(recipe: Recipe, run: RunDirectory, say: Callable[[str], None],
     require_room(recipe, run.path, tokenizer.vocab_size, folder, sum(
         missing_bytes(chosen[split], recipe.features, folder, speeds=speeds,
                       allow_truncated=recipe.data.allow_truncated)
-        for split, speeds in wanted_speeds.items()))
+        for split, speeds in wanted_speeds.items() if recipe.data.reader == "cache"))
     splits = {}
     for split, speeds in wanted_speeds.items():
         cache = cached(chosen[split], recipe, folder, speeds, say)

@@ -82,7 +82,7 @@ class Recordings:
         self.sources: list[Source] = []
         self.failed: list[dict] = []
         limits = recipe.data.min_seconds, recipe.data.max_seconds
-        probes = probe_all([u.audio for u in utterances])
+        probes = probe_all([u.audio for u in utterances], hashes=True)
         for index, u in enumerate(utterances):
             try:
                 found = [_source(u, probes[u.audio], self.settings.sample_rate, speed, limits)
@@ -94,8 +94,9 @@ class Recordings:
             for speed, source in zip(speeds, found, strict=True):
                 frames = feature_length(source.num_samples, self.settings.hop_length,
                                         self.settings.n_fft)
+                key = f"{probes[u.audio].sha256} {source.start} {source.stop} {speed}"
                 self.rows.append(CacheRow(u.id, u.speaker, index, speed, frames,
-                                          source.num_samples))
+                                          source.num_samples, key))
                 self.sources.append(source)
 
     def __len__(self) -> int:
@@ -123,6 +124,9 @@ def _source(u: Utterance, probe: Probe, sample_rate: int, speed: float,
     if probe.info is None:
         raise probe.error or AudioError(f"{u.audio} cannot be read.", path=u.audio)
     info, name = probe.info, display_name(str(u.audio))
+    if u.channel:
+        raise AudioError(f"{name}: got channel {u.channel}, and tensorflow-io mixes all channels. "
+                         "Set data.reader = \"cache\".", code="audio.unsupported", path=u.audio)
     codec = CODECS.get(f"{info.format} {info.subtype}")
     if codec is None:
         raise AudioError(f"{name} holds {info.format} {info.subtype}, which tensorflow-io does not "

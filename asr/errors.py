@@ -30,7 +30,7 @@ EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 143
 EXIT_BROKEN_PIPE = 141  # 128 + SIGPIPE: the reader went away, as for any Unix tool
 
-MAX_MESSAGE_BYTES = 4_000  # with what stands around it, a line of at most 4,096
+MAX_MESSAGE_BYTES = 4_000  # with the text around it, a line of at most 4,096
 
 
 def shorten(text: str, limit: int = MAX_MESSAGE_BYTES) -> str:

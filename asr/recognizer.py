@@ -262,7 +262,7 @@ class Recognizer:
             audio: a path, or (num_samples,) floating point, mono, in [-1, 1].
             text: what is said; normalised as the training texts were.
             sample_rate: Hz of an array; None: it has the recogniser's rate already.
-            allow_truncated: of a path, see `asr.audio.load_audio`.
+            allow_truncated: for a path, see `asr.audio.load_audio`.
 
         Returns:
             The text with times, its words as they are written here; `score` is the natural log of
@@ -351,7 +351,7 @@ class Recognizer:
 
         Args:
             audio, sample_rate: as for `transcribe`; a minute at most.
-            allow_truncated: of a path, see `asr.audio.load_audio`.
+            allow_truncated: for a path, see `asr.audio.load_audio`.
 
         Returns:
             Features (T, F), the gates of each layer and direction (T', U), posteriors (T', V) and

@@ -82,7 +82,7 @@ def current(path: str | Path) -> Path:
     """Where the content of a file of a result is: `path` itself, but for an unfinished move.
 
     Args:
-        path: of a file that `write_together` may have written; nothing is changed.
+        path: path of a file that `write_together` may have written; nothing is changed.
     """
     path = Path(path)
     journal = _read_journal(path.parent)

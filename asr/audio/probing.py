@@ -78,7 +78,7 @@ def probe_all(paths: Iterable[Path | Address], *, hashes: bool = False, decode: 
         hashes: also read each file for its SHA-256.
         decode: also decode each file, which finds damage that a header cannot show, and measures
             its loudness.
-        allow_truncated: of a cut recording, take what is left: see `Probe.cut`.
+        allow_truncated: for a cut recording, take what is left: see `Probe.cut`.
         num_workers: processes; 0 starts one a core if there is enough to do. They are spawned,
             so a script that calls this needs the usual `if __name__ == "__main__":`.
         progress: called with the number of files done since its last call.

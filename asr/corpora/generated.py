@@ -38,7 +38,7 @@ def is_made(out_dir: Path, settings_name: str, settings: dict, ours: Collection[
         settings: those asked for; comparable after a trip through JSON.
         ours: other names that the generator writes.
         what: "tones", for messages.
-        suffixes: of the files that are hashed.
+        suffixes: suffixes of the files that are hashed.
 
     Raises:
         CorpusError: it is a file, holds something else, or a corpus with other settings.

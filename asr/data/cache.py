@@ -60,7 +60,7 @@ class CacheRow:
         speed: 1.1 is a tenth faster, so shorter.
         num_frames: T.
         num_samples: number of samples of the audio at that speed.
-        key: of the content: another recording, part or speed has another one.
+        key: key of the content: another recording, part or speed has another one.
         cut: the recording is cut, and what is left is used.
     """
 

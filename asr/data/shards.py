@@ -40,7 +40,7 @@ class Location:
         offset: where the array begins in the file, bytes.
         num_frames, num_samples: lengths of the features and of the audio that they were made from.
         cut: they were made from what is left of a cut recording.
-        checksum: of the array and of these facts.
+        checksum: checksum of the array and of these facts.
     """
 
     shard: str

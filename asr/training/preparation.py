@@ -51,7 +51,7 @@ class Prepared:
         epoch_clips: training clips of one epoch, repeated according to data.repeats.
         excluded: one record per excluded utterance: id, split, code, message.
         plan: batch bounds and length-changing augmentation.
-        noise_hash: of the bytes of the noise recordings; empty without noise.
+        noise_hash: hash of the bytes of the noise recordings; empty without noise.
         network: the name of the function that builds the user's own network; "": none.
     """
 

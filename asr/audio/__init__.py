@@ -47,7 +47,7 @@ def probe_audio(source: Source, *, allow_truncated: bool = False) -> AudioInfo:
 
     Args:
         source: a path, the bytes of a file, or an open binary file.
-        allow_truncated: for a cut recording, use what is left (which is decoded to count it), with a
+        allow_truncated: for a cut recording, use the rest (which is decoded to count it), with a
             warning, not an error.
 
     Raises:

@@ -4,20 +4,23 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: help install demo test test-tfio test-versions lint types docs page check notebooks clean
+.PHONY: help install demo test test-tfio test-versions lint types docs page check notebooks lock audit \
+        clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*##  */  make \1\t/p' Makefile | expand -t 20
 
 install: $(STAMP)  ## the package and the development tools, in .venv (3 GB)
 
-$(STAMP): pyproject.toml constraints.txt
-	@$(PYTHON) -c "import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v < (3, 14) else \
-	'Python 3.11 to 3.13 is needed, %s is %d.%d. Try: make install PYTHON=python3.12' \
+$(STAMP): pyproject.toml requirements.lock
+	@$(PYTHON) -c "import sys; v = sys.version_info[:3]; sys.exit(None if (3, 11, 5) <= v < (3, 14) else \
+	'Python 3.11.5 to 3.13 is needed, %s is %d.%d.%d. Try: make install PYTHON=python3.12' \
 	% ((sys.executable,) + v))"
 	@echo "Installing into $(VENV): TensorFlow and the tools, 3 GB on disk, some minutes ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,docs]"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes \
+	  --only-binary :all: -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@$(BIN)/python -m asr.doctor.warm
 	@touch $(STAMP)
 
@@ -69,6 +72,17 @@ check: lint types docs test  ## all of these, which is what CI runs
 
 notebooks: install  ## execute the notebooks and keep their pictures
 	$(BIN)/python notebooks/execute.py
+
+lock:  ## requirements.lock from pyproject.toml and constraints.txt, with the hashes of all files (needs uv)
+	@{ printf '%s\n' '# Exact versions with the hashes of all their files, for Linux, macOS and Windows, Python 3.11.5 to' \
+	  '# 3.13, the build tools too. Made by `make lock` from pyproject.toml and constraints.txt; not edited.'; \
+	  printf 'hatchling\neditables\npip\n' | uv pip compile pyproject.toml - --extra dev --extra docs --universal \
+	  --python-version 3.11.5 --generate-hashes --no-annotate --no-header -c constraints.txt --quiet; } \
+	  > requirements.lock.new
+	@mv requirements.lock.new requirements.lock
+
+audit: ## known vulnerabilities of what is locked (needs pip-audit and its service)
+	pip-audit -r requirements.lock --require-hashes --disable-pip
 
 clean:  ## remove .venv and caches; runs/ and data/ stay
 	rm -rf $(VENV) .legs .pytest_cache .ruff_cache .hypothesis

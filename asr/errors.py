@@ -18,6 +18,8 @@ In: nothing. Out: the exception tree. The standard library only.
 
 from __future__ import annotations
 
+import errno
+
 EXIT_OK = 0
 EXIT_INTERNAL = 1
 EXIT_USAGE = 2
@@ -26,6 +28,24 @@ EXIT_DATA = 4
 EXIT_BUNDLE = 5
 EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 143
+EXIT_BROKEN_PIPE = 141  # 128 + SIGPIPE: the reader went away, as for any Unix tool
+
+MAX_MESSAGE_BYTES = 4_000  # with what stands around it, a line of at most 4,096
+
+
+def shorten(text: str, limit: int = MAX_MESSAGE_BYTES) -> str:
+    """A text of at most `limit` bytes of UTF-8; in a longer one, a note replaces the middle.
+
+    Example:
+        >>> shorten(10_000 * "ab", 70)
+        'ababa ... 19,990 characters left out ... babab'
+    """
+    data = text.encode("utf-8", "backslashreplace")
+    if len(data) <= limit:
+        return text
+    half = (limit - 60) // 2
+    head, tail = data[:half].decode("utf-8", "ignore"), data[-half:].decode("utf-8", "ignore")
+    return f"{head} ... {len(text) - len(head) - len(tail):,} characters left out ... {tail}"
 
 
 class AsrError(Exception):
@@ -41,6 +61,7 @@ class AsrError(Exception):
     default_code = "internal"
 
     def __init__(self, message: str, *, code: str | None = None, path: object = None):
+        message = shorten(message)  # a name or a number from outside may have a megabyte
         super().__init__(message)
         self.message = message
         self.code = code or self.default_code
@@ -137,3 +158,23 @@ class Interrupted(AsrError):
     def __init__(self, message: str, *, exit_code: int = EXIT_INTERRUPTED):
         super().__init__(message)
         self.exit_code = exit_code
+
+
+class InputWarning(UserWarning):
+    """Something odd about an input that is used all the same.
+
+    Args:
+        message: the sentence.
+        code: a dotted name of its kind, such as "audio.truncated".
+    """
+
+    def __init__(self, message: str, code: str):
+        super().__init__(message)
+        self.code = code
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether the system had no memory left: for data, or for one more thread."""
+    return (isinstance(error, MemoryError)
+            or isinstance(error, OSError) and error.errno == errno.ENOMEM
+            or isinstance(error, RuntimeError) and "can't start new thread" in str(error))

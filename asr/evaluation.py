@@ -15,11 +15,11 @@ from pathlib import Path
 
 from asr.decoding import decoder_class
 from asr.errors import AsrError, DataError, UsageError
-from asr.files import write_atomic
 from asr.inference.loop import transcribe_tasks
 from asr.inference.tasks import Result, Task, Timings
 from asr.manifest import Utterance
 from asr.recognizer import Recognizer
+from asr.results import write_together
 from asr.scoring import Conditions, Score, score
 from asr.scoring.confidence import ConfidenceReport, assess_confidence
 from asr.scoring.risk import check_targets
@@ -77,18 +77,17 @@ class Evaluation:
                 "confidence": round(transcript.confidence, 4),
                 "word_confidences": [round(word.confidence, 4) for word in transcript.words]},
                 ensure_ascii=False))
-        rows, result = folder / ROWS, folder / SCORE
-        write_atomic(rows, "\n".join(lines) + "\n")
-        write_atomic(result, json.dumps({**self.score.to_dict(), "failed": self.failed,
-                                         "confidence": self.confidence
-                                         and self.confidence.to_dict(),
-                                         "timings": self.timings.to_dict()},
-                                        ensure_ascii=False, indent=2) + "\n")
-        return rows, result
+        table = {**self.score.to_dict(), "failed": self.failed,
+                 "confidence": self.confidence and self.confidence.to_dict(),
+                 "timings": self.timings.to_dict()}
+        write_together(folder, {ROWS: "\n".join(lines) + "\n",
+                                SCORE: json.dumps(table, ensure_ascii=False, indent=2) + "\n"})
+        return folder / ROWS, folder / SCORE
 
 
 def evaluate(recognizer: Recognizer, utterances: Sequence[Utterance], *,
              normalizer: str | None = None, on_error: str = "fail",
+             allow_truncated: bool = False,
              manifest_hash: str = "", target_wers: Sequence[float] = (),
              progress: Callable[[int, int], None] | None = None) -> Evaluation:
     """Transcribe and score every utterance.
@@ -100,6 +99,7 @@ def evaluate(recognizer: Recognizer, utterances: Sequence[Utterance], *,
         utterances: from `asr.read_manifest`.
         normalizer: applied to references and hypotheses; None: the one the model was trained with.
         on_error: "fail" stops at the first recording that cannot be used, "skip" lists it.
+        allow_truncated: see `asr.audio.load_audio`.
         manifest_hash: hash of the manifests, for the receipt; see `hash_manifests`.
         target_wers: word error rates, fractions: how many utterances must go to a person to reach
             them? (): round ones, see `asr.scoring.risk`.
@@ -122,7 +122,8 @@ def evaluate(recognizer: Recognizer, utterances: Sequence[Utterance], *,
     timings, failed = Timings(), []
     transcripts: dict[str, Transcript] = {}
     tasks = (Task(u, u, u.id) for u in utterances)
-    for result in transcribe_tasks(recognizer, tasks, timings=timings):
+    for result in transcribe_tasks(recognizer, tasks, timings=timings,
+                                   allow_truncated=allow_truncated):
         if result.transcript is not None:
             transcripts[result.key.id] = result.transcript
         else:

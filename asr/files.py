@@ -10,15 +10,25 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import math
 import os
+import re
 import signal
 import tempfile
-from collections.abc import Sequence
-from contextlib import suppress
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 LONGEST_KEY = 80  # characters of a key that are shown
+MAX_DIGITS = 20  # of a whole number: 64 bits and a sign
 
+
+STALE_SECONDS = 3_600  # after which a temporary file is taken for abandoned where locks are unknown
+
+_TEMPORARY = re.compile(r"\..+\.asr-[a-z0-9_]{8}\.tmp")
+_SWEPT: set[str] = set()
 
 # What exFAT and FAT disks, shared folders and network drives answer to a hard link.
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
@@ -67,13 +77,14 @@ def place_new(temporary: str | Path, path: str | Path) -> None:
 
 
 def _write(path: Path, pieces: Sequence[bytes | memoryview], overwrite: bool) -> None:
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name[:80]}.", suffix=".tmp",
-                                             dir=path.parent)
+    _sweep_once(path.parent)
+    file, temporary = _temporary(path)
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.writelines(pieces)
-            file.flush()
-            os.fsync(file.fileno())
+        file.writelines(pieces)
+        file.flush()
+        os.fsync(file.fileno())
+        if os.name == "nt":
+            file.close()  # an open file has no other name there
         with suppress(PermissionError):  # FAT disks know no modes and say so
             os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes 0600
         failpoint("file.before_rename")
@@ -84,6 +95,56 @@ def _write(path: Path, pieces: Sequence[bytes | memoryview], overwrite: bool) ->
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+    finally:
+        with suppress(OSError):  # what it could not write has been said
+            file.close()
+
+
+def _temporary(path: Path) -> tuple[BinaryIO, str]:
+    """An open file beside `path` that is locked as long as this process writes it."""
+    while True:
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name[:80]}.asr-", suffix=".tmp",
+                                            dir=path.parent)
+        if os.name != "nt":
+            with suppress(OSError):  # a drive without locks; or `sweep` was quicker, see below
+                lock(descriptor)
+        if os.name == "nt" or os.fstat(descriptor).st_nlink:
+            return os.fdopen(descriptor, "wb"), name
+        os.close(descriptor)
+
+
+def _sweep_once(folder: Path) -> None:
+    """The first file that a process writes into a folder clears up what killed ones left there."""
+    if (name := os.path.abspath(folder)) not in _SWEPT:
+        _SWEPT.add(name)
+        sweep(folder)
+
+
+def sweep(folder: str | Path) -> None:
+    """Remove the half-written files that killed processes left in a folder, and nothing else."""
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in [entry for entry in entries if _TEMPORARY.fullmatch(entry.name)]:
+            if _is_abandoned(entry.path):
+                with suppress(OSError):
+                    os.unlink(entry.path)
+
+
+def _is_abandoned(path: str) -> bool:
+    """Whether no process writes a temporary file: its lock is free, or it is an hour old."""
+    with suppress(OSError):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            if os.name != "nt":
+                lock(descriptor)
+                return True
+        except BlockingIOError:
+            return False
+        except OSError:  # a drive without locks
+            pass
+        finally:
+            os.close(descriptor)
+        return time.time() - os.stat(path).st_mtime > STALE_SECONDS
+    return False
 
 
 def _place(temporary: str, path: Path) -> None:
@@ -125,6 +186,20 @@ def lock(descriptor: int, *, wait: bool = False) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
 
 
+@contextmanager
+def alone(folder: str | Path) -> Iterator[None]:
+    """One at a time among the processes that write into a folder; no file is left there for it."""
+    descriptor = None
+    with suppress(OSError):  # Windows opens no folder, and some drives know no locks
+        descriptor = os.open(folder, os.O_RDONLY)
+        lock(descriptor, wait=True)
+    try:
+        yield
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+
+
 def sync_folder(folder: str | Path) -> None:
     """Make renames in a folder durable (POSIX; Windows has no such call)."""
     if os.name == "nt":
@@ -161,17 +236,18 @@ class StrictJsonError(ValueError):
     """Not JSON; the message is the reason, without file and line, which the caller knows."""
 
 
-def parse_json(text: str, *, surrogates: bool = False) -> object:
+def parse_json(text: str | bytes, *, surrogates: bool = False) -> object:
     """The value of a JSON text.
 
     Args:
-        text: one value.
+        text: one value; bytes are UTF-8.
         surrogates: let escapes of half a surrogate pair pass: Python writes the bytes of a file
             name that are not UTF-8 so.
 
     Raises:
         StrictJsonError: not JSON, NaN or Infinity, a repeated key in one object, half of
-            a surrogate pair, or nesting too deep for Python's stack.
+            a surrogate pair, nesting too deep for Python's stack, a whole number of more than
+            `MAX_DIGITS` digits or another one that no float holds.
 
     Example:
         >>> parse_json('{"id": "a", "duration": 1.5}')
@@ -181,6 +257,8 @@ def parse_json(text: str, *, surrogates: bool = False) -> object:
         asr.files.StrictJsonError: the key 'id' occurs twice
     """
     try:
+        if isinstance(text, bytes):
+            text = text.decode("utf-8")
         value = _DECODER.decode(text)
         if not surrogates and "\\ud" in text.lower():  # an escape may be half of a surrogate pair
             json.dumps(value, ensure_ascii=False).encode("utf-8")
@@ -189,6 +267,30 @@ def parse_json(text: str, *, surrogates: bool = False) -> object:
     except ValueError as error:
         raise StrictJsonError(str(error)) from None
     return value
+
+
+def read_whole_objects(path: str | Path) -> tuple[list[dict], int]:
+    """The JSON objects of a log, one a line; NaN and Infinity are numbers here.
+
+    Returns:
+        The objects, and how many lines are none: damaged, or not of ours. A last line without its
+        end is what a killed process leaves, and not counted.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    objects, damaged = [], 0
+    *lines, last = Path(path).read_bytes().split(b"\n")
+    for line in (*lines, last):
+        try:
+            value = json.loads(line) if line else None
+        except (ValueError, RecursionError):
+            value = None
+        if isinstance(value, dict):
+            objects.append(value)
+        elif line and line is not last:
+            damaged += 1
+    return objects, damaged
 
 
 def _pairs(pairs: list[tuple[str, object]]) -> dict:
@@ -204,4 +306,18 @@ def _constant(name: str) -> float:
     raise ValueError(f"{name} is not a JSON number")
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_pairs, parse_constant=_constant)
+def _integer(digits: str) -> int:
+    if len(digits) > MAX_DIGITS:
+        raise ValueError(f"a number has {len(digits):,} digits; at most {MAX_DIGITS} make sense")
+    return int(digits)
+
+
+def _real(digits: str) -> float:
+    value = float(digits)
+    if not math.isfinite(value):
+        raise ValueError(f"{digits[:LONGEST_KEY]} is too large a number")
+    return value
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_pairs, parse_constant=_constant,
+                            parse_int=_integer, parse_float=_real)

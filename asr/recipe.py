@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from asr.errors import RecipeError
+from asr.errors import RecipeError, shorten
 
 SCHEMA_VERSION = 1
 FINE_TUNING_RATE = 3e-4  # of a page that starts from a bundle and names no learning rate
@@ -62,6 +62,7 @@ class DataSettings:
     min_seconds: float = knob(0.1, "shorter recordings are excluded and listed", low=0.0, high=60)
     max_seconds: float = knob(30.0, "longer recordings are excluded and listed", low=0.1, high=600)
     num_workers: int = knob(0, "feature processes; 0: one a core", low=0, high=256)
+    allow_truncated: bool = knob(False, "use what is left of a cut recording")
     max_bad_fraction: float = knob(0.01, "share of unusable utterances that stops the run",
                                    low=0.0, high=1.0)
 
@@ -284,14 +285,20 @@ def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
         reason = getattr(error, "strerror", None) or error
         raise RecipeError(f"Cannot read the recipe {path}: {reason}. Give the path of a .toml "
                           "file, such as recipes/tones.toml.", path=path) from error
-    except tomllib.TOMLDecodeError as error:
-        raise RecipeError(f"{path} is not TOML: {error}.", path=path) from error
+    except (ValueError, RecursionError) as error:  # also a number of more than 4,300 digits
+        raise RecipeError(f"{path} is not TOML: {_why_not_toml(error)}.", path=path) from error
     for override in overrides:
         _apply_override(table, override)
     train = table.get("train")
     if isinstance(train, dict) and train.get("initial_bundle"):
         train.setdefault("learning_rate", FINE_TUNING_RATE)
     return recipe_from_dict(table, source=str(path))
+
+
+def _why_not_toml(error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    return str(error) if isinstance(error, tomllib.TOMLDecodeError) else "a number is too long"
 
 
 def recipe_from_dict(table: Mapping, *, source: str = "recipe") -> Recipe:
@@ -308,11 +315,12 @@ def settings_from_dict(cls, table: Mapping, *, source: str, prefix: str = ""):
     values = {}
     for key, value in table.items():
         if key not in known:
-            raise RecipeError(f"{source}: unknown key {prefix}{key}.{_suggest(key, cls, prefix)}")
+            raise RecipeError(f"{source}: unknown key {prefix}{shorten(key, 200)}."
+                              f"{_suggest(key, cls, prefix)}")
         hint = hints[key]
         if dataclasses.is_dataclass(hint):
             if not isinstance(value, Mapping):
-                raise RecipeError(f"{source}: {prefix}{key} is a section, got {value!r}.")
+                raise RecipeError(f"{source}: {prefix}{key} is a section, got {_show(value)}.")
             values[key] = settings_from_dict(hint, value, source=source, prefix=f"{prefix}{key}.")
         else:
             values[key] = _checked(value, hint, known[key], f"{source}: {prefix}{key}")
@@ -358,17 +366,20 @@ def _apply_override(table: dict, override: str) -> None:
     name, separator, text = override.partition("=")
     parts = name.strip().split(".")
     if not separator or not all(parts) or len(parts) > 2:
-        raise RecipeError(f"--set {override!r}: write section.key=value, for example "
+        raise RecipeError(f"--set {_show(override)}: write section.key=value, for example "
                           "train.epochs=5.")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         value = text
+    except (ValueError, RecursionError) as error:
+        raise RecipeError(f"--set {name}: the value is not TOML: "
+                          f"{_why_not_toml(error)}.") from error
     target = table
     for part in parts[:-1]:
         target = target.setdefault(part, {})
         if not isinstance(target, dict):
-            raise RecipeError(f"--set {override!r}: {part} is not a section.")
+            raise RecipeError(f"--set {_show(override)}: {part} is not a section.")
     target[parts[-1]] = value
 
 
@@ -377,21 +388,35 @@ def _checked(value, hint, spec, where: str):
     if isinstance(hint, types.GenericAlias):
         (item,) = {a for a in typing.get_args(hint) if a is not Ellipsis}
         if not isinstance(value, (list, tuple)):
-            raise RecipeError(f"{where} must be a list, got {value!r}.")
+            raise RecipeError(f"{where} must be a list, got {_show(value)}.")
         return tuple(_checked(v, item, spec, where) for v in value)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
+        try:
+            value = float(value)
+        except OverflowError:
+            raise RecipeError(f"{where} must be finite, got {_show(value)}.") from None
     if type(value) is not hint:
-        raise RecipeError(f"{where} must be {_type_name(hint)}, got {value!r}.")
+        raise RecipeError(f"{where} must be {_type_name(hint)}, got {_show(value)}.")
     if hint is float and not math.isfinite(value):
-        raise RecipeError(f"{where} must be finite, got {value!r}.")
+        raise RecipeError(f"{where} must be finite, got {_show(value)}.")
     low, high, choices = (spec.metadata[k] for k in ("low", "high", "choices"))
     if choices is not None and value not in choices:
         raise RecipeError(f"{where} must be one of {', '.join(map(repr, choices))}, "
-                          f"got {value!r}.")
+                          f"got {_show(value)}.")
     if (low is not None and value < low) or (high is not None and value > high):
-        raise RecipeError(f"{where} must be between {low:_} and {high:_}, got {value!r}.")
+        raise RecipeError(f"{where} must be between {low:_} and {high:_}, got {_show(value)}.")
     return value
+
+
+def _show(value: object) -> str:
+    """A short form of what was given: it may have a megabyte."""
+    if isinstance(value, int) and value.bit_length() > 1_000:  # too long to be spelled out
+        return f"a number of about {round(value.bit_length() * math.log10(2)):,} digits"
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # such a number, deep inside
+        text = f"a {type(value).__name__}"
+    return shorten(text, 200)
 
 
 def _type_name(hint) -> str:

@@ -109,7 +109,7 @@ class Recognizer:
         Args:
             model: an `asr.AcousticModel` or, with `build`, a network of your own.
             recipe: features, text, model and decoder are those of its training.
-            tokenizer: of its labels, as of `asr.dataset(...).tokenizer`.
+            tokenizer: tokenizer of its labels, as of `asr.dataset(...).tokenizer`.
             cmvn: (mean, std), each (F,), if features.cmvn is "global" or "map":
                 `asr.dataset(...).cmvn`.
             build: the function that builds a network of your own; loading the bundle needs it.
@@ -160,14 +160,14 @@ class Recognizer:
         return other
 
     def load_audio(self, audio: Audio, sample_rate: int | None = None, *,
-                   expected: AudioInfo | None = None,
-                   max_seconds: float | None = None) -> np.ndarray:
+                   expected: AudioInfo | None = None, max_seconds: float | None = None,
+                   allow_truncated: bool = False) -> np.ndarray:
         """Samples at the recogniser's rate, of a path or of an array.
 
         Args:
             audio: a path, or (num_samples,) floating point, mono, in [-1, 1].
             sample_rate: Hz of an array; None: it has the recogniser's rate already.
-            expected, max_seconds: for a path, see `asr.audio.load_audio`.
+            expected, max_seconds, allow_truncated: for a path, see `asr.audio.load_audio`.
 
         Raises:
             AudioError: see `asr.audio.load_audio`.
@@ -177,7 +177,7 @@ class Recognizer:
             if sample_rate is not None:
                 raise UsageError(RATE_OF_A_FILE)
             return load_audio(audio, sample_rate=self.sample_rate, expected=expected,
-                              max_seconds=max_seconds)
+                              max_seconds=max_seconds, allow_truncated=allow_truncated)
         if audio.ndim != 1 or audio.dtype.kind != "f":
             raise UsageError(f"An array of shape {audio.shape} and type {audio.dtype} is not mono "
                              "audio; expected (num_samples,) floating point in [-1, 1].")
@@ -254,13 +254,15 @@ class Recognizer:
         levels = None if features is None else speech_levels(features, self.bundle.features)
         return to_transcript(self.decoder.decode(logits), self.clock, duration, levels, start)
 
-    def align(self, audio: Audio, text: str, sample_rate: int | None = None) -> Transcript:
+    def align(self, audio: Audio, text: str, sample_rate: int | None = None, *,
+              allow_truncated: bool = False) -> Transcript:
         """When each word and character of a known text was said.
 
         Args:
             audio: a path, or (num_samples,) floating point, mono, in [-1, 1].
             text: what is said; normalised as the training texts were.
             sample_rate: Hz of an array; None: it has the recogniser's rate already.
+            allow_truncated: of a path, see `asr.audio.load_audio`.
 
         Returns:
             The text with times, its words as they are written here; `score` is the natural log of
@@ -343,11 +345,13 @@ class Recognizer:
         return Transcript("", duration=duration) if hypothesis is None else \
             to_transcript([hypothesis], self.clock, duration, levels)
 
-    def inspect(self, audio: Audio, sample_rate: int | None = None) -> Inspection:
+    def inspect(self, audio: Audio, sample_rate: int | None = None, *,
+                allow_truncated: bool = False) -> Inspection:
         """Every gate and memory cell while the network listens, in the time of the recording.
 
         Args:
             audio, sample_rate: as for `transcribe`; a minute at most.
+            allow_truncated: of a path, see `asr.audio.load_audio`.
 
         Returns:
             Features (T, F), the gates of each layer and direction (T', U), posteriors (T', V) and
@@ -361,7 +365,7 @@ class Recognizer:
         if self.bundle.network:
             raise UsageError(f"The network of {self.bundle.network} cannot be looked into: only "
                              "that of asr.AcousticModel has the gates that this shows.")
-        samples = self.load_audio(audio, sample_rate)
+        samples = self.load_audio(audio, sample_rate, allow_truncated=allow_truncated)
         if is_silent(samples, self.sample_rate):
             raise UsageError(f"The recording never gets louder than {SILENCE_DB:g} dB of full "
                              "scale: the network is not asked about silence, so there is nothing "

@@ -9,7 +9,7 @@ import importlib.metadata
 from collections.abc import Iterable
 
 PACKAGES = ("keras-asr", "tensorflow", "keras", "numpy", "scipy", "numba", "llvmlite", "librosa",
-            "soundfile", "soxr", "rapidfuzz", "safetensors", "tensorflow-io")
+            "soundfile", "soxr", "jiwer", "rapidfuzz", "safetensors", "tensorflow-io")
 
 
 def installed(names: Iterable[str] = PACKAGES) -> dict[str, str | None]:

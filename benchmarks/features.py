@@ -6,8 +6,8 @@ For each set: every stage alone on one core (decode, decode + log-mel with libro
 NumPy twin, the whole cache with either), then the cache with 1, 2, ... processes, of which each
 imports librosa. "x" is seconds of audio a second; `x_per_cpu` divides by processor time, which
 other work on the machine disturbs less than the wall clock. Log-mel alone is timed with librosa as
-the cache uses it, as the one call `librosa.feature.melspectrogram`, and with the twin; with --peer also with
-torchaudio, where it is installed. Run with OPENBLAS_NUM_THREADS=1 to have one core.
+the cache uses it, as the one call `librosa.feature.melspectrogram`, and with the twin; with --peer
+also with torchaudio, where it is installed. Run with OPENBLAS_NUM_THREADS=1 to have one core.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 r"""Long recordings in windows against one pass over all of them; one JSON object on stdout.
 
     python benchmarks/windows.py digits=asr/assets/digits.asr,data/fsdd/train.jsonl \
-        english=runs/read_english/best.asr,data/kathleen/all.jsonl --audio-root ../shared/data
+        english=runs/read_english/best.asr,data/kathleen/train.jsonl --audio-root ../shared/data
 
 For each NAME=BUNDLE,MANIFEST, clips in seeded random order make one recording of --minutes. It is
 transcribed in one pass, then in windows with several lengths of context, with joins where it is

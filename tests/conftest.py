@@ -22,6 +22,11 @@ SHARED_DATA = REPOSITORY.parent / "shared" / "data"
 LONGEST_FIRST = ("test_notebooks.py", "test_training.py", "test_readme.py", "test_cli.py")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--mutations", type=int, default=2_000, help="of each reader, in the slow "
+                     "fuzz tests (tests/test_fuzz.py)")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Two processes end at about the same time if the files that take minutes come first."""
     rank = {name: index for index, name in enumerate(LONGEST_FIRST)}

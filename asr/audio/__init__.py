@@ -7,6 +7,7 @@ with what was decoded. Anything else is an `AudioError` with a code; nothing is 
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -14,6 +15,7 @@ import numpy as np
 from asr.audio.av_decoder import AvDecoder
 from asr.audio.blocks import (
     AudioInfo,
+    count_samples,
     decode_blocks,
     num_missing,
     open_decoder,
@@ -21,7 +23,7 @@ from asr.audio.blocks import (
     warn_of_wrong_md5,
 )
 from asr.audio.channels import mix_channels, used_channel
-from asr.audio.decoder import Decoder, truncated
+from asr.audio.decoder import Decoder
 from asr.audio.source import (
     MAX_STREAM_BYTES,
     Source,
@@ -40,21 +42,24 @@ MAX_SECONDS = 3_600.0  # in memory at once: 220 MiB at 16 kHz; asr.audio.recordi
 RESAMPLER = "soxr HQ"  # recorded in bundles: training and serving must use the same one
 
 
-def probe_audio(source: Source) -> AudioInfo:
+def probe_audio(source: Source, *, allow_truncated: bool = False) -> AudioInfo:
     """What a recording declares, without decoding it.
 
     Args:
         source: a path, the bytes of a file, or an open binary file.
+        allow_truncated: of a cut recording, what is left (which is decoded to count it), with a
+            warning, not an error.
 
     Raises:
         AudioError: audio.missing, audio.unreadable, audio.empty, audio.header,
             audio.unsupported, audio.too_long (what cannot be counted), audio.decode,
             audio.truncated (if the header alone shows it).
     """
-    with open_source(source) as (file, name), open_decoder(file, name) as (_, info, layout):
-        if layout.cut:
-            raise truncated(name, layout.cut)
-        return info
+    with open_source(source) as (file, name), open_decoder(file, name) as (decoder, info, layout):
+        if not layout.cut:
+            return info
+        refuse_or_warn(name, layout.cut, allow_truncated)
+        return dataclasses.replace(info, num_samples=count_samples(decoder, name))
 
 
 def load_audio(source: Source, *, sample_rate: int, offset: float = 0.0,

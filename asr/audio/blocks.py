@@ -20,9 +20,9 @@ from asr.audio.av_decoder import CONTAINERS as AV_CONTAINERS
 from asr.audio.av_decoder import AvDecoder
 from asr.audio.channels import ChannelMeter, mix_channels, refuse_cancelled
 from asr.audio.containers import Layout, check_format, inspect_container
-from asr.audio.decoder import Decoder, make_decoder, reason_of, truncated
-from asr.audio.source import remembered
-from asr.errors import AudioError
+from asr.audio.decoder import TRUNCATED, Decoder, make_decoder, reason_of, truncated
+from asr.audio.source import reading, remembered
+from asr.errors import AudioError, InputWarning
 
 MAX_AMPLITUDE = 8.0  # 18 dB over full scale: beyond it, the samples are no audio
 MAX_COUNTED_SECONDS = 48 * 3_600  # of a recording that does not state its length
@@ -70,11 +70,12 @@ def open_decoder(file: BinaryIO, name: str
         AudioError: audio.empty, audio.header, audio.unsupported, audio.too_long, audio.truncated,
             audio.decode.
     """
-    layout = remembered(file, "layout", partial(inspect_container, file, name))
+    with reading(name):
+        layout = remembered(file, "layout", partial(inspect_container, file, name))
     with make_decoder(file, layout, name) as decoder:
         num_samples = decoder.frames
         if num_samples >= _UNKNOWN_LENGTH:
-            num_samples = remembered(file, "length", partial(_count_samples, decoder, name))
+            num_samples = remembered(file, "length", partial(count_samples, decoder, name))
             decoder.restart()
         info = AudioInfo(decoder.samplerate, decoder.channels, num_samples,
                          "WAV" if decoder.format == "WAVEX" else decoder.format, decoder.subtype)
@@ -88,8 +89,8 @@ def open_decoder(file: BinaryIO, name: str
         yield decoder, info, layout
 
 
-def _count_samples(decoder: Decoder | AvDecoder, name: str) -> int:
-    """The length of a recording that does not state it, as FLAC that was written into a pipe."""
+def count_samples(decoder: Decoder | AvDecoder, name: str) -> int:
+    """The length of a recording that does not state it, or is cut: samples a channel."""
     block = np.empty((BLOCK_SAMPLES // decoder.channels, decoder.channels), np.float32)
     count = 0
     try:
@@ -98,6 +99,8 @@ def _count_samples(decoder: Decoder | AvDecoder, name: str) -> int:
             if count > MAX_COUNTED_SECONDS * decoder.samplerate:
                 raise AudioError(f"{name} lasts more than {MAX_COUNTED_SECONDS / 3_600:g} hours. "
                                  "Split it.", code="audio.too_long", path=name)
+    except AudioError:
+        raise
     except (RuntimeError, ValueError, OSError) as error:
         raise _damaged(name, count, error) from error
     return count
@@ -112,7 +115,8 @@ def refuse_or_warn(name: str, reason: str, allow_truncated: bool) -> None:
     """An error, or a warning where what is left of a cut recording is to be used."""
     if not allow_truncated:
         raise truncated(name, reason)
-    warnings.warn(f"{name} is cut: it {reason}. Using what is left.", stacklevel=3)
+    warnings.warn(InputWarning(f"{name} is cut: it {reason}. Using what is left.", TRUNCATED),
+                  stacklevel=3)
 
 
 def decode_blocks(decoder: Decoder | AvDecoder, start: int, num_samples: int, sample_rate: int,
@@ -161,7 +165,7 @@ def decode_blocks(decoder: Decoder | AvDecoder, start: int, num_samples: int, sa
             yield np.clip(mono, -1.0, 1.0), num_decoded
     except AudioError:
         raise
-    except (RuntimeError, ValueError, OSError) as error:
+    except (RuntimeError, ValueError) as error:
         raise _damaged(name, start + num_decoded, error) from error
     if meter:
         refuse_cancelled(meter, name)
@@ -172,9 +176,10 @@ def decode_blocks(decoder: Decoder | AvDecoder, start: int, num_samples: int, sa
 
 def warn_of_wrong_md5(name: str) -> None:
     """Say that a FLAC file does not hold the samples that were encoded."""
-    warnings.warn(f"{name} is a FLAC file whose samples have another MD5 than its header states: "
-                  "it was damaged or edited after it was encoded. Check it with flac -t.",
-                  stacklevel=3)
+    warnings.warn(InputWarning(
+        f"{name} is a FLAC file whose samples have another MD5 than its header states: it was "
+        "damaged or edited after it was encoded. Check it with flac -t.", "audio.md5"),
+        stacklevel=3)
 
 
 def num_missing(info: AudioInfo, num_samples: int, num_decoded: int) -> int:

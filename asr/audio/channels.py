@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 
 from asr.audio.source import remembered
-from asr.errors import AudioError
+from asr.errors import AudioError, InputWarning
 
 if TYPE_CHECKING:
     from asr.audio.av_decoder import AvDecoder
@@ -130,9 +130,10 @@ def opposite_channel(decoder: Decoder | AvDecoder) -> int | None:
 
 def warn_of_opposite_channels(name: str, channel: int) -> None:
     """Say that one channel is used, not the mean."""
-    warnings.warn(f"{name} has channels in opposite phase: their mean is more than "
-                  f"{MAX_LOSS_DB:g} dB below the loudest, as if a microphone is wired the wrong "
-                  f"way round. Using channel {channel + 1} alone.", stacklevel=3)
+    warnings.warn(InputWarning(
+        f"{name} has channels in opposite phase: their mean is more than {MAX_LOSS_DB:g} dB below "
+        "the loudest, as if a microphone is wired the wrong way round. Using channel "
+        f"{channel + 1} alone.", "audio.phase"), stacklevel=3)
 
 
 def refuse_cancelled(meter: ChannelMeter, name: str) -> None:

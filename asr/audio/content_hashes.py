@@ -17,7 +17,7 @@ from typing import BinaryIO
 from asr.audio.remote import version_of
 from asr.audio.source import SETTLED_NS, open_regular, stat_fingerprint
 from asr.errors import AudioError
-from asr.files import write_atomic
+from asr.files import parse_json, write_atomic
 from asr.manifest.address import Address
 
 _AT_ONCE_BYTES = 1 << 20  # `file_digest` fills a new buffer of 256 KiB, dear for a short clip
@@ -90,7 +90,7 @@ def _digest(file: BinaryIO, size: int) -> str:
 def _read_memory(path: Path) -> dict[str, list]:
     """Earlier results; one that cannot be read only means that files are hashed again."""
     try:
-        memory = json.loads(path.read_text(encoding="utf-8"))
+        memory = parse_json(path.read_bytes())
         return {key: entry for key, entry in memory.items() if len(entry) == 5}
     except (OSError, ValueError, AttributeError, TypeError):
         return {}

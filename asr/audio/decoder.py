@@ -19,10 +19,13 @@ import numpy as np
 from asr.audio.av_decoder import CONTAINERS as AV_CONTAINERS
 from asr.audio.av_decoder import AvDecoder
 from asr.audio.containers import REMEDY, Layout, Part
+from asr.audio.source import reading
 from asr.errors import AudioError
 
 if TYPE_CHECKING:
     import soundfile
+
+TRUNCATED = "audio.truncated"
 
 _FULL_SCALE = {"PCM_S8": (1 << 7, "i1", 1), "PCM_16": (1 << 15, "<i2", 2),
                "PCM_24": (1 << 23, "<i4", 3)}  # of FLAC: factor, type, bytes that count
@@ -45,7 +48,9 @@ class Decoder:
     """
 
     def __init__(self, file: BinaryIO, layout: Layout, name: str):
-        self._file, self._layout, self._name = file, layout, name
+        self._guard = None if isinstance(file, io.BytesIO) else _Guarded(file)
+        self._file: BinaryIO = self._guard or file  # type: ignore[assignment]
+        self._layout, self._name = layout, name
         self._starts, self._part = [0], 0
         self._open = first = self._open_part(0)
         self.samplerate, self.channels = first.samplerate, first.channels
@@ -104,6 +109,7 @@ class Decoder:
 
         Raises:
             RuntimeError: of libsndfile, where the data are damaged.
+            AudioError: audio.unreadable, where the disk fails.
         """
         filled = 0
         while self._again and filled < len(out):
@@ -115,7 +121,10 @@ class Decoder:
                 self._again.appendleft(block[count:])
         repeated = filled
         while filled < len(out):
-            num_read = len(self._open.read(out=out[filled:]))
+            try:
+                num_read = len(self._open.read(out=out[filled:]))
+            finally:
+                self._raise_disk_error()
             filled += num_read
             if not num_read and not self._next_part():
                 break
@@ -127,6 +136,12 @@ class Decoder:
     def differs_from_md5(self) -> bool:
         """After the last sample: whether the samples are not those that were encoded."""
         return self._md5 is not None and self._md5.digest() != self._layout.md5
+
+    def _raise_disk_error(self) -> None:
+        error = self._guard and self._guard.take_error()
+        if error:
+            with reading(self._name):
+                raise error
 
     def _begin(self, part: int) -> None:
         self._open.close()
@@ -146,6 +161,7 @@ class Decoder:
         try:
             decoder = soundfile.SoundFile(_file_of(self._file, part))
         except (soundfile.SoundFileError, RuntimeError, TypeError, ValueError, OSError) as error:
+            self._raise_disk_error()
             if layout.cut:
                 raise truncated(name, layout.cut) from error
             where = (f"stream {index + 1} of {len(layout.parts)} of the chained file {name}"
@@ -180,6 +196,39 @@ class Decoder:
             self.frames += frames
 
 
+class _Guarded(io.RawIOBase):
+    """The file of a recording as libsndfile gets it: an error of the disk is kept, not raised.
+
+    An exception cannot pass through libsndfile: it would be printed, and the file would end there.
+    """
+
+    def __init__(self, file: BinaryIO):
+        self._file = file
+        self._error: OSError | None = None
+
+    def take_error(self) -> OSError | None:
+        """What went wrong since the last call."""
+        error, self._error = self._error, None
+        return error
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        return self._file.seek(offset, whence)
+
+    def readinto(self, buffer) -> int:
+        try:
+            return self._file.readinto(buffer)  # type: ignore[attr-defined]
+        except OSError as error:
+            self._error = error
+            return 0
 def make_decoder(file: BinaryIO, layout: Layout, name: str) -> Decoder | AvDecoder:
     """The decoder for a container: libsndfile's, or FFmpeg's.
 
@@ -257,4 +306,4 @@ def reason_of(error: BaseException) -> str:
 def truncated(name: str, reason: str) -> AudioError:
     """The error of a recording whose end is missing."""
     return AudioError(f"{name} is cut: it {reason}. Copy it again, or use what is left: "
-                      "asr transcribe --allow-truncated.", code="audio.truncated", path=name)
+                      "--allow-truncated.", code=TRUNCATED, path=name)

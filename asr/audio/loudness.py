@@ -29,6 +29,15 @@ def is_silent(audio: np.ndarray, sample_rate: int) -> bool:
     return meter.silent
 
 
+def all_silent(powers: np.ndarray) -> bool:
+    """Whether no cell is louder than `SILENCE_DB`; NaN is not silent.
+
+    Args:
+        powers: (cells,) mean square.
+    """
+    return bool(np.all(powers < 10 ** (SILENCE_DB / 10)))
+
+
 class LoudnessMeter:
     """The mean power of every 25 ms of a recording that is read in blocks.
 
@@ -70,4 +79,4 @@ class LoudnessMeter:
     @property
     def silent(self) -> bool:
         """Whether no cell is louder than `SILENCE_DB`; NaN is not silent."""
-        return bool(np.all(self.powers < 10 ** (SILENCE_DB / 10)))
+        return all_silent(self.powers)

@@ -46,6 +46,21 @@ def display_name(path: str | os.PathLike) -> str:
 
 
 @contextmanager
+def reading(name: str) -> Iterator[None]:
+    """An error of the disk or the network while a recording is read is that recording's.
+
+    Raises:
+        AudioError: audio.unreadable, for any OSError inside.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise AudioError(f"{name} cannot be read: {error.strerror or error}. Look whether its disk "
+                         "or network drive is there, and copy it again if not.",
+                         code="audio.unreadable", path=name) from error
+
+
+@contextmanager
 def open_source(source: Source) -> Iterator[tuple[BinaryIO, str]]:
     """A seekable file object that we opened, and what messages call it."""
     if isinstance(source, (bytes, bytearray, memoryview)):
@@ -53,8 +68,11 @@ def open_source(source: Source) -> Iterator[tuple[BinaryIO, str]]:
     elif is_address(source):
         yield io.BytesIO(read_address(str(source))), str(source).partition("?")[0]
     elif isinstance(source, (str, os.PathLike)):
+        name = display_name(source)
         with open_regular(source) as file:
-            yield _buffered(file), display_name(source)
+            with reading(name):
+                bytes_or_file = _buffered(file)
+            yield bytes_or_file, name
     elif not (hasattr(source, "read") and hasattr(source, "seekable")):
         raise UsageError(f"A {type(source).__name__} is no recording; give a path, the bytes of a "
                          "file, an open binary file, or samples as a NumPy array where arrays are "
@@ -62,11 +80,14 @@ def open_source(source: Source) -> Iterator[tuple[BinaryIO, str]]:
     else:
         name = getattr(source, "name", "")
         name = display_name(name) if isinstance(name, (str, os.PathLike)) and name else "the stream"
-        if source.seekable():
-            source.seek(0)
+        with reading(name):
+            seekable = source.seekable()
+            data = b"" if seekable else source.read(MAX_STREAM_BYTES + 1)
+            if seekable:
+                source.seek(0)
+        if seekable:
             yield source, name
         else:
-            data = source.read(MAX_STREAM_BYTES + 1)
             if len(data) > MAX_STREAM_BYTES:
                 raise AudioError(f"{name} sent more than {MAX_STREAM_BYTES:_} bytes. Write it to "
                                  "a file and give its name.", code="audio.too_long", path=name)
@@ -87,7 +108,12 @@ def open_regular(path: str | os.PathLike) -> BinaryIO:
         reason = getattr(error, "strerror", None) or str(error)
         raise AudioError(f"{name} cannot be opened: {reason}. Check its permissions.",
                          code="audio.unreadable", path=name) from error
-    mode = os.fstat(descriptor).st_mode
+    try:
+        with reading(name):
+            mode = os.fstat(descriptor).st_mode
+    except AudioError:
+        os.close(descriptor)
+        raise
     if not stat.S_ISREG(mode):
         os.close(descriptor)
         kind = ("a folder" if stat.S_ISDIR(mode) else "a pipe" if stat.S_ISFIFO(mode) else

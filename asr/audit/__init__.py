@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asr.audit.fingerprint import find_copies, fingerprints
-from asr.audit.validate import validate
+from asr.audit.validate import SILENT, validate
 from asr.errors import ManifestError
 from asr.manifest import Problem, scan_manifest
 
@@ -29,13 +29,15 @@ class Audit:
 
     `leaks` make a result on the later manifest worthless, `notes` are worth knowing (shared
     sentences, recordings twice in one manifest), `suspects` are all utterances, the most doubtful
-    reference first, and `silence` is words per minute without speech.
+    reference first, and `silence` is words per minute without speech. `silent` are recordings
+    without sound that have a text.
     """
 
     leaks: list[Problem] = field(default_factory=list)
     notes: list[Problem] = field(default_factory=list)
     suspects: list[Suspect] = field(default_factory=list)
     silence: dict[str, float] = field(default_factory=dict)
+    silent: list[Problem] = field(default_factory=list)
 
     @property
     def listed(self) -> list[Suspect]:
@@ -45,6 +47,7 @@ class Audit:
     def to_dict(self) -> dict:
         """JSON-ready."""
         return {"leaks": [vars(problem) for problem in self.leaks],
+                "silent": [vars(problem) for problem in self.silent],
                 "notes": [vars(problem) for problem in self.notes],
                 "suspects": [suspect.to_dict() for suspect in self.listed],
                 "words_per_minute_without_speech": self.silence}
@@ -52,7 +55,7 @@ class Audit:
 
 def find_leaks(manifests: Sequence[str | Path], *, audio_root: str | Path | None = None,
                allow_outside_root: bool = False, shared_speakers: bool = False,
-               fingerprint: bool = True,
+               fingerprint: bool = True, allow_truncated: bool = False,
                progress: Callable[[int, int], None] | None = None) -> Audit:
     """Find what several manifests share, also where file hashes differ.
 
@@ -60,34 +63,41 @@ def find_leaks(manifests: Sequence[str | Path], *, audio_root: str | Path | None
         manifests: training set first, test set last.
         audio_root, allow_outside_root: see `asr.manifest.read_manifest`.
         shared_speakers: a speaker in two manifests is a note, not a leak.
-        fingerprint: also look for re-encoded, louder, cut or padded copies; reads all audio.
+        fingerprint: also look for re-encoded, louder, cut or padded copies, and for silence that
+            has a text; reads all audio.
+        allow_truncated: see `asr.audio.load_audio`.
         progress: called with (done, total) recordings.
 
     Raises:
         ManifestError: a manifest that cannot be read.
     """
     report = validate(manifests, audio_root=audio_root, allow_outside_root=allow_outside_root,
-                      shared_speakers=shared_speakers)
+                      shared_speakers=shared_speakers, allow_truncated=allow_truncated)
     unreadable = [problem for problem in report.problems if problem.code.startswith("manifest.")]
     if unreadable:
         raise ManifestError(str(unreadable[0]), code=unreadable[0].code)
     audit = Audit([problem for problem in report.problems if problem.code.startswith("split.")],
                   [problem for problem in report.notes if problem.code.startswith("split.")])
     if fingerprint:
-        _add_copies(audit, manifests, audio_root, allow_outside_root, progress)
+        _add_copies(audit, manifests, audio_root, allow_outside_root, allow_truncated, progress)
     return audit
 
 
 def _add_copies(audit: Audit, manifests: Sequence[str | Path], audio_root: str | Path | None,
-                allow_outside_root: bool, progress: Callable[[int, int], None] | None) -> None:
-    """Add the copies that `find_shared` did not report by their hash."""
+                allow_outside_root: bool, allow_truncated: bool,
+                progress: Callable[[int, int], None] | None) -> None:
+    """Add the copies that `find_shared` did not report by their hash, and silence with a text."""
     rows = [(str(path), row) for path in dict.fromkeys(map(str, manifests))
             for row in scan_manifest(path, audio_root=audio_root,
                                      allow_outside_root=allow_outside_root)[0]]
     known = {(problem.path, problem.line) for problem in audit.leaks
              if problem.code == "split.audio"}
     utterances = [row.utterance for _, row in rows]
-    prints = fingerprints(utterances, progress)
+    prints = fingerprints(utterances, progress, allow_truncated=allow_truncated)
+    for index in prints.silent:
+        path, row = rows[index]
+        if row.utterance.text.strip():
+            audit.silent.append(Problem(path, row.line, row.utterance.id, *SILENT))
     for copy in find_copies(utterances, prints):
         (before, first), (path, row) = rows[copy.first], rows[copy.second]
         if (path, row.line) in known:

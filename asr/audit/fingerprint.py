@@ -13,6 +13,7 @@ are alike by their pitch alone (two "six"es of one speaker: 0.977), so the bar i
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,7 +22,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from asr.audio import load_utterance, resample
-from asr.errors import AudioError
+from asr.audio.loudness import is_silent
+from asr.errors import AudioError, InputWarning
 from asr.features import FeatureExtractor
 
 if TYPE_CHECKING:
@@ -58,37 +60,43 @@ class Copy:
 class Fingerprints:
     """(N, D) float32 of N utterances; rows of recordings that cannot be read are 0.
 
-    `waveforms` holds the first hours of the recordings at 4 kHz, float16, by index.
+    `waveforms` holds the first hours of the recordings at 4 kHz, float16, by index; `silent` are
+    the indices of those that never get louder than silence.
     """
 
     vectors: np.ndarray
     failed: tuple[str, ...]
     waveforms: dict[int, np.ndarray]
+    silent: tuple[int, ...] = ()
 
 
 def fingerprints(utterances: Sequence[Utterance],
-                 progress: Callable[[int, int], None] | None = None) -> Fingerprints:
+                 progress: Callable[[int, int], None] | None = None, *,
+                 allow_truncated: bool = False) -> Fingerprints:
     """The fingerprint of each utterance.
 
     Args:
         utterances: manifest rows.
         progress: called with (done, total).
+        allow_truncated: see `asr.audio.load_audio`.
     """
     vectors = np.zeros((len(utterances), 2 * _STEPS * _MELS), np.float32)
-    failed, waveforms, kept = [], {}, 0
+    failed, silent, waveforms, kept = [], [], {}, 0
     for index, utterance in enumerate(utterances):
         try:
-            audio = load_utterance(utterance, sample_rate=RATE)
+            audio = load_utterance(utterance, sample_rate=RATE, allow_truncated=allow_truncated)
             vectors[index] = fingerprint(audio)
         except AudioError:
             failed.append(utterance.id)
         else:
+            if is_silent(audio, RATE):
+                silent.append(index)
             if kept < _KEPT_BYTES:
                 waveforms[index] = resample(audio, RATE, _WAVE_RATE).astype(np.float16)
                 kept += waveforms[index].nbytes
         if progress:
             progress(index + 1, len(utterances))
-    return Fingerprints(vectors, tuple(failed), waveforms)
+    return Fingerprints(vectors, tuple(failed), waveforms, tuple(silent))
 
 
 def fingerprint(audio: np.ndarray) -> np.ndarray:
@@ -117,8 +125,7 @@ def find_copies(utterances: Sequence[Utterance], prints: Fingerprints, *,
         prints: their `fingerprints`.
         progress: called with (done, total) comparisons.
 
-    Raises:
-        AudioError: a recording that was readable a moment ago no longer is.
+    A recording that was readable a moment ago and no longer is has no copy, with a warning.
     """
     pairs = sorted(_similar(prints.vectors))
 
@@ -130,7 +137,11 @@ def find_copies(utterances: Sequence[Utterance], prints: Fingerprints, *,
 
     copies = []
     for done, (first, second) in enumerate(pairs, 1):
-        one, other = wave(first), wave(second)
+        try:
+            one, other = wave(first), wave(second)
+        except AudioError as error:
+            warnings.warn(InputWarning(f"Not compared: {error}", "audit.recording"), stacklevel=2)
+            continue
         similarity = waveform_similarity(one, other)
         short = min(len(one), len(other)) < SHORT_SECONDS * _WAVE_RATE
         if similarity >= (SHORT_COPY if short else COPY):

@@ -7,13 +7,14 @@ trimmed test sets do not show it. The sounds are made here, from a seed; recordi
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from asr.errors import DataError
+from asr.errors import AudioError, DataError, InputWarning
 from asr.recognizer import Recognizer
 from asr.scoring import Score, with_conditions
 
@@ -40,7 +41,8 @@ def words_without_speech(recognizer: Recognizer, *, seconds: float = 60.0, seed:
 
     Raises:
         DataError: seconds is not positive.
-        AudioError: a recording cannot be read.
+
+    A recording that cannot be read is left out, with a warning.
     """
     if not seconds > 0:
         raise DataError(f"seconds is {seconds!r}; expected more than 0.", code="audit.seconds")
@@ -50,9 +52,16 @@ def words_without_speech(recognizer: Recognizer, *, seconds: float = 60.0, seed:
         rates[name] = _words_per_minute(recognizer, [audio[start:start + size] for start in
                                                      range(0, len(audio), size)])
     if recordings:
-        rates["recordings"] = _words_per_minute(
-            recognizer, [recognizer.load_audio(path) for path in recordings])  # type: ignore
+        rates["recordings"] = _words_per_minute(recognizer, list(_readable(recognizer, recordings)))
     return rates
+
+
+def _readable(recognizer: Recognizer, recordings: Sequence[str | Path]) -> Iterator[np.ndarray]:
+    for path in recordings:
+        try:
+            yield recognizer.load_audio(path)  # type: ignore[arg-type]
+        except AudioError as error:
+            warnings.warn(InputWarning(f"Left out: {error}", "audit.recording"), stacklevel=3)
 
 
 def with_silence(result: Score, rates: Mapping[str, float]) -> Score:

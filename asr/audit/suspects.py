@@ -61,12 +61,14 @@ class _Evidence:
 
 
 def rank_suspects(recognizer: Recognizer, utterances: Sequence[Utterance], *,
+                  allow_truncated: bool = False,
                   progress: Callable[[int, int], None] | None = None) -> list[Suspect]:
     """All utterances, the one whose reference is most doubtful first.
 
     Args:
         recognizer: any that has learnt something of the language; a WER of 95 % is enough.
         utterances: manifest rows.
+        allow_truncated: see `asr.audio.load_audio`.
         progress: called with (done, total).
 
     Raises:
@@ -75,7 +77,8 @@ def rank_suspects(recognizer: Recognizer, utterances: Sequence[Utterance], *,
     if not utterances:
         raise DataError("No utterance to examine.", code="audit.empty")
     evidence: list[_Evidence] = []
-    for result in infer(recognizer, [Task(u, u, u.id) for u in utterances], keep_samples=True):
+    for result in infer(recognizer, [Task(u, u, u.id) for u in utterances], keep_samples=True,
+                        allow_truncated=allow_truncated):
         evidence.append(_examine(recognizer, result))
         if progress:
             progress(len(evidence), len(utterances))

@@ -12,11 +12,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from asr.audio import MAX_SECONDS, MIN_SECONDS
+from asr.audio.loudness import SILENCE_DB
 from asr.audio.probing import Probe, probe_all
 from asr.audit.leakage import find_shared
 from asr.errors import ManifestError
 from asr.features.lengths import feasible, feature_length, output_length
-from asr.manifest import Problem, Row, duration_tolerance, scan_manifest
+from asr.manifest import Findings, Problem, Row, duration_tolerance, scan_manifest
 from asr.recipe import FeatureSettings, ModelSettings, Recipe
 from asr.text import normalize
 from asr.text.evidence import report as about_texts
@@ -69,19 +70,21 @@ class Report:
     Args:
         problems: what makes data unusable or a result doubtful, in the order of the files.
         notes: what is worth knowing and needs no action.
+        num_cut: recordings that are cut, of which what is left is used.
         num_utterances: rows that could be read.
         seconds: seconds of speech in them.
     """
 
-    problems: list[Problem] = field(default_factory=list)
-    notes: list[Problem] = field(default_factory=list)
+    problems: Findings = field(default_factory=Findings)
+    notes: Findings = field(default_factory=Findings)
+    num_cut: int = 0
     num_utterances: int = 0
     seconds: float = 0.0
 
     @property
     def counts(self) -> dict[str, int]:
-        """Problems by code, the most frequent first."""
-        return dict(Counter(problem.code for problem in self.problems).most_common())
+        """Problems by code, the most frequent first, also of those that are not listed."""
+        return dict(self.problems.counts.most_common())
 
     def to_dict(self) -> dict:
         """What `asr validate --json` prints."""
@@ -93,7 +96,8 @@ class Report:
 def validate(manifests: Sequence[str | Path], *, target: Target | None = None,
              against: Sequence[str | Path] = (), audio_root: str | Path | None = None,
              allow_outside_root: bool = False, shared_speakers: bool = False,
-             decode: bool = False, num_workers: int = 0,
+             decode: bool = False, allow_truncated: bool = False, per_code: int | None = None,
+             num_workers: int = 0,
              progress: Callable[[int, int], None] | None = None) -> Report:
     """Check everything; change nothing.
 
@@ -103,23 +107,25 @@ def validate(manifests: Sequence[str | Path], *, target: Target | None = None,
         against: manifests to compare with, which are not checked themselves.
         audio_root, allow_outside_root: see `asr.manifest.read_manifest`.
         shared_speakers: a speaker in two manifests is a note, not a problem.
-        decode: decode every recording, which finds damage that a header cannot show.
+        decode: decode every recording, which finds damage that a header cannot show, and silence
+            that has a text.
+        allow_truncated: use what is left of a cut recording, and count it.
+        per_code: how many problems and notes of a code are kept; None: all.
         num_workers: processes; 0: as many as pay.
         progress: called with (done, total) recordings.
 
     Raises:
         ManifestError: the audio root is not a folder.
     """
-    report = Report()
+    report = Report(Findings(per_code), Findings(per_code))
     tables: dict[str, list[Row]] = {}
     names = list(dict.fromkeys(map(str, manifests)))
     for path in dict.fromkeys((*map(str, against), *names)):
-        tables[path], problems = _scan(path, audio_root, allow_outside_root,
-                                       report.notes)
-        if path in names:
-            report.problems += problems
+        findings = report.problems if path in names else Findings(0)
+        tables[path] = _scan(path, audio_root, allow_outside_root, report.notes, findings)
     compare = len(tables) > 1
-    probes = _probe(tables, compare, decode, num_workers, progress)
+    probes = _probe(tables, compare, decode, allow_truncated, num_workers, progress)
+    report.num_cut = sum(probe.cut for probe in probes.values())
     if target is not None and not target.alphabet and names:
         target = _with_alphabet(target, names[0], tables[names[0]], report)
     for path in names:
@@ -130,23 +136,30 @@ def validate(manifests: Sequence[str | Path], *, target: Target | None = None,
     if compare:
         problems, notes = find_shared(tables, {path: probe.sha256 for path, probe in
                                                probes.items()}, shared_speakers=shared_speakers)
-        report.problems += problems
-        report.notes += notes
+        for found, into in ((problems, report.problems), (notes, report.notes)):
+            for problem in found:
+                into.add(*vars(problem).values())
     return report
 
 
-def _scan(path: str, audio_root, allow_outside_root, notes: list[Problem]
-          ) -> tuple[list[Row], list[Problem]]:
+def _scan(path: str, audio_root, allow_outside_root, notes: Findings, findings: Findings
+          ) -> list[Row]:
     try:
-        return scan_manifest(path, audio_root=audio_root, allow_outside_root=allow_outside_root,
-                             notes=notes)
+        odd: list[Problem] = []
+        rows, _ = scan_manifest(path, audio_root=audio_root, notes=odd, findings=findings,
+                                allow_outside_root=allow_outside_root)
+        for note in odd:
+            notes.add(*vars(note).values())
+        return rows
     except ManifestError as error:
         if error.code == "manifest.audio_root":
             raise
-        return [], [Problem(str(path), 0, "", error.code, error.message)]
+        findings.add(path, 0, "", error.code, error.message)
+        return []
 
 
-def _probe(tables, hashes: bool, decode: bool, num_workers: int, progress) -> dict[Path, Probe]:
+def _probe(tables, hashes: bool, decode: bool, allow_truncated: bool, num_workers: int, progress
+           ) -> dict[Path, Probe]:
     paths = dict.fromkeys(row.utterance.audio for rows in tables.values() for row in rows)
     done = 0
 
@@ -157,13 +170,13 @@ def _probe(tables, hashes: bool, decode: bool, num_workers: int, progress) -> di
             progress(done, len(paths))
 
     return probe_all(paths, hashes=hashes, decode=decode, num_workers=num_workers,
-                     progress=advance)
+                     allow_truncated=allow_truncated, progress=advance)
 
 
 def _with_alphabet(target: Target, path: str, rows: list[Row], report: Report) -> Target:
     alphabet = build_alphabet(normalize(row.utterance.text, target.normalizer) for row in rows)
-    report.notes.append(Problem(path, 0, "", "text.alphabet", "the recipe gives no alphabet; that "
-                                f"of this manifest is used: {alphabet!r}."))
+    report.notes.add(path, 0, "", "text.alphabet", "the recipe gives no alphabet; that of this "
+                     f"manifest is used: {alphabet!r}.")
     return replace(target, alphabet=alphabet)
 
 
@@ -183,21 +196,26 @@ def _check_manifest(path: str, rows: list[Row], probes: dict[Path, Probe], targe
         found += _text_problems(row, target, tokenizer, characters)
         if not found and target and tokenizer:
             found = _length_problems(row, probe, target, tokenizer, report, path)
-        report.problems += [Problem(path, row.line, row.utterance.id, *p) for p in found]
+        for problem in found:
+            report.problems.add(path, row.line, row.utterance.id, *problem)
+        for note in probe.notes:
+            report.notes.add(path, row.line, row.utterance.id, *note)
     for character, seen in characters.items():
-        report.problems.append(Problem(
+        report.problems.add(
             path, seen.line, seen.id, "text.out_of_alphabet",
             f"{describe(character)} is not in the alphabet; it occurs {seen.count:,} times, here "
             "first. Extend the alphabet, choose a normaliser that maps it, or drop these "
-            "utterances."))
+            "utterances.")
     for rate, count in rates.items():
         if target and rate != target.features.sample_rate:
-            report.notes.append(Problem(
+            report.notes.add(
                 path, 0, "", "audio.resampled", f"{count:,} of {len(rows):,} recordings have "
-                f"{rate:,} Hz and will be resampled to {target.features.sample_rate:,} Hz."))
+                f"{rate:,} Hz and will be resampled to {target.features.sample_rate:,} Hz.")
 
 
 Found = list[tuple[str, str]]   # (code, message)
+SILENT = ("audio.silent", f"the recording never gets louder than {SILENCE_DB:g} dB of full scale "
+          "over 25 ms, but has a text. Record or copy it again, or drop it.")
 
 
 def _audio_problems(row: Row, probe: Probe, is_shared: bool, target: Target | None) -> Found:
@@ -221,6 +239,8 @@ def _audio_problems(row: Row, probe: Probe, is_shared: bool, target: Target | No
     if seconds < low:
         found.append(("audio.too_short", f"{max(seconds, 0.0):.3f} s, at least {low:g} s are "
                       "needed. Drop it."))
+    elif probe.is_silent(utterance.offset, seconds) and utterance.text.strip():
+        found.append(SILENT)
     elif seconds > high:
         found.append(("audio.too_long", f"{seconds:.1f} s, at most {high:g} s are taken. Split "
                       "it, or raise data.max_seconds."))
@@ -267,9 +287,8 @@ def _length_problems(row: Row, probe: Probe, target: Target, tokenizer: CharToke
                  "utterance.")]
     fewest = _output_frames(row, probe, target, target.max_speed)
     if target.max_speed > 1 and not feasible(fewest, labels):
-        report.notes.append(Problem(path, row.line, row.utterance.id, "ctc.infeasible_fast",
-                                    f"{what}{fewest} at speed {target.max_speed:g}, at which it is "
-                                    "left out."))
+        report.notes.add(path, row.line, row.utterance.id, "ctc.infeasible_fast",
+                         f"{what}{fewest} at speed {target.max_speed:g}, at which it is left out.")
     return []
 
 

@@ -9,6 +9,10 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
+import warnings
+import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,8 +20,9 @@ from typing import Protocol
 
 import numpy as np
 
+from asr.audio.content_hashes import hash_files
 from asr.audio.source import AUDIO_SUFFIXES
-from asr.errors import AsrError, DataError, UsageError
+from asr.errors import AsrError, DataError, InputWarning, UsageError
 from asr.features import LOG_FLOOR
 from asr.files import write_atomic
 from asr.recipe import FeatureSettings
@@ -156,21 +161,21 @@ def load_noise_bank(noise_dir: str | Path, extractor: Extractor, *,
         noise_dir: searched recursively; every file with a suffix in AUDIO_SUFFIXES counts.
         extractor: the one of the speech, so that powers can be added.
         cache_dir: where the bank is kept between runs; None: it is not kept. A changed file or
-            setting makes another bank.
+            setting makes another bank; a damaged one is made again, with a warning.
 
     Raises:
         DataError: the folder holds no audio, or some of it cannot be read; all are named.
     """
-    files = _noise_files(Path(noise_dir))
+    files = noise_files(noise_dir)
     cached = None
     if cache_dir is not None:
-        stamps = [(str(p.relative_to(noise_dir)), p.stat().st_size, p.stat().st_mtime_ns)
-                  for p in files]
+        hashes = hash_files(files, memory=Path(cache_dir) / "hashes.json")
+        stamps = [(str(path.relative_to(noise_dir)), getattr(hashes[path], "sha256", ""))
+                  for path in files]
         key = json.dumps([asdict(extractor.settings), stamps, NOISE_RANGE_DB])
         cached = Path(cache_dir) / f"noise-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
-        if cached.exists():
-            with np.load(cached, allow_pickle=False) as arrays:
-                return NoiseBank(arrays["frames"], arrays["lengths"])
+        if cached.exists() and (bank := _kept_bank(cached)):
+            return bank
     bank = _extract_noise(files, extractor)
     if cached is not None:
         buffer = io.BytesIO()
@@ -180,9 +185,28 @@ def load_noise_bank(noise_dir: str | Path, extractor: Extractor, *,
     return bank
 
 
-def _noise_files(noise_dir: Path) -> list[Path]:
-    files = sorted(p for p in noise_dir.rglob("*")
-                   if p.suffix.lower() in AUDIO_SUFFIXES and p.is_file())
+def _kept_bank(path: Path) -> NoiseBank | None:
+    """The bank of an earlier run; None if it is damaged: ZIP has a checksum of each array."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            bank = NoiseBank(arrays["frames"], arrays["lengths"])
+        if bank.frames.ndim == 2 and bank.lengths.sum() == len(bank.frames):
+            return bank
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+        pass
+    warnings.warn(InputWarning(f"{path} is damaged; the features of the noise are made again.",
+                               "cache.damaged"), stacklevel=3)
+    return None
+
+
+def noise_files(noise_dir: str | Path) -> list[Path]:
+    """The recordings of a noise bank, sorted.
+
+    Raises:
+        DataError: there is none.
+    """
+    files = sorted(p for p in Path(noise_dir).rglob("*")
+                   if p.suffix.lower() in AUDIO_SUFFIXES and os.path.isfile(p))
     if not files:
         raise DataError(f"augment.noise_dir {str(noise_dir)!r} holds no audio "
                         f"({', '.join(sorted(AUDIO_SUFFIXES))}); correct the path, or set "

@@ -4,7 +4,7 @@ In: settings, tokenizer, weights. Out: `*.asr`, and back a `Bundle`. NumPy, safe
 
     manifest.json         schema version; size and SHA-256 of every other member
     config.json           features, text, model, decoder (all knobs); cmvn; training; versions;
-                          network: of a user's own network the name of the function that builds it,
+                          network: for a user's own network the name of the function that builds it,
                           and its tensors
     tokenizer.json        the alphabet, in label order
     weights.safetensors   float32, exactly the tensors of `asr.network.weights.weight_shapes`, or
@@ -15,8 +15,8 @@ In: settings, tokenizer, weights. Out: `*.asr`, and back a `Bundle`. NumPy, safe
 The file is a ZIP whose members are stored, with fixed timestamps: equal content, equal bytes.
 A setting that is missing in config.json means its default, so a new knob's default must keep the
 old behaviour; one that is unknown or out of bounds refuses to load. `calibration` and `network`
-are in config.json only where there is one. The function of `network` is never in the file: whoever
-loads the bundle gives it, `asr.load(path, build=function)`.
+are in config.json only where there is one. The function of `network` is never in the file: pass it
+when the bundle is loaded, `asr.load(path, build=function)`.
 """
 
 from __future__ import annotations

@@ -9,15 +9,28 @@ from __future__ import annotations
 import difflib
 import errno
 import importlib
-import io
 import os
 import sys
+import traceback
+from contextlib import suppress
+from functools import partial
 
 import click
 
 from asr import __version__
 from asr.cli.next_step import say_next
-from asr.errors import EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_USAGE, AsrError
+from asr.cli.notices import warnings_as_notices
+from asr.errors import (
+    EXIT_BROKEN_PIPE,
+    EXIT_INTERNAL,
+    EXIT_INTERRUPTED,
+    EXIT_OK,
+    EXIT_USAGE,
+    AsrError,
+    out_of_memory,
+    shorten,
+)
+from asr.terminal import STDOUT, ReaderGone, Terminal, visible
 
 # By what a person wants; verb: (module, one line of help). The module is imported only when its
 # verb is called.
@@ -53,7 +66,8 @@ GROUPS = {
 }
 VERBS = {verb: entry for verbs in GROUPS.values() for verb, entry in verbs.items()}
 
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_BROKEN = (errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ENODEV, errno.ENXIO)
 
 
 class _Verbs(click.Group):
@@ -102,53 +116,84 @@ def main(argv: list[str] | None = None) -> None:
 
 def run(argv: list[str]) -> int:
     """Run one command; returns its exit code and prints at most one sentence of error."""
-    for name in ("stdout", "stderr"):  # closed by a service: no reader, so nothing is kept
-        if getattr(sys, name) is None:  # its number must not become that of a file with data
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
-    # UTF-8 whatever the locale says; a line is written when it is printed, into a pipe or file as
-    # on a terminal, so that it precedes what stderr says later and a full disk is seen there.
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
+    streams = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = Terminal(sys.stdout, STDOUT), Terminal(sys.stderr, "standard error")
     debug = "--debug" in argv
-    arguments = [argument for argument in argv if argument != "--debug"]
     try:
-        code = cli.main(arguments, prog_name="asr", standalone_mode=False) or 0
-        sys.stdout.flush()  # what ended without a line's end: a full disk is seen here, not at exit
-        if not code:
-            say_next(arguments)
-        return code
-    except click.exceptions.Exit as stop:
-        return stop.exit_code
-    except click.ClickException as error:
-        error.show()
-        return EXIT_USAGE
-    except (click.Abort, KeyboardInterrupt):  # click turns the one into the other
-        print("Interrupted.", file=sys.stderr)
-        return EXIT_INTERRUPTED
-    except AsrError as error:
-        if debug:
-            raise
-        print(f"Error: {error}", file=sys.stderr)
+        with warnings_as_notices(partial(print, file=sys.stderr)):
+            return _run([argument for argument in argv if argument != "--debug"])
+    except BaseException as error:
+        if debug and not isinstance(error, (click.exceptions.Exit, click.ClickException,
+                                            click.Abort, KeyboardInterrupt, ReaderGone)):
+            traceback.print_exc()
+        return _failed(error)
+    finally:
+        sys.stdout, sys.stderr = streams
+
+
+def _run(arguments: list[str]) -> int:
+    code = cli.main(arguments, prog_name="asr", standalone_mode=False) or EXIT_OK
+    sys.stdout.flush()  # what ended without a line's end: a full disk is seen here, not at exit
+    if not code:
+        say_next(arguments)
+    return code
+
+
+def _failed(error: BaseException) -> int:
+    """Say in one sentence why a command failed; returns its exit code."""
+    if isinstance(error, click.exceptions.Exit):
         return error.exit_code
-    except Exception as error:
-        if debug:
-            raise
-        if isinstance(error, OSError) and (error.filename is not None or error.errno in _NO_ROOM):
-            return _cannot_use(error)
-        print(f"Internal error: {type(error).__name__}: {error}. Run again with --debug and "
-              "report the traceback.", file=sys.stderr)
-        return EXIT_INTERNAL
+    if isinstance(error, ReaderGone):
+        _give_up_stdout()
+        return EXIT_BROKEN_PIPE
+    sentence, code = _explained(error)
+    with suppress(OSError, ReaderGone):  # stderr may be what is full or gone
+        if isinstance(error, click.UsageError) and error.ctx is not None:
+            print(f"{error.ctx.get_usage()}\nTry '{error.ctx.command_path} --help' for help.\n",
+                  file=sys.stderr)
+        print(shorten(visible(sentence)), file=sys.stderr)
+    return code
 
 
-def _cannot_use(error: OSError) -> int:
+def _explained(error: BaseException) -> tuple[str, int]:
+    """The sentence and the exit code of an error."""
+    if isinstance(error, click.ClickException):
+        return f"Error: {error.format_message()}", EXIT_USAGE
+    if isinstance(error, (click.Abort, KeyboardInterrupt)):  # click turns the one into the other
+        return "Interrupted.", EXIT_INTERRUPTED
+    if isinstance(error, AsrError):
+        return f"Error: {error}", error.exit_code
+    if out_of_memory(error):
+        return ("Error: Out of memory: the system has no more for this work. Give it less at a "
+                "time, or a machine with more; what existed is as it was."), EXIT_INTERNAL
+    if isinstance(error, OSError) and (error.filename is not None or error.errno in _NO_ROOM):
+        return _cannot_use(error)
+    if not isinstance(error, Exception):
+        raise error
+    return (f"Internal error: {type(error).__name__}: {shorten(str(error), 3_000)}. Run again with "
+            "--debug and report the traceback."), EXIT_INTERNAL
+
+
+def _cannot_use(error: OSError) -> tuple[str, int]:
     """A file or folder that the system refuses: a wrong name is usage, a full disk is not."""
-    name = error.filename
-    if name is None:
-        name = "standard output"
-        sys.stdout = None  # what is left in its buffer cannot be written at exit either
-    no_room = error.errno in _NO_ROOM
-    remedy = "Make room and run the same command again" if no_room else "Name another place"
-    print(f"Error: Cannot use {name}: {error.strerror}. {remedy}; what existed is as it was.",
-          file=sys.stderr)
-    return EXIT_INTERNAL if no_room else EXIT_USAGE
+    name, reason = error.filename, str(error.strerror or error)
+    if name == STDOUT:
+        _give_up_stdout()
+        if error.errno == errno.EBADF:
+            return (f"Error: Cannot write the result to {name}: {reason}. Send it to a file "
+                    "(> FILE) or leave the stream open.", EXIT_USAGE)
+    if error.errno in _NO_ROOM:
+        what = f"use {name}" if name is not None else "write"
+        return (f"Error: Cannot {what}: {reason}. Make room and run the same command again; what "
+                "existed is as it was."), EXIT_INTERNAL
+    if error.errno in _BROKEN:
+        return (f"Error: Cannot use {name or 'a file'}: {reason}. Look whether its disk or network "
+                "drive is there; what existed is as it was."), EXIT_INTERNAL
+    return (f"Error: Cannot use {name}: {reason}. Name another place; what existed is as it was.",
+            EXIT_USAGE)
+
+
+def _give_up_stdout() -> None:
+    """What is left in its buffer cannot be written at exit either: be quiet then."""
+    with suppress(OSError, ValueError, AttributeError):  # a stream without a number
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from asr.cli.decoding import engine_option
+from asr.cli.inputs import truncated_option
 from asr.cli.transcribe import is_model
 from asr.errors import EXIT_OK, EXIT_SOME_FAILED, UsageError
 from asr.transcript import FORMATS, ONE_FILE_FORMATS, SUFFIXES, render
@@ -35,10 +36,11 @@ if TYPE_CHECKING:
 @click.option("-o", "--output-dir", type=click.Path(path_type=Path),
               help="Write one file a recording into this folder.")
 @click.option("--overwrite", is_flag=True, help="Write again what exists in the output folder.")
+@truncated_option
 @engine_option
 def align(arguments: tuple[str, ...], bundle: str | None, manifest: Path | None,
           audio_root: Path | None, allow_outside_root: bool, format_: str,
-          output_dir: Path | None, overwrite: bool, engine: str) -> int:
+          output_dir: Path | None, overwrite: bool, allow_truncated: bool, engine: str) -> int:
     """Align a known text with a recording: the time of each word.
 
     The text is normalised as the model's training texts were, then aligned with the whole
@@ -58,7 +60,8 @@ def align(arguments: tuple[str, ...], bundle: str | None, manifest: Path | None,
 
     if manifest is None:
         clip, text = arguments
-        transcript = load(bundle, engine=engine).align(clip, text)
+        transcript = load(bundle, engine=engine).align(clip, text,
+                                                       allow_truncated=allow_truncated)
         path = None if output_dir is None else _paths(output_dir, [Path(clip).stem], format_)[0]
         return _write(render(transcript, format_, display_name(clip), characters=True), path,
                       overwrite)
@@ -71,7 +74,8 @@ def align(arguments: tuple[str, ...], bundle: str | None, manifest: Path | None,
         output_dir, [row.id for row in rows], format_)
     failed = 0
     wanted, kept = _unfinished(rows, paths, overwrite)
-    for (_, path), result in zip(wanted, align_utterances(recognizer, (u for u, _ in wanted)),
+    for (_, path), result in zip(wanted, align_utterances(
+            recognizer, (u for u, _ in wanted), allow_truncated=allow_truncated),
                                  strict=True):
         if result.transcript is None:
             failed += 1

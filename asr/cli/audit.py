@@ -1,6 +1,7 @@
 """`asr audit`: leaks between manifests, doubtful references, words invented on silence.
 
-In: manifests, perhaps a bundle. Out: findings on stdout, exit code 4 if a leak was found.
+In: manifests, perhaps a bundle. Out: findings on stdout, exit code 4 if there is a leak, or silence
+that has a text.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
+from asr.cli.inputs import truncated_option
 
 if TYPE_CHECKING:
     from asr.audit import Audit
@@ -32,13 +35,15 @@ if TYPE_CHECKING:
 @click.option("--shared-speakers", is_flag=True, help="A speaker in two manifests is no leak.")
 @click.option("--no-fingerprint", is_flag=True, help="Skip the search for re-encoded copies, "
               "which reads every recording.")
+@truncated_option
 @click.option("--top", default=20, show_default=True, help="Suspects to print.")
 @click.option("--report", type=click.Path(path_type=Path), metavar="OUT.html",
               help="With --bundle: a page with the suspects, their alignments and recordings.")
 @click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
 def audit(manifests: tuple[Path, ...], bundle: Path | None, silence: bool, noise: Path | None,
           audio_root: Path | None, allow_outside_root: bool, shared_speakers: bool,
-          no_fingerprint: bool, top: int, report: Path | None, as_json: bool) -> int:
+          no_fingerprint: bool, allow_truncated: bool, top: int, report: Path | None,
+          as_json: bool) -> int:
     """Find leaks between MANIFESTS (training set first, test set last), and doubtful references.
 
     Leaks are found by id, by file hash, by fingerprint (also re-encoded, louder, cut or padded
@@ -60,21 +65,23 @@ def audit(manifests: tuple[Path, ...], bundle: Path | None, silence: bool, noise
     with count_on_stderr("Listening") as show:
         found = find_leaks(manifests, audio_root=audio_root, shared_speakers=shared_speakers,
                            allow_outside_root=allow_outside_root,
-                           fingerprint=not no_fingerprint, progress=show)
+                           fingerprint=not no_fingerprint, allow_truncated=allow_truncated,
+                           progress=show)
     if bundle:
-        _ask_model(found, bundle, manifests[-1], audio_root, allow_outside_root,
+        _ask_model(found, bundle, manifests[-1], audio_root, allow_outside_root, allow_truncated,
                    silence, noise, report)
     if as_json:
         click.echo(json.dumps(found.to_dict(), ensure_ascii=False, indent=1))
     else:
         _print(found, top)
-    counts = f"{len(found.leaks):,} leaks, {len(found.notes):,} notes"
+    silent = f"{len(found.silent):,} silent recordings with a text, " if found.silent else ""
+    counts = f"{len(found.leaks):,} leaks, {silent}{len(found.notes):,} notes"
     click.echo(f"{', '.join(map(str, manifests))}: {counts}.", err=True)
-    return EXIT_DATA if found.leaks else EXIT_OK
+    return EXIT_DATA if found.leaks or found.silent else EXIT_OK
 
 
 def _ask_model(found: Audit, bundle: Path, manifest: Path, audio_root: Path | None,
-               allow_outside_root: bool, silence: bool, noise: Path | None,
+               allow_outside_root: bool, allow_truncated: bool, silence: bool, noise: Path | None,
                report: Path | None) -> None:
     from asr.audit.silence import words_without_speech
     from asr.audit.suspects import rank_suspects
@@ -86,7 +93,8 @@ def _ask_model(found: Audit, bundle: Path, manifest: Path, audio_root: Path | No
     utterances = read_manifest(manifest, audio_root=audio_root,
                                allow_outside_root=allow_outside_root)
     with count_on_stderr("Doubting") as show:
-        found.suspects = rank_suspects(recognizer, utterances, progress=show)
+        found.suspects = rank_suspects(recognizer, utterances, progress=show,
+                                       allow_truncated=allow_truncated)
     if silence:
         recordings = sorted(path for path in noise.rglob("*") if path.is_file()) if noise else []
         found.silence = words_without_speech(recognizer, recordings=recordings)
@@ -123,19 +131,13 @@ def _explain(suspect) -> str:
 
 
 def _print(found: Audit, top: int) -> None:
-    for problem in found.leaks:
-        click.echo(_printable(f"{problem} [{problem.code}]"))
+    for problem in (*found.leaks, *found.silent):
+        click.echo(f"{problem} [{problem.code}]")
     for problem in found.notes:
-        click.echo(_printable(f"note: {problem}"), err=True)
+        click.echo(f"note: {problem}", err=True)
     for rank, suspect in enumerate(found.listed[:top], 1):
-        click.echo(_printable(f"suspect {rank}: {suspect.utterance.id}: "
-                              f"{suspect.utterance.text!r}, heard {suspect.transcript.text!r} "
-                              f"({_explain(suspect)})"))
+        click.echo(f"suspect {rank}: {suspect.utterance.id}: {suspect.utterance.text!r}, heard "
+                   f"{suspect.transcript.text!r} ({_explain(suspect)})")
     for name, rate in found.silence.items():
         click.echo(f"{rate:g} words per minute of {name}")
     sys.stdout.flush()
-
-
-def _printable(line: str) -> str:
-    """Without control characters: texts and names come from others and reach a terminal."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)

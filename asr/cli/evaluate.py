@@ -11,6 +11,7 @@ import click
 
 from asr.cli.decoding import decoder_options, engine_option, with_knobs
 from asr.cli.grouping import by_options, group_json, group_text, groups_by, labels_by
+from asr.cli.inputs import truncated_option
 from asr.cli.output_paths import refuse_existing, refuse_no_file
 from asr.recipe import TextSettings, choices_of
 
@@ -29,6 +30,7 @@ from asr.recipe import TextSettings, choices_of
 @click.option("--non-speech", type=click.Choice(("words", "drop")), default="words",
               show_default=True, help="Whether [laughter], <unk> and (noise) are words.")
 @engine_option
+@truncated_option
 @click.option("--on-error", type=click.Choice(["fail", "skip"]), default="fail", show_default=True,
               help="Fail at the first recording that cannot be used, or skip and list it.")
 @click.option("--report", type=click.Path(path_type=Path),
@@ -42,7 +44,8 @@ from asr.recipe import TextSettings, choices_of
 @decoder_options
 def evaluate(bundle: Path, manifests: tuple[Path, ...], audio_root: Path | None,
              allow_outside_root: bool, output_dir: Path | None, overwrite: bool,
-             normalizer: str | None, non_speech: str, knobs: dict, engine: str, on_error: str,
+             normalizer: str | None, non_speech: str, knobs: dict, engine: str,
+             allow_truncated: bool, on_error: str,
              report: Path | None, silence: bool, targets: tuple[float, ...],
              by: tuple[str, ...], columns: Path | None, as_json: bool) -> int:
     """Word and character error rate of BUNDLE on MANIFEST..., with interval and receipt.
@@ -72,6 +75,7 @@ def evaluate(bundle: Path, manifests: tuple[Path, ...], audio_root: Path | None,
     normalizer = normalizer_name(normalizer or recognizer.bundle.text.normalizer, non_speech)
     with count_on_stderr("evaluating") as progress:
         result = run(recognizer, utterances, normalizer=normalizer, on_error=on_error,
+                     allow_truncated=allow_truncated,
                      manifest_hash=hash_manifests(manifests),
                      target_wers=[target / 100 for target in targets], progress=progress)
     if silence:
@@ -79,6 +83,11 @@ def evaluate(bundle: Path, manifests: tuple[Path, ...], audio_root: Path | None,
         result = replace(result, score=with_silence(result.score,
                                                     words_without_speech(recognizer)))
     groups = groups_by(result.score.rows, labels)
+    if output_dir:  # before stdout, whose reader may be gone
+        for path in result.write(output_dir):
+            print(f"written: {path}", file=sys.stderr)
+    if report:
+        _write_report(report, result, utterances, bundle, groups)
     if as_json:
         print(json.dumps({**result.score.to_dict(), "groups": group_json(groups),
                           "failed": result.failed,
@@ -87,11 +96,6 @@ def evaluate(bundle: Path, manifests: tuple[Path, ...], audio_root: Path | None,
     else:
         print("\n".join(result.score.lines() + (
             result.confidence.lines() if result.confidence else [])) + group_text(groups))
-    if output_dir:
-        for path in result.write(output_dir):
-            print(f"written: {path}", file=sys.stderr)
-    if report:
-        _write_report(report, result, utterances, bundle, groups)
     for record in result.failed:
         print(json.dumps(record, ensure_ascii=False), file=sys.stderr)
     return EXIT_SOME_FAILED if result.failed else EXIT_OK
@@ -100,6 +104,9 @@ def evaluate(bundle: Path, manifests: tuple[Path, ...], audio_root: Path | None,
 def _refuse_places(output_dir: Path | None, report: Path | None, overwrite: bool) -> None:
     """Refuse output folders that cannot be made or that have other results."""
     from asr.evaluation import ROWS, SCORE
+    from asr.results import settle
+    if output_dir and output_dir.is_dir():
+        settle(output_dir)
     places = [report] if report else []
     places += [output_dir / ROWS, output_dir / SCORE] if output_dir else []
     for path in places:

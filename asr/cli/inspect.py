@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from asr.cli.inputs import truncated_option
 from asr.cli.output_paths import refuse_existing
 from asr.errors import UsageError
 
@@ -28,10 +29,11 @@ PAGE = "html"
               help="A page with hover (.html) or a picture (.png, .svg, .pdf: needs matplotlib); "
               "may be given several times. Default: AUDIO-inspect.html, here.")
 @click.option("--overwrite", is_flag=True, help="Replace files that exist.")
+@truncated_option
 @click.option("--no-sound", is_flag=True, help="Leave the recording itself out of the page.")
 def inspect(inputs: tuple[str, ...], bundle: str | None, layer: int | None, direction: str,
             units: str, seconds: str, outputs: tuple[Path, ...], overwrite: bool,
-            no_sound: bool) -> None:
+            allow_truncated: bool, no_sound: bool) -> None:
     """Show the LSTM at work on a recording: gates, memory cells, posteriors.
 
     Everything on one time axis, in a page that answers the mouse or in a picture. The model is
@@ -59,7 +61,8 @@ def inspect(inputs: tuple[str, ...], bundle: str | None, layer: int | None, dire
     from asr.transcript import plain
 
     recognizer = load(bundle)
-    view = choose(recognizer.inspect(clip), layer, direction, units, seconds)
+    view = choose(recognizer.inspect(clip, allow_truncated=allow_truncated), layer, direction,
+                  units, seconds)
     names = {"clip": clip.name, "bundle": _name(recognizer.bundle.path)}
     files: dict[Path, str | bytes] = {}  # all of them are made before the first is written
     for path in outputs:

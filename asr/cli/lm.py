@@ -83,6 +83,7 @@ def info(model: Path, texts: tuple[Path, ...], normalizer: str | None, as_json: 
     """What a language model holds, and how well it predicts a text."""
     from asr.language_model import load_ngram
     from asr.language_model.training_text import read_sentences
+    from asr.scoring.result import plural
 
     ngrams = load_ngram(model)
     normalizer, notes = _normalizer_of(ngrams.normalizer, normalizer) if texts else ("none", [])
@@ -99,9 +100,10 @@ def info(model: Path, texts: tuple[Path, ...], normalizer: str | None, as_json: 
             "path": str(path), "perplexity": value, "tokens": tokens, "unknown": unknown,
             "bits_per_token": math.log2(value)})
         if unknown and not ngrams.knows_unknown:
-            notes.append(f"The model has no <unk>, so it says nothing of the {unknown:,} unknown "
-                         f"words of {path}: they are not in the perplexity, which must not be "
-                         "compared with that of another vocabulary.")
+            notes.append(f"The model has no <unk>, so it says nothing of "
+                         f"{plural(unknown, 'unknown word')} in {path}: the perplexity is that of "
+                         "the known words and must not be compared with that of another "
+                         "vocabulary.")
     for note in notes:
         print(note, file=sys.stderr)
     if as_json:
@@ -115,7 +117,7 @@ def info(model: Path, texts: tuple[Path, ...], normalizer: str | None, as_json: 
     print(f"{ngrams.num_bytes / 1e6:.1f} MB in memory, {found['bytes_per_ngram']} bytes an n-gram")
     for row in found["perplexity"]:
         print(f"{row['path']}: perplexity {row['perplexity']:.2f} on {row['tokens']:,} tokens, "
-              f"{row['unknown']:,} unknown words")
+              f"{plural(row['unknown'], 'unknown word')}")
 
 
 def _normalizer_of(trained: str, wanted: str | None) -> tuple[str, list[str]]:

@@ -18,12 +18,14 @@ from typing import TYPE_CHECKING
 import click
 
 from asr.cli.channel import Channel
+from asr.cli.inputs import TRUNCATED_HELP
 from asr.cli.progress import count_on_stderr
 from asr.corpora import CORPORA, load_corpus
 from asr.errors import EXIT_OK, EXIT_SOME_FAILED, CorpusError, UsageError
-from asr.files import write_atomic
-from asr.manifest import Utterance, write_manifest
+from asr.files import parse_json
+from asr.manifest import Utterance, manifest_content
 from asr.manifest.roots import RECORD, record_roots
+from asr.results import settle, write_together
 
 if TYPE_CHECKING:
     from asr.corpora.collect import Excluded
@@ -130,6 +132,7 @@ _OPTIONS = (
             "are left out."),
     _option("--max-seconds", type=float, default=60.0, show_default=True, help="Longer utterances "
             "are left out."),
+    _option("--allow-truncated", is_flag=True, help=TRUNCATED_HELP),
     _option("--jobs", type=click.IntRange(0), default=0, show_default=True, help="Processes that "
             "look at recordings; 0: as many as pay."),
     _option("--overwrite", is_flag=True, help="Replace an earlier import: its manifests and its "
@@ -152,7 +155,8 @@ def prepare() -> None:
 
 def _prepare(corpus: str, src: Path, out: Path, split_by: str | None, dev: float, test: float,
              channel: int, audio_root: Path | None, only_words: str | None, min_seconds: float,
-             max_seconds: float, jobs: int, overwrite: bool, **options) -> int:
+             max_seconds: float, allow_truncated: bool, jobs: int, overwrite: bool,
+             **options) -> int:
     """One import; see `prepare`."""
     from asr.corpora.collect import Checks
     from asr.corpora.splitting import split_everything
@@ -164,6 +168,8 @@ def _prepare(corpus: str, src: Path, out: Path, split_by: str | None, dev: float
                          "has none. Give left, right, a number or mix.")
     if split_by and not dev and not test:
         raise UsageError(f"--split {split_by} needs shares: --dev 10% --test 10%.")
+    if out.is_dir():
+        settle(out)
     _refuse_existing([out / REPORT], overwrite)   # before an hour of work, not after it
     if out.exists() and not out.is_dir():
         raise UsageError(f"OUT is {out}, which is a file; name a folder.", path=out)
@@ -171,7 +177,8 @@ def _prepare(corpus: str, src: Path, out: Path, split_by: str | None, dev: float
     arrange = partial(split_everything, **shares) if shares else None
     with count_on_stderr("Looking at recordings") as show:
         checks = Checks(min_seconds, max_seconds, jobs, show, audio_root=audio_root,
-                        extract_to=out / "audio", channel=channel, arrange=arrange)
+                        extract_to=out / "audio", channel=channel, arrange=arrange,
+                        allow_truncated=allow_truncated)
         try:
             prepared = module.prepare(src, checks=checks, **given)
         except CorpusError as error:
@@ -185,20 +192,25 @@ def _prepare(corpus: str, src: Path, out: Path, split_by: str | None, dev: float
     out.mkdir(parents=True, exist_ok=True)
     stale = _earlier_manifests(out) - set(paths.values())
     given |= shares | ({"only_words": only_words} if only_words else {})
+    if allow_truncated:
+        given["allow_truncated"] = True
     report = {"corpus": corpus, "options": given, "counts": prepared.counts,
+              "cut": prepared.num_cut,
               "splits": {split: _summary(splits[split]) for split in splits},
               "excluded": [item.as_record() for item in prepared.excluded]}
-    write_atomic(out / REPORT, json.dumps(report, ensure_ascii=True, indent=1) + "\n")
-    for split, utterances in splits.items():
-        write_manifest(paths[split], utterances, overwrite=overwrite)
-    for path in sorted(stale):   # a dev.jsonl that stayed would hold what is train now
-        path.unlink(missing_ok=True)
+    files = {paths[split].name: manifest_content(paths[split], utterances)
+             for split, utterances in splits.items()}
+    files[REPORT] = json.dumps(report, ensure_ascii=True, indent=1) + "\n"
+    # A dev.jsonl that stayed would hold what is train now: all of it is one result.
+    write_together(out, files, remove=[path.name for path in stale], overwrite=overwrite)
+    for path in sorted(stale):
         click.echo(f"{path}: removed; it was of the import that this one replaces", err=True)
     for line in [*prepared.notes, *_left_out(prepared.excluded)]:
         click.echo(line, err=True)
     counts = ", ".join(f"{name.replace('_', ' ')} {count:,}"
                        for name, count in prepared.counts.items())
-    click.echo(f"{corpus}: {counts}", err=True)
+    cut = f"; {prepared.num_cut:,} recordings are cut, and what is left of them is used"
+    click.echo(f"{corpus}: {counts}{cut * bool(prepared.num_cut)}", err=True)
     if not splits:
         raise CorpusError(f"No utterance of {src} could be used; {out / REPORT} says why of each."
                           if not prepared.counts["ok"] else f"No utterance of {src} consists of "
@@ -249,16 +261,12 @@ def _left_out(excluded: list[Excluded]) -> list[str]:
         groups[item.code].append(item)
     lines = []
     for code, items in sorted(groups.items(), key=lambda pair: -len(pair[1])):
-        names = ", ".join(_printable(item.id or item.source) for item in items[:3])
+        names = ", ".join(item.id or item.source for item in items[:3])
         remedy = _REMEDIES.get(code, "")
         lines.append(f"Left out, {code}: {len(items):,} ({names}{', ...' if items[3:] else ''}). "
-                     f"{'The first: ' if items[1:] else ''}{_printable(items[0].message)}"
+                     f"{'The first: ' if items[1:] else ''}{items[0].message}"
                      f"{f' {remedy}' if remedy else ''}")
     return lines
-
-
-def _printable(text: str) -> str:
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def _table(splits: dict[str, dict]) -> list[str]:
@@ -293,7 +301,8 @@ def _keep_roots(splits: dict[str, list[Utterance]], src: Path, out: Path,
     named = [os.path.realpath(src if src.is_dir() else src.parent),
              *([os.path.realpath(audio_root)] if audio_root else [])]
     home = os.path.realpath(out)
-    folders = {os.path.realpath(u.audio.parent) for group in splits.values() for u in group}
+    folders = {os.path.realpath(u.audio.parent) for group in splits.values() for u in group
+               if isinstance(u.audio, Path)}
     outside = {folder for folder in folders if not Path(folder).is_relative_to(home)}
     if beside and outside:
         common = os.path.commonpath(outside)
@@ -314,8 +323,17 @@ def _keep_roots(splits: dict[str, list[Utterance]], src: Path, out: Path,
                    err=True)
 
 
-@click.command(epilog="""\b
-Corpora: fsdd, librispeech.
+class _Download(click.Command):
+    """A command whose help lists the corpora that have an address."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Corpora"):
+            formatter.write_dl([(name, module.SUMMARY) for name in CORPORA
+                                if hasattr(module := load_corpus(name), "PARTS")])
+        super().format_epilog(ctx, formatter)
+
+
+@click.command(cls=_Download, epilog="""\b
 Example:
   asr download librispeech corpora/librispeech --part dev-clean
 """)
@@ -369,7 +387,7 @@ def _refuse_existing(paths: list[Path], overwrite: bool) -> None:
 def _earlier_manifests(out: Path) -> set[Path]:
     """The manifests that the report of an earlier import into this folder lists."""
     try:
-        splits = json.loads((out / REPORT).read_text(encoding="utf-8"))["splits"]
+        splits = parse_json((out / REPORT).read_bytes())["splits"]
         return {out / f"{split}.jsonl" for split in splits if Path(split).name == split}
     except (OSError, ValueError, KeyError, TypeError):
         return set()

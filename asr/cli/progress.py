@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from asr.terminal import own_controls
+
 FIRST_LINE, NEXT_LINE = 1.0, 10.0  # seconds: from the start, and from line to line
 
 
@@ -40,7 +42,7 @@ def count_on_stderr(label: str, *, unit: str = "files", piped: bool = False
     )
     counts = DownloadColumn() if unit == "bytes" else MofNCompleteColumn()
     with Progress(TextColumn("{task.description}"), BarColumn(), counts, TimeRemainingColumn(),
-                  console=Console(stderr=True), transient=True) as bar:
+                  console=Console(file=own_controls(sys.stderr)), transient=True) as bar:
         task = bar.add_task(label, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total or None)
 

@@ -8,12 +8,15 @@ from pathlib import Path
 
 import click
 
+from asr.cli.inputs import truncated_option
+
 
 @click.command()
 @click.argument("recipe", type=click.Path(path_type=Path))
 @click.argument("run_dir", type=click.Path(path_type=Path))
 @click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE",
               help="Change one setting; may be repeated.")
+@truncated_option
 @click.option("--from", "bundle", metavar="BUNDLE", type=click.Path(path_type=Path),
               help="Start from this model: a new language, domain or speaker. Its features and "
               "network must be those of RECIPE.")
@@ -23,8 +26,8 @@ import click
 @click.option("--stop-after", default=0, metavar="N", show_default=False,
               help="Leave after N epochs; the same command goes on from there.")
 @click.option("--quiet", is_flag=True, help="No table on stderr.")
-def train(recipe: Path, run_dir: Path, overrides: tuple[str, ...], bundle: Path | None,
-          which: str | None, stop_after: int, quiet: bool) -> None:
+def train(recipe: Path, run_dir: Path, overrides: tuple[str, ...], allow_truncated: bool,
+          bundle: Path | None, which: str | None, stop_after: int, quiet: bool) -> None:
     """Train RECIPE into RUN_DIR; run again to go on after an interruption.
 
     RUN_DIR receives the resolved recipe, versions, log, checkpoints and best.asr, the model to
@@ -44,6 +47,8 @@ def train(recipe: Path, run_dir: Path, overrides: tuple[str, ...], bundle: Path 
         return
     if bundle is not None:
         overrides = (*overrides, f"train.initial_bundle={json.dumps(str(bundle))}")
+    if allow_truncated:
+        overrides += ("data.allow_truncated=true",)
     result = run(load_recipe(recipe, overrides), run_dir, stop_after_epochs=stop_after,
                  quiet=quiet)
     print(result)

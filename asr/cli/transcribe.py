@@ -10,9 +10,8 @@ import json
 import os
 import sys
 import traceback
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +19,8 @@ import click
 
 from asr.cli.channel import CHANNELS, Channel
 from asr.cli.decoding import decoder_options, engine_option, with_knobs
+from asr.cli.inputs import truncated_option
+from asr.cli.notices import warnings_as_notices
 from asr.cli.output_paths import refuse_existing, refuse_no_file
 from asr.cli.progress import count_on_stderr
 from asr.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_SOME_FAILED, AsrError, UsageError
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from asr.fleet.transcribe import Outcome
     from asr.fleet.worklist import Item
 
-EXIT_BROKEN_PIPE = 141  # 128 + SIGPIPE: the reader went away, as for any Unix tool
 FOREIGN = (".keras", ".h5", ".hdf5", ".pkl", ".pickle", ".pt", ".pth", ".pb", ".onnx", ".tflite")
 
 
@@ -45,7 +45,7 @@ FOREIGN = (".keras", ".h5", ".hdf5", ".pkl", ".pickle", ".pt", ".pth", ".pb", ".
 @click.option("-r", "--recursive", is_flag=True, help="Look into subfolders of folders.")
 @click.option("--overwrite", is_flag=True, help="Write again what exists in the output folder.")
 @engine_option
-@click.option("--allow-truncated", is_flag=True, help="Use what is left of a cut recording.")
+@truncated_option
 @click.option("--channel", type=Channel(), default="mix", metavar="CHANNEL", help="Which channel "
               "to transcribe: left, right, a number from 1 on, mix (the mean of all, the default), "
               "or each: telephone and interviews with one person a channel become one transcript "
@@ -128,15 +128,12 @@ def transcribe(inputs: tuple[str, ...], bundle: str | None, formats: tuple[str, 
             _show(outcome, formats[0], several=report.total > 1, style=style)
 
     try:
-        with _warnings_as_notices(report):
+        with warnings_as_notices(report.notice):
             _run(items, folder, report, show if folder is None else None, bundle=bundle,
                  engine=engine, knobs=knobs, formats=formats, overwrite=overwrite,
                  timings=timings, style=style, loading={
                      "allow_truncated": allow_truncated, "channel": channel,
                      "speakers": tuple(filter(None, map(str.strip, (speakers or "").split(","))))})
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # quiet at exit, too
-        return EXIT_BROKEN_PIPE
     except KeyboardInterrupt:
         report.close()
         again = " Finished transcripts are kept; the same command goes on." if folder else ""
@@ -239,18 +236,6 @@ def _run(items: list[Item], folder, report: _Report, show: Callable[[Outcome], N
                 progress(number, len(items))
     if timings:
         report.timings(spent.to_dict())
-
-
-@contextmanager
-def _warnings_as_notices(report: _Report) -> Iterator[None]:
-    """What is said of a recording (it is cut, and used) without the line of code that says it."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("always", UserWarning)
-        shown = warnings.showwarning
-        warnings.showwarning = lambda message, category, *place, **more: (
-            report.notice(f"Warning: {plain(str(message))}") if category is UserWarning
-            else shown(message, category, *place, **more))
-        yield
 
 
 def _say_if_compiling() -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from asr.cli.inputs import truncated_option
 from asr.cli.output_paths import refuse_existing, refuse_no_file
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 @click.option("--audio-root", type=click.Path(path_type=Path), envvar="ASR_AUDIO_ROOT",
               help="Folder that holds the audio when it is not beside the manifest.")
 @click.option("--allow-outside-root", is_flag=True, help="Accept audio anywhere.")
+@truncated_option
 @click.option("--beam-width", type=click.IntRange(min=1), help="Prefixes kept. [default: 32 with "
               "--lm, the bundle's with --hot-words]")
 @click.option("--weights", default="", metavar="0,0.5,1", help="Grid of language model weights.")
@@ -45,8 +47,8 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
 def tune(bundle: Path, manifests: tuple[Path, ...], lm_path: Path | None, words_path: Path | None,
          confidence: bool, output: Path | None, overwrite: bool, audio_root: Path | None,
-         allow_outside_root: bool, beam_width: int | None, weights: str, bonuses: str, boosts: str,
-         lexicon_only: bool, plot: Path | None, as_json: bool) -> None:
+         allow_outside_root: bool, allow_truncated: bool, beam_width: int | None, weights: str,
+         bonuses: str, boosts: str, lexicon_only: bool, plot: Path | None, as_json: bool) -> None:
     """Tune the weight of a language model, the boost of hot words, or confidences.
 
     Never on a test set. The network runs once; all that is tuned is then swept on its output. A
@@ -80,7 +82,8 @@ def tune(bundle: Path, manifests: tuple[Path, ...], lm_path: Path | None, words_
 
     def dev_set() -> DevSet:
         with count_on_stderr("reading", piped=True) as progress:
-            return read_dev_set(recognizer, utterances, progress=progress)
+            return read_dev_set(recognizer, utterances, allow_truncated=allow_truncated,
+                                progress=progress)
 
     if confidence:
         from asr.cli.tune_confidence import tune_confidence
@@ -96,14 +99,15 @@ def tune(bundle: Path, manifests: tuple[Path, ...], lm_path: Path | None, words_
         lines = _hot_lines(result)
         table = {**result.to_dict(), "tried": {f"{boost:g}": counts.to_dict()
                                                for boost, counts in result.tried.items()}}
-    print(json.dumps(table, ensure_ascii=False, indent=1) if as_json else "\n".join(lines))
-    if output and result.helps:
+    if output and result.helps:  # before stdout, whose reader may be gone
         name = "tuning" if lm_path is not None else "hot_words"
         training = {**recognizer.bundle.training, name: result.to_dict()}
         changes: dict[str, Any] = {"decoder": result.settings, "training": training}
         if lm_path is not None:
             changes["lm"] = None  # the file that the settings name is packed
         recognizer.bundle.save(output, **changes)
+    print(json.dumps(table, ensure_ascii=False, indent=1) if as_json else "\n".join(lines))
+    if output and result.helps:
         print(f"Wrote {output}.", file=sys.stderr)
     elif output:
         print(f"{output} is not written: the gain is within chance.", file=sys.stderr)

@@ -29,13 +29,14 @@ def tune_confidence(recognizer: Recognizer, dev: DevSet, output: Path | None,
     from asr.tuning.calibration import calibrate, judge
 
     fit = calibrate(judge(recognizer, dev))
+    if output and fit.helps:  # before stdout, whose reader may be gone
+        bundle = recognizer.bundle
+        bundle.save(output, calibration={**bundle.calibration, fit.kind: fit.calibration})
     if as_json:
         print(json.dumps(fit.to_dict(), ensure_ascii=False, indent=1))
     else:
         print("\n".join(lines(fit)))
     if output and fit.helps:
-        bundle = recognizer.bundle
-        bundle.save(output, calibration={**bundle.calibration, fit.kind: fit.calibration})
         print(f"Wrote {output}.", file=sys.stderr)
     elif output:
         print(f"{output} is not written: the calibration does not help on words that it has not "

@@ -7,11 +7,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from asr.cli.inputs import truncated_option
 from asr.cli.progress import count_on_stderr
 from asr.errors import EXIT_DATA, EXIT_OK, UsageError
+
+if TYPE_CHECKING:
+    from asr.manifest import Findings
+
+
+SHOWN = 20  # of each kind of problem
 
 
 @click.command()
@@ -26,12 +34,16 @@ from asr.errors import EXIT_DATA, EXIT_OK, UsageError
 @click.option("--shared-speakers", is_flag=True, help="A speaker in two manifests is no problem.")
 @click.option("--decode", is_flag=True, help="Decode every recording: slower, finds damage that "
               "headers do not show.")
+@truncated_option
+@click.option("--all", "show_all", is_flag=True,
+              help=f"List every problem, not the first {SHOWN} of each kind.")
 @click.option("--jobs", type=click.IntRange(0), default=0, show_default=True,
               help="Processes that look at recordings; 0: as many as pay.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of lines.")
 def validate(manifests: tuple[Path, ...], recipe: Path | None, bundle: Path | None,
              against: tuple[Path, ...], audio_root: Path | None, allow_outside_root: bool,
-             shared_speakers: bool, decode: bool, jobs: int, as_json: bool) -> int:
+             shared_speakers: bool, decode: bool, allow_truncated: bool, show_all: bool,
+             jobs: int, as_json: bool) -> int:
     """List every problem of MANIFESTS with line and id; nothing is changed.
 
     With a recipe or a bundle, texts are held against its alphabet and lengths against CTC. Several
@@ -57,20 +69,29 @@ def validate(manifests: tuple[Path, ...], recipe: Path | None, bundle: Path | No
     with count_on_stderr("Looking at recordings") as show:
         report = run(manifests, target=target, against=against, audio_root=audio_root,
                      allow_outside_root=allow_outside_root, shared_speakers=shared_speakers,
-                     decode=decode, num_workers=jobs, progress=show)
+                     decode=decode, allow_truncated=allow_truncated, num_workers=jobs,
+                     per_code=None if show_all else SHOWN, progress=show)
     if as_json:
         click.echo(json.dumps(report.to_dict(), ensure_ascii=False, indent=1))
     else:
         for problem in report.problems:
-            click.echo(_printable(f"{problem} [{problem.code}]"))
+            click.echo(f"{problem} [{problem.code}]")
+        _say_rest(report.problems, "", err=False)
     for note in report.notes:
-        click.echo(_printable(f"note: {note}"), err=True)
+        click.echo(f"note: {note}", err=True)
+    _say_rest(report.notes, "note: ", err=True)
+    if report.num_cut:
+        click.echo(f"{report.num_cut:,} recordings are cut; what is left of them was looked at.",
+                   err=True)
     counts = ", ".join(f"{count:,} {code}" for code, count in report.counts.items())
     click.echo(f"{report.num_utterances:,} utterances, {report.seconds / 3_600:.2f} h: "
                f"{counts or 'no problem'}.", err=True)
     return EXIT_DATA if report.problems else EXIT_OK
 
 
-def _printable(line: str) -> str:
-    """Without control characters: texts and names come from others and reach a terminal."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
+def _say_rest(found: Findings, front: str, *, err: bool) -> None:
+    """One line for all that is not listed of a kind."""
+    for code, count in found.counts.items():
+        if found.per_code is not None and count > found.per_code:
+            click.echo(f"{front}{count - found.per_code:,} more like these [{code}]; --all lists "
+                       "them.", err=err)

@@ -31,6 +31,7 @@ class Checks:
         min_seconds, max_seconds: utterances outside are left out, counted and listed.
         num_workers: processes that look at recordings; 0: as many as pay.
         progress: called with (done, total) recordings.
+        allow_truncated: take what is left of a cut recording, and count it.
         audio_root: a folder in which paths of a list are looked for as well.
         extract_to: receives recordings that a corpus keeps inside other files.
         channel: in every recording: 1 is the first or left one, 0 the mix of all, `EACH` as the
@@ -53,6 +54,7 @@ class Checks:
         roots = [folder, *([self.audio_root.absolute()] if self.audio_root else []), Path.cwd()]
         places = [root / name for root in roots]
         return next((place for place in places if found_path(place).is_file()), places[0])
+    allow_truncated: bool = False
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,7 @@ class Prepared(dict[str, list[Utterance]]):
         super().__init__()
         self.excluded: list[Excluded] = []
         self.notes = list(notes)
+        self.num_cut = 0  # recordings that are cut, of which what is left is used
 
     @property
     def counts(self) -> dict[str, int]:
@@ -141,8 +144,10 @@ def collect(items: Iterable[Candidate | Excluded], checks: Checks,
         if checks.progress:
             checks.progress(done, len(paths))
 
-    probes = probe_all(paths, num_workers=checks.num_workers, progress=advance)
+    probes = probe_all(paths, num_workers=checks.num_workers, progress=advance,
+                       allow_truncated=checks.allow_truncated)
     prepared, seen = Prepared(notes), {}
+    prepared.num_cut = sum(probe.cut for probe in probes.values())
     for item in items:
         if isinstance(item, Excluded):
             prepared.excluded.append(item)

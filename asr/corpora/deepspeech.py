@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from asr.corpora.collect import Candidate, Checks, Excluded, Prepared, collect
@@ -63,9 +64,10 @@ def _candidates(tables: list[Path]) -> Iterator[Candidate | Excluded]:
             yield Excluded("failed", names[name], source, str(audio), "corpus.audio",
                            f"{source}: {reason}")
             continue
-        if size and audio.is_file() and audio.stat().st_size != int(size):
-            stale.append(f"{source}: {audio} has {audio.stat().st_size:,} bytes, wav_filesize says "
-                         f"{int(size):,}")
+        with suppress(OSError):  # the disk fails: collect() meets it
+            if size and audio.is_file() and audio.stat().st_size != int(size):
+                stale.append(f"{source}: {audio} has {audio.stat().st_size:,} bytes, wav_filesize "
+                             f"says {int(size):,}")
         yield Candidate(table.stem, names[name], audio, row["transcript"], source)
     if stale:
         warnings.warn(f"{stale[0]}. It is used, since the size is not needed"

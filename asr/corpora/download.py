@@ -10,6 +10,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
 import shutil
 import time
 import urllib.error
@@ -21,7 +22,7 @@ from pathlib import Path
 
 from asr.corpora.unpack import unpack
 from asr.errors import CorpusError
-from asr.files import sha256_file, sync_folder, write_atomic
+from asr.files import parse_json, sha256_file, sync_folder, write_atomic
 
 WORK_FOLDER = ".asr-download"      # inside the destination; holds only what we made
 MAX_BYTES = 64 << 30               # of an archive of unpublished size
@@ -149,7 +150,7 @@ class _Part:
     def version(self) -> str:
         """ETag or date that the server gave; without one a transfer cannot be resumed."""
         try:
-            version = json.loads(self._notes.read_text("utf-8"))["version"]
+            version = parse_json(self._notes.read_bytes())["version"]
         except (OSError, ValueError, KeyError, TypeError):
             return ""
         return version if isinstance(version, str) else ""
@@ -254,14 +255,17 @@ def _total(headers, start: int) -> int:
     """Size of the whole file as stated by the server; 0 if unknown."""
     whole = headers.get("Content-Range", "").rpartition("/")[2]
     length = headers.get("Content-Length", "")
-    if whole.isdigit():
-        return int(whole)
-    return start + int(length) if length.isdigit() else 0
+    return _number(whole, 0) or start + _number(length, -start)
 
 
 def _start(headers) -> int:
     first = headers.get("Content-Range", "").removeprefix("bytes ").partition("-")[0]
-    return int(first) if first.isdigit() else -1
+    return _number(first, -1)
+
+
+def _number(text: str, otherwise: int) -> int:
+    """A count of bytes in a header of a stranger's server."""
+    return int(text) if re.fullmatch("[0-9]{1,18}", text.strip()) else otherwise
 
 
 class _SafeRedirects(urllib.request.HTTPRedirectHandler):

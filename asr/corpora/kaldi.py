@@ -13,6 +13,7 @@ Format: https://kaldi-asr.org/doc/data_prep.html
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -135,6 +136,6 @@ def _locate(folder: Path, entry: str) -> Path | str:
         return f"wav.scp names {entry[:80]!r}, expected the path of a recording."
     entry = file_name(entry)
     for base in (folder.parent, folder):
-        if (base / entry).is_file():
+        if os.path.isfile(base / entry):  # no error of the disk: collect() meets it
             return base / entry
     return folder.parent / entry   # collect() says that it is missing

@@ -10,6 +10,7 @@ Source: https://keithito.com/LJ-Speech-Dataset/
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -68,6 +69,6 @@ def _candidates(folder: Path) -> Iterator[Candidate | Excluded]:
 def _audio(folder: Path, identifier: str) -> Path:
     for suffix in AUDIO_SUFFIXES:
         path = folder / file_name(f"{identifier}{suffix}")
-        if path.is_file():
+        if os.path.isfile(path):  # no error of the disk: collect() meets it
             return path
     return folder / file_name(f"{identifier}.wav")   # collect() says that it is missing

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from asr.corpora.generated import is_made
+from asr.corpora.generated import CONTENT, content_hash, is_made
 from asr.errors import UsageError
 from asr.files import write_atomic
 from asr.manifest import Utterance, read_manifest, write_manifest
@@ -79,7 +79,8 @@ def generate(out_dir: str | Path, *, num_train: int = 300, num_valid: int = 40,
               for split, count in counts.items()}
     for split, utterances in splits.items():
         write_manifest(out_dir / f"{split}.jsonl", utterances)
-    write_atomic(out_dir / _SETTINGS_NAME, json.dumps(settings) + "\n")
+    write_atomic(out_dir / _SETTINGS_NAME,
+                 json.dumps(settings | {CONTENT: content_hash(out_dir)}) + "\n")
     return splits
 
 

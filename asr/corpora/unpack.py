@@ -17,7 +17,7 @@ import zlib
 from pathlib import Path, PurePosixPath
 
 from asr.errors import CorpusError
-from asr.files import sync_folder
+from asr.files import alone, sync_folder
 
 MAX_MEMBERS = 2_000_000
 MAX_MEMBER_BYTES = 1 << 28         # a recording of an hour fits
@@ -27,6 +27,7 @@ MAX_DEPTH = 16
 MAX_NAME = 512
 
 _CHUNK = 1 << 20
+_STAGING = "unpacking-"
 
 
 def unpack(path: Path, dest: Path, *, work: Path, provides: str, members: tuple[str, ...],
@@ -48,7 +49,15 @@ def unpack(path: Path, dest: Path, *, work: Path, provides: str, members: tuple[
         CorpusError: the archive is damaged, holds a link, a device or a name that leads out of
             the folder, expands beyond reason, or lacks what it should provide.
     """
-    staging = Path(tempfile.mkdtemp(prefix="unpacking-", dir=work))
+    with alone(work):
+        for stale in work.glob(f"{_STAGING}*"):  # of a process that was killed
+            shutil.rmtree(stale, ignore_errors=True)
+        return _unpack(path, dest, Path(tempfile.mkdtemp(prefix=_STAGING, dir=work)), provides,
+                       members, strip)
+
+
+def _unpack(path: Path, dest: Path, staging: Path, provides: str, members: tuple[str, ...],
+            strip: int) -> int:
     try:
         try:
             count = _unpack_into(staging, path, members, strip)

@@ -236,10 +236,10 @@ class EpochPlans:
     Args:
         clips: from `gather_clips`; those that an epoch repeats, as often as it does.
         settings: as for `plan_epoch`.
-        seed: of the run.
+        seed: seed of the run.
 
     Attributes:
-        num_batches: of every epoch.
+        num_batches: number of batches of every epoch.
         first: the plan of epoch 0.
     """
 

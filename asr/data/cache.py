@@ -23,7 +23,15 @@ import numpy as np
 from asr.audio import RESAMPLER, check_length, display_name
 from asr.audio.content_hashes import FileHash, hash_files
 from asr.data.extraction import run_tasks
-from asr.data.shards import FORMAT_VERSION, Location, ShardReader, read_indexes, remove_unfinished
+from asr.data.shards import (
+    FORMAT_VERSION,
+    Location,
+    ShardReader,
+    damaged_shards,
+    read_indexes,
+    remove_unfinished,
+    warn_of_damage,
+)
 from asr.data.worker import Config, Job, run_task
 from asr.errors import AsrError, AudioError, UsageError
 from asr.features import FEATURES_VERSION, FeatureExtractor, global_cmvn_statistics
@@ -31,11 +39,13 @@ from asr.files import lock, write_atomic
 from asr.kernels import processors
 from asr.manifest import Utterance
 from asr.recipe import FeatureSettings
+from asr.terminal import own_controls
 from asr.versions import installed
 
 SPAWN_ROWS = 200  # fewer arrays are made in this process: starting others would take longer
 SHARD_SECONDS = 1_200.0  # of audio at most: 38 MB at 80 features and 100 frames a second
 MIN_SHARD_SECONDS = 30.0  # a file costs a few milliseconds of fsync
+ROW_BYTES = 4_096 // 16  # on disk, of an array besides its numbers: index, checksums, last frame
 
 Progress = Callable[[int, int, float], None]  # arrays done, arrays in all, seconds of audio done
 
@@ -50,6 +60,8 @@ class CacheRow:
         speed: 1.1 is a tenth faster, so shorter.
         num_frames: T.
         num_samples: number of samples of the audio at that speed.
+        key: of the content: another recording, part or speed has another one.
+        cut: the recording is cut, and what is left is used.
     """
 
     id: str
@@ -58,6 +70,8 @@ class CacheRow:
     speed: float
     num_frames: int
     num_samples: int
+    key: str
+    cut: bool = False
 
 
 class FeatureCache:
@@ -98,12 +112,13 @@ class FeatureCache:
 def build_cache(utterances: Sequence[Utterance], settings: FeatureSettings,
                 cache_dir: str | os.PathLike, *, speeds: Sequence[float] = (1.0,),
                 num_workers: int = 0, progress: Progress | None = None, on_error: str = "skip",
-                min_seconds: float | None = None, max_seconds: float | None = None
-                ) -> FeatureCache:
+                min_seconds: float | None = None, max_seconds: float | None = None,
+                allow_truncated: bool = False) -> FeatureCache:
     """Extract what is not there yet, and open all of it.
 
     Interrupted work resumes: finished shards stay. Two processes may ask for the same folder;
-    the second waits for the first.
+    the second waits for the first. What is there is compared with its checksums; a damaged shard
+    is made again, with a warning.
 
     Args:
         utterances: rows of manifests; several may share a recording.
@@ -114,7 +129,7 @@ def build_cache(utterances: Sequence[Utterance], settings: FeatureSettings,
         progress: called with (arrays done, arrays to do, seconds of audio done); None: a bar on
             stderr if that is a terminal.
         on_error: "skip" lists unusable recordings in `failed`; "fail" raises the first.
-        min_seconds, max_seconds: accepted lengths, as for `load_audio`.
+        min_seconds, max_seconds, allow_truncated: as for `load_audio`.
 
     Raises:
         UsageError: arguments that cannot be; the folder cannot be made.
@@ -124,20 +139,51 @@ def build_cache(utterances: Sequence[Utterance], settings: FeatureSettings,
     speeds = _check_arguments(speeds, on_error)
     extractor = FeatureExtractor(settings)
     folder = _make_folder(Path(cache_dir), settings)
-    config = Config(settings, str(folder), min_seconds, max_seconds)
+    config = Config(settings, str(folder), min_seconds, max_seconds, allow_truncated)
     hashes = hash_files((u.audio for u in utterances), memory=Path(cache_dir) / "hashes.json")
     wanted = _Wanted(utterances, speeds, on_error, hashes, config)
     with _locked(folder):
-        locations = read_indexes(folder)
+        locations = read_indexes(folder, extractor.num_features)
         remove_unfinished(folder, {location.shard for location in locations.values()})
-        jobs = wanted.jobs(locations)
+        locations = _without_damage(folder, locations, wanted.keys, extractor.num_features)
+        jobs = wanted.jobs(_usable(locations, allow_truncated))
         with _shown(progress, jobs) as report:
             _extract(config, jobs, _count_workers(num_workers, jobs), report, wanted.fail)
         if jobs:
-            locations = read_indexes(folder)
-    rows, places, failed = wanted.rows(locations)
+            locations = read_indexes(folder, extractor.num_features)
+    rows, places, failed = wanted.rows(_usable(locations, allow_truncated))
     return FeatureCache(folder, rows, places, failed, extractor.num_features,
                         sum(len(job.outputs) for job in jobs))
+
+
+def missing_bytes(utterances: Sequence[Utterance], settings: FeatureSettings,
+                  cache_dir: str | os.PathLike, *, speeds: Sequence[float] = (1.0,),
+                  allow_truncated: bool = False) -> int:
+    """About how many bytes `build_cache` will write for the same arguments."""
+    folder = _make_folder(Path(cache_dir), settings)
+    config = Config(settings, str(folder), None, None, allow_truncated)
+    hashes = hash_files((u.audio for u in utterances), memory=Path(cache_dir) / "hashes.json")
+    num_features = FeatureExtractor(settings).num_features
+    jobs = _Wanted(utterances, tuple(speeds), "skip", hashes, config).jobs(
+        _usable(read_indexes(folder, num_features), allow_truncated))
+    frames = sum(_seconds(job) * settings.sample_rate / settings.hop_length for job in jobs)
+    return round(4 * num_features * frames) + ROW_BYTES * sum(len(job.outputs) for job in jobs)
+
+
+def _usable(locations: dict[str, Location], allow_truncated: bool) -> dict[str, Location]:
+    """Without those of cut recordings, unless they are wanted."""
+    return {key: place for key, place in locations.items() if allow_truncated or not place.cut}
+
+
+def _without_damage(folder: Path, locations: dict[str, Location], keys: list[list[str]],
+                    num_features: int) -> dict[str, Location]:
+    """The locations without those in damaged shards, which are removed."""
+    wanted = dict.fromkeys(key for some in keys for key in some if key in locations)
+    damaged = damaged_shards(folder, ((key, locations[key]) for key in wanted), num_features)
+    for shard in sorted(damaged):
+        warn_of_damage(folder / shard)
+        (folder / shard).unlink(missing_ok=True)
+    return {key: place for key, place in locations.items() if place.shard not in damaged}
 
 
 class _Wanted:
@@ -202,7 +248,7 @@ class _Wanted:
                 error = place and self._length_error(place, speed, u)
                 if place and not error:
                     rows.append(CacheRow(u.id, u.speaker, index, speed, place.num_frames,
-                                         place.num_samples))
+                                         place.num_samples, key, place.cut))
                     places.append(place)
                 else:
                     record = _record(error, u) if error else {
@@ -350,7 +396,7 @@ def _shown(progress: Progress | None, jobs: list[Job]) -> Iterator[Progress]:
 
     columns = (TextColumn("features"), BarColumn(), TextColumn("{task.fields[count]}"),
                TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with Progress(*columns, console=Console(file=own_controls(sys.stderr)), transient=True) as bar:
         task = bar.add_task("features", total=sum(map(_seconds, jobs)), count="")
         yield lambda done, total, seconds: bar.update(task, completed=seconds,
                                                       count=f"{done:,}/{total:,}")

@@ -15,13 +15,14 @@ import subprocess
 import sys
 import tempfile
 import threading
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from typing import BinaryIO
 
 from asr.data.worker import Config, Job
-from asr.errors import AsrError
+from asr.errors import AsrError, InputWarning
 
 THREAD_NAME = "asr-features"
 
@@ -55,6 +56,8 @@ def run_tasks(config: Config, tasks: Sequence[list[Job]], num_workers: int,
             if "failed" in message:
                 num_finished += 1
                 finished(message["failed"])
+            elif "note" in message:
+                warnings.warn(InputWarning(message["note"], message["code"]), stacklevel=2)
             else:
                 report(message["count"], message["seconds"])
     finally:

@@ -1,4 +1,4 @@
-"""Recordings that TensorFlow's graph reads, where the feature cache stands otherwise.
+"""Recordings that the TensorFlow graph reads, in place of the feature cache.
 
 In: utterances and a recipe with `data.reader = "tensorflow-io"`. Out: `Recordings`, with the rows
 that the planner needs. What is known of a recording before it is decoded (codec, rate, place,
@@ -42,7 +42,7 @@ class Source:
     """Where one row comes from.
 
     Args:
-        path: of the file, or its address.
+        path: path of the file, or its address.
         codec: a value of `CODECS`.
         rate: Hz, of the file times the speed of the row.
         start, stop: samples of the file.
@@ -60,11 +60,11 @@ class Source:
 class Recordings:
     """The rows of a training or validation set, read from the recordings at every pass.
 
-    Attributes: as `asr.data.cache.FeatureCache`, which it stands for; `sources` has one entry a
+    Attributes: as `asr.data.cache.FeatureCache`, which it replaces; `sources` has one entry a
     row. Nothing is kept on disk.
 
     Args:
-        utterances: of the set.
+        utterances: utterances of the set.
         recipe: its [features], and the accepted lengths.
         speeds: one row an utterance and speed.
 
@@ -82,7 +82,7 @@ class Recordings:
         self.sources: list[Source] = []
         self.failed: list[dict] = []
         limits = recipe.data.min_seconds, recipe.data.max_seconds
-        probes = probe_all([u.audio for u in utterances])
+        probes = probe_all([u.audio for u in utterances], hashes=True)
         for index, u in enumerate(utterances):
             try:
                 found = [_source(u, probes[u.audio], self.settings.sample_rate, speed, limits)
@@ -94,8 +94,9 @@ class Recordings:
             for speed, source in zip(speeds, found, strict=True):
                 frames = feature_length(source.num_samples, self.settings.hop_length,
                                         self.settings.n_fft)
+                key = f"{probes[u.audio].sha256} {source.start} {source.stop} {speed}"
                 self.rows.append(CacheRow(u.id, u.speaker, index, speed, frames,
-                                          source.num_samples))
+                                          source.num_samples, key))
                 self.sources.append(source)
 
     def __len__(self) -> int:
@@ -123,6 +124,9 @@ def _source(u: Utterance, probe: Probe, sample_rate: int, speed: float,
     if probe.info is None:
         raise probe.error or AudioError(f"{u.audio} cannot be read.", path=u.audio)
     info, name = probe.info, display_name(str(u.audio))
+    if u.channel:
+        raise AudioError(f"{name}: got channel {u.channel}, and tensorflow-io mixes all channels. "
+                         "Set data.reader = \"cache\".", code="audio.unsupported", path=u.audio)
     codec = CODECS.get(f"{info.format} {info.subtype}")
     if codec is None:
         raise AudioError(f"{name} holds {info.format} {info.subtype}, which tensorflow-io does not "

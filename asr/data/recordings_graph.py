@@ -105,7 +105,7 @@ class RecordingGraph:
         taps = tf.where(rate > target, (taps * rate // target - 1) // 8 * 8 + 8, taps)
         delay = taps // 2
         whole = (delay + step - 1) // step * step
-        padded = tf.pad(audio, [[whole - delay, whole + step]])
+        padded = tf.concat([tf.zeros([whole - delay]), audio, tf.zeros([whole + step])], 0)
         resampled = self._ops.io_audio_resample(padded[:, tf.newaxis], rate_in=rate,
                                                 rate_out=target)
         return tf.reshape(resampled, [-1])[whole * target // rate:]

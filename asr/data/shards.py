@@ -1,26 +1,33 @@
 """The feature cache on disk: safetensors files of many feature arrays, mapped when read.
 
 In: feature arrays with keys. Out: `shard-<name>.safetensors`: an array (T, F) float32 a key, and
-in the metadata the number of samples that each was made from. A shard is written in one step, so
-one of another size than its header says is damaged: it is removed, never read.
+in the metadata of each "num_samples cut crc32": the samples that it was made from, whether the
+recording was cut, and a checksum over both and the array, which is compared when a cache is opened.
+A shard is written in one step, so one of another size than its header says is damaged: it is
+removed, never read.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import mmap
+import os
+import warnings
+import zlib
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 from safetensors.numpy import save
 
-from asr.files import write_atomic
+from asr.errors import InputWarning
+from asr.files import parse_json, sweep, write_atomic
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 _OPEN_SHARDS = 256  # mapped at once; each costs a file descriptor
 
 
@@ -32,20 +39,24 @@ class Location:
         shard: file name of the shard.
         offset: where the array begins in the file, bytes.
         num_frames, num_samples: lengths of the features and of the audio that they were made from.
+        cut: they were made from what is left of a cut recording.
+        checksum: of the array and of these facts.
     """
 
     shard: str
     offset: int
     num_frames: int
     num_samples: int
+    cut: bool = False
+    checksum: int = 0
 
 
-def write_shard(folder: Path, records: Iterable[tuple[str, np.ndarray, int]]) -> str:
+def write_shard(folder: Path, records: Iterable[tuple[str, np.ndarray, int, bool]]) -> str:
     """Write one shard, atomically.
 
     Args:
         folder: folder of the cache.
-        records: (key, (T, F) float32, num_samples).
+        records: (key, (T, F) float32, num_samples, whether the recording was cut).
 
     Returns:
         The shard's file name, made from its keys.
@@ -53,42 +64,104 @@ def write_shard(folder: Path, records: Iterable[tuple[str, np.ndarray, int]]) ->
     Raises:
         OSError: the disk is full or the folder cannot be written.
     """
-    arrays, samples = {}, {}
-    for key, features, num_samples in records:
+    arrays, facts = {}, {}
+    for key, features, num_samples, cut in records:
         arrays[key] = np.ascontiguousarray(features, np.float32)
-        samples[key] = str(num_samples)
+        checksum = _checksum(key, num_samples, cut, arrays[key].data.cast("B"))
+        facts[key] = f"{num_samples} {int(cut)} {checksum}"
     name = f"shard-{hashlib.sha256(''.join(arrays).encode()).hexdigest()[:16]}.safetensors"
-    write_atomic(folder / name, save(arrays, metadata=samples))
+    write_atomic(folder / name, save(arrays, metadata=facts))
     return name
 
 
-def read_indexes(folder: Path) -> dict[str, Location]:
-    """Every key of every complete shard of a folder."""
+def _checksum(key: str, num_samples: int, cut: bool, data: bytes | memoryview) -> int:
+    return zlib.crc32(data, zlib.crc32(f"{key} {num_samples} {int(cut)}".encode()))
+
+
+def read_indexes(folder: Path, num_features: int) -> dict[str, Location]:
+    """Every key of every complete shard of a folder; what is damaged is left out.
+
+    Args:
+        folder: folder of the cache.
+        num_features: F; a shard with another number is left out.
+    """
     found = {}
     for path in sorted(folder.glob("shard-*.safetensors")):
         try:
             with open(path, "rb") as file:
-                start = 8 + int.from_bytes(file.read(8), "little")
-                if not 8 < start <= path.stat().st_size:
-                    continue
-                header = json.loads(file.read(start - 8))
-            samples = header.pop("__metadata__")
-            there = {key: Location(path.name, start + entry["data_offsets"][0], entry["shape"][0],
-                                   int(samples[key])) for key, entry in header.items()}
-            size = start + max(entry["data_offsets"][1] for entry in header.values())
-        except (OSError, ValueError, KeyError, TypeError):
+                found.update(_read_header(file, path.name, num_features))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             continue  # not ours, or damaged: its features are extracted again
-        if path.stat().st_size == size:
-            found.update(there)
     return found
 
 
+def _read_header(file: BinaryIO, shard: str, num_features: int) -> dict[str, Location]:
+    """The arrays of one shard, each inside the file.
+
+    Raises:
+        ValueError, KeyError, TypeError, AttributeError: it is not one that `write_shard` wrote.
+    """
+    size = os.fstat(file.fileno()).st_size
+    start = 8 + int.from_bytes(file.read(8), "little")
+    if not 8 < start <= size:
+        raise ValueError("cut")
+    header: Any = parse_json(file.read(start - 8))
+    facts = header.pop("__metadata__")
+    found, end = {}, start
+    for key, entry in header.items():
+        num_samples, cut, checksum = map(int, facts[key].split())
+        (first, last), (num_frames, columns) = entry["data_offsets"], entry["shape"]
+        if (columns != num_features or not type(num_frames) is type(first) is type(last) is int
+                or num_frames < 1 or first < 0 or (start + first) % 4
+                or last - first != 4 * num_frames * num_features or start + last > size):
+            raise ValueError("an array lies outside the shard")
+        found[key] = Location(shard, start + first, num_frames, num_samples, bool(cut), checksum)
+        end = max(end, start + last)
+    if end != size:
+        raise ValueError("of another size")
+    return found
+
+
+def damaged_shards(folder: Path, locations: Iterable[tuple[str, Location]], num_features: int
+                   ) -> set[str]:
+    """The shards in which an array is not the one that was written, by its checksum.
+
+    Args:
+        folder: folder of the cache.
+        locations: keys and places of what is wanted; all of it is read.
+        num_features: F.
+    """
+    damaged, by_shard = set(), defaultdict(list)
+    for key, place in locations:
+        by_shard[place.shard].append((key, place))
+    for shard, places in by_shard.items():
+        try:
+            with open(folder / shard, "rb") as file:  # mapped, a bad disk would kill the process
+                for key, place in sorted(places, key=lambda pair: pair[1].offset):
+                    file.seek(place.offset)
+                    data = file.read(4 * place.num_frames * num_features)
+                    if _checksum(key, place.num_samples, place.cut, data) != place.checksum:
+                        raise ValueError("another array")
+        except (OSError, ValueError):
+            damaged.add(shard)
+    return damaged
+
+
 def remove_unfinished(folder: Path, complete: Iterable[str]) -> None:
-    """Remove damaged shards and temporary files; the lock must be held."""
+    """Remove damaged shards, which is said, and temporary files; the lock must be held."""
     keep = set(complete)
-    for path in [*folder.glob("shard-*.safetensors"), *folder.glob(".shard-*.tmp")]:
+    for path in folder.glob("shard-*.safetensors"):
         if path.name not in keep:
+            warn_of_damage(path)
             path.unlink(missing_ok=True)
+    sweep(folder)
+
+
+def warn_of_damage(path: Path) -> None:
+    """Say that a shard is removed and made again."""
+    warnings.warn(InputWarning(f"The feature cache {path} is damaged: it is not what was written. "
+                               "Its features are made again; if this repeats, check the disk.",
+                               "cache.damaged"), stacklevel=4)
 
 
 class ShardReader:

@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,10 +22,11 @@ from typing import Any
 import numpy as np
 
 from asr.audio import load_audio
+from asr.audio.decoder import TRUNCATED
 from asr.audio.source import stat_fingerprint
 from asr.augment import change_speed
 from asr.data.shards import write_shard
-from asr.errors import AudioError
+from asr.errors import AudioError, InputWarning
 from asr.features import FeatureExtractor
 from asr.files import failpoint
 from asr.recipe import FeatureSettings
@@ -56,12 +58,16 @@ class Job:
 
 @dataclass(frozen=True)
 class Config:
-    """What all tasks share: the features, the folder, the accepted lengths in seconds."""
+    """What all tasks share: the features, the folder, the accepted lengths in seconds.
+
+    `allow_truncated` is that of `load_audio`.
+    """
 
     settings: FeatureSettings
     folder: str
     min_seconds: float | None
     max_seconds: float | None
+    allow_truncated: bool = False
 
 
 def run_task(config: Config, jobs: list[Job], report: Callable[[int, float], None]) -> list[dict]:
@@ -82,11 +88,11 @@ def run_task(config: Config, jobs: list[Job], report: Callable[[int, float], Non
     records, failed = [], []
     for job in jobs:
         try:
-            audio = _load(job, config)
+            audio, cut = _load_noting_cuts(job, config)
             made = []
             for key, speed in job.outputs:
                 changed = change_speed(audio, speed)
-                made.append((key, extractor.extract(changed), len(changed)))
+                made.append((key, extractor.extract(changed), len(changed), cut))
             records += made
         except AudioError as error:
             failed.append({**error.as_record("features"), "path": job.path,
@@ -96,6 +102,16 @@ def run_task(config: Config, jobs: list[Job], report: Callable[[int, float], Non
     if records:
         write_shard(Path(config.folder), records)
     return failed
+
+
+def _load_noting_cuts(job: Job, config: Config) -> tuple[np.ndarray, bool]:
+    """The samples, and whether they are what is left of a cut recording."""
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", InputWarning)
+        audio = _load(job, config)
+    for one in said:
+        warnings.warn(one.message, stacklevel=2)  # type: ignore[arg-type]
+    return audio, any(getattr(one.message, "code", "") == TRUNCATED for one in said)
 
 
 def _load(job: Job, config: Config) -> np.ndarray:
@@ -115,7 +131,8 @@ def _load(job: Job, config: Config) -> np.ndarray:
     check()
     audio = load_audio(job.path, sample_rate=config.settings.sample_rate, offset=job.offset,
                        duration=job.duration, snap_to_end=True, min_seconds=config.min_seconds,
-                       max_seconds=config.max_seconds, channel=job.channel)
+                       max_seconds=config.max_seconds, channel=job.channel,
+                       allow_truncated=config.allow_truncated)
     check()
     return audio
 
@@ -131,6 +148,12 @@ def main() -> None:
         answers.write(json.dumps(message) + "\n")
         answers.flush()
 
+    def note(message, *_, **__) -> None:
+        if isinstance(message, InputWarning):
+            send({"note": str(message), "code": message.code})
+
+    warnings.simplefilter("always", InputWarning)
+    warnings.showwarning = note
     first = json.loads(sys.stdin.readline())
     config = Config(**{**first, "settings": FeatureSettings(**first["settings"])})
     for line in sys.stdin:

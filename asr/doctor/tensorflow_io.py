@@ -126,8 +126,8 @@ def lines(state: dict, addresses: dict[str, bool]) -> Iterator[str]:
     """What reads recordings here, for people.
 
     Args:
-        state: of `probe`, and `reader`, of `reader_problem`.
-        addresses: of `asr.doctor.machine.addresses`.
+        state: result of `probe`, with `reader`, the result of `reader_problem`.
+        addresses: result of `asr.doctor.machine.addresses`.
     """
     if state["importable"]:
         parts = "; ".join(f"{name}: {message}" for name, message in state["parts"].items())

@@ -227,7 +227,7 @@ def features_of_samples(nodes: Nodes, bundle: Bundle, samples: str,
 
 
 def _deltas(nodes: Nodes, x: str, frames: str, num_frames: str, order: int) -> str:
-    """As `asr.features.add_deltas`: frame t reads t - 4 .. t + 4, clipped to its utterance."""
+    """As `asr.features.twin.add_deltas`: frame t reads t - 4 .. t + 4, clipped to its utterance."""
     half = DELTA_WIDTH // 2
     offsets = np.arange(-half, half + 1)
     squares = offsets ** 2 - np.mean(offsets ** 2)

@@ -77,7 +77,8 @@ def mel_energies(audio: np.ndarray, settings: FeatureSettings, power: int = 2) -
         part = padded[first * s.hop_length:(last - 1) * s.hop_length + s.n_fft]
         spectrum = librosa.stft(part, n_fft=s.n_fft, hop_length=s.hop_length,
                                 win_length=s.win_length, window=frame, center=False)
-        magnitudes = librosa.util.abs2(spectrum, dtype=np.float32)
+        # Not abs2(..., dtype=float32): NumPy 2.5 then casts what it has not written yet, and warns.
+        magnitudes = librosa.util.abs2(spectrum).astype(np.float32)
         if power == 1:
             magnitudes = np.sqrt(magnitudes)
         energies[first:last] = serial_matmul(np.ascontiguousarray(magnitudes.T), filters)

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from asr.errors import AsrError, UsageError
 from asr.inference.loop import infer
-from asr.inference.tasks import Task
+from asr.inference.tasks import Result, Task, caught
 from asr.manifest import Utterance
 from asr.recognizer import Recognizer
 from asr.transcript import Transcript
@@ -39,16 +40,21 @@ class Aligned:
         return self.error.as_record("align") | {"id": self.utterance.id}
 
 
-def align_utterances(recognizer: Recognizer, utterances: Iterable[Utterance]) -> Iterator[Aligned]:
+def align_utterances(recognizer: Recognizer, utterances: Iterable[Utterance], *,
+                     allow_truncated: bool = False) -> Iterator[Aligned]:
     """`Recognizer.align` of every row, in order; see `asr.inference.loop`.
 
     Args:
         recognizer: the model.
         utterances: rows with what is said in each.
+        allow_truncated: see `asr.audio.load_audio`.
     """
-    for result in infer(recognizer, (Task(row, row, row.id) for row in utterances)):
-        row, error = result.key, result.error
-        try:
-            yield Aligned(row, None if error else recognizer.align_result(result, row.text), error)
-        except AsrError as found:
-            yield Aligned(row, error=found)
+    tasks = (Task(row, row, row.id) for row in utterances)
+    for result in infer(recognizer, tasks, allow_truncated=allow_truncated):
+        found: list[Transcript] = []
+        error = result.error or caught(partial(_align, recognizer, result, found), result.key.id)
+        yield Aligned(result.key, found[0] if found else None, error)
+
+
+def _align(recognizer: Recognizer, result: Result[Utterance], found: list[Transcript]) -> None:
+    found.append(recognizer.align_result(result, result.key.text))

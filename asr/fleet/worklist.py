@@ -16,18 +16,16 @@ from __future__ import annotations
 import glob
 import json
 import os
-import time
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from asr.audio import av_decoder, display_name
 from asr.audio.source import AUDIO_SUFFIXES
 from asr.errors import AudioError, UsageError
-from asr.files import lock, write_atomic
+from asr.files import alone, parse_json, sweep, write_atomic
 
 STDIN = "-"
 # Recordings and films that are never read, besides those that need PyAV where it is missing.
@@ -36,7 +34,6 @@ OTHER_MEDIA = frozenset((".aa", ".aax", ".ac3", ".alac", ".ape", ".avi", ".awb",
                          ".mpg", ".msv", ".mts", ".ogm", ".ogv", ".qcp", ".ra", ".ram", ".spx",
                          ".ts", ".tta", ".vob", ".voc", ".wmv", ".wv"))
 INDEX = "index.jsonl"
-STALE_SECONDS = 3_600
 MAX_STEM_BYTES = 180  # of 255 that file systems allow; the rest is for suffix and temporary name
 
 
@@ -179,7 +176,7 @@ class OutputFolder:
         """
         claimed = {}
         try:
-            with _alone(self.folder):
+            with alone(self.folder):
                 self._stems |= self._read_index()   # another run may have claimed names meanwhile
                 self._taken = {_fold(stem) for stem in self._stems.values()}
                 before = len(self._stems)
@@ -195,7 +192,7 @@ class OutputFolder:
                     write_atomic(self.folder / INDEX, "".join(rows))
             for folder in {path.parent for path in claimed.values()}:
                 folder.mkdir(parents=True, exist_ok=True)
-                _sweep(folder, {path.name for path in claimed.values()})
+                sweep(folder)
         except OSError as error:
             raise UsageError(f"Cannot write into {self.folder}: {error.strerror}.") from error
         return claimed
@@ -226,7 +223,7 @@ class OutputFolder:
                 from error
         for number, line in enumerate(lines, start=1):
             try:
-                row = json.loads(line)
+                row = parse_json(line, surrogates=True)
                 source, stem = row["source"], row["output"]
                 parts = PurePath(stem).parts
                 if not isinstance(source, str) or PurePath(stem).is_absolute() or ".." in parts:
@@ -236,29 +233,6 @@ class OutputFolder:
                                  f"({error}). Choose another output folder.") from error
             stems[source] = stem
         return stems
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """One at a time among the runs that write into a folder; no file is left there for it."""
-    descriptor = None
-    with suppress(OSError):   # Windows opens no folder, and some drives know no locks
-        descriptor = os.open(folder, os.O_RDONLY)
-        lock(descriptor, wait=True)
-    try:
-        yield
-    finally:
-        if descriptor is not None:
-            os.close(descriptor)
-
-
-def _sweep(folder: Path, names: set[str]) -> None:
-    """Remove the half-written temporary files that a killed run left of these outputs."""
-    for path in folder.glob(".*.tmp"):
-        target = path.name[1:].rsplit(".", 2)[0]
-        old = time.time() - path.stat().st_mtime > STALE_SECONDS  # a run may be going on
-        if target in {name[:80] for name in names} and old:
-            path.unlink(missing_ok=True)
 
 
 def _candidates(item: Item) -> Iterable[str]:

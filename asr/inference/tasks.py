@@ -13,7 +13,7 @@ import numpy as np
 
 from asr.audio.recording import Blocks
 from asr.audio.source import Source
-from asr.errors import AsrError
+from asr.errors import AsrError, out_of_memory
 from asr.inference.long_recordings import Listener
 from asr.inference.stopwatch import Stopwatch
 from asr.manifest import Utterance
@@ -153,8 +153,12 @@ def caught(work: Callable[[], None], name: str) -> AsrError | None:
     except AsrError as error:
         return error
     except Exception as error:
-        wrapped = AsrError(f"{name}: {type(error).__name__}: {error}. Run this file alone "
-                           "with --debug and report the traceback.", path=name)
+        if out_of_memory(error):
+            wrapped = AsrError(f"{name}: out of memory. Give it less at a time, or a machine with "
+                               "more.", code="memory", path=name)
+        else:
+            wrapped = AsrError(f"{name}: {type(error).__name__}: {error}. Run this file alone "
+                               "with --debug and report the traceback.", path=name)
         wrapped.__cause__ = error
         return wrapped
     return None

@@ -12,6 +12,7 @@ from __future__ import annotations
 import gzip
 import itertools
 import os
+import re
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -210,7 +211,7 @@ def _read_counts(lines: _Lines, max_ngrams: int) -> tuple[str, list[int]]:
     line = lines.next("ngram 1=...")
     while line.startswith("ngram"):
         order, _, count = line[len("ngram"):].partition("=")
-        if order.strip() != str(len(counts) + 1) or not count.strip().isdecimal():
+        if order.strip() != str(len(counts) + 1) or not re.fullmatch("[0-9]{1,12}", count.strip()):
             raise lines.error(f"expected ngram {len(counts) + 1}=<count>, got {line[:80]!r}")
         if len(count.strip()) > 15:
             raise lines.error(f"ngram {len(counts) + 1} has a count of {len(count.strip())} digits")

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from asr.files import write_atomic
+from asr.files import parse_json, write_atomic
 from asr.language_model.ngram_kernel import NgramArrays
 
 MAGIC = b"ASRNGRAM"
@@ -69,7 +69,7 @@ def read_cache(source: Path
             if zlib.crc32(view[len(MAGIC) + 4:]) != checksum:
                 return None
         body = PRELUDE + length
-        header = json.loads(mapped[PRELUDE:body])
+        header = parse_json(bytes(mapped[PRELUDE:body]))
         if header["version"] != VERSION or header["source"] != _stamp(source):
             return None
         words = mapped[body:body + header["vocabulary_bytes"]].decode().split("\n")
@@ -81,7 +81,8 @@ def read_cache(source: Path
             return None
         return (tuple(words), header["order"], tuple(header["counts"]), arrays,
                 str(header["normalizer"]))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError,
+            struct.error):
         return None
 
 

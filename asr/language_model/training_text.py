@@ -6,12 +6,12 @@ In: files. Out: sentences as lists of units, words or characters.
 from __future__ import annotations
 
 import gzip
-import json
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from asr.errors import DataError
+from asr.files import parse_json
 from asr.language_model.model import SPACE_TOKENS
 from asr.text import normalize
 
@@ -58,8 +58,8 @@ def _texts(path: Path) -> Iterator[str]:
 
 def _manifest_text(line: str, where: str) -> str:
     try:
-        text = json.loads(line)["text"]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        text = parse_json(line)["text"]
+    except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{where}: expected a manifest row with a text, got {line[:80]!r}.",
                         code="lm.text") from error
     if not isinstance(text, str):

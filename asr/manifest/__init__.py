@@ -18,12 +18,13 @@ import json
 import os
 import stat
 import warnings
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from asr.errors import ManifestError
+from asr.errors import ManifestError, shorten
 from asr.files import write_atomic
 from asr.manifest.address import Address, is_address
 from asr.manifest.rows import (
@@ -34,6 +35,7 @@ from asr.manifest.rows import (
     relative_path,
     row_faults,
 )
+from asr.results import current
 
 MAX_PROBLEMS = 50              # read_manifest stops looking after this many
 # Faults of a row that can still be understood, so that its recording is checked as well.
@@ -91,6 +93,28 @@ class Problem:
         return f"{place}{f' utterance {self.id!r}' if self.id else ''}: {self.message}"
 
 
+class Findings(list[Problem]):
+    """Problems, the first few of each code, and how many there are of each.
+
+    Args:
+        per_code: how many of a code are kept; None: all.
+
+    Attributes:
+        counts: by code, also of those that are not kept.
+    """
+
+    def __init__(self, per_code: int | None = None):
+        super().__init__()
+        self.per_code = per_code
+        self.counts: Counter[str] = Counter()
+
+    def add(self, path: object, line: int, identifier: str, code: str, message: str) -> None:
+        """Count a problem, and keep it if it is among the first of its code."""
+        self.counts[code] += 1
+        if self.per_code is None or self.counts[code] <= self.per_code:
+            self.append(Problem(str(path), line, identifier, code, shorten(message)))
+
+
 class Row(NamedTuple):
     """An utterance and its line."""
 
@@ -124,8 +148,8 @@ def read_manifest(path: str | Path, *, audio_root: str | Path | None = None,
 
 def scan_manifest(path: str | Path, *, audio_root: str | Path | None = None,
                   allow_outside_root: bool = False,
-                  limit: int | None = None, notes: list[Problem] | None = None
-                  ) -> tuple[list[Row], list[Problem]]:
+                  limit: int | None = None, notes: list[Problem] | None = None,
+                  findings: Findings | None = None) -> tuple[list[Row], Findings]:
     """The rows that can be understood and all problems, for `read_manifest` and `asr validate`.
 
     A row with an unknown key or a repeated id is among both.
@@ -133,6 +157,7 @@ def scan_manifest(path: str | Path, *, audio_root: str | Path | None = None,
     Args:
         path, audio_root, allow_outside_root: see `read_manifest`.
         limit: stop after this many problems; None looks at every line.
+        findings: gets the problems, and is returned; None: a new one, which keeps all of them.
         notes: receives what is unusual and was read (manifest.bom: a byte order mark,
             manifest.crlf: line ends); None: it becomes a warning.
 
@@ -141,7 +166,9 @@ def scan_manifest(path: str | Path, *, audio_root: str | Path | None = None,
     """
     path = Path(path)
     odd: list[tuple[int, Fault]] = []
-    result = _scan(path, AudioFolders(path, audio_root, allow_outside_root), limit, odd)
+    findings = Findings() if findings is None else findings
+    folders = AudioFolders(path, audio_root, allow_outside_root)
+    result = _scan(path, folders, limit, odd, findings), findings
     found = [Problem(str(path), line, "", *fault) for line, fault in odd]
     if notes is not None:
         notes += found
@@ -150,18 +177,18 @@ def scan_manifest(path: str | Path, *, audio_root: str | Path | None = None,
     return result
 
 
-def _scan(path: Path, folders: AudioFolders, limit: int | None, odd: list[tuple[int, Fault]]
-          ) -> tuple[list[Row], list[Problem]]:
+def _scan(path: Path, folders: AudioFolders, limit: int | None, odd: list[tuple[int, Fault]],
+          problems: Findings) -> list[Row]:
     rows: list[Row] = []
-    problems: list[Problem] = []
     first_line: dict[str, int] = {}
     line = 0
     with _open(path) as file:
         for line, (raw, faults) in enumerate(read_lines(file, odd), start=1):
             if line == 1 and raw and b"\0" in raw:   # one sentence, not one a line
-                return [], [Problem(str(path), 1, "", "manifest.encoding", "the file holds NUL "
-                                    "bytes: it is not UTF-8 text but UTF-16, or no text at all. "
-                                    "Save it as UTF-8, or give a manifest.")]
+                problems.add(path, 1, "", "manifest.encoding", "the file holds NUL bytes: it is "
+                             "not UTF-8 text but UTF-16, or no text at all. Save it as UTF-8, or "
+                             "give a manifest.")
+                return []
             row, row_problems = ({}, []) if raw is None else parse_line(raw)
             faults = faults + row_problems
             identifier = row.get("id")
@@ -180,13 +207,15 @@ def _scan(path: Path, folders: AudioFolders, limit: int | None, odd: list[tuple[
                         row["text"], float(row["duration"]),
                         row.get("speaker", ""), float(row.get("offset", 0.0)),
                         row.get("channel", 0))))
-            problems += [Problem(str(path), line, identifier, *fault) for fault in faults]
+            for fault in faults:
+                problems.add(path, line, identifier, *fault)
             if limit is not None and len(problems) >= limit:
-                return rows, problems[:limit]
+                del problems[limit:]
+                return rows
     if not line:
-        problems.append(Problem(str(path), 0, "", "manifest.empty",
-                                "the file is empty; a manifest has one JSON object a line."))
-    return rows, problems
+        problems.add(path, 0, "", "manifest.empty",
+                     "the file is empty; a manifest has one JSON object a line.")
+    return rows
 
 
 def write_manifest(path: str | Path, utterances: Iterable[Utterance], *,
@@ -204,6 +233,20 @@ def write_manifest(path: str | Path, utterances: Iterable[Utterance], *,
         OSError: the disk is full, or the folder is missing or read-only.
     """
     path = Path(path)
+    content = manifest_content(path, utterances)
+    try:
+        write_atomic(path, content, overwrite=overwrite)
+    except FileExistsError as error:
+        raise ManifestError(f"{path} exists and was left as it is; allow overwriting, or choose "
+                            "another name.", code="manifest.exists", path=path) from error
+
+
+def manifest_content(path: Path, utterances: Iterable[Utterance]) -> str:
+    """What `write_manifest` writes into `path`.
+
+    Raises:
+        ManifestError: there is no utterance, or `read_manifest` would refuse a row.
+    """
     folder = os.path.realpath(path.parent)
     lines: list[str] = []
     problems: list[Problem] = []
@@ -222,15 +265,12 @@ def write_manifest(path: str | Path, utterances: Iterable[Utterance], *,
                             "one row.", code="manifest.empty", path=path)
     if problems:
         raise _error(path, problems[:MAX_PROBLEMS], "nothing was written")
-    try:
-        write_atomic(path, "\n".join(lines) + "\n", overwrite=overwrite)
-    except FileExistsError as error:
-        raise ManifestError(f"{path} exists and was left as it is; allow overwriting, or choose "
-                            "another name.", code="manifest.exists", path=path) from error
+    return "\n".join(lines) + "\n"
 
 
 def _open(path: Path) -> BinaryIO:
     """Open the manifest; refuse a folder, a pipe or a device before it can block."""
+    path = current(path)
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise ManifestError(f"{path} is not a regular file; expected a JSONL manifest, as "

@@ -427,7 +427,7 @@ class WrappedModel(CTCModel):
 
     Args:
         network: the model.
-        name: of the model in Keras.
+        name: name of the model in Keras.
     """
 
     def __init__(self, network: keras.Model, name: str = "ctc", **kwargs):

@@ -24,7 +24,7 @@ class _ErrorRate(keras.metrics.Metric):
     """Errors and reference units of all batches so far; subclasses say what is counted.
 
     Args:
-        tokenizer: of the labels, or its alphabet.
+        tokenizer: tokenizer of the labels, or its alphabet.
         decoder: reads the logits; None: greedily. It is not saved with a model.
     """
 

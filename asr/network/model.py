@@ -137,7 +137,8 @@ class AcousticModel(CTCModel):
 
     def __init__(self, settings: Recipe | ModelSettings, num_features: int | None = None,
                  vocab_size: int | None = None, *, kernel: str = "auto", seed: int | None = None,
-                 intermediate_ctc: float | None = None, name: str = "acoustic_model", dtype=None):
+                 intermediate_ctc: float | None = None, name: str = "acoustic_model",
+                 dtype: str | None = None):
         super().__init__(name=name, dtype=dtype)
         if isinstance(settings, Recipe):
             recipe, settings = settings, settings.model

@@ -7,6 +7,7 @@ In: recordings by utterance id. Out: MP3 bytes within a budget, and an estimated
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -79,7 +80,7 @@ def find_recordings(folder: str | Path, ids: Iterable[str]) -> dict[str, Path]:
     """Recordings in a folder (and below) whose name without ending is an utterance id."""
     wanted = set(ids)
     return {path.stem: path for path in sorted(Path(folder).rglob("*"))
-            if path.stem in wanted and path.is_file()}
+            if path.stem in wanted and os.path.isfile(path)}
 
 
 def encode_mp3(samples: np.ndarray) -> bytes:

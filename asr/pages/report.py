@@ -20,7 +20,7 @@ from string import Template
 from typing import TYPE_CHECKING, Protocol
 
 from asr.errors import DataError
-from asr.files import write_atomic
+from asr.files import read_whole_objects, write_atomic
 from asr.pages.charts import escape, group_table, learning_curve, visible, word_tables
 from asr.pages.clips import MAX_AUDIO_BYTES, Clips, read_clips
 from asr.pages.components import (
@@ -46,7 +46,6 @@ from asr.scoring.confidence import ConfidenceReport
 from asr.scoring.counts import Step
 from asr.scoring.result import Row, Score, align_rows
 from asr.scoring.storage import save, to_csv
-from asr.scoring.text_lines import read_objects
 
 if TYPE_CHECKING:
     from asr.manifest import Utterance
@@ -186,12 +185,14 @@ def pick_examples(rows: Sequence[Row], count: int = EXAMPLES) -> dict[str, list[
 def read_curve(path: str | Path) -> list[dict]:
     """The epoch records of a run's log.jsonl; [] where there is no such file.
 
-    Raises:
-        DataError: the file is there but damaged.
+    Damaged lines are left out: it is a report for people. So are epochs whose numbers are none.
     """
     if not Path(path).is_file():
         return []
-    return [row for _, row in read_objects(path) if row.get("event") == "epoch"]
+    return [row for row in read_whole_objects(path)[0] if row.get("event") == "epoch"
+            and isinstance(row.get("epoch"), int)
+            and all(row.get(key) is None or isinstance(row[key], (int, float))
+                    for key in ("wer", "cer"))]
 
 
 def render(title: str, body: str, data: dict) -> str:

@@ -32,7 +32,7 @@ from asr.text import normalize, normalizer_id
 from asr.versions import installed
 
 SCHEMA = 1
-_PACKAGES = ("keras-asr", "rapidfuzz", "numpy", "tensorflow", "keras", "librosa")
+_PACKAGES = ("keras-asr", "jiwer", "rapidfuzz", "numpy", "tensorflow", "keras", "librosa")
 
 
 @dataclass(frozen=True)

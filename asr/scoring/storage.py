@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from asr.errors import DataError
-from asr.files import write_atomic
+from asr.results import current, write_together
 from asr.scoring.bootstrap import DRAWS
 from asr.scoring.comparison import stored_unlike
 from asr.scoring.formats import read_pair, read_speakers, read_texts
@@ -32,10 +32,12 @@ def save(result: Score, path: str | Path) -> Path:
     Returns:
         The path of the receipt: `dev.jsonl` gets `dev.receipt.json`.
     """
-    lines = (json.dumps(row_dict(row), ensure_ascii=False) + "\n" for row in result.rows)
-    write_atomic(path, "".join(lines))
+    path = Path(path)
     receipt = receipt_path(path)
-    write_atomic(receipt, json.dumps(result.to_dict(), ensure_ascii=False, indent=1) + "\n")
+    write_together(path.parent, {
+        path.name: "".join(json.dumps(row_dict(row), ensure_ascii=False) + "\n"
+                           for row in result.rows),
+        receipt.name: json.dumps(result.to_dict(), ensure_ascii=False, indent=1) + "\n"})
     return receipt
 
 
@@ -54,19 +56,20 @@ def load(path: str | Path, *, normalizer: str = "", draws: int = DRAWS) -> tuple
         DataError: a file that cannot be read, or a normaliser that this version does not have.
     """
     path = rows_path(path)
-    for number, row in read_objects(path):
+    rows = current(path)
+    for number, row in read_objects(rows):
         if "hypothesis" not in row and "pred_text" not in row:
             raise DataError(f"{path}:{number}: no key hypothesis or pred_text; this is a manifest, "
                             "not a result. Give what `asr evaluate --output-dir` or `asr score "
                             "--per-utterance` wrote.", code="score.rows", path=path)
-    references = read_texts(path, "jsonl", role="reference")
-    hypotheses = read_texts(path, "jsonl", role="hypothesis")
+    references = read_texts(rows, "jsonl", role="reference")
+    hypotheses = read_texts(rows, "jsonl", role="hypothesis")
     stored = read_receipt(path)
     receipt = stored.get("receipt", {})
     name = normalizer or str(receipt.get("normalizer") or "basic").split("-")[0]
     skipped = {entry["id"]: entry["reason"] for entry in receipt.get("skipped", [])}
     readings = {row["id"]: Reading(*(str(part) for part in row["reading"]))
-                for _, row in read_objects(path)
+                for _, row in read_objects(rows)
                 if isinstance(row.get("reading"), list) and len(row["reading"]) == 2}
     result = score(references.texts, hypotheses.texts, normalizer=name,
                    alignment=str(receipt.get("alignment") or "unit"),
@@ -104,12 +107,16 @@ def read_receipt(path: str | Path) -> dict:
     """What `save` wrote beside `path`; {} where there is nothing.
 
     Raises:
-        DataError: the file is there but damaged.
+        DataError: the file is there but damaged, or that of an evaluation is missing.
     """
     path = rows_path(path)
-    beside = receipt_path(path)
+    beside = current(receipt_path(path))
     if not beside.is_file() and path.name == "utterances.jsonl":
-        beside = path.with_name("score.json")  # as `asr evaluate --output-dir` names it
+        beside = current(path.with_name("score.json"))  # as `asr evaluate --output-dir` names it
+        if not beside.is_file():
+            raise DataError(f"{path.parent} has {path.name} without score.json: an evaluation that "
+                            "was killed, or copied in part. Evaluate again with --overwrite.",
+                            code="score.receipt", path=path.parent)
     if not beside.is_file():
         return {}
     stored = parse_object("\n".join(read_lines(beside)), str(beside))

@@ -13,18 +13,24 @@ import json
 import math
 import re
 import shutil
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 import tensorflow as tf
 
-from asr.errors import CheckpointError, TrainingStopped
+from asr.errors import CheckpointError, InputWarning, TrainingStopped
 from asr.files import failpoint
+from asr.training.room import readable
 
 KEEP = 2
 FREE_SPACE_FACTOR = 2.2
+_UNKNOWN = ("best_wer", "best_cer")  # None before the first epoch
+_REAL = (*_UNKNOWN, "seconds", "loss_sum", "label_sum", "frames", "best_loss",
+         "learning_rate_scale")
 # What reading a checkpoint raises that is damaged or of another network.
-UNREADABLE = (tf.errors.OpError, AssertionError, ValueError, TypeError, IndexError, OSError)
+UNREADABLE = (tf.errors.OpError, AssertionError, ValueError, TypeError, IndexError, OverflowError,
+              RecursionError, OSError)
 
 
 @dataclass
@@ -37,7 +43,7 @@ class TrainingState:
         batch: finished batches of the current epoch.
         seconds: training time so far, over all parts of the run.
         loss_sum, label_sum, frames: sums over the current epoch.
-        best_wer, best_cer, best_loss: of the validation of the best epoch so far; None and inf
+        best_wer, best_cer, best_loss: validation results of the best epoch; None and inf
             before the first.
         best_epoch: its number; 0: none yet, or the network that a run started from.
         first_token_epoch: the first epoch after which the network emitted a label; 0: none yet.
@@ -93,6 +99,8 @@ class Checkpoints:
         self._checkpoint = tf.train.Checkpoint(state=self._state, variables=list(unique.values()))
         for name in ("last", "best"):
             _mend_pointer(folder / name)
+            for path in (folder / name).glob("ckpt-*.tempstate*"):  # of a process that was killed
+                path.unlink(missing_ok=True)
         self._last = tf.train.CheckpointManager(self._checkpoint, str(folder / "last"), KEEP)
         self._best = tf.train.CheckpointManager(self._checkpoint, str(folder / "best"), KEEP)
 
@@ -104,8 +112,8 @@ class Checkpoints:
         """
         free = shutil.disk_usage(self.folder.parent).free
         if free < FREE_SPACE_FACTOR * self._bytes:
-            raise TrainingStopped(f"{free / 1e6:.0f} MB are free at {self.folder}, a checkpoint "
-                                  f"needs {FREE_SPACE_FACTOR * self._bytes / 1e6:.0f} MB. Make "
+            raise TrainingStopped(f"{readable(free)} are free at {self.folder}, a checkpoint "
+                                  f"needs {readable(FREE_SPACE_FACTOR * self._bytes)}. Make "
                                   "room and run the same command again; nothing is lost.",
                                   code="ckpt.disk_full", path=self.folder)
         state.run_id = self.run_id
@@ -129,6 +137,8 @@ class Checkpoints:
         """
         prefixes = _prefixes(self.folder / "last")
         problems = []
+        if prefixes and _pointed(self.folder / "last") > _number(prefixes[0]):
+            problems.append("the index of the newest checkpoint is missing")
         for prefix in prefixes:
             try:
                 state = self._read(prefix)
@@ -140,6 +150,10 @@ class Checkpoints:
                 problems.append(f"{prefix.name}: belongs to another run")
                 continue
             self._rotate_from(prefix, prefixes)
+            if problems:
+                warnings.warn(InputWarning(
+                    f"{self.folder / 'last'}: {'; '.join(problems)}. Going on from {prefix.name}, "
+                    f"after epoch {state.epoch}.", "ckpt.damaged"), stacklevel=2)
             return state
         if problems or any((self.folder / "last").glob("ckpt-*")):
             raise CheckpointError(f"No checkpoint in {self.folder / 'last'} can be used "
@@ -150,7 +164,7 @@ class Checkpoints:
 
     def _read(self, prefix: Path) -> TrainingState:
         self._checkpoint.restore(str(prefix)).assert_consumed()
-        return TrainingState(**json.loads(bytes(self._state.numpy())))
+        return _state(json.loads(bytes(self._state.numpy())))
 
     def kept(self) -> dict[int, Path]:
         """Finished epochs of this run that have a checkpoint, and its prefix; damaged ones not."""
@@ -159,7 +173,7 @@ class Checkpoints:
             try:
                 text = tf.train.load_checkpoint(str(prefix)).get_tensor(
                     "state/.ATTRIBUTES/VARIABLE_VALUE")
-                state = TrainingState(**json.loads(bytes(text)))
+                state = _state(json.loads(bytes(text)))
             except UNREADABLE:
                 continue
             if state.run_id == self.run_id:
@@ -189,6 +203,21 @@ class Checkpoints:
         self._checkpoint.save_counter.assign(_number(prefixes[0]))
 
 
+def _state(table: object) -> TrainingState:
+    """The state, if each value has the type of its field.
+
+    Raises:
+        TypeError: it has not.
+    """
+    state = TrainingState(**table)  # type: ignore[arg-type]
+    for name, value in dataclasses.asdict(state).items():
+        wanted = str if name == "run_id" else (int, float) if name in _REAL else int
+        if not (value is None and name in _UNKNOWN) and (isinstance(value, bool)
+                                                         or not isinstance(value, wanted)):
+            raise TypeError(f"{name} is {value!r}")
+    return state
+
+
 def _mend_pointer(folder: Path) -> None:
     """Rewrite a pointer file that TensorFlow cannot read, as a crash may leave it."""
     try:
@@ -199,6 +228,13 @@ def _mend_pointer(folder: Path) -> None:
             tf.compat.v1.train.update_checkpoint_state(str(folder), prefixes[-1], prefixes)
         else:
             (folder / "checkpoint").unlink()
+
+
+def _pointed(folder: Path) -> int:
+    """The number of the newest checkpoint that was finished; -1 if the pointer file says none."""
+    state = tf.train.get_checkpoint_state(str(folder))
+    found = re.search(r"ckpt-(\d{1,9})$", state.model_checkpoint_path if state else "")
+    return int(found[1]) if found else -1
 
 
 def _prefixes(folder: Path) -> list[Path]:

@@ -56,7 +56,7 @@ def dataset(manifest: Manifest, recipe: Recipe, training: bool = False, *,
         manifest: a path, or the utterances themselves.
         recipe: its sections data (bounds, cache), text, features, augment, model and seed.
         training: shuffle and augment.
-        tokenizer: of the labels; None: of text.alphabet or, in training, of the texts.
+        tokenizer: tokenizer of the labels; None: of text.alphabet or, in training, of the texts.
         cmvn: (mean, std) of the training set, if features.cmvn is "global" or "map"; None: in
             training, of these utterances.
 

@@ -25,7 +25,7 @@ def export_checkpoint(run_dir: str | Path, which: str = "last", *,
     """Write the bundle of a checkpoint; the run itself stays as it is.
 
     Args:
-        run_dir: of a run that has finished at least one epoch.
+        run_dir: folder of a run that has finished at least one epoch.
         which: "last", or the number of an epoch. The two newest checkpoints are kept, and those of
             the two best epochs.
         build: the function that built the run's network, if it is one of your own.

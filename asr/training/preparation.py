@@ -16,8 +16,9 @@ from pathlib import Path
 import numpy as np
 
 from asr.audio.content_hashes import hash_files
+from asr.augment import noise_files
 from asr.data.batches import Clip, PlanSettings, gather_clips
-from asr.data.cache import FeatureCache, build_cache
+from asr.data.cache import FeatureCache, build_cache, missing_bytes
 from asr.data.recordings import Recordings
 from asr.errors import DataError, ManifestError, RecipeError
 from asr.features import training_statistics
@@ -26,6 +27,7 @@ from asr.manifest import Utterance, read_manifest
 from asr.recipe import Recipe
 from asr.text import normalize
 from asr.text.tokenizer import CharTokenizer, build_alphabet, describe
+from asr.training.room import require_room
 from asr.training.run_directory import RunDirectory
 
 
@@ -49,6 +51,7 @@ class Prepared:
         epoch_clips: training clips of one epoch, repeated according to data.repeats.
         excluded: one record per excluded utterance: id, split, code, message.
         plan: batch bounds and length-changing augmentation.
+        noise_hash: of the bytes of the noise recordings; empty without noise.
         network: the name of the function that builds the user's own network; "": none.
     """
 
@@ -59,16 +62,32 @@ class Prepared:
     epoch_clips: list[Clip]
     excluded: list[dict]
     plan: PlanSettings
+    noise_hash: str = ""
     network: str = ""
 
     @property
     def data_hash(self) -> str:
-        """SHA-256 of ids, labels and lengths of the epoch clips, in order."""
-        digest = hashlib.sha256()
-        for clip in self.epoch_clips:
-            lengths = [(r.speed, r.num_frames) for r in clip.renditions]
-            digest.update(repr((clip.id, clip.labels, lengths)).encode("utf-8", "surrogateescape"))
-        return digest.hexdigest()
+        """SHA-256 of the ids of the epoch clips, in order, and of what `contents` says of each."""
+        contents = self.contents
+        listed = [(clip.id, contents[f"train {clip.id}"]) for clip in self.epoch_clips]
+        return _digest((listed, sorted(contents.items())))
+
+    @property
+    def contents(self) -> dict[str, str]:
+        """What the run is trained on and measured with: a hash by split and utterance id.
+
+        Each is of labels, lengths, and the bytes of the recording; "noise" is of all noises.
+        """
+        table = {f"{name} {clip.id}": _digest(
+            (clip.labels, [(r.speed, r.num_frames, split.cache.rows[r.row].key)
+                           for r in clip.renditions]))[:16]
+            for name, split in (("train", self.train), ("valid", self.valid))
+            for clip in split.clips}
+        return table | ({"noise": self.noise_hash} if self.noise_hash else {})
+
+
+def _digest(value: object) -> str:
+    return hashlib.sha256(repr(value).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def prepare(recipe: Recipe, run: RunDirectory, say: Callable[[str], None],
@@ -84,6 +103,7 @@ def prepare(recipe: Recipe, run: RunDirectory, say: Callable[[str], None],
     Raises:
         ManifestError: a manifest cannot be read.
         DataError: more than `data.max_bad_fraction` of a split is excluded, or everything is.
+        TrainingStopped: features and checkpoints do not fit on the disk.
     """
     manifests = _manifests(recipe, run)
     excluded: list[dict] = []
@@ -102,21 +122,31 @@ def prepare(recipe: Recipe, run: RunDirectory, say: Callable[[str], None],
     listed = run.path / "excluded.jsonl"
     refuse_too_many(excluded, sizes, recipe, listed)  # before the slow feature extraction
     _warn_of_overlap(chosen, run.path / "recordings.json", say)
-    splits = {}
+    wanted_speeds = {"train": recipe.augment.speeds, "valid": (1.0,)}
     folder = Path(recipe.data.cache_dir) if recipe.data.cache_dir else run.path / "cache"
-    for split, speeds in (("train", recipe.augment.speeds), ("valid", (1.0,))):
+    require_room(recipe, run.path, tokenizer.vocab_size, folder, sum(
+        missing_bytes(chosen[split], recipe.features, folder, speeds=speeds,
+                      allow_truncated=recipe.data.allow_truncated)
+        for split, speeds in wanted_speeds.items() if recipe.data.reader == "cache"))
+    splits = {}
+    for split, speeds in wanted_speeds.items():
         cache = cached(chosen[split], recipe, folder, speeds, say)
         splits[split] = labelled(split, cache, chosen[split], texts[split], tokenizer, recipe,
                                  excluded)
     run.write_jsonl("excluded.jsonl", excluded)
     refuse_too_many(excluded, sizes, recipe, listed)
     say_excluded(excluded, sizes, listed, say)
+    for split in splits:
+        if cut := len({row.id for row in splits[split].cache.rows if row.cut}):
+            say(f"{split}: {cut:,} recordings are cut; what is left of them is used "
+                "(data.allow_truncated).")
     cmvn = statistics_of(splits["train"].cache, recipe)
     repeats = _repeats(recipe)
     epoch_clips = [clip for clip in splits["train"].clips
                    for _ in range(repeats.get(clip.id, 1))]
     return Prepared(tokenizer, splits["train"], splits["valid"], cmvn, epoch_clips, excluded,
-                    PlanSettings.from_recipe(recipe, tokenizer), network)
+                    PlanSettings.from_recipe(recipe, tokenizer), _noise_hash(recipe, folder),
+                    network)
 
 
 def statistics_of(cache: FeatureCache | Recordings, recipe: Recipe
@@ -209,6 +239,13 @@ def writable(utterances: list[Utterance], texts: dict[str, str], tokenizer: Char
     return kept
 
 
+def _noise_hash(recipe: Recipe, folder: Path) -> str:
+    if not recipe.augment.noise_probability:
+        return ""
+    hashes = hash_files(noise_files(recipe.augment.noise_dir), memory=folder / "hashes.json")
+    return _digest(sorted(getattr(found, "sha256", "") for found in hashes.values()))[:16]
+
+
 def cached(utterances: list[Utterance], recipe: Recipe, folder: Path,
            speeds: tuple[float, ...], say: Callable[[str], None]) -> FeatureCache | Recordings:
     """The features of the utterances at these speeds, extracted where `folder` lacks them.
@@ -221,7 +258,8 @@ def cached(utterances: list[Utterance], recipe: Recipe, folder: Path,
         return Recordings(utterances, recipe, speeds)
     started = time.perf_counter()
     cache = build_cache(utterances, recipe.features, folder, speeds=speeds,
-                        num_workers=recipe.data.num_workers)
+                        num_workers=recipe.data.num_workers,
+                        allow_truncated=recipe.data.allow_truncated)
     if cache.num_extracted:
         took = time.perf_counter() - started
         hop = recipe.features.hop_length / recipe.features.sample_rate

@@ -15,14 +15,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import platform
 import time
 import uuid
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
-from asr.errors import CheckpointError, UsageError
-from asr.files import lock, write_atomic
+from asr.errors import CheckpointError, InputWarning, UsageError
+from asr.files import lock, parse_json, read_whole_objects, write_atomic
 from asr.kernels import processors
 from asr.recipe import Recipe, dump_recipe, load_recipe, recipe_to_dict
 from asr.versions import installed
@@ -87,7 +89,7 @@ class RunDirectory:
         versions_path = self.path / "versions.json"
         if versions_path.exists():
             try:
-                self.run_id = str(json.loads(versions_path.read_text(encoding="utf-8"))["run_id"])
+                self.run_id = str(parse_json(versions_path.read_bytes())["run_id"])
             except (ValueError, KeyError, TypeError) as error:
                 raise CheckpointError(f"{versions_path} is damaged ({error}); restore it or start "
                                       "a new run directory.", path=versions_path) from error
@@ -110,29 +112,28 @@ class RunDirectory:
                              f"{details}. Restore them or train into a new run directory.",
                              code="run.incompatible", path=self.path)
 
-    def check_data(self, alphabet: str, data_hash: str, network: str = "") -> bool:
+    def check_data(self, alphabet: str, data_hash: str, contents: dict[str, str],
+                   network: str = "") -> None:
         """Compare the data with those of the previous part of the run; write `data.json`.
 
         Args:
             alphabet: from the tokenizer; it defines the meaning of the labels.
-            data_hash, network: see `asr.training.preparation.Prepared`.
-
-        Returns:
-            True if the data changed under the same alphabet: the resume is then not exact.
+            data_hash, contents, network: see `asr.training.preparation.Prepared`.
 
         Raises:
-            UsageError: the network was trained with another alphabet, or is another network.
+            UsageError: the network was trained with another alphabet, on other data, or is another
+                network.
             CheckpointError: `data.json` cannot be read.
         """
         path = self.path / "data.json"
-        changed = False
         before: dict = {}
         if path.exists() and self._has_learnt():
             try:
-                before = json.loads(path.read_text(encoding="utf-8"))
+                before = parse_json(path.read_bytes())  # type: ignore[assignment]
                 old, built = str(before["alphabet"]), str(before.get("network", ""))
                 changed = before["sha256"] != data_hash
-            except (ValueError, KeyError, TypeError) as error:
+                earlier = dict(before["contents"])
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
                 raise CheckpointError(f"{path} is damaged ({error}); restore it or start a new "
                                       "run directory.", path=path) from error
             if built != network:
@@ -147,11 +148,16 @@ class RunDirectory:
                                  f"({_short_hash(alphabet)}). Restore the texts, or train into a "
                                  "new run directory; text.alphabet in the recipe keeps an alphabet "
                                  "whatever the texts are.", code="run.incompatible", path=self.path)
-        record = {"alphabet": alphabet, "sha256": data_hash} | ({"network": network} if network
-                                                                else {})
-        record = {**before, **record}
-        write_atomic(path, json.dumps(record, ensure_ascii=False, indent=2) + "\n")
-        return changed
+            if changed:
+                raise UsageError(f"incompatible: {self.path} was started with other data: "
+                                 f"{_difference(earlier, contents)}. Restore them, or train into a "
+                                 "new run directory; train.initial_bundle in the recipe starts "
+                                 "from the weights of this one.", code="run.data_changed",
+                                 path=self.path)
+        record = {**before, "alphabet": alphabet, "sha256": data_hash, "contents": contents}
+        if network:
+            record["network"] = network
+        write_atomic(path, json.dumps(record, ensure_ascii=False, indent=1) + "\n")
 
     def remembered(self, name: str, find: Callable[[], int]) -> int:
         """A number that was found when the run began; found now if it has not begun.
@@ -161,7 +167,7 @@ class RunDirectory:
             find: measures it.
         """
         path = self.path / "data.json"
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record: dict = parse_json(path.read_bytes())  # type: ignore[assignment]
         if name not in record or not self._has_learnt():
             record[name] = find()
             write_atomic(path, json.dumps(record, ensure_ascii=False, indent=2) + "\n")
@@ -170,8 +176,12 @@ class RunDirectory:
     def log(self, record: dict) -> None:
         """Append one JSON line to `log.jsonl`."""
         line = json.dumps({"time": round(time.time(), 3), **record}, ensure_ascii=False)
-        with open(self.path / "log.jsonl", "a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        with open(self.path / "log.jsonl", "a+b") as file:
+            if file.seek(0, os.SEEK_END):
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) != b"\n":  # a process was killed while it wrote a line
+                    line = "\n" + line
+            file.write(f"{line}\n".encode())
 
     def write_jsonl(self, name: str, records: list[dict]) -> None:
         """Write or replace a JSONL file of this run."""
@@ -179,17 +189,30 @@ class RunDirectory:
                      "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in records))
 
 
+def _difference(before: dict[str, str], after: dict[str, str]) -> str:
+    """What differs, with counts and the first names."""
+    kinds = {"changed": [name for name in before if after.get(name, before[name]) != before[name]],
+             "gone": [name for name in before if name not in after],
+             "new": [name for name in after if name not in before]}
+    found = [f"{len(names):,} {kind} (first {names[0]!r})" for kind, names in kinds.items()
+             if names]
+    return f"recordings or texts are {', '.join(found)}" if found else "their order is another"
+
+
 def read_log(run_dir: str | Path) -> list[dict]:
-    """The records of `log.jsonl`, without a last line that a crash left incomplete."""
-    records = []
+    """The records of `log.jsonl`, without what a crash or a bad disk left of a line.
+
+    It is written for people, and nothing is trained on it: damaged lines are left out, with one
+    warning that counts them.
+    """
     path = Path(run_dir) / "log.jsonl"
     if not path.exists():
-        return records
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            records.append(json.loads(line))
-        except ValueError:
-            continue
+        return []
+    records, damaged = read_whole_objects(path)
+    if damaged:
+        warnings.warn(InputWarning(f"{path} has damaged lines, which are left out: {damaged:,}. "
+                                   "They are reports for people; the run goes on.", "run.log"),
+                      stacklevel=2)
     return records
 
 

@@ -79,9 +79,9 @@ def train(recipe: Recipe, run_dir: str | Path, *, stop_after_epochs: int = 0,
 
     Raises:
         RecipeError: a file that the recipe names does not exist.
-        UsageError: the folder is in use, or holds a run with other settings or another alphabet;
-            TensorFlow cannot be used; `train.initial_bundle`, the network of `build` or a callback
-            does not fit.
+        UsageError: the folder is in use, or holds a run with other settings, another alphabet or
+            other data; TensorFlow cannot be used; `train.initial_bundle`, the network of `build`
+            or a callback does not fit.
         DataError: the data cannot be used; `<run_dir>/excluded.jsonl` has the reasons.
         CheckpointError: all checkpoints of the run are damaged.
         TrainingStopped: the loss stayed non-finite, or the disk is full.
@@ -104,10 +104,7 @@ def train(recipe: Recipe, run_dir: str | Path, *, stop_after_epochs: int = 0,
         prepared = prepare(recipe, run, table.write, network)
         if before is not None:
             table.write(alphabet_difference(before, prepared.tokenizer))
-        if run.check_data(prepared.tokenizer.alphabet, prepared.data_hash, network):
-            run.log({"event": "data_changed"})
-            table.write("warning: the training data are not those of the previous part of the run; "
-                        "it continues, but the result differs from an uninterrupted run.")
+        run.check_data(prepared.tokenizer.alphabet, prepared.data_hash, prepared.contents, network)
         table.write("starting TensorFlow, trying the largest batch ...")
         import_tensorflow(deterministic=recipe.train.deterministic)
         from asr.training.loop import start
@@ -130,7 +127,11 @@ def _finished_before(recipe: Recipe, run: RunDirectory) -> TrainingResult | None
     last = (read_log(run.path) or [{}])[-1]
     if last.get("event") != "finished" or not run.bundle_path.exists():
         return None
-    facts = {key: last[key] for key in ("epochs", "best_wer", "best_epoch", "minutes", "excluded")}
+    facts = {key: last.get(key) for key in ("epochs", "best_wer", "best_epoch", "minutes",
+                                            "excluded")}
+    numbers = [value for key, value in facts.items() if key != "best_wer" or value is not None]
+    if not all(type(value) in (int, float) for value in numbers):
+        return None  # not what we wrote; the checkpoints tell
     facts["best_cer"] = last.get("best_cer")  # which older runs did not note
     if not is_over(recipe.train, epoch=facts["epochs"], best_epoch=facts["best_epoch"],
                    seconds=60 * facts["minutes"]):

@@ -65,7 +65,7 @@ def build_network(recipe: Recipe, tokenizer: CharTokenizer, build: Build | None 
 
     Args:
         recipe: the settings.
-        tokenizer: of the training texts.
+        tokenizer: tokenizer of the training texts.
         build: makes a network of the user's own, see `build_own`; None: `AcousticModel`.
 
     Raises:

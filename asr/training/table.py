@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 
+from asr.terminal import own_controls, visible
 from asr.training.coach import Advice
 
 COLUMNS = (("epoch", 5), ("loss", 8), ("valid", 8), ("WER %", 8), ("CER %", 8), ("frames/s", 9),
@@ -21,7 +22,7 @@ class EpochTable:
     """
 
     def __init__(self, *, quiet: bool = False):
-        self.stream = sys.stderr
+        self.stream = own_controls(sys.stderr)
         self.quiet = quiet
         self.live = not quiet and self.stream.isatty()
         self._started = False
@@ -32,7 +33,7 @@ class EpochTable:
     def write(self, text: str) -> None:
         """Write one line of text."""
         if not self.quiet:
-            print(("\r\x1b[K" if self.live else "") + text, file=self.stream, flush=True)
+            print(("\r\x1b[K" if self.live else "") + visible(text), file=self.stream, flush=True)
 
     def begin_epoch(self) -> None:
         """Start the clock of the remaining time."""

@@ -46,6 +46,11 @@ class Word:
     channel: int = 0
 
 
+def _nothing_is_not_sure(reading: Alternative | Transcript) -> None:
+    if not reading.text:
+        object.__setattr__(reading, "confidence", 0.0)
+
+
 @dataclass(frozen=True)
 class Alternative:
     """One reading of n-best.
@@ -53,12 +58,15 @@ class Alternative:
     Attributes:
         text: the words, joined by single spaces.
         score: natural log, what the decoder maximised.
-        confidence: 0 .. 1.
+        confidence: 0 .. 1; 0 for an empty text.
     """
 
     text: str
     score: float
     confidence: float
+
+    def __post_init__(self):
+        _nothing_is_not_sure(self)
 
 
 @dataclass(frozen=True)
@@ -110,6 +118,9 @@ class Transcript:
             raise UsageError(f"No format has the ending of {path.name}; use one of "
                              f"{', '.join(f'.{suffix}' for suffix in SUFFIXES.values())}.")
         write_atomic(path, render(self, chosen, path.stem), overwrite=overwrite)
+
+    def __post_init__(self):
+        _nothing_is_not_sure(self)
 
     def to_dict(self, *, characters: bool = False) -> dict:
         """Plain values for JSON: seconds to the millisecond, confidences to four digits.

@@ -39,6 +39,7 @@ class DevSet:
 
 
 def read_dev_set(recognizer: Recognizer, utterances: Sequence[Utterance], *,
+                 allow_truncated: bool = False,
                  progress: Callable[[int, int], None] | None = None) -> DevSet:
     """The forward pass.
 
@@ -51,7 +52,8 @@ def read_dev_set(recognizer: Recognizer, utterances: Sequence[Utterance], *,
     if not any(reference.split() for reference in references):
         raise DataError("The development set holds no word to compare with.", code="tune.empty")
     logits: list[np.ndarray | None] = []
-    for result in infer(recognizer, [Task(u, u, u.id) for u in utterances]):
+    for result in infer(recognizer, [Task(u, u, u.id) for u in utterances],
+                        allow_truncated=allow_truncated):
         result.raise_error()
         logits.append(result.logits)
         if progress:

@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 from voice_list import DIGITS, FESTIVAL_PACKAGES, SAMPLE_TEXTS, Voice, default_voices
 
-from asr.corpora.generated import is_made
+from asr.corpora.generated import CONTENT, content_hash, is_made
 from asr.errors import CorpusError, UsageError
 from asr.files import write_atomic
 from asr.manifest import Utterance, read_manifest, write_manifest
@@ -126,7 +126,8 @@ def prepare(out_dir: str | Path, texts: Sequence[str], voices: Sequence[Voice], 
               "valid": [u for u in utterances if u.speaker in valid_ids]}
     for split, rows in splits.items():
         write_manifest(out_dir / f"{split}.jsonl", rows)
-    write_atomic(out_dir / _SETTINGS_NAME, json.dumps(settings) + "\n")
+    write_atomic(out_dir / _SETTINGS_NAME,
+                 json.dumps(settings | {CONTENT: content_hash(out_dir)}) + "\n")
     return splits
 
 

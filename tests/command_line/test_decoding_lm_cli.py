@@ -55,7 +55,7 @@ def test_a_perplexity_that_means_nothing_says_so(tmp_path, capsys):
     arpa.write_text("\\data\\\nngram 1=3\n\n\\1-grams:\n-99\t<s>\n-0.5\t</s>\n-0.2\ta\n\n\\end\\\n")
     assert run(["lm", "info", str(arpa), "--perplexity", str(source)]) == 0
     captured = capsys.readouterr()
-    assert f"perplexity {10 ** 0.3:.2f} on 3 tokens, 1 unknown words" in captured.out
+    assert f"perplexity {10 ** 0.3:.2f} on 3 tokens, 1 unknown word\n" in captured.out
     assert "has no <unk>" in captured.err and "does not name the normaliser" in captured.err
 
 

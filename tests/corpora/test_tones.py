@@ -10,6 +10,7 @@ import pytest
 import soundfile
 
 from asr.corpora import tones
+from asr.corpora.generated import content_hash
 from asr.errors import CorpusError, UsageError
 from asr.manifest import read_manifest
 
@@ -135,5 +136,7 @@ def test_impossible_arguments(tmp_path, arguments, match):
 
 def test_settings_name_version_and_seed(corpus):
     folder, _ = corpus
-    assert json.loads((folder / "tones.json").read_text()) == {
+    written = json.loads((folder / "tones.json").read_text())
+    assert written.pop("content") == content_hash(folder)
+    assert written == {
         "version": 1, "seed": 4, "train": 12, "valid": 3, "test": 3}

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from asr.augment import change_speed
 from asr.data import cache as feature_cache
 from asr.data import extraction as feature_pool
 from asr.data.cache import build_cache, cache_key
-from asr.errors import AsrError, AudioError, UsageError
+from asr.errors import AsrError, AudioError, InputWarning, UsageError
 from asr.features import FeatureExtractor, global_cmvn_statistics
 from asr.manifest import Utterance
 from asr.recipe import FeatureSettings
@@ -212,7 +213,9 @@ def test_every_field_of_the_settings_is_in_the_key(monkeypatch):
     assert cache_key(SETTINGS) != before  # another librosa may round otherwise
 
 
-@pytest.mark.parametrize("damage", ["shard gone", "shard cut", "header cut", "header damaged"])
+@pytest.mark.parametrize("damage", ["shard gone", "shard cut", "header cut", "header damaged",
+                                    "bit of a feature", "bit of the header", "offset outside",
+                                    "offset below 0", "deep", "long number"])
 def test_damaged_shards_are_made_again(corpus, cache_dir, damage):
     build_cache(corpus, SETTINGS, cache_dir)
     (shard,) = shards(cache_dir)
@@ -222,11 +225,29 @@ def test_damaged_shards_are_made_again(corpus, cache_dir, damage):
         shard.write_bytes(shard.read_bytes()[:-1])
     elif damage == "header cut":
         shard.write_bytes(shard.read_bytes()[:30])
-    else:
+    elif damage == "header damaged":
         shard.write_bytes(shard.read_bytes().replace(b'"shape"', b'"shapE"'))
+    elif damage.startswith("bit"):
+        data = bytearray(shard.read_bytes())
+        data[len(data) // 2 if damage == "bit of a feature" else 60] ^= 2
+        shard.write_bytes(data)
+    else:
+        data = shard.read_bytes()
+        start = 8 + int.from_bytes(data[:8], "little")
+        header = json.loads(data[8:start])
+        first = next(key for key in header if key != "__metadata__")
+        if damage.startswith("offset"):
+            shift = 10**9 if damage == "offset outside" else -(10**9)
+            header[first]["data_offsets"] = [n + shift for n in header[first]["data_offsets"]]
+        text = {"deep": "[" * 5_000, "long number": '{"a": ' + "9" * 5_000 + "}"}.get(
+            damage, json.dumps(header)).encode()
+        shard.write_bytes(len(text).to_bytes(8, "little") + text + data[start:])
     sentinel = shard.parent / "notes of the user.txt"
     sentinel.write_text("mine")
-    cache = build_cache(corpus, SETTINGS, cache_dir)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", InputWarning)
+        cache = build_cache(corpus, SETTINGS, cache_dir)
+    assert [str(shard) in str(one.message) for one in said] == [True] * (damage != "shard gone")
     assert cache.num_extracted == 12 and sentinel.exists()
     np.testing.assert_allclose(cache.read(7), features_of(corpus[7]), atol=1e-5)
 

@@ -66,7 +66,7 @@ ONE_LINE_FAULTS = {
     "huge integer": (row().replace(b"0.5", b"9" * 5_000), "not JSON", "manifest.json"),
     "nan": (row().replace(b"0.5", b"NaN"), "NaN is not a JSON number", "manifest.json"),
     "infinity": (row().replace(b"0.5", b"-Infinity"), "-Infinity is not", "manifest.json"),
-    "overflow": (row().replace(b"0.5", b"1e999"), "duration must be a number", "manifest.type"),
+    "overflow": (row().replace(b"0.5", b"1e999"), "1e999 is too large a number", "manifest.json"),
     "duplicate key": (b'{"id": "a", "id": "b"}', "'id' occurs twice", "manifest.json"),
     "missing key": (row(text=None), "key 'text' is missing", "manifest.missing_key"),
     "unknown key": (row(speakr="x"), "unknown key 'speakr'", "manifest.unknown_key"),

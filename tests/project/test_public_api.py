@@ -49,6 +49,8 @@ def test_every_name_imports_and_explains_itself(name):
 def test_public_functions_are_typed(name):
     value = getattr(asr, name)
     function = value.__init__ if inspect.isclass(value) else value
+    if not function.__module__.startswith("asr"):
+        return  # of Keras
     for parameter in inspect.signature(function).parameters.values():
         if parameter.name != "self" and parameter.kind is not parameter.VAR_KEYWORD:
             assert parameter.annotation is not inspect.Parameter.empty, (name, parameter.name)

@@ -56,16 +56,16 @@ PARTS = {"all": Archive("https://example.org/notes.tar.gz", "notes", ("notes/*",
 DEFAULT_PART = "all"
 
 
-def prepare(corpus_dir, *, split: str = "train", checks=None):
+def prepare(corpus_dir, *, label: str = "train", checks=None):
     """One split.
 
     Args:
         corpus_dir: the folder with notes/.
-        split: the name of the only split,
+        label: the name of the only split,
             such as dev.
         checks: limits of duration.
     """
-    return collect([Candidate(split, path.stem, path.with_suffix(".wav"), path.read_text(),
+    return collect([Candidate(label, path.stem, path.with_suffix(".wav"), path.read_text(),
                               str(path)) for path in sorted(Path(corpus_dir).glob("*.txt"))],
                    checks or Checks())
 '''
@@ -111,15 +111,15 @@ def test_a_corpus_is_one_file_and_one_line(asr, tmp_path):
     code = ("import numpy, soundfile\nnoise = numpy.random.default_rng(1).normal(0, 0.1, 16000)\n"
             f"soundfile.write({str(notes / 'monday.wav')!r}, noise, 16000)\n"
             "from asr.cli import main; main(sys.argv[1:])")
-    asr("prepare", "notes", notes, "out", "--split", "dev", "--jobs", 1, code=code)
+    asr("prepare", "notes", notes, "out", "--label", "dev", "--jobs", 1, code=code)
     row = json.loads((tmp_path / "out" / "dev.jsonl").read_text())
     assert (row["id"], row["text"], row["duration"]) == ("monday", "four two", 1.0)
-    told = " ".join(asr("prepare", "--help").stdout.split())
-    assert "--split TEXT notes: the name of the only split, such as dev." in told
-    assert "notes Field notes: a wav and a text file a sentence" in told
-    assert "notes Field notes" in " ".join(asr("download", "--help").stdout.split())
+    told = " ".join(asr("prepare", "notes", "--help").stdout.split())
+    assert "--label TEXT The name of the only split, such as dev." in told
+    for verb in ("prepare", "download"):
+        told = " ".join(asr(verb, "--help").stdout.split())
+        assert "notes Field notes: a wav and a text file a sentence" in told
     code = ("from asr.corpora import load_corpus\n"
             "print(load_corpus('notes').prepare('notes')['train'][0].text)")
     assert asr(code=code).stdout == "four two\n"
-    error = asr("prepare", "fsdd", notes, "other", "--split", "dev", status=2).stderr
-    assert "--split is no option of the corpus fsdd" in error
+    assert "--label" in asr("prepare", "fsdd", notes, "other", "--label", "dev", status=2).stderr

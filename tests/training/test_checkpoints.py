@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,10 +12,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from asr.errors import CheckpointError, TrainingStopped
+from asr.errors import CheckpointError, InputWarning, TrainingStopped
 
 keras = pytest.importorskip("keras")
 pytestmark = pytest.mark.tf
+SAID: list[str] = []  # what the last `restored` warned of
 
 
 def network(*values: float) -> SimpleNamespace:
@@ -45,7 +47,10 @@ def run(tmp_path):
 def restored(folder) -> int:
     """The epoch that comes back; weights, optimizer and state must agree about it."""
     model = network(-1, -1)
-    state = checkpoints(folder, model).restore()
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", InputWarning)
+        state = checkpoints(folder, model).restore()
+    SAID[:] = [str(one.message) for one in said]
     assert state is not None
     for variable in (*model.variables, *model.optimizer.variables):
         np.testing.assert_array_equal(variable.numpy(), state.epoch)
@@ -84,6 +89,9 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(run, part, damage):
     else:
         newest.write_bytes(change(newest.read_bytes()))
     assert restored(run) == 1
+    (said,) = SAID
+    named = "newest checkpoint" if change is None and part == "index" else "ckpt-2: "
+    assert named in said and "Going on from ckpt-1, after epoch 1" in said
 
 
 @pytest.mark.parametrize("pointer", [None, b"", b"\xff\x00 no protocol buffer",
@@ -104,6 +112,34 @@ def test_what_a_killed_writer_leaves_is_not_taken_for_a_checkpoint(run):
         (folder / f"ckpt-3.{part}.tempstate1234").write_bytes(half)
     (folder / "ckpt-3.data-00000-of-00001").write_bytes(half)  # renamed first, without its index
     assert restored(run) == 2
+    assert not SAID and not list(folder.glob("*.tempstate*"))
+
+
+def test_whatever_a_kill_leaves_of_a_save_is_the_epoch_before_or_the_new_one(run, tmp_path):
+    """TensorFlow works in C++, out of reach of test_kills.py: every subset of changes is tried."""
+    from asr.training.checkpoints import TrainingState
+    folder, old, new = run / "checkpoints/last", tmp_path / "old", tmp_path / "new"
+    shutil.copytree(folder, old)
+    model = network(3, 3)
+    kept = checkpoints(run, model)
+    kept.restore()
+    for variable in (*model.variables, *model.optimizer.variables):
+        variable.assign(np.full((40, 50), 3, np.float32))
+    kept.save(TrainingState(epoch=3))
+    shutil.copytree(folder, new)
+    changed = sorted({p.name for p in (*old.iterdir(), *new.iterdir())
+                      if not ((old / p.name).exists() and (new / p.name).exists()
+                              and (old / p.name).read_bytes() == (new / p.name).read_bytes())})
+    assert len(changed) == 5  # two files come, two go, and the pointer
+    for taken in range(1 << len(changed)):
+        shutil.rmtree(folder)
+        shutil.copytree(old, folder)
+        for bit, name in enumerate(changed):
+            if taken >> bit & 1:
+                (folder / name).unlink(missing_ok=True)
+                if (new / name).exists():
+                    shutil.copy(new / name, folder / name)
+        assert restored(run) in (2, 3)
 
 
 def test_none_that_is_whole_is_an_error_that_names_them(run):
@@ -133,6 +169,7 @@ def test_files_of_another_run_are_not_taken(run, tmp_path):
         shutil.copy(tmp_path / f"other/checkpoints/last/ckpt-1.{part}",
                     run / f"checkpoints/last/ckpt-2.{part}")
     assert restored(run) == 1
+    assert "ckpt-2: belongs to another run" in SAID[0]
 
 
 def test_a_new_run_has_none(tmp_path):
@@ -145,7 +182,7 @@ def test_too_little_room_is_said_before_anything_is_written(run, monkeypatch):
     kept = checkpoints(run, model)
     before = {p.name: p.read_bytes() for p in (run / "checkpoints/last").iterdir()}
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1_000))
-    with pytest.raises(TrainingStopped, match="0 MB are free .* Make room"):
+    with pytest.raises(TrainingStopped, match="1 kB are free .* needs 3.* kB. Make room"):
         kept.save(TrainingState(epoch=3))
     assert {p.name: p.read_bytes() for p in (run / "checkpoints/last").iterdir()} == before
 
@@ -220,9 +257,9 @@ def test_a_batch_grows_while_there_is_room_and_use_for_it(tmp_path):
     with pytest.raises(TrainingStopped, match="does not fit"):
         choose_batch_frames(device(room=1, busy_at=1))
     with RunDirectory(tmp_path) as run:
-        run.check_data(" ab", "1")
+        run.check_data(" ab", "1", {})
         assert run.remembered("batch_frames", lambda: 16_000) == 16_000
         (tmp_path / "checkpoints/last").mkdir(parents=True)
         (tmp_path / "checkpoints/last/ckpt-1.index").touch()
-        run.check_data(" ab", "1")
+        run.check_data(" ab", "1", {})
         assert run.remembered("batch_frames", lambda: 32_000) == 16_000

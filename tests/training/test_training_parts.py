@@ -113,24 +113,30 @@ def test_other_settings_or_vocabulary_are_refused_before_training(tmp_path):
         run.begin(recipe_from_dict({"train": {"epochs": 3}}))
 
 
-def test_another_alphabet_is_refused_and_other_data_are_said(tmp_path):
+def test_another_alphabet_and_other_data_are_refused_by_name(tmp_path):
+    mine = {"train a": "1", "train b": "2", "valid c": "3"}
     with RunDirectory(tmp_path) as run:
         run.begin(Recipe())
-        assert not run.check_data(" ab", "1")
-        assert not run.check_data(" abc", "2")  # nothing is learnt yet: put right
+        run.check_data(" ab", "1", {})
+        run.check_data(" abc", "2", mine)  # nothing is learnt yet: put right
     (tmp_path / "checkpoints/last").mkdir(parents=True)
     (tmp_path / "checkpoints/last/ckpt-1.index").touch()
     with RunDirectory(tmp_path) as run:
-        assert not run.check_data(" abc", "2")
-        assert run.check_data(" abc", "3")
-        assert not run.check_data(" abc", "3")
+        run.check_data(" abc", "2", mine)
+        for other, said in (({**mine, "train b": "9"}, "1 changed .first 'train b'"),
+                            ({"train a": "1", "valid c": "3"}, "1 gone .first 'train b'"),
+                            ({**mine, "train d": "4"}, "1 new .first 'train d'"),
+                            (mine, "their order is another")):
+            with pytest.raises(UsageError, match=f"incompatible.*other data.*{said}"):
+                run.check_data(" abc", "3", other)
+        run.check_data(" abc", "2", mine)
         with pytest.raises(UsageError, match="incompatible.*' abc' .vocab hash .*have ' abz'"):
-            run.check_data(" abz", "3")
+            run.check_data(" abz", "2", mine)
         (tmp_path / "data.json").write_text("{}", encoding="utf-8")
         with pytest.raises(CheckpointError, match="damaged"):
-            run.check_data(" abc", "3")
+            run.check_data(" abc", "2", mine)
         (tmp_path / "data.json").unlink()  # a run of an older version
-        assert not run.check_data(" abc", "3")
+        run.check_data(" abc", "2", mine)
 
 
 def test_a_run_is_over_when_epochs_clock_or_patience_are_spent():

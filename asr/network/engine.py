@@ -106,7 +106,7 @@ class NumpyAcousticModel:
         Raises:
             UsageError: the shapes do not fit, or a length is outside 1 .. T.
         """
-        hidden, lengths = np.empty(0), np.empty(0, np.int64)
+        hidden, lengths = np.empty((0, 0, 0), np.float32), np.empty(0, np.int64)
         for _, hidden, lengths in self.layers(features, num_frames):  # noqa: B007 (the last one)
             pass
         logits = np.zeros((*hidden.shape[:2], self.vocab_size), np.float32)

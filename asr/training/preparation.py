@@ -149,7 +149,8 @@ def prepare(recipe: Recipe, run: RunDirectory, say: Callable[[str], None],
                     network)
 
 
-def statistics_of(cache: FeatureCache, recipe: Recipe) -> tuple[np.ndarray, np.ndarray] | None:
+def statistics_of(cache: FeatureCache | Recordings, recipe: Recipe
+                  ) -> tuple[np.ndarray, np.ndarray] | None:
     """(mean, std) of the features at speed 1, if features.cmvn needs them."""
     return training_statistics((cache.read(i) for i, row in enumerate(cache.rows)
                                 if row.speed == 1.0), recipe.features)

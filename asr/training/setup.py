@@ -22,6 +22,7 @@ from asr.bundle.find import find_bundle
 from asr.data.batches import DEFAULT_FRAMES, Batch, largest_batch, plan_epoch, plan_evaluation
 from asr.data.cache import FeatureCache
 from asr.data.pipeline import evaluation_dataset, training_dataset
+from asr.data.recordings import Recordings
 from asr.decoding import build_decoder
 from asr.errors import TrainingStopped
 from asr.features import FeatureExtractor
@@ -125,7 +126,7 @@ def validation_dataset(recipe: Recipe, data: Prepared, augmenter: FeatureAugment
                               augmenter.without_augmentation())
 
 
-def try_batch(model: CTCModel, batch: Batch, cache: FeatureCache,
+def try_batch(model: CTCModel, batch: Batch, cache: FeatureCache | Recordings,
               augmenter: FeatureAugmenter) -> None:
     """Run the forward and backward pass of one batch and update nothing.
 

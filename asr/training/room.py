@@ -40,7 +40,8 @@ def require_room(recipe: Recipe, run_dir: Path, vocab_size: int, cache_dir: Path
     needs: dict[int, list[tuple[Path, int, str]]] = defaultdict(list)
     for folder, size, what in ((cache_dir, feature_bytes, "features"),
                                (run_dir, checkpoint_bytes, "checkpoints")):
-        needs[os.stat(folder).st_dev].append((folder, size, what))
+        if size:  # no cache is made where recordings are read in the graph
+            needs[os.stat(folder).st_dev].append((folder, size, what))
     for parts in needs.values():
         folder = parts[0][0]
         free = shutil.disk_usage(folder).free

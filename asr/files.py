@@ -19,7 +19,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 LONGEST_KEY = 80  # characters of a key that are shown
 MAX_DIGITS = 20  # of a whole number: 64 bits and a sign
@@ -236,7 +236,7 @@ class StrictJsonError(ValueError):
     """Not JSON; the message is the reason, without file and line, which the caller knows."""
 
 
-def parse_json(text: str | bytes, *, surrogates: bool = False) -> object:
+def parse_json(text: str | bytes, *, surrogates: bool = False) -> Any:
     """The value of a JSON text.
 
     Args:

@@ -136,7 +136,7 @@ def _probe(path: Path | Address, *, hashes: bool, decode: bool, allow_truncated:
                                       code="audio.unreadable", path=path))
 
 
-def _decode(path: Path, info: AudioInfo, allow_truncated: bool) -> tuple[int, np.ndarray]:
+def _decode(path: Path | Address, info: AudioInfo, allow_truncated: bool) -> tuple[int, np.ndarray]:
     """Samples that are there, and the loudness of every 25 ms of them."""
     meter = LoudnessMeter(info.sample_rate)
     with open_recording(path, sample_rate=info.sample_rate,

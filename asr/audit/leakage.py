@@ -13,10 +13,11 @@ from itertools import combinations
 from pathlib import Path
 
 from asr.manifest import Problem, Row
+from asr.manifest.address import Address
 from asr.text import normalize
 
 
-def find_shared(tables: Mapping[str, list[Row]], hashes: Mapping[Path, str], *,
+def find_shared(tables: Mapping[str, list[Row]], hashes: Mapping[Path | Address, str], *,
                 shared_speakers: bool = False) -> tuple[list[Problem], list[Problem]]:
     """Every pair of manifests compared.
 
@@ -47,7 +48,7 @@ def _shared_ids(first: str, before: list[Row], second: str, after: list[Row]) ->
 
 
 def _shared_audio(first: str, before: list[Row], second: str, after: list[Row],
-                  hashes: Mapping[Path, str]) -> list[Problem]:
+                  hashes: Mapping[Path | Address, str]) -> list[Problem]:
     """Recordings with the same bytes, if the parts that are used overlap."""
     stretches: dict[str, list[Row]] = defaultdict(list)
     for row in before:

@@ -18,6 +18,7 @@ from asr.audit.leakage import find_shared
 from asr.errors import ManifestError
 from asr.features.lengths import feasible, feature_length, output_length
 from asr.manifest import Findings, Problem, Row, duration_tolerance, scan_manifest
+from asr.manifest.address import Address
 from asr.recipe import FeatureSettings, ModelSettings, Recipe
 from asr.text import normalize
 from asr.text.evidence import report as about_texts
@@ -159,7 +160,7 @@ def _scan(path: str, audio_root, allow_outside_root, notes: Findings, findings: 
 
 
 def _probe(tables, hashes: bool, decode: bool, allow_truncated: bool, num_workers: int, progress
-           ) -> dict[Path, Probe]:
+           ) -> dict[Path | Address, Probe]:
     paths = dict.fromkeys(row.utterance.audio for rows in tables.values() for row in rows)
     done = 0
 
@@ -180,8 +181,8 @@ def _with_alphabet(target: Target, path: str, rows: list[Row], report: Report) -
     return replace(target, alphabet=alphabet)
 
 
-def _check_manifest(path: str, rows: list[Row], probes: dict[Path, Probe], target: Target | None,
-                    report: Report) -> None:
+def _check_manifest(path: str, rows: list[Row], probes: dict[Path | Address, Probe],
+                    target: Target | None, report: Report) -> None:
     report.num_utterances += len(rows)
     report.seconds += sum(row.utterance.duration for row in rows)
     uses = Counter(row.utterance.audio for row in rows)

@@ -38,6 +38,7 @@ from asr.features import FEATURES_VERSION, FeatureExtractor, global_cmvn_statist
 from asr.files import lock, write_atomic
 from asr.kernels import processors
 from asr.manifest import Utterance
+from asr.manifest.address import Address
 from asr.recipe import FeatureSettings
 from asr.terminal import own_controls
 from asr.versions import installed
@@ -196,7 +197,7 @@ class _Wanted:
     """
 
     def __init__(self, utterances: Sequence[Utterance], speeds: tuple[float, ...], on_error: str,
-                 hashes: dict[Path, FileHash | AudioError], config: Config):
+                 hashes: dict[Path | Address, FileHash | AudioError], config: Config):
         self.utterances, self.speeds, self.on_error = utterances, speeds, on_error
         self.hashes = hashes
         self.config = config

@@ -49,7 +49,8 @@ class RecordingGraph:
             self._numbers = tf.constant([[s.codec, s.rate, s.start, s.stop, s.num_samples]
                                          for s in sources], tf.int64, shape=[len(sources), 5])
             self._spectrum = _Spectrum(self.settings)
-        self._one = tf.function(self._row, input_signature=[tf.TensorSpec([], tf.int32)])
+        self._one = tf.function(self._row, jit_compile=False,
+                                input_signature=[tf.TensorSpec([], tf.int32)])
 
     def features(self, row_index: int) -> np.ndarray:
         """(T, F) float32 of one row."""

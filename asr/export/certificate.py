@@ -98,14 +98,14 @@ class Verification:
 
     Attributes:
         utterances, identical: how many, and how many with the same transcript.
-        ours_wer, exported_wer: percent; None without a reference text.
+        ours_wer, exported_wer: percent.
         ours_rtf, exported_rtf: seconds of the whole run per second of audio.
     """
 
     utterances: int
     identical: int
-    ours_wer: float | None
-    exported_wer: float | None
+    ours_wer: float
+    exported_wer: float
     ours_rtf: float | None
     exported_rtf: float | None
 
@@ -154,9 +154,8 @@ class Certificate:
                 f"audio (ours {self.ours_seconds:.4f})")
         if self.verification:
             v = self.verification
-            text += f"; {v.identical} of {v.utterances} transcripts equal"
-            if v.ours_wer is not None:
-                text += f", WER {v.ours_wer:.2f} -> {v.exported_wer:.2f} %"
+            text += (f"; {v.identical} of {v.utterances} transcripts equal, WER "
+                     f"{v.ours_wer:.2f} -> {v.exported_wer:.2f} %")
         return text
 
 
@@ -190,8 +189,7 @@ def certify(recognizer: Recognizer, exported: Exported, *, verify: Sequence[Utte
                    f"{_first_layer(recognizer, exported, clips)}.")
     elif not quantized and same < len(clips):
         problem = f"{len(clips) - same} of {len(clips)} sample transcripts differ."
-    elif verification and verification.ours_wer is not None and \
-            verification.exported_wer - verification.ours_wer > max_wer_cost:
+    elif verification and verification.exported_wer - verification.ours_wer > max_wer_cost:
         problem = (f"its WER is {verification.exported_wer:.2f} %, ours {verification.ours_wer:.2f}"
                    f" %: more than {max_wer_cost:g} points. Raise --max-wer-cost, or quantise "
                    "less.")

@@ -75,8 +75,8 @@ def write(recognizer: Recognizer, path: Path, options: Options) -> Exported:
 
     bundle = recognizer.bundle
 
-    @tf.function(input_signature=[tf.TensorSpec([1, None, bundle.num_features], tf.float32,
-                                                "features")])
+    @tf.function(jit_compile=False, input_signature=[
+        tf.TensorSpec([1, None, bundle.num_features], tf.float32, "features")])
     def one(features):
         logits, _ = network(bundle, bundle.weights, features, tf.shape(features)[1:2],
                             loop_direction)

@@ -14,6 +14,7 @@ Two entries, one file each:
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -38,7 +39,7 @@ class Nodes:
         self.constants: dict[str, np.ndarray] = {}
         self._count = 0
 
-    def constant(self, value, dtype=np.int64, name: str = "") -> str:
+    def constant(self, value, dtype: Any = np.int64, name: str = "") -> str:
         """The name of a constant tensor."""
         array = np.asarray(value, dtype)
         if not name:
@@ -88,7 +89,7 @@ class Nodes:
                       self("Unsqueeze", lengths, self.constant([1])))
         return self("Unsqueeze", inside, self.constant(list(axes))) if axes else inside
 
-    def keep(self, x: str, mask: str, other: float = 0.0, dtype=np.float32) -> str:
+    def keep(self, x: str, mask: str, other: Any = 0.0, dtype: Any = np.float32) -> str:
         """The tensor where the mask is true, `other` elsewhere; NaN times 0 is NaN."""
         return self("Where", mask, x, self.constant(other, dtype))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -66,10 +66,11 @@ def write(recognizer: Recognizer, path: Path, options: Options) -> Exported:
 
         def __init__(self):
             super().__init__()
-            self.weights = {name: tf.Variable(array, trainable=False)  # both signatures share them
+            # Variables, which both signatures share.
+            self.weights = {name: tf.Variable(tf.constant(array), trainable=False)
                             for name, array in bundle.weights.items()}
 
-        @tf.function(input_signature=[
+        @tf.function(jit_compile=False, input_signature=[
             tf.TensorSpec([None, None, bundle.num_features], tf.float32, "features"),
             tf.TensorSpec([None], tf.int32, "num_frames")])
         def features(self, features, num_frames):
@@ -77,15 +78,16 @@ def write(recognizer: Recognizer, path: Path, options: Options) -> Exported:
                                       fused_direction)
             return {"logits": logits, "num_logits": lengths}
 
-        @tf.function(input_signature=[tf.TensorSpec([None, None], tf.float32, "samples"),
-                                      tf.TensorSpec([None], tf.int32, "num_samples")])
+        @tf.function(jit_compile=False, input_signature=[
+            tf.TensorSpec([None, None], tf.float32, "samples"),
+            tf.TensorSpec([None], tf.int32, "num_samples")])
         def samples(self, samples, num_samples):
             features, num_frames = features_of_samples(bundle, samples, num_samples)
             logits, lengths = network(bundle, self.weights, features, num_frames,
                                       fused_direction)
             return {"logits": logits, "num_logits": lengths}
 
-    module = Exportable()
+    module: Any = Exportable()
     signatures = {"features": module.features, "serving_default": module.features}
     try:
         module.samples.get_concrete_function()

@@ -7,6 +7,7 @@ graph: it serves SavedModel and LiteRT. The numbers are those of `asr.network.en
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -56,13 +57,13 @@ def network(bundle: Bundle, weights: Mapping, features: tf.Tensor, num_frames: t
         x = tf.pad(x, [[0, 0], [0, settings.stacking + step], [0, 0]])
         x = tf.concat([x[:, k:k + count * step:step] for k in range(settings.stacking)], axis=2)
     else:
-        x = x[..., tf.newaxis]
+        x = tf.expand_dims(x, -1)
         for index, stride in enumerate(CONV_TIME_STRIDES[settings.subsampling]):
-            x = tf.nn.conv2d(x, weights[f"conv_{index}/kernel"], [1, stride, 2, 1],
-                             [[0, 0], [1, 1], [1, 1], [0, 0]])
+            x = tf.nn.conv2d(tf.pad(x, [[0, 0], [1, 1], [1, 1], [0, 0]]),
+                             weights[f"conv_{index}/kernel"], [1, stride, 2, 1], "VALID")
             num_frames = (num_frames + stride - 1) // stride
             x = _masked(tf.nn.relu(x + weights[f"conv_{index}/bias"]), num_frames)
-        x = tf.reshape(x, [tf.shape(x)[0], tf.shape(x)[1], x.shape[2] * x.shape[3]])
+        x = tf.reshape(x, [tf.shape(x)[0], tf.shape(x)[1], math.prod(x.shape[2:].as_list())])
     for layer in range(settings.num_layers):
         x = tf.concat([direction(x, num_frames,
                                  *(weights[f"lstm_{layer}/{name}/{part}"]

@@ -145,7 +145,8 @@ class CTCModel(keras.Model):
 
     def compile_from_config(self, config: dict) -> None:
         """Called by `keras.saving.load_model`."""
-        self.compile(**{name: keras.saving.deserialize_keras_object(value)
+        self.compile(jit_compile=False,
+                     **{name: keras.saving.deserialize_keras_object(value)
                         for name, value in config.items()})
         self.optimizer.build(self.trainable_variables)
 

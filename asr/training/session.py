@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from asr.errors import UsageError
 from asr.network.framework import import_tensorflow
@@ -127,8 +128,8 @@ def _finished_before(recipe: Recipe, run: RunDirectory) -> TrainingResult | None
     last = (read_log(run.path) or [{}])[-1]
     if last.get("event") != "finished" or not run.bundle_path.exists():
         return None
-    facts = {key: last.get(key) for key in ("epochs", "best_wer", "best_epoch", "minutes",
-                                            "excluded")}
+    facts: dict[str, Any] = {key: last.get(key) for key in (
+        "epochs", "best_wer", "best_epoch", "minutes", "excluded")}
     numbers = [value for key, value in facts.items() if key != "best_wer" or value is not None]
     if not all(type(value) in (int, float) for value in numbers):
         return None  # not what we wrote; the checkpoints tell

@@ -62,7 +62,7 @@ def alphabet_difference(old: CharTokenizer, new: CharTokenizer) -> str:
 
     Example:
         >>> alphabet_difference(CharTokenizer(" ab"), CharTokenizer(" bc"))
-        "alphabet: 2 characters as before; new: 'c' U+0063; no longer there: 'a' U+0061"
+        "alphabet: 2 characters as before; new: 'c' (U+0063); no longer there: 'a' (U+0061)"
     """
     kept = [c for c in new.alphabet if c in old.alphabet]
     parts = [f"alphabet: {len(kept)} characters as before"]

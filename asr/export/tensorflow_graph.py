@@ -7,7 +7,6 @@ graph: it serves SavedModel and LiteRT. The numbers are those of `asr.network.en
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -63,7 +62,7 @@ def network(bundle: Bundle, weights: Mapping, features: tf.Tensor, num_frames: t
                              weights[f"conv_{index}/kernel"], [1, stride, 2, 1], "VALID")
             num_frames = (num_frames + stride - 1) // stride
             x = _masked(tf.nn.relu(x + weights[f"conv_{index}/bias"]), num_frames)
-        x = tf.reshape(x, [tf.shape(x)[0], tf.shape(x)[1], math.prod(x.shape[2:].as_list())])
+        x = tf.reshape(x, [tf.shape(x)[0], tf.shape(x)[1], int(np.prod(x.shape[2:]))])
     for layer in range(settings.num_layers):
         x = tf.concat([direction(x, num_frames,
                                  *(weights[f"lstm_{layer}/{name}/{part}"]

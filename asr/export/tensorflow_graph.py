@@ -62,7 +62,8 @@ def network(bundle: Bundle, weights: Mapping, features: tf.Tensor, num_frames: t
                              weights[f"conv_{index}/kernel"], [1, stride, 2, 1], "VALID")
             num_frames = (num_frames + stride - 1) // stride
             x = _masked(tf.nn.relu(x + weights[f"conv_{index}/bias"]), num_frames)
-        x = tf.reshape(x, [tf.shape(x)[0], tf.shape(x)[1], int(np.prod(x.shape[2:]))])
+        columns = (x.shape[2] or 0) * (x.shape[3] or 0)  # never None: only batch and time are
+        x = tf.reshape(x, [tf.shape(x)[0], tf.shape(x)[1], columns])
     for layer in range(settings.num_layers):
         x = tf.concat([direction(x, num_frames,
                                  *(weights[f"lstm_{layer}/{name}/{part}"]

@@ -350,7 +350,7 @@ class CTCModel(keras.Model):
             evaluation_metrics: see `compile`.
             ema: momentum of the average; 0: none.
         """
-        self.compile(optimizer, evaluation_metrics=evaluation_metrics)
+        self.compile(optimizer, evaluation_metrics=evaluation_metrics, jit_compile=False)
         self.optimizer.build(self.trainable_variables)
         self.ema_momentum = ema
         if ema:

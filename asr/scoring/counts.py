@@ -155,16 +155,25 @@ def align_many(references: Sequence[str], hypotheses: Sequence[str],
         yield steps_of(path, reference, hypothesis)
 
 
-def _unit_paths(references: Sequence[str], hypotheses: Sequence[str]) -> Iterator[str]:
-    """The word alignment of each pair by jiwer, as one letter a step."""
-    letters = {"equal": "=", "substitute": "S", "delete": "D", "insert": "I"}
+def _aligned(references: Sequence[str], hypotheses: Sequence[str]
+             ) -> Iterator[tuple[list[str], list]]:
+    """The words of each reference and the chunks of its alignment, by jiwer."""
     for start in range(0, len(references), _BATCH):
         output = jiwer.process_words(list(references[start:start + _BATCH]),
                                      list(hypotheses[start:start + _BATCH]))
-        for chunks in output.alignments:
-            yield "".join([letters[chunk.type] * max(chunk.ref_end_idx - chunk.ref_start_idx,
-                                                     chunk.hyp_end_idx - chunk.hyp_start_idx)
-                           for chunk in chunks])
+        yield from zip(output.references, output.alignments, strict=True)
+
+
+def _steps(chunk) -> int:
+    """Words of a chunk; an insertion has none in the reference, a deletion none in the other."""
+    return max(chunk.ref_end_idx - chunk.ref_start_idx, chunk.hyp_end_idx - chunk.hyp_start_idx)
+
+
+def _unit_paths(references: Sequence[str], hypotheses: Sequence[str]) -> Iterator[str]:
+    """The word alignment of each pair, as one letter a step."""
+    letters = {"equal": "=", "substitute": "S", "delete": "D", "insert": "I"}
+    for _, chunks in _aligned(references, hypotheses):
+        yield "".join([letters[chunk.type] * _steps(chunk) for chunk in chunks])
 
 
 def _sclite_path(reference: str, hypothesis: str) -> str:
@@ -200,9 +209,12 @@ def _count(references: Sequence[str], hypotheses: Sequence[str], alignment: str,
                            split) for start in range(0, len(references), _BATCH))])
     counts = np.empty((len(references), 4), np.int64)
     if split is str.split:
-        for row, path in enumerate(_unit_paths(references, hypotheses)):
-            inserted = path.count("I")
-            counts[row] = path.count("S"), path.count("D"), inserted, len(path) - inserted
+        for row, (words, chunks) in enumerate(_aligned(references, hypotheses)):
+            errors = {"substitute": 0, "delete": 0, "insert": 0}
+            for chunk in chunks:
+                if chunk.type != "equal":
+                    errors[chunk.type] += _steps(chunk)
+            counts[row] = *errors.values(), len(words)
         return counts
     for row, (reference, hypothesis) in enumerate(zip(references, hypotheses, strict=True)):
         errors = [edit[0] for edit in Levenshtein.editops(reference, hypothesis).as_list()]

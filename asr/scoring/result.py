@@ -307,8 +307,12 @@ def score(references: Texts, hypotheses: Texts, *, normalizer: str = "basic",
         reference_hash=hash_references({row.id: row.written for row in rows}),
         conditions=conditions or Conditions(), versions=package_versions(), alignment=alignment,
         cer_spaces=cer_spaces, rules=tuple(rules))
-    raw_words, raw_characters = ((words, characters) if raw == compared
-                                 else _counted(raw, alignment, cer_spaces))
+    raw_words, raw_characters = words.copy(), characters.copy()
+    rewritten = [row for row, pairs in enumerate(zip(*raw, *compared, strict=True))
+                 if pairs[:2] != pairs[2:]]  # the others have the same errors either way
+    if rewritten:
+        raw_words[rewritten], raw_characters[rewritten] = _counted(
+            [[side[row] for row in rewritten] for side in raw], alignment, cer_spaces)
     return Score(total(words), total(characters), total(raw_words), total(raw_characters),
                  measures, rows, receipt)
 

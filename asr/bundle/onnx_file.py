@@ -20,7 +20,7 @@ from asr.bundle import (
     read_tokenizer,
 )
 from asr.errors import BundleError, UsageError
-from asr.files import StrictJsonError, parse_json, sha256_file
+from asr.files import StrictJsonError, parse_json
 from asr.network.onnx_engine import OnnxAcousticModel
 
 PREFIX = "asr."  # of our keys in the metadata
@@ -92,5 +92,5 @@ def load_onnx(path: str | Path) -> tuple[Bundle, OnnxAcousticModel]:
                               code="bundle.hash", path=beside)
     fields = config_fields(config, has_lm=lm is not None, where=where)
     bundle = Bundle(**fields, tokenizer=read_tokenizer(alphabet, where), weights={}, lm=lm,
-                    bundle_hash=sha256_file(path), path=path)
+                    bundle_hash=engine.sha256, path=path)
     return bundle, engine

@@ -85,13 +85,15 @@ def export(recognizer: Recognizer, path: str | Path, format: str = "", *, quanti
         AsrError: the exported file does not compute the same ("export.parity"); nothing is kept.
     """
     path = Path(path)
-    module = importlib.import_module(FORMATS[format_of(path, format)])
+    name = format_of(path, format)
+    module = importlib.import_module(FORMATS[name])
     if quantize not in ("", *module.QUANTIZED):
-        raise UsageError(f"The format {format_of(path, format)} has no {quantize!r}; it has "
+        raise UsageError(f"The format {name} has no {quantize!r}; it has "
                          f"{', '.join(module.QUANTIZED) or 'none smaller than float32'}.")
-    missing = [name for name, version in installed(module.NEEDS).items() if version is None]
+    missing = [package for package, version in installed(module.NEEDS).items()
+               if version is None]
     if missing:
-        raise UsageError(f"The format {format_of(path, format)} needs {' and '.join(missing)}. "
+        raise UsageError(f"The format {name} needs {' and '.join(missing)}. "
                          f"Run: pip install \"keras-asr[{module.EXTRA}]\"")
     if recognizer.engine.name != "numpy":
         raise UsageError(f"An export starts from a bundle and its engine numpy, not from the "

@@ -54,8 +54,11 @@ def write(recognizer: Recognizer, path: Path, options: Options) -> Exported:
     """Write PATH: matrices as float16, or all of it as float32 with quantize="float32".
 
     Its certificate runs the engine of the page in Node, beside our own engine with the weights as
-    the page has them; without Node the certificate says that nothing was compared.
+    the page has them.
     """
+    if shutil.which(NODE) is None:
+        raise UsageError("The page's engine is compared with ours in Node, and there is no node "
+                         "on the path. Install Node.js 18 or later.")
     bundle, half = recognizer.bundle, options.quantize != "float32"
     page = render(bundle, "float16" if half else "")
     path.write_text(page, encoding="utf-8")
@@ -63,9 +66,6 @@ def write(recognizer: Recognizer, path: Path, options: Options) -> Exported:
     if bundle.decoder.kind not in ("greedy", "lexicon"):
         notes.append(f"The page decodes greedily: it has no {bundle.decoder.kind} search and no "
                      "language model.")
-    if shutil.which(NODE) is None:
-        raise UsageError("The page's engine is compared with ours in Node, and there is no node "
-                         "on the path. Install Node.js 18 or later.")
     weights = rounded(bundle.weights) if half else bundle.weights
     engine = PageEngine(path, dataclasses.replace(bundle, weights=weights))
     return Exported("html", "float16" if half else "", [path], engine, largest_batch=7,

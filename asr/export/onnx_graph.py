@@ -22,7 +22,7 @@ from asr.bundle import Bundle
 from asr.export.spectrum import spectrum
 from asr.features import DELTA_WIDTH, LEVEL_FLOOR, VARIANCE_FLOOR
 from asr.features.lengths import CONV_TIME_STRIDES
-from asr.features.twin import POWER_FLOOR
+from asr.features.twin import POWER_FLOOR, delta_kernels
 from asr.network.weights import LAYER_NORM_EPSILON
 
 OPSET = 17  # LayerNormalization is from 17; every runtime since 2022 has it
@@ -229,15 +229,13 @@ def features_of_samples(nodes: Nodes, bundle: Bundle, samples: str,
 
 def _deltas(nodes: Nodes, x: str, frames: str, num_frames: str, order: int) -> str:
     """As `asr.features.twin.add_deltas`: frame t reads t - 4 .. t + 4, clipped to its utterance."""
-    half = DELTA_WIDTH // 2
-    offsets = np.arange(-half, half + 1)
-    squares = offsets ** 2 - np.mean(offsets ** 2)
-    kernels = [offsets / np.sum(offsets ** 2), 2 * squares / np.sum(squares ** 2)][:order]
+    kernels = delta_kernels(order)
     last = nodes("Unsqueeze", nodes.add(num_frames, -1), nodes.constant([1]))
     shape = nodes("Shape", x)
     slopes: list[str] = ["", ""][:order]
-    for k, offset in enumerate(offsets):
-        at = nodes("Unsqueeze", nodes.add(nodes.positions(frames), int(offset)),
+    for k in range(DELTA_WIDTH):
+        offset = k - DELTA_WIDTH // 2
+        at = nodes("Unsqueeze", nodes.add(nodes.positions(frames), offset),
                    nodes.constant([0]))
         at = nodes("Max", nodes("Min", at, last), nodes.constant([0]))
         at = nodes("Expand", nodes("Unsqueeze", at, nodes.constant([2])), shape)

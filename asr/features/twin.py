@@ -68,17 +68,22 @@ TWINS: dict[str, Callable[[np.ndarray, FeatureSettings], np.ndarray]] = {
     "log_mel": log_mel, "mfcc": mfcc}
 
 
+def delta_kernels(order: int) -> list[np.ndarray]:
+    """Weights of 9 frames for the slope and, with order 2, the curvature: (9,) float64 each."""
+    half = DELTA_WIDTH // 2
+    offsets = np.arange(-half, half + 1)
+    squares = offsets ** 2 - np.mean(offsets ** 2)
+    return [offsets / np.sum(offsets ** 2), 2 * squares / np.sum(squares ** 2)][:order]
+
+
 def add_deltas(features: np.ndarray, order: int) -> np.ndarray:
     """`asr.features.kinds.add_deltas`: least-squares line and parabola over 9 frames."""
     if not order:
         return features
     half = DELTA_WIDTH // 2
-    offsets = np.arange(-half, half + 1)
-    squares = offsets ** 2 - np.mean(offsets ** 2)
-    kernels = [offsets / np.sum(offsets ** 2), 2 * squares / np.sum(squares ** 2)][:order]
     padded = np.pad(features, ((half, half), (0, 0)), mode="edge")
     windows = np.lib.stride_tricks.sliding_window_view(padded, DELTA_WIDTH, axis=0)
-    slopes = [windows @ kernel.astype(np.float32) for kernel in kernels]
+    slopes = [windows @ kernel.astype(np.float32) for kernel in delta_kernels(order)]
     return np.concatenate([features, *slopes], axis=1)
 
 

@@ -5,6 +5,7 @@ In: padded batches of normalised features. Out: logits (B, T', V) float32 and th
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -48,6 +49,7 @@ class OnnxAcousticModel:
         except OSError as error:
             raise BundleError(f"Cannot read {path}: {error.strerror}.", code="bundle.open",
                               path=path) from error
+        self.sha256 = hashlib.sha256(data).hexdigest()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3

@@ -146,11 +146,12 @@ def sigmoid(x: Vector) -> Vector:
     return fused(tanh(x * 0.5), splat(x.builder, 0.5), splat(x.builder, 0.5))
 
 
-def tile(rows: int, panels: int = 1):
+def tile(rows: int, panels: int = 1, combine: Callable = fused):
     """Intrinsic: C[rows, columns] += A[rows, depth] B[depth, columns], C held in registers.
 
     `columns` is `panels` times PANEL. One or two rows need several panels: a sum waits four
-    cycles for its last addition, so that eight of them keep the processor busy.
+    cycles for its last addition, so that eight of them keep the processor busy. `combine` is
+    a * b + c of three vectors; `asr.kernels.pairs` has one for integers.
 
     Arguments of the intrinsic, all int64: address of A, bytes between its rows, bytes between
     its columns, address of B (panels of depth x PANEL, one after the other), address of C, bytes
@@ -187,7 +188,7 @@ def tile(rows: int, panels: int = 1):
             for r in range(rows):
                 at = builder.add(a_at[r], a_shift)
                 left = splat(builder, builder.load(_pointer(builder, at, FLOAT), align=BYTES))
-                result.append([fused(left, right[n], Vector(builder, total[r][n]))
+                result.append([combine(left, right[n], Vector(builder, total[r][n]))
                                for n in range(len(halves))])
             step_next = builder.add(step, ir.Constant(INT, 1))
             step.add_incoming(step_next, loop)

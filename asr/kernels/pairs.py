@@ -23,11 +23,16 @@ SHORTS = ir.VectorType(ir.IntType(16), 2 * LANES)
 SHORT_BYTES = 2
 
 
+FUSED_NAME = "llvm.x86.avx512.vpdpwssd.512"  # multiplies and adds to the sum
+
+
 def _instruction_name() -> str:
     """LLVM's name of the instruction; "": LLVM finds one for the processor by itself."""
     features = llvm.get_host_cpu_features()
     if config.CPU_NAME:  # another processor than this one
         return ""
+    if LANES == 16 and features.get("avx512vnni"):
+        return FUSED_NAME
     for lanes, feature, name in ((16, "avx512bw", "avx512.pmaddw.d.512"),
                                  (8, "avx2", "avx2.pmadd.wd"), (4, "sse2", "sse2.pmadd.wd")):
         if lanes == LANES and features.get(feature):
@@ -44,6 +49,11 @@ def pair_sum(a: Vector, b: Vector, c: Vector) -> Vector:
     The vectors have the type of float32, as all that a tile loads; their bits are integers.
     """
     builder = a.builder
+    if NAME == FUSED_NAME:
+        function = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(WORDS, [WORDS] * 3), NAME)
+        total = builder.call(function, [builder.bitcast(v.value, WORDS) for v in (c, a, b)])
+        return Vector(builder, builder.bitcast(total, c.value.type))
     left, right = (builder.bitcast(vector.value, SHORTS) for vector in (a, b))
     if NAME:
         function = cgutils.get_or_insert_function(

@@ -37,6 +37,7 @@ from asr.inspection import Inspection, inspect_audio
 from asr.language_model import LanguageModel, load_ngram
 from asr.language_model.packed_ngram import unpack_lm
 from asr.network.engine import Engine, KerasAcousticModel, batches_by_length, pad_batch
+from asr.network.quantization import say_dequantized
 from asr.recipe import DecoderSettings, Recipe, settings_from_dict
 from asr.text import normalize
 from asr.text.tokenizer import CharTokenizer
@@ -129,6 +130,8 @@ class Recognizer:
         """
         engine = self.engine
         if not isinstance(engine, KerasAcousticModel):
+            if self.bundle.quantized:
+                say_dequantized("the Keras model has")
             engine = KerasAcousticModel(self.bundle.model, self.bundle.num_features,
                                         self.tokenizer.vocab_size, self.bundle.weights)
         return engine.model
@@ -380,7 +383,7 @@ class Recognizer:
             "weights_hash": b.weights_hash, "engine": self.engine.name,
             "decoder": dataclasses.asdict(self.decoder_settings),
             "features": dataclasses.asdict(b.features), "model": dataclasses.asdict(b.model),
-            "normalizer": b.normalizer, "alphabet": b.tokenizer.alphabet,
+            "quantization": b.quantization, "normalizer": b.normalizer, "alphabet": b.tokenizer.alphabet,
             "num_parameters": sum(int(w.size) for w in b.weights.values()),
             "training": dict(b.training), "versions": dict(b.versions)}
 

@@ -98,10 +98,17 @@ def export(recognizer: Recognizer, path: str | Path, format: str = "", *, quanti
     if recognizer.engine.name != "numpy":
         raise UsageError(f"An export starts from a bundle and its engine numpy, not from the "
                          f"engine {recognizer.engine.name}. Give the .asr file.")
+    if recognizer.bundle.quantized:
+        from asr.export.int8_bundle import float32_of
+
+        recognizer = float32_of(recognizer)
     certificate_path = path.with_name(path.name + CERTIFICATE)
-    with tempfile.TemporaryDirectory(prefix=f".{path.name[:40]}.", dir=_folder(path)) as folder:
+    with tempfile.TemporaryDirectory(prefix=f".{path.name[:40]}.", dir=folder_of_new(path)) as folder:
         exported: Exported = module.write(recognizer, Path(folder) / path.name,
                                           Options(quantize))
+        if recognizer.bundle.quantized:
+            exported.notes.append("The bundle has weights of 8 bits; the file has the same weights "
+                                  "as float32 and is compared with them.")
         names = [file.name for file in exported.files]
         for target in [certificate_path, *(path.with_name(name) for name in names)]:
             if target.exists():
@@ -121,7 +128,12 @@ def export(recognizer: Recognizer, path: str | Path, format: str = "", *, quanti
     return certificate
 
 
-def _folder(path: Path) -> Path:
+def folder_of_new(path: Path) -> Path:
+    """The folder of a file that will be written.
+
+    Raises:
+        UsageError: it does not exist.
+    """
     if not path.parent.is_dir():
         raise UsageError(f"The folder {path.parent} does not exist. Create it first.")
     return path.parent

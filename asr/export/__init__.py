@@ -30,6 +30,7 @@ FORMATS = {
     "litert": "asr.export.litert_format",
     "html": "asr.export.html_format",
     "savedmodel": "asr.export.savedmodel_format",
+    "keras": "asr.export.keras_format",
 }
 CERTIFICATE = ".certificate.json"  # behind the name of the exported file
 MAX_WER_COST = 0.5  # percentage points that a quantised file may lose on the manifest, by default
@@ -95,6 +96,11 @@ def export(recognizer: Recognizer, path: str | Path, format: str = "", *, quanti
     if missing:
         raise UsageError(f"The format {name} needs {' and '.join(missing)}. "
                          f"Run: pip install \"keras-asr[{module.EXTRA}]\"")
+    if recognizer.bundle.network:
+        raise UsageError(f"The network of {recognizer.bundle.path} is one of your own "
+                         f"({recognizer.bundle.network}); an export knows the layers of "
+                         "asr.AcousticModel alone. Save it with Keras: "
+                         "recognizer.keras_model().save(PATH)")
     if recognizer.engine.name != "numpy":
         raise UsageError(f"An export starts from a bundle and its engine numpy, not from the "
                          f"engine {recognizer.engine.name}. Give the .asr file.")

@@ -114,7 +114,7 @@ def export(recognizer: Recognizer, path: str | Path, format: str = "", *, quanti
                                           Options(quantize))
         if recognizer.bundle.quantized:
             exported.notes.append("The bundle has weights of 8 bits; the file has the same weights "
-                                  "as float32 and is compared with them.")
+                                  "as float32: transcripts decide, not the last digits of logits.")
         names = [file.name for file in exported.files]
         for target in [certificate_path, *(path.with_name(name) for name in names)]:
             if target.exists():
@@ -122,7 +122,8 @@ def export(recognizer: Recognizer, path: str | Path, format: str = "", *, quanti
                                  "another name.")
         if progress:
             progress("comparing with our own engine")
-        certificate = certify(recognizer, exported, verify=verify, quantized=bool(quantize),
+        certificate = certify(recognizer, exported, verify=verify,
+                              quantized=bool(quantize or recognizer.bundle.quantized),
                               max_wer_cost=max_wer_cost)
         if certificate.problem:
             raise AsrError(f"{path} was not written: {certificate.problem}",

@@ -71,8 +71,15 @@ def pair_sum(a: Vector, b: Vector, c: Vector) -> Vector:
     return Vector(builder, builder.bitcast(total, c.value.type))
 
 
-tile1, tile2, tile4, tile8 = (simd.tile(rows, combine=pair_sum) for rows in (1, 2, 4, 8))
-wide1, wide2 = (simd.tile(rows, 4, combine=pair_sum) for rows in (1, 2))
+def integer_sum(a: Vector, b: Vector) -> Vector:
+    """a + b in every lane, int32 with the type of float32."""
+    builder = a.builder
+    total = builder.add(builder.bitcast(a.value, WORDS), builder.bitcast(b.value, WORDS))
+    return Vector(builder, builder.bitcast(total, a.value.type))
+
+
+tile1, tile2, tile4, tile8 = (simd.tile(rows, 1, pair_sum, integer_sum) for rows in (1, 2, 4, 8))
+wide1, wide2 = (simd.tile(rows, 4, pair_sum, integer_sum) for rows in (1, 2))
 
 
 def _loop(builder, count):

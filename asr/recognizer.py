@@ -383,7 +383,8 @@ class Recognizer:
             "weights_hash": b.weights_hash, "engine": self.engine.name,
             "decoder": dataclasses.asdict(self.decoder_settings),
             "features": dataclasses.asdict(b.features), "model": dataclasses.asdict(b.model),
-            "quantization": b.quantization, "normalizer": b.normalizer, "alphabet": b.tokenizer.alphabet,
+            "quantization": b.quantization,
+            "normalizer": b.normalizer, "alphabet": b.tokenizer.alphabet,
             "num_parameters": sum(int(w.size) for w in b.weights.values()),
             "training": dict(b.training), "versions": dict(b.versions)}
 

@@ -113,8 +113,8 @@ def export(recognizer: Recognizer, path: str | Path, format: str = "", *, quanti
         exported: Exported = module.write(recognizer, Path(folder) / path.name,
                                           Options(quantize))
         if recognizer.bundle.quantized:
-            exported.notes.append("The bundle has weights of 8 bits; the file has the same weights "
-                                  "as float32: transcripts decide, not the last digits of logits.")
+            exported.notes.append("The bundle has weights of 8 bits; the file has the same "
+                                  "weights as float32: transcripts decide, not the last digits of logits.")
         names = [file.name for file in exported.files]
         for target in [certificate_path, *(path.with_name(name) for name in names)]:
             if target.exists():

@@ -151,7 +151,7 @@ def _stack(nodes: Nodes, x: str, frames: str, num_frames: str, stacking: int,
 
 def _convolve(nodes: Nodes, x: str, frames: str, num_frames: str, subsampling: int,
               weights: Mapping[str, np.ndarray]) -> tuple[str, str]:
-    """Both convolutions, as `asr.network.numpy_layers.conv_relu`: (B, T, F) -> (B, T', mels x channels).
+    """Both convolutions, as `numpy_layers.conv_relu`: (B, T, F) -> (B, T', mels x channels).
 
     What lies beyond a length is zero before each: a neighbour's length changes nothing.
     """

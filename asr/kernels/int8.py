@@ -136,7 +136,7 @@ def _product(rows, depth, columns, a, a_row, b, c, c_row):
 
 @compiled
 def _add_product(rows, depth, wide, first_unit, own, a, a_row, b, scale, sums, z, row_scales):
-    """z += A B for the columns of `own` units of all four gates; depth in pairs."""
+    """Add A B to z for the columns of `own` units of all four gates; depth in pairs."""
     z_row, gate, shift = 4 * wide * BYTES, wide * BYTES, first_unit * BYTES
     for row in range(rows):
         for column in range(shift, 4 * gate, gate):

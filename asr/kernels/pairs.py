@@ -44,7 +44,7 @@ NAME = _instruction_name()
 
 
 def pair_sum(a: Vector, b: Vector, c: Vector) -> Vector:
-    """c + a0 b0 + a1 b1 in every lane: a and b are pairs of int16, c is int32.
+    """Sum c + a0 b0 + a1 b1 in every lane: a and b are pairs of int16, c is int32.
 
     The vectors have the type of float32, as all that a tile loads; their bits are integers.
     """
@@ -72,7 +72,7 @@ def pair_sum(a: Vector, b: Vector, c: Vector) -> Vector:
 
 
 def integer_sum(a: Vector, b: Vector) -> Vector:
-    """a + b in every lane, int32 with the type of float32."""
+    """Sum a + b in every lane, int32 with the type of float32."""
     builder = a.builder
     total = builder.add(builder.bitcast(a.value, WORDS), builder.bitcast(b.value, WORDS))
     return Vector(builder, builder.bitcast(total, a.value.type))
@@ -133,7 +133,7 @@ def quantize(typingctx, count, source, target, factor):
 
 @intrinsic
 def add_scaled(typingctx, count, target, sums, scales, factor):
-    """target += sums * scales * factor; `count` int32 sums and float32 scales and targets."""
+    """Compute target += sums * scales * factor; `count` int32 sums and float32 scales and targets."""
     def codegen(context, builder, signature, arguments):
         count, target, sums, scales, factor = arguments
         row = splat(builder, factor)

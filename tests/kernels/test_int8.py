@@ -1,4 +1,4 @@
-"""The LSTM with weights of 8 bits: near float32, and the same bits in any batch on any processor."""
+"""The LSTM with weights of 8 bits: near float32; the same bits in any batch and team."""
 
 import os
 import subprocess

@@ -17,8 +17,7 @@ The file is a ZIP whose members are stored, with fixed timestamps: equal content
 A setting that is missing in config.json means its default, so a new knob's default must keep the
 old behaviour; one that is unknown or out of bounds refuses to load. `calibration`, `network`
 and `quantization` are in config.json only where there is one. The function of `network` is never
-in the file: pass it
-when the bundle is loaded, `asr.load(path, build=function)`.
+in the file: pass it when the bundle is loaded, `asr.load(path, build=function)`.
 """
 
 from __future__ import annotations
@@ -305,8 +304,8 @@ def config_fields(config: object, *, has_lm: bool, where: str) -> dict:
         BundleError: a section or a value is not what it must be; `where` opens the message.
     """
     expected = {*SETTINGS, "cmvn", "training", "versions", "resampler", "normalizer"}
-    if not isinstance(config, dict) or set(config) - {"calibration", "network", "quantization"}
-            != expected:
+    optional = {"calibration", "network", "quantization"}
+    if not isinstance(config, dict) or set(config) - optional != expected:
         raise BundleError(f"{where} must hold exactly {', '.join(sorted(expected))}.",
                           code="bundle.schema")
     recipe = _checked_recipe({name: config[name] for name in SETTINGS}, where)

@@ -109,12 +109,14 @@ def export(recognizer: Recognizer, path: str | Path, format: str = "", *, quanti
 
         recognizer = float32_of(recognizer)
     certificate_path = path.with_name(path.name + CERTIFICATE)
-    with tempfile.TemporaryDirectory(prefix=f".{path.name[:40]}.", dir=folder_of_new(path)) as folder:
+    with tempfile.TemporaryDirectory(prefix=f".{path.name[:40]}.",
+                                     dir=folder_of_new(path)) as folder:
         exported: Exported = module.write(recognizer, Path(folder) / path.name,
                                           Options(quantize))
         if recognizer.bundle.quantized:
             exported.notes.append("The bundle has weights of 8 bits; the file has the same "
-                                  "weights as float32: transcripts decide, not the last digits of logits.")
+                                  "weights as float32: transcripts decide, not the last digits of "
+                                  "logits.")
         names = [file.name for file in exported.files]
         for target in [certificate_path, *(path.with_name(name) for name in names)]:
             if target.exists():

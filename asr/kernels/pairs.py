@@ -133,7 +133,7 @@ def quantize(typingctx, count, source, target, factor):
 
 @intrinsic
 def add_scaled(typingctx, count, target, sums, scales, factor):
-    """Compute target += sums * scales * factor; `count` int32 sums and float32 scales and targets."""
+    """Compute target += sums * scales * factor of `count` int32 sums, the others float32."""
     def codegen(context, builder, signature, arguments):
         count, target, sums, scales, factor = arguments
         row = splat(builder, factor)

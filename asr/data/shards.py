@@ -187,7 +187,7 @@ class ShardReader:
         try:
             with open(path, "rb", buffering=0) as file:
                 file.seek(location.offset)
-                read = file.readinto(features)
+                read = file.readinto(memoryview(features))
         except OSError as error:
             raise _unreadable(path, str(error.strerror)) from error
         if read != features.nbytes:

@@ -177,22 +177,21 @@ class ShardReader:
         self.num_features = num_features
 
     def read(self, location: Location) -> np.ndarray:
-        """(T, F) float32.
+        """(T, F) float32, read-only.
 
         Raises:
             DataError: the shard cannot be read, or has become shorter.
         """
-        features = np.empty((location.num_frames, self.num_features), "<f4")
-        path = self.folder / location.shard
+        path, size = self.folder / location.shard, 4 * location.num_frames * self.num_features
         try:
             with open(path, "rb", buffering=0) as file:
                 file.seek(location.offset)
-                read = file.readinto(memoryview(features))
+                data = file.read(size)
         except OSError as error:
             raise _unreadable(path, str(error.strerror)) from error
-        if read != features.nbytes:
-            raise _unreadable(path, f"{read:,} bytes of {features.nbytes:,}")
-        return features
+        if len(data) != size:
+            raise _unreadable(path, f"{len(data):,} bytes of {size:,}")
+        return np.frombuffer(data, "<f4").reshape(-1, self.num_features)
 
 
 def _unreadable(path: Path, why: str) -> DataError:

@@ -15,7 +15,6 @@ from asr.bundle import reference_clip
 from asr.bundle.find import SHIPPED
 from asr.export import export, html_format, html_model
 from asr.manifest import read_manifest
-from asr.pages.report import page_file
 
 needs_chromium = pytest.mark.skipif(BINARY is None, reason="Chromium is not installed")
 pytestmark = pytest.mark.skipif(html_format.shutil.which("node") is None,
@@ -31,7 +30,7 @@ def digits(tmp_path_factory):
 
 def run_engine(bundle, clips, tmp_path, quantize=""):
     """What the page's engine makes of samples, in Node."""
-    (tmp_path / "engine.js").write_text(page_file("engine.js"))
+    (tmp_path / "engine.js").write_text(html_format.engine_script())
     (tmp_path / "in.json").write_text(json.dumps(
         {"model": html_model.page_model(bundle, quantize), "clips": [c.tolist() for c in clips]}))
     program = (
@@ -75,7 +74,7 @@ def test_sample_clips_have_the_words_times_and_confidences_of_python(tmp_path):
 
 
 def test_resampling_keeps_a_tone_and_removes_what_would_fold(tmp_path):
-    (tmp_path / "engine.js").write_text(page_file("engine.js"))
+    (tmp_path / "engine.js").write_text(html_format.engine_script())
     program = (
         "const e=require('./engine.js');const tone=f=>Float32Array.from({length:48000},"
         "(_,i)=>Math.sin(2*Math.PI*f*i/48000));const rms=x=>Math.sqrt(x.slice(1000,7000)"
@@ -122,7 +121,7 @@ def test_files_become_words_in_a_browser(digits, tmp_path):
         assert texts[0] == recognizer.transcribe(clip).text
         # The browser changes the rate of what is no WAV: the texts are the same all the same.
         assert texts[1:-1] == [recognizer.transcribe(path).text for path in files]
-        assert page.run("document.querySelector('.take .none').textContent").startswith(
+        assert page.run("document.querySelector('.take .failure').textContent").startswith(
             "This browser cannot read")
         assert page.run("document.querySelectorAll('.take b').length") == 0
         page.run("document.querySelectorAll('.words button')[0].click()")

@@ -13,11 +13,11 @@ from oracles_scoring import seeded_pairs
 
 from asr.cli import run
 from asr.errors import EXIT_USAGE
-from asr.pages.charts import escape, learning_curve, visible
+from asr.pages.charts import learning_curve
 from asr.pages.clips import CLIP_RATE, encode_mp3, estimate_snr, read_clips
+from asr.pages.frame import embed, escape, visible
 from asr.pages.report import (
     comparison_report,
-    embed,
     pick_examples,
     read_curve,
     score_report,

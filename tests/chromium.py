@@ -73,11 +73,19 @@ class Page:
         os.close(self._read)
         self._profile.cleanup()
 
-    def open(self, path: Path) -> None:
+    def open(self, address: Path | str) -> None:
+        """Open a file or an address; `requests` begins with it."""
         self.requests: list[str] = []
-        self.send("Page.navigate", url=path.resolve().as_uri())
-        self.wait("document.readyState === 'complete' && "
-                  "document.getElementById('data') !== null")
+        url = address if isinstance(address, str) else address.resolve().as_uri()
+        self.send("Page.navigate", url=url)
+        # A file of the tests has its data; an address of a server that it is there.
+        there = f"location.href === {json.dumps(url)}" if isinstance(address, str) else \
+            "document.getElementById('data') !== null"
+        self.wait(f"document.readyState === 'complete' && {there}")
+
+    def download_to(self, folder: Path) -> None:
+        """Keep what the page saves."""
+        self.send("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
 
     def run(self, expression: str):
         """The value of a JavaScript expression; a promise is awaited."""
@@ -141,6 +149,8 @@ class Page:
             self.problems.append(params["args"])
         elif event.get("method") == "Network.requestWillBeSent":
             self.requests.append(params["request"]["url"][:80])
+        elif event.get("method") == "Network.webSocketCreated":
+            self.requests.append(params["url"][:80])
 
     def _next(self, end: float) -> dict:
         while b"\0" not in self._buffer:

@@ -82,8 +82,8 @@ def render(bundle: Bundle, quantize: str = "float16") -> str:
         "Nothing leaves this page: the model is inside it and runs on your own device.",
         busy="Loading the model ...",
         footer=f"{bundle.model.num_layers} bidirectional LSTM layers of {bundle.model.units} "
-               f"cells, {features.sample_rate} Hz. Model {bundle.bundle_hash[:12]}, made with keras-asr.")
-    body += "<p id='speed' class='soft'></p>"
+               f"cells, {features.sample_rate} Hz. Model {bundle.bundle_hash[:12]}, made with "
+               "keras-asr.")
     return fill_page(title, body, styles=STYLES, scripts=(*SCRIPTS, "recogniser.js"),
                      data={"model": page_model(bundle, quantize), "engine": engine_script()},
                      sources={"worker-src": "blob:"})

@@ -23,7 +23,8 @@ def recorder_body(title: str, lead: str, privacy: str, *, settings: str = "", fo
         settings: HTML above the takes.
     """
     return (
-        f"<header><div class='top'><h1>{escape(title)}</h1>{THEME}</div>"
+        f"<header><div class='top'><h1 class='headline'>{escape(title)}</h1>{THEME}"
+        "</div>"
         f"<p>{escape(lead)}</p><p class='privacy'>{escape(privacy)}</p></header>"
         "<main><div class='start'>"
         "<button id='record' type='button' aria-pressed='false' aria-keyshortcuts='r'>Speak"

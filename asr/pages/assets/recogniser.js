@@ -4,7 +4,8 @@ const LONGEST = 60;  // seconds of a file that are recognised in one pass
 const QUIET_AFTER = 0.8;  // seconds of pause that end a stretch of live speech
 const rate = data.model.features.sample_rate;
 const worker = new Worker(URL.createObjectURL(new Blob([data.engine], { type: "text/javascript" })));
-const waiting = new Map(), total = { audio: 0, computing: 0 };
+const waiting = new Map(), total = { audio: 0, computing: 0 }, speed = make("p");
+document.querySelector("footer").append(speed);
 let serial = 0, live = null;
 
 const ready = new Promise((resolve) => {
@@ -27,7 +28,7 @@ function recognise(samples, from) {
     total.computing += answer.seconds;
     const factor = total.computing / total.audio;
     document.documentElement.dataset.rtf = factor.toFixed(4);
-    $("speed").textContent = ` Real-time factor on this device: ${factor.toFixed(3)} (seconds of `
+    speed.textContent = `Real-time factor on this device: ${factor.toFixed(3)} (seconds of `
       + "computing for a second of sound).";
     return answer;
   });

@@ -48,7 +48,9 @@ async function openMicrophone(rate, receive) {
   } };
 }
 
-function say(text) { $("state").textContent = text; }
+function say(text) {  // a screen reader announces what changes
+  if ($("state").textContent !== text) $("state").textContent = text;
+}
 
 const timeOfDay = () => new Date().toTimeString().slice(0, 8);
 

@@ -68,7 +68,7 @@ class Take {
 
   fail(sentence) {
     this.list.pending("");
-    if (!this.list.words.length) this.list.say("");
+    this.list.element.hidden = !this.list.words.length;
     const line = make("p", "failure", sentence);
     line.setAttribute("role", "alert");
     this.list.element.after(line);

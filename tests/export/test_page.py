@@ -14,7 +14,9 @@ import asr
 from asr.bundle import reference_clip
 from asr.bundle.find import SHIPPED
 from asr.export import export, html_format, html_model
+from asr.features import normalize_features
 from asr.manifest import read_manifest
+from asr.network.engine import NumpyAcousticModel
 
 needs_chromium = pytest.mark.skipif(BINARY is None, reason="Chromium is not installed")
 pytestmark = pytest.mark.skipif(html_format.shutil.which("node") is None,
@@ -73,6 +75,26 @@ def test_sample_clips_have_the_words_times_and_confidences_of_python(tmp_path):
             assert mine["confidence"] == pytest.approx(word.confidence, abs=0.02)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("quantize", ["", "float16"])
+def test_fifty_test_clips_and_the_sample_clips_equal_python(shared_data, tmp_path, quantize):
+    """Take 0 of FSDD's official test set: ten digits of five speakers."""
+    recognizer = asr.load()
+    bundle = recognizer.bundle
+    paths = sorted((shared_data / "fsdd" / "recordings").glob("*_0.wav"))
+    assert len(paths) == 50
+    clips = [recognizer.load_audio(path) for path in (*paths, *sorted(CLIPS.glob("*-*")))]
+    weights = html_model.rounded(bundle.weights) if quantize else bundle.weights
+    engine = NumpyAcousticModel(bundle.model, bundle.num_features, bundle.tokenizer.vocab_size,
+                                weights)
+    for clip, got in zip(clips, run_engine(bundle, clips, tmp_path, quantize), strict=True):
+        assert got["text"] == recognizer.transcribe(clip).text
+        features = recognizer.features(clip)
+        normalized = normalize_features(features, bundle.features, bundle.cmvn)
+        logits, _ = engine.logits(normalized[np.newaxis], np.array([len(normalized)], np.int32))
+        assert np.abs(np.reshape(got["logits"], logits[0].shape) - logits[0]).max() < 1e-3
+
+
 def test_resampling_keeps_a_tone_and_removes_what_would_fold(tmp_path):
     (tmp_path / "engine.js").write_text(html_format.engine_script())
     program = (
@@ -125,7 +147,10 @@ def test_files_become_words_in_a_browser(digits, tmp_path):
             "This browser cannot read")
         assert page.run("document.querySelectorAll('.take b').length") == 0
         page.run("document.querySelectorAll('.words button')[0].click()")
-        assert float(page.run("document.documentElement.dataset.rtf")) > 0
+        factor = page.run("document.documentElement.dataset.rtf")
+        assert float(factor) > 0
+        assert f"Real-time factor on this device: {float(factor):.3f}" in page.run(
+            "document.querySelector('footer').textContent")
         assert page.problems == []
         assert [url for url in page.requests if not url.startswith(
             ("file:", "blob:", "data:image/svg"))] == []  # the pictures of the player's buttons

@@ -20,7 +20,8 @@ class Plot:
 
     Attributes:
         x, y: lowest and highest value of each axis.
-        width, height, left, right, top, bottom: of the picture, and its margins.
+        width, height: size of the picture.
+        left, right, top, bottom: its margins.
     """
 
     x: tuple[float, float] = (0.0, 1.0)

@@ -49,8 +49,8 @@ class _Grouped(click.Command):
 @engine_option
 @click.option("--host", default="127.0.0.1", show_default=True,
               help="Address to listen at; 0.0.0.0: all of this machine.")
-@click.option("--port", type=click.IntRange(0, 65_535), metavar="N", default=8_000, show_default=True,
-              help="Port; 0: a free one.")
+@click.option("--port", type=click.IntRange(0, 65_535), default=8_000, show_default=True,
+              metavar="N", help="Port; 0: a free one.")
 @click.option("--token-file", type=click.Path(path_type=Path), metavar="FILE",
               help="Clients must present the token in this file.")
 @click.option("--cors", "origins", multiple=True, metavar="ORIGIN",

@@ -2,8 +2,8 @@
 
 In: a `Transcript`. Out: a response: json, text, srt, vtt, verbose_json, or server-sent events.
 
-Where Whisper has a number that a recogniser like this has not, verbose_json holds what is true here:
-`tokens` is empty, `temperature` 0; `avg_logprob` is the mean natural logarithm of the words'
+Where Whisper has a number that this recogniser does not have, verbose_json holds what is true here:
+`tokens` is empty and `temperature` 0; `avg_logprob` is the mean natural logarithm of the words'
 confidences and `no_speech_prob` one minus their mean. `confidence` is an addition.
 """
 

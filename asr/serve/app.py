@@ -57,8 +57,7 @@ def create_app(models: Models, settings: ServerSettings | None = None) -> Starle
         Route("/v1/models/{name:path}", information.model),
         Route("/v1/settings", information.settings), WebSocketRoute("/v1/stream", stream),
         Route("/healthz", information.health), Route("/readyz", information.ready),
-        Route("/metrics", information.metrics),
-        Route("/{rest:path}", _unknown, methods=["GET", "POST", "PUT", "PATCH", "DELETE"])],
+        Route("/metrics", information.metrics)],
         middleware=[*middleware, Middleware(Gate, state=state)], lifespan=lifespan,
         exception_handlers={HTTPException: _as_problem})
     app.state.server = state
@@ -67,12 +66,10 @@ def create_app(models: Models, settings: ServerSettings | None = None) -> Starle
 
 def _as_problem(request: Request, error: Exception) -> Response:
     """What Starlette refuses by itself, such as a wrong method, in our form."""
+    if isinstance(error, HTTPException) and error.status_code == 404:
+        raise Problem(404, "There is no such address; docs/serving.md lists those there are.",
+                      "not_found")
     if isinstance(error, HTTPException):
         raise Problem(error.status_code, f"{error.detail}.", "http",
                       headers=dict(error.headers or {}))
     raise error
-
-
-async def _unknown(request: Request) -> Response:
-    raise Problem(404, "There is no such address; see docs/serving.md for those there are.",
-                  "not_found")

@@ -24,7 +24,7 @@ MAX_HEAD = 1 << 16  # bytes
 
 
 def protocol_with(settings: ServerSettings) -> type[H11Protocol]:
-    """uvicorn's protocol with our deadlines."""
+    """Uvicorn's protocol with our deadlines."""
     class BoundedProtocol(H11Protocol):
         """A connection that is cut when a stage of it takes too long."""
 

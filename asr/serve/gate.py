@@ -147,6 +147,6 @@ async def _refuse(problem: Problem, scope: Scope, receive: Receive, send: Send) 
     prefix = "websocket." if scope["type"] == "websocket" else ""
 
     async def prefixed(message: Message) -> None:
-        await send(message | {"type": prefix + message["type"]})
+        await send({**message, "type": prefix + message["type"]})
 
-    await problem.response()(scope | {"type": "http"}, receive, prefixed)
+    await problem.response()({**scope, "type": "http"}, receive, prefixed)

@@ -86,7 +86,7 @@ def security_policy(html: str) -> str:
 
     Example:
         >>> security_policy("<style>b{}</style>").split("; ")[2]
-        "style-src 'sha256-m8pJqkBVJOLRmr8v0yl4uiWS4GTYDkyUT0/wmiUYEQc='"
+        "style-src 'sha256-7yqHVAesot11p6HczDsgKRipvI5UPgs97z80zNXlans='"
     """
     def hashes(tag: str) -> str:
         found = re.findall(rf"<{tag}(?:\s[^>]*)?>(.*?)</{tag}\s*>", html,

@@ -29,6 +29,7 @@ from asr.serve.metrics import Metrics
 from asr.serve.models import ServedModel, Wanted
 from asr.serve.problems import Busy, Problem
 from asr.serve.settings import ServerSettings
+from asr.transcript import Transcript
 
 NAME = "The recording"  # of a client's file in messages
 
@@ -217,11 +218,11 @@ class Dispatcher:
             self._rtf += 0.1 * (spent / audio - self._rtf)
 
 
-def transcript_of(result: Result):
+def transcript_of(result: Result) -> Transcript:
     """The transcript of a result.
 
     Raises:
         AsrError: why there is none.
     """
     result.raise_error()
-    return result.transcript
+    return result.transcript or Transcript("", duration=result.duration)

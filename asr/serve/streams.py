@@ -88,9 +88,7 @@ async def stream(websocket: WebSocket) -> None:
         await websocket.accept()
         session = Session(websocket, state)
         await session.run()
-        log("stream", model=session.config.model.name, code=session.code,
-            audio_seconds=round(session.seconds, 3), messages=session.messages,
-            **({"text": " ".join(session.texts)} if state.settings.log_transcripts else {}))
+        session.log()
     finally:
         state.metrics.streams.dec()
         state.places.give_back()
@@ -140,6 +138,12 @@ class Session:
         except Exception as error:
             log("stream failed", level=logging.ERROR, error=error)
             await self._say_why(INTERNAL, "Internal error of the server.")
+
+    def log(self) -> None:
+        """One line about the whole stream."""
+        told: dict = {"text": " ".join(self.texts)} if self._state.settings.log_transcripts else {}
+        log("stream", model=self.config.model.name, code=self.code, messages=self.messages,
+            audio_seconds=round(self.seconds, 3), **told)
 
     @property
     def _idle(self) -> float:

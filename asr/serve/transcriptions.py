@@ -17,12 +17,11 @@ from starlette.responses import Response
 from asr.audio import check_length, probe_audio
 from asr.decoding.phrases import parse_hot_word
 from asr.serve.answers import FORMATS, GRANULARITIES, answer, events
-from asr.serve.state import ServerState, state_of
 from asr.serve.jobs import Job, transcript_of
 from asr.serve.models import ServedModel, Wanted
 from asr.serve.problems import Problem
+from asr.serve.state import ServerState, state_of
 from asr.serve.uploads import Upload, read_upload
-from asr.transcript import Transcript
 
 # Options that OpenAI's interface has and this recogniser has no use for: docs/serving.md.
 WITHOUT_EFFECT = ("temperature", "chunking_strategy", "include")
@@ -87,10 +86,10 @@ async def transcribe(request: Request) -> Response:
         else:
             state.jobs.withdraw(job)
             job.future.add_done_callback(leave)
-    transcript: Transcript = transcript_of(result)
+    transcript = transcript_of(result)
     request.state.told.update(
         {"model": options.model.name, "audio_seconds": round(transcript.duration, 3),
-         "waited": round(job.waited, 4)}
+         "waited": round(job.waited if job else 0.0, 4)}
         | ({"text": transcript.text} if state.settings.log_transcripts else {}))
     if options.stream:
         return events(transcript)

@@ -1,4 +1,4 @@
-"""Rows H1 to H4 of the fault list: bodies, slow clients, the queue, disconnects, malformed input."""
+"""Rows H1 to H4 of the fault list: bodies, slow clients, queue, disconnects, malformed input."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import httpx
 import pytest
@@ -294,7 +295,7 @@ MALFORMED = {
                   PART + b"x\r\n" + PART + b"y\r\n--b--\r\n", 400),
     "file of another name": (
         {"Content-Type": "multipart/form-data; boundary=b"},
-        b'--b\r\nContent-Disposition: form-data; name="x"; filename="y"\r\n\r\nx\r\n--b--\r\n', 400),
+        PART.replace(b'"file"', b'"other"') + b"x\r\n--b--\r\n", 400),
     "file without a name": (
         {"Content-Type": "multipart/form-data; boundary=b"},
         b'--b\r\nContent-Disposition: form-data; name="file"\r\n\r\nx\r\n--b--\r\n', 400),
@@ -343,12 +344,11 @@ def test_other_addresses_are_errors_in_json(module_server, method, path, status)
     b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"])  # TLS to a port without it
 def test_malformed_heads(module_server, head):
     with raw(module_server) as connection:
-        try:
+        answer = b""
+        with suppress(OSError):  # it may be cut while it sends
             connection.sendall(head)
-        except ConnectionError:
-            pass
-        connection.shutdown(socket.SHUT_WR)
-        answer = connection.recv(12)
+            connection.shutdown(socket.SHUT_WR)
+            answer = connection.recv(12)
     assert answer == b"" or answer[:9] == b"HTTP/1.1 " and answer[9:10] in b"45"
     assert module_server.post().status_code == 200
 

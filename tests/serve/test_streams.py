@@ -1,4 +1,4 @@
-"""The websocket: vosk-server's protocol, and what becomes of clients that do not keep to it (H5)."""
+"""The websocket: vosk-server's protocol, and clients that do not keep to it (row H5)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def vosk_client(uri: str, pcm: bytes, rate: int, piece: float = 0.2) -> list[dic
     async def talk() -> list[dict]:
         answers = []
         async with connect(uri) as socket:
-            await socket.send('{ "config" : { "sample_rate" : %d } }' % rate)
+            await socket.send(f'{{ "config" : {{ "sample_rate" : {rate} }} }}')
             size = 2 * int(rate * piece)
             for start in range(0, len(pcm), size):
                 await socket.send(pcm[start:start + size])

@@ -83,7 +83,7 @@ def test_openai_client_events(client, expected):
 def test_models(client, digits):
     assert [model.id for model in client.models.list()] == ["digits"]
     assert client.models.retrieve("digits").owned_by == "keras-asr"
-    with pytest.raises(openai.NotFoundError, match="There is no model 'whisper-1'; there is digits"):
+    with pytest.raises(openai.NotFoundError, match="no model 'whisper-1'; there is digits"):
         client.models.retrieve("whisper-1")
 
 

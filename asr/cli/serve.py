@@ -56,7 +56,7 @@ class _Grouped(click.Command):
 @click.option("--cors", "origins", multiple=True, metavar="ORIGIN",
               help="A web site whose scripts may use it. Repeatable.")
 @click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True,
-              metavar="N", help="Threads that transcribe; a pass uses all processors.")
+              metavar="N", help="Threads for short recordings; a pass uses all processors.")
 @click.option("--batch", type=click.IntRange(1, 128), default=16, show_default=True,
               metavar="N", help="Waiting recordings that are transcribed together.")
 @click.option("--max-queue", type=click.IntRange(1), default=128, show_default=True,

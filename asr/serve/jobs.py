@@ -7,6 +7,8 @@ Threads, not processes: the compiled kernels release the interpreter lock and us
 one pass, and one process holds each model once, counts once, and has one queue that is bounded. A
 thread that is free takes the oldest job and, up to the limits of a batch, others of the same model
 that wait already; it never waits for more to come, so a job alone is as fast as without batches.
+Recordings that are longer than a batch have a thread of their own: a short one does not wait behind
+an hour.
 """
 
 from __future__ import annotations
@@ -112,8 +114,9 @@ class Dispatcher:
 
     def start(self) -> None:
         """Start the threads; jobs may be waiting already."""
-        for number in range(self.settings.workers):
-            thread = threading.Thread(target=self._serve, name=f"asr-serve-{number}", daemon=True)
+        for number in range(self.settings.workers + 1):
+            thread = threading.Thread(target=self._serve, args=(number == self.settings.workers,),
+                                      name=f"asr-serve-{number}", daemon=True)
             self._threads.append(thread)
             thread.start()
 
@@ -143,7 +146,7 @@ class Dispatcher:
             self._jobs.append(job)
             self._seconds += job.seconds
             self.metrics.waiting.set(len(self._jobs))
-            self._changed.notify()
+            self._changed.notify_all()
 
     def withdraw(self, job: Job) -> None:
         """Take a job out of the queue, if no thread works on it yet."""
@@ -153,8 +156,9 @@ class Dispatcher:
                 self._seconds -= job.seconds
                 self.metrics.waiting.set(len(self._jobs))
 
-    def _serve(self) -> None:
-        while batch := self._take():
+    def _serve(self, long: bool) -> None:
+        """Work on long recordings, or on all others, until the end."""
+        while batch := self._take(long):
             self.metrics.working.inc(len(batch))
             try:
                 self._work(batch)
@@ -166,24 +170,24 @@ class Dispatcher:
             finally:
                 self.metrics.working.dec(len(batch))
 
-    def _take(self) -> list[Job]:
+    def _take(self, long: bool) -> list[Job]:
         """The oldest job and others like it; empty when there is nothing more to do, ever."""
         with self._changed:
             while True:
-                batch = self._pick()
-                if batch or self._ended and not self._jobs:
+                batch = self._pick(long)
+                if batch or self._ended:
                     return batch
                 self._changed.wait()
 
-    def _pick(self) -> list[Job]:
-        """Take what makes a batch out of the queue, and what was cancelled."""
+    def _pick(self, long: bool) -> list[Job]:
+        """Take what makes a batch out of the queue."""
         batch: list[Job] = []
         seconds, others = 0.0, deque()
         for job in self._jobs:
-            fits = not batch or (
+            fits = (job.seconds > self.settings.batch_seconds) == long and (not batch or (
                 len(batch) < self.settings.batch and job.model is batch[0].model
                 and job.wanted == batch[0].wanted
-                and seconds + job.seconds <= self.settings.batch_seconds)
+                and seconds + job.seconds <= self.settings.batch_seconds))
             if not fits:
                 others.append(job)
                 continue

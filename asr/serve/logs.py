@@ -56,7 +56,8 @@ def log_to_stderr() -> None:
     """Send our log, and the warnings of uvicorn, to stderr."""
     handler = _Stderr()
     handler.setFormatter(JsonLines())
-    for name, level in (("asr.serve", logging.INFO), ("uvicorn", logging.WARNING)):
+    for name, level in (("asr.serve", logging.INFO), ("uvicorn", logging.WARNING),
+                        ("python_multipart", logging.ERROR)):
         logger = logging.getLogger(name)
         logger.handlers[:] = [handler]
         logger.setLevel(level)

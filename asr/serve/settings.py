@@ -19,7 +19,8 @@ class ServerSettings:
     Attributes:
         workers: threads that transcribe uploads; each network pass uses all processors already.
         batch: recordings that wait are transcribed together, at most so many; 1: one at a time.
-        batch_seconds: seconds of audio in such a batch, at most, unless one has more by itself.
+        batch_seconds: seconds of audio in such a batch, at most; what is longer by itself has a
+            thread of its own.
         max_body: bytes of a request.
         max_seconds: seconds of one recording.
         max_queue: requests that are being received, wait or are worked on; more get 503.

@@ -8,12 +8,12 @@ declared or not.
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing
 from dataclasses import dataclass, field
 
-from starlette.datastructures import UploadFile
-from starlette.exceptions import HTTPException
-from starlette.formparsers import MultiPartParser
-from starlette.requests import ClientDisconnect, Request
+from starlette.datastructures import FormData, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import Request
 from starlette.types import Message, Receive
 
 from asr.audio.source import Source
@@ -59,15 +59,7 @@ async def read_upload(request: Request, settings: ServerSettings) -> Upload:
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared[:20]) > settings.max_body:
         raise _too_large(settings)
-    bounded = Request(request.scope, _bounded(request.receive, settings))
-    try:
-        form = await bounded.form(max_files=1, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD)
-    except (Problem, ClientDisconnect):
-        raise
-    except HTTPException as error:
-        raise Problem(400, f"The body cannot be read: {error.detail}", "multipart") from error
-    except (ValueError, KeyError, UnicodeError) as error:
-        raise Problem(400, "The body is no multipart/form-data.", "multipart") from error
+    form = await _form(Request(request.scope, _bounded(request.receive, settings)))
     files = [value for value in form.values() if isinstance(value, UploadFile)]
     fields: dict[str, list[str]] = {}
     for name, value in form.multi_items():
@@ -78,6 +70,45 @@ async def read_upload(request: Request, settings: ServerSettings) -> Upload:
         raise Problem(400, "There is no recording: send it as the field file, with a file name.",
                       "missing_file", param="file")
     return await _upload(files[0], fields)
+
+
+class _Parser(MultiPartParser):
+    """Starlette's parser, which takes a body that ends too early for a whole one."""
+
+    ended = False
+
+    def on_end(self) -> None:
+        """The last boundary has come."""
+        self.ended = True
+
+    async def parse(self) -> FormData:
+        """The whole body.
+
+        Raises:
+            MultiPartException: it is damaged, or not whole.
+        """
+        form = await super().parse()
+        if not self.ended:
+            for file in self._files_to_close_on_error:
+                file.close()
+            raise MultiPartException("It ends before its last boundary.")
+        return form
+
+
+async def _form(request: Request) -> FormData:
+    """The parts of a body.
+
+    Raises:
+        Problem: it is damaged.
+    """
+    try:
+        async with aclosing(request.stream()) as stream:
+            return await _Parser(request.headers, stream, max_files=1, max_fields=MAX_FIELDS,
+                                 max_part_size=MAX_FIELD).parse()
+    except MultiPartException as error:
+        raise Problem(400, f"The body cannot be read: {error.message}", "multipart") from error
+    except (ValueError, KeyError) as error:
+        raise Problem(400, "The body is no multipart/form-data.", "multipart") from error
 
 
 async def _upload(file: UploadFile, fields: dict[str, list[str]]) -> Upload:

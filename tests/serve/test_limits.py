@@ -202,12 +202,32 @@ def test_a_batch_is_bounded_in_seconds_and_has_one_model(tmp_path):
         until(lambda: one.begun.is_set() and len(server.state.jobs._jobs) == 0
               and server.state.jobs.places.taken == 1)
         others = []
-        for seconds, name in ((2, "one"), (1, "two"), (2, "one"), (1, "one"), (5, "one")):
+        for seconds, name in ((2, "one"), (1, "two"), (2, "one"), (1, "one")):
             others.append(threads.submit(server.post, wav(seconds), model=name))
             until(lambda: len(server.state.jobs._jobs) == len(others))  # noqa: B023
         one.gate.set()
         assert {job.result().status_code for job in (first, *others)} == {200}
-        assert one.batches == [1, 2, 1, 1] and two.batches == [1]
+        assert one.batches == [1, 2, 1] and two.batches == [1]
+
+
+def test_short_recordings_do_not_wait_behind_long_ones(tmp_path):
+    with served(tiny_model(tmp_path), batch_seconds=3.0) as server, \
+            ThreadPoolExecutor(2) as threads:
+        model = server.state.models.default.recognizer
+        network, begun, gate = model.engine.logits, threading.Event(), threading.Event()
+
+        def slow_if_long(features, lengths):
+            if lengths[0] > 400:  # frames of 10 ms
+                begun.set()
+                assert gate.wait(PATIENCE)
+            return network(features, lengths)
+
+        model.engine.logits = slow_if_long
+        long = [threads.submit(server.post, wav(5, seed=n)) for n in range(2)]
+        assert begun.wait(PATIENCE)
+        assert [server.post(wav(1)).status_code for _ in range(3)] == [200] * 3
+        gate.set()
+        assert [one.result().status_code for one in long] == [200, 200]
 
 
 def test_an_error_in_a_batch_is_that_of_its_own_request(tmp_path):

@@ -106,7 +106,7 @@ class Session:
         code: with which it was closed.
         seconds: seconds of audio.
         messages: received.
-        texts: of the utterances, if the log is to hold them.
+        texts: what was said, if the log is to hold it.
     """
 
     def __init__(self, websocket: WebSocket, state: ServerState):

@@ -324,7 +324,7 @@ def test_the_site_has_the_page_that_it_links(tmp_path, hooks):
     (tmp_path / "mkdocs.yml").write_text(
         "site_name: a\n" + (f"hooks: [{ROOT / hook}]\n" if hooks else "")
         + settings[settings.index("validation:"):settings.index("nav:\n  -")])
-    done = subprocess.run([sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet"],
+    done = subprocess.run([sys.executable, "-m", "mkdocs", "build", "--strict"],
                           cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode == 0) == hooks, done.stderr
     if hooks:

@@ -58,8 +58,12 @@ def risk_curve(curve: RiskCoverage) -> str:
     plot = Plot(y=(0.0, _round_up(max(top, kept[-1].wer, 1e-3) * 1.05)))
     ours = [(p.sent, p.wer) for p in kept]
     best = [(p.sent, curve.ideal[i]) for i, p in zip(chosen, kept, strict=True)]
-    marks = "".join(_mark(plot, (point.sent, point.wer), target)
-                    for target, point in curve.targets.items() if point is not None)
+    reached: dict[tuple[float, float], list[str]] = {}
+    for target, point in curve.targets.items():
+        if point is not None:
+            reached.setdefault((point.sent, point.wer), []).append(f"{100 * target:g} %")
+    marks = "".join(_mark(plot, point, "WER " + ", ".join(targets))
+                    for point, targets in reached.items())
     legend = (f"<text x='{plot.width - plot.right}' y='{plot.top + 12}' text-anchor='end'>"
               "<tspan class='f0'>by confidence</tspan> · "
               "<tspan class='f1'>if errors were known</tspan></text>")
@@ -68,11 +72,11 @@ def risk_curve(curve: RiskCoverage) -> str:
                     below="utterances for a person", beside="WER of the rest")
 
 
-def _mark(plot: Plot, point: tuple[float, float], target: float) -> str:
+def _mark(plot: Plot, point: tuple[float, float], name: str) -> str:
     x, y = plot.place(*point)
     anchor, dx = ("end", 10) if x > 0.85 * plot.width else ("start", 4)  # the curve falls
     return (plot.dot(point, "f0", 5) + f"<text x='{x + dx:.1f}' y='{y - 9:.1f}' "
-            f"text-anchor='{anchor}'>WER {100 * target:g} %</text>")
+            f"text-anchor='{anchor}'>{name}</text>")
 
 
 def _round_up(value: float) -> float:

@@ -124,7 +124,7 @@ class LiveServer:
             length = sum(map(len, pieces))
             if length - told >= RATE // 2:
                 told, text = length, transcript().text
-            await socket.send_json({"partial": text})
+            await socket.send_json({"partial": text, "partial_stable": text.split(" ")[0]})
 
 
 @contextlib.contextmanager

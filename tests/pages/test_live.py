@@ -110,6 +110,10 @@ def test_speech_becomes_words_while_it_is_spoken_and_then_training_data(
     assert page.run(f"{WORDS}.length") == 0  # nothing of it is certain yet
     assert page.run("Number(document.getElementById('level').value)") >= 0
     page.wait(f"{partial}.trim().split(' ').length > 3")
+    stable, rest = page.run(f"['stable', 'open'].map(kind => {TAKE}.querySelector("
+                            "`.partial .${kind}`).textContent)")
+    assert stable in DIGITS and rest.startswith(" ") and "italic" == page.run(
+        f"getComputedStyle({TAKE}.querySelector('.open')).fontStyle")
     page.key("r")
     page.wait(f"{TAKE}.querySelector('.tools').hidden === false")
     text = server.said.text

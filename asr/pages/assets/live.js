@@ -140,8 +140,9 @@ function receive(here, text) {
     here.words.push(...words);
     here.take.add(words);
     here.take.tell(`${(here.length / RATE).toFixed(1)} s so far`);
-  } else if (typeof answer.partial === "string") here.take.add([], answer.partial);
-  else here.take.list.pending("");
+  } else if (typeof answer.partial === "string") {
+    here.take.add([], answer.partial, String(answer.partial_stable ?? ""));
+  } else here.take.list.pending("");
 }
 
 // The button was pressed: no more sound; the server still says what it has.

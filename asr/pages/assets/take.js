@@ -37,10 +37,10 @@ class Take {
     $("takes").prepend(this.card);
   }
 
-  // What is known so far; `pending` may still change.
-  add(words, pending = "") {
+  // What is known so far; `pending` may still change, but not its beginning `stable`.
+  add(words, pending = "", stable = "") {
     this.list.add(words);
-    this.list.pending(pending);
+    this.list.pending(pending, stable);
   }
 
   // A picture of the sound from `start` on; the words below it.

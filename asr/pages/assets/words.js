@@ -25,9 +25,11 @@ class WordList {
     if (words.length) this.spoken.append(words.map((word) => word.text).join(" ") + " ");
   }
 
-  // What may still change.
-  pending(text) {
-    this.partial.textContent = text;
+  // What is not final: its beginning, `stable`, stays; the rest may still change.
+  pending(text, stable = "") {
+    const kept = text.startsWith(stable) ? stable : "";
+    this.partial.replaceChildren(make("span", "stable", kept),
+      make("span", "open", text.slice(kept.length)));
     this.partial.hidden = !text;
   }
 

@@ -71,8 +71,8 @@ class Plot:
                          f"text-anchor='end'>{100 * value:g} %</text>")
         for value, text in ticks.items():
             x, y = self.place(value, self.y[0])
-            parts.append(f"<text x='{x:.1f}' y='{y + 17:.1f}' text-anchor='middle'>{escape(text)}"
-                         "</text>")
+            parts.append(f"<text x='{x:.1f}' y='{y + (28 if across else 17):.1f}' "
+                         f"text-anchor='middle'>{escape(text)}</text>")
         if below:
             parts.append(f"<text x='{(self.left + self.width - self.right) / 2}' "
                          f"y='{self.height - 8}' text-anchor='middle'>{escape(below)}</text>")
@@ -100,10 +100,10 @@ def learning_curve(records: Sequence[Mapping]) -> str:
     epochs = [x for points in series.values() for x, _ in points]
     # a multiple of 4 %, so that the grid's quarters are whole numbers
     top = min(1.2, math.ceil(25 * max(y for points in series.values() for _, y in points)) / 25)
-    plot = Plot(x=(min(epochs), max(epochs)), y=(0.0, top or 0.04), width=840, height=250, left=60,
-                right=120, bottom=28)
+    plot = Plot(x=(min(epochs), max(epochs)), y=(0.0, top or 0.04), width=840, height=270, left=80,
+                right=150, bottom=40)  # room for the larger letters on a phone
     ends = [plot.place(*points[-1]) for points in series.values()]
-    beside = spread([y for _, y in ends], 22, plot.height - plot.bottom)
+    beside = spread([y for _, y in ends], 27, plot.height - plot.bottom)
     parts = []
     for index, (name, points) in enumerate(series.items()):
         parts += [plot.line(points, f"c{index}"), plot.dot(points[-1], f"f{index}", 3),

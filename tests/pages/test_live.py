@@ -149,8 +149,10 @@ def correct_and_keep(page, server, folder) -> None:
     assert all(0 <= start <= end for _, start, end, _ in times)
     assert [round(a[1], 3) for a in times[2:]] == [
         round(start, 3) for start in page.run("Take.all[0].heard.slice(1).map(w => w.start)")]
+    assert page.run("Take.all[0].unsaved")
     for name in ("srt", "vtt", "json", "row"):
         page.run(f"{TAKE}.querySelector('button.{name}').click()")
+    assert not page.run("Take.all[0].unsaved")
     stem = page.run("Take.all[0].id")
     transcript = Transcript(corrected, 0.0, tuple(Word(*row) for row in times), 0.0,
                             page.run("Take.all[0].duration"))

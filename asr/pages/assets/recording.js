@@ -59,7 +59,9 @@ const timeOfDay = () => new Date().toTimeString().slice(0, 8);
 function connectRecorder({ microphone, take }) {
   let files = Promise.resolve();
   const takeFiles = (list) => {
-    for (const file of list) files = files.then(() => take(file));
+    for (const file of list) {
+      files = files.then(() => take(file)).catch((error) => say(`${file.name}: ${error.message}`));
+    }
   };
   $("record").addEventListener("click", microphone);
   $("file").addEventListener("change", (event) => {
@@ -73,6 +75,9 @@ function connectRecorder({ microphone, take }) {
       if (kind === "drop") takeFiles([...event.dataTransfer.files]);
     });
   }
+  addEventListener("beforeunload", (event) => {  // corrections are work
+    if (Take.all.some((take) => take.unsaved)) event.preventDefault();
+  });
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     if (event.key === "Escape") Player.current?.stop();

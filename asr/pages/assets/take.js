@@ -3,7 +3,7 @@ class Take {
   constructor(name) {
     const stem = stemOf(name), same = Take.all.filter((take) => take.stem === stem).length;
     Object.assign(this, { name, stem, id: same ? `${stem}-${same + 1}` : stem, samples: null,
-      rate: 0, duration: 0, player: new Player() });
+      rate: 0, duration: 0, unsaved: false, player: new Player() });
     Take.all.push(this);
     this.card = make("article", "card take");
     this.card.setAttribute("aria-label", name);
@@ -83,6 +83,7 @@ class Take {
   // The words of the corrected text; downloads have them, too.
   recompute() {
     this.list.set(retimed(this.heard, this.box.value));
+    this.unsaved = true;
     this.line.words = this.list.words;
     this.line.paint();
     this.card.classList.toggle("changed", this.list.words.some((word) => word.corrected)
@@ -94,12 +95,14 @@ class Take {
   }
 
   save(kind) {
+    this.unsaved = false;
     const { words } = this.list;
     saveFile(`${this.id}.${kind}`, transcriptAs(kind, { name: this.name, words,
       duration: this.duration }), kind === "json" ? "application/json" : "text/plain");
   }
 
   saveTraining() {
+    this.unsaved = false;
     const wav = `${this.id}.wav`, text = this.list.words.map((word) => word.text).join(" ");
     saveFile(wav, writeWav(this.samples, this.rate), "audio/wav");
     saveFile(`${this.id}.jsonl`, manifestRow(this.id, wav, text, this.samples.length / this.rate),

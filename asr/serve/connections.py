@@ -13,6 +13,7 @@ from types import FrameType
 import uvicorn
 from starlette.applications import Starlette
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from asr.serve.settings import ServerSettings
 from asr.serve.state import ServerState
@@ -75,6 +76,26 @@ def protocol_with(settings: ServerSettings) -> type[H11Protocol]:
     return BoundedProtocol
 
 
+def websocket_with(settings: ServerSettings) -> type[WebSocketsSansIOProtocol]:
+    """Uvicorn's websocket, whose connection is cut when its client does not read the last words."""
+    class BoundedWebSocket(WebSocketsSansIOProtocol):
+        """A connection that does not outlive its endpoint for long."""
+
+        _deadline: asyncio.TimerHandle | None = None
+
+        async def run_asgi(self) -> None:
+            await super().run_asgi()
+            if self.transport is not None and not self.disconnected:
+                self._deadline = self.loop.call_later(settings.head_seconds, self.transport.abort)
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            if self._deadline is not None:
+                self._deadline.cancel()
+            super().connection_lost(exc)
+
+    return BoundedWebSocket
+
+
 class Server(uvicorn.Server):
     """A server whose first signal ends it gracefully and whose second ends it at once.
 
@@ -96,7 +117,7 @@ class Server(uvicorn.Server):
         super().__init__(uvicorn.Config(
             app, host=host, port=port, log_config=None, access_log=False, server_header=False,
             proxy_headers=False, lifespan="on", http=protocol_with(settings), loop="asyncio",
-            ws="websockets-sansio", ws_max_size=settings.max_message,
+            ws=websocket_with(settings), ws_max_size=settings.max_message,
             ws_per_message_deflate=False, h11_max_incomplete_event_size=MAX_HEAD,
             timeout_graceful_shutdown=round(settings.timeout + ANSWER_SECONDS)))
         self.wyoming = None if wyoming is None else Wyoming(self.state, wyoming[1])

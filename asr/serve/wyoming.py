@@ -98,7 +98,9 @@ class Wyoming:
         finally:
             self.state.metrics.streams.dec()
             self.state.places.give_back()
-            writer.close()
+            writer.close()  # and if it does not read the last words:
+            asyncio.get_running_loop().call_later(self.state.settings.head_seconds,
+                                                  writer.transport.abort)
 
     async def _answer(self, writer: asyncio.StreamWriter, event: Event) -> None:
         try:

@@ -21,7 +21,8 @@ MIN_TOKEN = 16  # characters
 _RANGE = re.compile(r"; (?:[\d_.]+<=?)?x(?:[<>]=?[\d_.]+)?(?=\])")  # said by the error
 GROUPS = {
     "Models": ("models", "engine"),
-    "Where it listens, and who may use it": ("host", "port", "token_file", "origins"),
+    "Where it listens, and who may use it": ("host", "port", "token_file", "origins",
+                                             "wyoming_port", "wyoming_language"),
     "How much at a time": ("workers", "batch", "max_queue", "max_streams"),
     "Limits of a request": ("max_body", "max_seconds", "timeout"),
     "Log": ("log_transcripts",),
@@ -55,6 +56,10 @@ class _Grouped(click.Command):
               help="Clients must present the token in this file.")
 @click.option("--cors", "origins", multiple=True, metavar="ORIGIN",
               help="A web site whose scripts may use it. Repeatable.")
+@click.option("--wyoming-port", type=click.IntRange(0, 65_535), metavar="N",
+              help="Answer Home Assistant, too; 10300 is usual.")
+@click.option("--wyoming-language", default="en", show_default=True, metavar="CODE",
+              help="The language that it is told.")
 @click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True,
               metavar="N", help="Threads for short recordings; a pass uses all processors.")
 @click.option("--batch", type=click.IntRange(1, 128), default=16, show_default=True,
@@ -71,7 +76,8 @@ class _Grouped(click.Command):
               show_default=True, metavar="S", help="Time from a request to its answer.")
 @click.option("--log-transcripts", is_flag=True, help="Write what was said into the log.")
 def serve(bundle: str | None, models: tuple[str, ...], engine: str, host: str, port: int,
-          token_file: Path | None, origins: tuple[str, ...], workers: int, batch: int,
+          token_file: Path | None, origins: tuple[str, ...], wyoming_port: int | None,
+          wyoming_language: str, workers: int, batch: int,
           max_queue: int, max_streams: int, max_body: float, max_seconds: float, timeout: float,
           log_transcripts: bool) -> int:
     """Serve models to browsers, scripts and apps.
@@ -89,13 +95,9 @@ def serve(bundle: str | None, models: tuple[str, ...], engine: str, host: str, p
       asr serve runs/mine --host 0.0.0.0 --token-file token.txt
     """  # noqa: D301 (click reads the backspace)
     token = None if token_file is None else read_token(token_file)
-    try:
-        from asr.serve.app import create_app
-        from asr.serve.connections import Server
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] == "asr":
-            raise
-        raise UsageError(f"{INSTALL} ({error.name} is missing.)", code="serve.missing") from error
+    _require_packages()
+    from asr.serve.app import create_app
+    from asr.serve.connections import Server
     from asr.serve.logs import log, log_to_stderr
     from asr.serve.models import load_models
     from asr.serve.settings import MIB, ServerSettings
@@ -105,27 +107,57 @@ def serve(bundle: str | None, models: tuple[str, ...], engine: str, host: str, p
         max_queue=max_queue, max_streams=max_streams, timeout=timeout, token=token,
         origins=origins, log_transcripts=log_transcripts)
     found = load_models(bundle, models, max_seconds, engine)
-    if token is None and not is_loopback(host):
-        print(f"Warning: {host} can be reached from other machines and there is no token: anyone "
-              "who reaches it can use it. Give --token-file FILE.", file=sys.stderr)
+    _check_access(host, token, wyoming_port)
     log_to_stderr()
     names = ", ".join(found.by_name)
 
     def tell(taken: int) -> None:
-        log("listening", url=_url(host, taken), models=list(found.by_name))
+        log("listening", url=_url(host, taken), models=list(found.by_name),
+            wyoming_port=server.wyoming and server.wyoming.port)
         if sys.stderr.isatty():
             print(f"Serving {names} at {_url(host, taken)} (the page; the interface is at /v1). "
                   "Ctrl-C ends it.", file=sys.stderr)
 
     with warnings_as_notices(lambda line: log("warning", message=line)):
-        server = Server(create_app(found, settings), host, port, on_start=tell)
+        server = Server(create_app(found, settings), host, port, on_start=tell, wyoming=None
+                        if wyoming_port is None else (wyoming_port, wyoming_language))
         try:
             server.run()
-        except SystemExit:
+        except (SystemExit, OSError):
             raise UsageError(f"Cannot listen at {host}, port {port}: it is taken, or not of this "
                              "machine. Give another --port, or --port 0.") from None
     log("ended")
     return EXIT_OK
+
+
+def _require_packages() -> None:
+    """Refuse to start without the packages of the extra.
+
+    Raises:
+        UsageError: one is missing.
+    """
+    try:
+        import asr.serve.connections  # noqa: F401 (imports them all)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] == "asr":
+            raise
+        raise UsageError(f"{INSTALL} ({error.name} is missing.)", code="serve.missing") from error
+
+
+def _check_access(host: str, token: str | None, wyoming_port: int | None) -> None:
+    """Say who can use a server that other machines reach.
+
+    Raises:
+        UsageError: a token, and a second way in that has none.
+    """
+    if is_loopback(host):
+        return
+    if token is None:
+        print(f"Warning: {host} can be reached from other machines and there is no token: anyone "
+              "who reaches it can use it. Give --token-file FILE.", file=sys.stderr)
+    elif wyoming_port is not None:
+        raise UsageError(f"The Wyoming protocol has no token, so it would be open at {host}. Leave "
+                         "out --wyoming-port or --token-file, or start a second server for it.")
 
 
 def read_token(path: Path) -> str:

@@ -10,8 +10,11 @@ transcriptions.py  POST /v1/audio/transcriptions
 uploads.py         a multipart body within its limits
 answers.py         a transcript in OpenAI's formats
 streams.py         the websocket: vosk-server's protocol
+stream_config.py   what its clients configure
+wyoming.py         the same for Home Assistant
 problems.py        errors in OpenAI's form
 information.py     models, settings, health, readiness, metrics, the page
+state.py           what the endpoints share; start and end
 gate.py            what every request passes: log, metrics, token, origin, headers
 metrics.py         counters in Prometheus' format
 logs.py            one JSON object a line

@@ -76,7 +76,7 @@ class Gate:
 
     async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._check_token(scope)
-        if scope["type"] == "websocket":
+        if scope["type"] == "websocket" or scope["method"] == "POST":
             self._check_origin(scope)
         await self.app(scope, receive, send)
 
@@ -115,7 +115,9 @@ class Gate:
                           headers={"WWW-Authenticate": 'Bearer, Basic realm="keras-asr"'})
 
     def _check_origin(self, scope: Scope) -> None:
-        """A script of another web site may not open a websocket: browsers leave that to us.
+        """A script of another web site may not use a visitor's server.
+
+        Browsers let it open websockets and send forms anywhere, and leave the rest to us.
 
         Raises:
             Problem: 403.

@@ -8,7 +8,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 from starlette.requests import HTTPConnection
 
@@ -19,6 +21,8 @@ from asr.serve.metrics import Metrics
 from asr.serve.models import Models
 from asr.serve.problems import Problem
 from asr.serve.settings import ServerSettings
+
+T = TypeVar("T")
 
 
 class ServerState:
@@ -67,6 +71,26 @@ class ServerState:
                           "not_ready", retry_after=60)
         if self.draining.is_set():
             raise Problem(503, "The server is ending. Send it again.", "ending", retry_after=5)
+
+    async def unless_ending(self, coming: Coroutine[Any, Any, T]) -> T | None:
+        """What comes from a client; None when the server ends first.
+
+        Raises:
+            TimeoutError: nothing for `idle_seconds`.
+        """
+        one = asyncio.ensure_future(coming)
+        ending = asyncio.ensure_future(self.draining.wait())
+        try:
+            await asyncio.wait((one, ending), timeout=self.settings.idle_seconds,
+                               return_when=asyncio.FIRST_COMPLETED)
+            if one.done():
+                return one.result()
+            if ending.done():
+                return None
+            raise TimeoutError
+        finally:
+            one.cancel()
+            ending.cancel()
 
     def start(self) -> None:
         """Check the models in the background, then work on what has come."""

@@ -16,7 +16,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,52 +24,12 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 from asr.errors import AsrError
 from asr.files import StrictJsonError, parse_json
 from asr.serve.logs import log
-from asr.serve.models import ServedModel, Wanted
 from asr.serve.problems import Problem, problem_of
 from asr.serve.state import ServerState, state_of
+from asr.serve.stream_config import DAMAGED, UNSUPPORTED, Config, Refused
 from asr.transcript import Transcript, Word
 
-SAMPLE_RATE = 16_000  # Hz, of a client that names none
-RATES = (4_000, 192_000)
-MAX_PHRASES = 10_000
-MAX_ALTERNATIVES = 10
-UNSUPPORTED, DAMAGED, TOO_SLOW, INTERNAL, ENDING = 1003, 1007, 1008, 1011, 1012
-
-
-class _Refused(Exception):
-    """Why a stream is closed."""
-
-    def __init__(self, code: int, message: str):
-        super().__init__(message)
-        self.code = code
-
-
-@dataclass
-class Config:
-    """What a client configured.
-
-    Attributes:
-        model: the model.
-        sample_rate: Hz.
-        words: with words and times.
-        max_alternatives: above 0: readings, in vosk's form.
-        hot_words: phrases to expect.
-        phrase_list: the only words to read.
-    """
-
-    model: ServedModel
-    sample_rate: float = SAMPLE_RATE
-    words: bool = True
-    max_alternatives: int = 0
-    hot_words: tuple[str, ...] = ()
-    phrase_list: tuple[str, ...] = ()
-
-    @property
-    def wanted(self) -> Wanted:
-        """Words of the decoder."""
-        lexicon = tuple(dict.fromkeys(word for phrase in self.phrase_list
-                                      for word in phrase.split() if word != "[unk]"))
-        return Wanted(self.hot_words, lexicon, max(1, self.max_alternatives))
+TOO_SLOW, INTERNAL, ENDING = 1008, 1011, 1012
 
 
 async def stream(websocket: WebSocket) -> None:
@@ -127,7 +86,7 @@ class Session:
             await self._close(1000, "")
         except WebSocketDisconnect as error:
             self.code = error.code
-        except _Refused as refused:
+        except Refused as refused:
             await self._say_why(refused.code, str(refused))
         except TimeoutError:
             await self._say_why(TOO_SLOW, f"Nothing happened for {self._idle:g} s.")
@@ -155,14 +114,14 @@ class Session:
             message = await self._next()
             if message is None:
                 await self._send(await self._finish())
-                raise _Refused(ENDING, "The server is ending.")
+                raise Refused(ENDING, "The server is ending.")
             self.messages += 1
             data = message.get("bytes")
             if data is not None:
                 await self._send(await self._feed(data))
             elif self._is_eof(message.get("text") or ""):
                 if self._rest:
-                    raise _Refused(DAMAGED, "The audio ends with half a sample; expected 16-bit "
+                    raise Refused(DAMAGED, "The audio ends with half a sample; expected 16-bit "
                                    "PCM, two bytes a sample.")
                 await self._send(await self._finish())
                 return
@@ -174,64 +133,29 @@ class Session:
             TimeoutError: there was none for too long.
             WebSocketDisconnect: the client is gone.
         """
-        receive = asyncio.ensure_future(self._websocket.receive())
-        ending = asyncio.ensure_future(self._state.draining.wait())
-        try:
-            await asyncio.wait((receive, ending), timeout=self._idle,
-                               return_when=asyncio.FIRST_COMPLETED)
-            if receive.done():
-                message = receive.result()
-                if message["type"] == "websocket.disconnect":
-                    raise WebSocketDisconnect(message.get("code") or 1005)
-                return message
-            if ending.done():
-                return None
-            raise TimeoutError
-        finally:
-            receive.cancel()
-            ending.cancel()
+        message = await self._state.unless_ending(self._websocket.receive())
+        if message is not None and message["type"] == "websocket.disconnect":
+            raise WebSocketDisconnect(message.get("code") or 1005)
+        return message
 
     def _is_eof(self, text: str) -> bool:
         """Whether a text is the end; a configuration is taken over.
 
         Raises:
-            _Refused: it is neither.
+            Refused: it is neither.
         """
         try:
             message = parse_json(text)
         except StrictJsonError as error:
-            raise _Refused(DAMAGED, f"A text that is no JSON: {error}.") from None
+            raise Refused(DAMAGED, f"A text that is no JSON: {error}.") from None
         if isinstance(message, dict) and "config" in message:
             if self._stream is not None:
-                raise _Refused(UNSUPPORTED, "A config after audio; send it first.")
-            self._configure(message["config"])
+                raise Refused(UNSUPPORTED, "A config after audio; send it first.")
+            self.config.update(message["config"], self._state.models)
             return False
         if isinstance(message, dict) and message.get("eof"):
             return True
-        raise _Refused(UNSUPPORTED, 'A text is {"config": {...}} or {"eof": 1}; audio is binary.')
-
-    def _configure(self, table: Any) -> None:
-        """Take over the settings that we know; others are vosk's, and have no meaning here."""
-        if not isinstance(table, dict):
-            raise _Refused(DAMAGED, "config must be an object.")
-        config = self.config
-        if "model" in table:
-            name = table["model"]
-            config.model = self._state.models.find(name if isinstance(name, str) else "?")
-        rate = table.get("sample_rate", config.sample_rate)
-        if isinstance(rate, str) and rate.isdecimal():  # some clients quote it
-            rate = float(rate[:9])
-        if isinstance(rate, bool) or not isinstance(rate, int | float) \
-                or not RATES[0] <= rate <= RATES[1]:
-            raise _Refused(DAMAGED, f"sample_rate must be {RATES[0]} to {RATES[1]} Hz.")
-        config.sample_rate = rate
-        config.words = bool(table.get("words", config.words))
-        count = table.get("max_alternatives", config.max_alternatives)
-        if not isinstance(count, int) or not 0 <= count <= MAX_ALTERNATIVES:
-            raise _Refused(DAMAGED, f"max_alternatives must be 0 to {MAX_ALTERNATIVES}.")
-        config.max_alternatives = int(count)
-        config.hot_words = _phrases(table, "hot_words")
-        config.phrase_list = _phrases(table, "phrase_list")
+        raise Refused(UNSUPPORTED, 'A text is {"config": {...}} or {"eof": 1}; audio is binary.')
 
     async def _feed(self, data: bytes) -> dict:
         """The answer to a piece of audio."""
@@ -321,20 +245,6 @@ class Session:
             reason = reason.encode("utf-8")[:120].decode("utf-8", "ignore")  # 123 in a frame
             async with asyncio.timeout(self._idle):
                 await self._websocket.close(code, reason)
-
-
-def _phrases(table: dict, name: str) -> tuple[str, ...]:
-    """A list of texts, or such a list as JSON in a text, which vosk's older clients send."""
-    value = table.get(name, [])
-    if isinstance(value, str):
-        try:
-            value = parse_json(value)
-        except StrictJsonError:
-            raise _Refused(DAMAGED, f"{name} must be a list of texts.") from None
-    if not isinstance(value, list) or len(value) > MAX_PHRASES \
-            or not all(isinstance(one, str) for one in value):
-        raise _Refused(DAMAGED, f"{name} must be a list of at most {MAX_PHRASES:,} texts.")
-    return tuple(value)
 
 
 def _word(word: Word) -> dict:

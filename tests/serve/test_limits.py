@@ -139,6 +139,22 @@ def test_a_body_that_trickles_ends_at_the_deadline(tmp_path):
         until(lambda: free(server) and not server.server.server_state.connections)
 
 
+def test_requests_that_come_together_have_a_deadline_each(tmp_path):
+    body = PART + wav() + b"\r\n--b--\r\n"
+    one = f"{HEAD}{BOUNDARY}Content-Length: {len(body)}\r\n\r\n".encode() + body
+    with served(tiny_model(tmp_path), head_seconds=0.3, max_queue=1) as server, \
+            raw(server) as connection:
+        model = server.state.models.default.recognizer
+        model.gate.clear()
+        model.begun.clear()
+        connection.sendall(one + one)
+        assert model.begun.wait(PATIENCE)
+        until(lambda: server.state.jobs.places.taken == 1)
+        time.sleep(0.5)  # longer than for a head: the request has come
+        model.gate.set()
+        assert read_all(connection).count(b"HTTP/1.1 200") == 2
+
+
 def test_more_connections_than_allowed(tmp_path):
     with served(tiny_model(tmp_path), max_connections=3) as server:
         open_ones = [raw(server) for _ in range(3)]

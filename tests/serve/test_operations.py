@@ -154,6 +154,17 @@ def test_cors_is_off_until_asked_for(tmp_path):
         assert answer.headers["access-control-allow-origin"] == "https://app.example"
 
 
+def test_forms_of_other_sites_are_refused(tmp_path):
+    with served(tiny_model(tmp_path), origins=("https://app.example",)) as server, \
+            server.client() as client:
+        for origin, status in (("https://evil.example", 403), ("null", 403), (server.url, 200),
+                               ("https://app.example", 200)):
+            answer = client.post("/v1/audio/transcriptions", files={"file": ("a.wav", wav())},
+                                 headers={"Origin": origin})
+            assert answer.status_code == status
+        until(lambda: free(server))
+
+
 def test_settings_tell_no_path(tmp_path):
     with served(tiny_model(tmp_path), max_queue=7) as server, server.client() as client:
         answer = client.get("/v1/settings")

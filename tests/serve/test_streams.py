@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import suppress
 
 import numpy as np
 import pytest
-from serving import RATE, served, tiny_model, wav
+from serving import RATE, CountingStream, Partial, served, tiny_model, wav
+from test_limits import raw, until
 
 websockets = pytest.importorskip("websockets")
 from websockets.asyncio.client import connect  # noqa: E402
@@ -177,6 +179,26 @@ def test_a_silent_client_is_closed(tmp_path):
         got, code, reason = talk(server, CONFIG, SECOND)
         assert got[0]["text"] == "u0" and "Nothing happened for 0.5 s" in got[1]["error"]
         assert code == 1008 and server.state.places.taken == 0
+
+
+def test_a_client_that_does_not_read_is_cut(tmp_path):
+    model = tiny_model(tmp_path)
+
+    class Long(CountingStream):
+        def partial(self):
+            return Partial("long " * 100_000)
+
+    model.recognizer.stream = lambda sample_rate, **_: Long(sample_rate)
+    frame = b"\x82\x84\0\0\0\0" + bytes(4)  # masked, two samples
+    with served(model, idle_seconds=0.5, head_seconds=0.5) as server, raw(server) as connection:
+        connection.sendall(b"GET /v1/stream HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n"
+                           b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+                           b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
+        assert connection.recv(12) == b"HTTP/1.1 101"
+        with suppress(OSError):
+            connection.sendall(frame * 40)
+        until(lambda: server.state.places.taken == 0
+              and not server.server.server_state.connections)
 
 
 def test_more_streams_than_allowed(tmp_path):

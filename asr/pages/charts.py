@@ -100,8 +100,8 @@ def learning_curve(records: Sequence[Mapping]) -> str:
     epochs = [x for points in series.values() for x, _ in points]
     # a multiple of 4 %, so that the grid's quarters are whole numbers
     top = min(1.2, math.ceil(25 * max(y for points in series.values() for _, y in points)) / 25)
-    plot = Plot(x=(min(epochs), max(epochs)), y=(0.0, top or 0.04), width=840, height=270, left=80,
-                right=150, bottom=40)  # room for the larger letters on a phone
+    plot = Plot(x=(min(epochs), max(epochs)), y=(0.0, top or 0.04), width=840, height=278, left=80,
+                right=156, top=20, bottom=40)  # room for the larger letters on a phone
     ends = [plot.place(*points[-1]) for points in series.values()]
     beside = spread([y for _, y in ends], 27, plot.height - plot.bottom)
     parts = []

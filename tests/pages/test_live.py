@@ -217,6 +217,21 @@ def test_a_stream_that_ends_early_says_why(page, server):
     assert page.run("document.getElementById('record').textContent") == "Speak"
 
 
+def test_a_microphone_that_is_taken_away_ends_the_recording(page, server):
+    page.run("""(() => { const media = navigator.mediaDevices;
+      const open = media.getUserMedia.bind(media);
+      media.getUserMedia = async (wanted) => { window.stream = await open(wanted);
+        return window.stream; }; })()""")
+    page.run("document.getElementById('record').click()")
+    page.wait(f"{TAKE}?.querySelector('.partial').textContent.trim().length > 0")
+    page.run("stream.getAudioTracks()[0].dispatchEvent(new Event('ended'))")
+    page.wait(f"{TAKE}.querySelector('.tools').hidden === false")
+    assert page.run("document.getElementById('record').textContent") == "Speak"
+    assert page.run(f"{WORDS}.map(b => b.textContent).join(' ')") == server.said.text
+    page.run(f"{TAKE}.querySelector('.remove').click()")
+    assert page.run("[document.querySelectorAll('.take').length, Take.all.length]") == [0, 0]
+
+
 def test_models_settings_labels_phone_and_dark(page):
     assert page.run("[...document.getElementById('model').options].map(o => o.value)") == [
         "digits", HOSTILE]

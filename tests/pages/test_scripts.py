@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ import soundfile
 from asr.pages.frame import page_file
 from asr.transcript import Transcript, Word, render
 
+ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.skipif(shutil.which("node") is None, reason="Node is not installed")
 WORDS = ["one", "and", "the", "because", "Weißenburg,", "no.", "x" * 60, "नमस्ते", "שלום", "a&b",
          "-->", "<i>", "😀", "und", "wir"]
@@ -31,6 +33,13 @@ def evaluate(tmp_path):
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
     return run
+
+
+def test_every_asset_is_of_a_page():
+    code = "".join(path.read_text("utf-8") for name in ("pages", "inspection", "export")
+                   for path in (ROOT / "asr" / name).glob("*.py"))
+    for path in (ROOT / "asr/pages/assets").iterdir():
+        assert f'"{path.name}"' in code, f"no page has {path.name}"
 
 
 def random_transcript(rng) -> Transcript:

@@ -69,6 +69,17 @@ def test_files_and_settings(browser, tmp_path):
         check(page, server)
 
 
+def test_a_file_that_is_too_large_is_not_sent(browser):
+    with served(digits_model(), max_body=1_000) as server:
+        page = opened(browser, server)
+        page.choose_files("#file", CLIPS / "1-rms.ogg")
+        page.wait(f"{TAKE}?.querySelector('.failure') != null")
+        assert "MiB; this server takes 0.000954 MiB" in page.run(
+            f"{TAKE}.querySelector('.failure').textContent")
+        assert not any("transcriptions" in url for url in page.requests)
+        check(page, server)
+
+
 def test_utterances_end_while_the_stream_goes_on(browser):
     model = digits_model()
     model.recognizer.stream = lambda sample_rate, **_: CountingStream(sample_rate)

@@ -3,7 +3,7 @@
 const RATE = 16000;  // of what is streamed, kept and played
 const PIECE = RATE / 10;  // samples of a message
 const LATE = 3;  // seconds of unanswered audio after which the page says so
-let live = null;
+let live = null, known = [], limits = {};  // models and limits, as /v1/settings tells them
 
 const phrases = () => $("hot").value.split(/[,;\n]/).map((phrase) => phrase.trim())
   .filter(Boolean);
@@ -39,6 +39,12 @@ const wordsOf = (list, sure) => (Array.isArray(list) ? list : []).map((word) => 
 
 async function takeFile(file) {
   const take = new Take(file.name);
+  if (file.size > limits.max_body) {
+    const megabytes = (bytes) => `${(bytes / 1048576).toPrecision(3)} MiB`;
+    take.fail(`The file has ${megabytes(file.size)}; this server takes `
+      + `${megabytes(limits.max_body)} (asr serve --max-body).`);
+    return;
+  }
   say(`Sending ${file.name} ...`);
   take.tell("waiting for the server");
   const form = new FormData();
@@ -78,7 +84,8 @@ async function startLive() {
   live = here;  // a second press of the button stops what is starting
   showRecording(true);
   say("Waiting for the microphone ...");
-  const microphone = await openMicrophone(RATE, (piece) => hear(here, piece));
+  const microphone = await openMicrophone(RATE, (piece) => hear(here, piece),
+    () => live === here && stopLive());
   if (!microphone || live !== here) {
     microphone?.stop();
     if (live === here) live = null;
@@ -177,8 +184,6 @@ function closed(here, event) {
 
 // ---- What the server has ----
 
-let known = [];
-
 function showSettings() {
   const model = known.find((one) => one.id === $("model").value), rows = [];
   const walk = (name, value) => {
@@ -209,8 +214,9 @@ async function start() {
     const told = await ask("/v1/settings");
     known = Array.isArray(told.models) ? told.models : [];
     if (known.some((one) => one.id === told.default)) $("model").value = told.default;
+    limits = told.limits ?? {};
   } catch (error) {
-    known = [];  // the page works without
+    say("");  // the page works without
   }
   showSettings();
   document.documentElement.dataset.ready = "yes";

@@ -20,9 +20,15 @@ class Player {
 
   // WAV of samples, which replaces what was there.
   load(samples, rate) {
-    if (this.audio.src.startsWith("blob:")) URL.revokeObjectURL(this.audio.src);
+    this.unload();
     this.audio.src = URL.createObjectURL(new Blob([writeWav(samples, rate)],
       { type: "audio/wav" }));
+  }
+
+  unload() {
+    if (!this.audio.src.startsWith("blob:")) return;
+    URL.revokeObjectURL(this.audio.src);
+    this.audio.removeAttribute("src");
   }
 
   play(start = this.time, end = Infinity) {

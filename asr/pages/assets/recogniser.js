@@ -116,7 +116,7 @@ async function startLive() {
     here.pieces.push(piece);
     here.length += piece.length;
     if (!here.stopping && here.take) step(here);
-  });
+  }, () => live === here && stopLive());
   if (!here.microphone) return;
   here.take = new Take(`Microphone, ${timeOfDay()}`);
   live = here;

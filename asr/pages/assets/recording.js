@@ -14,8 +14,9 @@ async function decodeFile(file, rate) {
   return { samples, rate: audio.sampleRate };
 }
 
-// The microphone, as pieces of samples at `rate`; null where there is none.
-async function openMicrophone(rate, receive) {
+// The microphone, as pieces of samples at `rate`; null where there is none. `lost()` is called when
+// it is unplugged or taken away.
+async function openMicrophone(rate, receive, lost) {
   let stream;
   try {
     stream = await navigator.mediaDevices.getUserMedia({ audio: { channelCount: 1,
@@ -26,6 +27,7 @@ async function openMicrophone(rate, receive) {
         + "drop a file.");
     return null;
   }
+  stream.getAudioTracks()[0].addEventListener("ended", lost);
   const context = new AudioContext(), resampler = new Resampler(context.sampleRate, rate);
   // Not an AudioWorklet: the policy of the page allows no script but its own, and a worklet is
   // loaded by address.

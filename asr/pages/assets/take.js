@@ -1,9 +1,10 @@
 // One recording on the page: its words, its sound, its corrected text, and what can be kept of it.
 class Take {
   constructor(name) {
-    const stem = stemOf(name), same = Take.all.filter((take) => take.stem === stem).length;
-    Object.assign(this, { name, stem, id: same ? `${stem}-${same + 1}` : stem, samples: null,
-      rate: 0, duration: 0, unsaved: false, player: new Player() });
+    const stem = stemOf(name), count = (Take.names.get(stem) ?? 0) + 1;
+    Take.names.set(stem, count);
+    Object.assign(this, { name, id: count > 1 ? `${stem}-${count}` : stem, samples: null, rate: 0,
+      duration: 0, unsaved: false, player: new Player() });
     Take.all.push(this);
     this.card = make("article", "card take");
     this.card.setAttribute("aria-label", name);
@@ -22,7 +23,8 @@ class Take {
       ...["txt", "srt", "vtt", "json"].map((kind) =>
         makeButton(kind, () => this.save(kind), kind, `Download as ${kind}`)),
       this.training = makeButton("WAV + manifest row", () => this.saveTraining(), "row",
-        "Download the recording as WAV, and its row of a manifest for training"));
+        "Download the recording as WAV, and its row of a manifest for training"),
+      makeButton("Remove", () => this.remove(), "remove", `Remove ${name} from the page`));
     this.editor = make("details", "editor");
     this.box = make("textarea");
     this.box.dir = "auto";
@@ -62,6 +64,14 @@ class Take {
     }
     this.training.hidden = !samples;
     this.editor.hidden = this.tools.hidden = false;
+  }
+
+  remove() {
+    this.player.stop();
+    this.player.unload();
+    this.card.remove();
+    Take.all.splice(Take.all.indexOf(this), 1);
+    $("record").focus();
   }
 
   tell(text) { this.meta.textContent = text; }
@@ -110,6 +120,7 @@ class Take {
   }
 }
 Take.all = [];
+Take.names = new Map();
 
 function saveFile(name, content, type) {
   const link = make("a");

@@ -85,6 +85,8 @@ def main() -> None:
     parser.add_argument("--streams", type=int, default=0)
     parser.add_argument("--stream-seconds", type=float, default=30.0)
     parser.add_argument("--soak", type=float, default=0.0, metavar="SECONDS")
+    parser.add_argument("--soak-clients", type=int, default=8)
+    parser.add_argument("--soak-streams", type=int, default=4)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     recognizer = asr.load(options.model)
@@ -100,7 +102,7 @@ def main() -> None:
             result["streams"] = asyncio.run(streamed(url, clips, recognizer.sample_rate, options))
     if options.soak:
         with server(options, batch=16) as url:
-            result["soak"] = asyncio.run(soaked(url, clips, recognizer.sample_rate, options.soak))
+            result["soak"] = asyncio.run(soaked(url, clips, recognizer.sample_rate, options))
     if not (options.requests or options.streams or options.soak):
         result["load"] = load_table(clips, options)
     print(json.dumps(result, indent=1))
@@ -284,9 +286,9 @@ async def measured(url: str) -> dict[str, float]:
             "cpu": value("process_cpu_seconds_total"), "fds": value("process_open_fds")}
 
 
-async def soaked(url: str, clips: list[Clip], rate: int, seconds: float) -> dict:
-    """Eight clients and four streams; memory over time."""
-    tally, supply, latencies = Tally(), cycle(clips), []
+async def soaked(url: str, clips: list[Clip], rate: int, options) -> dict:
+    """Clients and streams for a long time; memory over time."""
+    tally, supply, latencies, seconds = Tally(), cycle(clips), [], options.soak
     samples = joined(clips, rate, 30.0)
     started = time.perf_counter()
     seen: list[tuple[float, dict[str, float]]] = []
@@ -307,8 +309,9 @@ async def soaked(url: str, clips: list[Clip], rate: int, seconds: float) -> dict
             seen.append((elapsed(), await measured(url)))
             await asyncio.sleep(min(5.0, seconds / 10))
 
-    async with clients_of(url, 8) as clients:
-        await asyncio.gather(watch(), *map(upload, clients), *(talk() for _ in range(4)))
+    async with clients_of(url, options.soak_clients) as clients:
+        await asyncio.gather(watch(), *map(upload, clients),
+                             *(talk() for _ in range(options.soak_streams)))
     settled = [(t, one) for t, one in seen if t > seconds / 5]
     slope = np.polyfit([t for t, _ in settled], [one["mib"] for _, one in settled], 1)[0]
     return tally.report(elapsed()) | {

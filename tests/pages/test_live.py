@@ -217,6 +217,22 @@ def test_a_stream_that_ends_early_says_why(page, server):
     assert page.run("document.getElementById('record').textContent") == "Speak"
 
 
+def test_corrections_are_not_lost_without_a_question(page, server):
+    page.dialogs.clear()
+    page.choose_files("#file", f"{CLIPS}/1-rms.ogg")
+    page.wait(f"{TAKE}?.querySelector('.tools').hidden === false")
+    page.open(page.address)
+    assert page.dialogs == []  # no text was corrected
+    page.wait("document.documentElement.dataset.ready === 'yes'")
+    page.choose_files("#file", f"{CLIPS}/1-rms.ogg")
+    page.wait(f"{TAKE}?.querySelector('.tools').hidden === false")
+    page.key("e")  # a person has used the page
+    set_value(page, ".editor textarea", "one")
+    page.open(page.address)
+    assert page.dialogs == ["beforeunload"]
+    page.wait("document.documentElement.dataset.ready === 'yes'")
+
+
 def test_a_microphone_that_is_taken_away_ends_the_recording(page, server):
     page.run("""(() => { const media = navigator.mediaDevices;
       const open = media.getUserMedia.bind(media);

@@ -217,6 +217,8 @@ class Session:
         answer: dict = {"partial": partial.text}
         if self.config.words and partial.words:
             answer["partial_result"] = [_word(word) for word in partial.words]
+        if partial.stable_text:  # the beginning of it that will not change; vosk has no such key
+            answer["partial_stable"] = partial.stable_text
         return answer
 
     async def _send(self, table: dict) -> None:

@@ -55,7 +55,8 @@ def test_vosks_client(server, path):
     assert [one["text"] for one in finals] == ["u0", "u1"] and last["text"] == "u2"
     assert finals[1]["result"] == [{"conf": 0.75, "start": 1, "end": 1.5, "word": "u1"}]
     assert pieces[0] == {"partial": f"open {RATE // 5}", "partial_result": [
-        {"conf": 0.5, "start": 0, "end": 0.25, "word": "open"}]}
+        {"conf": 0.5, "start": 0, "end": 0.25, "word": "open"}],
+        "partial_stable": f"open {RATE // 5}"}
 
 
 def talk(server, *messages, path: str = "/v1/stream", answers: int | None = None, headers=None

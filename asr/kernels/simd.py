@@ -156,8 +156,8 @@ def tile(rows: int, panels: int = 1, combine: Callable = fused, join: Callable =
 
     `columns` is `panels` times PANEL. One or two rows need several panels: a sum waits four
     cycles for its last addition, so that eight of them keep the processor busy. C is
-    added when the sum is complete: small terms lose less beside each other than beside C, which
-    makes the rounding of a long recurrence three times smaller. `combine` is a * b + c of three
+    added when the sum is complete: small terms lose less beside each other than beside C.
+    `combine` is a * b + c of three
     vectors and `join` a + b; `asr.kernels.pairs` has those of integers.
 
     Arguments of the intrinsic, all int64: address of A, bytes between its rows, bytes between

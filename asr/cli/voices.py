@@ -19,6 +19,7 @@ SUMMARY = "Texts read by synthesised voices"
 @click.command("voices", short_help=SUMMARY, epilog="""\b
 Examples:
   asr prepare voices --list
+  apt install $(asr prepare voices --packages --voices programs)
   asr prepare voices texts.txt data/voices --voices programs --voices hibari
   asr prepare voices texts.txt data/voices --voices kokoro --kokoro MODEL.onnx VOICES.npz
 """)
@@ -39,10 +40,12 @@ Examples:
               "voice says what.")
 @click.option("--jobs", type=click.IntRange(1), default=2, show_default=True, help="Texts "
               "synthesised at once.")
+@click.option("--packages", is_flag=True, help="Print the Debian packages of the voices, and "
+              "stop.")
 @click.option("--list", "only_list", is_flag=True, help="Print the ids of the voices, and stop.")
 def voices(texts: Path | None, out: Path | None, names: tuple[str, ...],
            kokoro: tuple[str, str] | None, num_always: int, texts_per_voice: int,
-           valid_every: int, seed: int, jobs: int, only_list: bool) -> int:
+           valid_every: int, seed: int, jobs: int, packages: bool, only_list: bool) -> int:
     """Have synthesised voices read TEXTS, one a line; OUT gets recordings and manifests.
 
     After an interruption the same command goes on where it stopped. OUT/voices.json lists
@@ -55,6 +58,9 @@ def voices(texts: Path | None, out: Path | None, names: tuple[str, ...],
     if kokoro:
         os.environ[MODEL], os.environ[VOICES] = map(os.path.abspath, kokoro)
     chosen = room.voices_named(names) if names else room.available_voices()
+    if packages:
+        click.echo(" ".join(room.packages_of(chosen)))
+        return EXIT_OK
     if only_list:
         for voice in chosen:
             click.echo(voice.id)

@@ -17,12 +17,12 @@ import numpy as np
 from asr.errors import CorpusError, UsageError
 from asr.voices import digits, kokoro, programs
 from asr.voices import hibari as small
-from asr.voices.respelling import DIGITS, speaks_english
+from asr.voices.respelling import DIGITS, FESTIVAL_PACKAGES, speaks_english
 from asr.voices.sound import SAMPLE_RATE, resampled, trimmed, with_noise_bed
 from asr.voices.speaker import Voice, blends, voice_of
 
 __all__ = ["DIGITS", "ENGINES", "SAMPLE_RATE", "SETS", "Engine", "Voice", "available_engines",
-           "available_voices", "say", "speaks_english", "voice_of", "voices_named",
+           "available_voices", "packages_of", "say", "speaks_english", "voice_of", "voices_named",
            "with_noise_bed"]
 
 TIMEOUT = 30.0  # seconds for one text
@@ -139,6 +139,14 @@ def available_voices(*, english: bool = True) -> list[Voice]:
     voices = [voice for name in ("programs", "kokoro", "kokoro-blends", "hibari")
               for voice in SETS[name]() if voice.engine in engines]
     return [voice for voice in voices if speaks_english(voice)] if english else voices
+
+
+def packages_of(voices: Sequence[Voice]) -> list[str]:
+    """Debian's packages of the programs and of festival's voices, each once."""
+    found = [programs.PACKAGES[v.engine] for v in voices if v.engine in programs.PACKAGES]
+    found += [package for v in voices if v.engine == "text2wave"
+              for package in FESTIVAL_PACKAGES.get(v.name, "").split()]
+    return list(dict.fromkeys(found))
 
 
 def voices_named(names: Sequence[str]) -> list[Voice]:

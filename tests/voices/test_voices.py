@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from asr.cli import run
 from asr.errors import CorpusError, UsageError
 from asr.manifest import read_manifest
 from asr.voices import DIGITS, Voice, corpus, hibari, kokoro, programs, sound
-from asr.voices.digits import default_voices, digit_strings
+from asr.voices.digits import SAMPLE_TEXTS, default_voices, digit_strings
 from asr.voices.respelling import (
     FESTIVAL_PACKAGES,
     FESTIVAL_RESPELLINGS,
@@ -63,8 +64,8 @@ def test_voices_are_many_distinct_and_seeded():
 
 
 def test_every_respelling_has_ten_different_words():
-    for voice, spelling in (RESPELLINGS | FESTIVAL_RESPELLINGS).items():
-        words = spelling.split()
+    for voice, words_of in (RESPELLINGS | FESTIVAL_RESPELLINGS).items():
+        words = words_of.split()
         assert len(words) == len(set(words)) == len(DIGITS), voice
 
 
@@ -355,7 +356,8 @@ def test_the_verb(program, tmp_path, capsys):
                "--every-voice", "2"]
     assert run(command) == 0
     err = capsys.readouterr().err
-    assert "train.jsonl: 3 utterances of 1 voices" in err and "flite and its voices, BSD-like" in err
+    assert "train.jsonl: 3 utterances of 1 voices" in err
+    assert "flite and its voices, BSD-like" in err
     rows = read_manifest(tmp_path / "out" / "train.jsonl")
     assert [u.text for u in rows] == ["one", "two", "one two three"]
     assert run(command[:-1] + ["9"]) == 2
@@ -363,6 +365,9 @@ def test_the_verb(program, tmp_path, capsys):
     assert run(["prepare", "voices", "--list", "--voices", "flite"]) == 0
     out, err = capsys.readouterr()
     assert len(out.splitlines()) == 15 and "15 voices; sets: programs" in err
+    assert run(["prepare", "voices", "--packages", "--voices", "programs"]) == 0
+    packages = capsys.readouterr().out.split()
+    assert packages[:3] == ["espeak-ng", "flite", "festival"] and len(packages) == 22
     assert run(["prepare", "voices", str(texts)]) == 2
     assert "needs TEXTS, a file with a text a line, and OUT" in capsys.readouterr().err
     (tmp_path / "empty.txt").write_text(" \n")
@@ -373,3 +378,8 @@ def test_the_verb(program, tmp_path, capsys):
     assert "is not UTF-8" in capsys.readouterr().err
     assert run(["prepare", "voices", str(tmp_path / "no.txt"), str(tmp_path / "x")]) == 2
     assert "Cannot read the texts" in capsys.readouterr().err
+
+
+def test_the_texts_of_the_recipe_are_the_digits_and_strings():
+    lines = (Path(__file__).parents[2] / "recipes" / "digits.txt").read_text("utf-8").splitlines()
+    assert lines == [*DIGITS, *digit_strings(400, exclude=SAMPLE_TEXTS)]

@@ -25,7 +25,7 @@ class Published:
 
     Args:
         summary: one line, for help.
-        sha256: of the file; empty until it is published.
+        sha256: checksum of the file; empty until it is published.
         size: bytes.
     """
 

@@ -34,7 +34,7 @@ class Engine:
 
     Args:
         speak: (voice, text, timeout in seconds) -> ((num_samples,) float32, rate in Hz).
-        licence: of the engine and its voices, for a model card.
+        licence: what the engine and its voices are under, for a model card.
         install: what to do if it is missing.
     """
 
@@ -61,7 +61,7 @@ def say(voice: Voice, text: str, *, timeout: float = TIMEOUT) -> np.ndarray:
     """One text in one voice.
 
     Args:
-        voice: of an engine in `ENGINES`.
+        voice: one whose engine is in `ENGINES`.
         text: words, with commas where a pause is wanted.
         timeout: seconds after which a program is stopped.
 

@@ -63,17 +63,17 @@ def hibari(voice: Voice, text: str, timeout: float) -> tuple[np.ndarray, int]:
     with _LOCK:
         sentences = model.phonemize(text)
     rng = np.random.default_rng(crc32(f"{voice.id} {text}".encode()))
-    speed = np.float32([np.clip(voice.rate / voice.warp, 0.5, 2)])
+    speed = np.array([np.clip(voice.rate / voice.warp, 0.5, 2)], np.float32)
     parts = []
     for phonemes in sentences:
         ids = model.ids(phonemes)
         if len(ids) < 3:
             continue
-        *spectra, pitch = (x[0] for x in model.sess.run(
-            None, {"ids": np.int64([ids]), "speed": speed}))
+        outputs = model.sess.run(None, {"ids": np.array([ids], np.int64), "speed": speed})
+        harmonic, angle, noise, rest, phase, pitch = (np.asarray(x)[0] for x in outputs)
         # Resampling to the warp raises the pitch too; the pulses take that back.
         factor = np.float32(voice.pitch / 100 / voice.warp)
-        parts.append(dsp.synth(*spectra, pitch * factor, rng))
+        parts.append(dsp.synth(harmonic, angle, noise, rest, phase, pitch * factor, rng))
     if not parts:
         raise CorpusError(f"{voice.id} has nothing to say for {text!r}.", code="corpus.silent")
     return np.concatenate(parts), dsp.SR

@@ -56,17 +56,17 @@ def kokoro(voice: Voice, text: str, timeout: float) -> tuple[np.ndarray, int]:
         CorpusError: a file or the library is missing, or the model fails.
         UsageError: there is no such voice.
     """
-    model = _model(*map(_file, (MODEL, VOICES)))
+    model, styles = _model(_file(MODEL), _file(VOICES))
     parts = _BLEND.fullmatch(voice.name)
-    names = (parts["a"], parts["b"]) if parts else (voice.name,)
+    names = [parts["a"], parts["b"]] if parts else [voice.name]
     for name in names:
-        if name not in model.voices:
+        if name not in styles:
             raise UsageError(f"Kokoro has no voice {name!r}; it has "
-                             f"{', '.join(sorted(model.voices))}.")
-    style = model.voices[names[0]]
+                             f"{', '.join(sorted(styles))}.")
+    style = styles[names[0]]
     if parts:
         share = float(parts["share"])
-        style = (1 - share) * style + share * model.voices[names[1]]
+        style = (1 - share) * style + share * styles[names[1]]
     language = "en-gb" if names[0].startswith("b") else "en-us"
     speed = float(np.clip(voice.rate / voice.warp, 0.5, 2))
     try:
@@ -103,5 +103,5 @@ def _model(model: str, voices: str):
     except Exception as error:  # onnxruntime has no exception of its own in Python
         raise CorpusError(f"{model} and {voices} cannot be loaded as Kokoro's model and voices: "
                           f"{error}.", path=model) from error
-    loaded.voices = {name: loaded.voices[name] for name in loaded.voices}  # read once, not a lookup
-    return loaded
+    # Each look-up in the archive reads it again.
+    return loaded, {name: np.asarray(loaded.voices[name]) for name in loaded.get_voices()}

@@ -291,7 +291,7 @@ def test_kokoro_blends_and_warps(tmp_path, monkeypatch):
     for variable in (kokoro.MODEL, kokoro.VOICES):
         (tmp_path / variable).write_text("x")
         monkeypatch.setenv(variable, str(tmp_path / variable))
-    monkeypatch.setattr(kokoro, "_model", lambda model, voices: _Kokoro())
+    monkeypatch.setattr(kokoro, "_model", lambda model, voices: (_Kokoro(), _Kokoro.voices))
     long = voices.say(voice_of("kokoro.af_bella+am_adam@0.40.p0.r1.00.w1.25"), "hello")
     assert _Kokoro.heard[-1] == (pytest.approx(0.4), pytest.approx(0.8), "en-us")
     assert len(long) == pytest.approx(12_000 / 24_000 * 16_000 / 1.25, abs=30)

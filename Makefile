@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .PHONY: help install demo test test-tfio test-versions lint types docs page check notebooks lock audit \
-        clean
+        clean digits
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*##  */  make \1\t/p' Makefile | expand -t 20
@@ -38,6 +38,17 @@ demo: install  ## real transcripts and a training run: the very commands that yo
 	@echo "  asr transcribe YOUR.wav                     digits; README.md says what it can and cannot"
 	@echo "  asr prepare --help                          your folder of recordings becomes a manifest"
 	@echo "  asr train recipes/read_english.toml RUN     the header of each recipe has its commands"
+
+DATA ?= ../shared/data
+
+digits: install  ## the whole recipe of the shipped model, an hour; DATA=folder of the corpora
+	$(BIN)/asr prepare fsdd $(DATA)/fsdd data/fsdd --overwrite
+	$(BIN)/asr prepare kaldi $(DATA)/speechocean762/train data/speechocean762-digits \
+	  --dev-every 10 --only-words "zero one two three four five six seven eight nine" --overwrite
+	$(BIN)/asr prepare voices recipes/digits.txt data/voices --voices programs --every-voice 10 \
+	  --texts-per-voice 30
+	$(BIN)/asr train recipes/digits.toml runs/digits --set data.audio_root=$(DATA)
+	$(BIN)/asr evaluate runs/digits data/fsdd/test.jsonl --audio-root $(DATA)
 
 test: install  ## the tests, minutes on two cores
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder

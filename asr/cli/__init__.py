@@ -37,7 +37,7 @@ from asr.terminal import STDOUT, ReaderGone, Terminal, visible
 GROUPS = {
     "Bring data": {
         "prepare": ("asr.cli.prepare", "A corpus on disk becomes one manifest per split."),
-        "download": ("asr.cli.prepare", "Fetch a corpus: resumed, checked, then unpacked."),
+        "download": ("asr.cli.download", "Fetch a corpus: resumed, checked, then unpacked."),
         "validate": ("asr.cli.validate", "Every problem of a manifest; changes nothing."),
         "audit": ("asr.cli.audit", "Leaks between splits, doubtful references, invented words."),
     },

@@ -37,6 +37,8 @@ def head_commands(page: Path) -> list[list[str]]:
 def written_by(argv: list[str], recipe_data) -> set[str]:
     """The files and folders that a command makes."""
     match argv:
+        case ["asr", "prepare", "voices", _, folder, *_]:
+            return {f"{folder}/{split}.jsonl" for split in ("train", "valid")}
         case ["asr", "prepare", layout, _, out, *options]:
             splits = SPLITS[layout] | ({"dev"} if "--dev-every" in options else set())
             return {f"{out}/{split}.jsonl" for split in splits}
@@ -45,8 +47,6 @@ def written_by(argv: list[str], recipe_data) -> set[str]:
             if recipe_data.generate:
                 made |= {f"{folder}/tones/{split}.jsonl" for split in ("train", "valid", "test")}
             return made
-        case ["python", "recipes/voices/synthesise.py", folder]:
-            return {f"{folder}/{split}.jsonl" for split in ("train", "valid")}
         case ["python", "benchmarks/digits_loso.py", _, folder, *_]:
             return {folder}
     return {argv[argv.index("-o") + 1]} if "-o" in argv else set()
@@ -153,8 +153,8 @@ def test_every_command_runs_as_written(page, shared_data, tmp_path, monkeypatch,
     for argv in head_commands(page):
         if argv[:2] == ["apt", "install"] or argv[1].startswith("benchmarks/"):
             continue  # of the machine; hours, and tests/benchmarks
-        if argv[1] == "recipes/voices/synthesise.py":
-            few_voices(argv[2])
+        if argv[1:3] == ["prepare", "voices"]:
+            few_voices(argv[4])
             continue
         arguments = argv[1:]
         if arguments[0] == "train":  # one epoch; a cut has more of what a few cannot use

@@ -1,4 +1,4 @@
-"""Ten digits as commands, from a list of words: right on strangers, quiet on other speech? JSON.
+r"""Ten digits as commands, from a list of words: right on strangers, quiet on other speech? JSON.
 
     asr prepare fsdd ../shared/data/fsdd data/fsdd
     printf 'zero\none\ntwo\nthree\nfour\nfive\nsix\nseven\neight\nnine\n' > digits.txt

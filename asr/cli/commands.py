@@ -39,7 +39,7 @@ def commands(words: Path, output: Path, minutes: float, recordings: tuple[Path, 
     """Make a recogniser of a few English phrases from a list: no recordings needed.
 
     WORDS.txt has a phrase a line. Synthesised voices say them, and other words; a small network is
-    trained, and what it refuses is calibrated on voices that it has not heard. OUT.asr reads
+    trained, and what it refuses is calibrated on voices that had no part in it. OUT.asr reads
     exactly these phrases. The same command goes on after an interruption.
 
     \b

@@ -1,4 +1,4 @@
-"""What the network hears: every phrase and other speech in many voices, in four manifests.
+"""The material of a training: every phrase and other speech in many voices, in four manifests.
 
 In: phrases and voices. Out: `Material`. The voices' files are kept, so that interrupted work goes
 on; `asr.voices.corpus` makes them.
@@ -62,7 +62,8 @@ def default_voices(seed: int) -> list[Voice]:
     return list(dict.fromkeys(voices))
 
 
-def split_voices(voices: Sequence[Voice], seed: int) -> tuple[list[Voice], list[Voice], list[Voice]]:
+def split_voices(voices: Sequence[Voice], seed: int
+                 ) -> tuple[list[Voice], list[Voice], list[Voice]]:
     """Voices to train, to validate and to tune; of two or three there is one each.
 
     Speakers made of one recorded voice are on both sides: what is measured on them flatters.
@@ -82,7 +83,7 @@ def make_material(folder: Path, phrases: Sequence[str], voices: Sequence[Voice],
         folder: is made; kept files are used again.
         phrases: from `read_phrases`.
         voices: three or more.
-        seed: of all random choices.
+        seed: for all random choices.
         noise: folder of recordings of noise; None: made ones.
         filler_words: a list of other words; None: the shipped one.
         progress: called with (files made, files in all), for each of two parts.

@@ -28,7 +28,7 @@ from asr.voices import Voice
 
 MAX_BYTES = 1_000_000
 BEAM = 16
-REAL_SHARE = 0.25  # of what an epoch hears, where recordings are given
+REAL_SHARE = 0.25  # of an epoch, where recordings are given
 MAX_REPEATS = 50
 
 Progress = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
@@ -67,7 +67,7 @@ def make_commands(phrases: Sequence[str], out: Path, work: Path, *, minutes: flo
         out: the bundle; `out` with the suffix .toml is the recipe.
         work: folder of the voices and of the run; can be deleted afterwards.
         minutes: of training.
-        seed: of every random choice.
+        seed: for every random choice.
         voices: None: `default_voices`.
         recordings: manifests of phrases, or of other speech, said by people.
         noise: folder with recordings of noise; None: made ones.
@@ -118,7 +118,7 @@ def calibrate(recognizer: Recognizer, tuning: Sequence[Utterance], per_hour: flo
 
 
 def _rows(path: Path, phrases: Sequence[str], say: Callable[[str], None]) -> list[Utterance]:
-    """The recordings; how many are of the phrases is said."""
+    """The recordings; says how many are phrases."""
     rows = read_manifest(path)
     known = sum(" ".join(normalize(u.text, NORMALIZER).split()) in set(phrases) for u in rows)
     say(f"{path}: {known} recordings of the phrases, {len(rows) - known} of other speech, which "
@@ -127,7 +127,7 @@ def _rows(path: Path, phrases: Sequence[str], say: Callable[[str], None]) -> lis
 
 
 def _repeats(clips: int, real: int) -> int:
-    """How often an epoch hears few recordings, so that they are a quarter of it."""
+    """How often an epoch repeats few recordings, so that they are a quarter of it."""
     return max(1, min(MAX_REPEATS, round(REAL_SHARE / (1 - REAL_SHARE) * clips / max(real, 1))))
 
 

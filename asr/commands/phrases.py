@@ -36,8 +36,8 @@ def read_phrases(path: str | Path) -> list[str]:
             continue
         phrase = _checked(line, f"{path}:{number}", path)
         if phrase in found:
-            raise DataError(f"{path}:{number}: {phrase!r} is in line {found[phrase]} already; write "
-                            "each phrase once.", code="commands.file", path=path)
+            raise DataError(f"{path}:{number}: {phrase!r} is in line {found[phrase]} already; "
+                            "write each phrase once.", code="commands.file", path=path)
         found[phrase] = number
     if not 2 <= len(found) <= MAX_PHRASES:
         raise DataError(f"{path} holds {len(found)} phrases; expected 2 to {MAX_PHRASES}, one a "

@@ -1,4 +1,4 @@
-"""The recipe of a command recogniser: small, trained on voices, heard through noise and rooms.
+"""The recipe of a command recogniser: small, trained on voices in noise and rooms.
 
 In: manifests and a budget. Out: a `Recipe`, the same kind that people write by hand.
 """
@@ -10,7 +10,7 @@ from pathlib import Path
 from asr.recipe import Recipe, recipe_from_dict
 
 MAX_EPOCHS = 10_000  # --minutes ends the training
-# 8 kHz: telephones, cheap microphones and old recordings are heard like new ones, and half of the
+# 8 kHz: telephones, cheap microphones and old recordings are all read alike, and half of the
 # columns is half of the network.
 FEATURES = {"kind": "log_mel", "sample_rate": 8_000, "n_fft": 256, "win_length": 200,
             "hop_length": 80, "n_mels": 40, "f_min": 60.0, "cmvn": "map", "cmvn_prior": 200}
@@ -34,7 +34,7 @@ def recipe_of(train: list[Path], repeats: list[int], valid: Path, noise: Path, *
         valid: manifest of voices that are not in training; it chooses the epoch.
         noise: folder of noises.
         minutes: of training; the learning rate follows the clock.
-        seed: of all random choices.
+        seed: for all random choices.
         epochs: at most; 0: as many as fit into the minutes.
     """
     return recipe_from_dict({

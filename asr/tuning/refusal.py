@@ -34,7 +34,7 @@ class Judgement:
     """Utterances read by the grammar without any refusal.
 
     Attributes:
-        gaps: (N,) float64, nats a character; `SILENT` where nothing is heard.
+        gaps: (N,) float64, nats a character; `SILENT` in silence.
         inside: (N,) bool, the grammar holds the text.
         right: (N,) bool, read as what was said.
         seconds: (N,) float64.
@@ -195,8 +195,8 @@ def tune_refusal(recognizer: Recognizer, judged: Judgement, *, per_hour: float =
     first_refused = wrong[allowed] if allowed < len(wrong) else math.inf
     last_taken = wrong[allowed - 1] if allowed else 0.0
     limit = (last_taken + first_refused) / 2
-    heard = judged.gaps[judged.inside & np.isfinite(judged.gaps)]
-    limit = min(limit, float(heard.max(initial=0.0)) + 0.5, NEVER_REFUSED)
+    sounding = judged.gaps[judged.inside & np.isfinite(judged.gaps)]
+    limit = min(limit, float(sounding.max(initial=0.0)) + 0.5, NEVER_REFUSED)
     settings = dataclasses.replace(recognizer.decoder_settings, max_gap=float(limit))
     return Refusal(settings, judged.at(limit), judged.at(NEVER_REFUSED), per_hour, inside, others,
                    judged.hours)

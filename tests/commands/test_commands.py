@@ -1,4 +1,4 @@
-"""A list of words becomes a recogniser: what is read, warned of, made, refused; with made voices."""
+"""A list of words becomes a recogniser: what is read, warned of, made and refused."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from asr.bundle import load_bundle
 from asr.cli import run
 from asr.commands import corpus, make, pronunciation
 from asr.commands.fillers import filler_texts, read_filler_words, sound_alikes
-from asr.commands.noises import COUNT, KINDS, noise
+from asr.commands.noises import KINDS, noise
 from asr.commands.phrases import read_phrases
 from asr.commands.pronunciation import Pronunciation, distance, pronounce, warnings_of
 from asr.commands.settings import recipe_of
@@ -82,7 +82,8 @@ def test_the_distance_of_sounds():
 def test_what_will_be_hard_is_said_before_the_work():
     told = warnings_of({"two": Pronunciation("tu"), "too": Pronunciation("tu"),
                         "light": Pronunciation("lIt"), "right": Pronunciation("ɹIt"),
-                        "zorg": Pronunciation("zɔɹɡ", ("zorg",)), "banana": Pronunciation("bənænə")})
+                        "zorg": Pronunciation("zɔɹɡ", ("zorg",)),
+                        "banana": Pronunciation("bənænə")})
     told = [line for line in told if "is installed" not in line]
     assert len(told) == 5
     assert sum("'two' and 'too' sound the same" in line for line in told) == 1

@@ -13,7 +13,7 @@ FLOORS = {  # docs/architecture.md; a package is one room
     0: "errors files recipe results terminal versions",
     1: "manifest text kernels annotations",
     2: "audio features scoring language_model",
-    3: "augment corpora network decoding pages",
+    3: "augment corpora voices network decoding pages",
     4: "data bundle transcript",
     5: "inference inspection",
     6: "recognizer",

@@ -42,7 +42,7 @@ class Made:
         bundle, recipe: paths.
         size: bytes of the bundle.
         refusal: how the limit was found.
-        wer: of the phrases in held-out voices, before the closed vocabulary; None: not measured.
+        wer: word error rate of the phrases in held-out voices, before the closed vocabulary; None: not measured.
         minutes: of training.
     """
 

@@ -90,7 +90,7 @@ class Refusal:
     """What `tune_refusal` found.
 
     Attributes:
-        settings: of the decoder, with the limit.
+        settings: settings of the decoder, with the limit.
         point: what the limit does on the development data.
         never: what happens without refusing.
         allowed: false accepts an hour that were asked for.

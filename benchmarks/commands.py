@@ -31,6 +31,8 @@ from asr.audio import load_audio
 from asr.errors import AudioError
 from asr.files import write_atomic
 from asr.manifest import Utterance, write_manifest
+from asr.manifest.roots import record_roots
+from asr.recipe import NEVER_REFUSED
 from asr.recognizer import Recognizer, load
 from asr.tuning.dev_set import DevSet
 from asr.tuning.plot import det_curve
@@ -80,8 +82,9 @@ def digits_of(data: Path, rate: int) -> dict[str, list[tuple[np.ndarray, str]]]:
     return found
 
 
-def judged(recognizer: Recognizer, clips: list[tuple[np.ndarray, str]]) -> Judgement:
-    """The clips read without refusing."""
+def judged(recognizer: Recognizer, clips: list[tuple[np.ndarray, str]], measure: str
+           ) -> Judgement:
+    """The clips read without refusing, with their distances by this measure."""
     logits: list[np.ndarray | None] = []
     for first in range(0, len(clips), 256):
         logits += recognizer.logits_batch([recognizer.features(audio)
@@ -89,10 +92,12 @@ def judged(recognizer: Recognizer, clips: list[tuple[np.ndarray, str]]) -> Judge
     texts = tuple(text for _, text in clips)
     dev = DevSet(texts, texts, ("",) * len(texts), tuple(logits),
                  recognizer.bundle.text.normalizer)
-    return judge_refusals(recognizer, dev, [len(a) / recognizer.sample_rate for a, _ in clips])
+    return judge_refusals(recognizer, dev, [len(a) / recognizer.sample_rate for a, _ in clips]
+                          )[measure]
 
 
-def other_speech(recognizer: Recognizer, data: Path, every: int) -> dict[str, Judgement]:
+def other_speech(recognizer: Recognizer, data: Path, every: int, measure: str
+                 ) -> dict[str, Judgement]:
     """Pieces of the sources, with the duration of their recordings shared among them."""
     found = {}
     for name, pattern in SOURCES.items():
@@ -101,19 +106,21 @@ def other_speech(recognizer: Recognizer, data: Path, every: int) -> dict[str, Ju
             audio = load_audio(path, sample_rate=recognizer.sample_rate)
             seconds += len(audio) / recognizer.sample_rate
             clips += [(piece, "") for piece in pieces(audio, recognizer.sample_rate)]
-        one = judged(recognizer, clips)
-        found[name] = Judgement(one.gaps, np.zeros(len(clips), bool), one.right,
+        one = judged(recognizer, clips, measure)
+        found[name] = Judgement(measure, one.gaps, np.zeros(len(clips), bool), one.right,
                                 np.full(len(clips), seconds / len(clips)))
     return found
 
 
 def results(recognizer: Recognizer, data: Path, speakers: tuple[str, ...], every: int) -> dict:
     """Accuracy by speaker, false accepts by source, at the limit of the bundle; and the curve."""
-    limit = recognizer.decoder_settings.max_gap
-    spoken = {name: judged(recognizer, clips)
+    settings = recognizer.decoder_settings
+    measure = "max_gap" if settings.max_doubt == NEVER_REFUSED else "max_doubt"
+    limit = getattr(settings, measure)
+    spoken = {name: judged(recognizer, clips, measure)
               for name, clips in digits_of(data, recognizer.sample_rate).items()
               if name in speakers}
-    others = other_speech(recognizer, data, every)
+    others = other_speech(recognizer, data, every, measure)
     rows = {name: {"right_percent": percent(one.right & (one.gaps <= limit)),
                    "right_without_refusing": percent(one.right),
                    "refused_percent": percent(one.gaps > limit)} for name, one in spoken.items()}
@@ -124,7 +131,7 @@ def results(recognizer: Recognizer, data: Path, speakers: tuple[str, ...], every
     right = [row["right_percent"] for name, row in rows.items() if name not in DEV]
     speech = [one for name, one in others.items() if name != "noise"]
     test = [one for name, one in spoken.items() if name not in DEV]
-    return {"max_gap": round(limit, 3), "speakers": rows,
+    return {"measure": measure, "limit": round(limit, 3), "speakers": rows,
             "right_percent_test": round(float(np.mean(right)), 1) if right else None,
             "others": accepts,
             "per_hour_speech": round(sum(int((one.gaps <= limit).sum()) for one in speech)
@@ -139,7 +146,7 @@ def curve(spoken: list[Judgement], others: list[Judgement]) -> list[dict]:
     wrong = np.concatenate([one.gaps for one in others])
     hours = sum(one.hours for one in others)
     limits = np.unique(np.quantile(gaps[np.isfinite(gaps)], np.linspace(0, 1, 60)))
-    return [{"max_gap": round(float(limit), 3),
+    return [{"limit": round(float(limit), 3),
              "missed_percent": percent(~(right & (gaps <= limit))),
              "per_hour": round(float((wrong <= limit).sum()) / hours, 3)} for limit in limits]
 
@@ -166,12 +173,8 @@ def trained(words: Path, data: Path, number: int, minutes: float, work: Path
                 rows.append(Utterance(paths[k].stem, paths[k].resolve(), word, seconds))
         folder = work / f"{number}{name}"
         folder.mkdir(parents=True, exist_ok=True)
-        copies = []
-        for row in rows:  # a manifest reaches its own folder
-            copy = folder / Path(str(row.audio)).name
-            copy.write_bytes(Path(str(row.audio)).read_bytes())
-            copies.append(Utterance(row.id, copy, row.text, row.duration))
-        write_manifest(folder / "real.jsonl", copies)
+        record_roots(folder, [data])
+        write_manifest(folder / "real.jsonl", rows)
         out = folder / "digits.asr"
         if not out.exists():
             subprocess.run([sys.executable, "-m", "asr", "commands", str(words), str(out),

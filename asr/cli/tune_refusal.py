@@ -38,7 +38,7 @@ def tune_refusal(recognizer: Recognizer, dev: DevSet, seconds: Sequence[float], 
     judged = judge_refusals(recognizer, dev, seconds)
     result = search(recognizer, judged, per_hour=per_hour)
     if plot:
-        curve = [(p.per_hour, 1 - p.right) for p in judged.curve()]
+        curve = [(p.per_hour, 1 - p.right) for p in judged[result.measure].curve()]
         write_atomic(plot, det_curve("Phrases missed, and other speech taken for one", curve,
                                      (result.point.per_hour, 1 - result.point.right)))
     if output:  # before stdout, whose reader may be gone

@@ -6,15 +6,22 @@ on; `asr.voices.corpus` makes them.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from asr.commands.fillers import filler_texts, read_filler_words, sound_alikes
+from asr.commands.fillers import (
+    TOO_NEAR,
+    filler_texts,
+    read_filler_words,
+    sound_alikes,
+    transcript,
+)
 from asr.commands.noises import make_noises
-from asr.commands.pronunciation import pronounce
+from asr.commands.pronunciation import distance, pronounce
 from asr.manifest import Utterance, write_manifest
 from asr.tuning.refusal import FEWEST
 from asr.voices import Voice, available_voices
@@ -23,7 +30,7 @@ from asr.voices.hibari import available_names
 
 HIBARI = 48  # speakers made of each of hibari's voices
 HELD_OUT = 8  # every so many voices one validates, and one tunes
-TUNING_TEXTS = 150  # of other speech, each voice that tunes
+TUNING_TEXTS = 240  # of other speech, each voice that tunes
 _BOUNDS = (0.86, 1.22)  # warp of hibari's speakers: from a large man to a child
 
 
@@ -93,10 +100,11 @@ def make_material(folder: Path, phrases: Sequence[str], voices: Sequence[Voice],
     """
     words = read_filler_words(filler_words) if filler_words else read_filler_words()
     spoken, others = pronounce(phrases), pronounce(words)
-    # A word that sounds like a phrase would teach that the phrase is written otherwise.
+    # A word that sounds like one of a phrase would teach to refuse the phrase.
     sounds = {said.phonemes for said in pronounce(sorted({w for p in phrases for w in p.split()})
                                                   ).values()}
-    words = [word for word in words if others[word].phonemes not in sounds]
+    words = [word for word in words
+             if min(distance(others[word].phonemes, sound) for sound in sounds) > TOO_NEAR]
     alike = sound_alikes(spoken, {word: others[word] for word in words})
     rng = np.random.default_rng([seed, 9])
     train, valid, tuning = split_voices(voices, seed)
@@ -113,7 +121,8 @@ def make_material(folder: Path, phrases: Sequence[str], voices: Sequence[Voice],
                    progress=progress)
     commands, validating = set(phrases), {voice.id for voice in valid}
     rows = [*held["train"], *held["valid"]]
-    write_manifest(folder / "train.jsonl", made["train"])
+    write_manifest(folder / "train.jsonl", [
+        dataclasses.replace(u, text=transcript(u.text, phrases)) for u in made["train"]])
     write_manifest(folder / "valid.jsonl", [u for u in rows if u.speaker in validating
                                             and u.text in commands])
     if noise is None:

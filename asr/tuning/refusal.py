@@ -1,22 +1,22 @@
-"""Calibrate what a grammar refuses: `decoder.max_gap` from development data.
+"""Calibrate what a grammar refuses: `decoder.max_gap` or `max_doubt` from development data.
 
 In: a recogniser with a grammar, utterances with their texts and durations. Those whose text the
 grammar holds are to be read; all others are other speech, to be refused. Out: a `Refusal`: the
-limit that lets at most so many of the others through an hour, and what it costs.
+measure and the limit that lets at most so many of the others through an hour, and what it costs.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 
 from asr.decoding import BeamSearchDecoder, check_logits, log_softmax, parse_grammar
-from asr.decoding.alignment import worst_gap
+from asr.decoding.alignment import doubt, worst_gap
 from asr.decoding.evidence import CalibratedDecoder
 from asr.errors import DataError, UsageError
 from asr.kernels import pool
@@ -25,6 +25,7 @@ from asr.recognizer import Recognizer
 from asr.text import normalize
 from asr.tuning.dev_set import DevSet
 
+MEASURES = ("max_gap", "max_doubt")
 FEWEST = 10  # utterances of each kind
 SILENT = math.inf  # the gap of a recording without sound: always refused
 
@@ -34,12 +35,14 @@ class Judgement:
     """Utterances read by the grammar without any refusal.
 
     Attributes:
+        measure: "max_gap" or "max_doubt", the setting that limits the gaps.
         gaps: (N,) float64, nats a character; `SILENT` in silence.
         inside: (N,) bool, the grammar holds the text.
         right: (N,) bool, read as what was said.
         seconds: (N,) float64.
     """
 
+    measure: str
     gaps: np.ndarray
     inside: np.ndarray
     right: np.ndarray
@@ -50,11 +53,11 @@ class Judgement:
         """Of other speech."""
         return float(self.seconds[~self.inside].sum()) / 3600
 
-    def at(self, max_gap: float) -> Point:
+    def at(self, limit: float) -> Point:
         """What a limit does."""
-        kept = self.gaps <= max_gap
+        kept = self.gaps <= limit
         inside, others = self.inside, ~self.inside
-        return Point(max_gap, float((kept & self.right)[inside].mean()),
+        return Point(limit, float((kept & self.right)[inside].mean()),
                      float((~kept)[inside].mean()), int(kept[others].sum()),
                      float(kept[others].sum() / self.hours))
 
@@ -71,14 +74,14 @@ class Point:
     """One limit.
 
     Attributes:
-        max_gap: the limit.
+        limit: nats a character.
         right: share of the grammar's utterances that are read rightly and not refused.
         refused: share of them that are refused.
         accepted: utterances of other speech that are taken for a sentence.
         per_hour: the same an hour of it.
     """
 
-    max_gap: float
+    limit: float
     right: float
     refused: float
     accepted: int
@@ -90,6 +93,7 @@ class Refusal:
     """What `tune_refusal` found.
 
     Attributes:
+        measure: which setting it is.
         settings: settings of the decoder, with the limit.
         point: what the limit does on the development data.
         never: what happens without refusing.
@@ -98,6 +102,7 @@ class Refusal:
         hours: of other speech.
     """
 
+    measure: str
     settings: DecoderSettings
     point: Point
     never: Point
@@ -108,7 +113,7 @@ class Refusal:
 
     def to_dict(self) -> dict:
         """Plain values, for JSON and for the bundle."""
-        return {"max_gap": self.point.max_gap, "right": self.point.right,
+        return {"measure": self.measure, "limit": self.point.limit, "right": self.point.right,
                 "refused": self.point.refused, "false_accepts": self.point.accepted,
                 "per_hour": self.point.per_hour, "allowed_per_hour": self.allowed,
                 "right_without": self.never.right, "accepted_without": self.never.accepted,
@@ -120,17 +125,21 @@ class Refusal:
                  f"({self.hours:.2f} h)",
                  f"never refusing: {100 * self.never.right:.1f} % read rightly, "
                  f"{self.never.accepted:,} of other speech taken for a sentence",
-                 f"max_gap {self.point.max_gap:.3f}: {100 * self.point.right:.1f} % read rightly, "
-                 f"{100 * self.point.refused:.1f} % refused, {self.point.accepted:,} of other "
-                 f"speech taken for a sentence, {self.point.per_hour:.2f} an hour"]
+                 f"{self.measure} {self.point.limit:.3f}: {100 * self.point.right:.1f} % read "
+                 f"rightly, {100 * self.point.refused:.1f} % refused, {self.point.accepted:,} of "
+                 f"other speech taken for a sentence, {self.point.per_hour:.2f} an hour"]
         if self.allowed * self.hours < 1:
             lines.append(f"With {self.hours:.2f} h of other speech, none of it may pass; give more "
                          "of it, and the limit becomes less strict.")
         return lines
 
 
-def judge_refusals(recognizer: Recognizer, dev: DevSet, seconds: Sequence[float]) -> Judgement:
+def judge_refusals(recognizer: Recognizer, dev: DevSet, seconds: Sequence[float]
+                   ) -> dict[str, Judgement]:
     """Read all utterances with the grammar of the recogniser, on all cores.
+
+    Returns:
+        The same readings by each measure of `MEASURES`.
 
     Args:
         recognizer: its decoder settings name a grammar.
@@ -145,30 +154,50 @@ def judge_refusals(recognizer: Recognizer, dev: DevSet, seconds: Sequence[float]
         raise UsageError("Refusing belongs to a grammar, and this bundle's decoder has none. Give "
                          "one: --grammar FILE.", code="tune.no_grammar")
     grammar = parse_grammar(settings.grammar)
-    decoder = recognizer.with_decoder(settings, max_gap=NEVER_REFUSED).decoder
+    decoder = recognizer.with_decoder(settings, max_gap=NEVER_REFUSED,
+                                      max_doubt=NEVER_REFUSED).decoder
     if isinstance(decoder, CalibratedDecoder):
         decoder = decoder.decoder
     if not isinstance(decoder, BeamSearchDecoder):
         raise TypeError(f"The decoder of a grammar is a {type(decoder).__name__}.")
 
-    def read(logits: np.ndarray | None) -> tuple[str, float]:
+    def read(logits: np.ndarray | None) -> tuple[str, float, float]:
         if logits is None:
-            return "", SILENT
+            return "", SILENT, SILENT
         log_probs = log_softmax(check_logits(logits, decoder.tokenizer.vocab_size))
         best = decoder.search(log_probs)[0]
-        return best.text, worst_gap(log_probs, best) if best.text else SILENT
+        if not best.text:
+            return "", SILENT, SILENT
+        return best.text, worst_gap(log_probs, best), doubt(best, settings.word_bonus)
 
     found = pool.run([partial(read, logits) for logits in dev.logits], pool.default_threads())
-    texts = [" ".join(normalize(text, dev.normalizer).split()) for text, _ in found]
+    texts = [" ".join(normalize(text, dev.normalizer).split()) for text, *_ in found]
     references = [" ".join(reference.split()) for reference in dev.references]
-    return Judgement(
-        np.array([gap for _, gap in found], dtype=np.float64),
-        np.array([grammar.accepts(reference) for reference in references], dtype=bool),
-        np.array([text == reference for text, reference in zip(texts, references, strict=True)],
-                 dtype=bool), np.asarray(seconds, dtype=np.float64))
+    inside = np.array([grammar.accepts(reference) for reference in references], dtype=bool)
+    right = np.array([text == reference for text, reference in zip(texts, references, strict=True)],
+                     dtype=bool)
+    return {measure: Judgement(measure, np.array([row[place] for row in found], dtype=np.float64),
+                               inside, right, np.asarray(seconds, dtype=np.float64))
+            for place, measure in enumerate(MEASURES, start=1)}
 
 
-def tune_refusal(recognizer: Recognizer, judged: Judgement, *, per_hour: float = 1.0) -> Refusal:
+def tune_refusal(recognizer: Recognizer, judged: Mapping[str, Judgement], *,
+                 per_hour: float = 1.0) -> Refusal:
+    """The measure that keeps more of the sentences, each at its limit; see `limit_of`.
+
+    Args:
+        recognizer: its settings become those of the result.
+        judged: from `judge_refusals`.
+        per_hour: false accepts, 0 or more.
+
+    Raises:
+        DataError, UsageError: see `limit_of`.
+    """
+    found = [limit_of(recognizer, one, per_hour=per_hour) for one in judged.values()]
+    return max(found, key=lambda one: one.point.right)
+
+
+def limit_of(recognizer: Recognizer, judged: Judgement, *, per_hour: float = 1.0) -> Refusal:
     """The largest limit that lets at most `per_hour` utterances of other speech through an hour.
 
     It lies midway to the next one that would pass, and no higher than what keeps every utterance
@@ -176,7 +205,7 @@ def tune_refusal(recognizer: Recognizer, judged: Judgement, *, per_hour: float =
 
     Args:
         recognizer: its settings become those of the result.
-        judged: from `judge_refusals`.
+        judged: by one measure.
         per_hour: 0 or more.
 
     Raises:
@@ -197,6 +226,7 @@ def tune_refusal(recognizer: Recognizer, judged: Judgement, *, per_hour: float =
     limit = (last_taken + first_refused) / 2
     sounding = judged.gaps[judged.inside & np.isfinite(judged.gaps)]
     limit = min(limit, float(sounding.max(initial=0.0)) + 0.5, NEVER_REFUSED)
-    settings = dataclasses.replace(recognizer.decoder_settings, max_gap=float(limit))
-    return Refusal(settings, judged.at(limit), judged.at(NEVER_REFUSED), per_hour, inside, others,
-                   judged.hours)
+    limits = dict.fromkeys(MEASURES, NEVER_REFUSED) | {judged.measure: float(limit)}
+    settings = dataclasses.replace(recognizer.decoder_settings, **limits)
+    return Refusal(judged.measure, settings, judged.at(limit), judged.at(NEVER_REFUSED), per_hour,
+                   inside, others, judged.hours)

@@ -39,7 +39,8 @@ def spoken(voice, text, timeout):
 
 @pytest.fixture
 def voices(monkeypatch):
-    monkeypatch.setitem(ENGINES, "tones", Engine(spoken, "made"))
+    monkeypatch.setitem(ENGINES, "tones", Engine(spoken, "made", ""))
+    monkeypatch.setattr("asr.voices.corpus.available_engines", lambda: list(ENGINES))
     monkeypatch.setattr(corpus, "TUNING_TEXTS", 20)
     rng = np.random.default_rng(1)
     return [Voice("tones", f"v{n}", 0, round(float(rng.uniform(0.9, 1.1)), 2),
@@ -170,13 +171,16 @@ def test_from_a_list_to_a_bundle(tmp_path, voices):
     bundle = load_bundle(made.bundle)
     assert made.size == made.bundle.stat().st_size < make.MAX_BYTES
     assert bundle.decoder.grammar == "do\nre mi" and bundle.decoder.kind == "beam"
-    assert bundle.decoder.max_gap == made.refusal.point.max_gap < NEVER_REFUSED
+    assert getattr(bundle.decoder, made.refusal.measure) == made.refusal.point.limit
+    assert made.refusal.point.limit < NEVER_REFUSED
     assert bundle.training["refusal"]["inside"] == 10 and bundle.training["voices"] == 6
     assert any("1 recordings of the phrases, 1 of other speech" in line for line in said)
+    assert [u.text for u in read_manifest(tmp_path / "work/recordings-1.jsonl")] == ["do", "ʘ ʘ"]
     train = read_manifest(tmp_path / "work/train.jsonl")
+    assert {u.text for u in train} >= {*WORDS, "ʘ"} and {*"".join(u.text for u in train)} <= {
+        *"".join(WORDS), " ", "ʘ"}
     valid = read_manifest(tmp_path / "work/valid.jsonl")
     assert sorted(u.text for u in valid) == sorted(5 * WORDS)
-    assert {u.text for u in train} > set(WORDS)
     assert not {u.speaker for u in train} & {u.speaker for u in valid}
     recipe = load_recipe(made.recipe)
     assert recipe.decoder == bundle.decoder and recipe.data.repeats == (1, 21)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import xml.etree.ElementTree
@@ -19,7 +20,7 @@ from asr.recipe import NEVER_REFUSED, DecoderSettings
 from asr.recognizer import load
 from asr.tuning import DevSet
 from asr.tuning.plot import det_curve
-from asr.tuning.refusal import SILENT, Judgement, judge_refusals, tune_refusal
+from asr.tuning.refusal import SILENT, Judgement, judge_refusals, limit_of, tune_refusal
 
 SETTINGS = DecoderSettings(kind="beam", beam_width=8, grammar="bad head\nfeed a cab")
 
@@ -33,7 +34,7 @@ def judgement(inside, others, seconds=3600.0):
     """Gaps of sentences that are read rightly, and of other speech of so many seconds each."""
     gaps = np.array([*inside, *others], dtype=float)
     within = np.arange(len(gaps)) < len(inside)
-    return Judgement(gaps, within, within, np.where(within, 1.0, seconds))
+    return Judgement("max_gap", gaps, within, within, np.where(within, 1.0, seconds))
 
 
 INSIDE = np.linspace(0, 1.1, 12)
@@ -43,7 +44,7 @@ OTHERS = np.arange(1.0, 13.0)  # 12 hours
 @pytest.mark.parametrize("per_hour", [0.0, 0.1, 0.25])
 def test_as_many_pass_as_were_allowed(recognizer, per_hour):
     judged = judgement(4 * INSIDE, OTHERS)
-    found = tune_refusal(recognizer, judged, per_hour=per_hour)
+    found = limit_of(recognizer, judged, per_hour=per_hour)
     assert found.point.accepted == math.floor(12 * per_hour) == int(
         (OTHERS <= found.settings.max_gap).sum())
     assert found.point.per_hour == pytest.approx(found.point.accepted / 12)
@@ -54,21 +55,30 @@ def test_as_many_pass_as_were_allowed(recognizer, per_hour):
 
 
 def test_the_limit_is_no_higher_than_the_sentences_need(recognizer):
-    found = tune_refusal(recognizer, judgement(INSIDE, OTHERS + 50), per_hour=0.0)
+    found = limit_of(recognizer, judgement(INSIDE, OTHERS + 50), per_hour=0.0)
     assert found.settings.max_gap == pytest.approx(1.6) and found.point.right == 1
     assert any("none of it may pass" in line for line in found.lines())
 
 
 def test_silence_is_never_let_through(recognizer):
-    found = tune_refusal(recognizer, judgement(INSIDE, [SILENT] * 12), per_hour=1.0)
+    found = limit_of(recognizer, judgement(INSIDE, [SILENT] * 12), per_hour=1.0)
     assert found.point.accepted == 0 and found.settings.max_gap < NEVER_REFUSED
+
+
+def test_the_measure_that_keeps_more_wins(recognizer):
+    coarse, fine = judgement(0 * INSIDE, 0 * OTHERS), judgement(INSIDE, OTHERS + 50)
+    fine = dataclasses.replace(fine, measure="max_doubt")
+    coarse = dataclasses.replace(coarse, right=coarse.gaps < 0)
+    found = tune_refusal(recognizer, {"max_gap": coarse, "max_doubt": fine}, per_hour=0.0)
+    assert found.measure == "max_doubt" and found.point.right == 1
+    assert found.settings.max_gap == NEVER_REFUSED > found.settings.max_doubt
 
 
 def test_too_little_data_and_wrong_numbers(recognizer):
     with pytest.raises(DataError, match="12 utterances of the grammar and 3 of other speech"):
-        tune_refusal(recognizer, judgement(INSIDE, OTHERS[:3]))
+        limit_of(recognizer, judgement(INSIDE, OTHERS[:3]))
     with pytest.raises(UsageError, match="give 0 or more"):
-        tune_refusal(recognizer, judgement(INSIDE, OTHERS), per_hour=-1.0)
+        limit_of(recognizer, judgement(INSIDE, OTHERS), per_hour=-1.0)
     dev = DevSet(("a",), ("a",), ("",), (None,), "basic")
     with pytest.raises(UsageError, match="--grammar FILE"):
         judge_refusals(recognizer.with_decoder(kind="greedy"), dev, [1.0])
@@ -80,7 +90,10 @@ def test_judging_reads_without_refusing(recognizer):
     logits = (*(noisy_logits(text, rng) for text in texts[:3]), None)
     dev = DevSet(tuple("abcd"), tuple(texts), ("",) * 4, logits, "basic")
     strict = recognizer.with_decoder(SETTINGS, max_gap=0.0)
-    judged = judge_refusals(strict, dev, [1.0, 2.0, 3.0, 4.0])
+    both = judge_refusals(strict, dev, [1.0, 2.0, 3.0, 4.0])
+    assert np.array_equal(both["max_gap"].right, both["max_doubt"].right)
+    assert both["max_doubt"].gaps[2] > both["max_doubt"].gaps[:2].max() > 0
+    judged = both["max_gap"]
     assert judged.inside.tolist() == [True, True, False, True]
     assert judged.right.tolist() == [True, True, False, False], "silence is not the sentence"
     assert judged.gaps[3] == SILENT and judged.gaps[2] > judged.gaps[:2].max()
@@ -111,7 +124,9 @@ def test_the_verb_writes_the_limit(tmp_path, capsys):
                 str(plot), "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
     tuned = load_bundle(out)
-    assert tuned.decoder.max_gap == result["max_gap"] < NEVER_REFUSED
+    limits = {"max_gap": tuned.decoder.max_gap, "max_doubt": tuned.decoder.max_doubt}
+    assert limits.pop(result["measure"]) == result["limit"] < NEVER_REFUSED
+    assert set(limits.values()) == {NEVER_REFUSED}
     assert tuned.decoder.grammar == "bad head\nfeed a cab\n"
     assert tuned.training["refusal"]["others"] == 12 and plot.read_text().startswith("<svg")
     assert run(["tune", str(bundle), str(dev), "--confidence", "--refusal"]) == 2

@@ -20,6 +20,7 @@ import click
 from asr.cli.channel import Channel
 from asr.cli.inputs import TRUNCATED_HELP
 from asr.cli.progress import count_on_stderr
+from asr.cli.voices import SUMMARY, voices
 from asr.corpora import CORPORA, load_corpus
 from asr.errors import EXIT_OK, EXIT_SOME_FAILED, CorpusError, UsageError
 from asr.files import parse_json
@@ -66,11 +67,13 @@ class _Layouts(click.Group):
     """One command a layout; its help is the docstring of its module."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(CORPORA)
+        return [*CORPORA, "voices"]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name.startswith("-"):
             return None
+        if cmd_name == "voices":
+            return voices
         module = load_corpus(cmd_name)
         params = [click.Argument(["src"], type=click.Path(path_type=Path)),
                   click.Argument(["out"], type=click.Path(path_type=Path)),
@@ -86,6 +89,8 @@ class _Layouts(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Layouts (asr prepare LAYOUT --help shows the folder)"):
             formatter.write_dl([(name, load_corpus(name).SUMMARY) for name in CORPORA])
+        with formatter.section("Made here (asr prepare voices --help)"):
+            formatter.write_dl([("voices", SUMMARY)])
 
 
 def _own_options(function) -> list[click.Parameter]:

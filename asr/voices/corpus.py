@@ -64,10 +64,10 @@ def prepare(out_dir: str | Path, texts: Sequence[str], voices: Sequence[Voice], 
     ours = {*settings["voices"], *(f"{split}.jsonl" for split in SPLITS), _PLAN_NAME}
     if is_made(out_dir, _SETTINGS_NAME, settings, ours, "voices"):
         return {split: read_manifest(out_dir / f"{split}.jsonl") for split in SPLITS}
-    # The programs were looked for; only saying shows a voice that is not there.
-    for voice in {(v.engine, v.name): v for v in voices}.values():
-        if voice.engine != "espeak-ng":
-            say(voice, (*always, *texts)[0])
+    # The engines were looked for; only saying shows a voice of festival that is not there.
+    trial = {v.name if v.engine == "text2wave" else v.engine: v for v in reversed(voices)}
+    for voice in trial.values():
+        say(voice, (*always, *texts)[0])
     work = _jobs(texts, voices, always, texts_per_voice, seed)
     kept = _resume(out_dir, settings)
     for voice in voices:

@@ -6,20 +6,13 @@ on; `asr.voices.corpus` makes them.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from asr.commands.fillers import (
-    TOO_NEAR,
-    filler_texts,
-    read_filler_words,
-    sound_alikes,
-    transcript,
-)
+from asr.commands.fillers import TOO_NEAR, filler_texts, read_filler_words, sound_alikes
 from asr.commands.noises import make_noises
 from asr.commands.pronunciation import distance, pronounce
 from asr.manifest import Utterance, write_manifest
@@ -114,15 +107,15 @@ def make_material(folder: Path, phrases: Sequence[str], voices: Sequence[Voice],
                    texts_per_voice=per_voice, valid_every=len(train) + 2, progress=progress)
     # The refusal needs some of each kind, however few voices and phrases there are.
     often = -(-FEWEST // (len(tuning) * len(phrases)))
-    held = prepare(folder / "held-out", filler_texts(phrases, words, alike,
-                                                     TUNING_TEXTS * len(tuning), rng),
+    # Everyday speech, without the words that were looked for because they sound like a phrase.
+    everyday = filler_texts(phrases, words, (), TUNING_TEXTS * len(tuning), rng)
+    held = prepare(folder / "held-out", everyday,
                    [*valid, *tuning], seed=seed + 1, always=[*phrases] * often,
                    texts_per_voice=TUNING_TEXTS, valid_every=len(valid) + len(tuning) + 1,
                    progress=progress)
     commands, validating = set(phrases), {voice.id for voice in valid}
     rows = [*held["train"], *held["valid"]]
-    write_manifest(folder / "train.jsonl", [
-        dataclasses.replace(u, text=transcript(u.text, phrases)) for u in made["train"]])
+    write_manifest(folder / "train.jsonl", made["train"])
     write_manifest(folder / "valid.jsonl", [u for u in rows if u.speaker in validating
                                             and u.text in commands])
     if noise is None:

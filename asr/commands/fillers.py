@@ -17,7 +17,6 @@ WORDS = Path(__file__).with_name("words.txt")
 # Distances (see `distance`) of words that are worth saying often. Nearer ones are how some people
 # say the phrase itself ("tree" for "three"): to refuse them is to refuse these people.
 TOO_NEAR, ALIKE = 0.2, 0.5
-OTHER = "ʘ"  # how a word that belongs to no phrase is written in training; a letter to Unicode
 PER_PHRASE = 12  # such words a phrase
 LONGEST = 4  # words of a filler text
 
@@ -53,19 +52,6 @@ def sound_alikes(phrases: dict[str, Pronunciation], words: dict[str, Pronunciati
         near = [word for apart, word in near if TOO_NEAR < apart <= ALIKE]
         found.update(dict.fromkeys(near[:PER_PHRASE]))
     return list(found)
-
-
-def transcript(text: str, phrases: Sequence[str]) -> str:
-    """What the network learns to write: the words of phrases, and `OTHER` for every other word.
-
-    A small network tells phrases from the rest; it has no need to spell the rest.
-
-    Example:
-        >>> transcript("please stop now", ["stop", "turn left"])
-        'ʘ stop ʘ'
-    """
-    known = {word for phrase in phrases for word in phrase.split()}
-    return " ".join(word if word in known else OTHER for word in text.split())
 
 
 def filler_texts(phrases: Sequence[str], words: Sequence[str], alike: Sequence[str], count: int,

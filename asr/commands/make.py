@@ -12,14 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from asr.commands.corpus import default_voices, make_material, split_voices
-from asr.commands.fillers import transcript
 from asr.commands.phrases import NORMALIZER
 from asr.commands.pronunciation import pronounce, warnings_of
 from asr.commands.settings import recipe_of
 from asr.errors import UsageError
 from asr.files import write_atomic
-from asr.manifest import Utterance, read_manifest, write_manifest
-from asr.manifest.roots import record_roots
+from asr.manifest import Utterance, read_manifest
 from asr.recipe import DecoderSettings, Recipe, dump_recipe
 from asr.recognizer import Recognizer, load
 from asr.text import normalize
@@ -98,10 +96,9 @@ def make_commands(phrases: Sequence[str], out: Path, work: Path, *, minutes: flo
     with shown("speaking") as count:
         material = make_material(work, phrases, voices, seed=seed, noise=noise,
                                  filler_words=filler_words, progress=count)
-    real = [_learnt(path, work / f"recordings-{number}.jsonl", phrases, say)
-            for number, path in enumerate(recordings, start=1)]
-    repeats = [_repeats(material.clips, len(read_manifest(path))) for path in real]
-    recipe = recipe_of([material.train, *real], [1, *repeats], material.valid,
+    repeats = [_repeats(material.clips, len(_rows(path, phrases, say))) for path in recordings]
+    recipe = recipe_of([material.train, *(path.resolve() for path in recordings)], [1, *repeats],
+                       material.valid,
                        (noise or material.noise).resolve(), minutes=minutes, seed=seed,
                        epochs=epochs)
     trained = train(recipe, work / "run")
@@ -121,17 +118,13 @@ def calibrate(recognizer: Recognizer, tuning: Sequence[Utterance], per_hour: flo
     return tune_refusal(recognizer, judged, per_hour=per_hour)
 
 
-def _learnt(path: Path, into: Path, phrases: Sequence[str], say: Callable[[str], None]) -> Path:
-    """A manifest of the recordings with the transcripts that training needs; says what they are."""
+def _rows(path: Path, phrases: Sequence[str], say: Callable[[str], None]) -> list[Utterance]:
+    """The recordings; says how many are phrases."""
     rows = read_manifest(path)
-    texts = [" ".join(normalize(u.text, NORMALIZER).split()) for u in rows]
-    known = sum(text in set(phrases) for text in texts)
+    known = sum(" ".join(normalize(u.text, NORMALIZER).split()) in set(phrases) for u in rows)
     say(f"{path}: {known} recordings of the phrases, {len(rows) - known} of other speech, which "
         "is to be refused")
-    record_roots(into.parent, {into.parent, *(Path(str(u.audio)).parent for u in rows)})
-    write_manifest(into, [dataclasses.replace(u, text=transcript(text, phrases))
-                          for u, text in zip(rows, texts, strict=True)])
-    return into
+    return rows
 
 
 def _repeats(clips: int, real: int) -> int:

@@ -111,6 +111,11 @@ class Refusal:
     others: int
     hours: float
 
+    @property
+    def keeps_its_word(self) -> bool:
+        """Whether no more pass than were allowed; at a limit of 0 more may."""
+        return self.point.accepted <= self.allowed * self.hours
+
     def to_dict(self) -> dict:
         """Plain values, for JSON and for the bundle."""
         return {"measure": self.measure, "limit": self.point.limit, "right": self.point.right,
@@ -128,7 +133,10 @@ class Refusal:
                  f"{self.measure} {self.point.limit:.3f}: {100 * self.point.right:.1f} % read "
                  f"rightly, {100 * self.point.refused:.1f} % refused, {self.point.accepted:,} of "
                  f"other speech taken for a sentence, {self.point.per_hour:.2f} an hour"]
-        if self.allowed * self.hours < 1:
+        if not self.keeps_its_word:
+            lines.append("More of it passes than was asked for, and no limit is lower: it cannot "
+                         "be told from the sentences.")
+        elif self.allowed * self.hours < 1:
             lines.append(f"With {self.hours:.2f} h of other speech, none of it may pass; give more "
                          "of it, and the limit becomes less strict.")
         return lines
@@ -194,7 +202,7 @@ def tune_refusal(recognizer: Recognizer, judged: Mapping[str, Judgement], *,
         DataError, UsageError: see `limit_of`.
     """
     found = [limit_of(recognizer, one, per_hour=per_hour) for one in judged.values()]
-    return max(found, key=lambda one: one.point.right)
+    return max(found, key=lambda one: (one.keeps_its_word, one.point.right))
 
 
 def limit_of(recognizer: Recognizer, judged: Judgement, *, per_hour: float = 1.0) -> Refusal:
@@ -224,6 +232,8 @@ def limit_of(recognizer: Recognizer, judged: Judgement, *, per_hour: float = 1.0
     first_refused = wrong[allowed] if allowed < len(wrong) else math.inf
     last_taken = wrong[allowed - 1] if allowed else 0.0
     limit = (last_taken + first_refused) / 2
+    if limit >= first_refused:  # ties; at 0 there is no lower limit, and too many pass
+        limit = max(0.0, float(np.nextafter(first_refused, 0)))
     sounding = judged.gaps[judged.inside & np.isfinite(judged.gaps)]
     limit = min(limit, float(sounding.max(initial=0.0)) + 0.5, NEVER_REFUSED)
     limits = dict.fromkeys(MEASURES, NEVER_REFUSED) | {judged.measure: float(limit)}

@@ -175,10 +175,8 @@ def test_from_a_list_to_a_bundle(tmp_path, voices):
     assert made.refusal.point.limit < NEVER_REFUSED
     assert bundle.training["refusal"]["inside"] == 10 and bundle.training["voices"] == 6
     assert any("1 recordings of the phrases, 1 of other speech" in line for line in said)
-    assert [u.text for u in read_manifest(tmp_path / "work/recordings-1.jsonl")] == ["do", "ʘ ʘ"]
     train = read_manifest(tmp_path / "work/train.jsonl")
-    assert {u.text for u in train} >= {*WORDS, "ʘ"} and {*"".join(u.text for u in train)} <= {
-        *"".join(WORDS), " ", "ʘ"}
+    assert {u.text for u in train} > set(WORDS)
     valid = read_manifest(tmp_path / "work/valid.jsonl")
     assert sorted(u.text for u in valid) == sorted(5 * WORDS)
     assert not {u.speaker for u in train} & {u.speaker for u in valid}

@@ -60,6 +60,17 @@ def test_the_limit_is_no_higher_than_the_sentences_need(recognizer):
     assert any("none of it may pass" in line for line in found.lines())
 
 
+def test_ties_do_not_let_more_pass(recognizer):
+    found = limit_of(recognizer, judgement(4 * INSIDE, [2.0] * 12), per_hour=0.5)
+    assert found.point.accepted == 0 and found.keeps_its_word and found.settings.max_gap < 2
+    found = limit_of(recognizer, judgement(INSIDE, [0.0] * 12), per_hour=0.5)
+    assert found.point.accepted == 12 and not found.keeps_its_word
+    assert any("cannot be told" in line for line in found.lines())
+    fine = dataclasses.replace(judgement(INSIDE, OTHERS), measure="max_doubt")
+    both = {"max_gap": judgement(INSIDE, [0.0] * 12), "max_doubt": fine}
+    assert tune_refusal(recognizer, both, per_hour=0.0).measure == "max_doubt"
+
+
 def test_silence_is_never_let_through(recognizer):
     found = limit_of(recognizer, judgement(INSIDE, [SILENT] * 12), per_hour=1.0)
     assert found.point.accepted == 0 and found.settings.max_gap < NEVER_REFUSED

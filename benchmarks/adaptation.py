@@ -102,7 +102,7 @@ def adapted(bundle, start: Path, folder: Path, epochs: int) -> Recipe:
                                  batch_frames=2_500),
         augment=dataclasses.replace(recipe.augment, warp=0.1, tempo=0.15, tilt_db=4.0, gain_db=6.0,
                                     freq_masks=1, freq_mask_width=6),
-        train=dataclasses.replace(recipe.train, epochs=epochs, learning_rate=3e-4, warmup_steps=20,
+        train=dataclasses.replace(recipe.train, epochs=epochs, learning_rate=1e-3, warmup_steps=20,
                                   weight_decay=1e-2, initial_bundle=str(start)))
 
 
@@ -154,7 +154,7 @@ def main() -> None:
     one = kinds.add_parser("digits")
     one.add_argument("--speaker", default="jason")
     one.add_argument("--draws", type=int, default=5)
-    one.add_argument("--epochs", type=int, default=20)
+    one.add_argument("--epochs", type=int, default=60)
     one.set_defaults(work_of=digits)
     two = kinds.add_parser("german")
     two.add_argument("prepared", type=Path, help="folder with train.jsonl and dev.jsonl")

@@ -61,7 +61,7 @@ types: install  ## annotations
 	$(BIN)/pyright
 
 docs: install  ## the documentation as a site, in site/
-	$(BIN)/mkdocs build --strict --quiet
+	$(BIN)/mkdocs build --strict  # with --quiet a warning would be no error
 
 page: install  ## the shipped model as one HTML page, in site/
 	mkdir -p site

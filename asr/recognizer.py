@@ -36,6 +36,7 @@ from asr.inference.windows import Windows
 from asr.inspection import Inspection, inspect_audio
 from asr.language_model import LanguageModel, load_ngram
 from asr.language_model.packed_ngram import unpack_lm
+from asr.live import Stream, StreamSettings
 from asr.network.engine import Engine, KerasAcousticModel, batches_by_length, pad_batch
 from asr.recipe import NEVER_REFUSED, DecoderSettings, Recipe, settings_from_dict
 from asr.text import normalize
@@ -344,6 +345,31 @@ class Recognizer:
         duration = num_samples / self.sample_rate
         return Transcript("", duration=duration) if hypothesis is None else \
             to_transcript([hypothesis], self.clock, duration, levels)
+
+    def stream(self, sample_rate: float | None = None, **settings: float) -> Stream:
+        """Recognise speech while it is spoken; see `asr.live.Stream`.
+
+        Args:
+            sample_rate: Hz of the samples; None: the recogniser's own rate.
+            settings: seconds: end_pause, right_context, left_context, chunk, max_utterance, see
+                `asr.live.StreamSettings`.
+
+        Raises:
+            UsageError: a setting or a sample rate that cannot be.
+
+        Example:
+            stream = recognizer.stream(sample_rate=48_000)
+            for piece in microphone:
+                for final in stream.feed(piece):
+                    print(final.text)
+                show(stream.partial().text)
+            finals = stream.finish()
+        """
+        unknown = settings.keys() - {field.name for field in dataclasses.fields(StreamSettings)}
+        if unknown:
+            raise UsageError(f"stream() has no setting {', '.join(sorted(unknown))}; it has "
+                             f"{', '.join(f.name for f in dataclasses.fields(StreamSettings))}.")
+        return Stream(self, sample_rate or self.sample_rate, StreamSettings(**settings))
 
     def inspect(self, audio: Audio, sample_rate: int | None = None, *,
                 allow_truncated: bool = False) -> Inspection:

@@ -35,10 +35,14 @@ os.execv(sys.argv[3], sys.argv[3:])
 
 
 class Page:
-    """One tab; `problems` collects uncaught exceptions and console errors."""
+    """One tab; `problems` collects uncaught exceptions and console errors, `dialogs` what it asked.
+
+    Every dialog is answered with yes.
+    """
 
     def __init__(self, timeout: float = 30.0, flags: Sequence[str] = ()):
         self.timeout, self.problems, self._serial, self._buffer = timeout, [], 0, b""
+        self.dialogs: list[str] = []
         self._profile = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         to_browser, self._write = os.pipe()
         self._read, from_browser = os.pipe()
@@ -73,11 +77,19 @@ class Page:
         os.close(self._read)
         self._profile.cleanup()
 
-    def open(self, path: Path) -> None:
+    def open(self, address: Path | str) -> None:
+        """Open a file or an address; `requests` begins with it."""
         self.requests: list[str] = []
-        self.send("Page.navigate", url=path.resolve().as_uri())
-        self.wait("document.readyState === 'complete' && "
-                  "document.getElementById('data') !== null")
+        url = address if isinstance(address, str) else address.resolve().as_uri()
+        self.send("Page.navigate", url=url)
+        # A file of the tests has its data; an address of a server that it is there.
+        there = f"location.href === {json.dumps(url)}" if isinstance(address, str) else \
+            "document.getElementById('data') !== null"
+        self.wait(f"document.readyState === 'complete' && {there}")
+
+    def download_to(self, folder: Path) -> None:
+        """Keep what the page saves."""
+        self.send("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
 
     def run(self, expression: str):
         """The value of a JavaScript expression; a promise is awaited."""
@@ -117,19 +129,23 @@ class Page:
         path.write_bytes(base64.b64decode(data["data"]))
 
     def send(self, method: str, **params):
+        serial = self._post(method, params)
+        end = time.monotonic() + self.timeout
+        while True:
+            answer = self._next(end)
+            if answer.get("id") == serial:
+                if "error" in answer:
+                    raise AssertionError(f"{method}: {answer['error']}")
+                return answer["result"]
+            self._note(answer)
+
+    def _post(self, method: str, params: dict) -> int:
         self._serial += 1
         message = {"id": self._serial, "method": method, "params": params}
         if self._session:
             message["sessionId"] = self._session
         os.write(self._write, json.dumps(message).encode() + b"\0")
-        end = time.monotonic() + self.timeout
-        while True:
-            answer = self._next(end)
-            if answer.get("id") == self._serial:
-                if "error" in answer:
-                    raise AssertionError(f"{method}: {answer['error']}")
-                return answer["result"]
-            self._note(answer)
+        return self._serial
 
     def _note(self, event: dict) -> None:
         params = event.get("params", {})
@@ -141,6 +157,11 @@ class Page:
             self.problems.append(params["args"])
         elif event.get("method") == "Network.requestWillBeSent":
             self.requests.append(params["request"]["url"][:80])
+        elif event.get("method") == "Page.javascriptDialogOpening":
+            self.dialogs.append(params["type"])
+            self._post("Page.handleJavaScriptDialog", {"accept": True})
+        elif event.get("method") == "Network.webSocketCreated":
+            self.requests.append(params["url"][:80])
 
     def _next(self, end: float) -> dict:
         while b"\0" not in self._buffer:

@@ -51,7 +51,9 @@ GROUPS = {
     },
     "Use a model": {
         "transcribe": ("asr.cli.transcribe", "Recordings become text, subtitles or JSON."),
+        "listen": ("asr.cli.listen", "A microphone becomes text while you speak."),
         "align": ("asr.cli.align", "When each word of a known text was said."),
+        "serve": ("asr.cli.serve", "A page, OpenAI's interface and vosk's websocket."),
         "info": ("asr.cli.info", "What a model is and what it was trained on."),
         "export": ("asr.cli.export", "ONNX and other formats, each with a proof of parity."),
     },

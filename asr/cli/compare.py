@@ -60,7 +60,7 @@ def compare(systems: tuple[Path, ...], reference: Path | None, text_format: str,
       asr compare results/old results/new results/newer --json
     """  # noqa: D301 (click reads the backspace)
     from asr.files import write_atomic
-    from asr.pages.charts import visible
+    from asr.pages.frame import visible
     from asr.scoring import compare as judge
     from asr.scoring import compare_many, load_systems, score_systems
     from asr.text import normalizer_name

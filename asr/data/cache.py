@@ -1,4 +1,4 @@
-"""Extract features of many utterances once, in parallel; keep them on disk, memory-mapped.
+"""Extract features of many utterances once, in parallel; keep them on disk.
 
 In: utterances and `[features]` settings. Out: a `FeatureCache`.
 What is kept is named after what it was made from: the settings give the folder; the bytes of the
@@ -100,7 +100,7 @@ class FeatureCache:
         return len(self.rows)
 
     def read(self, row_index: int) -> np.ndarray:
-        """Features of one row, before CMVN: (T, F) float32, a read-only view of the mapped file."""
+        """Features of one row, before CMVN: (T, F) float32."""
         return self._reader.read(self._locations[row_index])
 
     def statistics(self, row_indices: Sequence[int] | None = None) -> tuple[np.ndarray, np.ndarray]:

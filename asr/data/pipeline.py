@@ -9,7 +9,7 @@ In: a feature cache, a plan of `asr.data.batches`, a `FeatureAugmenter`. Out: ba
 B >= 1, num_frames >= 1, no empty row, T = max(num_frames), L = max(1, max(num_labels)). Features
 are after CMVN, so the padding is the mean; it never changes a logit, a loss or a transcript.
 
-Reading is a copy from memory maps inside one `tf.numpy_function` a batch, or, with tensorflow-io,
+Reading is a copy from files inside one `tf.numpy_function` a batch, or, with tensorflow-io,
 decoding in the graph (`asr.data.recordings_graph`). All other arithmetic is in the graph, utterance
 by utterance, before padding. The order of batches is that of the plan, and the values depend on the
 seeds in it alone, whatever the number of threads.

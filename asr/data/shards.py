@@ -1,4 +1,4 @@
-"""The feature cache on disk: safetensors files of many feature arrays, mapped when read.
+"""The feature cache on disk: safetensors files of many feature arrays.
 
 In: feature arrays with keys. Out: `shard-<name>.safetensors`: an array (T, F) float32 a key, and
 in the metadata of each "num_samples cut crc32": the samples that it was made from, whether the
@@ -10,25 +10,22 @@ removed, never read.
 from __future__ import annotations
 
 import hashlib
-import mmap
 import os
 import warnings
 import zlib
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 from safetensors.numpy import save
 
-from asr.errors import InputWarning
+from asr.errors import DataError, InputWarning
 from asr.files import parse_json, sweep, write_atomic
 
 FORMAT_VERSION = 3
-_OPEN_SHARDS = 256  # mapped at once; each costs a file descriptor
 
 
 @dataclass(frozen=True)
@@ -136,7 +133,7 @@ def damaged_shards(folder: Path, locations: Iterable[tuple[str, Location]], num_
         by_shard[place.shard].append((key, place))
     for shard, places in by_shard.items():
         try:
-            with open(folder / shard, "rb") as file:  # mapped, a bad disk would kill the process
+            with open(folder / shard, "rb") as file:
                 for key, place in sorted(places, key=lambda pair: pair[1].offset):
                     file.seek(place.offset)
                     data = file.read(4 * place.num_frames * num_features)
@@ -165,7 +162,10 @@ def warn_of_damage(path: Path) -> None:
 
 
 class ShardReader:
-    """Features as views of memory-mapped shards: nothing is copied, nothing is parsed.
+    """Features by place.
+
+    A shard is read, not mapped: a disk that fails under a mapped file ends the process, and a
+    read gives an error that has a name. An open file costs less than the copy of an utterance.
 
     Args:
         folder: folder of the cache.
@@ -175,14 +175,26 @@ class ShardReader:
     def __init__(self, folder: Path, num_features: int):
         self.folder = folder
         self.num_features = num_features
-        self._shard = lru_cache(maxsize=_OPEN_SHARDS)(self._map)
 
     def read(self, location: Location) -> np.ndarray:
-        """(T, F) float32, read-only; stays valid as long as it is referenced."""
-        start = location.offset // 4
-        stop = start + location.num_frames * self.num_features
-        return self._shard(location.shard)[start:stop].reshape(-1, self.num_features)
+        """(T, F) float32, read-only.
 
-    def _map(self, name: str) -> np.ndarray:
-        with open(self.folder / name, "rb") as file:
-            return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), "<f4")
+        Raises:
+            DataError: the shard cannot be read, or has become shorter.
+        """
+        path, size = self.folder / location.shard, 4 * location.num_frames * self.num_features
+        try:
+            with open(path, "rb", buffering=0) as file:
+                file.seek(location.offset)
+                data = file.read(size)
+        except OSError as error:
+            raise _unreadable(path, str(error.strerror)) from error
+        if len(data) != size:
+            raise _unreadable(path, f"{len(data):,} bytes of {size:,}")
+        return np.frombuffer(data, "<f4").reshape(-1, self.num_features)
+
+
+def _unreadable(path: Path, why: str) -> DataError:
+    return DataError(f"The feature cache {path} can no longer be read ({why}). Check the disk, "
+                     "then start again: training goes on from its last checkpoint, and damaged "
+                     "features are made again.", code="cache.unreadable", path=path)

@@ -16,9 +16,8 @@ from asr.errors import UsageError
 from asr.export.certificate import Exported
 from asr.export.html_model import page_model, rounded
 from asr.features.lengths import output_length
-from asr.pages.charts import escape
-from asr.pages.components import THEME
-from asr.pages.report import fill_page, page_file
+from asr.pages.frame import fill_page, page_file
+from asr.pages.recorder import SCRIPTS, STYLES, recorder_body
 
 if TYPE_CHECKING:
     from asr.bundle import Bundle
@@ -78,26 +77,21 @@ def render(bundle: Bundle, quantize: str = "float16") -> str:
     heard = f"It knows {words} words and answers with nothing else." \
         if bundle.decoder.kind == "lexicon" else "It writes what it hears, letter by letter."
     title = f"Speech to text: {bundle.path.stem if bundle.path else 'a model'}"
-    body = (
-        f"<header><div class='top'><h1>{escape(title)}</h1>{THEME}</div>"
-        f"<p>Speak, or drop recordings. {heard}</p>"
-        "<p class='privacy'>Nothing leaves this page: the model is inside it and runs on your "
-        "own device.</p></header>"
-        "<main><div class='start'>"
-        "<button id='record' type='button' aria-pressed='false'>Speak</button>"
-        "<meter id='level' min='0' max='1' value='0' aria-label='Level of the microphone'></meter>"
-        "<label id='drop'>Drop recordings here, or choose them"
-        "<input id='file' type='file' multiple accept='audio/*,video/*'></label></div>"
-        "<p id='state' role='status'>Loading the model ...</p><div id='takes'></div>"
-        "<p class='soft wide'>Keys: <kbd>r</kbd> record and stop, <kbd>Tab</kbd> and "
-        "<kbd>Enter</kbd> listen to a word, <kbd>Esc</kbd> silence. Underlined words are less "
-        "sure.</p></main>"
-        f"<footer>{bundle.model.num_layers} bidirectional LSTM layers of {bundle.model.units} "
-        f"cells, {features.sample_rate} Hz. Model {escape(bundle.bundle_hash[:12])}, made with "
-        "keras-asr.</footer>")
-    data = {"model": page_model(bundle, quantize), "engine": page_file("engine.js")}
-    return fill_page(title, body, data, page_file("report.css") + page_file("recogniser.css"),
-                     page_file("recogniser.js"), workers=True)
+    body = recorder_body(
+        title, f"Speak, or drop recordings. {heard}",
+        "Nothing leaves this page: the model is inside it and runs on your own device.",
+        busy="Loading the model ...",
+        footer=f"{bundle.model.num_layers} bidirectional LSTM layers of {bundle.model.units} "
+               f"cells, {features.sample_rate} Hz. Model {bundle.bundle_hash[:12]}, made with "
+               "keras-asr.")
+    return fill_page(title, body, styles=STYLES, scripts=(*SCRIPTS, "recogniser.js"),
+                     data={"model": page_model(bundle, quantize), "engine": engine_script()},
+                     sources={"worker-src": "blob:"})
+
+
+def engine_script() -> str:
+    """The recogniser in JavaScript: for a worker and for Node."""
+    return page_file("signal.js", "engine.js")
 
 
 class PageEngine:
@@ -128,7 +122,7 @@ class PageEngine:
             for row, n in zip(features, num_frames, strict=True)]
         with tempfile.TemporaryDirectory() as folder:
             engine = Path(folder) / "engine.js"
-            engine.write_text(page_file("engine.js"), encoding="utf-8")
+            engine.write_text(engine_script(), encoding="utf-8")
             done = subprocess.run([NODE, "-e", RUN_IN_NODE, str(engine), str(self._page)],
                                   input="\n".join(lines), capture_output=True, text=True,
                                   check=False)

@@ -133,13 +133,15 @@ def transcribe_items(recognizer: Recognizer, items: Iterable[Item],
         timings: filled while the loop runs.
         allow_truncated: see `asr.audio.load_audio`.
         notice: told in a sentence when the first long recording begins, and at the end if
-            recordings have a lower sample rate than the model.
+            recordings have a lower sample rate than the model and those it was trained on.
         channel: see `asr.audio.load_audio`; `EACH` makes one transcript of all channels, with a
             speaker on each.
         speakers: names of the channels; empty: left and right, or channel 1 and so on.
         progress: called with (done, all) seconds of a long recording.
     """
     low: dict[str, int] = {}
+    trained = _trained_rate(recognizer)
+    least = min(trained or recognizer.sample_rate, recognizer.sample_rate)
 
     def tasks() -> Iterator[Task[tuple[Item, int, int]]]:
         for item in items:
@@ -147,7 +149,7 @@ def transcribe_items(recognizer: Recognizer, items: Iterable[Item],
             channels = [channel]
             if item.path is not None or channel == EACH:
                 info = _probe(source)
-                if info is not None and info.sample_rate < recognizer.sample_rate:
+                if info is not None and info.sample_rate < least:
                     low[item.name] = info.sample_rate
                 if channel == EACH:
                     count = info.channels if info is not None else 1
@@ -165,9 +167,16 @@ def transcribe_items(recognizer: Recognizer, items: Iterable[Item],
             parts = []
     if low and notice:
         name, rate = next(iter(low.items()))
+        unless = "" if trained else ", unless the model was trained on such sound"
         notice(f"{len(low):,} recording{'s have' if len(low) > 1 else ' has'} a lower sample rate "
                f"than the {recognizer.sample_rate:,} Hz of the model ({name}: {rate:,} Hz): "
-               f"expect more errors, unless the model was trained on such sound.")
+               f"expect more errors{unless}.")
+
+
+def _trained_rate(recognizer: Recognizer) -> int:
+    """The lowest sample rate in the training data, in Hz; 0: its bundle does not say."""
+    rate = recognizer.bundle.training.get("lowest_sample_rate")
+    return rate if isinstance(rate, int) and rate > 0 else 0
 
 
 def _probe(source: str | Callable[[], bytes]) -> AudioInfo | None:

@@ -140,11 +140,56 @@ def quietest(powers: np.ndarray, seconds_per_power: float, wanted: float, search
     return float(middles[equal[np.argmin(np.abs(middles[equal] - wanted))]])
 
 
-def feature_blocks(audio: Iterable[np.ndarray], extractor: FeatureExtractor
-                   ) -> Iterator[np.ndarray]:
-    """The features of a recording that comes in blocks: those of the whole, in pieces.
+class FeatureStream:
+    """The features of a recording that comes in pieces: those of the whole, in pieces.
 
     To 1e-5 for a kind with a memory (`asr.recipe.FeatureKind`).
+
+    Args:
+        extractor: feature extractor of the bundle.
+    """
+
+    def __init__(self, extractor: FeatureExtractor):
+        s = extractor.settings
+        self._extractor = extractor
+        self._hop = s.hop_length
+        self._margin = (1 + -(-(s.n_fft // 2) // s.hop_length)  # 1: for pre-emphasis
+                        + (DELTA_WIDTH // 2 if s.deltas else 0))
+        memory = FEATURE_KINDS[s.kind].memory_seconds * s.sample_rate / s.hop_length
+        self._past = self._margin + math.ceil(memory)
+        self._held, self._first, self._done = np.empty(0, np.float32), 0, 0
+
+    def feed(self, samples: np.ndarray) -> np.ndarray:
+        """The frames that lack nothing to come, (t, F) float32 before normalisation, t >= 0.
+
+        Args:
+            samples: (n,) float32, the next ones.
+
+        Raises:
+            AudioError: as `asr.features.log_mel`.
+        """
+        self._held = np.concatenate([self._held, samples])  # from frame `_first` on
+        first, done = self._first, self._done
+        ready = first + len(self._held) // self._hop - self._margin
+        if ready <= done:
+            return np.empty((0, self._extractor.num_features), np.float32)
+        end = (ready + self._margin - first) * self._hop
+        features = self._extractor.extract(self._held[:end])[done - first:ready - first]
+        self._done = ready
+        self._first = max(0, ready - self._past)
+        self._held = self._held[(self._first - first) * self._hop:]
+        return features
+
+    def finish(self) -> np.ndarray:
+        """The frames up to the end of the recording, (t, F)."""
+        if not len(self._held) and not self._done:
+            return np.empty((0, self._extractor.num_features), np.float32)
+        return self._extractor.extract(self._held)[self._done - self._first:]
+
+
+def feature_blocks(audio: Iterable[np.ndarray], extractor: FeatureExtractor
+                   ) -> Iterator[np.ndarray]:
+    """`FeatureStream` over the blocks of a recording.
 
     Args:
         audio: (n,) float32 blocks.
@@ -156,23 +201,12 @@ def feature_blocks(audio: Iterable[np.ndarray], extractor: FeatureExtractor
     Raises:
         AudioError: as `asr.features.log_mel`.
     """
-    s = extractor.settings
-    margin = (1 + -(-(s.n_fft // 2) // s.hop_length)  # 1: pre-emphasis looks one sample back
-              + (DELTA_WIDTH // 2 if s.deltas else 0))
-    past = margin + math.ceil(FEATURE_KINDS[s.kind].memory_seconds * s.sample_rate / s.hop_length)
-    held, first, done = np.empty(0, np.float32), 0, 0  # samples from frame `first` on
+    stream = FeatureStream(extractor)
     for block in audio:
-        held = np.concatenate([held, block])
-        ready = first + len(held) // s.hop_length - margin  # frames that lack nothing to come
-        if ready <= done:
-            continue
-        end = (ready + margin - first) * s.hop_length
-        yield extractor.extract(held[:end])[done - first:ready - first]
-        done = ready
-        keep = max(0, done - past)
-        held, first = held[(keep - first) * s.hop_length:], keep
-    if len(held) or done:
-        yield extractor.extract(held)[done - first:]
+        if len(features := stream.feed(block)):
+            yield features
+    if len(features := stream.finish()):
+        yield features
 
 
 def cut_windows(features: Iterable[np.ndarray], windows: Sequence[Window], subsampling: int

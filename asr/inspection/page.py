@@ -1,14 +1,13 @@
 """A view as one HTML file with hover: no network, no library, opens by e-mail.
 
 In: a `View`. Out: HTML with the arrays inside, which its own script draws. It shares the
-frame, the style and the content security policy of the evaluation report.
+frame, the style, the colours and the player of the other pages.
 """
 
 from __future__ import annotations
 
 import base64
 from dataclasses import replace
-from importlib import resources
 
 import numpy as np
 
@@ -24,18 +23,11 @@ from asr.inspection.view import (
     shown_labels,
 )
 from asr.network.equations import Trace
-from asr.pages.charts import escape, visible
 from asr.pages.clips import CLIP_RATE, encode_mp3
-from asr.pages.components import THEME
-from asr.pages.report import fill_page, page_file
+from asr.pages.frame import THEME, escape, fill_page, visible
 
 MAX_VALUES = 4_000_000  # of all gates, two bytes each: beyond that only the asked layer comes along
 FULL_SCALE = 32_767  # arrays travel as int16: a gate is true to 0.00003
-# Stops of matplotlib's magma, viridis and RdBu, the colours of `asr.inspection.plot`.
-COLOURS = {
-    "sound": "000004 180f3d 440f76 721f81 9e2f7f cd4071 f1605d fd9668 feca8d fcfdbf",
-    "share": "440154 482878 3e4989 31688e 26828e 1f9e89 35b779 6ece58 b5de2b fde725",
-    "signed": "053061 2166ac 4393c3 92c5de d1e5f0 f7f7f7 fddbc7 f4a582 d6604d b2182b 67001f"}
 _KEYS = ("<p class='soft wide'>Keys, after a click into the picture: <kbd>←</kbd> <kbd>→</kbd> "
          "time, <kbd>↑</kbd> <kbd>↓</kbd> cell, <kbd>space</kbd> listen.</p>")
 
@@ -67,11 +59,9 @@ def page(view: View, *, clip: str, bundle: str, with_sound: bool = True) -> str:
         "<div id='figure' class='card' tabindex='0' role='group' aria-label='Sound, gates, memory "
         "and posteriors over time; arrow keys move time and cell'></div>"
         "<div id='readout' class='card' role='status' aria-live='polite'></div>" + _KEYS)
-    files = resources.files("asr.inspection")
-    style, script = (files.joinpath(name).read_text(encoding="utf-8")
-                     for name in ("page.css", "page.js"))
-    return fill_page(f"Inside the LSTM: {clip}", body, page_data(view, with_sound),
-                     page_file("report.css") + style, script)
+    return fill_page(f"Inside the LSTM: {clip}", body, data=page_data(view, with_sound),
+                     styles=("inspect.css",),
+                     scripts=("signal.js", "picture.js", "player.js", "inspect.js"))
 
 
 def page_data(view: View, with_sound: bool = True) -> dict:
@@ -93,7 +83,6 @@ def page_data(view: View, with_sound: bool = True) -> dict:
         "posteriors": _pack(inspection.posteriors[:, labels] * FULL_SCALE, "<i2"),
         "words": [[visible(w.text), w.start, w.end] for w in inspection.transcript.words],
         "characters": [[visible(c.text), c.start, c.end] for c in inspection.characters],
-        "colours": {name: stops.split() for name, stops in COLOURS.items()},
         "mp3": _mp3(inspection) if with_sound else ""}
 
 

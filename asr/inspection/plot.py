@@ -24,7 +24,7 @@ from asr.inspection.view import (
     loudness,
     shown_labels,
 )
-from asr.pages.charts import visible
+from asr.pages.frame import visible
 from asr.transcript import Word
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import numpy as np
 from asr.errors import UsageError
 from asr.inspection.network import Inspection
 from asr.network.equations import Trace
-from asr.pages.charts import visible
+from asr.pages.frame import visible
 
 LIVELY_UNITS = 16  # shown when none are named
 DYNAMIC_RANGE = 80.0  # dB below the loudest point of the log-mel picture that are distinguished

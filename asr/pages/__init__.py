@@ -1,8 +1,12 @@
-"""HTML pages and charts: one set of components for every page.
+"""HTML pages: one frame, one style and one set of components for all of them.
 
-charts.py, confidence_charts.py   SVG
+frame.py       the file: policy, style, script, escaping
+charts.py      line charts as SVG; confidence_charts.py draws with it
+tables.py      tables of groups and words
+components.py  the sections of a report
 clips.py       audio embedded in a page
-components.py  tables, diffs and players
 report.py      the scoring report
-assets/        style and script
+recorder.py    the body of a page that records: that of `asr export` and of `asr serve`
+live.py        the page of `asr serve`
+assets/        styles and scripts, see docs/architecture.md
 """

@@ -1,70 +1,88 @@
-"""Charts and tables of a report, as HTML without a script.
+"""Line charts, as inline SVG without a script: one plot for all of them.
 
-In: groups, word errors, a learning curve. Out: escaped HTML and inline SVG.
+In: points. Out: escaped SVG. Colours and line styles are classes of assets/report.css.
 """
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-from asr.scoring.breakdown import Group, WordErrors
-from asr.scoring.result import with_interval
+from asr.pages.frame import escape
 
-# C0 controls become their pictures, C1 controls, bidi overrides and half surrogates a box.
-_VISIBLE = {code: 0x2400 + code for code in range(32)} | {0x7F: 0x2421}
-_VISIBLE |= dict.fromkeys([*range(0x80, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A),
-                           *range(0xD800, 0xE000)], 0xFFFD)
+Point = tuple[float, float]
 
 
-def visible(text: object) -> str:
-    """A text whose control characters can be seen instead of obeyed."""
-    return str(text).translate(_VISIBLE)
+@dataclass(frozen=True)
+class Plot:
+    """The place of an axis system in a picture; lengths are units of the picture.
 
+    Attributes:
+        x, y: lowest and highest value of each axis.
+        width, height: size of the picture.
+        left, right, top, bottom: its margins.
+    """
 
-def escape(text: object) -> str:
-    """A text that stays text in HTML, in an element as in an attribute."""
-    return html.escape(visible(text), quote=True)
+    x: tuple[float, float] = (0.0, 1.0)
+    y: tuple[float, float] = (0.0, 1.0)
+    width: int = 440
+    height: int = 300
+    left: int = 58
+    right: int = 24
+    top: int = 12
+    bottom: int = 44
 
+    def place(self, x: float, y: float) -> Point:
+        """Values to the picture's units; y is cut at its highest value."""
+        across = (x - self.x[0]) / max(self.x[1] - self.x[0], 1e-9)
+        up = (min(y, self.y[1]) - self.y[0]) / max(self.y[1] - self.y[0], 1e-9)
+        return (self.left + across * (self.width - self.left - self.right),
+                self.height - self.bottom - up * (self.height - self.top - self.bottom))
 
-def group_table(title: str, groups: Sequence[Group]) -> str:
-    """A card with one line a group: its word error rate, interval, and both as a bar."""
-    if not groups:
-        return ""
-    top = max((group.interval.high if group.interval else group.words.rate or 0)
-              for group in groups) or 1.0
-    rows = []
-    for group in groups:
-        rows.append(
-            f"<tr><td><bdi>{escape(group.label)}</bdi></td>"
-            f"<td class='n wide'>{group.utterances:,}</td>"
-            f"<td class='n'>{group.words.reference:,}</td>"
-            f"<td class='n'>{with_interval('', group.words.rate, group.interval)}</td>"
-            f"<td class='wide'>{_bar(group, top)}</td></tr>")
-    return _table_card(title, "<th></th><th class='n wide'>Utterances</th><th class='n'>Words</th>"
-                       "<th class='n'>WER</th><th class='wide'></th>", "".join(rows))
+    def line(self, points: Sequence[Point], kind: str) -> str:
+        """A curve through values, of class `kind`."""
+        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (self.place(*point) for point in points))
+        return f"<polyline class='curve {kind}' points='{path}'/>"
 
+    def dot(self, point: Point, kind: str, radius: int, title: str = "") -> str:
+        """A value as a dot."""
+        x, y = self.place(*point)
+        shown = f"<circle class='{kind}' cx='{x:.1f}' cy='{y:.1f}' r='{radius}'"
+        return f"{shown}><title>{escape(title)}</title></circle>" if title else f"{shown}/>"
 
-def word_tables(words: WordErrors) -> str:
-    """Confusion pairs, most-missed and most-invented words, one card each."""
-    return (
-        count_table("Confused", ("Said", "Heard", "Times"), words.confusions)
-        + count_table("Missed or confused", ("Said", "Errors", "Spoken"), words.missed)
-        + count_table("Invented", ("Heard", "Times"), words.invented))
+    def svg(self, label: str, content: str, ticks: Mapping[float, str], *, below: str = "",
+            beside: str = "", across: bool = False) -> str:
+        """The picture: grid, labels, content.
 
-
-def count_table(title: str, heads: Sequence[str], rows: Sequence[Sequence]) -> str:
-    """A card with a table; strings to the left, numbers to the right."""
-    if not rows:
-        return f"<div class='card'><h3>{escape(title)}</h3><p class='soft'>None.</p></div>"
-    kinds = ["n" if isinstance(value, (int, float)) else "" for value in rows[0]]
-    head = "".join(f"<th class='{kind}'>{escape(name)}</th>"
-                   for kind, name in zip(kinds, heads, strict=True))
-    body = "".join("<tr>" + "".join(
-        f"<td class='{kind}'><bdi>{value if kind and isinstance(value, int) else escape(value)}"
-        "</bdi></td>" for kind, value in zip(kinds, row, strict=True)) + "</tr>" for row in rows)
-    return _table_card(title, head, body)
+        Args:
+            label: what it shows, for those who do not see it.
+            content: SVG, escaped by the caller.
+            ticks: labels of the x axis by value; the y axis has quarters, in percent.
+            below, beside: names of the axes.
+            across: as wide as its card.
+        """
+        parts = []
+        for step in range(5):
+            value = self.y[0] + (self.y[1] - self.y[0]) * step / 4
+            y = self.place(self.x[0], value)[1]
+            parts.append(f"<line class='axis' x1='{self.left}' x2='{self.width - self.right}' "
+                         f"y1='{y:.1f}' y2='{y:.1f}'/><text x='{self.left - 6}' y='{y + 4:.1f}' "
+                         f"text-anchor='end'>{100 * value:g} %</text>")
+        for value, text in ticks.items():
+            x, y = self.place(value, self.y[0])
+            parts.append(f"<text x='{x:.1f}' y='{y + (28 if across else 17):.1f}' "
+                         f"text-anchor='middle'>{escape(text)}</text>")
+        if below:
+            parts.append(f"<text x='{(self.left + self.width - self.right) / 2}' "
+                         f"y='{self.height - 8}' text-anchor='middle'>{escape(below)}</text>")
+        if beside:
+            middle = (self.top + self.height - self.bottom) / 2
+            parts.append(f"<text x='12' y='{middle}' text-anchor='middle' "
+                         f"transform='rotate(-90 12 {middle})'>{escape(beside)}</text>")
+        size = "class='across'" if across else f"width='{self.width}' height='{self.height}'"
+        return (f"<svg {size} role='img' aria-label='{escape(label)}' "
+                f"viewBox='0 0 {self.width} {self.height}'>{''.join(parts)}{content}</svg>")
 
 
 def learning_curve(records: Sequence[Mapping]) -> str:
@@ -79,38 +97,20 @@ def learning_curve(records: Sequence[Mapping]) -> str:
     series = {name: points for name, points in series.items() if len(points) > 1}
     if not series:
         return ""
-    width, height, left, right, bottom = 840, 250, 60, 120, 28
     epochs = [x for points in series.values() for x, _ in points]
     # a multiple of 4 %, so that the grid's quarters are whole numbers
     top = min(1.2, math.ceil(25 * max(y for points in series.values() for _, y in points)) / 25)
-    top = top or 0.04
-    low, high = min(epochs), max(epochs)
-
-    def place(x: float, y: float) -> tuple[float, float]:
-        return (left + (x - low) / max(high - low, 1e-9) * (width - left - right),
-                (height - bottom) - min(y, top) / top * (height - bottom - 12))
-
+    plot = Plot(x=(min(epochs), max(epochs)), y=(0.0, top or 0.04), width=840, height=278, left=80,
+                right=156, top=20, bottom=40)  # room for the larger letters on a phone
+    ends = [plot.place(*points[-1]) for points in series.values()]
+    beside = spread([y for _, y in ends], 27, plot.height - plot.bottom)
     parts = []
-    for step in range(5):
-        value = top * step / 4
-        y = place(low, value)[1]
-        parts.append(f"<line class='axis' x1='{left}' x2='{width - right}' y1='{y:.1f}' "
-                     f"y2='{y:.1f}'/><text x='{left - 6}' y='{y + 4:.1f}' text-anchor='end'>"
-                     f"{100 * value:g} %</text>")
-    for x in (low, high):
-        parts.append(f"<text x='{place(x, 0)[0]:.1f}' y='{height - 8}' text-anchor='middle'>"
-                     f"epoch {x:g}</text>")
-    ends = [place(*points[-1]) for points in series.values()]
-    beside = spread([y for _, y in ends], 22, height - bottom)
     for index, (name, points) in enumerate(series.items()):
-        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (place(*point) for point in points))
-        x, y = ends[index]
-        parts.append(f"<polyline class='curve c{index}' points='{path}'/>"
-                     f"<circle class='f{index}' cx='{x:.1f}' cy='{y:.1f}' r='3'/>"
-                     f"<text class='f{index}' x='{x + 8:.1f}' y='{beside[index] + 4:.1f}'>"
-                     f"{name.upper()} {100 * points[-1][1]:.1f} %</text>")
-    return ("<svg class='across' role='img' aria-label='Word and character error rate by epoch' "
-            f"viewBox='0 0 {width} {height}'>{''.join(parts)}</svg>")
+        parts += [plot.line(points, f"c{index}"), plot.dot(points[-1], f"f{index}", 3),
+                  f"<text class='f{index}' x='{ends[index][0] + 8:.1f}' "
+                  f"y='{beside[index] + 4:.1f}'>{name.upper()} {100 * points[-1][1]:.1f} %</text>"]
+    return plot.svg("Word and character error rate by epoch", "".join(parts),
+                    {x: f"epoch {x:g}" for x in plot.x}, across=True)
 
 
 def spread(places: Sequence[float], gap: float, last: float) -> list[float]:
@@ -124,26 +124,6 @@ def spread(places: Sequence[float], gap: float, last: float) -> list[float]:
         return list(places)
     lower = min(max(places) / 2 + min(places) / 2 + gap / 2, last)
     return [lower - gap, lower] if places[0] <= places[1] else [lower, lower - gap]
-
-
-def _table_card(title: str, head: str, body: str) -> str:
-    """A titled card; the table inside scrolls and can be reached by keyboard."""
-    return (f"<div class='card'><h3>{escape(title)}</h3><div class='scroll' tabindex='0' "
-            f"role='region' aria-label='{escape(title)}'><table><thead><tr>{head}</tr></thead>"
-            f"<tbody>{body}</tbody></table></div></div>")
-
-
-def _bar(group: Group, top: float) -> str:
-    rate, interval = group.words.rate or 0.0, group.interval
-    scale = 150 / top
-    whisker = ""
-    if interval and interval.clusters > 1:
-        low, high = (4 + scale * min(value, top) for value in (interval.low, interval.high))
-        whisker = (f"<path class='whisker' d='M{low:.1f} 8H{high:.1f}M{low:.1f} 4v8"
-                   f"M{high:.1f} 4v8'/>")
-    return (f"<svg aria-hidden='true' viewBox='0 0 160 16' width='160' height='16'>"
-            f"<rect class='bar' x='4' y='2' height='12' width='{scale * min(rate, top):.1f}'/>"
-            f"{whisker}</svg>")
 
 
 def _finite(value: object) -> bool:

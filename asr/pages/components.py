@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from asr.pages.charts import escape
 from asr.pages.clips import CLIP_SECONDS, Clips
+from asr.pages.frame import THEME, escape, section
 from asr.scoring.comparison import Comparison, p_value, points
 from asr.scoring.counts import Counts
 from asr.scoring.result import Receipt, Score, percent, plural, with_interval
 
-THEME = "<button id='theme' type='button' aria-label='Light or dark'>◐</button>"
 _KEYS = ("<p class='soft wide'>Keys: <kbd>/</kbd> search, <kbd>j</kbd> <kbd>k</kbd> next and "
          "previous utterance, <kbd>Enter</kbd> listen, <kbd>n</kbd> <kbd>p</kbd> pages.</p>")
 _LEGEND = ("<div class='key al'><span>Top: what was said.</span><span class='w s'>"
@@ -21,11 +20,6 @@ _LEGEND = ("<div class='key al'><span>Top: what was said.</span><span class='w s
            "<span>confused</span><span class='w d'><span class='r'>missed</span></span>"
            "<span>missed</span><span class='w i'><span class='h'>invented</span></span>"
            "<span>invented</span></div>")
-
-
-def section(name: str, heading: str, content: str) -> str:
-    """A section with an anchor; "" without content."""
-    return f"<section id='{name}'><h2>{heading}</h2>{content}</section>" if content else ""
 
 
 def score_header(result: Score, title: str, *, confidence: bool = False) -> str:

@@ -8,13 +8,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from asr.pages.charts import escape
+from asr.pages.charts import Plot
+from asr.pages.frame import escape
 from asr.scoring.confidence import ConfidenceReport
 from asr.scoring.reliability import Reliability
 from asr.scoring.risk import STORED_POINTS, RiskCoverage, share
 
-WIDTH, HEIGHT = 440, 300
-LEFT, RIGHT, TOP, BOTTOM = 58, 24, 12, 44
+QUARTERS = {number / 4: f"{25 * number} %" for number in range(5)}
 
 
 def confidence_charts(report: ConfidenceReport) -> str:
@@ -37,15 +37,15 @@ def confidence_charts(report: ConfidenceReport) -> str:
 
 def reliability_diagram(words: Reliability) -> str:
     """Share of right words over confidence, one point a bin; the dashed line is exact."""
-    axes = _axes("confidence", "right", 1.0, "Share of right words by confidence")
-    dots = [(*_place(b.confidence, b.right), b) for b in words.bins]
-    path = " ".join(f"{x:.1f},{y:.1f}" for x, y, _ in dots)
-    points = "".join(
-        f"<circle class='f0' cx='{x:.1f}' cy='{y:.1f}' r='4'><title>claimed {share(b.confidence)}, "
-        f"right {share(b.right)}, {b.words:,} words</title></circle>" for x, y, b in dots)
-    (x1, y1), (x2, y2) = _place(0, 0), _place(1, 1)
-    return (f"{axes}<line class='ideal' x1='{x1}' y1='{y1}' x2='{x2}' y2='{y2}'/>"
-            f"<polyline class='curve c0' points='{path}'/>{points}</svg>")
+    plot = Plot()
+    points = "".join(plot.dot((b.confidence, b.right), "f0", 4,
+                              f"claimed {share(b.confidence)}, right {share(b.right)}, "
+                              f"{b.words:,} words") for b in words.bins)
+    (x1, y1), (x2, y2) = plot.place(0, 0), plot.place(1, 1)
+    exact = f"<line class='ideal' x1='{x1}' y1='{y1}' x2='{x2}' y2='{y2}'/>"
+    return plot.svg("Share of right words by confidence",
+                    exact + plot.line([(b.confidence, b.right) for b in words.bins], "c0") + points,
+                    QUARTERS, below="confidence", beside="right")
 
 
 def risk_curve(curve: RiskCoverage) -> str:
@@ -55,52 +55,28 @@ def risk_curve(curve: RiskCoverage) -> str:
     kept = [curve.points[i] for i in chosen]
     # The last few utterances alone may have any rate; they do not set the scale.
     top = max((p.wer for p in kept if p.sent <= 0.95), default=kept[-1].wer)
-    top = _round_up(max(top, kept[-1].wer, 1e-3) * 1.05)
+    plot = Plot(y=(0.0, _round_up(max(top, kept[-1].wer, 1e-3) * 1.05)))
     ours = [(p.sent, p.wer) for p in kept]
     best = [(p.sent, curve.ideal[i]) for i, p in zip(chosen, kept, strict=True)]
-    marks = "".join(_mark(*_place(point.sent, min(point.wer, top) / top), target)
-                    for target, point in curve.targets.items() if point is not None)
-    legend = (f"<text x='{WIDTH - RIGHT}' y='{TOP + 12}' text-anchor='end'>"
+    reached: dict[tuple[float, float], list[str]] = {}
+    for target, point in curve.targets.items():
+        if point is not None:
+            reached.setdefault((point.sent, point.wer), []).append(f"{100 * target:g} %")
+    marks = "".join(_mark(plot, point, "WER " + ", ".join(targets))
+                    for point, targets in reached.items())
+    legend = (f"<text x='{plot.width - plot.right}' y='{plot.top + 12}' text-anchor='end'>"
               "<tspan class='f0'>by confidence</tspan> · "
               "<tspan class='f1'>if errors were known</tspan></text>")
-    return (f"{_axes('utterances for a person', 'WER of the rest', top, 'Risk and coverage')}"
-            f"{_line(ours, top, 'c0')}{_line(best, top, 'c1')}{marks}{legend}</svg>")
+    return plot.svg("Risk and coverage",
+                    plot.line(ours, "c0") + plot.line(best, "c1") + marks + legend, QUARTERS,
+                    below="utterances for a person", beside="WER of the rest")
 
 
-def _mark(x: float, y: float, target: float) -> str:
-    anchor, dx = ("end", 10) if x > 0.85 * WIDTH else ("start", 4)  # the curve falls: room above
-    return (f"<circle class='f0' cx='{x:.1f}' cy='{y:.1f}' r='5'/><text x='{x + dx:.1f}' "
-            f"y='{y - 9:.1f}' text-anchor='{anchor}'>WER {100 * target:g} %</text>")
-
-
-def _line(points: Sequence[tuple[float, float]], top: float, kind: str) -> str:
-    path = " ".join(f"{x:.1f},{y:.1f}"
-                    for x, y in (_place(sent, min(wer, top) / top) for sent, wer in points))
-    return f"<polyline class='curve {kind}' points='{path}'/>"
-
-
-def _axes(below: str, beside: str, top: float, label: str) -> str:
-    """The opening tag, grid lines and labels; x from 0 to 100 %, y from 0 to `top`."""
-    parts = [f"<svg role='img' aria-label='{escape(label)}' viewBox='0 0 {WIDTH} {HEIGHT}' "
-             f"width='{WIDTH}' height='{HEIGHT}'>"]
-    for number in range(5):
-        fraction = number / 4
-        x, y = _place(fraction, fraction)
-        parts.append(
-            f"<line class='axis' x1='{LEFT}' x2='{WIDTH - RIGHT}' y1='{y:.1f}' y2='{y:.1f}'/>"
-            f"<text x='{LEFT - 6}' y='{y + 4:.1f}' text-anchor='end'>{100 * top * fraction:g} %"
-            f"</text><text x='{x:.1f}' y='{HEIGHT - BOTTOM + 16}' text-anchor='middle'>"
-            f"{100 * fraction:g} %</text>")
-    middle = (TOP + HEIGHT - BOTTOM) / 2
-    parts.append(f"<text x='{(LEFT + WIDTH - RIGHT) / 2}' y='{HEIGHT - 8}' text-anchor='middle'>"
-                 f"{escape(below)}</text><text x='12' y='{middle}' text-anchor='middle' "
-                 f"transform='rotate(-90 12 {middle})'>{escape(beside)}</text>")
-    return "".join(parts)
-
-
-def _place(x: float, y: float) -> tuple[float, float]:
-    """Fractions of the axes to the picture's units."""
-    return (LEFT + x * (WIDTH - LEFT - RIGHT), HEIGHT - BOTTOM - y * (HEIGHT - TOP - BOTTOM))
+def _mark(plot: Plot, point: tuple[float, float], name: str) -> str:
+    x, y = plot.place(*point)
+    anchor, dx = ("end", 10) if x > 0.85 * plot.width else ("start", 4)  # the curve falls
+    return (plot.dot(point, "f0", 5) + f"<text x='{x + dx:.1f}' y='{y - 9:.1f}' "
+            f"text-anchor='{anchor}'>{name}</text>")
 
 
 def _round_up(value: float) -> float:

@@ -3,35 +3,31 @@
 In: a `Score` (or a `Comparison`), recordings, word times. Out: HTML with everything inside; the
 utterances as JSON that the page's own script shows in pages.
 
-Nothing from a transcript becomes markup: static parts go through `html.escape`, the utterances
-through JSON and `textContent`, and a content security policy allows only the page's own style and
-script, by hash. 20,000 utterances of 10 words make 3.8 MB; recordings come on top, up to a budget.
+Nothing from a transcript becomes markup, see `asr.pages.frame`. 20,000 utterances of 10 words make
+3.8 MB; recordings come on top, up to a budget.
 """
 
 from __future__ import annotations
 
 import base64
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from pathlib import Path
-from string import Template
 from typing import TYPE_CHECKING, Protocol
 
 from asr.errors import DataError
 from asr.files import read_whole_objects, write_atomic
-from asr.pages.charts import escape, group_table, learning_curve, visible, word_tables
+from asr.pages.charts import learning_curve
 from asr.pages.clips import MAX_AUDIO_BYTES, Clips, read_clips
 from asr.pages.components import (
     comparison_header,
     examples_section,
     score_header,
-    section,
     skipped_section,
     utterance_section,
 )
 from asr.pages.confidence_charts import confidence_charts
+from asr.pages.frame import escape, fill_page, section, visible
+from asr.pages.tables import group_table, word_tables
 from asr.scoring.breakdown import (
     Group,
     by_duration,
@@ -196,48 +192,9 @@ def read_curve(path: str | Path) -> list[dict]:
 
 
 def render(title: str, body: str, data: dict) -> str:
-    """The page: template, style and script of this package, with the parts put in."""
-    style, script = (page_file(name) for name in ("report.css", "report.js"))
-    return fill_page(title, body, data, style, script)
-
-
-def page_file(name: str) -> str:
-    """A style, script or template of this package."""
-    return resources.files("asr.pages").joinpath("assets", name).read_text(encoding="utf-8")
-
-
-def fill_page(title: str, body: str, data: dict, style: str, script: str, *,
-              workers: bool = False) -> str:
-    """A page that can load and run nothing but what is in it.
-
-    Args:
-        title: any text.
-        body: HTML, escaped by the caller.
-        data: for the script, as JSON in the element "data".
-        style, script: CSS and JavaScript, which runs after dom.js; the policy allows these and
-            no others.
-        workers: let the script start workers from its own text.
-    """
-    script = page_file("dom.js") + script
-    policy = ("default-src 'none'; media-src data:; img-src data:; base-uri 'none'; "
-              f"form-action 'none'; style-src '{_source_hash(style)}'; "
-              f"script-src '{_source_hash(script)}'" +
-              ("; worker-src blob:" if workers else ""))
-    return Template(page_file("report.html")).substitute(
-        title=escape(title), csp=policy, style=style, script=script, body=body, data=embed(data))
-
-
-def embed(data: dict) -> str:
-    """JSON that is safe in a script element: no text in it can close the element."""
-    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    for character, code in (("&", "\\u0026"), ("<", "\\u003c"), (">", "\\u003e"),
-                            ("\u2028", "\\u2028"), ("\u2029", "\\u2029")):
-        text = text.replace(character, code)
-    return text
-
-
-def _source_hash(content: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
+    """The page with its parts put in."""
+    return fill_page(title, body, data=data, styles=("report.css",),
+                     scripts=("signal.js", "picture.js", "player.js", "report.js"))
 
 
 def _audio_order(rows: Sequence[Row], examples: Mapping[str, Sequence[int]],
@@ -266,9 +223,11 @@ def _page_data(systems: list[str], rows: list[list[Row]], steps: list[list[list[
             None if snr is None else round(snr, 1), row.words.reference,
             visible(row.normalized_reference),
             [[visible(one.normalized_hypothesis), operations(path), one.words.substitutions,
-              one.words.deletions, one.words.insertions]
+              one.words.deletions, one.words.insertions,
+              *_as_written(one.hypothesis, one.normalized_hypothesis)]
              for one, path in zip(versions, aligned, strict=True)],
-            visible(flags.get(row.id, ""))])
+            visible(flags.get(row.id, "")),
+            *_as_written(row.written, row.normalized_reference)])
     return {"systems": [visible(name) for name in systems], "rows": table,
             "clips": {index[name]: base64.b64encode(clip).decode()
                       for name, clip in clips.mp3.items() if name in index},
@@ -276,3 +235,9 @@ def _page_data(systems: list[str], rows: list[list[Row]], steps: list[list[list[
                                      round(word.end, 3)] for word in spoken]
                       for name, spoken in words.items() if name in clips.mp3 and name in index},
             "examples": {name: list(indices) for name, indices in examples.items()}}
+
+
+def _as_written(text: str, normalized: str) -> list[str]:
+    """The text as its file has it, unless that is how it is compared."""
+    written = " ".join(text.split())
+    return [] if written == normalized else [visible(written)]

@@ -179,7 +179,7 @@ def draw_sums(values: np.ndarray, draws: int, seed: int) -> np.ndarray:
     if draws * clusters > _MOST_PICKS and _nearly_normal(values):
         return np.rint(generator.multivariate_normal(
             values.sum(0), clusters * np.atleast_2d(np.cov(values.T, bias=True)), draws,
-            method="eigh")).astype(np.int64)
+            method="eigh", check_valid="ignore")).astype(np.int64)  # eigenvalues of -1e-9 are 0
     columns = np.ascontiguousarray(values.T)
     block = max(1, 500_000 // clusters)
     sums = np.empty((draws, len(columns)), np.int64)

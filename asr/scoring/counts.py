@@ -19,7 +19,7 @@ from rapidfuzz.distance import Levenshtein
 from asr.errors import DataError, UsageError
 
 ALIGNMENTS = ("unit", "sclite")
-_BATCH = 2_000  # pairs at once; the alignment objects, not the result, need the memory
+_BATCH = 100  # pairs at once; with more, the garbage collector walks their alignments for long
 _MOST_PAIRS = {"unit": 10**11, "sclite": 4 * 10**9}  # of characters: each about 20 s on one core
 
 
@@ -102,7 +102,7 @@ def count_characters(references: Sequence[str], hypotheses: Sequence[str],
         ValueError: the two lists differ in length.
         UsageError: an unknown alignment.
     """
-    return _count(references, hypotheses, alignment, iter)
+    return _count(references, hypotheses, alignment, str)
 
 
 def refuse_long(names: Iterable[str], references: Iterable[str], hypotheses: Iterable[str],
@@ -199,7 +199,7 @@ def steps_of(path: str, reference: str, hypothesis: str) -> list[Step]:
 
 
 def _count(references: Sequence[str], hypotheses: Sequence[str], alignment: str,
-           split: Callable[[str], Iterable[str]]) -> np.ndarray:
+           split: Callable[[str], Sequence[str]]) -> np.ndarray:
     if len(references) != len(hypotheses):
         raise ValueError(f"{len(references)} references but {len(hypotheses)} hypotheses; "
                          "each reference needs one.")
@@ -225,16 +225,21 @@ def _count(references: Sequence[str], hypotheses: Sequence[str], alignment: str,
 
 
 def _sclite_counts(references: Sequence[str], hypotheses: Sequence[str],
-                   split: Callable[[str], Iterable[str]]) -> np.ndarray:
+                   split: Callable[[str], Sequence[str]]) -> np.ndarray:
     from asr.scoring.sclite_kernels import count_sequences
 
     numbers: dict[str, int] = {}
     sides = []
     for texts in (references, hypotheses):
-        tokens = [list(split(text)) for text in texts]
-        sides += [_numbered(chain.from_iterable(tokens), numbers),
+        tokens = [split(text) for text in texts]
+        sides += [_numbered(chain.from_iterable(tokens), numbers) if split is str.split
+                  else _code_points("".join(texts)),
                   np.cumsum([len(found) for found in tokens], dtype=np.int64)]
     return count_sequences(*sides)
+
+
+def _code_points(text: str) -> np.ndarray:
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4").astype(np.int64)
 
 
 def _numbered(tokens: Iterable[str], numbers: dict[str, int]) -> np.ndarray:

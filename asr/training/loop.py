@@ -105,7 +105,7 @@ class TrainingLoop:
                    seconds=state.seconds):
             return True
         failures: list[Exception] = []
-        validation = setup.validation_dataset(self.recipe, self.data, self.augmenter)
+        validation = setup.validation_dataset(self.recipe, self.data, self.augmenter, failures)
         if state.epoch or state.batch:
             self.reports.resumed(state)
         elif settings.initial_bundle:

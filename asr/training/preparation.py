@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from asr.audio.content_hashes import hash_files
+from asr.audio.probing import probe_all
 from asr.augment import noise_files
 from asr.data.batches import Clip, PlanSettings, gather_clips
 from asr.data.cache import FeatureCache, build_cache, missing_bytes
@@ -53,6 +54,7 @@ class Prepared:
         plan: batch bounds and length-changing augmentation.
         noise_hash: hash of the bytes of the noise recordings; empty without noise.
         network: the name of the function that builds the user's own network; "": none.
+        lowest_rate: Hz, of up to 100 training recordings evenly spread; 0: none could be probed.
     """
 
     tokenizer: CharTokenizer
@@ -64,6 +66,7 @@ class Prepared:
     plan: PlanSettings
     noise_hash: str = ""
     network: str = ""
+    lowest_rate: int = 0
 
     @property
     def data_hash(self) -> str:
@@ -146,7 +149,14 @@ def prepare(recipe: Recipe, run: RunDirectory, say: Callable[[str], None],
                    for _ in range(repeats.get(clip.id, 1))]
     return Prepared(tokenizer, splits["train"], splits["valid"], cmvn, epoch_clips, excluded,
                     PlanSettings.from_recipe(recipe, tokenizer), _noise_hash(recipe, folder),
-                    network)
+                    network, _lowest_rate(chosen["train"]))
+
+
+def _lowest_rate(utterances: list[Utterance]) -> int:
+    """The lowest sample rate of some local recordings, in Hz; 0 without any."""
+    local = [u.audio for u in utterances if isinstance(u.audio, Path)]
+    probes = probe_all(local[::1 + len(local) // 100], num_workers=1)
+    return min((probe.info.sample_rate for probe in probes.values() if probe.info), default=0)
 
 
 def statistics_of(cache: FeatureCache | Recordings, recipe: Recipe

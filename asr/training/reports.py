@@ -83,7 +83,8 @@ def save_bundle_of(model: CTCModel, path: Path, recipe: Recipe, data: Prepared,
     training = {"epoch": state.epoch, "minutes": round(state.seconds / 60, 2),
                 "valid_wer": validation.wer, "valid_cer": validation.cer,
                 "valid_utterances": len(data.valid.clips),
-                "train_utterances": len(data.train.clips), "seed": recipe.seed}
+                "train_utterances": len(data.train.clips), "seed": recipe.seed,
+                **({"lowest_sample_rate": data.lowest_rate} if data.lowest_rate else {})}
     save_bundle(path, features=recipe.features, text=recipe.text, model=recipe.model,
                 decoder=recipe.decoder, tokenizer=data.tokenizer,
                 weights=model.get_named_weights(), cmvn=data.cmvn, training=training,

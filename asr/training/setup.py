@@ -118,12 +118,12 @@ def initial_weights(recipe: Recipe, tokenizer: CharTokenizer) -> dict[str, np.nd
     return weights
 
 
-def validation_dataset(recipe: Recipe, data: Prepared, augmenter: FeatureAugmenter
-                       ) -> tf.data.Dataset:
+def validation_dataset(recipe: Recipe, data: Prepared, augmenter: FeatureAugmenter,
+                       failures: list[Exception]) -> tf.data.Dataset:
     """The validation set, shortest first, in batches that the coach can exchange texts in."""
     bounds = replace(data.plan, max_utterances=max(MIN_BATCH_FOR_COACH, data.plan.max_utterances))
     return evaluation_dataset(data.valid.cache, plan_evaluation(data.valid.clips, bounds),
-                              augmenter.without_augmentation())
+                              augmenter.without_augmentation(), failures=failures)
 
 
 def try_batch(model: CTCModel, batch: Batch, cache: FeatureCache | Recordings,

@@ -100,20 +100,30 @@ def _floor(levels: np.ndarray) -> float:
     return float(np.convolve(levels, np.full(size, 1 / size), "valid").min())
 
 
-def _pause(levels: np.ndarray, speech: float, seconds_per_frame: float) -> tuple[int, int] | None:
-    """Start and end of the quiet between two words; None where there is none.
+def quiet_frames(levels: np.ndarray, speech: float) -> np.ndarray | None:
+    """(T,) bool, which frames are no louder than a pause; None where no pause is deep enough.
 
-    From the first to the last stretch that is surely a pause; if there is none, the longest one.
+    Args:
+        levels: (T,) from `speech_levels`, T >= 1.
+        speech: how loud the speech around is, as `levels`.
     """
-    if not len(levels):
-        return None
     floor = _floor(levels)
     room = levels[levels > DIGITAL_SILENCE]
     if len(room) >= FLOOR_FRAMES and speech - _floor(room) >= MIN_DEPTH:
         floor = _floor(room)
     if speech - floor < MIN_DEPTH:
         return None
-    quiet = levels < floor + QUIET_SHARE * (speech - floor)
+    return levels < floor + QUIET_SHARE * (speech - floor)
+
+
+def _pause(levels: np.ndarray, speech: float, seconds_per_frame: float) -> tuple[int, int] | None:
+    """Start and end of the quiet between two words; None where there is none.
+
+    From the first to the last stretch that is surely a pause; if there is none, the longest one.
+    """
+    quiet = quiet_frames(levels, speech) if len(levels) else None
+    if quiet is None:
+        return None
     edges = np.flatnonzero(np.diff(np.concatenate([[0], quiet.astype(np.int8), [0]])))
     runs = edges.reshape(-1, 2)
     lengths = (runs[:, 1] - runs[:, 0]) * seconds_per_frame

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,8 @@ from textgrid_reader import read_textgrid
 from asr.annotations.cues import read_subtitles
 from asr.annotations.elan import read_eaf
 from asr.cli import run
+from asr.fleet.transcribe import Item, transcribe_items
+from asr.recognizer import load
 
 CLIPS = Path(__file__).parents[2] / "asr" / "assets" / "clips"
 ONE, OTHER = CLIPS / "1-rms.ogg", CLIPS / "2-slt.ogg"
@@ -139,6 +142,18 @@ def test_a_lower_sample_rate_is_said(capsys, tmp_path):
     path = tmp_path / "phone.wav"
     soundfile.write(path, np.random.default_rng(1).normal(size=8_000) * 0.1, 4_000)
     assert "lower sample rate than the" in asr(capsys, "transcribe", path)[2]
+
+
+@pytest.mark.parametrize("lowest,said", [(4_000, False), (8_000, True), ("8 kHz", True)])
+def test_a_sample_rate_of_the_training_data_is_not_remarked_on(tmp_path, lowest, said):
+    path = tmp_path / "phone.wav"
+    soundfile.write(path, np.random.default_rng(1).normal(size=8_000) * 0.1, 4_000)
+    recognizer = load()
+    recognizer.bundle = replace(recognizer.bundle, training={"lowest_sample_rate": lowest})
+    notices = []
+    item = Item(str(path), Path("phone.wav"))
+    assert list(transcribe_items(recognizer, [item], notice=notices.append))
+    assert ["lower sample rate" in line for line in notices] == [True] * said
 
 
 def test_paragraphs(capsys, call):

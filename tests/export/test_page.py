@@ -14,8 +14,9 @@ import asr
 from asr.bundle import reference_clip
 from asr.bundle.find import SHIPPED
 from asr.export import export, html_format, html_model
+from asr.features import normalize_features
 from asr.manifest import read_manifest
-from asr.pages.report import page_file
+from asr.network.engine import NumpyAcousticModel
 
 needs_chromium = pytest.mark.skipif(BINARY is None, reason="Chromium is not installed")
 pytestmark = pytest.mark.skipif(html_format.shutil.which("node") is None,
@@ -31,7 +32,7 @@ def digits(tmp_path_factory):
 
 def run_engine(bundle, clips, tmp_path, quantize=""):
     """What the page's engine makes of samples, in Node."""
-    (tmp_path / "engine.js").write_text(page_file("engine.js"))
+    (tmp_path / "engine.js").write_text(html_format.engine_script())
     (tmp_path / "in.json").write_text(json.dumps(
         {"model": html_model.page_model(bundle, quantize), "clips": [c.tolist() for c in clips]}))
     program = (
@@ -74,8 +75,28 @@ def test_sample_clips_have_the_words_times_and_confidences_of_python(tmp_path):
             assert mine["confidence"] == pytest.approx(word.confidence, abs=0.02)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("quantize", ["", "float16"])
+def test_fifty_test_clips_and_the_sample_clips_equal_python(shared_data, tmp_path, quantize):
+    """Take 0 of FSDD's official test set: ten digits of five speakers."""
+    recognizer = asr.load()
+    bundle = recognizer.bundle
+    paths = sorted((shared_data / "fsdd" / "recordings").glob("*_0.wav"))
+    assert len(paths) == 50
+    clips = [recognizer.load_audio(path) for path in (*paths, *sorted(CLIPS.glob("*-*")))]
+    weights = html_model.rounded(bundle.weights) if quantize else bundle.weights
+    engine = NumpyAcousticModel(bundle.model, bundle.num_features, bundle.tokenizer.vocab_size,
+                                weights)
+    for clip, got in zip(clips, run_engine(bundle, clips, tmp_path, quantize), strict=True):
+        assert got["text"] == recognizer.transcribe(clip).text
+        features = recognizer.features(clip)
+        normalized = normalize_features(features, bundle.features, bundle.cmvn)
+        logits, _ = engine.logits(normalized[np.newaxis], np.array([len(normalized)], np.int32))
+        assert np.abs(np.reshape(got["logits"], logits[0].shape) - logits[0]).max() < 1e-3
+
+
 def test_resampling_keeps_a_tone_and_removes_what_would_fold(tmp_path):
-    (tmp_path / "engine.js").write_text(page_file("engine.js"))
+    (tmp_path / "engine.js").write_text(html_format.engine_script())
     program = (
         "const e=require('./engine.js');const tone=f=>Float32Array.from({length:48000},"
         "(_,i)=>Math.sin(2*Math.PI*f*i/48000));const rms=x=>Math.sqrt(x.slice(1000,7000)"
@@ -122,13 +143,17 @@ def test_files_become_words_in_a_browser(digits, tmp_path):
         assert texts[0] == recognizer.transcribe(clip).text
         # The browser changes the rate of what is no WAV: the texts are the same all the same.
         assert texts[1:-1] == [recognizer.transcribe(path).text for path in files]
-        assert page.run("document.querySelector('.take .none').textContent").startswith(
+        assert page.run("document.querySelector('.take .failure').textContent").startswith(
             "This browser cannot read")
         assert page.run("document.querySelectorAll('.take b').length") == 0
         page.run("document.querySelectorAll('.words button')[0].click()")
-        assert float(page.run("document.documentElement.dataset.rtf")) > 0
+        factor = page.run("document.documentElement.dataset.rtf")
+        assert float(factor) > 0
+        assert f"Real-time factor on this device: {float(factor):.3f}" in page.run(
+            "document.querySelector('footer').textContent")
         assert page.problems == []
-        assert [url for url in page.requests if not url.startswith(("file:", "blob:"))] == []
+        assert [url for url in page.requests if not url.startswith(
+            ("file:", "blob:", "data:image/svg"))] == []  # the pictures of the player's buttons
 
 
 @needs_chromium

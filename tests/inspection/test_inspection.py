@@ -543,8 +543,8 @@ def test_all_panels_share_one_time_axis(opened):
 @needs_chromium
 def test_the_sound_moves_the_cursor(opened):
     opened.run("document.getElementById('play').click()")
-    opened.wait("player.currentTime > 0.3 || player.ended")
-    assert opened.run("player.error") is None
+    opened.wait("player.time > 0.3 || player.audio.ended")
+    assert opened.run("player.audio.error") is None
     opened.wait("state.frame > 5")
 
 

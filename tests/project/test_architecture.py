@@ -15,9 +15,9 @@ FLOORS = {  # docs/architecture.md; a package is one room
     2: "audio features scoring language_model",
     3: "augment corpora voices network decoding pages",
     4: "data bundle transcript",
-    5: "inference inspection",
+    5: "inference inspection live",
     6: "recognizer",
-    7: "training evaluation tuning audit fleet doctor export proposal "
+    7: "training evaluation tuning audit fleet doctor export proposal serve "
        "commands",
     8: "cli __main__ __init__"}
 FLOOR = {room: floor for floor, rooms in FLOORS.items() for room in rooms.split()}

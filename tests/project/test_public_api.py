@@ -101,6 +101,6 @@ def test_the_wheel_holds_what_the_package_reads():
     """Files beside the code are read by path, so they must lie inside of the package."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
     assert project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"] == ["asr"]
-    for name in ("assets/clips/clips.jsonl", "pages/assets/report.html",
-                 "inspection/page.css", "inspection/page.js"):
+    for name in ("assets/clips/clips.jsonl", "pages/assets/frame.html",
+                 "pages/assets/inspect.css", "pages/assets/inspect.js"):
         assert (ROOT / "asr" / name).is_file()

@@ -316,6 +316,32 @@ def test_a_full_disk_stops_with_a_sentence_and_keeps_what_was(tones, tmp_path):
     assert train(recipe_for(tones, "train.epochs=3"), run, quiet=True).epochs == 3
 
 
+@pytest.mark.parametrize("split", ["train", "valid"])
+def test_a_disk_that_fails_in_an_epoch_is_one_sentence_and_the_run_goes_on(split, tmp_path):
+    import keras
+
+    from asr.corpora.tones import generate
+
+    generate(tmp_path, num_train=20, num_valid=32, num_test=4)
+    recipe = recipe_for(tmp_path, "train.epochs=2")
+
+    class DiskFails(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            self.fail(split == "train")
+
+        def on_epoch_end(self, epoch, logs=None):
+            self.fail(epoch == 0)
+
+        def fail(self, now):
+            for path in Path(recipe.data.cache_dir).rglob("shard-*") if now else ():
+                os.truncate(path, path.stat().st_size // 50)
+
+    with pytest.raises(DataError, match="can no longer be read .*start again"):
+        train(recipe, tmp_path / "run", quiet=True, callbacks=[DiskFails()])
+    with pytest.warns(InputWarning, match="is damaged"):
+        assert train(recipe, tmp_path / "run", quiet=True).epochs == 2
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("failpoint", ["ckpt.before_save", "ckpt.after_save", "file.before_rename",
                                        "file.after_rename"])

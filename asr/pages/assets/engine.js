@@ -1,16 +1,8 @@
-"use strict";
 // Speech recognition in plain JavaScript: samples to features, LSTM, CTC decoding, word times.
 // No library, no page: it runs in a worker, and in Node (require). The numbers are those of the
 // Python package, function by function; `model` is what asr/export/html_format.py embeds.
 
 // ---- What travels as text: base64 of little-endian float32, float16 or int8 with scales. ----
-
-function bytesOf(text) {
-  if (typeof Buffer !== "undefined") return new Uint8Array(Buffer.from(text, "base64"));
-  const binary = atob(text), bytes = new Uint8Array(binary.length);
-  for (let i = 0; i < binary.length; i++) bytes[i] = binary.charCodeAt(i);
-  return bytes;
-}
 
 function halfToFloat(half) {
   const sign = half & 0x8000 ? -1 : 1, exponent = (half >> 10) & 31, fraction = half & 1023;
@@ -39,27 +31,6 @@ function loadModel(model) {
 
 // ---- Sound ----
 
-// A band-limited change of rate: a windowed sinc, 32 zeros on either side.
-function resample(samples, from, to) {
-  if (from === to) return samples;
-  const ratio = to / from, cut = Math.min(1, ratio) * 0.97, zeros = 32;
-  const reach = Math.ceil(zeros / Math.min(1, ratio));
-  const count = Math.ceil(samples.length * ratio), result = new Float32Array(count);
-  for (let i = 0; i < count; i++) {
-    const centre = i / ratio, first = Math.max(0, Math.ceil(centre - reach));
-    const last = Math.min(samples.length - 1, Math.floor(centre + reach));
-    let sum = 0;
-    for (let j = first; j <= last; j++) {
-      const x = centre - j, phase = Math.PI * x * cut;
-      const sinc = Math.abs(phase) < 1e-9 ? 1 : Math.sin(phase) / phase;
-      const window = 0.5 + 0.5 * Math.cos(Math.PI * x / reach);
-      sum += samples[j] * cut * sinc * window;
-    }
-    result[i] = sum;
-  }
-  return result;
-}
-
 // Whether nothing in the recording is louder than -70 dB over 25 ms.
 function isSilent(samples, rate) {
   const cell = Math.max(1, Math.trunc(0.025 * rate));
@@ -76,32 +47,6 @@ function isSilent(samples, rate) {
 
 function matrix(rows, columns) {
   return { rows, columns, values: new Float32Array(rows * columns) };
-}
-
-// In place, real and imaginary parts; the length is a power of two.
-function fft(real, imaginary) {
-  const n = real.length;
-  for (let i = 1, j = 0; i < n; i++) {
-    let bit = n >> 1;
-    for (; j & bit; bit >>= 1) j ^= bit;
-    j ^= bit;
-    if (i < j) {
-      [real[i], real[j]] = [real[j], real[i]];
-      [imaginary[i], imaginary[j]] = [imaginary[j], imaginary[i]];
-    }
-  }
-  for (let size = 2; size <= n; size <<= 1) {
-    const half = size >> 1;
-    for (let k = 0; k < half; k++) {
-      const angle = -2 * Math.PI * k / size, c = Math.cos(angle), s = Math.sin(angle);
-      for (let i = k; i < n; i += size) {
-        const j = i + half;
-        const re = real[j] * c - imaginary[j] * s, im = real[j] * s + imaginary[j] * c;
-        real[j] = real[i] - re; imaginary[j] = imaginary[i] - im;
-        real[i] += re; imaginary[i] += im;
-      }
-    }
-  }
 }
 
 function powerSpectrum(frame, n) {

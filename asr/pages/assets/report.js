@@ -1,7 +1,9 @@
 // ---- rows -----------------------------------------------------------------------------------
-const rows = data.rows.map(([id, speaker, seconds, snr, words, reference, systems, flag], index) =>
-  ({ id, speaker, seconds, snr, words, reference, flag, index,
-     systems: systems.map(([text, ops, s, d, i]) => ({ text, ops, s, d, i, errors: s + d + i })) }));
+const rows = data.rows.map(
+  ([id, speaker, seconds, snr, words, reference, systems, flag, written], index) =>
+    ({ id, speaker, seconds, snr, words, reference, flag, index, written: written ?? "",
+       systems: systems.map(([text, ops, s, d, i, given]) =>
+         ({ text, ops, s, d, i, errors: s + d + i, written: given ?? "" })) }));
 const two = data.systems.length === 2;
 const wer = (row, k = 0) => row.words ? row.systems[k].errors / row.words : null;
 const change = (row) => row.systems[1].errors - row.systems[0].errors;
@@ -23,8 +25,8 @@ const columns = [
   { key: "wer", name: "WER %", value: (r) => wer(r), show: percent },
 ]).filter((column) => rows.some((row) => column.value(row) !== null && column.value(row) !== ""));
 
-const state = { key: data.show === "flagged" ? "order" : two ? "change" : "errors", down: !two, query: "", show: data.show ?? "all", page: 0,
-                size: 25 };
+const state = { key: data.show === "flagged" ? "order" : two ? "change" : "errors", down: !two,
+                query: "", show: data.show ?? "all", page: 0, size: 25 };
 let found = rows;
 
 const shown = {
@@ -38,8 +40,9 @@ const shown = {
 };
 
 function haystack(row) {
-  row.haystack ??= [row.id, row.speaker, row.reference, row.flag,
-                    ...row.systems.map((system) => system.text)].join("\n").toLowerCase();
+  row.haystack ??= [row.id, row.speaker, row.reference, row.written, row.flag,
+                    ...row.systems.flatMap((system) => [system.text, system.written])]
+    .join("\n").toLowerCase();
   return row.haystack;
 }
 
@@ -84,6 +87,21 @@ function alignment(row, system) {
   return line;
 }
 
+// The texts as their files have them, where they are compared in another form.
+function asWritten(row) {
+  const lines = [["said", row.written], ...row.systems.map((system, k) =>
+    [two ? data.systems[k] : "heard", system.written])].filter(([, text]) => text);
+  if (!lines.length) return null;
+  const box = make("p", "written");
+  box.append(make("span", "sys", "as written"));
+  for (const [who, text] of lines) {
+    const line = make("bdi", "", text);
+    line.dir = "auto";
+    box.append(make("span", "soft", who + ": "), line, " ");
+  }
+  return box;
+}
+
 function utterance(row, brief = false) {
   const body = make("tbody", "utt");
   if (!brief) body.tabIndex = 0;
@@ -112,6 +130,8 @@ function utterance(row, brief = false) {
     if (two) cell.append(make("span", "sys", data.systems[k]));
     cell.append(alignment(row, system));
   });
+  const written = asWritten(row);
+  if (written) cell.append(written);
   if (row.index in data.clips) {
     const play = make("button", "play", "Listen");
     play.setAttribute("aria-label", "Listen to " + row.id);
@@ -150,110 +170,23 @@ async function sound(row, cell, play) {
     play.textContent = "Listen";
     return;
   }
-  const box = make("div", "sound"), player = make("audio"), canvas = make("canvas");
-  player.controls = true;
-  player.src = "data:audio/mpeg;base64," + data.clips[row.index];
-  canvas.setAttribute("aria-label", "Spectrogram, 0 to 8 kHz");
-  canvas.setAttribute("role", "img");
-  box.append(player, canvas);
+  const box = make("div", "sound"), player = new Player("data:audio/mpeg;base64,"
+    + data.clips[row.index]);
+  const line = new Timeline(player, "Spectrogram, 0 to 8 kHz; a click listens from there", 150);
+  box.append(player.audio, line.canvas);
   cell.append(box);
   play.textContent = "Close";
-  player.play().catch(() => {});  // some browsers want another click
+  player.play();
   try {
-    const bytes = Uint8Array.from(atob(data.clips[row.index]), (c) => c.charCodeAt(0));
     const context = new OfflineAudioContext(1, 1, 16000);
+    const bytes = bytesOf(data.clips[row.index]);
     const samples = (await context.decodeAudioData(bytes.buffer)).getChannelData(0);
-    spectrogram(canvas, player, samples, data.words[row.index] ?? []);
+    const words = (data.words[row.index] ?? []).map(([text, start, end]) => ({ text, start, end }));
+    line.show(spectrogram(samples, ...line.size), words, 0, samples.length / 16000);
   } catch (error) {
-    canvas.replaceWith(make("p", "soft", "No spectrogram: this browser cannot decode the clip."));
+    line.canvas.replaceWith(make("p", "soft",
+      "No spectrogram: this browser cannot decode the clip."));
   }
-}
-
-function spectrogram(canvas, player, samples, words) {
-  const scale = window.devicePixelRatio || 1, strip = words.length ? 22 : 0;
-  const width = Math.round(canvas.clientWidth * scale), height = Math.round(170 * scale);
-  canvas.width = width;
-  canvas.height = height;
-  const picture = canvas.getContext("2d"), size = 512, half = size / 2;
-  const tall = height - Math.round(strip * scale), seconds = samples.length / 16000;
-  const image = picture.createImageData(width, tall);
-  const window_ = Float32Array.from({ length: size }, (_, n) =>
-    0.5 - 0.5 * Math.cos(2 * Math.PI * n / size));
-  const re = new Float32Array(size), im = new Float32Array(size);
-  for (let x = 0; x < width; x++) {
-    const start = Math.round(x / width * samples.length) - half;
-    for (let n = 0; n < size; n++) re[n] = (samples[start + n] ?? 0) * window_[n];
-    im.fill(0);
-    fourier(re, im);
-    for (let y = 0; y < tall; y++) {
-      const bin = Math.floor((1 - (y + 1) / tall) * half);
-      const decibel = 10 * Math.log10(re[bin] * re[bin] + im[bin] * im[bin] + 1e-9);
-      const [r, g, b] = colour(Math.max(0, Math.min(1, (decibel + 45) / 75)));
-      image.data.set([r, g, b, 255], 4 * (y * width + x));
-    }
-  }
-  const style = getComputedStyle(document.documentElement);
-  const paint = () => {
-    picture.putImageData(image, 0, 0);
-    picture.font = `${12 * scale}px system-ui, sans-serif`;
-    if (strip) {
-      picture.fillStyle = style.getPropertyValue("--card");
-      picture.fillRect(0, tall, width, height - tall);
-    }
-    for (const [text, start, end] of words) {
-      const left = start / seconds * width, right = end / seconds * width;
-      const active = player.currentTime >= start && player.currentTime < end;
-      picture.fillStyle = style.getPropertyValue(active ? "--accent" : "--line");
-      picture.fillRect(left, tall, Math.max(1, right - left - 1), height - tall);
-      picture.fillStyle = style.getPropertyValue(active ? "--page" : "--ink");
-      picture.save();
-      picture.beginPath();
-      picture.rect(left, tall, right - left, height - tall);
-      picture.clip();
-      picture.fillText(text, left + 3 * scale, height - 6 * scale);
-      picture.restore();
-    }
-    picture.fillStyle = "#ffffff";
-    picture.fillRect(player.currentTime / seconds * width, 0, 2 * scale, tall);
-    if (!player.paused) requestAnimationFrame(paint);
-  };
-  canvas.addEventListener("click", (event) => {
-    player.currentTime = event.offsetX / canvas.clientWidth * seconds;
-  });
-  for (const name of ["play", "pause", "seeked", "ended"]) player.addEventListener(name, paint);
-  canvas.dataset.drawn = "yes";
-  paint();
-}
-
-function fourier(re, im) {  // radix 2, in place
-  const size = re.length;
-  for (let i = 1, j = 0; i < size; i++) {
-    let bit = size >> 1;
-    for (; j & bit; bit >>= 1) j ^= bit;
-    j ^= bit;
-    if (i < j) {
-      [re[i], re[j]] = [re[j], re[i]];
-      [im[i], im[j]] = [im[j], im[i]];
-    }
-  }
-  for (let length = 2; length <= size; length *= 2) {
-    const angle = -2 * Math.PI / length;
-    for (let start = 0; start < size; start += length) {
-      for (let k = 0; k < length / 2; k++) {
-        const c = Math.cos(angle * k), s = Math.sin(angle * k);
-        const a = start + k, b = a + length / 2;
-        const x = re[b] * c - im[b] * s, y = re[b] * s + im[b] * c;
-        re[b] = re[a] - x; im[b] = im[a] - y;
-        re[a] += x; im[a] += y;
-      }
-    }
-  }
-}
-
-const STOPS = [[13, 8, 45], [87, 22, 110], [187, 55, 84], [249, 142, 9], [252, 255, 164]];
-function colour(value) {
-  const place = value * (STOPS.length - 1), low = Math.min(STOPS.length - 2, Math.floor(place));
-  return STOPS[low].map((from, k) => from + (STOPS[low + 1][k] - from) * (place - low));
 }
 
 // ---- controls -------------------------------------------------------------------------------

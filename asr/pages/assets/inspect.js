@@ -3,12 +3,10 @@ const draw = (tag, attributes) => {
   for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
   return node;
 };
-const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
 function integers(text) {  // little-endian on any machine
-  const raw = new DataView(bytes(text).buffer);
+  const raw = new DataView(bytesOf(text).buffer);
   return Int16Array.from({ length: raw.byteLength / 2 }, (_, n) => raw.getInt16(2 * n, true));
 }
-const clamp = (value, low, high) => Math.max(low, Math.min(high, value));
 const number = (value, digits = 2) =>
   value.toFixed(digits).replace(/^-(?=[0.]*$)/, "").replace("-", "−");  // no minus before 0.00
 
@@ -18,7 +16,7 @@ const steps = data.frames, seconds = steps * data.step;
 const across = (time) => 100 * (time - data.start) / seconds + "%";  // of the time axis
 const beginning = (frame) => Math.max(0, data.start + frame * data.step);
 const frameAt = (time) => Math.floor((time - data.start) / data.step);
-const posteriors = integers(data.posteriors), soundLevels = bytes(data.sound.values);
+const posteriors = integers(data.posteriors), soundLevels = bytesOf(data.sound.values);
 const state = { layer: data.shown[0], direction: data.shown[1], row: 0, mel: 0,
                 zoom: clamp(seconds / (data.span[1] - data.span[0]), 1, 64), frame: 0 };
 const first = data.characters.find(([, start]) => start >= data.span[0] && start < data.span[1]);
@@ -45,29 +43,6 @@ function value(name, frame, row = state.row) {
   if (name === "squashed") return Math.tanh(value("memory", frame, row));
   const scale = name === "memory" ? shown.high : 1;
   return shown.cells[name][frame * shown.units.length + row] / FULL * scale;
-}
-
-// ---- colours --------------------------------------------------------------------------------
-const tables = Object.fromEntries(Object.entries(data.colours).map(([name, stops]) => {
-  const points = stops.map((hex) => [0, 2, 4].map((k) => parseInt(hex.slice(k, k + 2), 16)));
-  return [name, Array.from({ length: 256 }, (_, n) => {
-    const place = n / 255 * (points.length - 1), low = Math.min(points.length - 2, place | 0);
-    return points[low].map((from, k) => from + (points[low + 1][k] - from) * (place - low));
-  })];
-}));
-
-function heat(columns, rows, colours, shade) {  // one pixel a value; the style sheet scales it
-  const canvas = make("canvas"), picture = canvas.getContext("2d");
-  Object.assign(canvas, { width: columns, height: rows });
-  const image = picture.createImageData(columns, rows);
-  for (let x = 0; x < columns; x++) {
-    for (let y = 0; y < rows; y++) {
-      const [r, g, b] = tables[colours][clamp(Math.round(255 * shade(x, y)), 0, 255)];
-      image.data.set([r, g, b, 255], 4 * (y * columns + x));
-    }
-  }
-  picture.putImageData(image, 0, 0);
-  return canvas;
 }
 
 // ---- rows of the figure ---------------------------------------------------------------------
@@ -301,16 +276,12 @@ function reveal() {  // keep the cursor in sight when keys or the sound move it
 // ---- controls -------------------------------------------------------------------------------
 let player = null, play = null;
 
-function listen() {
-  if (player.paused) player.play().catch(() => {});
-  else player.pause();
-}
-
-function follow() {
-  if (player.paused || player.ended) return;
-  move({ frame: frameAt(player.currentTime) });
-  reveal();
-  requestAnimationFrame(follow);
+function follow(time) {
+  if (!player.paused) {
+    move({ frame: frameAt(time) });
+    reveal();
+  }
+  play.textContent = player.paused ? "Listen" : "Pause";
 }
 
 function select(label, options, current, choice) {
@@ -332,10 +303,8 @@ function controls() {
   select("Direction", directions, state.direction, (direction) => { choose(state.layer, direction);
                                                                     build(); }).id = "direction";
   const button = (id, text, action, name) => {
-    const node = make("button", "", text);
-    Object.assign(node, { id, type: "button" });
-    if (name) node.setAttribute("aria-label", name);
-    node.addEventListener("click", action);
+    const node = makeButton(text, action, "", name);
+    node.id = id;
     $("tools").append(node);
     return node;
   };
@@ -343,13 +312,9 @@ function controls() {
   button("wider", "Time +", () => zoom(2), "Stretch time");
   button("narrower", "Time −", () => zoom(0.5), "Shrink time");
   if (data.mp3) {
-    player = make("audio");
-    player.src = "data:audio/mpeg;base64," + data.mp3;
-    play = button("play", "Listen", listen);
-    player.addEventListener("play", () => { play.textContent = "Pause"; follow(); });
-    for (const name of ["pause", "ended"]) {
-      player.addEventListener(name, () => { play.textContent = "Listen"; });
-    }
+    player = new Player("data:audio/mpeg;base64," + data.mp3);
+    play = button("play", "Listen", () => player.toggle());
+    player.watch(follow);
   }
 }
 
@@ -358,12 +323,12 @@ $("figure").addEventListener("pointermove", (event) => {
 });
 $("figure").addEventListener("click", (event) => {
   point(event);
-  if (player) player.currentTime = beginning(state.frame);
+  if (player) player.audio.currentTime = beginning(state.frame);
 });
 $("figure").addEventListener("keydown", (event) => {
   const moves = { ArrowLeft: { frame: state.frame - 1 }, ArrowRight: { frame: state.frame + 1 },
                   ArrowUp: { row: state.row - 1 }, ArrowDown: { row: state.row + 1 } };
-  if (event.key === " " && player) listen();
+  if (event.key === " " && player) player.toggle();
   else if (event.key in moves) move(moves[event.key]);
   else return;
   event.preventDefault();

@@ -1,0 +1,217 @@
+"""Streams: finals are those of files, stable text stays, memory is bounded, and bad pieces."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from asr import load, load_audio
+from asr.errors import AudioError, UsageError
+from asr.live import StreamSettings
+
+CLIPS = sorted((Path(__file__).parents[2] / "asr" / "assets" / "clips").glob("*.ogg"))
+RATE = 8_000  # of the shipped model
+
+
+@pytest.fixture(scope="module")
+def recognizer():
+    return load()
+
+
+def noise(seconds: float, seed: int = 1, level: float = 1e-3) -> np.ndarray:
+    return (level * np.random.default_rng(seed).normal(size=round(seconds * RATE))
+            ).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def speech() -> np.ndarray:
+    """Three clips in a room, with pauses."""
+    clips = [load_audio(path, sample_rate=RATE) for path in CLIPS[:3]]
+    audio = np.concatenate([noise(0.5), *(part for clip in clips for part in (clip, noise(1.5)))])
+    return audio + noise(len(audio) / RATE, 2)
+
+
+def heard(recognizer, audio, cuts=(), **options) -> tuple[list, list]:
+    """Finals, and the partials after each piece."""
+    stream = recognizer.stream(**options)
+    finals, partials = [], []
+    for piece in np.split(audio, sorted(cuts)):
+        finals += stream.feed(piece)
+        partials.append(stream.partial())
+    return finals + stream.finish(), partials
+
+
+def test_each_clip_is_an_utterance_with_the_times_of_the_stream(recognizer, speech):
+    finals, _ = heard(recognizer, speech, range(0, len(speech), 500))
+    assert len(finals) == 3
+    starts = np.cumsum([0.5 * RATE] + [len(load_audio(path, sample_rate=RATE)) + 1.5 * RATE
+                                       for path in CLIPS[:2]]) / RATE
+    for final, start, path in zip(finals, starts, CLIPS, strict=False):
+        length = len(load_audio(path, sample_rate=RATE)) / RATE
+        assert start - 0.2 < final.words[0].start < final.words[-1].end < start + length + 0.2
+        assert final.words[-1].end <= final.duration
+
+
+def test_a_final_is_the_offline_text_of_its_segment(recognizer, speech):
+    from asr.live import stream as module
+
+    class Listening:
+        """The recogniser; keeps what it is given to transcribe."""
+
+        def __init__(self):
+            self.segments = []
+
+        def __getattr__(self, name):
+            return getattr(recognizer, name)
+
+        def transcribe(self, audio):
+            self.segments.append(audio.copy())
+            return recognizer.transcribe(audio)
+
+    listening = Listening()
+    stream = module.Stream(listening, RATE, StreamSettings())
+    finals = stream.feed(speech) + stream.finish()
+    at = 0
+    for final, segment in zip(finals, listening.segments, strict=True):
+        places = np.flatnonzero(speech[at:] == segment[0]) + at
+        start = next(p for p in places if np.array_equal(speech[p:p + len(segment)], segment))
+        offline = load().transcribe(speech[start:start + len(segment)])
+        assert (final.text, final.confidence) == (offline.text, offline.confidence)
+        for mine, theirs in zip(final.words, offline.words, strict=True):
+            assert mine.start == pytest.approx(theirs.start + start / RATE)
+            assert mine.end == pytest.approx(theirs.end + start / RATE)
+        at = start + len(segment)
+
+
+@settings(max_examples=6, deadline=None)
+@given(st.lists(st.integers(0, 75_000), max_size=12), st.sampled_from([8_000, 16_000, 44_100]))
+def test_any_cutting_gives_the_same(recognizer, speech, cuts, rate):
+    audio = speech[:75_000]
+    whole = heard(recognizer, audio, sample_rate=rate)[0]
+    assert heard(recognizer, audio, cuts, sample_rate=rate)[0] == whole
+
+
+def test_stable_text_stays_and_begins_every_later_text(recognizer, speech):
+    stream, shown, open_finals = recognizer.stream(), "", 0
+    changed = 0
+    for piece in np.split(speech, range(800, len(speech), 800)):
+        ended = stream.feed(piece)
+        partial = stream.partial()
+        if ended:
+            shown, open_finals = "", open_finals + len(ended)
+        assert partial.stable_text.startswith(shown)
+        assert partial.text.startswith(partial.stable_text)
+        assert partial.text == " ".join(word.text for word in partial.words)
+        changed += partial.stable_text != shown
+        shown = partial.stable_text
+    assert open_finals == 3 and changed > 5
+
+
+def test_partial_text_comes_within_a_second(recognizer, speech):
+    """At the end of a word's labels plus a second, the word is in the partial text."""
+    final = heard(recognizer, speech)[0][0]
+    stream = recognizer.stream()
+    for word in final.words[:-1]:
+        upto = round((word.end + 1.0) * RATE)
+        stream.feed(speech[round(stream.seconds * RATE):upto])
+        assert word.text in stream.partial().text.split()
+
+
+def test_memory_is_bounded_over_hours(recognizer):
+    """Two hours of silence, then of speech without a pause, from a network that costs nothing."""
+    class Quick:
+        """Every tenth frame is a label, as long as there is sound."""
+
+        name = "quick"
+
+        def logits(self, features, num_frames):
+            length = -(-features.shape[1] // recognizer.bundle.model.subsampling)
+            edge = recognizer.bundle.model.edge_frames
+            logits = np.zeros((1, length + 2 * edge, recognizer.tokenizer.vocab_size), np.float32)
+            logits[..., 0] = 1
+            logits[:, ::10, 3] = 2
+            return logits, np.array([logits.shape[1]], np.int32)
+
+    quick = load()
+    quick.engine = Quick()
+    quick = quick.with_decoder(kind="greedy")
+    tone = np.arange(RATE * 20) / RATE
+    tone = (0.1 * np.sin(1e4 * tone) * np.sin(9 * tone) ** 8).astype(np.float32)
+    for piece, expected in ((np.zeros_like(tone), False), (tone, True)):
+        stream, finals, held = quick.stream(max_utterance=10.0), 0, []
+        for _ in range(12):
+            finals += len(stream.feed(piece))
+            held.append(stream._open.num_samples / RATE)
+        assert max(held) <= 10.3 and bool(finals) is expected
+        assert stream.seconds == pytest.approx(240, abs=0.2)
+
+
+@pytest.mark.parametrize("piece", [np.zeros(0, np.float32), np.zeros(99_999, np.float32),
+                                   noise(5, level=1e-5)])
+def test_silence_has_no_text(recognizer, piece):
+    finals, partials = heard(recognizer, piece)
+    assert not finals and partials[-1].text == ""
+
+
+@pytest.mark.parametrize("piece,error,message", [
+    (np.zeros((5, 2), np.float32), UsageError, r"shape \(5, 2\).*expected \(n,\) floating point"),
+    (np.zeros(5, np.int16), UsageError, "type int16"),
+    ([0.0], UsageError, "not mono audio"),
+    (np.array([0.0, np.nan], np.float32), AudioError, "not finite"),
+    (np.array([np.inf]), AudioError, "not finite"),
+    (np.array([20_000.0]), AudioError, "scale 16-bit samples")])
+def test_pieces_that_cannot_be(recognizer, piece, error, message):
+    stream = recognizer.stream()
+    with pytest.raises(error, match=message):
+        stream.feed(piece)
+    assert stream.feed(noise(0.2)) == []  # the stream goes on
+
+
+@pytest.mark.parametrize("options,message", [
+    ({"end_pause": 0}, "end_pause is 0; expected 0.1 to 60"), ({"chunk": "1"}, "chunk is '1'"),
+    ({"right_context": float("nan")}, "right_context is nan"), ({"sample_rate": -1}, "1,000 to"),
+    ({"pause": 1.0}, "no setting pause; it has end_pause")])
+def test_settings_that_cannot_be(recognizer, options, message):
+    with pytest.raises(UsageError, match=message):
+        recognizer.stream(**options)
+
+
+def test_a_closed_stream_says_so(recognizer):
+    stream = recognizer.stream()
+    assert stream.finish() == []
+    for use in (stream.finish, stream.partial, lambda: stream.feed(noise(1))):
+        with pytest.raises(UsageError, match="stream is closed"):
+            use()
+
+
+def test_a_lost_packet_does_not_hide_the_pause(recognizer, speech):
+    """50 ms of digital zeros in a pause of room noise."""
+    audio = speech.copy()
+    first = heard(recognizer, speech)[0][0]
+    at = round((first.words[-1].end + 0.1) * RATE)
+    audio[at:at + 400] = 0
+    finals = heard(recognizer, audio)[0]
+    assert [f.text for f in finals][0] == first.text and len(finals) == 3
+
+
+def test_noise_has_no_words(recognizer):
+    """A network finds words in it."""
+    assert any(recognizer.transcribe(noise(3, seed)).text for seed in range(5))
+    for seed in range(5):
+        finals, partials = heard(recognizer, noise(8, seed))
+        assert not finals and partials[-1].text == ""
+
+
+def test_every_kind_of_normalisation(recognizer, speech):
+    for kind in ("utterance", "none"):
+        bundle = replace(recognizer.bundle, features=replace(
+            recognizer.bundle.features, cmvn=kind), cmvn=None)
+        other = load()
+        other.bundle = bundle
+        finals, _ = heard(other, speech[:50_000])
+        assert isinstance(finals, list)

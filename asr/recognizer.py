@@ -39,7 +39,7 @@ from asr.language_model.packed_ngram import unpack_lm
 from asr.live import Stream, StreamSettings
 from asr.network.engine import Engine, KerasAcousticModel, batches_by_length, pad_batch
 from asr.network.quantization import say_dequantized
-from asr.recipe import DecoderSettings, Recipe, settings_from_dict
+from asr.recipe import NEVER_REFUSED, DecoderSettings, Recipe, settings_from_dict
 from asr.text import normalize
 from asr.text.tokenizer import CharTokenizer
 from asr.transcript import Transcript
@@ -156,8 +156,8 @@ class Recognizer:
         if isinstance(settings, Decoder):
             other.decoder = settings
             return other
-        if "grammar" in knobs:  # another grammar's limit says nothing of this one
-            knobs.setdefault("max_gap", DecoderSettings().max_gap)
+        if "grammar" in knobs:  # another grammar's limits say nothing of this one
+            knobs = {"max_gap": NEVER_REFUSED, "max_doubt": NEVER_REFUSED} | knobs
         table = dataclasses.asdict(settings or self.decoder_settings) | knobs
         other.decoder_settings = settings_from_dict(DecoderSettings, table, source="decoder")
         other.decoder = self._build_decoder(other.decoder_settings)

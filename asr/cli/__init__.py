@@ -38,6 +38,7 @@ GROUPS = {
     "Bring data": {
         "prepare": ("asr.cli.prepare", "A corpus on disk becomes one manifest per split."),
         "download": ("asr.cli.prepare", "Fetch a corpus: resumed, checked, then unpacked."),
+        "manifest": ("asr.cli.manifest", "A manifest for lhotse, Kaldi, NeMo and others."),
         "validate": ("asr.cli.validate", "Every problem of a manifest; changes nothing."),
         "audit": ("asr.cli.audit", "Leaks between splits, doubtful references, invented words."),
     },

@@ -45,6 +45,7 @@ GROUPS = {
     "Train a model": {
         "init": ("asr.cli.init", "Write a recipe for your data, with reasons."),
         "recipe": ("asr.cli.recipe", "What each setting of a recipe means; compare two recipes."),
+        "features": ("asr.cli.features", "Fill the feature cache of a recipe beforehand."),
         "train": ("asr.cli.train", "Train a recipe; resumes where it was interrupted."),
         "lm": ("asr.cli.lm", "Train and inspect n-gram language models."),
         "tune": ("asr.cli.tune", "Language model, hot words, confidences: on development data."),

@@ -44,10 +44,12 @@ from asr.terminal import own_controls
 from asr.versions import installed
 
 SPAWN_ROWS = 200  # fewer arrays are made in this process: starting others would take longer
+SPREAD_WORKERS = 64  # on a cluster; shards are cut as for so many
 SHARD_SECONDS = 1_200.0  # of audio at most: 38 MB at 80 features and 100 frames a second
 MIN_SHARD_SECONDS = 30.0  # a file costs a few milliseconds of fsync
 ROW_BYTES = 4_096 // 16  # on disk, of an array besides its numbers: index, checksums, last frame
 
+Spread = Callable[["Config", list[list[Job]]], Iterator[tuple[list[Job], list[dict]]]]
 Progress = Callable[[int, int, float], None]  # arrays done, arrays in all, seconds of audio done
 
 
@@ -114,7 +116,7 @@ def build_cache(utterances: Sequence[Utterance], settings: FeatureSettings,
                 cache_dir: str | os.PathLike, *, speeds: Sequence[float] = (1.0,),
                 num_workers: int = 0, progress: Progress | None = None, on_error: str = "skip",
                 min_seconds: float | None = None, max_seconds: float | None = None,
-                allow_truncated: bool = False) -> FeatureCache:
+                allow_truncated: bool = False, spread: Spread | None = None) -> FeatureCache:
     """Extract what is not there yet, and open all of it.
 
     Interrupted work resumes: finished shards stay. Two processes may ask for the same folder;
@@ -131,6 +133,8 @@ def build_cache(utterances: Sequence[Utterance], settings: FeatureSettings,
             stderr if that is a terminal.
         on_error: "skip" lists unusable recordings in `failed`; "fail" raises the first.
         min_seconds, max_seconds, allow_truncated: as for `load_audio`.
+        spread: makes features elsewhere, in place of processes of this machine, such as
+            `asr.fleet.features.extract_on` of a cluster.
 
     Raises:
         UsageError: arguments that cannot be; the folder cannot be made.
@@ -149,7 +153,10 @@ def build_cache(utterances: Sequence[Utterance], settings: FeatureSettings,
         locations = _without_damage(folder, locations, wanted.keys, extractor.num_features)
         jobs = wanted.jobs(_usable(locations, allow_truncated))
         with _shown(progress, jobs) as report:
-            _extract(config, jobs, _count_workers(num_workers, jobs), report, wanted.fail)
+            if spread is None:
+                _extract(config, jobs, _count_workers(num_workers, jobs), report, wanted.fail)
+            else:
+                _extract_elsewhere(spread, config, jobs, report, wanted.fail)
         if jobs:
             locations = read_indexes(folder, extractor.num_features)
     rows, places, failed = wanted.rows(_usable(locations, allow_truncated))
@@ -296,6 +303,17 @@ def _extract(config: Config, jobs: list[Job], num_workers: int, progress: Progre
             raise AsrError(f"The features cannot be written to {config.folder}: "
                            f"{error.strerror or error}. Make room, or name another cache folder "
                            "(data.cache_dir); finished parts stay.", code="cache.write") from error
+
+
+def _extract_elsewhere(spread: Spread, config: Config, jobs: list[Job], progress: Progress,
+                       fail: Callable[[list[dict]], None]) -> None:
+    """Have others extract what is missing, a shard a task, and report the progress."""
+    total, done, seconds = sum(len(job.outputs) for job in jobs), 0, 0.0
+    for task, failed in spread(config, _cut(jobs, SPREAD_WORKERS)):
+        fail(failed)
+        done += sum(len(job.outputs) for job in task)
+        seconds += sum(map(_seconds, task))
+        progress(done, total, seconds)
 
 
 def _cut(jobs: list[Job], num_workers: int) -> list[list[Job]]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import importlib.util
 import itertools
 import os
+import socket
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -252,6 +253,7 @@ def _connect(address: str) -> bool:
     where = {"address": address} if address else {"include_dashboard": False,
                                                   "address": "local"}
     try:
+        _knock(address)
         ray.init(**where, log_to_driver=False, logging_level="error")
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         reason = (str(error).splitlines() or [""])[0][:200].rstrip(". ")
@@ -259,6 +261,18 @@ def _connect(address: str) -> bool:
                          f"{reason}. Start one with `ray start --head`, or leave out --address.",
                          code="ray.address") from error
     return True
+
+
+def _knock(address: str) -> None:
+    """Fail at once where nothing listens; Ray would try for minutes.
+
+    Raises:
+        OSError, ValueError: nothing does, or it is no HOST:PORT.
+    """
+    if address and address != "auto":
+        host, _, port = address.rpartition(":")
+        with socket.create_connection((host.removeprefix("ray://"), int(port)), _PATIENCE):
+            pass
 
 
 def _processors() -> int:

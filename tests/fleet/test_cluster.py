@@ -206,6 +206,25 @@ def test_a_driver_that_is_killed_goes_on(nodes, tmp_path):
     assert contents(tmp_path / "ray") == contents(tmp_path / "local")
 
 
+def test_features_are_those_of_one_machine(nodes, tmp_path):
+    """The same arrays; one recording that is no recording is listed in both."""
+    from asr.data.cache import build_cache
+    from asr.fleet.features import extract_on
+    from asr.manifest import Utterance
+
+    source = recordings(tmp_path, 12)
+    (source / "bad.wav").write_bytes(b"RIFF, but no more")
+    rows = [Utterance(path.stem, path, "bad", 0.5) for path in sorted(source.iterdir())]
+    alone = build_cache(rows, FEATURES, tmp_path / "local", num_workers=1)
+    spread = build_cache(rows, FEATURES, tmp_path / "ray",
+                         spread=lambda config, tasks: extract_on(Cluster(nodes.address), config,
+                                                                 tasks))
+    assert spread.rows == alone.rows and spread.failed == alone.failed
+    assert spread.num_extracted == alone.num_extracted == 13
+    for index in range(len(alone)):
+        np.testing.assert_array_equal(spread.read(index), alone.read(index))
+
+
 def test_a_cluster_that_is_not_there(capsys):
     assert run(["transcribe", str(TESTS.parent / "asr/assets/clips"), "--engine", "ray",
                 "--address", "127.0.0.1:1"]) == EXIT_USAGE

@@ -34,8 +34,9 @@ def copies(folder: Path, count: int) -> Path:
     target = folder / "recordings"
     target.mkdir(parents=True)
     for number in range(count):
-        for clip in sorted(CLIPS.glob("*.ogg")):
-            os.symlink(clip, target / f"{number:04d}-{clip.name}")
+        for clip in find_items([str(CLIPS)])[0]:
+            path = Path(clip.path)
+            os.symlink(path, target / f"{number:04d}-{path.name}")
     return target
 
 

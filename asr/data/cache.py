@@ -22,7 +22,7 @@ import numpy as np
 
 from asr.audio import RESAMPLER, check_length, display_name
 from asr.audio.content_hashes import FileHash, hash_files
-from asr.data.extraction import run_tasks
+from asr.data.extraction import Progress, run_tasks, shown
 from asr.data.shards import (
     FORMAT_VERSION,
     Location,
@@ -40,7 +40,6 @@ from asr.kernels import processors
 from asr.manifest import Utterance
 from asr.manifest.address import Address
 from asr.recipe import FeatureSettings
-from asr.terminal import own_controls
 from asr.versions import installed
 
 SPAWN_ROWS = 200  # fewer arrays are made in this process: starting others would take longer
@@ -49,8 +48,7 @@ SHARD_SECONDS = 1_200.0  # of audio at most: 38 MB at 80 features and 100 frames
 MIN_SHARD_SECONDS = 30.0  # a file costs a few milliseconds of fsync
 ROW_BYTES = 4_096 // 16  # on disk, of an array besides its numbers: index, checksums, last frame
 
-Spread = Callable[["Config", list[list[Job]]], Iterator[tuple[list[Job], list[dict]]]]
-Progress = Callable[[int, int, float], None]  # arrays done, arrays in all, seconds of audio done
+Spread = Callable[[Config, list[list[Job]]], Iterator[tuple[list[Job], list[dict]]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +150,7 @@ def build_cache(utterances: Sequence[Utterance], settings: FeatureSettings,
         remove_unfinished(folder, {location.shard for location in locations.values()})
         locations = _without_damage(folder, locations, wanted.keys, extractor.num_features)
         jobs = wanted.jobs(_usable(locations, allow_truncated))
-        with _shown(progress, jobs) as report:
+        with shown(progress, sum(map(_seconds, jobs))) as report:
             if spread is None:
                 _extract(config, jobs, _count_workers(num_workers, jobs), report, wanted.fail)
             else:
@@ -396,26 +394,3 @@ def _try_lock(file: BinaryIO) -> bool:
     except OSError:
         return False
     return True
-
-
-@contextmanager
-def _shown(progress: Progress | None, jobs: list[Job]) -> Iterator[Progress]:
-    """The caller's progress function, a bar with an ETA on a terminal, or nothing."""
-    if progress is not None or not jobs or not sys.stderr.isatty():
-        yield progress or (lambda done, total, seconds: None)
-        return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (TextColumn("features"), BarColumn(), TextColumn("{task.fields[count]}"),
-               TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
-    with Progress(*columns, console=Console(file=own_controls(sys.stderr)), transient=True) as bar:
-        task = bar.add_task("features", total=sum(map(_seconds, jobs)), count="")
-        yield lambda done, total, seconds: bar.update(task, completed=seconds,
-                                                      count=f"{done:,}/{total:,}")

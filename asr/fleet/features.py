@@ -33,8 +33,8 @@ def extract_on(cluster: Cluster, config: Config, tasks: Sequence[list[Job]]
         AsrError: the shards cannot be written; finished ones stay.
     """
     deadly: list[Job] = []
-    for some in (tasks, deadly):
-        work = [[job] for job in deadly] if some is deadly else some
+    for alone in (False, True):
+        work = [[job] for job in deadly] if alone else list(tasks)
         for task, (failed, said, died) in zip(work, cluster.run(
                 partial(_start, config), work, _lost, shard_items=1), strict=True):
             for message, code in said:

@@ -4,8 +4,8 @@
 
 Local and cluster runs alternate (ABAB); medians count. With `--workers 1,2,4,8` more workers than
 processors are simulated: they show the cost of handing out work, not speed. The start of Ray and
-of the workers is not counted. Prints JSON, with the cost model: hours of audio and machines to hours
-of work, and bytes of features and of 16 kHz FLAC.
+of the workers is not counted. Prints JSON, with the cost model: hours of audio and machines to
+hours of work, and bytes of features and of 16 kHz FLAC.
 """
 
 from __future__ import annotations

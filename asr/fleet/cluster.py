@@ -103,8 +103,9 @@ class _Run:
 
     def __init__(self, start: Callable, workers: int, notice: Callable[[str], None] | None):
         import ray
+        import ray.exceptions
 
-        self._ray = ray
+        self._ray: Any = ray
         self._notice = notice
         self._start = ray.put((start, os.getcwd()))
         self._actor = ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0)(_Worker)
@@ -228,7 +229,7 @@ class _Worker:
 
     def __init__(self, start: tuple[Callable, str]):
         self._start, folder = start
-        self._work: Callable | None = None
+        self._work: Any = None
         with suppress(OSError):  # the folder of the caller may not be on this node
             os.chdir(folder)
 
@@ -250,7 +251,7 @@ def _connect(address: str) -> bool:
 
     if ray.is_initialized():
         return False
-    where = {"address": address} if address else {"include_dashboard": False,
+    where: dict[str, Any] = {"address": address} if address else {"include_dashboard": False,
                                                   "address": "local"}
     try:
         _knock(address)

@@ -38,12 +38,14 @@ GROUPS = {
     "Bring data": {
         "prepare": ("asr.cli.prepare", "A corpus on disk becomes one manifest per split."),
         "download": ("asr.cli.download", "Fetch a corpus: resumed, checked, then unpacked."),
+        "manifest": ("asr.cli.manifest", "A manifest for lhotse, Kaldi, NeMo and others."),
         "validate": ("asr.cli.validate", "Every problem of a manifest; changes nothing."),
         "audit": ("asr.cli.audit", "Leaks between splits, doubtful references, invented words."),
     },
     "Train a model": {
         "init": ("asr.cli.init", "Write a recipe for your data, with reasons."),
         "recipe": ("asr.cli.recipe", "What each setting of a recipe means; compare two recipes."),
+        "features": ("asr.cli.features", "Fill the feature cache of a recipe beforehand."),
         "train": ("asr.cli.train", "Train a recipe; resumes where it was interrupted."),
         "commands": ("asr.cli.commands", "A list of phrases becomes a recogniser of these."),
         "lm": ("asr.cli.lm", "Train and inspect n-gram language models."),

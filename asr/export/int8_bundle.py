@@ -36,7 +36,7 @@ class Smaller:
     Attributes:
         path: the file.
         bytes_before, bytes_after: sizes of both files.
-        bundle_hash: of the new one.
+        bundle_hash: that of the new bundle.
         comparison: float32 against int8 on the utterances; None without any.
     """
 

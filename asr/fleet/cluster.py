@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import importlib.util
 import itertools
+import logging
 import os
 import socket
 from collections import deque
@@ -255,7 +256,7 @@ def _connect(address: str) -> bool:
                                                   "address": "local"}
     try:
         _knock(address)
-        ray.init(**where, log_to_driver=False, logging_level="error")
+        ray.init(**where, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         reason = (str(error).splitlines() or [""])[0][:200].rstrip(". ")
         raise UsageError(f"The Ray cluster {address or 'on this machine'} does not answer: "

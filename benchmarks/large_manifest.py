@@ -47,7 +47,8 @@ def measure(count: int, traced: bool) -> dict:
     if traced:
         return {"bytes_a_row": {"kept": round(kept / count), "epoch": round((now - kept) / count),
                                 "peak": round(peak / count)}}
-    return {"rows": count, "batches": plans.num_batches, "gather_seconds": round(gathered - start, 1),
+    return {"rows": count, "batches": plans.num_batches,
+            "gather_seconds": round(gathered - start, 1),
             "two_plans_seconds": round(planned - gathered, 1)}
 
 

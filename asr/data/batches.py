@@ -249,6 +249,7 @@ class EpochPlans:
         plan = self._make(0)
         spare = -(-len(plan) // SPARE_SHARE)
         self.num_batches = min(len(plan) + spare, sum(map(len, plan)))
+        del plan  # memory has room for one
         self.first = self.plan(0)
 
     def plan(self, epoch: int) -> list[Batch]:

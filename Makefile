@@ -4,8 +4,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: help install demo test test-tfio test-versions lint types docs page check notebooks lock audit \
-        clean digits
+.PHONY: help install demo test test-tfio test-ray test-versions lint types docs page check notebooks lock \
+        audit clean digits
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*##  */  make \1\t/p' Makefile | expand -t 20
@@ -56,6 +56,10 @@ test: install  ## the tests, minutes on two cores
 test-tfio:  ## tensorflow-io at work: Python 3.11 and TensorFlow 2.17, in .legs/tfio (3 GB)
 	@sh tests/leg.sh tfio python3.11 tfio,remote,test - -m "not gpu" \
 	    tests/data/test_recordings.py tests/audio/test_remote.py tests/doctor/test_tensorflow_io.py
+
+test-ray:  ## Ray at work, on a cluster of two nodes: Python 3.11, in .legs/ray (4 GB)
+	@sh tests/leg.sh ray python3.11 ray,test - -m "not gpu" \
+	    tests/fleet/test_cluster.py tests/fleet/test_cluster_options.py
 
 QUICK := tests/features tests/test_recipe.py tests/test_recognizer.py tests/data tests/bundle \
     tests/network tests/augment tests/training/test_processes.py

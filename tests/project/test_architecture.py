@@ -17,7 +17,8 @@ FLOORS = {  # docs/architecture.md; a package is one room
     4: "data bundle transcript",
     5: "inference inspection live",
     6: "recognizer",
-    7: "training evaluation tuning audit fleet doctor export proposal serve",
+    7: "training evaluation tuning audit fleet doctor export proposal serve "
+       "commands",
     8: "cli __main__ __init__"}
 FLOOR = {room: floor for floor, rooms in FLOORS.items() for room in rooms.split()}
 TENSORFLOW_AT_IMPORT = {"asr/network/layer.py", "asr/network/op.py", "asr/network/ctc.py",

@@ -35,7 +35,7 @@ class Published:
 
 
 MODELS = {
-    "models/english": Published("read English, 16 kHz; models/english.md is its model card"),
+    "models/english": Published("read English, 16 kHz; no release yet: give --sha256"),
 }
 
 

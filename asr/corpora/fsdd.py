@@ -107,7 +107,8 @@ def first_word(audio: np.ndarray, sample_rate: int, above_db: float) -> tuple[fl
         return None
     pauses = np.flatnonzero(np.diff(loud) > 20)
     last = int(loud[pauses[0]] if len(pauses) else loud[-1])
-    return max(0, int(loud[0]) - 10) / 100, min(count, last + 11) / 100
+    # Never 0: a row without an offset means the whole recording.
+    return max(0.001, (int(loud[0]) - 10) / 100), min(count, last + 11) / 100
 
 
 def leave_one_speaker_out(

@@ -655,7 +655,7 @@ def test_the_first_word_of_a_long_clip(tmp_path, rng):
     soundfile.write(folder / "8_jason_9.flac", np.zeros(24_000), 8_000)
     found = corpus.prepare(tmp_path, trim_db=6.0)
     first, second = found["train"]
-    assert (first.offset, first.duration) == (0, pytest.approx(0.51, abs=0.03))
+    assert (first.offset, first.duration) == (0.001, pytest.approx(0.51, abs=0.03))
     assert second.offset == pytest.approx(0.4, abs=0.03)
     assert second.duration == pytest.approx(0.61, abs=0.05)
     assert [item.code for item in found.excluded] == ["corpus.silent"]

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclass, replacees import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
 

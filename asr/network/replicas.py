@@ -269,4 +269,4 @@ def _is_local(name: str) -> bool:
     """Whether a device is of this process: the names of a cluster have a task, /task:1."""
     own = tf.DeviceSpec.from_string(tf.constant(0).device or "/CPU:0")
     found = tf.DeviceSpec.from_string(name)
-    return found.task == own.task or own.task is None
+    return found.task in (None, own.task)

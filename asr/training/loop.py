@@ -34,7 +34,7 @@ from asr.training.monitor import RunMonitor, is_best
 from asr.training.preparation import Prepared
 from asr.training.reports import Reports, save_bundle_of
 from asr.training.run_directory import RunDirectory
-from asr.training.schedule import is_over
+from asr.training.schedule import is_over, scaled
 from asr.training.signals import SignalWatch
 from asr.training.table import EpochTable
 from asr.training.validation import Validation
@@ -60,6 +60,7 @@ def start(recipe: Recipe, run: RunDirectory, data: Prepared, table: EpochTable,
     """
     replicas = replicas or Replicas()
     agree(replicas, recipe, data)
+    recipe = replace(recipe, train=scaled(recipe.train, replicas.count))
     model = setup.build_network(recipe, data.tokenizer, build)
     if replicas.count > 1:
         model.replicas = replicas

@@ -2,12 +2,14 @@
 
 `python replicas_job.py devices N` splits this process into N logical CPU devices;
 `python replicas_job.py process N` is one of N processes of TF_CONFIG. Prints one JSON line.
+`python replicas_job.py train N RUN_DIR SETTING ...` trains the tones on N logical CPU devices.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 
@@ -45,9 +47,7 @@ def main(kind: str, count: int) -> dict:
     from asr.network.model import AcousticModel
     from asr.network.replicas import join_processes, shared_gradients
     if kind == "devices":
-        tf.config.set_logical_device_configuration(
-            tf.config.list_physical_devices("CPU")[0],
-            [tf.config.LogicalDeviceConfiguration()] * count)
+        divide(count)
     replicas = join_processes("all", place.rank, place.world, 60.0)
     keras.utils.set_random_seed(1)
     model = AcousticModel(RECIPE, 12, 6)
@@ -71,10 +71,30 @@ def main(kind: str, count: int) -> dict:
     return {"replicas": replicas.count, "devices": len(replicas.devices), **worst}
 
 
+def divide(count: int) -> None:
+    """Make several logical devices of the CPU; before TensorFlow's first op."""
+    import tensorflow as tf
+    tf.config.set_logical_device_configuration(
+        tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * count)
+
+
+def train(count: int, run_dir: str, settings: list[str]) -> None:
+    """One run in one process, on all its devices."""
+    import asr
+    import_tensorflow(deterministic=True)
+    divide(count)
+    recipe = asr.load_recipe(Path(__file__).parents[2] / "recipes" / "tones.toml",
+                             ["train.devices=all", *settings])
+    asr.train(recipe, run_dir)
+
+
 def vars_of(found) -> tuple:
     """Loss and gradients."""
     return found.loss, found.gradients
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(sys.argv[1], int(sys.argv[2]))))
+    if sys.argv[1] == "train":
+        train(int(sys.argv[2]), sys.argv[3], sys.argv[4:])
+    else:
+        print(json.dumps(main(sys.argv[1], int(sys.argv[2]))))

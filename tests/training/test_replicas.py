@@ -144,6 +144,19 @@ def test_two_processes_train_alike_write_once_and_go_on_bit_for_bit(tmp_path):
 
 @pytest.mark.tf
 @pytest.mark.slow
+def test_a_run_on_two_devices_has_the_losses_of_one(tmp_path):
+    same = [*SMALL, "model.dropout=0"]
+    process = job("train", "2", str(tmp_path / "two"), *same)
+    _, err = process.communicate(timeout=600)
+    assert process.returncode == 0, err[-2_000:]
+    assert "2 replicas (1 processes" in err
+    assert benchmark().finish(benchmark().start(tmp_path / "alone", 1, same)) == [0]
+    one, two = (losses(tmp_path / name) for name in ("alone", "two"))
+    assert [loss for _, loss, *_ in two] == pytest.approx([loss for _, loss, *_ in one], rel=1e-3)
+
+
+@pytest.mark.tf
+@pytest.mark.slow
 @pytest.mark.parametrize("victim", [1, 0])
 def test_a_killed_process_ends_the_run_and_the_same_command_goes_on(tmp_path, victim):
     run = benchmark()

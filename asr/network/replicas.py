@@ -7,7 +7,8 @@ Weights are never sent in a step: equal sums make equal steps. Imports TensorFlo
 
 `MirroredStrategy` around `fit` is not used: a step here decides by the gradients whether it is
 made (`tf.cond`), which a strategy that merges its replicas refuses inside a function, and under
-`MultiWorkerMirroredStrategy` Keras's `fit` fails (keras#20585). The latter only joins the processes.
+`MultiWorkerMirroredStrategy` Keras's `fit` fails (keras#20585). Here the latter only joins the
+processes.
 """
 
 from __future__ import annotations

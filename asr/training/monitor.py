@@ -155,7 +155,8 @@ class RunMonitor(keras.callbacks.Callback):
         state, batch = self.state, self.loop.shares[step.step]
         ids = [name for name, finite in zip(batch.ids, step.finite_rows, strict=True)
                if not finite]
-        ids = ids or list(self.loop.plan[step.step].ids)  # the loss was finite, the gradient was not
+        # None: the gradient was not finite, or the rows are those of another process.
+        ids = ids or list(self.loop.plan[step.step].ids)
         number = state.epoch * len(self.loop.plan) + step.step
         state.nonfinite_in_row = 1 + state.nonfinite_in_row * (number == state.last_skipped + 1)
         state.last_skipped = number

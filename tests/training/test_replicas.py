@@ -170,7 +170,8 @@ def test_a_killed_process_ends_the_run_and_the_same_command_goes_on(tmp_path, vi
     more = found["epochs"] + 1
     assert run.finish(run.start(tmp_path / "run", 2, [*SMALL, f"train.epochs={more}"])) == [0, 0]
     epochs = [r["epoch"] for r in run.epochs_of(tmp_path / "run")]
-    assert epochs == sorted(set(epochs))
+    # A chief that is killed between log and checkpoint does that epoch again.
+    assert set(epochs) == set(range(1, epochs[-1] + 1))
     assert epochs[-1] >= more
 
 

@@ -207,7 +207,7 @@ class CTCModel(keras.Model):
         return self._logs(self.targets(x, y), found.logits, training.metrics)
 
     def _gradients(self, x, y) -> Gradients:
-        """Of a batch that one device computes."""
+        """The gradients of a batch that one device computes."""
         weights = [v.value for v in self.trainable_variables]
         with tf.GradientTape() as tape:
             logits, losses, objective = self.objective(x, y)

@@ -256,6 +256,9 @@ class DecoderSettings:
     max_gap: float = knob(NEVER_REFUSED, "nats a character by which a word of the nearest sentence "
                           "of the grammar may fit worse than free decoding; 1000: no recording "
                           "is refused", low=0.0, high=NEVER_REFUSED)
+    max_doubt: float = knob(NEVER_REFUSED, "nats a character by which the probability of the "
+                            "grammar's nearest sentence may be below 1; 1000: no recording is "
+                            "refused; see asr tune --refusal", low=0.0, high=NEVER_REFUSED)
     num_hypotheses: int = knob(1, "readings returned at most (beam)", low=1, high=100)
 
 

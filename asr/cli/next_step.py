@@ -12,6 +12,7 @@ NEXT = {
     "lm": "asr tune MODEL DEV.jsonl --lm LM weighs a language model",
     "tune": "asr evaluate MODEL TEST.jsonl",
     "transcribe": "asr score REFERENCE HYPOTHESIS if you know what was said; asr align times it",
+    "listen": "asr transcribe MODEL RECORDING reads a file at once",
     "serve": "docs/serving.md has clients, limits and how to run it for others",
     "align": "open the result, for example in Praat (-f textgrid) or ELAN (-f eaf)",
     "evaluate": "asr tune MODEL DEV.jsonl --lm LM lowers the error rate; --report shows each error",

@@ -8,7 +8,7 @@ RNNs for distant speech recognition", section 5; here the left context is read a
 keeping the state, so any network works). Its outputs stay once that much has come after them; the
 outputs after those are provisional. Features are those of the whole utterance, bit for bit (pcen:
 to 1e-5). What differs from a pass over the whole: the contexts, and a normalisation that knows only
-what has been heard ("utterance", "map"; "global" is the same).
+what has come ("utterance", "map"; "global" is the same).
 """
 
 from __future__ import annotations

@@ -49,12 +49,12 @@ class Listener(Protocol):
 
 @dataclass(frozen=True)
 class StreamSettings:
-    """How a stream is heard; seconds.
+    """How a stream is read; seconds.
 
     Attributes:
         end_pause: an utterance ends when nothing has been said for so long.
-        right_context: what the network hears after a frame before its output stays.
-        left_context: what it hears before a chunk.
+        right_context: what the network reads after a frame before its output stays.
+        left_context: what it reads before a chunk.
         chunk: how often the text so far is brought up to date; a multiple of 0.1.
         max_utterance: a longer utterance is cut at a quiet place.
 
@@ -122,11 +122,11 @@ class Stream:
 
     @property
     def seconds(self) -> float:
-        """How much of the stream has been heard."""
+        """How much of the stream has been read, in blocks of 0.1 s."""
         return (self._start + self._open.num_samples) / self._listener.sample_rate
 
     def feed(self, samples: np.ndarray) -> list[Transcript]:
-        """Hear the next samples.
+        """Take the next samples.
 
         Args:
             samples: (n,) floating point, mono, in [-1, 1], at the stream's rate; n may be 0.
@@ -142,7 +142,7 @@ class Stream:
         self._require_open()
         finals: list[Transcript] = []
         for block in self._blocks.feed(samples):
-            self._hear(block, finals)
+            self._take(block, finals)
         return finals
 
     def partial(self) -> Partial:
@@ -165,15 +165,15 @@ class Stream:
         finals: list[Transcript] = []
         for block in self._blocks.finish():
             if len(block) == self._blocks.size:
-                self._hear(block, finals)
+                self._take(block, finals)
             else:
                 self._open.add(block)
         self._open.advance()
         self._end(self._open.num_samples, finals)
         return finals
 
-    def _hear(self, block: np.ndarray, finals: list[Transcript]) -> None:
-        """One block; what is left after the end of an utterance is heard again, as the next one."""
+    def _take(self, block: np.ndarray, finals: list[Transcript]) -> None:
+        """One block; what is left after the end of an utterance is read again, as the next one."""
         waiting = [block]
         while waiting:
             self._open.add(waiting.pop(0))
@@ -205,9 +205,9 @@ class Stream:
     def _end(self, cut: int, finals: list[Transcript]) -> np.ndarray:
         """Close the open utterance at a sample; returns the samples behind it."""
         samples = self._open.samples()
-        heard, rest = samples[:cut], samples[cut:]
+        spoken, rest = samples[:cut], samples[cut:]
         if self._open.pause is not None:
-            found = self._listener.transcribe(heard)
+            found = self._listener.transcribe(spoken)
             if found.text or found.rejected:
                 finals.append(_later(found, self._start / self._listener.sample_rate))
         self._start += cut
@@ -269,7 +269,7 @@ class _Utterance:
         if not len(labels) or is_steady(levels):
             return
         self.pause = pause_after(labels, levels, self.seconds, clock)
-        self._take(self._listener.decode(logits).words,
+        self._settle(self._listener.decode(logits).words,
                    clock.seconds(self._network.num_kept + self._listener.bundle.model.edge_frames))
 
     def partial(self, start: float) -> Partial:
@@ -277,10 +277,10 @@ class _Utterance:
         stable = " ".join(word.text for word in self._stable)
         return Partial(" ".join(word.text for word in words), stable, tuple(words))
 
-    def _take(self, words: Sequence[Word], settled: float) -> None:
+    def _settle(self, words: Sequence[Word], settled: float) -> None:
         """A word is stable once it has been read twice alike, in outputs that stay."""
-        heard_until = self._stable[-1].end if self._stable else -math.inf
-        rest = [word for word in words if (word.start + word.end) / 2 > heard_until]
+        settled_until = self._stable[-1].end if self._stable else -math.inf
+        rest = [word for word in words if (word.start + word.end) / 2 > settled_until]
         for word, before in zip(tuple(rest), tuple(self._rest), strict=False):
             if word.text != before.text or word.end > settled - SETTLED_SECONDS:
                 break

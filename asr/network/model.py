@@ -101,7 +101,7 @@ def quiet_edges(features: tf.Tensor, num_frames: tf.Tensor, count: int
         count: feature frames on each side.
 
     Returns:
-        (B, T + 2 count, F) and (B,). `engine.quiet_edges` is the same for one utterance.
+        (B, T + 2 count, F) and (B,). `numpy_layers.quiet_edges` is the same for one utterance.
     """
     inside = tf.sequence_mask(num_frames, tf.shape(features)[1])[:, :, tf.newaxis]
     quiet = tf.reduce_min(tf.where(inside, features, features.dtype.max), axis=1, keepdims=True)

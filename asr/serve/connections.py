@@ -82,13 +82,15 @@ def websocket_with(settings: ServerSettings) -> type[WebSocketsSansIOProtocol]:
         """A connection that does not outlive its endpoint for long."""
 
         _deadline: asyncio.TimerHandle | None = None
+        _lost = False
 
         async def run_asgi(self) -> None:
             await super().run_asgi()
-            if self.transport is not None and not self.disconnected:
+            if not self._lost:
                 self._deadline = self.loop.call_later(settings.head_seconds, self.transport.abort)
 
         def connection_lost(self, exc: Exception | None) -> None:
+            self._lost = True
             if self._deadline is not None:
                 self._deadline.cancel()
             super().connection_lost(exc)

@@ -9,20 +9,15 @@ import base64
 import hashlib
 import re
 from functools import cache
-from importlib import import_module
-from importlib.util import find_spec
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 
+from asr.pages.live import live_page
 from asr.serve.metrics import CONTENT_TYPE
 from asr.serve.models import ServedModel
 from asr.serve.state import state_of
 from asr.versions import installed
-
-LIVE_PAGE = "asr.pages.live"
-MINIMAL = ("<!doctype html><html lang=en><meta charset=utf-8><title>keras-asr</title>"
-           "<p>The server runs: POST /v1/audio/transcriptions, WS /v1/stream.")
 
 
 async def models(request: Request) -> Response:
@@ -77,7 +72,7 @@ async def page(request: Request) -> Response:
 @cache
 def _page() -> tuple[str, str]:
     """The page and its Content-Security-Policy."""
-    html = import_module(LIVE_PAGE).live_page() if find_spec(LIVE_PAGE) else MINIMAL
+    html = live_page()
     return html, security_policy(html)
 
 

@@ -45,7 +45,7 @@ class Config:
     """
 
     model: ServedModel
-    sample_rate: float = SAMPLE_RATE
+    sample_rate: int = SAMPLE_RATE
     words: bool = True
     max_alternatives: int = 0
     hot_words: tuple[str, ...] = ()
@@ -72,11 +72,12 @@ class Config:
             self.model = models.find(name if isinstance(name, str) else "?")
         rate = table.get("sample_rate", self.sample_rate)
         if isinstance(rate, str) and rate.isdecimal():  # some clients quote it
-            rate = float(rate[:9])
+            rate = int(rate[:9])
         if isinstance(rate, bool) or not isinstance(rate, int | float) \
-                or not RATES[0] <= rate <= RATES[1]:
-            raise Refused(DAMAGED, f"sample_rate must be {RATES[0]} to {RATES[1]} Hz.")
-        self.sample_rate = rate
+                or not RATES[0] <= rate <= RATES[1] or rate != int(rate):
+            raise Refused(DAMAGED, f"sample_rate must be a whole number of Hz, {RATES[0]} to "
+                          f"{RATES[1]}.")
+        self.sample_rate = int(rate)
         self.words = bool(table.get("words", self.words))
         count = table.get("max_alternatives", self.max_alternatives)
         if not isinstance(count, int) or not 0 <= count <= MAX_ALTERNATIVES:

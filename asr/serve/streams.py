@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from asr.errors import AsrError
 from asr.files import StrictJsonError, parse_json
+from asr.live import Partial, Stream
 from asr.serve.logs import log
 from asr.serve.problems import Problem, problem_of
 from asr.serve.state import ServerState, state_of
@@ -76,7 +78,7 @@ class Session:
         self.texts: list[str] = []
         self._websocket = websocket
         self._state = state
-        self._stream: Any = None
+        self._stream: Stream | None = None
         self._rest = b""  # half a sample
 
     async def run(self) -> None:
@@ -166,8 +168,9 @@ class Session:
         self.seconds += len(samples) / self.config.sample_rate
 
         def work() -> dict:
-            finals = self._opened().feed(samples)
-            return self._result(finals) if finals else self._partial()
+            opened = self._opened()
+            finals = opened.feed(samples)
+            return self._result(finals) if finals else self._partial(opened.partial())
 
         answer = await self._work(work)
         label = self.config.model.name, "stream"
@@ -177,9 +180,10 @@ class Session:
 
     async def _finish(self) -> dict:
         """The answer to the end."""
-        if self._stream is None:
+        opened = self._stream
+        if opened is None:
             return self._result([])
-        return await self._work(lambda: self._result(self._stream.finish()))
+        return await self._work(lambda: self._result(opened.finish()))
 
     async def _work(self, work) -> dict:
         loop = asyncio.get_running_loop()
@@ -190,13 +194,13 @@ class Session:
             self._state.metrics.work_seconds.labels(self.config.model.name, "stream").inc(
                 loop.time() - started)
 
-    def _opened(self) -> Any:
+    def _opened(self) -> Stream:
         if self._stream is None:
             recognizer = self.config.model.recognizer_for(self.config.wanted)
             self._stream = recognizer.stream(sample_rate=self.config.sample_rate)
         return self._stream
 
-    def _result(self, finals: list[Transcript]) -> dict:
+    def _result(self, finals: Sequence[Transcript]) -> dict:
         """Utterances that have ended as one result, because a message has one answer."""
         text = " ".join(final.text for final in finals if final.text)
         words = [word for final in finals for word in final.words]
@@ -212,8 +216,7 @@ class Session:
                          for one in finals[0].alternatives[1:]]
         return {"alternatives": readings[:self.config.max_alternatives]}
 
-    def _partial(self) -> dict:
-        partial = self._stream.partial()
+    def _partial(self, partial: Partial) -> dict:
         answer: dict = {"partial": partial.text}
         if self.config.words and partial.words:
             answer["partial_result"] = [_word(word) for word in partial.words]

@@ -32,7 +32,11 @@ from asr.network.layer import gpu_is_visible
 from asr.network.metrics import CharacterErrorRate, WordErrorRate
 from asr.network.model import AcousticModel
 from asr.network.own import Build, build_own
+<<<<<<< HEAD
 from asr.network.replicas import Replicas
+=======
+from asr.network.quantization import say_dequantized
+>>>>>>> main
 from asr.recipe import Recipe, TrainSettings
 from asr.text.tokenizer import CharTokenizer
 from asr.training.coach import listening_floor
@@ -112,6 +116,8 @@ def initial_weights(recipe: Recipe, tokenizer: CharTokenizer) -> dict[str, np.nd
     """The weights of the initial bundle, with the output layer mapped to this alphabet."""
     bundle = load_bundle(find_bundle(recipe.train.initial_bundle))
     weights = dict(bundle.weights)
+    if bundle.quantized:
+        say_dequantized("training starts from")
     if not bundle.network:
         weights["output/kernel"], weights["output/bias"] = remap_rows(
             bundle.tokenizer, tokenizer, weights["output/kernel"], weights["output/bias"],

@@ -61,8 +61,6 @@ def test_the_openai_block(server):
 
 def test_the_websocket_block(server):
     pytest.importorskip("websockets")
-    if not hasattr(server.state.models.default.recognizer, "stream"):
-        pytest.skip("live recognition is not part of this checkout")
     (block,) = [text for language, text in BLOCKS if "websockets" in text]
     (line,) = run_python(here(block, server))
     assert line and set(line.split()) <= set(

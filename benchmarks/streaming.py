@@ -1,0 +1,145 @@
+"""What streaming costs: error rates, latency, changed words, processor time; prints JSON lines.
+
+    python benchmarks/streaming.py data/fsdd/test.jsonl
+    python benchmarks/streaming.py data/en/dev.jsonl --bundle models/english.asr --join 1
+
+Utterances of one speaker are joined to recordings of `--join` utterances, 0.2 s apart, with room
+noise (-66 dB) before, between and after, and read 0.1 s at a time. For each right context:
+
+- offline: WER of the whole recordings by `Recognizer.transcribe`.
+- streamed: WER of the last partial text of each utterance, before its final pass.
+- final: WER of the final texts.
+- first: seconds of audio from the beginning of a word (of the final text) to the partial text that
+  first shows it; last: seconds of audio from the end of the last word to the final text. Computing
+  comes on top: `compute` is how long the longest piece of each recording took. p50 and p99.
+- flicker: words shown that changed or went away afterwards, of all words shown.
+- cpu: processor seconds a second of audio.
+
+The right context was not chosen on a test split: give development data.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+
+import asr
+from asr.scoring import score
+
+PIECE = 0.1
+
+
+def recordings(manifest: Path, root: Path | None, join: int, rate: int, most: int
+               ) -> list[tuple[str, np.ndarray]]:
+    """(text, samples) of joined utterances."""
+    by_speaker: dict[str, list] = {}
+    for utterance in asr.read_manifest(manifest, audio_root=root):
+        by_speaker.setdefault(utterance.speaker, []).append(utterance)
+    generator = np.random.default_rng(1)
+    found = []
+    for _, utterances in sorted(by_speaker.items()):
+        order = generator.permutation(len(utterances))
+        for first in range(0, len(order) - join + 1, join):
+            group = [utterances[i] for i in order[first:first + join]]
+            gap = np.zeros(round(0.2 * rate), np.float32)
+            pieces = [np.zeros(round(0.5 * rate), np.float32)]
+            for utterance in group:
+                pieces += [asr.load_audio(utterance.audio, sample_rate=rate,
+                                          offset=utterance.offset,
+                                          duration=utterance.duration or None), gap]
+            audio = np.concatenate([*pieces, np.zeros(round(1.5 * rate), np.float32)])
+            noise = 5e-4 * generator.standard_normal(len(audio), np.float32)
+            found.append((" ".join(u.text for u in group), audio + noise))
+    keep = generator.permutation(len(found))[:most]
+    return [found[i] for i in keep]
+
+
+class Reading:
+    """One recording through a stream."""
+
+    def __init__(self, recognizer: asr.Recognizer, audio: np.ndarray, right: float):
+        stream = recognizer.stream(right_context=right)
+        size = round(PIECE * recognizer.sample_rate)
+        self.streamed, self.final = [], []
+        self.first, self.last, self.compute = [], [], 0.0
+        shown: list[str] = []
+        self.shown = self.changed = 0
+        seen: list[tuple[float, list[str]]] = []
+        for at in range(0, len(audio), size):
+            before = time.perf_counter()
+            finals = stream.feed(audio[at:at + size])
+            words = [word.text for word in stream.partial().words]
+            self.compute = max(self.compute, time.perf_counter() - before)
+            now = (at + size) / recognizer.sample_rate
+            if finals:
+                self._ended(finals, shown, seen, now)
+                shown, seen = [], []
+            alike = next((i for i, (a, b) in enumerate(zip(shown, words, strict=False)) if a != b),
+                         min(len(shown), len(words)))
+            self.changed += len(shown) - alike
+            self.shown += len(words) - alike
+            shown = words
+            seen.append((now, words))
+        finals = stream.finish()
+        self._ended(finals, shown, seen, None)
+
+    def _ended(self, finals, shown, seen, now) -> None:
+        self.streamed += shown
+        for final in finals:
+            self.final += final.text.split()
+            if now is not None and final.words:
+                self.last.append(now - final.words[-1].end)
+        for position, word in enumerate(finals[0].words if len(finals) == 1 else ()):
+            when = next((now for now, words in seen
+                         if len(words) > position and words[position] == word.text), None)
+            if when is not None:
+                self.first.append(when - word.start)
+
+
+def measure(recognizer: asr.Recognizer, found: list[tuple[str, np.ndarray]], right: float) -> dict:
+    started = time.process_time()
+    readings = [Reading(recognizer, audio, right) for _, audio in found]
+    cpu = time.process_time() - started
+    seconds = sum(len(audio) for _, audio in found) / recognizer.sample_rate
+    references = {str(i): text for i, (text, _) in enumerate(found)}
+    wers = {name: 100 * score(references, {str(i): " ".join(getattr(reading, name))
+                                           for i, reading in enumerate(readings)}).wer
+            for name in ("streamed", "final")}
+    every = {name: [value for reading in readings for value in getattr(reading, name)]
+             for name in ("first", "last")}
+    return {"right_context": right, **{name: round(value, 2) for name, value in wers.items()},
+            **{name: [round(float(np.quantile(values, q)), 2) for q in (0.5, 0.99)]
+               for name, values in every.items()},
+            "compute": [round(float(np.quantile([r.compute for r in readings], q)), 3)
+                        for q in (0.5, 0.99)],
+            "flicker": round(sum(r.changed for r in readings) / sum(r.shown for r in readings), 3),
+            "cpu": round(cpu / seconds, 3)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("manifest", type=Path)
+    parser.add_argument("--audio-root", type=Path)
+    parser.add_argument("--bundle", help="default: the shipped digits")
+    parser.add_argument("--join", type=int, default=5, help="utterances a recording")
+    parser.add_argument("--recordings", type=int, default=60)
+    parser.add_argument("--right", type=float, nargs="+", default=[0.3, 0.6, 1.0, 2.0])
+    arguments = parser.parse_args()
+    recognizer = asr.load(arguments.bundle)
+    found = recordings(arguments.manifest, arguments.audio_root, arguments.join,
+                       recognizer.sample_rate, arguments.recordings)
+    references = {str(i): text for i, (text, _) in enumerate(found)}
+    offline = {str(i): recognizer.transcribe(audio).text for i, (_, audio) in enumerate(found)}
+    print(json.dumps({"recordings": len(found), "seconds": round(sum(
+        len(audio) for _, audio in found) / recognizer.sample_rate),
+        "offline": round(100 * score(references, offline).wer, 2)}), flush=True)
+    for right in arguments.right:
+        print(json.dumps(measure(recognizer, found, right)), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -219,6 +219,13 @@ class TrainSettings:
     intermediate_ctc: float = knob(0.0, "share of a second CTC loss at the middle LSTM layer, in "
                                    "training alone", low=0.0, high=0.9)
     deterministic: bool = knob(False, "one thread, deterministic ops: bit for bit reproducible")
+    devices: str = knob("auto", "auto: one device; all: every GPU, or every logical CPU, shares "
+                        "each batch", choices=("auto", "all"))
+    scale_learning_rate: str = knob("none", "factor on the learning rates by the number n of "
+                                    "replicas: 1, n or its root",
+                                    choices=("none", "linear", "sqrt"))
+    lost_after: float = knob(300.0, "seconds without an answer after which another process of "
+                             "TF_CONFIG is lost and the run ends", low=1.0, high=86_400.0)
     nonfinite_patience: int = knob(3, "non-finite losses in a row that stop the run", low=1,
                                    high=1_000)
     initial_bundle: str = knob("", "start from this bundle's weights (rows follow characters); "

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from heapq import heapify, heappop, heappush
 from typing import Protocol
@@ -313,6 +313,35 @@ def largest_batch(plan: Sequence[Batch]) -> Batch:
     if not plan:
         raise DataError("There is no batch: the training set holds no usable utterance.")
     return max(plan, key=lambda batch: batch.padded_frames)
+
+
+def share_of_batch(batch: Batch, rank: int, count: int) -> Batch:
+    """What one of `count` replicas computes of a batch.
+
+    Each has the same number of items, or one less, of all lengths: rows rank, rank + count, ... of
+    the batch, longest first. Where the batch has fewer items than there are replicas, the last ones
+    are given one without labels, which counts nothing.
+    """
+    if count == 1:
+        return batch
+    items = sorted_batch(batch).items
+    return Batch(items[rank::count] or (replace(items[-1], labels=()),))
+
+
+def sorted_batch(batch: Batch) -> Batch:
+    """The same items, longest first."""
+    return Batch(tuple(sorted(batch.items, key=lambda item: (-item.num_frames, item.ids))))
+
+
+def balance(plan: Iterable[Batch], count: int) -> float:
+    """The work of all replicas over that of as many as busy as the fullest, 0 .. 1."""
+    used = held = 0
+    for batch in plan:
+        costs = [share_of_batch(batch, rank, count).padded_frames
+                 for rank in range(min(count, len(batch)))]
+        used += sum(costs)
+        held += count * max(costs)
+    return used / held if held else 1.0
 
 
 def padding_share(plan: Iterable[Batch]) -> float:

@@ -32,11 +32,8 @@ from asr.network.layer import gpu_is_visible
 from asr.network.metrics import CharacterErrorRate, WordErrorRate
 from asr.network.model import AcousticModel
 from asr.network.own import Build, build_own
-<<<<<<< HEAD
-from asr.network.replicas import Replicas
-=======
 from asr.network.quantization import say_dequantized
->>>>>>> main
+from asr.network.replicas import Replicas
 from asr.recipe import Recipe, TrainSettings
 from asr.text.tokenizer import CharTokenizer
 from asr.training.coach import listening_floor

@@ -218,6 +218,11 @@ class TrainSettings:
                       "this momentum; 0: none", low=0.0, high=0.99999)
     intermediate_ctc: float = knob(0.0, "share of a second CTC loss at the middle LSTM layer, in "
                                    "training alone", low=0.0, high=0.9)
+    chunk_probability: float = knob(0.0, "share of batches whose backward layers begin again at "
+                                    "chunks of random length: for live recognition", low=0.0,
+                                    high=1.0)
+    chunk_seconds_min: float = knob(0.5, "shortest such chunk", low=0.05, high=60)
+    chunk_seconds_max: float = knob(2.0, "longest such chunk", low=0.05, high=60)
     deterministic: bool = knob(False, "one thread, deterministic ops: bit for bit reproducible")
     devices: str = knob("auto", "auto: one device; all: every GPU, or every logical CPU, shares "
                         "each batch", choices=("auto", "all"))
@@ -467,6 +472,8 @@ def _check_together(recipe: Recipe, source: str) -> None:
         (m.front_end != "stack" or m.stacking >= m.subsampling,
          f"model.stacking {m.stacking} must be at least model.subsampling {m.subsampling}, or "
          "frames would be skipped"),
+        (recipe.train.chunk_seconds_min <= recipe.train.chunk_seconds_max,
+         "train.chunk_seconds_min must not exceed chunk_seconds_max"),
         (not recipe.data.repeats or len(recipe.data.repeats) == len(recipe.data.train),
          f"data.repeats must have one number a manifest of data.train: "
          f"{len(recipe.data.train)}, got {len(recipe.data.repeats)}"),

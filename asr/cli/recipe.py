@@ -48,6 +48,8 @@ ADVICE = {
     "train.lost_after": "More than the slowest epoch's pause: reading the validation set, saving.",
     "train.ema": "0.998 with thousands of steps, 0.99 with hundreds.",
     "train.intermediate_ctc": "0.3 with three layers or more.",
+    "train.chunk_probability": "0.5 for a model that `asr listen` or `asr serve` is to run; see "
+                               "docs/live.md.",
     "train.initial_bundle": "A model of a similar language with the same [features] and [model].",
     "train.freeze": "The lower LSTM layers when there are only minutes of speech.",
     "train.slow": "[\"lstm_0:0.1\"] where freezing keeps too much.",

@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from asr.errors import UsageError
 from asr.features.lengths import CONV_TIME_STRIDES, output_length
+from asr.network.chunks import Chunks, chunked_backward
 from asr.network.ctc_model import CTCModel, batch_signature
 from asr.network.layer import BidirectionalLSTM
 from asr.network.weights import LAYER_NORM_EPSILON
@@ -125,6 +126,8 @@ class AcousticModel(CTCModel):
         intermediate_ctc: share of a second CTC loss, read off the middle LSTM layer by an output
             layer that training alone has; None: that of the recipe, or 0. Reference: Lee and
             Watanabe 2021, ICASSP.
+        chunks: of random length, for backward layers in training, see `asr.network.chunks`; None:
+            those of the recipe, or none.
         name, dtype: as of a `keras.Model`; dtype may be a policy such as "mixed_bfloat16".
 
     Raises:
@@ -137,8 +140,8 @@ class AcousticModel(CTCModel):
 
     def __init__(self, settings: Recipe | ModelSettings, num_features: int | None = None,
                  vocab_size: int | None = None, *, kernel: str = "auto", seed: int | None = None,
-                 intermediate_ctc: float | None = None, name: str = "acoustic_model",
-                 dtype: str | None = None):
+                 intermediate_ctc: float | None = None, chunks: Chunks | None = None,
+                 name: str = "acoustic_model", dtype: str | None = None):
         super().__init__(name=name, dtype=dtype)
         if isinstance(settings, Recipe):
             recipe, settings = settings, settings.model
@@ -146,6 +149,7 @@ class AcousticModel(CTCModel):
             seed = recipe.seed if seed is None else seed
             if intermediate_ctc is None:
                 intermediate_ctc = recipe.train.intermediate_ctc
+            chunks = chunks or Chunks.of(recipe)
         if not num_features or not vocab_size:
             raise UsageError("AcousticModel needs a recipe, or [model] settings and num_features; "
                              "and vocab_size=tokenizer.vocab_size.")
@@ -155,6 +159,10 @@ class AcousticModel(CTCModel):
         self.kernel = kernel
         self.seed = 1 if seed is None else seed
         self.intermediate_ctc = intermediate_ctc or 0.0
+        self.chunks = Chunks(*(chunks or ()))
+        # Only where it is used: a run without chunks has the state that it always had.
+        self.chunk_seeds = keras.random.SeedGenerator(self.seed) if self.chunks.probability \
+            else None
         policy = self.dtype_policy
         self.front_end = (
             StackFrames(settings.stacking, settings.subsampling, name="stack", dtype=policy)
@@ -182,7 +190,8 @@ class AcousticModel(CTCModel):
         """Plain values, from which `from_config` makes the same network."""
         return {"settings": dataclasses.asdict(self.settings), "num_features": self.num_features,
                 "vocab_size": self.vocab_size, "kernel": self.kernel, "seed": self.seed,
-                "intermediate_ctc": self.intermediate_ctc, "name": self.name,
+                "intermediate_ctc": self.intermediate_ctc, "chunks": list(self.chunks),
+                "name": self.name,
                 "dtype": self.dtype_policy.name}
 
     @classmethod
@@ -208,13 +217,31 @@ class AcousticModel(CTCModel):
         hidden = self.front_end(features, num_frames)
         valid = tf.sequence_mask(lengths, tf.shape(hidden)[1])[:, :, tf.newaxis]
         hidden = self.dropouts[0](hidden, training=training)
+        chunked = self.chunks.draw(keras.random.uniform((3,), seed=self.chunk_seeds)) \
+            if training and self.chunk_seeds is not None else None
         for i, lstm in enumerate(self.lstm_layers):
-            hidden = lstm(hidden, lengths, training=training)
+            hidden = self._run_layer(lstm, hidden, lengths, training, chunked)
             if self.norms:
                 hidden = tf.where(valid, self.norms[i](hidden), 0.0)
             hidden = self.dropouts[i + 1](hidden, training=training)
             outputs.append(hidden)
         return outputs
+
+    @staticmethod
+    def _run_layer(lstm: BidirectionalLSTM, hidden: tf.Tensor, lengths: tf.Tensor, training: bool,
+                   chunked: tuple[tf.Tensor, tf.Tensor, tf.Tensor] | None) -> tf.Tensor:
+        """(B, T', 2 U) of a layer, its backward half in chunks if they were drawn."""
+        outputs = lstm(hidden, lengths, training=training)
+        if chunked is None:
+            return outputs
+        wanted, length, before = chunked
+
+        def layer(inputs, num_frames):
+            return lstm(inputs, num_frames, training=training)
+
+        back = tf.cond(wanted, lambda: chunked_backward(layer, hidden, lengths, length, before),
+                       lambda: outputs[:, :, lstm.units:])
+        return tf.concat([outputs[:, :, :lstm.units], back], axis=2)
 
     def output_length(self, num_frames):
         """T' of T >= 1 input frames, as `asr.features.lengths`; a number, an array or a tensor."""
@@ -253,8 +280,8 @@ class AcousticModel(CTCModel):
 
 
 def build_model(settings: ModelSettings, num_features: int, vocab_size: int, *,
-                kernel: str = "auto", seed: int | None = None,
-                intermediate_ctc: float = 0.0) -> AcousticModel:
+                kernel: str = "auto", seed: int | None = None, intermediate_ctc: float = 0.0,
+                chunks: Chunks | None = None) -> AcousticModel:
     """A built network with fresh weights; the arguments of `AcousticModel`.
 
     A seed also seeds Python, NumPy and TensorFlow, so that the initial weights are reproducible;
@@ -263,4 +290,4 @@ def build_model(settings: ModelSettings, num_features: int, vocab_size: int, *,
     if seed is not None:
         keras.utils.set_random_seed(seed)
     return AcousticModel(settings, num_features, vocab_size, kernel=kernel, seed=seed,
-                         intermediate_ctc=intermediate_ctc)
+                         intermediate_ctc=intermediate_ctc, chunks=chunks)

@@ -159,7 +159,7 @@ class AcousticModel(CTCModel):
         self.kernel = kernel
         self.seed = 1 if seed is None else seed
         self.intermediate_ctc = intermediate_ctc or 0.0
-        self.chunks = Chunks(*(chunks or ()))
+        self.chunks = Chunks._make(chunks) if chunks else Chunks()
         # Only where it is used: a run without chunks has the state that it always had.
         self.chunk_seeds = keras.random.SeedGenerator(self.seed) if self.chunks.probability \
             else None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from functools import lru_cache
+from importlib import import_module
 
 import numpy as np
 
@@ -21,7 +22,7 @@ _LOCK = threading.Lock()  # text to phonemes keeps caches
 def available_names() -> list[str]:
     """The voices that are on this machine; empty without the package."""
     try:
-        from hibari import voices
+        voices = import_module("hibari.voices")
     except ImportError:
         return []
     names = []
@@ -57,8 +58,7 @@ def hibari(voice: Voice, text: str, timeout: float) -> tuple[np.ndarray, int]:
                               code="corpus.no_program")
         raise UsageError(f"hibari has no voice {voice.name!r} on this machine; it has "
                          f"{', '.join(available_names())}.")
-    from hibari import dsp
-
+    dsp = import_module("hibari.dsp")
     model = _model(voice.name)
     with _LOCK:
         sentences = model.phonemize(text)
@@ -81,6 +81,4 @@ def hibari(voice: Voice, text: str, timeout: float) -> tuple[np.ndarray, int]:
 
 @lru_cache(maxsize=8)
 def _model(name: str):
-    from hibari import Hibari
-
-    return Hibari(voice=name, threads=1)
+    return import_module("hibari").Hibari(voice=name, threads=1)

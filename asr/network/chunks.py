@@ -14,7 +14,7 @@ streaming and non-streaming two-pass end-to-end model" (dynamic chunk training).
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -42,7 +42,7 @@ class Chunks(NamedTuple):
         return cls(train.chunk_probability, shortest,
                    max(shortest, round(train.chunk_seconds_max / frame)))
 
-    def draw(self, uniform: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    def draw(self, uniform: Any) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """From (3,) uniform numbers: whether there are chunks, their length, and where one begins.
 
         Returns:

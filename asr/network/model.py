@@ -217,8 +217,7 @@ class AcousticModel(CTCModel):
         hidden = self.front_end(features, num_frames)
         valid = tf.sequence_mask(lengths, tf.shape(hidden)[1])[:, :, tf.newaxis]
         hidden = self.dropouts[0](hidden, training=training)
-        chunked = self.chunks.draw(
-            tf.convert_to_tensor(keras.random.uniform((3,), seed=self.chunk_seeds))) \
+        chunked = self.chunks.draw(keras.random.uniform((3,), seed=self.chunk_seeds)) \
             if training and self.chunk_seeds is not None else None
         for i, lstm in enumerate(self.lstm_layers):
             hidden = self._run_layer(lstm, hidden, lengths, training, chunked)

@@ -18,6 +18,7 @@ from asr.decoding import decoder_class
 from asr.errors import AsrError, DataError, UsageError
 from asr.inference.loop import transcribe_tasks
 from asr.inference.tasks import Result, Task, Timings
+from asr.inference.warps import described_warps
 from asr.manifest import Utterance
 from asr.recognizer import Recognizer
 from asr.results import write_together
@@ -135,7 +136,7 @@ def evaluate(recognizer: Recognizer, utterances: Sequence[Utterance], *,
             progress(len(transcripts) + len(failed), len(utterances))
     settings = recognizer.decoder_settings
     conditions = Conditions(
-        decoder=decoder_class(settings.kind).describe(settings),
+        decoder=decoder_class(settings.kind).describe(settings) + described_warps(settings),
         bundle_hash=recognizer.bundle.bundle_hash,
         manifest_hash=manifest_hash, seed=recognizer.bundle.training.get("seed"),
         real_time_factor=timings.real_time_factor)

@@ -22,6 +22,8 @@ from asr.errors import RecipeError, shorten
 SCHEMA_VERSION = 1
 FINE_TUNING_RATE = 3e-4  # of a page that starts from a bundle and names no learning rate
 NEVER_REFUSED = 1_000.0  # decoder.max_gap
+MAX_WARPS = 8  # decoder.warps; each is a pass of the network
+WARP_BELOW = 0.9  # decoder.warp_below
 # A decoder is one file and one line here: its name in recipes and on the command line, its class.
 DECODERS = {
     "greedy": "asr.decoding.greedy.GreedyDecoder",
@@ -265,6 +267,11 @@ class DecoderSettings:
                             "grammar's nearest sentence may be below 1; 1000: no recording is "
                             "refused; see asr tune --refusal", low=0.0, high=NEVER_REFUSED)
     num_hypotheses: int = knob(1, "readings returned at most (beam)", low=1, high=100)
+    warps: tuple[float, ...] = knob((), "factors on the frequency axis to choose among, each "
+                                    "recording its own, such as [0.9, 1.1]; 1 is always tried",
+                                    low=0.7, high=1.4)
+    warp_below: float = knob(WARP_BELOW, "the warps are tried where the plain reading is less sure "
+                             "than this; 1: everywhere", low=0.0, high=1.0)
 
 
 @dataclass(frozen=True)
@@ -481,6 +488,10 @@ def _check_together(recipe: Recipe, source: str) -> None:
                                                             "data.max_seconds"),
         (recipe.decoder.kind != "lexicon" or bool(recipe.decoder.lexicon),
          "decoder.kind = \"lexicon\" needs decoder.lexicon, the list of words"),
+        (not recipe.decoder.warps or log_power,
+         "decoder.warps work on log-mel features without deltas"),
+        (len(recipe.decoder.warps) <= MAX_WARPS,
+         f"decoder.warps has {len(recipe.decoder.warps):,} factors, expected at most {MAX_WARPS}"),
         (f.cmvn != "map" or log_power,
          "features.cmvn = \"map\" works on log-mel features without deltas"),
         (recipe.data.reader == "cache" or f.kind in ("log_mel", "mfcc") and not f.deltas

@@ -32,6 +32,7 @@ from asr.inference.loop import infer, transcribe_tasks
 from asr.inference.networks import bundle_of, engine_of
 from asr.inference.stopwatch import Stopwatch
 from asr.inference.tasks import Result, Task
+from asr.inference.warps import Warping
 from asr.inference.windows import Windows
 from asr.inspection import Inspection, inspect_audio
 from asr.language_model import LanguageModel, load_ngram
@@ -62,6 +63,11 @@ class Recognizer:
         build: the function that builds the bundle's network, if that is a network of your own; see
             `asr.train`.
 
+    Attributes:
+        warping: frequency warps that a recording's logits are chosen among, of `decoder.warps`;
+            None: none. `transcribe`, `align` and `asr.evaluate` choose; `logits`, `logits_batch`,
+            `stream` and `inspect` read the plain features.
+
     Raises:
         UsageError: an unknown engine, or one that cannot run here; the bundle needs `build`, or
             what it builds does not fit.
@@ -79,6 +85,7 @@ class Recognizer:
         self.engine = engine_of(bundle, engine, build) if isinstance(engine, str) else engine
         self.decoder_settings = bundle.decoder
         self.decoder = decoder or self._own_decoder()
+        self.warping = Warping.of(bundle.features, bundle.decoder)
         self.windows = windows or Windows()
         self._extractor = FeatureExtractor(bundle.features, quick_start=True)
 
@@ -160,6 +167,7 @@ class Recognizer:
             knobs = {"max_gap": NEVER_REFUSED, "max_doubt": NEVER_REFUSED} | knobs
         table = dataclasses.asdict(settings or self.decoder_settings) | knobs
         other.decoder_settings = settings_from_dict(DecoderSettings, table, source="decoder")
+        other.warping = Warping.of(self.bundle.features, other.decoder_settings)
         other.decoder = self._build_decoder(other.decoder_settings)
         return other
 

@@ -236,26 +236,3 @@ def audible_frames(features: np.ndarray) -> np.ndarray:
     """The frames of a recording within NOISE_RANGE_DB of its loudest; at least one, in order."""
     level = np.log(np.mean(np.exp(features.astype(np.float64)), axis=1))
     return features[level >= level.max() - NOISE_RANGE_DB * NEPERS_PER_DB]
-
-
-def warped_positions(mel_frequencies: np.ndarray, factor: np.ndarray) -> np.ndarray:
-    """From which bin each bin of a voice with another vocal tract length comes.
-
-    The frequency axis is multiplied by the factor up to 0.6 of the band, and from there brought
-    linearly to the upper edge, so that no bin comes from outside of it (Jaitly and Hinton 2013,
-    ICML workshop, equation 1).
-
-    Args:
-        mel_frequencies: (F,) centre of each filter, Hz, ascending.
-        factor: (N,) > 0; 1 leaves everything in place.
-
-    Returns:
-        (N, F) float32 positions on the mel axis, 0 .. F - 1, fractional.
-    """
-    centres = np.asarray(mel_frequencies, np.float64)
-    factor = np.asarray(factor, np.float64)[:, np.newaxis]
-    top = centres[-1]
-    knee = 0.6 * top * np.minimum(factor, 1.0)
-    slope = (top - knee) / (top - knee / factor)
-    source = np.where(centres <= knee / factor, centres * factor, top - slope * (top - centres))
-    return np.interp(source, centres, np.arange(len(centres))).astype(np.float32)

@@ -17,9 +17,10 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from asr.augment import NEPERS_PER_DB, NoiseBank, warped_positions
+from asr.augment import NEPERS_PER_DB, NoiseBank
 from asr.errors import UsageError
 from asr.features import LEVEL_FLOOR, LOG_FLOOR, STATISTICS_NEEDED, VARIANCE_FLOOR
+from asr.features.warping import warp_matrices
 from asr.recipe import FEATURE_KINDS, AugmentSettings, FeatureSettings
 
 # Power of an utterance is that of its active frames, those within this of the loudest (dB), so
@@ -216,13 +217,6 @@ def stretch_time(x: tf.Tensor, num_frames: tf.Tensor) -> tf.Tensor:
         return before + weight * (after - before)
 
     return tf.cond(tf.equal(length, num_frames), lambda: x, interpolate)
-
-
-def warp_matrices(mel_frequencies: np.ndarray, factors: np.ndarray) -> np.ndarray:
-    """(N, F, F) float32: features @ matrix n is the frequency axis warped by factor n."""
-    places = warped_positions(mel_frequencies, factors)  # (N, F)
-    bins = np.arange(places.shape[1], dtype=np.float32)
-    return np.maximum(0.0, 1.0 - np.abs(places[:, np.newaxis, :] - bins[:, np.newaxis]))
 
 
 def tilt(x: tf.Tensor, decibels: tf.Tensor) -> tf.Tensor:

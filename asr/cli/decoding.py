@@ -40,31 +40,43 @@ _OPTIONS = (
                  "nearest sentence fits worse, by so many nats a character, than free decoding; "
                  "3 is a start. Default: refuse none."),
 )
+_WARPS = (
+    click.option("--warps", type=str, metavar="FACTORS", help="Choose among these factors on the "
+                 "frequency axis for each recording, such as 0.9,1.1; none: not."),
+    click.option("--warp-below", type=click.FloatRange(0, 1), help="Try the warps where the plain "
+                 "reading is less sure than this; 1: everywhere."),
+)
 _NBEST = click.option("--nbest", type=click.IntRange(min=1), help="Show this many readings, where "
                       "there are so many.")
 
 
-def decoder_options(command: Callable | None = None, *, nbest: bool = False) -> Callable:
+def decoder_options(command: Callable | None = None, *, nbest: bool = False,
+                    warps: bool = True) -> Callable:
     """Add the options; the command gets their `DecoderSettings` knobs as `knobs`.
 
     Args:
         command: the function below the other options.
         nbest: with `--nbest`.
+        warps: with `--warps` and `--warp-below`.
     """
     if command is None:
-        return functools.partial(decoder_options, nbest=nbest)
+        return functools.partial(decoder_options, nbest=nbest, warps=warps)
 
     @functools.wraps(command)
     def wrapped(*arguments, decoder, beam_width, lm, lm_weight, word_bonus, lexicon_only, hot_words,
-                grammar, lexicon, max_gap, nbest=None, **others):
+                grammar, lexicon, max_gap, nbest=None, warps=None, warp_below=None, **others):
         table = {"beam_width": beam_width, "lm": lm, "lm_weight": lm_weight,
                  "word_bonus": word_bonus, "lexicon_only": lexicon_only or None,
                  "hot_words": list(hot_words) or None, "grammar": grammar, "lexicon": lexicon,
                  "max_gap": max_gap, "num_hypotheses": nbest}
-        return command(*arguments, knobs=_knobs(decoder, {
-            name: value for name, value in table.items() if value is not None}), **others)
+        knobs = _knobs(decoder, {name: value for name, value in table.items()
+                                 if value is not None})
+        # These are of the features: every kind of decoder has them.
+        knobs |= {} if warps is None else {"warps": _factors(warps)}
+        knobs |= {} if warp_below is None else {"warp_below": warp_below}
+        return command(*arguments, knobs=knobs, **others)
 
-    for option in reversed((*_OPTIONS, _NBEST) if nbest else _OPTIONS):
+    for option in reversed((*_OPTIONS, *_WARPS * warps, *(_NBEST,) * nbest)):
         wrapped = option(wrapped)
     return wrapped
 
@@ -98,6 +110,19 @@ def _knobs(decoder: str | None, knobs: dict) -> dict:
     return knobs | ({"kind": kind} if kind else {})
 
 
+def _factors(text: str) -> list[float]:
+    """The numbers of `--warps`; none is the empty list.
+
+    Raises:
+        UsageError: something else.
+    """
+    try:
+        return [] if text.strip() == "none" else [float(part) for part in text.split(",")]
+    except ValueError:
+        raise UsageError(f"--warps is {text[:80]!r}; expected factors such as 0.9,1.1, or "
+                         "none.") from None
+
+
 def with_knobs(recognizer: Recognizer, knobs: dict) -> Recognizer:
     """The recogniser with these settings; an option that would do nothing is an error.
 
@@ -119,6 +144,8 @@ def with_knobs(recognizer: Recognizer, knobs: dict) -> Recognizer:
              f"--word-bonus does nothing in {settings.kind} decoding; add --decoder beam"),
             ("lm_weight", not settings.lm,
              "--lm-weight needs a language model; this bundle has none. Add --lm FILE"),
+            ("warp_below", not settings.warps,
+             "--warp-below needs warps; this bundle has none. Add --warps 0.9,1.1"),
             ("max_gap", not settings.grammar,
              "--max-gap needs a grammar; this bundle has none. Add --grammar FILE")):
         if name in knobs and idle:

@@ -117,6 +117,10 @@ def export(recognizer: Recognizer, path: str | Path, format: str = "", *, quanti
             exported.notes.append("The bundle has weights of 8 bits; the file has the same "
                                   "weights as float32: transcripts decide, not the last digits of "
                                   "logits.")
+        if recognizer.warping is not None:
+            exported.notes.append(
+                "The file does not choose among decoder.warps: that takes a pass of the network "
+                f"for each. {'asr.load of it does.' if name == 'onnx' else 'The bundle does.'}")
         names = [file.name for file in exported.files]
         for target in [certificate_path, *(path.with_name(name) for name in names)]:
             if target.exists():

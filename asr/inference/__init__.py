@@ -2,6 +2,7 @@
 
 loop.py             THE inference loop: tasks in, logits or transcripts or errors out
 tasks.py            tasks, results, seconds by stage
+warps.py            which frequency warp of a recording reads best
 loading.py          a recording to samples and features
 windows.py          where a long recording is cut
 long_recordings.py  window by window, with bounded memory

@@ -12,8 +12,9 @@ put together, and decoded from pause to pause.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import islice
 from typing import Protocol
 
@@ -28,6 +29,7 @@ from asr.features import FeatureExtractor
 from asr.features.lengths import feature_length, output_length
 from asr.features.normalization import fit_normalization
 from asr.inference.stopwatch import Stopwatch
+from asr.inference.warps import Warping, choose_warps
 from asr.inference.windows import Window, Windows, cut_windows, feature_blocks, plan_windows
 from asr.network.engine import Engine, pad_batch
 from asr.transcript.pauses import speech_levels
@@ -42,6 +44,7 @@ class Listener(Protocol):
     engine: Engine
     decoder: Decoder
     windows: Windows
+    warping: Warping | None
 
     @property
     def seconds_per_frame(self) -> float:
@@ -114,25 +117,36 @@ def window_logits(listener: Listener, blocks: Blocks, watch: Stopwatch
         return watch.watch("features", feature_blocks(samples(), extractor))
 
     with watch.stage("features"):
-        normalize = fit_normalization(features, settings, listener.bundle.cmvn)
+        normalizers = [fit_normalization(features, settings, listener.bundle.cmvn)]
         if not meter.num_samples:  # the normalisation needed no pass
             for _ in samples():
                 pass
+        if listener.warping and not meter.silent:
+            normalizers += [
+                _fit_warped(features, partial(listener.warping.apply, warp=warp), listener.bundle)
+                for warp in range(1, len(listener.warping.factors) + 1)]
     num_frames = feature_length(meter.num_samples, settings.hop_length, settings.n_fft)
     survey.plan = plan_windows(
         output_length(num_frames, model) - 2 * model.edge_frames, listener.seconds_per_frame,
         meter.powers, meter.cell / settings.sample_rate, listener.windows)
 
-    def normalized() -> Iterator[np.ndarray]:
+    def observed() -> Iterator[np.ndarray]:
         for block in features():
             if (levels := speech_levels(block, settings)) is not None:
                 survey.levels.append(levels)
-            yield normalize(block)
+            yield block
 
-    pieces = cut_windows(normalized(), survey.plan, model.subsampling)
-    cores = _cores(listener.engine, survey.plan, watch.watch("features", pieces),
-                   int(listener.windows.batch), model.edge_frames)
+    pieces = cut_windows(observed(), survey.plan, model.subsampling)
+    cores = _cores(listener, survey.plan, watch.watch("features", pieces), normalizers)
     return survey, _counted(watch.watch("model", cores), survey.plan, listener, watch)
+
+
+def _fit_warped(features: Callable[[], Iterator[np.ndarray]],
+                warp: Callable[[np.ndarray], np.ndarray], bundle: Bundle
+                ) -> Callable[[np.ndarray], np.ndarray]:
+    """The normalisation of the whole recording under a warp, of features before the warp."""
+    fitted = fit_normalization(lambda: map(warp, features()), bundle.features, bundle.cmvn)
+    return lambda block: fitted(warp(block))
 
 
 def _counted(cores: Iterator[np.ndarray], plan: Sequence[Window], listener: Listener,
@@ -145,18 +159,44 @@ def _counted(cores: Iterator[np.ndarray], plan: Sequence[Window], listener: List
         yield core
 
 
-def _cores(engine: Engine, plan: Sequence[Window], pieces: Iterable[np.ndarray],
-           batch: int, edge: int) -> Iterator[np.ndarray]:
-    """The logits of every window's core, some windows at a time.
+def _cores(listener: Listener, plan: Sequence[Window], pieces: Iterable[np.ndarray],
+           normalizers: Sequence[Callable[[np.ndarray], np.ndarray]]) -> Iterator[np.ndarray]:
+    """The logits of every window's core, some windows at a time; each of its own best warp.
+
+    Args:
+        listener: a recogniser.
+        plan: windows.
+        pieces: (T, F) features of each, before normalisation.
+        normalizers: normalise a piece, unwarped and then under each warp.
+    """
+    pieces, batch = iter(pieces), int(listener.windows.batch)
+    for first in range(0, len(plan), batch):
+        features = list(islice(pieces, batch))
+
+        def network(pairs: Sequence[tuple[int, int]], first: int = first,
+                    features: Sequence[np.ndarray] = features) -> list[np.ndarray]:
+            rows = []
+            for start in range(0, len(pairs), batch):
+                some = pairs[start:start + batch]
+                logits, _ = listener.engine.logits(*pad_batch(
+                    [normalizers[warp](features[item]) for item, warp in some]))
+                rows += [_core(row, plan, first + item, listener.bundle.model.edge_frames)
+                         for row, (item, _) in zip(logits, some, strict=True)]
+            return rows
+
+        if listener.warping is None:
+            yield from network([(item, 0) for item in range(len(features))])
+        else:
+            yield from (row for _, row in choose_warps(network, len(features), listener.warping))
+
+
+def _core(logits: np.ndarray, plan: Sequence[Window], number: int, edge: int) -> np.ndarray:
+    """The logits of the core of a window.
 
     The network puts `edge` quiet output frames at both ends of each window; only those at the ends
     of the recording stay.
     """
-    pieces = iter(pieces)
-    for first in range(0, len(plan), batch):
-        features = list(islice(pieces, batch))
-        logits, _ = engine.logits(*pad_batch(features))
-        for window, row in zip(plan[first:first + batch], logits, strict=True):
-            first_kept = window.first - window.start + edge * (window is not plan[0])
-            last_kept = window.last - window.start + edge * (1 + (window is plan[-1]))
-            yield row[first_kept:last_kept].copy()
+    window = plan[number]
+    first_kept = window.first - window.start + edge * (number > 0)
+    last_kept = window.last - window.start + edge * (1 + (number == len(plan) - 1))
+    return logits[first_kept:last_kept].copy()

@@ -23,6 +23,7 @@ from asr.inference.loading import Loaded, declared_seconds, load
 from asr.inference.long_recordings import window_logits
 from asr.inference.stopwatch import Stopwatch
 from asr.inference.tasks import Key, Model, Result, Task, Timings, caught
+from asr.inference.warps import choose_warps
 from asr.kernels import pool
 from asr.transcript import Transcript
 
@@ -133,18 +134,33 @@ def _add_logits(model: Model, group: Sequence[Loaded], timings: Timings) -> None
     started = time.perf_counter()
 
     def together() -> None:
-        rows = model.logits_batch([one.result.features for one in spoken])
-        for one, row in zip(spoken, rows, strict=True):
-            one.result.logits = row
+        _set_logits(model, [one.result for one in spoken])
 
     def alone(one: Loaded) -> None:
-        one.result.logits = model.logits_batch([one.result.features])[0]
+        _set_logits(model, [one.result])
 
     if spoken and caught(together, spoken[0].task.name) is not None:
         for one in spoken:
             one.result.stage = "model"
             one.result.error = caught(partial(alone, one), one.task.name)
     timings.model += time.perf_counter() - started
+
+
+def _set_logits(model: Model, results: Sequence[Result]) -> None:
+    """The network's logits, of the best frequency warp if there are some to choose among."""
+    features = [result.features for result in results]
+    warping = model.warping
+    if warping is None:
+        for result, row in zip(results, model.logits_batch(features), strict=True):
+            result.logits = row
+        return
+
+    def network(pairs: Sequence[tuple[int, int]]) -> list[np.ndarray]:
+        return model.logits_batch([warping.apply(features[item], warp) for item, warp in pairs])
+
+    chosen = choose_warps(network, len(features), warping)
+    for result, (warp, row) in zip(results, chosen, strict=True):
+        result.logits, result.warp = row, warping.factor(warp)
 
 
 def _decode(model: Model, one: Loaded) -> None:

@@ -120,6 +120,8 @@ class Result(Generic[Key]):
         transcript: from `transcribe_tasks`; None for an error.
         duration: seconds of the recording.
         start: seconds that were trimmed off in front of the features.
+        warp: factor on the frequency axis that the logits are of; 1.0 for a long recording, whose
+            windows choose theirs.
         error: why there is no result.
         stage: "load", "features", "model" or "decode", of the error.
     """
@@ -132,6 +134,7 @@ class Result(Generic[Key]):
     transcript: Transcript | None = None
     duration: float = 0.0
     start: float = 0.0
+    warp: float = 1.0
     error: AsrError | None = None
     stage: str = "load"
 

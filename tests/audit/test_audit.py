@@ -169,6 +169,7 @@ def test_the_official_split_of_fsdd_shares_its_speakers(shared_data, tmp_path):
 class Listener:
     """A recogniser that hears the true text through heavy noise: about half the letters wrong."""
     windows = Windows()
+    warping = None
 
     sample_rate = RATE
     tokenizer = CharTokenizer(" abcdefghijklmnopqrstuvwxyz")

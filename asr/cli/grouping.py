@@ -20,8 +20,8 @@ def by_options(command: Callable) -> Callable:
                            help="CSV or TSV with a header, or JSON lines: what else is known about "
                            "each utterance, by its id; for --by.")(command)
     return click.option("--by", multiple=True, metavar="COLUMN", help="Also the WER of each value "
-                        "of this column of the manifest or of --columns, such as speaker. May be "
-                        "repeated.")(command)
+                        "of this column of the manifest or of --columns, such as speaker; age<18 "
+                        "divides numbers in two. May be repeated.")(command)
 
 
 def labels_by(items: Sequence[Known], by: Sequence[str],

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from asr.corpora.collect import Excluded
 
 REPORT = "report.json"
+COLUMNS = "columns.tsv"  # what else is known of the utterances, by id
 # What to do about utterances that were left out; messages of other codes say it themselves.
 _REMEDIES = {
     "audio.too_short": "Lower --min-seconds to take them.",
@@ -193,18 +194,23 @@ def _prepare(corpus: str, src: Path, out: Path, split_by: str | None, dev: float
     splits = {split: chosen for split, utterances in prepared.items()
               if (chosen := _of_words(utterances, only_words))}
     paths = {split: out / f"{split}.jsonl" for split in splits}
-    _refuse_existing(list(paths.values()), overwrite)
+    table = _columns(prepared.columns, splits)
+    new = [*paths.values(), *[out / COLUMNS] * bool(table)]
+    _refuse_existing(new, overwrite)
     out.mkdir(parents=True, exist_ok=True)
-    stale = _earlier_manifests(out) - set(paths.values())
+    stale = _earlier_files(out) - set(new)
     given |= shares | ({"only_words": only_words} if only_words else {})
     if allow_truncated:
         given["allow_truncated"] = True
     report = {"corpus": corpus, "options": given, "counts": prepared.counts,
               "cut": prepared.num_cut,
+              "columns": table.partition("\n")[0].split("\t")[1:],
               "splits": {split: _summary(splits[split]) for split in splits},
               "excluded": [item.as_record() for item in prepared.excluded]}
     files = {paths[split].name: manifest_content(paths[split], utterances)
              for split, utterances in splits.items()}
+    if table:
+        files[COLUMNS] = table
     files[REPORT] = json.dumps(report, ensure_ascii=True, indent=1) + "\n"
     # A dev.jsonl that stayed would hold what is train now: all of it is one result.
     write_together(out, files, remove=[path.name for path in stale], overwrite=overwrite)
@@ -222,6 +228,10 @@ def _prepare(corpus: str, src: Path, out: Path, split_by: str | None, dev: float
                           f"the words {only_words!r} alone.", path=src)
     for line in [*_table(report["splits"]), *_about_texts(splits)]:
         click.echo(line, err=True)
+    if table:
+        click.echo(f"{out / COLUMNS} has {', '.join(prepared.columns)} of the utterances: asr "
+                   f"evaluate --columns {out / COLUMNS} --by {next(iter(prepared.columns))}",
+                   err=True)
     _keep_roots(splits, src, out, audio_root, getattr(module, "AUDIO_BESIDE", False))
     if prepared.excluded:
         click.echo(f"What was left out is listed in {out / REPORT}.", err=True)
@@ -335,13 +345,23 @@ def _refuse_existing(paths: list[Path], overwrite: bool) -> None:
                          "--overwrite.", path=existing[0])
 
 
-def _earlier_manifests(out: Path) -> set[Path]:
-    """The manifests that the report of an earlier import into this folder lists."""
+def _earlier_files(out: Path) -> set[Path]:
+    """What the report of an earlier import into this folder lists: manifests, columns."""
     try:
-        splits = parse_json((out / REPORT).read_bytes())["splits"]
-        return {out / f"{split}.jsonl" for split in splits if Path(split).name == split}
+        report = parse_json((out / REPORT).read_bytes())
+        return {out / f"{split}.jsonl" for split in report["splits"] if Path(split).name == split
+                } | ({out / COLUMNS} if report.get("columns") else set())
     except (OSError, ValueError, KeyError, TypeError):
         return set()
+
+
+def _columns(columns: dict[str, dict[str, str]], splits: dict[str, list[Utterance]]) -> str:
+    """TSV with a header: id and every column, a row an utterance; "" without columns."""
+    ids = [u.id for found in splits.values() for u in found]
+    known = {name: values for name, values in columns.items() if not values.keys().isdisjoint(ids)}
+    rows = [["id", *known], *([i, *(values.get(i, "") for values in known.values())] for i in ids)]
+    return "".join("\t".join(" ".join(cell.split()) if k else cell for k, cell in enumerate(row))
+                   + "\n" for row in rows) if known else ""
 
 
 def _of_words(utterances: list[Utterance], words: str | None) -> list[Utterance]:

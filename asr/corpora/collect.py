@@ -102,13 +102,15 @@ class Excluded:
 class Prepared(dict[str, list[Utterance]]):
     """{split: [Utterance]}, and in `excluded` what was left out, in the order of the corpus.
 
-    `notes` has what a person should see, such as the columns that were taken.
+    `notes` has what a person should see, such as the columns that were taken. `columns` has what
+    else the corpus says of utterances: {column: {id: value}}, for `asr evaluate --by`.
     """
 
     def __init__(self, notes: Sequence[str] = ()):
         super().__init__()
         self.excluded: list[Excluded] = []
         self.notes = list(notes)
+        self.columns: dict[str, dict[str, str]] = {}
         self.num_cut = 0  # recordings that are cut, of which what is left is used
 
     @property

@@ -4,9 +4,11 @@
     train/text         {utterance id} {words}
     train/utt2spk      {utterance id} {speaker}                          optional
     train/segments     {utterance id} {recording id} {start s} {end s}   optional
+    train/spk2age, spk2gender, utt2lang ...   {speaker or utterance id} {value}   optional
 
 Paths are taken from the data directory's parent, then from the data directory itself. A command
-(`sox ... |`) is never run, it is listed as failed; so is an archive (`foo.ark:17`).
+(`sox ... |`) is never run, it is listed as failed; so is an archive (`foo.ark:17`). What is known
+of speakers and utterances becomes columns, see `asr.corpora.collect.Prepared`.
 Format: https://kaldi-asr.org/doc/data_prep.html
 """
 
@@ -27,6 +29,9 @@ from asr.errors import CorpusError
 SUMMARY = "Kaldi data directory (wav.scp, text, utt2spk, segments), such as speechocean762"
 
 AUDIO_BESIDE = True   # a data directory may name recordings in folders beside it
+
+_ABOUT = re.compile(r"(spk|utt)2([a-z]\w*)")
+_NOT_ABOUT = ("spk2utt", "utt2spk", "utt2dur", "utt2num_frames", "utt2max_frames_diff")
 
 _ARCHIVE = re.compile(r".*\.ark:\d+(\[.*\])?")
 
@@ -52,7 +57,10 @@ def prepare(corpus_dir: str | Path, *, dev_every: int = 0,
         raise CorpusError(f"Neither {folder} nor a folder in it holds wav.scp; expected a Kaldi "
                           "data directory.", path=folder)
     items = [item for split in splits for item in _candidates(split)]
-    return collect(every_nth(items, dev_every, by="speaker"), checks or Checks())
+    prepared = collect(every_nth(items, dev_every, by="speaker"), checks or Checks())
+    for split in splits:
+        _add_columns(split, prepared)
+    return prepared
 
 
 def looks_like(path: Path) -> bool:
@@ -95,6 +103,21 @@ def _candidates(folder: Path) -> Iterator[Candidate | Excluded]:
         if identifier not in texts:
             yield Excluded("invalid_text", identifier, f"{folder.name}/text", "", "text.empty",
                            f"{folder.name}/text: there is no line for {identifier!r}.")
+
+
+def _add_columns(folder: Path, prepared: Prepared) -> None:
+    """What the lists `spk2...` and `utt2...` of a data directory say, by utterance."""
+    listed = _pairs(folder / "text").keys()
+    chosen = [u for found in prepared.values() for u in found if u.id in listed]
+    for path in sorted(folder.glob("*2*")):
+        match = _ABOUT.fullmatch(path.name)
+        if match is None or path.name in _NOT_ABOUT or not path.is_file():
+            continue
+        values = _pairs(path)
+        for utterance in chosen:
+            key = utterance.speaker if match[1] == "spk" else utterance.id
+            if value := values.get(key, ("", ""))[1]:
+                prepared.columns.setdefault(match[2], {})[utterance.id] = value
 
 
 def _pairs(path: Path) -> dict[str, tuple[str, str]]:

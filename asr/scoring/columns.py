@@ -75,11 +75,13 @@ def label_by(ids: Sequence[str], column: str, columns: Columns) -> dict[str, tup
     """The group of each utterance: its place in the order of groups, and its label.
 
     More than `FEW_NUMBERS` different numbers are divided into five ranges of about equally many
-    utterances; any other value is a group of its own.
+    utterances, or in two at a number that is given, as in "age<18"; any other value is a group of
+    its own.
 
     Raises:
         DataError: there is no such column, or it has lists, objects or too many values.
     """
+    column, limit = _limit(column) if column not in columns else (column, None)
     values = [columns.get(column, {}).get(name) for name in ids]
     values = [None if value == "" else value for value in values]
     if all(value is None for value in values):
@@ -93,7 +95,9 @@ def label_by(ids: Sequence[str], column: str, columns: Columns) -> dict[str, tup
         raise DataError(f"column {column!r}: got {str(odd)[:80]!r}, expected texts, numbers, true "
                         "or false. Choose another column.", code="columns.value")
     numbers = [_number(value) for value in values]
-    if any(number is None and value is not None
+    if limit is not None:
+        labels = [_side(number, limit) for number in numbers]
+    elif any(number is None and value is not None
            for number, value in zip(numbers, values, strict=True)):
         labels = [(0.0, _UNKNOWN if value is None else str(value)) for value in values]
     elif len(set(numbers) - {None}) > FEW_NUMBERS:
@@ -169,6 +173,19 @@ def _number(value: object) -> float | None:
     except ValueError:
         return None
     return number if math.isfinite(number) else None
+
+
+def _limit(column: str) -> tuple[str, float | None]:
+    """The name and the number of "age<18"; None: there is no number."""
+    name, _, text = column.partition("<")
+    limit = _number(text)
+    return (name.strip(), limit) if name.strip() and limit is not None else (column, None)
+
+
+def _side(number: float | None, limit: float) -> tuple[float, str]:
+    if number is None:
+        return math.inf, _UNKNOWN
+    return (0.0, f"below {limit:g}") if number < limit else (1.0, f"from {limit:g}")
 
 
 def _ranges(numbers: Sequence[float | None]) -> list[tuple[float, str]]:

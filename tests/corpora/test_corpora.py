@@ -26,6 +26,7 @@ from asr.corpora.splitting import by_fraction, every_nth, split_everything
 from asr.corpora.tables import found_path
 from asr.errors import AsrError, CorpusError, UsageError
 from asr.manifest import read_manifest, write_manifest
+from asr.scoring.columns import label_by, read_columns
 
 RATE = 8_000
 
@@ -320,6 +321,28 @@ def test_kaldi_dev_speakers_are_every_nth(tmp_path):
     result = prepared("kaldi", data, dev_every=10)
     assert {u.speaker for u in result["dev"]} == {"0000", "0010", "0020"}
     assert len(result["dev"]) == 6 and len(result["train"]) == 44
+
+
+def test_kaldi_lists_of_speakers_and_utterances_become_columns(tmp_path, capsys):
+    data, out = kaldi(tmp_path), tmp_path / "o"
+    for name, content in (("spk2age", "s1 7\ns2\t31\ns3 9\n"), ("utt2lang", "b  zh \t tw\nmute en\n"),
+                          ("spk2utt", "s1 a\n"), ("utt2dur", "a 1.0\n"), ("spk2", "s1 x\n")):
+        (data / name).write_text(content)
+    result = prepared("kaldi", data)
+    assert result.columns == {"age": {"a": "7", "b": "31"}, "lang": {"b": "zh   tw"}}
+    command = ["prepare", "kaldi", str(data), str(out), "--audio-root", str(tmp_path)]
+    run(command)
+    assert (out / "columns.tsv").read_text() == ("id\tage\tlang\na\t7\t\nb\t31\tzh tw\n"
+                                                 "long\t\t\n")
+    assert "columns.tsv has age, lang of the utterances" in capsys.readouterr().err
+    columns = read_columns([out / "columns.tsv"], result["train"])
+    assert label_by(["a", "b"], "age<18", columns) == {"a": (0.0, "below 18"), "b": (1.0, "from 18")}
+    run(command)
+    assert "exists" in capsys.readouterr().err
+    (data / "spk2age").unlink()
+    (data / "utt2lang").unlink()
+    run([*command, "--overwrite"])
+    assert not (out / "columns.tsv").exists() and (out / "train.jsonl").exists()
 
 
 def test_kaldi_refuses_a_repeated_id(tmp_path):

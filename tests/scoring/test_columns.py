@@ -65,6 +65,18 @@ def test_equal_numbers_give_fewer_ranges():
     assert 1 < len(set(labels.values())) <= 5
 
 
+def test_numbers_are_divided_in_two_where_it_is_asked():
+    values = [6, "17.5", 18, None, "x"]
+    columns = {"age": {f"u{k}": value for k, value in enumerate(values)}}
+    labels = label_by([f"u{k}" for k in range(5)], "age<18", columns)
+    assert [label for _, label in labels.values()] == ["below 18", "below 18", "from 18",
+                                                       "(unknown)", "(unknown)"]
+    exact = label_by(["u0"], "a<b", {"a<b": {"u0": "yes"}})
+    assert [label for _, label in exact.values()] == ["yes"]
+    with pytest.raises(DataError, match="got the column 'age<x', in which no utterance"):
+        label_by(["u0"], "age<x", columns)
+
+
 @pytest.mark.parametrize("values, message", [
     ([None, ""], "in which no utterance has a value; expected one of: none is known"),
     ([["a"], "b"], r"got \"\['a'\]\", expected texts, numbers, true or false"),

@@ -89,6 +89,7 @@ def make_commands(phrases: Sequence[str], out: Path, work: Path, *, minutes: flo
         UsageError: fewer than three voices.
         CorpusError, DataError and the errors of `asr.train`: see there.
     """
+    start = load_bundle(base) if base else None  # before minutes of work
     for line in warnings_of(pronounce(phrases)):
         say(f"Warning: {line}")
     voices = list(voices) if voices is not None else default_voices(seed)
@@ -106,7 +107,7 @@ def make_commands(phrases: Sequence[str], out: Path, work: Path, *, minutes: flo
     recipe = recipe_of([material.train, *(path.resolve() for path in recordings)], [1, *repeats],
                        material.valid,
                        (noise or material.noise).resolve(), minutes=minutes, seed=seed,
-                       epochs=epochs, base=load_bundle(base) if base else None)
+                       epochs=epochs, base=start)
     trained = train(recipe, work / "run")
     recognizer = load(_small(work)).with_decoder(
         DecoderSettings(kind="beam", beam_width=BEAM, grammar="\n".join(phrases)))

@@ -205,6 +205,14 @@ def test_training_begins_at_the_base_and_the_result_is_small(tmp_path, voices, m
     assert bundle.decoder.grammar == "do\nre mi"
 
 
+def test_a_base_that_cannot_be_read_is_refused_before_the_work(tmp_path, capsys):
+    words = tmp_path / "words.txt"
+    words.write_text("turn left\nstop now\n")
+    code = run(["commands", str(words), str(tmp_path / "o.asr"), "--from", str(words)])
+    assert code == 5 and capsys.readouterr().err.count("\n") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["words.txt"]
+
+
 def corpus_clip() -> bytes:
     """A second of sound."""
     from asr.voices.sound import flac_bytes

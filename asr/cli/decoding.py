@@ -72,7 +72,7 @@ def decoder_options(command: Callable | None = None, *, nbest: bool = False,
         knobs = _knobs(decoder, {name: value for name, value in table.items()
                                  if value is not None})
         # These are of the features: every kind of decoder has them.
-        knobs |= {} if warps is None else {"warps": _factors(warps)}
+        knobs |= {} if warps is None else {"warps": factors_of(warps)}
         knobs |= {} if warp_below is None else {"warp_below": warp_below}
         return command(*arguments, knobs=knobs, **others)
 
@@ -110,7 +110,7 @@ def _knobs(decoder: str | None, knobs: dict) -> dict:
     return knobs | ({"kind": kind} if kind else {})
 
 
-def _factors(text: str) -> list[float]:
+def factors_of(text: str) -> list[float]:
     """The numbers of `--warps`; none is the empty list.
 
     Raises:

@@ -54,6 +54,8 @@ ADVICE = {
     "train.freeze": "The lower LSTM layers when there are only minutes of speech.",
     "train.slow": "[\"lstm_0:0.1\"] where freezing keeps too much.",
     "train.mixed_precision": "bfloat16 on a GPU that has it; nothing on a CPU.",
+    "decoder.warps": "[0.9, 1.1] for people who are unlike those of training; `asr tune --warps` "
+                     "says whether it helps, and sets warp_below.",
     "decoder.kind": "greedy to train with; lexicon for a closed list of words; beam with a "
                     "language model, which `asr tune` weighs.",
 }

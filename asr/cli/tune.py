@@ -30,6 +30,8 @@ if TYPE_CHECKING:
               help="Make word confidences of the bundle's decoder probabilities.")
 @click.option("--refusal", is_flag=True,
               help="Find beyond which misfit the bundle's grammar refuses a recording.")
+@click.option("--warps", metavar="FACTORS", help="Choose among these factors on the frequency axis, "
+              "such as 0.9,1.1, and find where that pays.")
 @click.option("--grammar", type=click.Path(path_type=Path), metavar="FILE",
               help="With --refusal: this grammar, and not the bundle's.")
 @click.option("--false-accepts", type=click.FloatRange(min=0), default=1.0, show_default=True,
@@ -52,11 +54,11 @@ if TYPE_CHECKING:
               help="Draw the error surface of --lm, or the trade-off of --refusal.")
 @click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
 def tune(bundle: Path, manifests: tuple[Path, ...], lm_path: Path | None, words_path: Path | None,
-         confidence: bool, refusal: bool, grammar: Path | None, false_accepts: float,
-         output: Path | None, overwrite: bool, audio_root: Path | None,
+         confidence: bool, refusal: bool, warps: str | None, grammar: Path | None,
+         false_accepts: float, output: Path | None, overwrite: bool, audio_root: Path | None,
          allow_outside_root: bool, allow_truncated: bool, beam_width: int | None, weights: str,
          bonuses: str, boosts: str, lexicon_only: bool, plot: Path | None, as_json: bool) -> None:
-    """Tune a language model's weight, the boost of hot words, confidences, or refusing.
+    """Tune a language model's weight, hot words, confidences, refusing, or frequency warps.
 
     Never on a test set. The network runs once; all that is tuned is then swept on its output. A
     bundle is written only where the gain is more than chance (--confidence: where the calibration
@@ -71,6 +73,7 @@ def tune(bundle: Path, manifests: tuple[Path, ...], lm_path: Path | None, words_
       asr tune english-lm.asr data/dev.jsonl --hot-words names.txt -o english-names.asr
       asr tune english-lm.asr data/dev.jsonl --confidence -o english-lm.asr
       asr tune robot.asr phrases.jsonl other.jsonl --refusal -o robot.asr
+      asr tune runs/digits/best.asr data/dev.jsonl --warps 0.9,1.1 -o digits-warps.asr
     """  # noqa: D301 (click reads the backspace)
     from asr.cli.progress import count_on_stderr
     from asr.errors import UsageError
@@ -79,10 +82,10 @@ def tune(bundle: Path, manifests: tuple[Path, ...], lm_path: Path | None, words_
     from asr.recognizer import load
     from asr.tuning import BONUSES, WEIGHTS, read_dev_set
 
-    if (lm_path is not None) + (words_path is not None) + confidence + refusal != 1:
+    if sum(map(bool, (lm_path, words_path, confidence, refusal, warps))) != 1:
         raise UsageError("Give what is to be tuned, one thing at a time: --lm FILE, --hot-words "
-                         "LIST, --confidence or --refusal; each on top of the bundle that the one "
-                         "before wrote with -o.")
+                         "LIST, --confidence, --refusal or --warps FACTORS; each on top of the "
+                         "bundle that the one before wrote with -o.")
     if grammar is not None and not refusal:
         raise UsageError("--grammar belongs to --refusal.")
     _refuse_places(bundle, output, plot, overwrite)
@@ -95,6 +98,12 @@ def tune(bundle: Path, manifests: tuple[Path, ...], lm_path: Path | None, words_
     if grammar is not None:
         from asr.cli.decoding import grammar_text
         recognizer = recognizer.with_decoder(kind="beam", grammar=grammar_text(str(grammar)))
+
+    if warps:
+        from asr.cli.decoding import factors_of
+        from asr.cli.tune_warps import tune_warps
+        tune_warps(recognizer, utterances, factors_of(warps), allow_truncated, output, as_json)
+        return
 
     def dev_set() -> DevSet:
         with count_on_stderr("reading", piped=True) as progress:

@@ -1,6 +1,6 @@
 """A WAV file to text with an exported model: onnxruntime and NumPy, nothing of keras-asr.
 
-    python greedy.py digits.samples.onnx talk.wav
+python greedy.py digits.samples.onnx talk.wav
 """
 
 import json

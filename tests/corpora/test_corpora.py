@@ -336,7 +336,8 @@ def test_kaldi_lists_of_speakers_and_utterances_become_columns(tmp_path, capsys)
                                                  "long\t\t\n")
     assert "columns.tsv has age, lang of the utterances" in capsys.readouterr().err
     columns = read_columns([out / "columns.tsv"], result["train"])
-    assert label_by(["a", "b"], "age<18", columns) == {"a": (0.0, "below 18"), "b": (1.0, "from 18")}
+    assert label_by(["a", "b"], "age<18", columns) == {"a": (0.0, "below 18"),
+                                                       "b": (1.0, "from 18")}
     run(command)
     assert "exists" in capsys.readouterr().err
     (data / "spk2age").unlink()

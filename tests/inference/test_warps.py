@@ -187,8 +187,13 @@ def test_who_is_sure_is_not_tried(plain):
     for tried in (0, 3, len(AUDIOS)):
         below = limits[tried] if tried < len(limits) else 1.0
         some = plain.with_decoder(warps=FACTORS, warp_below=below)
-        found, seen = some.logits_batch, []
-        some.logits_batch = lambda rows, found=found, seen=seen: seen.append(len(rows)) or found(rows)
+        seen: list[int] = []
+
+        def counting(rows, forward=some.logits_batch, seen=seen):
+            seen.append(len(rows))
+            return forward(rows)
+
+        some.logits_batch = counting
         results(some, AUDIOS)
         assert seen == [len(AUDIOS), *[2 * tried] * (tried > 0)]
 

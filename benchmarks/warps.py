@@ -173,7 +173,7 @@ def main() -> None:
     args = parse()
     pairs = read_pairs(args.test, args.audio_root)
     if args.folds:
-        pairs += read_folds(*args.folds, args.audio_root)
+        pairs += read_folds(args.folds[0], args.folds[1], args.audio_root)
     if not pairs:
         raise SystemExit("give --test BUNDLE MANIFEST or --folds RUNS FSDD")
     found = measure(pairs, settings_of(args), args)

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
               help="Make word confidences of the bundle's decoder probabilities.")
 @click.option("--refusal", is_flag=True,
               help="Find beyond which misfit the bundle's grammar refuses a recording.")
-@click.option("--warps", metavar="FACTORS", help="Choose among these factors on the frequency axis, "
-              "such as 0.9,1.1, and find where that pays.")
+@click.option("--warps", metavar="FACTORS", help="Choose among these factors on the frequency "
+              "axis, such as 0.9,1.1, and find where that pays.")
 @click.option("--grammar", type=click.Path(path_type=Path), metavar="FILE",
               help="With --refusal: this grammar, and not the bundle's.")
 @click.option("--false-accepts", type=click.FloatRange(min=0), default=1.0, show_default=True,

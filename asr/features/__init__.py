@@ -2,8 +2,8 @@
 
 In: (num_samples,) float32, mono, in [-1, 1]. Out: (T, F) float32, T = 1 + num_samples // hop.
 librosa computes them (`kinds.py`); where a command must start at once, NumPy does (`twin.py`, which
-says why). `normalization.py` has what comes after, `warping.py` other vocal tracts, `lengths.py` how
-long everything is.
+says why). `normalization.py` has what comes after, `warping.py` vocal tracts of other lengths,
+`lengths.py` how long everything is.
 """
 
 from __future__ import annotations

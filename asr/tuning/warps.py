@@ -91,9 +91,11 @@ def tune_warps(recognizer: Recognizer, utterances: Sequence[Utterance], factors:
                          "0.9,1.1.")
 
     def read(one: Recognizer, turn: int) -> DevSet:
-        return read_dev_set(one, utterances, allow_truncated=allow_truncated,
-                            progress=progress and (lambda done, total: progress(
-                                turn * total + done, 2 * total)))
+        def advance(done: int, total: int) -> None:
+            if progress:
+                progress(turn * total + done, 2 * total)
+
+        return read_dev_set(one, utterances, allow_truncated=allow_truncated, progress=advance)
 
     plain, warped = read(recognizer.with_decoder(warps=[]), 0), read(everywhere, 1)
     extra = len(everywhere.warping.factors)
@@ -107,12 +109,10 @@ def tune_warps(recognizer: Recognizer, utterances: Sequence[Utterance], factors:
     saved = errors[0][:, 0] - chosen[:, 0]
     sums = draw_sums(cluster_sums(np.stack([saved, chosen[:, 1]], axis=1), group), DRAWS, 0)
     gain = interval_of(sums[:, 0], sums[:, 1], 0.95, unit, int(group.max()) + 1)
-    return WarpTuning(
-        replace(recognizer.decoder_settings, warps=everywhere.decoder_settings.warps,
-                warp_below=below),
-        *(float(one[:, 0].sum() / words) for one in (errors[0], chosen, errors[1])),
-        float(tried.mean()), 1.0 + extra * float(tried.mean()), gain, words,
-        tuple(narrow_notes(gain)))
+    rates = [float(one[:, 0].sum() / words) for one in (errors[0], chosen, errors[1])]
+    settings = replace(everywhere.decoder_settings, warp_below=below)
+    return WarpTuning(settings, rates[0], rates[1], rates[2], float(tried.mean()),
+                      1.0 + extra * float(tried.mean()), gain, words, tuple(narrow_notes(gain)))
 
 
 def _limit(sure: np.ndarray, share: float) -> float:

@@ -326,7 +326,8 @@ def test_kaldi_dev_speakers_are_every_nth(tmp_path):
 def test_kaldi_lists_of_speakers_and_utterances_become_columns(tmp_path, capsys):
     data, out = kaldi(tmp_path), tmp_path / "o"
     for name, content in (("spk2age", "s1 7\ns2\t31\ns3 9\n"),
-                          ("utt2lang", "b  zh \t tw\nmute en\n"), ("spk2utt", "s1 a\n"), ("utt2dur", "a 1.0\n"), ("spk2", "s1 x\n")):
+                          ("utt2lang", "b  zh \t tw\nmute en\n"), ("spk2utt", "s1 a\n"),
+                          ("utt2dur", "a 1.0\n"), ("spk2", "s1 x\n")):
         (data / name).write_text(content)
     result = prepared("kaldi", data)
     assert result.columns == {"age": {"a": "7", "b": "31"}, "lang": {"b": "zh   tw"}}

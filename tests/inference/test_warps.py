@@ -163,7 +163,7 @@ def test_the_logits_are_those_of_the_best_path(plain, warped):
         logits = [plain.logits(features if factor == 1 else features @ matrix)
                   for factor, matrix in zip(FACTORS, matrices, strict=True)]
         best = int(np.argmax([best_path(row) for row in logits]))
-        assert result.warp == FACTORS[best]
+        assert result.warp == FACTORS[best] and result.logits is not None
         np.testing.assert_allclose(result.logits, logits[best], atol=1e-4)
         np.testing.assert_array_equal(result.features, features)  # of the pauses: unwarped
     assert len({one.warp for one in found}) == 3
@@ -183,7 +183,7 @@ def test_order_and_company_change_nothing(warped):
 
 
 def test_who_is_sure_is_not_tried(plain):
-    limits = sorted(judge(one.logits)[1] for one in results(plain, AUDIOS))
+    limits = sorted(judge(plain.logits(plain.features(audio)))[1] for audio in AUDIOS)
     for tried in (0, 3, len(AUDIOS)):
         below = limits[tried] if tried < len(limits) else 1.0
         some = plain.with_decoder(warps=FACTORS, warp_below=below)

@@ -65,8 +65,8 @@ class Recognizer:
 
     Attributes:
         warping: frequency warps that a recording's logits are chosen among, of `decoder.warps`;
-            None: none. `transcribe`, `align` and `asr.evaluate` choose; `logits`, `logits_batch`,
-            `stream` and `inspect` read the plain features.
+            None: none. `transcribe`, `align`, `asr.evaluate` and the final texts of `stream`
+            choose; `logits`, `logits_batch` and `inspect` read the plain features.
 
     Raises:
         UsageError: an unknown engine, or one that cannot run here; the bundle needs `build`, or

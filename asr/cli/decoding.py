@@ -22,6 +22,10 @@ engine_option = click.option(
     default="auto", help="auto is numpy, which starts quickly, or what an exported file is made "
     "for; keras uses a GPU if there is one.")
 _OPTIONS = (
+    click.option("--warps", type=str, metavar="FACTORS", help="Choose among these factors on the "
+                 "frequency axis for each recording, such as 0.9,1.1; none: not."),
+    click.option("--warp-below", type=click.FloatRange(0, 1), help="Try the warps where the plain "
+                 "reading is less sure than this; 1: everywhere."),
     click.option("--decoder", type=click.Choice(choices_of(DecoderSettings, "kind")),
                  help="Another decoder than the bundle's; the options below choose beam."),
     click.option("--beam-width", type=int, help="Prefixes that the beam decoder keeps."),
@@ -40,31 +44,23 @@ _OPTIONS = (
                  "nearest sentence fits worse, by so many nats a character, than free decoding; "
                  "3 is a start. Default: refuse none."),
 )
-_WARPS = (
-    click.option("--warps", type=str, metavar="FACTORS", help="Choose among these factors on the "
-                 "frequency axis for each recording, such as 0.9,1.1; none: not."),
-    click.option("--warp-below", type=click.FloatRange(0, 1), help="Try the warps where the plain "
-                 "reading is less sure than this; 1: everywhere."),
-)
 _NBEST = click.option("--nbest", type=click.IntRange(min=1), help="Show this many readings, where "
                       "there are so many.")
 
 
-def decoder_options(command: Callable | None = None, *, nbest: bool = False,
-                    warps: bool = True) -> Callable:
+def decoder_options(command: Callable | None = None, *, nbest: bool = False) -> Callable:
     """Add the options; the command gets their `DecoderSettings` knobs as `knobs`.
 
     Args:
         command: the function below the other options.
         nbest: with `--nbest`.
-        warps: with `--warps` and `--warp-below`.
     """
     if command is None:
-        return functools.partial(decoder_options, nbest=nbest, warps=warps)
+        return functools.partial(decoder_options, nbest=nbest)
 
     @functools.wraps(command)
     def wrapped(*arguments, decoder, beam_width, lm, lm_weight, word_bonus, lexicon_only, hot_words,
-                grammar, lexicon, max_gap, nbest=None, warps=None, warp_below=None, **others):
+                grammar, lexicon, max_gap, warps, warp_below, nbest=None, **others):
         table = {"beam_width": beam_width, "lm": lm, "lm_weight": lm_weight,
                  "word_bonus": word_bonus, "lexicon_only": lexicon_only or None,
                  "hot_words": list(hot_words) or None, "grammar": grammar, "lexicon": lexicon,
@@ -76,7 +72,7 @@ def decoder_options(command: Callable | None = None, *, nbest: bool = False,
         knobs |= {} if warp_below is None else {"warp_below": warp_below}
         return command(*arguments, knobs=knobs, **others)
 
-    for option in reversed((*_OPTIONS, *_WARPS * warps, *(_NBEST,) * nbest)):
+    for option in reversed((*_OPTIONS, _NBEST) if nbest else _OPTIONS):
         wrapped = option(wrapped)
     return wrapped
 

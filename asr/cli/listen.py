@@ -50,7 +50,7 @@ FILE_PIECE = 0.1  # seconds of a recording at a time
               metavar="S", help="How much is read beyond a word before its text is kept: more is "
               "more accurate, and later.")
 @engine_option
-@decoder_options(warps=False)
+@decoder_options
 def listen(inputs: tuple[str, ...], output: Path | None, format_: str | None, as_json: bool,
            overwrite: bool, device: str | None, list_devices: bool, seconds: float | None,
            end_pause: float, right_context: float, engine: str, knobs: dict) -> int:
@@ -77,9 +77,6 @@ def listen(inputs: tuple[str, ...], output: Path | None, format_: str | None, as
     from asr.recognizer import load
 
     recognizer = with_knobs(load(bundle, engine=engine), knobs)
-    if recognizer.warping is not None:
-        print("Live recognition reads the plain features: decoder.warps of this model are for "
-              "whole recordings.", file=sys.stderr)
     rate, pieces = _pieces(recording, device, recognizer.sample_rate)
     stream = recognizer.stream(sample_rate=rate, end_pause=end_pause, right_context=right_context)
     shown = _Shown(as_json)

@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+from made_recordings import speech
 from safetensors.numpy import load as read_safetensors
 from safetensors.numpy import save as write_safetensors
 from tiny_bundle import write_bundle
@@ -19,6 +20,7 @@ from asr.export import export
 from asr.export.int8_bundle import float32_of, quantize_bundle
 from asr.manifest import read_manifest
 from asr.network.engine import pad_batch
+from asr.recipe import DecoderSettings
 
 CLIPS = SHIPPED.parent / "clips"
 
@@ -84,6 +86,21 @@ def test_an_export_has_the_same_weights_as_float32(small, tmp_path):
     pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
     found = export(asr.load(small), tmp_path / "m.onnx")
     assert found.problem == "" and "8 bits" in found.notes[0]
+
+
+def test_an_export_leaves_the_choice_of_warps_to_who_loads_it(tmp_path):
+    pytest.importorskip("onnx", reason="the extra onnx is not installed")
+    pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
+    path = write_bundle(tmp_path / "w.asr", decoder=DecoderSettings(warps=(0.85, 1.2),
+                                                                    warp_below=1.0))
+    found = export(asr.load(path), tmp_path / "m.onnx")
+    assert found.problem == "" and any("does not choose among decoder.warps" in note
+                                       for note in found.notes)
+    exported = asr.load(tmp_path / "m.onnx")
+    audio = speech(2.0, seed=15)
+    text = exported.transcribe(audio).text
+    assert text == asr.load(path).transcribe(audio).text
+    assert text != exported.with_decoder(warps=[]).transcribe(audio).text
 
 
 @pytest.mark.tf

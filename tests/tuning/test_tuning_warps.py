@@ -77,6 +77,8 @@ def test_the_command_writes_what_helps(recognizer, utterances, tmp_path, capsys)
     assert stored.warping is not None and stored.warping.factors == (0.85, 1.2)
     assert stored.bundle.training["warps"]["wer"] == table["wer"]
     assert evaluate(stored, utterances).wer == pytest.approx(table["wer"])
+    assert run(["info", str(out)]) == 0
+    assert "greedy, warps 0.85 1.2 below 0." in capsys.readouterr().out
 
 
 def test_the_command_writes_nothing_within_chance(recognizer, utterances, tmp_path, capsys):

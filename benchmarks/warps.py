@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from calibration import Pair, read_folds, read_pairs
@@ -66,7 +66,8 @@ def measure(pairs: list[Pair], settings: dict[str, dict], args: argparse.Namespa
             ) -> dict[str, Measured]:
     """Every pair with every setting, `--rounds` times in turns."""
     found = {name: Measured() for name in settings}
-    lm = {"kind": "beam", "lm": args.lm, "lm_weight": args.lm_weight,
+    own = {"kind": args.decoder} if args.decoder else {}
+    own |= {"kind": "beam", "lm": args.lm, "lm_weight": args.lm_weight,
           "word_bonus": args.word_bonus} if args.lm else {}
     for bundle, utterances in pairs:
         recognizer = load(bundle)
@@ -74,7 +75,7 @@ def measure(pairs: list[Pair], settings: dict[str, dict], args: argparse.Namespa
         evaluate(recognizer, utterances[:8])  # compiles
         for _ in range(args.rounds):
             for name, knobs in settings.items():
-                one = recognizer.with_decoder(**lm, **knobs)
+                one = recognizer.with_decoder(**own, **knobs)
                 count = _count_passes(one)
                 runs[name].append(evaluate(one, utterances))
                 if len(runs[name]) == 1:
@@ -125,8 +126,6 @@ def compared(plain: list[Row], warped: list[Row]) -> dict:
 
 
 def _without_speaker(row: Row) -> Row:
-    from dataclasses import replace
-
     return replace(row, speaker="")
 
 
@@ -161,6 +160,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--warps", nargs="+", default=["0.9,1.1"], metavar="FACTORS")
     parser.add_argument("--below", nargs="+", type=float, default=[1.0], metavar="SURE")
     parser.add_argument("--rounds", type=int, default=2, help="turns of every setting")
+    parser.add_argument("--decoder", default="", help="another kind than the bundle's")
     parser.add_argument("--lm", default="", help="beam search with this model")
     parser.add_argument("--lm-weight", type=float, default=0.5)
     parser.add_argument("--word-bonus", type=float, default=0.0)

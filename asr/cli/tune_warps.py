@@ -23,7 +23,7 @@ def tune_warps(recognizer: Recognizer, utterances: Sequence[Utterance], factors:
     Args:
         recognizer: recogniser of the bundle.
         utterances: by people whom it was not trained on.
-        factors: of the frequency axis.
+        factors: factors on the frequency axis.
         allow_truncated: see `asr.audio.load_audio`.
         output: for the bundle; None: nothing is written.
         as_json: JSON instead of lines.

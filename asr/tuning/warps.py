@@ -38,7 +38,7 @@ class WarpTuning:
         plain_wer, wer, everywhere_wer: word error rates without warps, with `settings`, and with
             the warps tried everywhere.
         tried: share of recordings in which `settings` try the warps.
-        passes: of the network by `settings`, mean over recordings.
+        passes: passes of the network with `settings`, mean over recordings.
         gain: interval of `plain_wer` minus `wer`, over drawn speakers or utterances.
         words: reference words.
         notes: sentences for the person.
@@ -76,7 +76,7 @@ def tune_warps(recognizer: Recognizer, utterances: Sequence[Utterance], factors:
     Args:
         recognizer: its decoder reads; warps of its own are replaced.
         utterances: development data, by people whom the network was not trained on.
-        factors: of the frequency axis, see `decoder.warps`.
+        factors: factors on the frequency axis, see `decoder.warps`.
         allow_truncated: see `asr.audio.load_audio`.
         progress: called with (readings done, readings to be done).
 

@@ -65,6 +65,10 @@ class Decoder(ABC):
         """The best reading of one utterance, without its times and confidences; see `decode`."""
         return self.decode(logits)[0].text
 
+    def score(self, logits: np.ndarray) -> float:
+        """The score of the best reading: what the decoder maximised, natural log; see `decode`."""
+        return self.decode(logits)[0].score
+
     def decode_batch(self, logits: np.ndarray, num_frames: Sequence[int] | np.ndarray, *,
                      num_threads: int = 0) -> list[list[Hypothesis]]:
         """`decode` of every utterance of a padded batch, on all cores.

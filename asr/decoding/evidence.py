@@ -120,6 +120,10 @@ class CalibratedDecoder(Decoder):
         return [calibrated(found, log_probs, self.tokenizer, self.calibration)
                 for found in self.decoder.search(log_probs)]
 
+    def score(self, logits: np.ndarray) -> float:
+        """See `Decoder.score`; without the evidence."""
+        return self.decoder.score(logits)
+
 
 def with_shares(words: Sequence[WordSpan], readings: Sequence[Sequence[str]],
                 shares: np.ndarray) -> tuple[WordSpan, ...]:

@@ -187,7 +187,8 @@ def _cores(listener: Listener, plan: Sequence[Window], pieces: Iterable[np.ndarr
         if listener.warping is None:
             yield from network([(item, 0) for item in range(len(features))])
         else:
-            yield from (row for _, row in choose_warps(network, len(features), listener.warping))
+            chosen, _ = choose_warps(network, listener.decoder, len(features), listener.warping)
+            yield from (row for _, row in chosen)
 
 
 def _core(logits: np.ndarray, plan: Sequence[Window], number: int, edge: int) -> np.ndarray:

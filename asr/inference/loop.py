@@ -134,10 +134,10 @@ def _add_logits(model: Model, group: Sequence[Loaded], timings: Timings) -> None
     started = time.perf_counter()
 
     def together() -> None:
-        _set_logits(model, [one.result for one in spoken])
+        _set_logits(model, [one.result for one in spoken], timings)
 
     def alone(one: Loaded) -> None:
-        _set_logits(model, [one.result])
+        _set_logits(model, [one.result], timings)
 
     if spoken and caught(together, spoken[0].task.name) is not None:
         for one in spoken:
@@ -146,7 +146,7 @@ def _add_logits(model: Model, group: Sequence[Loaded], timings: Timings) -> None
     timings.model += time.perf_counter() - started
 
 
-def _set_logits(model: Model, results: Sequence[Result]) -> None:
+def _set_logits(model: Model, results: Sequence[Result], timings: Timings) -> None:
     """The network's logits, of the best frequency warp if there are some to choose among."""
     features = [result.features for result in results]
     warping = model.warping
@@ -158,7 +158,9 @@ def _set_logits(model: Model, results: Sequence[Result]) -> None:
     def network(pairs: Sequence[tuple[int, int]]) -> list[np.ndarray]:
         return model.logits_batch([warping.apply(features[item], warp) for item, warp in pairs])
 
-    chosen = choose_warps(network, len(features), warping)
+    chosen, seconds = choose_warps(network, model.decoder, len(features), warping)
+    timings.decode += seconds
+    timings.model -= seconds  # the caller adds all of it
     for result, (warp, row) in zip(results, chosen, strict=True):
         result.logits, result.warp = row, warping.factor(warp)
 

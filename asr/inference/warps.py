@@ -1,27 +1,30 @@
-"""Choose among a few frequency warps of each recording, by how sure the network is.
+"""Choose among a few frequency warps of each recording, by how well the decoder reads them.
 
-In: features of recordings, and the network. Out: the logits of the best warp of each. NumPy.
+In: features of recordings, network and decoder. Out: the logits of the best warp of each. NumPy.
 
 Vocal tract length normalisation without a model of the speaker (Lee and Rose 1996, "Speaker
 normalization using efficient frequency warping procedures"): the mel axis of the features is
-warped, so that the spectrum is computed once. The score of a warp is the log-probability of the
-best path; all warps of a recording have equally many frames. The plain features go first, and the
-warps are computed only where the network is less sure than `decoder.warp_below`. No decoder takes
-part, so that transcribing, tuning, aligning and auditing see the same logits.
+warped, so that the spectrum is computed once. What is compared is what the decoder maximises: the
+log-probability of its best reading, language model and vocabulary included. All warps of a
+recording have equally many frames. The plain features go first, and the warps are computed only
+where the network is less sure than `decoder.warp_below`.
 """
 
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
-from asr.decoding import log_softmax
+from asr.decoding import Decoder, log_softmax
 from asr.errors import UsageError
 from asr.features import FeatureExtractor
 from asr.features.warping import warp_matrices
+from asr.kernels import pool
 from asr.kernels.matmul import serial_matmul
 from asr.recipe import FEATURE_KINDS, MAX_WARPS, DecoderSettings, FeatureSettings
 
@@ -73,7 +76,8 @@ class Warping:
         return serial_matmul(features, self.matrices[warp - 1]) if warp else features
 
 
-def choose_warps(network: Network, count: int, warping: Warping) -> list[tuple[int, np.ndarray]]:
+def choose_warps(network: Network, decoder: Decoder, count: int, warping: Warping
+                 ) -> tuple[list[tuple[int, np.ndarray]], float]:
     """The best warp of each of `count` items, and its logits.
 
     What is chosen for an item depends on that item alone.
@@ -81,22 +85,32 @@ def choose_warps(network: Network, count: int, warping: Warping) -> list[tuple[i
     Args:
         network: called twice at most: with all items unwarped, then with all warps of those that
             are unsure.
+        decoder: its scores are compared, on all cores.
         count: number of items.
         warping: warps.
 
     Returns:
-        (warp, logits (T', V) float32) of each item; warp 0 is the plain one, and wins a tie.
+        (warp, logits (T', V) float32) of each item, warp 0 is the plain one and wins a tie; and how
+        many seconds the decoder took.
     """
     best = [(0, row) for row in network([(item, 0) for item in range(count)])]
-    judged = [judge(row) for _, row in best]
-    scores = [score for score, _ in judged]
-    pairs = [(item, warp) for item in range(count) if judged[item][1] < warping.below
-             for warp in range(1, len(warping.factors) + 1)]
-    for (item, warp), row in zip(pairs, network(pairs) if pairs else [], strict=True):
-        score = judge(row)[0]
-        if score > scores[item]:  # never true of NaN, which the decoder reports
-            scores[item], best[item] = score, (warp, row)
-    return best
+    unsure = [item for item in range(count) if sureness(best[item][1]) < warping.below]
+    pairs = [(item, warp) for item in unsure for warp in range(1, len(warping.factors) + 1)]
+    rows = [*(best[item][1] for item in unsure), *(network(pairs) if pairs else [])]
+    started = time.perf_counter()
+    scores = pool.run([partial(_score, decoder, row) for row in rows], pool.default_threads())
+    seconds = time.perf_counter() - started
+    highest = dict(zip(unsure, scores, strict=False))
+    tried = zip(pairs, rows[len(unsure):], scores[len(unsure):], strict=True)
+    for (item, warp), row, score in tried:
+        if score > highest[item]:
+            highest[item], best[item] = score, (warp, row)
+    return best, seconds
+
+
+def _score(decoder: Decoder, logits: np.ndarray) -> float:
+    """The decoder's; the worst of all for broken logits, which are reported when they are read."""
+    return decoder.score(logits) if np.isfinite(logits).all() else -math.inf
 
 
 def described_warps(settings: DecoderSettings) -> str:
@@ -110,19 +124,15 @@ def described_warps(settings: DecoderSettings) -> str:
     return f", warps {factors} below {settings.warp_below:g}" if factors else ""
 
 
-def judge(logits: np.ndarray) -> tuple[float, float]:
-    """How well an utterance's logits read, and how sure they are of its characters.
+def sureness(logits: np.ndarray) -> float:
+    """How sure the network is of what it hears: 0 .. 1; NaN for broken logits.
+
+    The geometric mean of the probabilities of the labels on the best path, frame by frame without
+    the blank ones, so that silence changes nothing; 0 where every frame is blank.
 
     Args:
         logits: (T', V) float32, T' >= 1.
-
-    Returns:
-        The log-probability of the best path, natural log; and the geometric mean of the
-        probabilities of its labels, frame by frame without the blank ones: 0 .. 1, 0 where every
-        frame is blank.
     """
     log_probs = log_softmax(np.ascontiguousarray(logits, np.float32))
-    path, peaks = log_probs.argmax(axis=1), log_probs.max(axis=1)
-    spoken = path > 0
-    sure = math.exp(peaks[spoken].mean()) if spoken.any() else 0.0
-    return float(peaks.sum()), sure
+    spoken = log_probs.argmax(axis=1) > 0
+    return float(np.exp(log_probs.max(axis=1)[spoken].mean())) if spoken.any() else 0.0

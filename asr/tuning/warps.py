@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from asr.errors import UsageError
-from asr.inference.warps import judge
+from asr.inference.warps import sureness
 from asr.manifest import Utterance
 from asr.recipe import DecoderSettings
 from asr.recognizer import Recognizer
@@ -99,7 +99,7 @@ def tune_warps(recognizer: Recognizer, utterances: Sequence[Utterance], factors:
 
     plain, warped = read(recognizer.with_decoder(warps=[]), 0), read(everywhere, 1)
     extra = len(everywhere.warping.factors)
-    sure = np.array([1.0 if row is None else judge(row)[1] for row in plain.logits])
+    sure = np.array([1.0 if row is None else sureness(row) for row in plain.logits])
     below = _limit(sure, (PASSES - 1.0) / extra)
     tried = sure < below
     errors = [word_errors(dev, recognizer.decoder) for dev in (plain, warped)]

@@ -13,7 +13,7 @@ from tiny_bundle import write_bundle
 from asr.cli import run
 from asr.errors import UsageError
 from asr.evaluation import evaluate
-from asr.inference.warps import judge
+from asr.inference.warps import sureness
 from asr.manifest import Utterance, write_manifest
 from asr.recognizer import load
 from asr.tuning.warps import tune_warps
@@ -49,7 +49,7 @@ def test_the_rates_are_those_of_the_settings(recognizer, utterances):
         {"warps": FACTORS, "warp_below": 1.0})]
     assert [found.plain_wer, found.wer, found.everywhere_wer] == pytest.approx(rates)
     assert rates[0] > rates[1] >= rates[2]
-    sure = [judge(recognizer.logits(recognizer.features(str(u.audio))))[1] for u in utterances]
+    sure = [sureness(recognizer.logits(recognizer.features(str(u.audio)))) for u in utterances]
     tried = np.mean(np.array(sure) < found.settings.warp_below)
     assert found.tried == tried and 0.3 < tried <= 0.5  # two warps more: half of the recordings
     assert found.passes == 1 + 2 * tried <= 2.0

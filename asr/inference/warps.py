@@ -125,7 +125,7 @@ def described_warps(settings: DecoderSettings) -> str:
 
 
 def sureness(logits: np.ndarray) -> float:
-    """How sure the network is of what it hears: 0 .. 1; NaN for broken logits.
+    """How sure the network is of its labels: 0 .. 1; NaN for broken logits.
 
     The geometric mean of the probabilities of the labels on the best path, frame by frame without
     the blank ones, so that silence changes nothing; 0 where every frame is blank.

@@ -158,6 +158,7 @@ def _refuse_places(bundle: Path, output: Path | None, plot: Path | None, overwri
 
 def _tune_lm(recognizer: Recognizer, dev_set, lm_path: Path, beam_width: int, grids,
              lexicon_only: bool, plot: Path | None) -> Tuning:
+    from asr.bundle import LM
     from asr.cli.progress import count_on_stderr
     from asr.files import write_atomic
     from asr.language_model import load_ngram
@@ -168,7 +169,9 @@ def _tune_lm(recognizer: Recognizer, dev_set, lm_path: Path, beam_width: int, gr
     model.check_normalizer(recognizer.bundle.text.normalizer)
     dev = dev_set()
     with count_on_stderr("tuning", unit="readings", piped=True) as progress:
-        result = search(recognizer, dev, model, str(lm_path), beam_width=beam_width,
+        # The bare name would be the bundle's own model.
+        name = str(lm_path) if str(lm_path) != LM else f"./{LM}"
+        result = search(recognizer, dev, model, name, beam_width=beam_width,
                         weights=grids[0], bonuses=grids[1], lexicon_only=lexicon_only,
                         progress=progress)
     if plot:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import json
 import types
 import xml.etree.ElementTree
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -213,6 +215,17 @@ def test_the_winner_travels_in_the_bundle(recordings, monkeypatch, capsys):
     assert recognizer.bundle.training["tuning"]["beam_width"] in (4, 8)
     assert {"low", "high", "unit"} <= set(recognizer.bundle.training["tuning"]["gain"])
     assert recognizer.transcribe(recordings / "0.wav").text is not None
+
+
+def test_a_file_that_is_called_as_the_member_of_a_bundle(recordings, monkeypatch):
+    monkeypatch.setattr("asr.tuning.Tuning.helps", True)
+    monkeypatch.chdir(recordings)
+    Path("lm.arpa.gz").write_bytes(gzip.compress(Path("lm.arpa").read_bytes()))
+    assert run(["tune", "m.asr", "dev.jsonl", "--lm", "lm.arpa.gz", "--weights", "0.5", "--bonuses",
+                "0", "--beam-width", "4", "-o", "called.asr"]) == 0
+    assert load_bundle(Path("called.asr")).lm
+    Path("called.asr").unlink()
+    Path("lm.arpa.gz").unlink()
 
 
 def test_the_forward_pass(recordings):

@@ -14,7 +14,7 @@ streaming and non-streaming two-pass end-to-end model" (dynamic chunk training).
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -42,7 +42,7 @@ class Chunks(NamedTuple):
         return cls(train.chunk_probability, shortest,
                    max(shortest, round(train.chunk_seconds_max / frame)))
 
-    def draw(self, uniform: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    def draw(self, uniform: Any) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """From (3,) uniform numbers: whether there are chunks, their length, and where one begins.
 
         Returns:
@@ -77,7 +77,7 @@ def chunked_backward(layer: Callable[..., tf.Tensor], inputs: tf.Tensor, num_fra
     ends = (num_frames + before)[:, tf.newaxis] - length * tf.range(count)
     inside = tf.reshape(tf.clip_by_value(ends, 1, length), [-1])  # 1: a layer takes no empty row
     outputs = layer(tf.reshape(padded, [batch * count, length, width]), inside)
-    units = outputs.shape[2] // 2
+    units = int(outputs.shape[2]) // 2  # pyright: ignore[reportArgumentType]
     outputs = tf.reshape(outputs[:, :, units:], [batch, count * length, units])
     valid = tf.sequence_mask(num_frames, total)[:, :, tf.newaxis]
     return tf.where(valid, outputs[:, before:before + total], 0.0)

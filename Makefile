@@ -4,8 +4,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: help install demo test test-tfio test-versions lint types docs page check notebooks lock audit \
-        clean
+.PHONY: help install demo test test-tfio test-ray test-versions lint types docs page check notebooks lock \
+        audit clean digits
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*##  */  make \1\t/p' Makefile | expand -t 20
@@ -39,12 +39,27 @@ demo: install  ## real transcripts and a training run: the very commands that yo
 	@echo "  asr prepare --help                          your folder of recordings becomes a manifest"
 	@echo "  asr train recipes/read_english.toml RUN     the header of each recipe has its commands"
 
+DATA ?= ../shared/data
+
+digits: install  ## the whole recipe of the shipped model, an hour; DATA=folder of the corpora
+	$(BIN)/asr prepare fsdd $(DATA)/fsdd data/fsdd --overwrite
+	$(BIN)/asr prepare kaldi $(DATA)/speechocean762/train data/speechocean762-digits \
+	  --dev-every 10 --only-words "zero one two three four five six seven eight nine" --overwrite
+	$(BIN)/asr prepare voices recipes/digits.txt data/voices --voices programs --every-voice 10 \
+	  --texts-per-voice 30
+	$(BIN)/asr train recipes/digits.toml runs/digits --set data.audio_root=$(DATA)
+	$(BIN)/asr evaluate runs/digits data/fsdd/test.jsonl --audio-root $(DATA)
+
 test: install  ## the tests, minutes on two cores
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-tfio:  ## tensorflow-io at work: Python 3.11 and TensorFlow 2.17, in .legs/tfio (3 GB)
 	@sh tests/leg.sh tfio python3.11 tfio,remote,test - -m "not gpu" \
 	    tests/data/test_recordings.py tests/audio/test_remote.py tests/doctor/test_tensorflow_io.py
+
+test-ray:  ## Ray at work, on a cluster of two nodes: Python 3.11, in .legs/ray (4 GB)
+	@sh tests/leg.sh ray python3.11 ray,test - -m "not gpu" \
+	    tests/fleet/test_cluster.py tests/fleet/test_cluster_options.py
 
 QUICK := tests/features tests/test_recipe.py tests/test_recognizer.py tests/data tests/bundle \
     tests/network tests/augment tests/training/test_processes.py

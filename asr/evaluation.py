@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 
 from asr.decoding import decoder_class
@@ -89,7 +90,8 @@ def evaluate(recognizer: Recognizer, utterances: Sequence[Utterance], *,
              normalizer: str | None = None, on_error: str = "fail",
              allow_truncated: bool = False,
              manifest_hash: str = "", target_wers: Sequence[float] = (),
-             progress: Callable[[int, int], None] | None = None) -> Evaluation:
+             progress: Callable[[int, int], None] | None = None,
+             listen: Callable[..., Iterable[Result[Utterance]]] | None = None) -> Evaluation:
     """Transcribe and score every utterance.
 
     Recordings of any length, as `asr transcribe` takes them: see `asr.inference.loop`.
@@ -104,6 +106,8 @@ def evaluate(recognizer: Recognizer, utterances: Sequence[Utterance], *,
         target_wers: word error rates, fractions: how many utterances must go to a person to reach
             them? (): round ones, see `asr.scoring.risk`.
         progress: called with (utterances done, utterances in all).
+        listen: transcribes rows, in place of `recognizer` in this process; called with the rows,
+            timings and allow_truncated, such as `asr.fleet.shards.listen_on` of a cluster.
 
     Returns:
         An `Evaluation`; utterances scored + failed = utterances given.
@@ -121,9 +125,8 @@ def evaluate(recognizer: Recognizer, utterances: Sequence[Utterance], *,
                         code="manifest.duplicate_id")
     timings, failed = Timings(), []
     transcripts: dict[str, Transcript] = {}
-    tasks = (Task(u, u, u.id) for u in utterances)
-    for result in transcribe_tasks(recognizer, tasks, timings=timings,
-                                   allow_truncated=allow_truncated):
+    for result in (listen or partial(_listen, recognizer))(utterances, timings,
+                                                           allow_truncated=allow_truncated):
         if result.transcript is not None:
             transcripts[result.key.id] = result.transcript
         else:
@@ -154,6 +157,12 @@ def hash_manifests(paths: Sequence[str | Path]) -> str:
     for path in paths:
         digest.update(Path(path).read_bytes())
     return digest.hexdigest()
+
+
+def _listen(recognizer: Recognizer, utterances: Sequence[Utterance], timings: Timings, *,
+            allow_truncated: bool) -> Iterable[Result[Utterance]]:
+    return transcribe_tasks(recognizer, (Task(u, u, u.id) for u in utterances), timings=timings,
+                            allow_truncated=allow_truncated)
 
 
 def _failure(result: Result[Utterance], on_error: str) -> dict:

@@ -224,6 +224,13 @@ class TrainSettings:
     chunk_seconds_min: float = knob(0.5, "shortest such chunk", low=0.05, high=60)
     chunk_seconds_max: float = knob(2.0, "longest such chunk", low=0.05, high=60)
     deterministic: bool = knob(False, "one thread, deterministic ops: bit for bit reproducible")
+    devices: str = knob("auto", "auto: one device; all: every GPU, or every logical CPU, shares "
+                        "each batch", choices=("auto", "all"))
+    scale_learning_rate: str = knob("none", "factor on the learning rates by the number n of "
+                                    "replicas: 1, n or its root",
+                                    choices=("none", "linear", "sqrt"))
+    lost_after: float = knob(300.0, "seconds without an answer after which another process of "
+                             "TF_CONFIG is lost and the run ends", low=1.0, high=86_400.0)
     nonfinite_patience: int = knob(3, "non-finite losses in a row that stop the run", low=1,
                                    high=1_000)
     initial_bundle: str = knob("", "start from this bundle's weights (rows follow characters); "
@@ -254,6 +261,9 @@ class DecoderSettings:
     max_gap: float = knob(NEVER_REFUSED, "nats a character by which a word of the nearest sentence "
                           "of the grammar may fit worse than free decoding; 1000: no recording "
                           "is refused", low=0.0, high=NEVER_REFUSED)
+    max_doubt: float = knob(NEVER_REFUSED, "nats a character by which the probability of the "
+                            "grammar's nearest sentence may be below 1; 1000: no recording is "
+                            "refused; see asr tune --refusal", low=0.0, high=NEVER_REFUSED)
     num_hypotheses: int = knob(1, "readings returned at most (beam)", low=1, high=100)
 
 

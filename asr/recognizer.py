@@ -38,7 +38,8 @@ from asr.language_model import LanguageModel, load_ngram
 from asr.language_model.packed_ngram import unpack_lm
 from asr.live import Stream, StreamSettings
 from asr.network.engine import Engine, KerasAcousticModel, batches_by_length, pad_batch
-from asr.recipe import DecoderSettings, Recipe, settings_from_dict
+from asr.network.quantization import say_dequantized
+from asr.recipe import NEVER_REFUSED, DecoderSettings, Recipe, settings_from_dict
 from asr.text import normalize
 from asr.text.tokenizer import CharTokenizer
 from asr.transcript import Transcript
@@ -130,6 +131,8 @@ class Recognizer:
         """
         engine = self.engine
         if not isinstance(engine, KerasAcousticModel):
+            if self.bundle.quantized:
+                say_dequantized("the Keras model has")
             engine = KerasAcousticModel(self.bundle.model, self.bundle.num_features,
                                         self.tokenizer.vocab_size, self.bundle.weights)
         return engine.model
@@ -153,8 +156,8 @@ class Recognizer:
         if isinstance(settings, Decoder):
             other.decoder = settings
             return other
-        if "grammar" in knobs:  # another grammar's limit says nothing of this one
-            knobs.setdefault("max_gap", DecoderSettings().max_gap)
+        if "grammar" in knobs:  # another grammar's limits say nothing of this one
+            knobs = {"max_gap": NEVER_REFUSED, "max_doubt": NEVER_REFUSED} | knobs
         table = dataclasses.asdict(settings or self.decoder_settings) | knobs
         other.decoder_settings = settings_from_dict(DecoderSettings, table, source="decoder")
         other.decoder = self._build_decoder(other.decoder_settings)
@@ -406,6 +409,7 @@ class Recognizer:
             "weights_hash": b.weights_hash, "engine": self.engine.name,
             "decoder": dataclasses.asdict(self.decoder_settings),
             "features": dataclasses.asdict(b.features), "model": dataclasses.asdict(b.model),
+            "quantization": b.quantization,
             "normalizer": b.normalizer, "alphabet": b.tokenizer.alphabet,
             "num_parameters": sum(int(w.size) for w in b.weights.values()),
             "training": dict(b.training), "versions": dict(b.versions)}

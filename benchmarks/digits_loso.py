@@ -2,6 +2,11 @@
 
     python benchmarks/digits_loso.py data/fsdd runs/digits-loso --audio-root ../shared/data
     python benchmarks/digits_loso.py data/fsdd runs/digits-loso --hold-out theo --minutes 6 --jobs 1
+    python benchmarks/digits_loso.py data/fsdd runs/digits-dev --hold-out jackson --hold-out theo \
+        --together --audio-root ../shared/data
+
+`--together` trains one model without all of the speakers held out, to choose settings by. `--also`
+adds a folder of `asr prepare fsdd`, such as data/fsdd-jason, made with --trim-db 6: a sixth fold.
 
 For every fold the recipe runs as it stands, with its own FSDD manifest replaced by all recordings
 of the other four speakers. Nothing of the fifth is used before the test: the best epoch is chosen
@@ -64,7 +69,8 @@ def make_strings(clips: list[Utterance], folder: Path) -> list[Utterance]:
         NUM_STRINGS utterances.
     """
     clips = sorted(clips, key=lambda u: u.id)
-    audio = [load_audio(u.audio, sample_rate=SAMPLE_RATE) for u in clips]
+    audio = [load_audio(u.audio, sample_rate=SAMPLE_RATE, offset=u.offset,
+                        duration=u.duration if u.offset else None) for u in clips]
     # The clips are cut close, many hold no pause at all: the median clip, frequency by frequency.
     spectrum = np.median([_background(a) for a in audio], axis=0)
     rng = np.random.default_rng(SEED)
@@ -130,14 +136,15 @@ def train_fold(args: argparse.Namespace, speaker: str, train: list[Utterance]) -
     return fold / "run"
 
 
-def test_fold(run: Path, test: list[Utterance]) -> dict[str, Evaluation]:
-    """Isolated clips and strings of the speaker that the run has not heard."""
-    strings = make_strings(test, run.parent / "strings")
-    write_manifest(run.parent / "strings.jsonl", strings)
+def test_fold(run: Path, folder: Path, test: list[Utterance]) -> dict[str, Evaluation]:
+    """Isolated clips and strings of a speaker that the run was not trained on."""
+    folder.mkdir(parents=True, exist_ok=True)
+    strings = make_strings(test, folder / "strings")
+    write_manifest(folder / "strings.jsonl", strings)
     recognizer = load(run)
     results = {"isolated": evaluate(recognizer, test), "strings": evaluate(recognizer, strings)}
     for name, result in results.items():
-        result.write(run.parent / name)
+        result.write(folder / name)
     return results
 
 
@@ -182,6 +189,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--audio-root", type=Path)
     parser.add_argument("--hold-out", action="append", default=[], metavar="SPEAKER",
                         help="only these folds; may be repeated")
+    parser.add_argument("--together", action="store_true",
+                        help="one model without all of the speakers held out")
+    parser.add_argument("--also", action="append", default=[], type=Path, metavar="FOLDER",
+                        help="another folder with train.jsonl and test.jsonl; may be repeated")
     parser.add_argument("--minutes", type=float, default=0.0, help="instead of the recipe's")
     parser.add_argument("--jobs", type=int, default=1, help="folds trained at once")
     parser.add_argument("--set", action="append", default=[], dest="overrides",
@@ -192,16 +203,20 @@ def parse() -> argparse.Namespace:
 def main() -> None:
     """Train what is not trained, test, print."""
     args = parse()
-    folds = {speaker: (train, test) for speaker, train, test
-             in leave_one_speaker_out(read_fsdd(args.fsdd, args.audio_root))
+    clips = [u for folder in (args.fsdd, *args.also) for u in read_fsdd(folder, args.audio_root)]
+    folds = {speaker: (train, test) for speaker, train, test in leave_one_speaker_out(clips)
              if not args.hold_out or speaker in args.hold_out}
     unknown = set(args.hold_out) - set(folds)
     if unknown:
         raise SystemExit(f"nobody is called {', '.join(sorted(unknown))}")
-    with ThreadPoolExecutor(args.jobs) as pool:
-        runs = dict(zip(folds, pool.map(lambda s: train_fold(args, s, folds[s][0]), folds),
-                        strict=True))
-    rates = table({speaker: test_fold(runs[speaker], test)
+    if args.together:
+        others = [u for u in clips if u.speaker not in folds]
+        runs = dict.fromkeys(folds, train_fold(args, "without-" + "-".join(folds), others))
+    else:
+        with ThreadPoolExecutor(args.jobs) as pool:
+            runs = dict(zip(folds, pool.map(lambda s: train_fold(args, s, folds[s][0]), folds),
+                            strict=True))
+    rates = table({speaker: test_fold(runs[speaker], args.out / speaker, test)
                    for speaker, (_, test) in folds.items()})
     write_atomic(args.out / "table.json", json.dumps(rates, indent=2) + "\n")
     write_atomic(args.out / "table.md", markdown(rates))

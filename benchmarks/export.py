@@ -26,7 +26,7 @@ import asr  # noqa: E402
 from asr.errors import AsrError  # noqa: E402
 from asr.export import FORMATS, certificate, export  # noqa: E402
 from asr.manifest import read_manifest  # noqa: E402
-from asr.network.engine import quiet_edges, stack_frames  # noqa: E402
+from asr.network.numpy_layers import quiet_edges, stack_frames  # noqa: E402
 from asr.network.weights import LAYER_NORM_EPSILON  # noqa: E402
 
 ROWS = (("onnx", ""), ("onnx", "int8"), ("litert", ""), ("litert", "float16"), ("litert", "int8"),

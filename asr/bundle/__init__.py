@@ -8,15 +8,16 @@ In: settings, tokenizer, weights. Out: `*.asr`, and back a `Bundle`. NumPy, safe
                           and its tensors
     tokenizer.json        the alphabet, in label order
     weights.safetensors   float32, exactly the tensors of `asr.network.weights.weight_shapes`, or
-                          those of `network`
+                          those of `network`; with `quantization`, matrices are int8 and each has
+                          a tensor NAME.scale
     lm.arpa.gz            optional n-gram language model
     reference.safetensors optional: a clip with its features and logits, for `asr doctor --bundle`
 
 The file is a ZIP whose members are stored, with fixed timestamps: equal content, equal bytes.
 A setting that is missing in config.json means its default, so a new knob's default must keep the
-old behaviour; one that is unknown or out of bounds refuses to load. `calibration` and `network`
-are in config.json only where there is one. The function of `network` is never in the file: pass it
-when the bundle is loaded, `asr.load(path, build=function)`.
+old behaviour; one that is unknown or out of bounds refuses to load. `calibration`, `network`
+and `quantization` are in config.json only where there is one. The function of `network` is never
+in the file: pass it when the bundle is loaded, `asr.load(path, build=function)`.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ from asr.errors import BundleError, RecipeError, UsageError
 from asr.features import STATISTICS_NEEDED
 from asr.features.lengths import feature_length, output_length
 from asr.files import write_atomic
+from asr.network.quantization import KIND, SCALE, Quantized, check_quantized, quantized_names
 from asr.network.weights import check_tensors, num_features, read_tensors, weight_shapes
 from asr.recipe import (
     DecoderSettings,
@@ -113,6 +115,9 @@ class Bundle:
         calibration: kind of decoder (`asr.decoding.calibration.kinds`) -> what makes its
             confidences probabilities; {} before `asr tune --confidence`.
         network: name of the function that builds the user's own network; "": `AcousticModel`.
+        quantization: "int8" if the matrices are stored as integers; `weights` are then these,
+            times their scales.
+        quantized: the integers, by name of the matrix.
         bundle_hash: SHA-256 over the hashes of all members: equal content, equal hash.
         weights_hash: SHA-256 of the weights alone.
         path: where it was read from.
@@ -132,6 +137,8 @@ class Bundle:
     reference: Reference | None = field(default=None, repr=False)
     calibration: Mapping[str, Calibration] = field(default_factory=dict)
     network: str = ""
+    quantization: str = ""
+    quantized: Mapping[str, Quantized] = field(default_factory=dict, repr=False)
     bundle_hash: str = ""
     weights_hash: str = ""
     path: Path | None = None
@@ -148,7 +155,9 @@ class Bundle:
         decoder drops the one of its kind.
         """
         names = (*SETTINGS, "tokenizer", "weights", "cmvn", "training", "lm", "reference",
-                 "network")
+                 "network", "quantized")
+        if "weights" in changes:
+            changes.setdefault("quantized", None)
         decoder = changes.get("decoder", self.decoder)
         stale = calibration_kind(decoder) if decoder != self.decoder else ""
         changes.setdefault("calibration", {} if "weights" in changes else {
@@ -164,7 +173,8 @@ def save_bundle(path: str | Path, *, features: FeatureSettings, text: TextSettin
                 training: Mapping | None = None, lm: bytes | None = None,
                 reference: Reference | None = None,
                 calibration: Mapping[str, Calibration] | None = None,
-                network: str = "", overwrite: bool = True) -> str:
+                network: str = "", quantized: Mapping[str, Quantized] | None = None,
+                overwrite: bool = True) -> str:
     """Write a bundle: the whole file or none of it; equal content gives equal bytes.
 
     Args:
@@ -179,6 +189,8 @@ def save_bundle(path: str | Path, *, features: FeatureSettings, text: TextSettin
         reference: a clip for `asr doctor --bundle`.
         calibration: kind of decoder -> `Calibration`.
         network: name of the function that builds the user's own network; "": `AcousticModel`.
+        quantized: the matrices as integers, from `asr.network.quantization.quantize`; they are
+            stored instead of those in `weights`. None or empty: float32.
         overwrite: False makes an existing file an error.
 
     Returns:
@@ -202,17 +214,27 @@ def save_bundle(path: str | Path, *, features: FeatureSettings, text: TextSettin
     arrays = {name: np.asarray(array, "<f4", order="C") for name, array in weights.items()}
     shapes = {name: array.shape for name, array in arrays.items()} if network else \
         weight_shapes(model, num_features(features), tokenizer.vocab_size)
+    if quantized and network:
+        raise BundleError(f"{where}: the weights of a network of your own ({network}) have no "
+                          "form of 8 bits.", code="bundle.schema")
     check_tensors(arrays, shapes, where)
     config = config_table(recipe, cmvn, training or {}, calibration or {})
     if network:
         config["network"] = {"build": network,
                              "tensors": {name: list(shape) for name, shape in shapes.items()}}
         _own_shapes(config["network"], where)
+    stored = {name: arrays[name] for name in shapes}
+    if quantized:
+        check_quantized(quantized, shapes, where)
+        config["quantization"] = KIND
+        for name, (values, scale) in quantized.items():
+            stored[name] = np.ascontiguousarray(values)
+            stored[name + SCALE] = np.ascontiguousarray(scale, "<f4")
     _check_cmvn(config["cmvn"], recipe, where)
     read_calibrations(config.get("calibration", {}), where)
     _check_lm(decoder, lm is not None, where)
     members = {CONFIG: json_bytes(config), TOKENIZER: json_bytes(tokenizer.to_dict()),
-               WEIGHTS: save({name: arrays[name] for name in shapes})}
+               WEIGHTS: save(stored)}
     if lm is not None:
         members[LM] = lm
     if reference is not None:
@@ -243,7 +265,7 @@ def load_bundle(path: str | Path) -> Bundle:
         tokenizer = read_tokenizer(archive.read_json(TOKENIZER), f"{path}: {TOKENIZER}")
         shapes = _own_shapes(config["network"], where) if fields["network"] else weight_shapes(
             recipe.model, num_features(recipe.features), tokenizer.vocab_size)
-        weights = _read_weights(archive, shapes)
+        weights, quantized = _read_weights(archive, shapes, fields["quantization"])
         reference = None
         if REFERENCE in archive:
             arrays = read_tensors(archive.read(REFERENCE), f"{path}: {REFERENCE}")
@@ -251,6 +273,7 @@ def load_bundle(path: str | Path) -> Bundle:
             reference = Reference(**arrays)
         return Bundle(
             **fields, tokenizer=tokenizer, weights=MappingProxyType(weights), reference=reference,
+            quantized=MappingProxyType(quantized),
             lm=archive.read(LM) if LM in archive else None, bundle_hash=archive.sha256,
             weights_hash=archive.digest(WEIGHTS), path=path)
 
@@ -281,7 +304,8 @@ def config_fields(config: object, *, has_lm: bool, where: str) -> dict:
         BundleError: a section or a value is not what it must be; `where` opens the message.
     """
     expected = {*SETTINGS, "cmvn", "training", "versions", "resampler", "normalizer"}
-    if not isinstance(config, dict) or set(config) - {"calibration", "network"} != expected:
+    optional = {"calibration", "network", "quantization"}
+    if not isinstance(config, dict) or set(config) - optional != expected:
         raise BundleError(f"{where} must hold exactly {', '.join(sorted(expected))}.",
                           code="bundle.schema")
     recipe = _checked_recipe({name: config[name] for name in SETTINGS}, where)
@@ -295,11 +319,15 @@ def config_fields(config: object, *, has_lm: bool, where: str) -> dict:
     _check_lm(recipe.decoder, has_lm, where)
     if "network" in config:
         _own_shapes(config["network"], where)
+    if "quantization" in config and (config["quantization"] != KIND or "network" in config):
+        raise BundleError(f"{where}: quantization must be {KIND!r}, of a network of "
+                          "asr.AcousticModel.", code="bundle.schema")
     return {**{name: getattr(recipe, name) for name in SETTINGS},
             "cmvn": _check_cmvn(config["cmvn"], recipe, where),
             "training": MappingProxyType(config["training"]),
             "versions": MappingProxyType(config["versions"]), "normalizer": config["normalizer"],
             "network": config["network"]["build"] if "network" in config else "",
+            "quantization": config.get("quantization", ""),
             "calibration": MappingProxyType(read_calibrations(config.get("calibration", {}),
                                                               where))}
 
@@ -402,17 +430,23 @@ def _own_shapes(table: object, where: str) -> dict[str, tuple[int, ...]]:
     return {name: tuple(shape) for name, shape in tensors.items()}
 
 
-def _read_weights(archive: Archive, shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
+def _read_weights(archive: Archive, shapes: dict[str, tuple[int, ...]], quantization: str
+                  ) -> tuple[dict[str, np.ndarray], dict[str, Quantized]]:
     """The tensors; their total size is compared with the settings before a byte is read."""
-    expected = 4 * sum(map(math.prod, shapes.values()))
+    names = quantized_names(shapes) if quantization else []
+    expected = 4 * sum(map(math.prod, shapes.values())) + sum(
+        4 * shapes[name][-1] - 3 * math.prod(shapes[name]) for name in names)
     size = archive.size(WEIGHTS)
     where = f"{archive.path}: {WEIGHTS}"
     if not expected < size <= expected + HEADER_ALLOWANCE:
         raise BundleError(f"{where} has {size:_} bytes, the settings in {CONFIG} mean "
                           f"{expected:_} and a header.", code="bundle.weights", path=archive.path)
-    weights = read_tensors(archive.read(WEIGHTS), where)
-    check_tensors(weights, shapes, where)
-    return {name: weights[name] for name in shapes}
+    found = read_tensors(archive.read(WEIGHTS), where, names)
+    check_tensors(found, shapes | {name + SCALE: shapes[name][-1:] for name in names}, where)
+    quantized = {name: Quantized(found[name], found[name + SCALE]) for name in names}
+    check_quantized(quantized, shapes if quantization else {}, where)
+    return {name: quantized[name].dequantized if name in quantized else found[name]
+            for name in shapes}, quantized
 
 
 def _check_reference(arrays: Mapping[str, np.ndarray], recipe: Recipe, tokenizer: CharTokenizer,

@@ -50,6 +50,13 @@ def metadata(bundle: Bundle, entry: str) -> dict[str, str]:
                     f"{PREFIX}lm": hashlib.sha256(bundle.lm).hexdigest() if bundle.lm else ""}
 
 
+def metadata_text(bundle: Bundle, entry: str) -> str:
+    """`metadata` as one JSON object, for a format that cannot hold it itself."""
+    texts = {name: json.loads(text) if name[:4] != PREFIX or name.endswith(".json") else text
+             for name, text in metadata(bundle, entry).items()}
+    return json.dumps(texts, ensure_ascii=False, indent=1)
+
+
 def language_model_path(path: Path) -> Path:
     """Where the language model of an exported file lies: beside it."""
     return path.with_name(f"{path.name}.{LM}")

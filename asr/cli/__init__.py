@@ -37,14 +37,17 @@ from asr.terminal import STDOUT, ReaderGone, Terminal, visible
 GROUPS = {
     "Bring data": {
         "prepare": ("asr.cli.prepare", "A corpus on disk becomes one manifest per split."),
-        "download": ("asr.cli.prepare", "Fetch a corpus: resumed, checked, then unpacked."),
+        "download": ("asr.cli.download", "Fetch a corpus: resumed, checked, then unpacked."),
+        "manifest": ("asr.cli.manifest", "A manifest for lhotse, Kaldi, NeMo and others."),
         "validate": ("asr.cli.validate", "Every problem of a manifest; changes nothing."),
         "audit": ("asr.cli.audit", "Leaks between splits, doubtful references, invented words."),
     },
     "Train a model": {
         "init": ("asr.cli.init", "Write a recipe for your data, with reasons."),
         "recipe": ("asr.cli.recipe", "What each setting of a recipe means; compare two recipes."),
+        "features": ("asr.cli.features", "Fill the feature cache of a recipe beforehand."),
         "train": ("asr.cli.train", "Train a recipe; resumes where it was interrupted."),
+        "commands": ("asr.cli.commands", "A list of phrases becomes a recogniser of these."),
         "lm": ("asr.cli.lm", "Train and inspect n-gram language models."),
         "tune": ("asr.cli.tune", "Language model, hot words, confidences: on development data."),
     },
@@ -54,6 +57,7 @@ GROUPS = {
         "align": ("asr.cli.align", "When each word of a known text was said."),
         "serve": ("asr.cli.serve", "A page, OpenAI's interface and vosk's websocket."),
         "info": ("asr.cli.info", "What a model is and what it was trained on."),
+        "quantize": ("asr.cli.quantize", "Weights of 8 bits: a quarter of the size, faster."),
         "export": ("asr.cli.export", "ONNX and other formats, each with a proof of parity."),
     },
     "Measure": {

@@ -8,18 +8,20 @@ from __future__ import annotations
 import json
 import re
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from asr.cli.decoding import engine_option
 from asr.cli.inputs import truncated_option
+from asr.cli.places import absolute, open_recognizer, place_options
 from asr.cli.transcribe import is_model
 from asr.errors import EXIT_OK, EXIT_SOME_FAILED, UsageError
 from asr.transcript import FORMATS, ONE_FILE_FORMATS, SUFFIXES, render
 
 if TYPE_CHECKING:
+    from asr.fleet.cluster import Cluster
     from asr.manifest import Utterance
 
 
@@ -37,10 +39,11 @@ if TYPE_CHECKING:
               help="Write one file a recording into this folder.")
 @click.option("--overwrite", is_flag=True, help="Write again what exists in the output folder.")
 @truncated_option
-@engine_option
+@place_options
 def align(arguments: tuple[str, ...], bundle: str | None, manifest: Path | None,
           audio_root: Path | None, allow_outside_root: bool, format_: str,
-          output_dir: Path | None, overwrite: bool, allow_truncated: bool, engine: str) -> int:
+          output_dir: Path | None, overwrite: bool, allow_truncated: bool, engine: str,
+          cluster: Cluster | None) -> int:
     """Align a known text with a recording: the time of each word.
 
     The text is normalised as the model's training texts were, then aligned with the whole
@@ -59,6 +62,9 @@ def align(arguments: tuple[str, ...], bundle: str | None, manifest: Path | None,
     from asr.recognizer import load
 
     if manifest is None:
+        if cluster is not None:
+            raise UsageError("One recording needs no cluster. Give --manifest, or leave out "
+                             "--engine ray.")
         clip, text = arguments
         transcript = load(bundle, engine=engine).align(clip, text,
                                                        allow_truncated=allow_truncated)
@@ -72,11 +78,16 @@ def align(arguments: tuple[str, ...], bundle: str | None, manifest: Path | None,
     recognizer = load(bundle, engine=engine)
     paths: list[Path] | list[None] = [None] * len(rows) if output_dir is None else _paths(
         output_dir, [row.id for row in rows], format_)
+    aligner = partial(align_utterances, recognizer)
+    if cluster is not None:
+        from asr.fleet.shards import align_on
+
+        aligner = partial(align_on, cluster, partial(open_recognizer, absolute(bundle), engine,
+                                                     {}))
     failed = 0
     wanted, kept = _unfinished(rows, paths, overwrite)
-    for (_, path), result in zip(wanted, align_utterances(
-            recognizer, (u for u, _ in wanted), allow_truncated=allow_truncated),
-                                 strict=True):
+    for (_, path), result in zip(wanted, aligner(
+            (u for u, _ in wanted), allow_truncated=allow_truncated), strict=True):
         if result.transcript is None:
             failed += 1
             print(json.dumps(result.record(), ensure_ascii=False), file=sys.stderr)

@@ -90,7 +90,7 @@ def _knobs(decoder: str | None, knobs: dict) -> dict:
     if "grammar" in knobs and "lexicon" in knobs:
         raise UsageError("--words and --grammar both say what may be read; give one of them.")
     if "grammar" in knobs:
-        knobs |= {"grammar": _grammar_text(knobs["grammar"]), "lexicon": []}
+        knobs |= {"grammar": grammar_text(knobs["grammar"]), "lexicon": []}
     if "lexicon" in knobs and knobs["lexicon"]:
         from asr.decoding.lexicon import read_words
 
@@ -126,7 +126,7 @@ def with_knobs(recognizer: Recognizer, knobs: dict) -> Recognizer:
     return other
 
 
-def _grammar_text(path: str) -> str:
+def grammar_text(path: str) -> str:
     """The text of a grammar file, checked here, where its errors can name file and line."""
     from pathlib import Path
 

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from asr.cli.decoding import decoder_options, engine_option, with_knobs
+from asr.cli.decoding import decoder_options, with_knobs
 from asr.cli.grouping import by_options, group_json, group_text, groups_by, labels_by
 from asr.cli.inputs import truncated_option
 from asr.cli.output_paths import refuse_existing, refuse_no_file
+from asr.cli.places import absolute, open_recognizer, place_options
 from asr.recipe import TextSettings, choices_of
+
+if TYPE_CHECKING:
+    from asr.fleet.cluster import Cluster
 
 
 @click.command()
@@ -29,7 +36,7 @@ from asr.recipe import TextSettings, choices_of
               help="Instead of the bundle's.")
 @click.option("--non-speech", type=click.Choice(("words", "drop")), default="words",
               show_default=True, help="Whether [laughter], <unk> and (noise) are words.")
-@engine_option
+@place_options
 @truncated_option
 @click.option("--on-error", type=click.Choice(["fail", "skip"]), default="fail", show_default=True,
               help="Fail at the first recording that cannot be used, or skip and list it.")
@@ -45,7 +52,7 @@ from asr.recipe import TextSettings, choices_of
 def evaluate(bundle: Path, manifests: tuple[Path, ...], audio_root: Path | None,
              allow_outside_root: bool, output_dir: Path | None, overwrite: bool,
              normalizer: str | None, non_speech: str, knobs: dict, engine: str,
-             allow_truncated: bool, on_error: str,
+             cluster: Cluster | None, allow_truncated: bool, on_error: str,
              report: Path | None, silence: bool, targets: tuple[float, ...],
              by: tuple[str, ...], columns: Path | None, as_json: bool) -> int:
     """Word and character error rate of BUNDLE on MANIFEST..., with interval and receipt.
@@ -77,7 +84,8 @@ def evaluate(bundle: Path, manifests: tuple[Path, ...], audio_root: Path | None,
         result = run(recognizer, utterances, normalizer=normalizer, on_error=on_error,
                      allow_truncated=allow_truncated,
                      manifest_hash=hash_manifests(manifests),
-                     target_wers=[target / 100 for target in targets], progress=progress)
+                     target_wers=[target / 100 for target in targets], progress=progress,
+                     listen=_listen(cluster, bundle, engine, knobs))
     if silence:
         from asr.audit.silence import with_silence, words_without_speech
         result = replace(result, score=with_silence(result.score,
@@ -99,6 +107,15 @@ def evaluate(bundle: Path, manifests: tuple[Path, ...], audio_root: Path | None,
     for record in result.failed:
         print(json.dumps(record, ensure_ascii=False), file=sys.stderr)
     return EXIT_SOME_FAILED if result.failed else EXIT_OK
+
+
+def _listen(cluster: Cluster | None, bundle: Path, engine: str, knobs: dict) -> Callable | None:
+    """What transcribes the rows on a cluster; None for this machine."""
+    if cluster is None:
+        return None
+    from asr.fleet.shards import listen_on
+
+    return partial(listen_on, cluster, partial(open_recognizer, absolute(bundle), engine, knobs))
 
 
 def _refuse_places(output_dir: Path | None, report: Path | None, overwrite: bool) -> None:

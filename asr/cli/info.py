@@ -43,7 +43,8 @@ def info(bundle: Path | None, as_json: bool) -> int:
                     f"{1_000 * features.hop_length / features.sample_rate:g} ms, "
                     f"{features.sample_rate:,} Hz, normalisation {features.cmvn}",
         "network": f"{front}, {model.num_layers} x {model.units} bidirectional LSTM, "
-                   f"{sum(int(w.size) for w in found.weights.values()):,} weights",
+                   f"{sum(int(w.size) for w in found.weights.values()):,} weights"
+                   f"{', matrices as int8 with a scale for each column' * bool(found.quantized)}",
         "decoder": found.decoder.kind + (f", {len(found.decoder.lexicon)} words"
                                          if found.decoder.lexicon else ""),
         "training": "; ".join(f"{key} {value}" for key, value in training.items()

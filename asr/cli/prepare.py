@@ -1,4 +1,4 @@
-"""`asr prepare`: a corpus on disk becomes one manifest per split. `asr download` fetches it.
+"""`asr prepare`: a corpus on disk becomes one manifest per split.
 
 In: arguments. Out: OUT/<split>.jsonl, OUT/report.json and OUT/audio_root.json; what was left out,
 by reason, and a table on stderr.
@@ -20,6 +20,7 @@ import click
 from asr.cli.channel import Channel
 from asr.cli.inputs import TRUNCATED_HELP
 from asr.cli.progress import count_on_stderr
+from asr.cli.voices import SUMMARY, voices
 from asr.corpora import CORPORA, load_corpus
 from asr.errors import EXIT_OK, EXIT_SOME_FAILED, CorpusError, UsageError
 from asr.files import parse_json
@@ -66,11 +67,13 @@ class _Layouts(click.Group):
     """One command a layout; its help is the docstring of its module."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(CORPORA)
+        return [*CORPORA, "voices"]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name.startswith("-"):
             return None
+        if cmd_name == "voices":
+            return voices
         module = load_corpus(cmd_name)
         params = [click.Argument(["src"], type=click.Path(path_type=Path)),
                   click.Argument(["out"], type=click.Path(path_type=Path)),
@@ -86,6 +89,8 @@ class _Layouts(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Layouts (asr prepare LAYOUT --help shows the folder)"):
             formatter.write_dl([(name, load_corpus(name).SUMMARY) for name in CORPORA])
+        with formatter.section("Made here (asr prepare voices --help)"):
+            formatter.write_dl([("voices", SUMMARY)])
 
 
 def _own_options(function) -> list[click.Parameter]:
@@ -321,60 +326,6 @@ def _keep_roots(splits: dict[str, list[Utterance]], src: Path, out: Path,
         click.echo(f"The audio is not beside the manifests: use them with --audio-root "
                    f"{display_name(os.path.commonpath(missing))}, or prepare them again with it.",
                    err=True)
-
-
-class _Download(click.Command):
-    """A command whose help lists the corpora that have an address."""
-
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Corpora"):
-            formatter.write_dl([(name, module.SUMMARY) for name in CORPORA
-                                if hasattr(module := load_corpus(name), "PARTS")])
-        super().format_epilog(ctx, formatter)
-
-
-@click.command(cls=_Download, epilog="""\b
-Example:
-  asr download librispeech corpora/librispeech --part dev-clean
-""")
-@click.argument("corpus")
-@click.argument("dest", type=click.Path(path_type=Path))
-@click.option("--part", "parts", multiple=True, help="Which archive, such as dev-clean; may be "
-              "repeated. Each corpus has a small default.")
-@click.option("--url", help="Fetch the part from this mirror; size and checksum stay the same.")
-@click.option("--keep-archive", is_flag=True, help="Do not remove the archive at the end.")
-def download(corpus: str, dest: Path, parts: tuple[str, ...], url: str | None,
-             keep_archive: bool) -> int:
-    """Fetch CORPUS into DEST: resumed after an interruption, checked, then unpacked."""
-    import dataclasses
-
-    from asr.corpora.download import fetch
-
-    module = load_corpus(corpus)
-    known = getattr(module, "PARTS", None)
-    if not known:
-        raise UsageError(f"{corpus} has no address to download from; get it from its makers "
-                         f"({(module.__doc__ or '').splitlines()[0]}).")
-    parts = parts or (module.DEFAULT_PART,)
-    if url and len(parts) > 1:
-        raise UsageError("--url is the address of one archive; give one --part.")
-    for part in parts:
-        if part not in known:
-            raise UsageError(f"{corpus} has no part {part!r}; it has {', '.join(known)}.")
-    for part in parts:
-        archive = dataclasses.replace(known[part], url=url) if url else known[part]
-        with count_on_stderr(part, unit="bytes") as show:
-            digest = fetch(archive, dest, keep_archive=keep_archive, progress=show)
-        place = dest / archive.provides
-        if not digest:
-            click.echo(f"{place} is there already; nothing was fetched.", err=True)
-        elif archive.sha256 is None:
-            click.echo(f"{place}: fetched. There is no published checksum of this archive; the "
-                       f"SHA-256 of what came is {digest}.", err=True)
-        else:
-            click.echo(f"{place}: fetched, SHA-256 as published.", err=True)
-    click.echo(f"Next: asr prepare {corpus} {dest} OUT", err=True)
-    return EXIT_OK
 
 
 def _refuse_existing(paths: list[Path], overwrite: bool) -> None:

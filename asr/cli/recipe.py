@@ -42,6 +42,10 @@ ADVICE = {
     "train.epochs": "30 to 50 for a few hours; see the learning curve of the report.",
     "train.learning_rate": "4e-3 for 128 units, 2e-3 for 256, 1e-3 for 512. Halve it if the loss "
                            "jumps.",
+    "train.devices": "all on a machine with several GPUs; raise data.batch_frames with them.",
+    "train.scale_learning_rate": "none while data.batch_frames is that of one device; sqrt if you "
+                                 "multiply it by the number of devices.",
+    "train.lost_after": "More than the slowest epoch's pause: reading the validation set, saving.",
     "train.ema": "0.998 with thousands of steps, 0.99 with hundreds.",
     "train.intermediate_ctc": "0.3 with three layers or more.",
     "train.chunk_probability": "0.5 for a model that `asr listen` or `asr serve` is to run; see "

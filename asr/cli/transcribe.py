@@ -12,22 +12,25 @@ import sys
 import traceback
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from asr.cli.channel import CHANNELS, Channel
-from asr.cli.decoding import decoder_options, engine_option, with_knobs
+from asr.cli.decoding import decoder_options, with_knobs
 from asr.cli.inputs import truncated_option
 from asr.cli.notices import warnings_as_notices
 from asr.cli.output_paths import refuse_existing, refuse_no_file
+from asr.cli.places import absolute, open_recognizer, place_options
 from asr.cli.progress import count_on_stderr
 from asr.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_SOME_FAILED, AsrError, UsageError
 from asr.files import write_atomic
 from asr.transcript import FORMATS, ONE_FILE_FORMATS, SUFFIXES, format_of, plain, render
 
 if TYPE_CHECKING:
+    from asr.fleet.cluster import Cluster
     from asr.fleet.transcribe import Outcome
     from asr.fleet.worklist import Item
 
@@ -44,7 +47,7 @@ FOREIGN = (".keras", ".h5", ".hdf5", ".pkl", ".pickle", ".pt", ".pth", ".pb", ".
               "such as talk.srt; a file may be repeated with another ending.")
 @click.option("-r", "--recursive", is_flag=True, help="Look into subfolders of folders.")
 @click.option("--overwrite", is_flag=True, help="Write again what exists in the output folder.")
-@engine_option
+@place_options
 @truncated_option
 @click.option("--channel", type=Channel(), default="mix", metavar="CHANNEL", help="Which channel "
               "to transcribe: left, right, a number from 1 on, mix (the mean of all, the default), "
@@ -64,7 +67,8 @@ FOREIGN = (".keras", ".h5", ".hdf5", ".pkl", ".pickle", ".pt", ".pth", ".pb", ".
 @decoder_options(nbest=True)
 def transcribe(inputs: tuple[str, ...], bundle: str | None, formats: tuple[str, ...],
                outputs: tuple[str, ...], recursive: bool, overwrite: bool, knobs: dict,
-               engine: str, allow_truncated: bool, channel: int, speakers: str | None,
+               engine: str, cluster: Cluster | None, allow_truncated: bool, channel: int,
+               speakers: str | None,
                paragraphs: bool, timings: bool, as_json: bool, raw_csv: bool,
                characters: bool) -> int:
     """Transcribe recordings: files, folders, glob patterns, or - for standard input.
@@ -130,7 +134,7 @@ def transcribe(inputs: tuple[str, ...], bundle: str | None, formats: tuple[str, 
     try:
         with warnings_as_notices(report.notice):
             _run(items, folder, report, show if folder is None else None, bundle=bundle,
-                 engine=engine, knobs=knobs, formats=formats, overwrite=overwrite,
+                 engine=engine, cluster=cluster, knobs=knobs, formats=formats, overwrite=overwrite,
                  timings=timings, style=style, loading={
                      "allow_truncated": allow_truncated, "channel": channel,
                      "speakers": tuple(filter(None, map(str.strip, (speakers or "").split(","))))})
@@ -199,7 +203,8 @@ def _check_options(inputs: tuple[str, ...], formats: tuple[str, ...], files: lis
 
 
 def _run(items: list[Item], folder, report: _Report, show: Callable[[Outcome], None] | None, *,
-         bundle: str | None, engine: str, knobs: dict, formats: tuple[str, ...], overwrite: bool,
+         bundle: str | None, engine: str, cluster: Cluster | None, knobs: dict,
+         formats: tuple[str, ...], overwrite: bool,
          timings: bool, style: dict[str, bool], loading: dict) -> None:
     if not items and bundle is None:
         return
@@ -209,6 +214,9 @@ def _run(items: list[Item], folder, report: _Report, show: Callable[[Outcome], N
     recognizer = load(bundle, engine=engine)  # a wrong model comes before missing recordings
     if not items:
         return
+    if cluster is not None and any(item.path is None for item in items):
+        raise UsageError("Standard input is on this machine, not on the cluster. Give files, or "
+                         "leave out --engine ray.")
     recognizer = with_knobs(recognizer, knobs)
     if not report.as_json:
         _say_if_compiling()
@@ -219,11 +227,18 @@ def _run(items: list[Item], folder, report: _Report, show: Callable[[Outcome], N
     label = "Transcribing, seconds" if alone else "Transcribing"
     with count_on_stderr(label) if wanted else nullcontext() as progress:
         loading = loading | {"notice": report.notice, "progress": progress if alone else None}
+        transcriber = partial(transcribe_items, recognizer)
+        if cluster is not None:
+            from asr.fleet.shards import transcribe_on
+
+            transcriber = partial(transcribe_on, cluster, partial(
+                open_recognizer, absolute(bundle), engine, knobs))
         if folder is None:
-            outcomes = transcribe_items(recognizer, items, spent, **loading)
+            outcomes = transcriber(items, spent, **loading)
         else:
             outcomes = transcribe_to_folder(recognizer, items, folder, formats, timings=spent,
-                                            overwrite=overwrite, **style, **loading)
+                                            overwrite=overwrite, transcriber=transcriber, **style,
+                                            **loading)
         for number, outcome in enumerate(outcomes, start=1):
             if outcome.error is not None:
                 report.failure(outcome.record(), outcome.error)

@@ -28,6 +28,12 @@ if TYPE_CHECKING:
               help="Find the boost of these phrases, one a line.")
 @click.option("--confidence", is_flag=True,
               help="Make word confidences of the bundle's decoder probabilities.")
+@click.option("--refusal", is_flag=True,
+              help="Find beyond which misfit the bundle's grammar refuses a recording.")
+@click.option("--grammar", type=click.Path(path_type=Path), metavar="FILE",
+              help="With --refusal: this grammar, and not the bundle's.")
+@click.option("--false-accepts", type=click.FloatRange(min=0), default=1.0, show_default=True,
+              help="With --refusal: how often an hour other speech may be taken for a sentence.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="OUT.asr",
               help="Write the bundle with the winner; may be BUNDLE itself.")
 @click.option("--overwrite", is_flag=True, help="Replace OUT.asr, or the plot, if it exists.")
@@ -43,23 +49,28 @@ if TYPE_CHECKING:
               help="Grid of boosts, nats per character.")
 @click.option("--lexicon-only", is_flag=True, help="Read only words of the language model.")
 @click.option("--plot", type=click.Path(path_type=Path), metavar="OUT.svg",
-              help="Draw the error surface of --lm.")
+              help="Draw the error surface of --lm, or the trade-off of --refusal.")
 @click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
 def tune(bundle: Path, manifests: tuple[Path, ...], lm_path: Path | None, words_path: Path | None,
-         confidence: bool, output: Path | None, overwrite: bool, audio_root: Path | None,
+         confidence: bool, refusal: bool, grammar: Path | None, false_accepts: float,
+         output: Path | None, overwrite: bool, audio_root: Path | None,
          allow_outside_root: bool, allow_truncated: bool, beam_width: int | None, weights: str,
          bonuses: str, boosts: str, lexicon_only: bool, plot: Path | None, as_json: bool) -> None:
-    """Tune the weight of a language model, the boost of hot words, or confidences.
+    """Tune a language model's weight, the boost of hot words, confidences, or refusing.
 
     Never on a test set. The network runs once; all that is tuned is then swept on its output. A
     bundle is written only where the gain is more than chance (--confidence: where the calibration
     error falls). Calibrate last: another decoder needs its own calibration.
+
+    For --refusal the manifests hold sentences of the grammar, and other speech: utterances whose
+    text the grammar does not hold.
 
     \b
     Examples:
       asr tune runs/english/best.asr data/dev.jsonl --lm lm.arpa.gz -o english-lm.asr
       asr tune english-lm.asr data/dev.jsonl --hot-words names.txt -o english-names.asr
       asr tune english-lm.asr data/dev.jsonl --confidence -o english-lm.asr
+      asr tune robot.asr phrases.jsonl other.jsonl --refusal -o robot.asr
     """  # noqa: D301 (click reads the backspace)
     from asr.cli.progress import count_on_stderr
     from asr.errors import UsageError
@@ -68,10 +79,12 @@ def tune(bundle: Path, manifests: tuple[Path, ...], lm_path: Path | None, words_
     from asr.recognizer import load
     from asr.tuning import BONUSES, WEIGHTS, read_dev_set
 
-    if (lm_path is not None) + (words_path is not None) + confidence != 1:
+    if (lm_path is not None) + (words_path is not None) + confidence + refusal != 1:
         raise UsageError("Give what is to be tuned, one thing at a time: --lm FILE, --hot-words "
-                         "LIST or --confidence; each on top of the bundle that the one before "
-                         "wrote with -o.")
+                         "LIST, --confidence or --refusal; each on top of the bundle that the one "
+                         "before wrote with -o.")
+    if grammar is not None and not refusal:
+        raise UsageError("--grammar belongs to --refusal.")
     _refuse_places(bundle, output, plot, overwrite)
     if lm_path is not None and output:
         refuse_kenlm(lm_path)
@@ -79,6 +92,9 @@ def tune(bundle: Path, manifests: tuple[Path, ...], lm_path: Path | None, words_
     utterances = [u for path in manifests for u in
                   read_manifest(path, audio_root=audio_root, allow_outside_root=allow_outside_root)]
     recognizer = load(bundle)
+    if grammar is not None:
+        from asr.cli.decoding import grammar_text
+        recognizer = recognizer.with_decoder(kind="beam", grammar=grammar_text(str(grammar)))
 
     def dev_set() -> DevSet:
         with count_on_stderr("reading", piped=True) as progress:
@@ -88,6 +104,11 @@ def tune(bundle: Path, manifests: tuple[Path, ...], lm_path: Path | None, words_
     if confidence:
         from asr.cli.tune_confidence import tune_confidence
         tune_confidence(recognizer, dev_set(), output, as_json)
+        return
+    if refusal:
+        from asr.cli.tune_refusal import tune_refusal
+        tune_refusal(recognizer, dev_set(), [u.duration for u in utterances], false_accepts,
+                     output, plot, as_json)
         return
     result: Tuning | HotTuning
     if lm_path is not None:

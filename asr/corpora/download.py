@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from asr.corpora.unpack import unpack
-from asr.errors import CorpusError
+from asr.errors import CorpusError, UsageError
 from asr.files import parse_json, sha256_file, sync_folder, write_atomic
 
 WORK_FOLDER = ".asr-download"      # inside the destination; holds only what we made
@@ -46,6 +46,7 @@ class Archive:
         strip: leading folders of each member's name that are taken off.
         size: bytes, as published; None if unpublished.
         sha256: as published; None if unpublished.
+        magic: the first bytes of such a file.
     """
 
     url: str
@@ -54,6 +55,7 @@ class Archive:
     strip: int = 0
     size: int | None = None
     sha256: str | None = None
+    magic: bytes = _GZIP_MAGIC
 
 
 def fetch(archive: Archive, dest: str | Path, *, keep_archive: bool = False,
@@ -89,6 +91,38 @@ def fetch(archive: Archive, dest: str | Path, *, keep_archive: bool = False,
         path.unlink()
         if not any(work.iterdir()):
             work.rmdir()
+    return digest
+
+
+def fetch_file(archive: Archive, path: Path, *, progress: Progress | None = None,
+               attempts: int = ATTEMPTS, pause: float = 2.0) -> str:
+    """Download one file that is used as it is; the same call resumes.
+
+    Args:
+        archive: what to fetch; `provides` and `members` are not read.
+        path: for the file; its folder is made. Nothing is replaced.
+        progress, attempts, pause: as for `fetch`.
+
+    Returns:
+        SHA-256 of the file; empty if the very file was there already.
+
+    Raises:
+        CorpusError: see `fetch`.
+        UsageError: another file has this path.
+    """
+    if path.exists():
+        if archive.sha256 is not None and sha256_file(path) == archive.sha256:
+            return ""
+        raise UsageError(f"{path} exists and is another file; remove it or name another folder.",
+                         path=path)
+    work = path.parent / WORK_FOLDER
+    work.mkdir(parents=True, exist_ok=True)
+    received = download(archive, work, progress=progress, attempts=attempts, pause=pause)
+    digest = _verify(archive, received)
+    os.replace(received, path)
+    sync_folder(path.parent)
+    if not any(work.iterdir()):
+        work.rmdir()
     return digest
 
 
@@ -196,23 +230,24 @@ def _transfer(archive: Archive, part: _Part, progress: Progress | None) -> bool:
         limit = archive.size or MAX_BYTES
         if total > limit or (archive.size and total and total != archive.size):
             part.forget()
-            if response.status != 206 and not _is_gzip(start := response.read(60)):
+            if response.status != 206 and not _begins(archive, start := response.read(60)):
                 raise _not_an_archive(response, start, archive.url)  # a login page, for example
             raise CorpusError(f"{archive.url} offers {total:,} bytes, expected "
                               f"{'' if archive.size else 'at most '}{limit:,}; the corpus has "
                               "changed, or this is another file.", code="corpus.size",
                               path=archive.url)
-        _receive(response, part, archive.url, total, limit, progress)
+        _receive(response, part, archive, total, limit, progress)
     return part.size == total if total else True
 
 
-def _receive(response, part: _Part, url: str, total: int, limit: int,
+def _receive(response, part: _Part, archive: Archive, total: int, limit: int,
              progress: Progress | None) -> None:
-    """Append the body to the part, which begins like a gzip file or is not written at all."""
+    """Append the body to the part, which begins as it must or is not written at all."""
+    url = archive.url
     received = part.size
     with open(part.path, "ab") as file:
         while chunk := response.read(_CHUNK):
-            if not received and not _is_gzip(chunk):
+            if not received and not _begins(archive, chunk):
                 part.forget()
                 raise _not_an_archive(response, chunk, url)
             received += len(chunk)
@@ -227,8 +262,8 @@ def _receive(response, part: _Part, url: str, total: int, limit: int,
         os.fsync(file.fileno())
 
 
-def _is_gzip(start: bytes) -> bool:
-    return start.startswith(_GZIP_MAGIC[:len(start)])
+def _begins(archive: Archive, start: bytes) -> bool:
+    return start.startswith(archive.magic[:len(start)])
 
 
 def _not_an_archive(response, start: bytes, url: str) -> CorpusError:

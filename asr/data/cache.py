@@ -22,7 +22,7 @@ import numpy as np
 
 from asr.audio import RESAMPLER, check_length, display_name
 from asr.audio.content_hashes import FileHash, hash_files
-from asr.data.extraction import run_tasks
+from asr.data.extraction import Progress, run_tasks, shown
 from asr.data.shards import (
     FORMAT_VERSION,
     Location,
@@ -40,15 +40,15 @@ from asr.kernels import processors
 from asr.manifest import Utterance
 from asr.manifest.address import Address
 from asr.recipe import FeatureSettings
-from asr.terminal import own_controls
 from asr.versions import installed
 
 SPAWN_ROWS = 200  # fewer arrays are made in this process: starting others would take longer
+SPREAD_WORKERS = 64  # on a cluster; shards are cut as for so many
 SHARD_SECONDS = 1_200.0  # of audio at most: 38 MB at 80 features and 100 frames a second
 MIN_SHARD_SECONDS = 30.0  # a file costs a few milliseconds of fsync
 ROW_BYTES = 4_096 // 16  # on disk, of an array besides its numbers: index, checksums, last frame
 
-Progress = Callable[[int, int, float], None]  # arrays done, arrays in all, seconds of audio done
+Spread = Callable[[Config, list[list[Job]]], Iterator[tuple[list[Job], list[dict]]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,7 @@ def build_cache(utterances: Sequence[Utterance], settings: FeatureSettings,
                 cache_dir: str | os.PathLike, *, speeds: Sequence[float] = (1.0,),
                 num_workers: int = 0, progress: Progress | None = None, on_error: str = "skip",
                 min_seconds: float | None = None, max_seconds: float | None = None,
-                allow_truncated: bool = False) -> FeatureCache:
+                allow_truncated: bool = False, spread: Spread | None = None) -> FeatureCache:
     """Extract what is not there yet, and open all of it.
 
     Interrupted work resumes: finished shards stay. Two processes may ask for the same folder;
@@ -131,6 +131,8 @@ def build_cache(utterances: Sequence[Utterance], settings: FeatureSettings,
             stderr if that is a terminal.
         on_error: "skip" lists unusable recordings in `failed`; "fail" raises the first.
         min_seconds, max_seconds, allow_truncated: as for `load_audio`.
+        spread: makes features elsewhere, in place of processes of this machine, such as
+            `asr.fleet.features.extract_on` of a cluster.
 
     Raises:
         UsageError: arguments that cannot be; the folder cannot be made.
@@ -148,8 +150,11 @@ def build_cache(utterances: Sequence[Utterance], settings: FeatureSettings,
         remove_unfinished(folder, {location.shard for location in locations.values()})
         locations = _without_damage(folder, locations, wanted.keys, extractor.num_features)
         jobs = wanted.jobs(_usable(locations, allow_truncated))
-        with _shown(progress, jobs) as report:
-            _extract(config, jobs, _count_workers(num_workers, jobs), report, wanted.fail)
+        with shown(progress, sum(map(_seconds, jobs))) as report:
+            if spread is None:
+                _extract(config, jobs, _count_workers(num_workers, jobs), report, wanted.fail)
+            else:
+                _extract_elsewhere(spread, config, jobs, report, wanted.fail)
         if jobs:
             locations = read_indexes(folder, extractor.num_features)
     rows, places, failed = wanted.rows(_usable(locations, allow_truncated))
@@ -298,6 +303,17 @@ def _extract(config: Config, jobs: list[Job], num_workers: int, progress: Progre
                            "(data.cache_dir); finished parts stay.", code="cache.write") from error
 
 
+def _extract_elsewhere(spread: Spread, config: Config, jobs: list[Job], progress: Progress,
+                       fail: Callable[[list[dict]], None]) -> None:
+    """Have others extract what is missing, a shard a task, and report the progress."""
+    total, done, seconds = sum(len(job.outputs) for job in jobs), 0, 0.0
+    for task, failed in spread(config, _cut(jobs, SPREAD_WORKERS)):
+        fail(failed)
+        done += sum(len(job.outputs) for job in task)
+        seconds += sum(map(_seconds, task))
+        progress(done, total, seconds)
+
+
 def _cut(jobs: list[Job], num_workers: int) -> list[list[Job]]:
     """Jobs in pieces of one shard: long enough to be worth a file, short enough to share out."""
     limit = sum(map(_seconds, jobs)) / (8 * num_workers) if num_workers > 1 else SHARD_SECONDS
@@ -378,26 +394,3 @@ def _try_lock(file: BinaryIO) -> bool:
     except OSError:
         return False
     return True
-
-
-@contextmanager
-def _shown(progress: Progress | None, jobs: list[Job]) -> Iterator[Progress]:
-    """The caller's progress function, a bar with an ETA on a terminal, or nothing."""
-    if progress is not None or not jobs or not sys.stderr.isatty():
-        yield progress or (lambda done, total, seconds: None)
-        return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (TextColumn("features"), BarColumn(), TextColumn("{task.fields[count]}"),
-               TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
-    with Progress(*columns, console=Console(file=own_controls(sys.stderr)), transient=True) as bar:
-        task = bar.add_task("features", total=sum(map(_seconds, jobs)), count="")
-        yield lambda done, total, seconds: bar.update(task, completed=seconds,
-                                                      count=f"{done:,}/{total:,}")

@@ -16,15 +16,17 @@ import sys
 import tempfile
 import threading
 import warnings
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from typing import BinaryIO
 
 from asr.data.worker import Config, Job
 from asr.errors import AsrError, InputWarning
+from asr.terminal import own_controls
 
 THREAD_NAME = "asr-features"
+Progress = Callable[[int, int, float], None]  # arrays done, arrays in all, seconds of audio done
 
 _START = ("import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
           "from asr.data.worker import main; main()")
@@ -169,3 +171,31 @@ def _death(process: subprocess.Popen, log: BinaryIO) -> AsrError:
         cause = f"ended with exit code {code}: {last}. Run again"
     return AsrError(f"A process that was making features {cause}; finished parts stay.",
                     code="cache.worker_died")
+
+
+@contextmanager
+def shown(progress: Progress | None, seconds: float) -> Iterator[Progress]:
+    """The caller's progress function, a bar with an ETA on a terminal, or nothing.
+
+    Args:
+        progress: the caller's.
+        seconds: of audio, all of it; 0 shows nothing.
+    """
+    if progress is not None or not seconds or not sys.stderr.isatty():
+        yield progress or (lambda done, total, seconds: None)
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (TextColumn("features"), BarColumn(), TextColumn("{task.fields[count]}"),
+               TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
+    with Progress(*columns, console=Console(file=own_controls(sys.stderr)), transient=True) as bar:
+        task = bar.add_task("features", total=seconds, count="")
+        yield lambda done, total, seconds: bar.update(task, completed=seconds,
+                                                      count=f"{done:,}/{total:,}")

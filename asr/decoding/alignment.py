@@ -99,6 +99,20 @@ def worst_gap(log_probs: np.ndarray, found: Hypothesis) -> float:
                for word, first, last in zip(found.words, ends, starts, strict=True))
 
 
+def doubt(found: Hypothesis, word_bonus: float = 0.0) -> float:
+    """How far the probability of a sentence is below 1, in nats per character.
+
+    Finer than `worst_gap`, which is 0 wherever the sentence is the best reading, however close
+    another one is.
+
+    Args:
+        found: from a beam search through a grammar.
+        word_bonus: what its score holds for each word, and its probability does not.
+    """
+    words = found.text.split()
+    return max(0.0, word_bonus * len(words) - found.score) / max(len(found.text), 1)
+
+
 def word_spans(log_probs: np.ndarray, labels: Sequence[int] | np.ndarray,
                tokenizer: CharTokenizer) -> tuple[WordSpan, ...]:
     """The words of a label sequence with frame spans and confidences; raises like `align`."""

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from asr.decoding.alignment import aligned, worst_gap
+from asr.decoding.alignment import aligned, doubt, worst_gap
 from asr.decoding.automaton import arcs_of, best_path, num_cells
 from asr.decoding.decoder import Decoder
 from asr.decoding.evidence import with_shares
@@ -70,6 +70,7 @@ class BeamSearchDecoder(Decoder):
         max_gap: with a grammar, the largest score difference, in nats per character, between a
             word of the best sentence and unrestricted decoding. Beyond it the text is empty and
             `rejected` has the sentence.
+        max_doubt: the same by `asr.decoding.alignment.doubt` of the best sentence.
         num_hypotheses: maximum number of hypotheses.
         beam_threshold: prefixes this many nats below the best are dropped.
         label_threshold: labels with a lower log-probability in a frame do not extend a prefix.
@@ -83,20 +84,22 @@ class BeamSearchDecoder(Decoder):
     """
 
     uses = ("beam_width", "lm", "lm_weight", "word_bonus", "unknown_bonus", "lexicon_only",
-            "lexicon", "hot_words", "grammar", "max_gap", "num_hypotheses")
+            "lexicon", "hot_words", "grammar", "max_gap", "max_doubt",
+            "num_hypotheses")
 
     def __init__(self, tokenizer: CharTokenizer, beam_width: int = 32, *,
                  language_model: LanguageModel | None = None, lm_weight: float = 0.5,
                  word_bonus: float = 0.0, lexicon: Iterable[str] | None = None,
                  lexicon_only: bool = False, unknown_bonus: float = -5.0, look_ahead: bool = True,
                  hot_words: Iterable[HotWord | str] = (), grammar: Grammar | None = None,
-                 max_gap: float = NEVER_REFUSED, num_hypotheses: int = 1,
+                 max_gap: float = NEVER_REFUSED, max_doubt: float = NEVER_REFUSED,
+                 num_hypotheses: int = 1,
                  beam_threshold: float = 30.0, label_threshold: float = -15.0):
         super().__init__(tokenizer)
         for name, value, low in (
                 ("beam_width", beam_width, 1), ("num_hypotheses", num_hypotheses, 1),
                 ("beam_threshold", beam_threshold, 0), ("label_threshold", -label_threshold, 0),
-                ("max_gap", max_gap, 0)):
+                ("max_gap", max_gap, 0), ("max_doubt", max_doubt, 0)):
             if not value >= low:
                 raise UsageError(f"{name} is out of bounds; its size must be at least {low}, got "
                                  f"{value}.")
@@ -110,7 +113,7 @@ class BeamSearchDecoder(Decoder):
         self.language_model = language_model
         self.num_hypotheses = num_hypotheses
         self._characters = np.array(["", *tokenizer.alphabet])
-        self.max_gap = float(max_gap)
+        self.max_gap, self.max_doubt = float(max_gap), float(max_doubt)
         self._thresholds = float(beam_threshold), float(label_threshold)
         self._lexicon = None  # decodes if no prefix of the beam is a complete text
         boosted = [parse_hot_word(item) if isinstance(item, str) else item for item in hot_words]
@@ -161,6 +164,8 @@ class BeamSearchDecoder(Decoder):
             text += f", {name} {_fingerprint(*items)}" if items else ""
         if settings.grammar:
             text += f", grammar {_fingerprint(settings.grammar)} gap {settings.max_gap:g}"
+            if settings.max_doubt < NEVER_REFUSED:
+                text += f" doubt {settings.max_doubt:g}"
         if settings.lexicon_only:
             text += ", known words only"
         return f"{text}, word bonus {settings.word_bonus:g}"
@@ -168,12 +173,16 @@ class BeamSearchDecoder(Decoder):
     def search(self, log_probs: np.ndarray) -> list[Hypothesis]:
         """See `Decoder.search`; at most `num_hypotheses` different texts."""
         hypotheses = self._readings(log_probs)
-        if (self._arcs is not None and self.max_gap < NEVER_REFUSED
-                and worst_gap(log_probs, hypotheses[0]) > self.max_gap):
-            best = hypotheses[0]
+        best = hypotheses[0]
+        if self._arcs is not None and self._is_refused(log_probs, best):
             return [dataclasses.replace(best, text="", labels=(), words=(), spans=(),
                                         confidence=0.0, rejected=best.text)]
         return hypotheses
+
+    def _is_refused(self, log_probs: np.ndarray, best: Hypothesis) -> bool:
+        return (self.max_gap < NEVER_REFUSED and worst_gap(log_probs, best) > self.max_gap
+                or self.max_doubt < NEVER_REFUSED
+                and doubt(best, self._fusion.word_bonus) > self.max_doubt)
 
     def text(self, logits: np.ndarray) -> str:
         """See `Decoder.text`: without the alignment, which takes as long as a narrow search."""

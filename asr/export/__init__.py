@@ -30,6 +30,7 @@ FORMATS = {
     "litert": "asr.export.litert_format",
     "html": "asr.export.html_format",
     "savedmodel": "asr.export.savedmodel_format",
+    "keras": "asr.export.keras_format",
 }
 CERTIFICATE = ".certificate.json"  # behind the name of the exported file
 MAX_WER_COST = 0.5  # percentage points that a quantised file may lose on the manifest, by default
@@ -95,13 +96,27 @@ def export(recognizer: Recognizer, path: str | Path, format: str = "", *, quanti
     if missing:
         raise UsageError(f"The format {name} needs {' and '.join(missing)}. "
                          f"Run: pip install \"keras-asr[{module.EXTRA}]\"")
+    if recognizer.bundle.network:
+        raise UsageError(f"The network of {recognizer.bundle.path} is one of your own "
+                         f"({recognizer.bundle.network}); an export knows the layers of "
+                         "asr.AcousticModel alone. Save it with Keras: "
+                         "recognizer.keras_model().save(PATH)")
     if recognizer.engine.name != "numpy":
         raise UsageError(f"An export starts from a bundle and its engine numpy, not from the "
                          f"engine {recognizer.engine.name}. Give the .asr file.")
+    if recognizer.bundle.quantized:
+        from asr.export.int8_bundle import float32_of
+
+        recognizer = float32_of(recognizer)
     certificate_path = path.with_name(path.name + CERTIFICATE)
-    with tempfile.TemporaryDirectory(prefix=f".{path.name[:40]}.", dir=_folder(path)) as folder:
+    with tempfile.TemporaryDirectory(prefix=f".{path.name[:40]}.",
+                                     dir=folder_of_new(path)) as folder:
         exported: Exported = module.write(recognizer, Path(folder) / path.name,
                                           Options(quantize))
+        if recognizer.bundle.quantized:
+            exported.notes.append("The bundle has weights of 8 bits; the file has the same "
+                                  "weights as float32: transcripts decide, not the last digits of "
+                                  "logits.")
         names = [file.name for file in exported.files]
         for target in [certificate_path, *(path.with_name(name) for name in names)]:
             if target.exists():
@@ -109,7 +124,8 @@ def export(recognizer: Recognizer, path: str | Path, format: str = "", *, quanti
                                  "another name.")
         if progress:
             progress("comparing with our own engine")
-        certificate = certify(recognizer, exported, verify=verify, quantized=bool(quantize),
+        certificate = certify(recognizer, exported, verify=verify,
+                              quantized=bool(quantize or recognizer.bundle.quantized),
                               max_wer_cost=max_wer_cost)
         if certificate.problem:
             raise AsrError(f"{path} was not written: {certificate.problem}",
@@ -121,7 +137,12 @@ def export(recognizer: Recognizer, path: str | Path, format: str = "", *, quanti
     return certificate
 
 
-def _folder(path: Path) -> Path:
+def folder_of_new(path: Path) -> Path:
+    """The folder of a file that will be written.
+
+    Raises:
+        UsageError: it does not exist.
+    """
     if not path.parent.is_dir():
         raise UsageError(f"The folder {path.parent} does not exist. Create it first.")
     return path.parent

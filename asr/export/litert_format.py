@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from asr.bundle.onnx_file import metadata
+from asr.bundle.onnx_file import metadata_text
 from asr.export.certificate import Exported
 
 if TYPE_CHECKING:
@@ -91,9 +90,7 @@ def write(recognizer: Recognizer, path: Path, options: Options) -> Exported:
     data = converter.convert()
     path.write_bytes(data)
     description = path.with_name(path.name + METADATA)
-    texts = {name: json.loads(text) if name[:4] != "asr." or name.endswith(".json") else text
-             for name, text in metadata(bundle, "features").items()}
-    description.write_text(json.dumps(texts, ensure_ascii=False, indent=1), encoding="utf-8")
+    description.write_text(metadata_text(bundle, "features"), encoding="utf-8")
     files, notes = [path, description], []
     if bundle.lm is not None:
         files.append(path.with_name(f"{path.name}.lm.arpa.gz"))

@@ -141,7 +141,7 @@ def network(nodes: Nodes, bundle: Bundle, features: str, num_frames: str) -> dic
 
 def _stack(nodes: Nodes, x: str, frames: str, num_frames: str, stacking: int,
            subsampling: int) -> tuple[str, str]:
-    """As `asr.network.engine.stack_frames`; x is zero beyond each length."""
+    """As `asr.network.numpy_layers.stack_frames`; x is zero beyond each length."""
     last = nodes("Mul", nodes.ceil_div(frames, subsampling), nodes.constant([subsampling]))
     padded = nodes.pad(x, (0, 0, 0), (0, stacking + subsampling, 0))
     parts = [nodes("Slice", padded, nodes.constant([k]), nodes.add(last, k), nodes.constant([1]),
@@ -151,7 +151,7 @@ def _stack(nodes: Nodes, x: str, frames: str, num_frames: str, stacking: int,
 
 def _convolve(nodes: Nodes, x: str, frames: str, num_frames: str, subsampling: int,
               weights: Mapping[str, np.ndarray]) -> tuple[str, str]:
-    """Both convolutions, as `asr.network.engine.conv_relu`: (B, T, F) -> (B, T', mels x channels).
+    """Both convolutions, as `numpy_layers.conv_relu`: (B, T, F) -> (B, T', mels x channels).
 
     What lies beyond a length is zero before each: a neighbour's length changes nothing.
     """

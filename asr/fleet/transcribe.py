@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 from asr.audio import MAX_STREAM_BYTES, AudioInfo, probe_audio
@@ -58,6 +58,7 @@ def transcribe_to_folder(recognizer: Recognizer, items: Sequence[Item], folder: 
                          formats: str | Sequence[str], *, overwrite: bool = False,
                          timings: Timings | None = None, escape_cells: bool = True,
                          characters: bool = False, paragraphs: bool = False,
+                         transcriber: Callable[..., Iterator[Outcome]] | None = None,
                          **loading) -> Iterator[Outcome]:
     """Transcribe into files; each is written, whole, before its outcome is yielded.
 
@@ -69,6 +70,8 @@ def transcribe_to_folder(recognizer: Recognizer, items: Sequence[Item], folder: 
         overwrite: write again what exists; False keeps it and yields `kept`.
         timings: filled while the loop runs.
         escape_cells, characters, paragraphs: see `asr.transcript.render`.
+        transcriber: in place of `transcribe_items` with `recognizer`; called with items and
+            timings, such as `asr.fleet.shards.transcribe_on` of a cluster.
         **loading: see `transcribe_items`.
 
     Raises:
@@ -92,7 +95,8 @@ def transcribe_to_folder(recognizer: Recognizer, items: Sequence[Item], folder: 
                 stage="write")
         else:
             yield Outcome(item, output=outputs[item], kept=True)
-    for outcome in transcribe_items(recognizer, waiting, timings, **loading):
+    transcriber = transcriber or partial(transcribe_items, recognizer)
+    for outcome in transcriber(waiting, timings, **loading):
         if outcome.transcript is None:
             yield outcome
             continue

@@ -41,7 +41,7 @@ def engine_of(bundle: Bundle, engine: str = "auto", build: Callable | None = Non
             raise UsageError(f"{bundle.path} holds a network of asr.AcousticModel; leave out "
                              "build.")
         return build_engine(engine, bundle.model, bundle.num_features,
-                            bundle.tokenizer.vocab_size, bundle.weights)
+                            bundle.tokenizer.vocab_size, bundle.weights, bundle.quantized)
     if build is None:
         raise UsageError(f"The network of {bundle.path} is one of your own, and a bundle never "
                          f"holds code. Give the function that built it: "

@@ -17,8 +17,9 @@ from asr.decoding.alignment import character_spans
 from asr.decoding.hypothesis import log_softmax
 from asr.errors import UsageError
 from asr.features import FeatureExtractor, normalize_features
-from asr.network.engine import NumpyAcousticModel, layer_norm
+from asr.network.engine import NumpyAcousticModel
 from asr.network.equations import Trace, forward
+from asr.network.numpy_layers import layer_norm
 from asr.recipe import FeatureSettings, ModelSettings
 from asr.transcript import Transcript, Word
 from asr.transcript.timing import FrameClock

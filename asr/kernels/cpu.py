@@ -19,11 +19,11 @@ import numpy as np
 
 from asr.errors import UsageError
 from asr.kernels import batch_slices as slices
-from asr.kernels import pool, products, sequences, team
+from asr.kernels import int8, pool, products, sequences, team
 from asr.kernels.batch_slices import Slice
 from asr.kernels.memory import aligned
 from asr.kernels.products import padded
-from asr.kernels.simd import BYTES, PANEL, ROWS
+from asr.kernels.simd import BYTES, LANES, PANEL, ROWS
 
 
 class Direction(NamedTuple):
@@ -39,7 +39,7 @@ class Packed(NamedTuple):
     """A bidirectional layer with weights in the layout of the compiled loops."""
 
     directions: list[Direction]
-    panels: dict[int, tuple[np.ndarray, ...]]  # by direction: kernels and bias, padded
+    panels: dict[int, tuple[np.ndarray, ...]]  # by direction: kernels and bias, padded; or `int8`
 
 
 class Kept(NamedTuple):
@@ -94,6 +94,16 @@ def pack(forward, backward) -> Packed:
     layer.allocate()
     layer.each_direction(lambda d: layer.pack(d, 0, layer.wide))
     return Packed(directions, layer.packed)
+
+
+def pack_int8(forward: int8.Weights, backward: int8.Weights) -> Packed:
+    """Pack weights of 8 bits for `packed_forward`; arguments and errors as for `pack`."""
+    shapes = [Direction(np.broadcast_to(np.float32(0), one.kernel.shape),
+                        np.broadcast_to(np.float32(0), one.recurrent_kernel.shape), one.bias, back)
+              for one, back in ((forward, False), (backward, True))]
+    nothing = np.zeros((1, 0, forward.kernel.shape[0]), np.float32)
+    directions = _Layer(nothing, np.zeros(1, np.int64), shapes, 1).directions
+    return Packed(directions, {0: int8.pack(forward), 1: int8.pack(backward)})
 
 
 def packed_forward(inputs: np.ndarray, num_frames: np.ndarray, *, packed: Packed,
@@ -271,19 +281,22 @@ def _forward_piece(layer: _Layer, d: int, part: Slice, outputs, kept: Kept | Non
     _forward_work(layer, d, part, outputs, kept, state, (0, layer.wide), (team.Meeting(1), 0, 1))()
 
 
-def _state(layer: _Layer, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Memory for the outputs of two steps and for the cells."""
+def _state(layer: _Layer, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Memory for the outputs of two steps, for the cells, and for these outputs as integers."""
     row = layer.wide + sequences.SKEW
-    return aligned(2, count, row, zero=True), aligned(count, row, zero=True)
+    return (aligned(2, count, row, zero=True), aligned(count, row, zero=True),
+            aligned(2, count, row // 2, zero=True))
 
 
 def _forward_work(layer: _Layer, d: int, part: Slice, outputs, kept: Kept | None, state, units,
                   place) -> Callable[[], bool]:
     """Allocate memory; return a function that computes the units `units[0] .. units[1] - 1`."""
+    if isinstance(layer.packed.get(d), int8.Panels):
+        return _int8_work(layer, d, part, outputs, state, units, place)
     wide = layer.wide
     rows = max(sequences.CHUNK, len(part.sequences))
     w, u, bias = layer.packed[d]
-    h, c = state
+    h, c, _ = state
     packed = aligned(padded(rows, ROWS), layer.features)
     z = aligned(0 if kept else rows, 4 * wide)
     gates = _at(kept.gates[d]) + part.first_row * 4 * wide * BYTES if kept else 0
@@ -301,6 +314,32 @@ def _forward_work(layer: _Layer, d: int, part: Slice, outputs, kept: Kept | None
         share = sequences.Share(units[0], units[1] - units[0], _at(meeting.steps), member, members,
                                 team.PATIENCE, *team.c_functions())
         return sequences.forward_slice(layer.sizes(d), part, memory, share)
+
+    return work
+
+
+def _int8_work(layer: _Layer, d: int, part: Slice, outputs, state, units,
+               place) -> Callable[[], bool]:
+    """`_forward_work` with weights of 8 bits."""
+    panels = layer.packed[d]
+    rows, depth = max(sequences.CHUNK, len(part.sequences)), padded(layer.features, LANES)
+    h, c, h_short = state
+    z, sums = aligned(rows, 4 * layer.wide), aligned(rows, 4 * layer.wide)
+    x_short, row = aligned(rows, depth // 2), aligned(depth, zero=True)
+    ones, scales = np.ones(rows, np.float32), np.empty(rows, np.float32)
+    meeting, member, members = place
+
+    def work() -> bool:
+        w, w_scale, u, u_scale, bias = panels
+        memory = int8.Memory(
+            x=_at(layer.inputs), y=_at(outputs) + d * layer.units * BYTES, w=_at(w),
+            w_scale=_at(w_scale), u=_at(u), u_scale=_at(u_scale), bias=_at(bias), h=_at(h),
+            h_short=_at(h_short), c=_at(c), z=_at(z), sums=_at(sums), x_short=_at(x_short),
+            row=_at(row), scales=scales, x_limit=np.float32(int8.limit(layer.features)),
+            h_limit=np.float32(int8.limit(layer.units)))
+        share = sequences.Share(units[0], units[1] - units[0], _at(meeting.steps), member, members,
+                                team.PATIENCE, *team.c_functions())
+        return int8.forward_slice(layer.sizes(d), part, memory, share, ones)
 
     return work
 

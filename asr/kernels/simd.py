@@ -146,11 +146,19 @@ def sigmoid(x: Vector) -> Vector:
     return fused(tanh(x * 0.5), splat(x.builder, 0.5), splat(x.builder, 0.5))
 
 
-def tile(rows: int, panels: int = 1):
+def total_of(a: Vector, b: Vector) -> Vector:
+    """The sum a + b."""
+    return a + b
+
+
+def tile(rows: int, panels: int = 1, combine: Callable = fused, join: Callable = total_of):
     """Intrinsic: C[rows, columns] += A[rows, depth] B[depth, columns], C held in registers.
 
     `columns` is `panels` times PANEL. One or two rows need several panels: a sum waits four
-    cycles for its last addition, so that eight of them keep the processor busy.
+    cycles for its last addition, so that eight of them keep the processor busy. C is
+    added when the sum is complete: small terms lose less beside each other than beside C.
+    `combine` is a * b + c of three
+    vectors and `join` a + b; `asr.kernels.pairs` has those of integers.
 
     Arguments of the intrinsic, all int64: address of A, bytes between its rows, bytes between
     its columns, address of B (panels of depth x PANEL, one after the other), address of C, bytes
@@ -167,7 +175,7 @@ def tile(rows: int, panels: int = 1):
                                                   builder.mul(row[panel], c_panel)), half)
                      for panel, half in halves] for r in row[:rows]]
             a_at = [builder.add(a, builder.mul(r, a_row)) for r in row[:rows]]
-            start = [[load(builder, at) for at in several] for several in c_at]
+            zero = splat(builder, 0.0)
             b_panel = builder.mul(depth, ir.Constant(INT, PANEL * BYTES))
             b_at = [builder.add(b, builder.mul(row[panel], b_panel)) for panel in range(panels)]
 
@@ -180,14 +188,14 @@ def tile(rows: int, panels: int = 1):
             b_shift, a_shift = builder.phi(INT), builder.phi(INT)
             for phi in (step, b_shift, a_shift):
                 phi.add_incoming(row[0], before)
-            total = [[builder.phi(v.value.type) for v in several] for several in start]
+            total = [[builder.phi(zero.value.type) for _ in several] for several in c_at]
             right = [load(builder, _offset(builder, builder.add(b_at[panel], b_shift), half))
                      for panel, half in halves]
             result = []
             for r in range(rows):
                 at = builder.add(a_at[r], a_shift)
                 left = splat(builder, builder.load(_pointer(builder, at, FLOAT), align=BYTES))
-                result.append([fused(left, right[n], Vector(builder, total[r][n]))
+                result.append([combine(left, right[n], Vector(builder, total[r][n]))
                                for n in range(len(halves))])
             step_next = builder.add(step, ir.Constant(INT, 1))
             step.add_incoming(step_next, loop)
@@ -197,16 +205,17 @@ def tile(rows: int, panels: int = 1):
             builder.position_at_end(after)
             for r in range(rows):
                 for n in range(len(halves)):
-                    phi, first, last = total[r][n], start[r][n], result[r][n]
-                    phi.add_incoming(first.value, before)
+                    phi, last = total[r][n], result[r][n]
+                    phi.add_incoming(zero.value, before)
                     phi.add_incoming(last.value, loop)
                     final = builder.phi(phi.type)
-                    final.add_incoming(first.value, before)
+                    final.add_incoming(zero.value, before)
                     final.add_incoming(last.value, loop)
                     result[r][n] = Vector(builder, final)
             for r in range(rows):
                 for n in range(len(halves)):
-                    store(builder, c_at[r][n], result[r][n])
+                    store(builder, c_at[r][n],
+                          join(load(builder, c_at[r][n]), result[r][n]))
             return context.get_dummy_value()
 
         return types.void(*[types.int64] * 8), codegen

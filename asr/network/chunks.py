@@ -77,7 +77,7 @@ def chunked_backward(layer: Callable[..., tf.Tensor], inputs: tf.Tensor, num_fra
     ends = (num_frames + before)[:, tf.newaxis] - length * tf.range(count)
     inside = tf.reshape(tf.clip_by_value(ends, 1, length), [-1])  # 1: a layer takes no empty row
     outputs = layer(tf.reshape(padded, [batch * count, length, width]), inside)
-    units = int(outputs.shape[2]) // 2  # pyright: ignore[reportArgumentType]
+    units = tf.shape(outputs)[2] // 2
     outputs = tf.reshape(outputs[:, :, units:], [batch, count * length, units])
     valid = tf.sequence_mask(num_frames, total)[:, :, tf.newaxis]
     return tf.where(valid, outputs[:, before:before + total], 0.0)

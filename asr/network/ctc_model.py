@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,7 @@ import asr.network.metrics  # noqa: F401  (registered with Keras wherever a mode
 from asr.errors import UsageError
 from asr.network.ctc import CTCLoss
 from asr.network.layer import portable_graph
+from asr.network.replicas import Gradients, Replicas, share_metrics, shared_gradients
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +72,7 @@ class CTCModel(keras.Model):
     ema_weights: Sequence[tf.Variable] = ()
     data_wait_seconds = 0.0  # that steps waited for data, and the rest of their time
     step_seconds = 0.0
+    replicas: Replicas | None = None  # that share every batch; None: one device has all of it
     _training: _Training | None = None
     _slow: Mapping[str, float] = {}
 
@@ -188,13 +191,10 @@ class CTCModel(keras.Model):
         """One step; returns the loss in nats a label and the metrics, of the epoch so far."""
         x, y = data
         training = self._compiled()
-        weights = [v.value for v in self.trainable_variables]
-        with tf.GradientTape() as tape:
-            logits, losses, objective = self.objective(x, y)
-            objective = self.optimizer.scale_loss(objective)
-        gradients = tape.gradient(objective, weights)
-        num_labels = tf.cast(tf.reduce_sum(y["num_labels"]), tf.float32)
-        loss = tf.reduce_sum(losses) / num_labels
+        found = (self._gradients(x, y) if self.replicas is None else
+                 shared_gradients(self, self.replicas, x, y))
+        losses, loss, num_labels = found.losses, found.loss, found.num_labels
+        gradients = found.gradients
         norm = tf.linalg.global_norm([g for g in gradients if g is not None])
         finite = tf.math.is_finite(loss)
         if not isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
@@ -204,7 +204,18 @@ class CTCModel(keras.Model):
         training.steps.assign_add(1)
         training.loss_tracker.update_state(tf.where(finite, loss, 0.0),
                                         sample_weight=tf.where(finite, num_labels, 0.0))
-        return self._logs(self.targets(x, y), logits, training.metrics)
+        return self._logs(self.targets(x, y), found.logits, training.metrics)
+
+    def _gradients(self, x, y) -> Gradients:
+        """The gradients of a batch that one device computes."""
+        weights = [v.value for v in self.trainable_variables]
+        with tf.GradientTape() as tape:
+            logits, losses, objective = self.objective(x, y)
+            objective = self.optimizer.scale_loss(objective)
+        gradients = tape.gradient(objective, weights)
+        num_labels = tf.cast(tf.reduce_sum(y["num_labels"]), tf.float32)
+        return Gradients(logits, losses, gradients, num_labels,
+                         tf.reduce_sum(losses) / num_labels)
 
     def test_step(self, data) -> dict:
         """One batch of `evaluate`."""
@@ -286,7 +297,8 @@ class CTCModel(keras.Model):
                     traced[num_features] = step if self.run_eagerly else tf.function(
                         step, jit_compile=False,
                         input_signature=[batch_signature(num_features)])
-                logs = traced[num_features]((x, y))
+                with nullcontext() if self.replicas is None else self.replicas.watched():
+                    logs = traced[num_features]((x, y))
                 self.data_wait_seconds += fetched - started
                 self.step_seconds += time.perf_counter() - fetched
             return logs
@@ -305,6 +317,18 @@ class CTCModel(keras.Model):
         if shuffle is None:  # Keras's default warns whenever a dataset is given
             shuffle = not isinstance(x, tf.data.Dataset)
         return super().fit(x, *args, shuffle=shuffle, **kwargs)
+
+    def evaluate(self, *args, **kwargs):
+        """As Keras's; of processes that share a validation set, each gets the figures of all."""
+        logs = super().evaluate(*args, **kwargs)
+        if self.replicas is None or self.replicas.world == 1:
+            return logs
+        share_metrics(self.replicas, self.metrics)
+        results: dict = {}
+        for metric in self.metrics:
+            result = metric.result()
+            results.update(result if isinstance(result, dict) else {metric.name: result})
+        return {name: float(value) for name, value in results.items()}
 
     def count_steps_from(self, number: int) -> None:
         """The next step is the one of this number, in what `on_skipped_step` is told."""

@@ -102,7 +102,7 @@ def quiet_edges(features: tf.Tensor, num_frames: tf.Tensor, count: int
         count: feature frames on each side.
 
     Returns:
-        (B, T + 2 count, F) and (B,). `engine.quiet_edges` is the same for one utterance.
+        (B, T + 2 count, F) and (B,). `numpy_layers.quiet_edges` is the same for one utterance.
     """
     inside = tf.sequence_mask(num_frames, tf.shape(features)[1])[:, :, tf.newaxis]
     quiet = tf.reduce_min(tf.where(inside, features, features.dtype.max), axis=1, keepdims=True)
@@ -159,7 +159,7 @@ class AcousticModel(CTCModel):
         self.kernel = kernel
         self.seed = 1 if seed is None else seed
         self.intermediate_ctc = intermediate_ctc or 0.0
-        self.chunks = chunks or Chunks()
+        self.chunks = Chunks._make(chunks) if chunks else Chunks()
         # Only where it is used: a run without chunks has the state that it always had.
         self.chunk_seeds = keras.random.SeedGenerator(self.seed) if self.chunks.probability \
             else None
@@ -198,8 +198,7 @@ class AcousticModel(CTCModel):
     def from_config(cls, config: dict, custom_objects=None) -> AcousticModel:
         """A network with fresh weights; every setting is checked as in a recipe."""
         settings = settings_from_dict(ModelSettings, config["settings"], source="settings")
-        chunks = Chunks(*config.get("chunks", ()))  # JSON has lists, and older files none
-        return cls(**{**config, "settings": settings, "chunks": chunks})
+        return cls(**{**config, "settings": settings})
 
     def call(self, x: dict, training=False):
         """Logits (B, T', V) float32 of the x of the batch contract."""
@@ -218,8 +217,7 @@ class AcousticModel(CTCModel):
         hidden = self.front_end(features, num_frames)
         valid = tf.sequence_mask(lengths, tf.shape(hidden)[1])[:, :, tf.newaxis]
         hidden = self.dropouts[0](hidden, training=training)
-        chunked = self.chunks.draw(
-            keras.random.uniform((3,), seed=self.chunk_seeds)) \
+        chunked = self.chunks.draw(keras.random.uniform((3,), seed=self.chunk_seeds)) \
             if training and self.chunk_seeds is not None else None
         for i, lstm in enumerate(self.lstm_layers):
             hidden = self._run_layer(lstm, hidden, lengths, training, chunked)

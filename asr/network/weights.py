@@ -6,7 +6,7 @@ The single source of names and shapes for the model builder, both engines and th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import numpy as np
 
@@ -75,8 +75,9 @@ def network_name(build: Callable | None) -> str:
     return str(getattr(build, "__name__", type(build).__name__))[:200] if build else ""
 
 
-def read_tensors(data: bytes, where: str) -> dict[str, np.ndarray]:
-    """Tensors of a safetensors file in memory; float32 only.
+def read_tensors(data: bytes, where: str, integers: Collection[str] = ()
+                 ) -> dict[str, np.ndarray]:
+    """Tensors of a safetensors file in memory: float32, but int8 for the names in `integers`.
 
     Raises:
         BundleError: the bytes are not such a file; `where` opens the message.
@@ -90,10 +91,11 @@ def read_tensors(data: bytes, where: str) -> dict[str, np.ndarray]:
                           code="bundle.weights") from error
     tensors = {}
     for name, entry in entries:
-        if entry["dtype"] != "F32":
-            raise BundleError(f"{where}: tensor {name[:80]} is {entry['dtype']}, must be F32.",
+        kind, numbers = ("I8", "i1") if name in integers else ("F32", "<f4")
+        if entry["dtype"] != kind:
+            raise BundleError(f"{where}: tensor {name[:80]} is {entry['dtype']}, must be {kind}.",
                               code="bundle.weights")
-        tensors[name] = np.frombuffer(entry["data"], "<f4").reshape(entry["shape"])
+        tensors[name] = np.frombuffer(entry["data"], numbers).reshape(entry["shape"])
     return tensors
 
 

@@ -86,17 +86,23 @@ class Checkpoints:
         folder: `<run_dir>/checkpoints`.
         model: compiled by `compile_for_training`.
         run_id: checkpoints of other runs are ignored.
+        writes: False: `save` does nothing, as in every process of a training but the chief.
+
+    Attributes:
+        variables: TensorFlow's, all that is saved beside the state.
     """
 
-    def __init__(self, folder: Path, model, run_id: str):
+    def __init__(self, folder: Path, model, run_id: str, *, writes: bool = True):
         self.folder = folder
+        self._writes = writes
         self.run_id = run_id
         self._state = tf.Variable(tf.constant(""), trainable=False)
         variables = [v.value for v in [*model.variables, *model.optimizer.variables]]
         # In some Keras versions the model lists the optimizer variables too.
         unique = {id(v): v for v in [*variables, *model.ema_weights]}
+        self.variables = list(unique.values())
         self._bytes = sum(v.dtype.size * v.shape.num_elements() for v in unique.values())
-        self._checkpoint = tf.train.Checkpoint(state=self._state, variables=list(unique.values()))
+        self._checkpoint = tf.train.Checkpoint(state=self._state, variables=self.variables)
         for name in ("last", "best"):
             _mend_pointer(folder / name)
             for path in (folder / name).glob("ckpt-*.tempstate*"):  # of a process that was killed
@@ -110,6 +116,8 @@ class Checkpoints:
         Raises:
             TrainingStopped: the disk is full, or the checkpoint cannot be written.
         """
+        if not self._writes:
+            return
         free = shutil.disk_usage(self.folder.parent).free
         if free < FREE_SPACE_FACTOR * self._bytes:
             raise TrainingStopped(f"{readable(free)} are free at {self.folder}, a checkpoint "

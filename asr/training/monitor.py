@@ -88,6 +88,8 @@ class RunMonitor(keras.callbacks.Callback):
         now = time.perf_counter()
         state.seconds += now - self._mark
         self._mark = now
+        if self.settings.max_minutes:
+            state.seconds = float(self.loop.replicas.of_chief(state.seconds))
         table = self.loop.reports.table
         if table.live:
             table.moving(state.batch, len(self.loop.plan),
@@ -117,6 +119,8 @@ class RunMonitor(keras.callbacks.Callback):
         if validation.emitted and not state.first_token_epoch:
             state.first_token_epoch = state.epoch
         state.seconds += time.perf_counter() - self._validation_began
+        # Where several processes train, all end, and set the learning rate, by the chief's clock.
+        state.seconds = float(loop.replicas.of_chief(state.seconds))
         best = loop.keep_if_best(validation)
         model = loop.model
         rate = float(model.optimizer.learning_rate.numpy()) if self._own_rate else self._rate
@@ -148,10 +152,11 @@ class RunMonitor(keras.callbacks.Callback):
 
     def _skipped(self, step: SkippedStep) -> None:
         """Report a step that updated nothing; stop after `train.nonfinite_patience` in a row."""
-        state, batch = self.state, self.loop.plan[step.step]
+        state, batch = self.state, self.loop.shares[step.step]
         ids = [name for name, finite in zip(batch.ids, step.finite_rows, strict=True)
                if not finite]
-        ids = ids or list(batch.ids)  # the loss was finite, the gradient was not
+        # None: the gradient was not finite, or the rows are those of another process.
+        ids = ids or list(self.loop.plan[step.step].ids)
         number = state.epoch * len(self.loop.plan) + step.step
         state.nonfinite_in_row = 1 + state.nonfinite_in_row * (number == state.last_skipped + 1)
         state.last_skipped = number

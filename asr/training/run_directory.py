@@ -31,6 +31,7 @@ from asr.versions import installed
 
 # Settings that may change when a run is resumed: duration, paths and limits of data checks.
 MAY_CHANGE = {"train.epochs", "train.max_minutes", "train.patience", "train.nonfinite_patience",
+              "train.lost_after",
               "data.num_workers", "data.cache_dir", "data.max_bad_fraction"}
 
 

@@ -6,6 +6,7 @@ In: the [train] section and the progress of the run. Out: numbers. Pure function
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from asr.recipe import TrainSettings
 
@@ -56,6 +57,19 @@ def learning_rate(settings: TrainSettings, step: int, done: float) -> float:
     if step < settings.warmup_steps:
         rate *= (step + 1) / settings.warmup_steps
     return rate
+
+
+def scaled(settings: TrainSettings, replicas: int) -> TrainSettings:
+    """The settings with the learning rates that train.scale_learning_rate makes of them.
+
+    Example:
+        >>> scaled(TrainSettings(learning_rate=0.01, scale_learning_rate="sqrt"), 4).learning_rate
+        0.02
+    """
+    factor = {"none": 1.0, "linear": float(replicas), "sqrt": math.sqrt(replicas)}[
+        settings.scale_learning_rate]
+    return replace(settings, learning_rate=factor * settings.learning_rate,
+                   final_learning_rate=factor * settings.final_learning_rate)
 
 
 def rank(wer: float, cer: float, loss: float) -> tuple[bool, float, float]:

@@ -15,9 +15,10 @@ from asr.errors import UsageError
 from asr.network.framework import import_tensorflow
 from asr.network.weights import network_name
 from asr.recipe import Recipe
+from asr.training.cluster import place_of_process, room_of
 from asr.training.initial import alphabet_difference, check_initial_bundle
 from asr.training.preparation import Prepared, prepare, require_files, settings_summary
-from asr.training.run_directory import RunDirectory, read_log
+from asr.training.run_directory import read_log
 from asr.training.schedule import CHANCE_WER, is_over
 from asr.training.table import EpochTable
 
@@ -94,11 +95,12 @@ def train(recipe: Recipe, run_dir: str | Path, *, stop_after_epochs: int = 0,
     network = network_name(build)
     _check_callbacks(callbacks)
     before = check_initial_bundle(recipe, network)
-    table = EpochTable(quiet=quiet)
-    with RunDirectory(run_dir) as run:
+    place = place_of_process()
+    table = EpochTable(quiet=quiet or place.rank > 0)
+    with room_of(recipe, run_dir, place) as (recipe, run):
         run.begin(recipe)
-        if done := _finished_before(recipe, run):
-            table.write(f"{run.path} is finished. To go on, raise train.epochs (or max_minutes, "
+        if done := _finished_before(recipe, Path(run_dir)):
+            table.write(f"{run_dir} is finished. To go on, raise train.epochs (or max_minutes, "
                         "patience); to train again, name another run directory.")
             return done
         table.write("reading manifests, looking at recordings ...")
@@ -108,10 +110,13 @@ def train(recipe: Recipe, run_dir: str | Path, *, stop_after_epochs: int = 0,
         run.check_data(prepared.tokenizer.alphabet, prepared.data_hash, prepared.contents, network)
         table.write("starting TensorFlow, trying the largest batch ...")
         import_tensorflow(deterministic=recipe.train.deterministic)
+        from asr.network.replicas import join_processes
+        replicas = join_processes(recipe.train.devices, place.rank, place.world,
+                                  recipe.train.lost_after)
         from asr.training.loop import start
         from asr.training.signals import SignalWatch
         with SignalWatch() as watch:
-            loop = start(recipe, run, prepared, table, watch, callbacks, build)
+            loop = start(recipe, run, prepared, table, watch, callbacks, build, replicas)
             table.write(describe(recipe, prepared, loop.model))
             finished = loop.run(stop_after_epochs)
         state = loop.state
@@ -120,13 +125,13 @@ def train(recipe: Recipe, run_dir: str | Path, *, stop_after_epochs: int = 0,
                  "excluded": len(prepared.excluded)}
         if finished:
             run.log({"event": "finished", **facts})
-        return TrainingResult(run.path, **facts, finished=finished)
+        return TrainingResult(Path(run_dir), **facts, finished=finished)
 
 
-def _finished_before(recipe: Recipe, run: RunDirectory) -> TrainingResult | None:
+def _finished_before(recipe: Recipe, run_dir: Path) -> TrainingResult | None:
     """The result of a run that is finished already, without preparing the data again."""
-    last = (read_log(run.path) or [{}])[-1]
-    if last.get("event") != "finished" or not run.bundle_path.exists():
+    last = (read_log(run_dir) or [{}])[-1]
+    if last.get("event") != "finished" or not (run_dir / "best.asr").exists():
         return None
     facts: dict[str, Any] = {key: last.get(key) for key in (
         "epochs", "best_wer", "best_epoch", "minutes", "excluded")}
@@ -137,7 +142,7 @@ def _finished_before(recipe: Recipe, run: RunDirectory) -> TrainingResult | None
     if not is_over(recipe.train, epoch=facts["epochs"], best_epoch=facts["best_epoch"],
                    seconds=60 * facts["minutes"]):
         return None
-    return TrainingResult(run.path, **facts, finished=True)
+    return TrainingResult(run_dir, **facts, finished=True)
 
 
 def _check_callbacks(callbacks: Sequence) -> None:

@@ -24,7 +24,7 @@ from asr.data.cache import FeatureCache
 from asr.data.pipeline import evaluation_dataset, training_dataset
 from asr.data.recordings import Recordings
 from asr.decoding import build_decoder
-from asr.errors import TrainingStopped
+from asr.errors import DataError, TrainingStopped, UsageError
 from asr.features import FeatureExtractor
 from asr.features.lengths import output_length
 from asr.network.ctc_model import CTCModel
@@ -32,6 +32,8 @@ from asr.network.layer import gpu_is_visible
 from asr.network.metrics import CharacterErrorRate, WordErrorRate
 from asr.network.model import AcousticModel
 from asr.network.own import Build, build_own
+from asr.network.quantization import say_dequantized
+from asr.network.replicas import Replicas
 from asr.recipe import Recipe, TrainSettings
 from asr.text.tokenizer import CharTokenizer
 from asr.training.coach import listening_floor
@@ -111,6 +113,8 @@ def initial_weights(recipe: Recipe, tokenizer: CharTokenizer) -> dict[str, np.nd
     """The weights of the initial bundle, with the output layer mapped to this alphabet."""
     bundle = load_bundle(find_bundle(recipe.train.initial_bundle))
     weights = dict(bundle.weights)
+    if bundle.quantized:
+        say_dequantized("training starts from")
     if not bundle.network:
         weights["output/kernel"], weights["output/bias"] = remap_rows(
             bundle.tokenizer, tokenizer, weights["output/kernel"], weights["output/bias"],
@@ -119,10 +123,20 @@ def initial_weights(recipe: Recipe, tokenizer: CharTokenizer) -> dict[str, np.nd
 
 
 def validation_dataset(recipe: Recipe, data: Prepared, augmenter: FeatureAugmenter,
-                       failures: list[Exception]) -> tf.data.Dataset:
-    """The validation set, shortest first, in batches that the coach can exchange texts in."""
+                       failures: list[Exception], replicas: Replicas) -> tf.data.Dataset:
+    """The validation set, shortest first, in batches that the coach can exchange texts in.
+
+    Of several processes each has an equal part of it.
+
+    Raises:
+        DataError: there are more processes than utterances.
+    """
+    if replicas.world > len(data.valid.clips):
+        raise DataError(f"The validation set has {len(data.valid.clips)} utterances, too few for "
+                        f"{replicas.world} processes; use fewer.")
+    clips = data.valid.clips[replicas.rank::replicas.world]
     bounds = replace(data.plan, max_utterances=max(MIN_BATCH_FOR_COACH, data.plan.max_utterances))
-    return evaluation_dataset(data.valid.cache, plan_evaluation(data.valid.clips, bounds),
+    return evaluation_dataset(data.valid.cache, plan_evaluation(clips, bounds),
                               augmenter.without_augmentation(), failures=failures)
 
 
@@ -179,6 +193,9 @@ def batch_frames_of(run: RunDirectory, recipe: Recipe, data: Prepared, model: CT
     """data.batch_frames, or what was found for it when the run began."""
     if recipe.data.batch_frames or not gpu_is_visible():
         return data.plan.batch_frames
+    if model.replicas is not None:
+        raise UsageError("data.batch_frames = 0 tries sizes on one GPU; with several devices give "
+                         "the frames of all of them together: --set data.batch_frames=64_000")
 
     def rate(frames: int) -> float:
         bounds = replace(data.plan, batch_frames=frames)

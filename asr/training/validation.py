@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from asr.features.lengths import feasible
 from asr.network.ctc import check_targets, ctc_loss
+from asr.network.replicas import Replicas
 from asr.text.tokenizer import BLANK_ID
 from asr.training.coach import pairing_gap
 from asr.training.schedule import CHANCE_WER
@@ -100,6 +101,13 @@ class Listening(keras.metrics.Metric):
             self._blanks += int((row == BLANK_ID).sum())
             self._frames += int(length)
             self._emitted += int(((row != BLANK_ID) & (np.diff(row, prepend=BLANK_ID) != 0)).sum())
+
+    def share(self, replicas: Replicas) -> None:
+        """Take up what the other processes of a training have counted."""
+        self._blanks, self._frames, self._emitted = map(int, replicas.total_of(
+            [self._blanks, self._frames, self._emitted]))
+        for kept in (self._right, self._exchanged):
+            kept[:] = [replicas.gathered(np.concatenate(kept))]
 
     def result(self) -> dict[str, Any]:
         """gap, blank_share, emitted; each () float32."""

@@ -638,3 +638,25 @@ def test_the_real_corpora(shared_data):
     assert (len(german["train"]), len(german["dev"])) == (1_236, 138)
     for result in (official, read, german):
         assert result.excluded == []
+
+
+def test_the_first_word_of_a_long_clip(tmp_path, rng):
+    """A word, silence, and the start of the next word: what voice-activated recording leaves."""
+    from asr.corpora import fsdd as corpus
+    folder = tmp_path / "recordings"
+    folder.mkdir()
+    tone = 0.2 * np.sin(2 * np.pi * 440 * np.arange(3_200) / 8_000)
+    for take, (start, hum) in enumerate(((0, 0.0), (4_000, 0.1))):
+        audio = 0.002 * rng.standard_normal(24_000)
+        audio += hum * np.sin(2 * np.pi * 50 * np.arange(24_000) / 8_000)
+        audio[start:start + 3_200] += tone
+        audio[23_000:] += tone[:1_000]
+        soundfile.write(folder / f"7_jason_{take + 5}.flac", audio, 8_000)
+    soundfile.write(folder / "8_jason_9.flac", np.zeros(24_000), 8_000)
+    found = corpus.prepare(tmp_path, trim_db=6.0)
+    first, second = found["train"]
+    assert (first.offset, first.duration) == (0.001, pytest.approx(0.51, abs=0.03))
+    assert second.offset == pytest.approx(0.4, abs=0.03)
+    assert second.duration == pytest.approx(0.61, abs=0.05)
+    assert [item.code for item in found.excluded] == ["corpus.silent"]
+    assert [u.duration for u in corpus.prepare(tmp_path)["train"]] == [3, 3, 3]

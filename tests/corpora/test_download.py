@@ -408,3 +408,56 @@ def test_the_command(server, tmp_path, monkeypatch, capsys):
 def test_wrong_arguments(tmp_path, capsys, arguments, message):
     assert run(["download", arguments[0], str(tmp_path / "d"), *arguments[1:]]) == 2
     assert message in capsys.readouterr().err and not (tmp_path / "d").exists()
+
+
+@pytest.fixture
+def published(server, monkeypatch):
+    """The shipped bundle on the server, as models/english.asr."""
+    from asr.bundle import published
+    data = (Path(download.__file__).parents[1] / "assets" / "digits.asr").read_bytes()
+    server.files["/models/english.asr"] = (data, "application/octet-stream")
+    monkeypatch.setitem(published.MODELS, "models/english", published.Published(
+        "English", hashlib.sha256(data).hexdigest(), len(data)))
+    monkeypatch.setenv(published.URL_VARIABLE, f"{server.url}/models/")
+    return data
+
+
+def test_a_bundle_is_fetched_checked_and_loads(server, published, tmp_path, capsys):
+    command = ["download", "models/english", str(tmp_path)]
+    server.faults = [("cut", 100_000)]
+    assert run(command) == 0
+    path = tmp_path / "models" / "english.asr"
+    err = capsys.readouterr().err
+    assert "fetched, SHA-256 as published" in err and f"asr transcribe {path}" in err
+    assert path.read_bytes() == published and listing(tmp_path) == ["models/english.asr"]
+    assert server.requests[-1]["Range"].startswith("bytes=")
+    assert run(command) == 0
+    assert "is there already; nothing was fetched" in capsys.readouterr().err
+    path.write_bytes(b"mine")
+    assert run(command) == 2
+    assert "exists and is another file" in capsys.readouterr().err
+    assert path.read_bytes() == b"mine"
+
+
+def test_another_file_is_no_bundle(server, published, tmp_path, capsys):
+    server.files["/models/english.asr"] = (published[:-1] + b"x", "application/octet-stream")
+    assert run(["download", "models/english", str(tmp_path)]) == 4
+    assert "SHA-256" in capsys.readouterr().err and listing(tmp_path) == []
+    server.files["/models/english.asr"] = (b"<html>log in</html>" * 99, "text/html")
+    assert run(["download", "models/english", str(tmp_path), "--sha256", "0" * 64]) == 4
+    assert "is text/html and begins with" in capsys.readouterr().err and listing(tmp_path) == []
+
+
+def test_a_bundle_needs_an_address_and_a_checksum(tmp_path, monkeypatch, capsys):
+    from asr.bundle import published
+    monkeypatch.delenv(published.URL_VARIABLE, raising=False)
+    monkeypatch.setitem(published.MODELS, "models/english", published.Published("English"))
+    for options, expected in ((["models/englisch"], "Did you mean models/english"),
+                              (["models/english"], "set ASR_MODELS_URL"),
+                              (["models/english", "--url", "http://x/e.asr"],
+                               "expected 64 hexadecimal digits"),
+                              (["models/english", "--url", "http://x/e.asr", "--sha256", "abc"],
+                               "--sha256 is 'abc'"),
+                              (["fsdd"], "asr download fsdd DEST")):
+        assert run(["download", *options]) == 2
+        assert expected in capsys.readouterr().err

@@ -17,6 +17,7 @@ from asr.data.batches import (
     EpochPlans,
     PlanSettings,
     Rendition,
+    divided,
     gather_clips,
     largest_batch,
     padding_share,
@@ -242,6 +243,22 @@ def test_every_epoch_has_the_same_number_of_batches(lengths, seed, how):
         assert sorted(name for batch in plan for item in batch.items for name in item.ids) == [
             clip.id for clip in clips]
         assert plan == plans.plan(epoch)
+
+
+@given(lengths=st.lists(st.integers(1, 60), min_size=1, max_size=60), seed=st.integers(0, 99),
+       more=st.integers(0, 30))
+@settings(max_examples=60, deadline=None)
+def test_the_most_expensive_batches_are_halved(lengths, seed, more):
+    """As a loop over all batches finds them, the first of equals first."""
+    raw = plan_epoch(make_clips(lengths), PLAIN, seed, 0)
+    count = min(len(raw) + more, sum(map(len, raw)))
+    slow = list(raw)
+    while len(slow) < count:
+        index = max(range(len(slow)), key=lambda i: (
+            len(slow[i]) > 1, slow[i].padded_frames, -i))
+        items = slow[index].items
+        slow[index:index + 1] = [Batch(items[:len(items) // 2]), Batch(items[len(items) // 2:])]
+    assert divided(raw, count) == slow
 
 
 def test_the_batches_of_an_epoch_are_those_of_its_plan_and_a_few_more():

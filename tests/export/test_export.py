@@ -306,3 +306,28 @@ def test_the_cpp_example_decodes(exported_digits):
     done = subprocess.run(["./greedy", "digits.samples.onnx", asr.load().tokenizer.alphabet,
                            "talk.wav"], cwd=folder, capture_output=True, text=True, check=True)
     assert done.stdout.split() == text.split()
+
+
+@pytest.mark.tf
+def test_a_keras_file_loads_in_a_fresh_process(tmp_path):
+    recognizer = small(tmp_path)
+    found = export(recognizer, tmp_path / "m.keras")
+    assert found.largest_difference < 1e-4
+    assert json.loads((tmp_path / "m.keras.json").read_text())["sample_rate"] == 8000
+    clip = recognizer.normalized(recognizer.features(reference_clip(8000)))
+    np.save(tmp_path / "clip.npy", clip)
+    program = ("import asr, keras, numpy as np\nasr.AcousticModel\n"
+               "m = keras.saving.load_model('m.keras'); c = np.load('clip.npy')[None]\n"
+               "y = m({'features': c, 'num_frames': np.array([c.shape[1]], np.int32)})\n"
+               "np.save('y.npy', np.asarray(y))\n")
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True,
+                   capture_output=True, timeout=300)
+    ours, _ = recognizer.engine.logits(clip[None], np.array([len(clip)]))
+    assert np.abs(np.load(tmp_path / "y.npy") - ours).max() < 1e-4
+
+
+def test_a_network_of_your_own_is_refused(tmp_path):
+    own = small(tmp_path)
+    own.bundle = dataclasses.replace(own.bundle, network="my_network")
+    with pytest.raises(UsageError, match=r"one of your own \(my_network\)"):
+        export(own, tmp_path / "x.onnx")

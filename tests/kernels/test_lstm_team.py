@@ -146,7 +146,7 @@ def test_a_member_that_fails_is_not_waited_for_for_ever(rng, monkeypatch, failin
 def test_a_thread_that_cannot_be_started_ends_the_team(rng, monkeypatch):
     monkeypatch.setattr(team, "PATIENCE", 100_000)
     directions = make_directions(rng, 8, UNITS)
-    executor = pool._crew(3).executor
+    executor = pool._crew(6).executor  # of a size that no other test uses: no thread lingers
     original, calls = executor.submit, iter(range(100))
 
     def submit(*work):
@@ -157,7 +157,7 @@ def test_a_thread_that_cannot_be_started_ends_the_team(rng, monkeypatch):
     monkeypatch.setattr(executor, "submit", submit)
     with pytest.raises(RuntimeError, match="start new thread"):
         cpu.infer(rng.normal(size=(1, 30, 8)).astype(np.float32), np.array([30]), directions,
-                  threads=4)
+                  threads=7)
 
 
 def test_the_system_has_both_functions_and_its_ticks_go_on():

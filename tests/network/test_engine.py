@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from tiny_bundle import random_weights
 
 import asr.network.engine
+import asr.network.numpy_layers
 from asr.errors import BundleError, UsageError
 from asr.features.lengths import output_length
 from asr.network.engine import (
@@ -75,7 +76,7 @@ def test_batch_size_order_and_padding_change_nothing(model):
 def check_bits(loop: bool) -> None:
     """Logits of utterances of mixed lengths are the same bits alone and in any batch."""
     if loop:
-        asr.network.engine._compiled_kernels = lambda: None  # type: ignore
+        asr.network.numpy_layers.compiled_kernels = lambda: None  # type: ignore
     rng = np.random.default_rng(3)
     features = FeatureSettings(n_mels=40)
     for model in (
@@ -143,7 +144,7 @@ def test_the_numpy_loop_agrees_with_the_compiled_kernels(monkeypatch):
     engine = numpy_model(STACK)
     batch, num_frames = pad_batch(utterances([23, 1, 7, 2, 16]))
     compiled, _ = engine.logits(batch, num_frames)
-    monkeypatch.setattr(asr.network.engine, "_compiled_kernels", lambda: None)
+    monkeypatch.setattr(asr.network.numpy_layers, "compiled_kernels", lambda: None)
     plain, _ = numpy_model(STACK).logits(batch, num_frames)
     np.testing.assert_allclose(plain, compiled, atol=1e-5)
 
@@ -152,13 +153,13 @@ def test_without_a_compiler_it_says_so_and_goes_on(monkeypatch, caplog):
     from asr.kernels import cpu
 
     monkeypatch.setattr(cpu, "forward_problem", lambda: "no compiler here")
-    asr.network.engine._compiled_kernels.cache_clear()
+    asr.network.numpy_layers.compiled_kernels.cache_clear()
     try:
         with caplog.at_level(logging.WARNING):
-            assert asr.network.engine._compiled_kernels() is None
+            assert asr.network.numpy_layers.compiled_kernels() is None
         assert "no compiler here" in caplog.text
     finally:
-        asr.network.engine._compiled_kernels.cache_clear()
+        asr.network.numpy_layers.compiled_kernels.cache_clear()
 
 
 def test_batches_by_length_bounds_frames_and_count(monkeypatch):
@@ -204,7 +205,7 @@ def slow_conv(x, kernel, bias, stride):
 @pytest.mark.parametrize("mels", [1, 2, 9])
 @pytest.mark.parametrize("stride", [1, 2, 3])
 def test_conv(num_frames, mels, stride, rng, monkeypatch):
-    monkeypatch.setattr(asr.network.engine, "CONV_BLOCK", 2)
+    monkeypatch.setattr(asr.network.numpy_layers, "CONV_BLOCK", 2)
     x = rng.normal(size=(num_frames, mels, 2)).astype("f4")
     kernel, bias = rng.normal(size=(3, 3, 2, 3)).astype("f4"), rng.normal(size=3).astype("f4")
     np.testing.assert_allclose(conv_relu(x, kernel, bias, stride),

@@ -13,16 +13,18 @@ FLOORS = {  # docs/architecture.md; a package is one room
     0: "errors files recipe results terminal versions",
     1: "manifest text kernels annotations",
     2: "audio features scoring language_model",
-    3: "augment corpora network decoding pages",
+    3: "augment corpora voices network decoding pages",
     4: "data bundle transcript",
     5: "inference inspection live",
     6: "recognizer",
-    7: "training evaluation tuning audit fleet doctor export proposal serve",
+    7: "training evaluation tuning audit fleet doctor export proposal serve "
+       "commands",
     8: "cli __main__ __init__"}
 FLOOR = {room: floor for floor, rooms in FLOORS.items() for room in rooms.split()}
 TENSORFLOW_AT_IMPORT = {"asr/network/layer.py", "asr/network/op.py", "asr/network/ctc.py",
                         "asr/network/model.py", "asr/network/ctc_model.py",
-                        "asr/network/metrics.py", "asr/network/own.py", "asr/data/pipeline.py",
+                        "asr/network/metrics.py", "asr/network/own.py", "asr/network/chunks.py",
+                        "asr/network/replicas.py", "asr/data/pipeline.py",
                         "asr/augment/graph.py", "asr/data/recordings_graph.py",
                         "asr/export/tensorflow_graph.py",
                         "asr/training"}

@@ -15,6 +15,8 @@ WATCHED = """
 import json, sys
 started = []
 def watch(event, arguments):
+    if arguments[:1] == ("lscpu",):  # numpy.testing of NumPy 1.26, when it is imported
+        return
     if event in ("subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn"):
         started.append("tensorflow" in sys.modules)
 sys.addaudithook(watch)

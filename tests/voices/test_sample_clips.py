@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 import sample_clips
 import soundfile
-import synthesise as voices
-from voice_list import DIGITS, SAMPLE_CLIPS, SAMPLE_TEXTS, default_voices
 
 import asr
 from asr.errors import CorpusError
 from asr.manifest import read_manifest
+from asr.voices import DIGITS
+from asr.voices.digits import SAMPLE_CLIPS, SAMPLE_TEXTS, default_voices, digit_strings
+from asr.voices.programs import PACKAGES, available_programs
 
 FOLDER = Path(asr.__file__).parent / "assets" / "clips"
 
@@ -30,7 +31,7 @@ def test_committed_clips_are_what_the_table_says():
 
 
 def test_training_holds_out_every_string_and_the_voices_called_unseen():
-    assert not set(SAMPLE_TEXTS) & set(voices.digit_strings(2_000, 1, exclude=SAMPLE_TEXTS))
+    assert not set(SAMPLE_TEXTS) & set(digit_strings(2_000, 1, exclude=SAMPLE_TEXTS))
     assert all(" " in text for text in SAMPLE_TEXTS)  # a single digit could not be held out
     unseen = [v.id for v in default_voices()[::10]]  # prepare's valid_every
     for name, beginning, _ in SAMPLE_CLIPS:
@@ -38,7 +39,7 @@ def test_training_holds_out_every_string_and_the_voices_called_unseen():
 
 
 def test_clips_can_be_made_again(tmp_path):
-    if len(voices.available_programs()) < len(voices.PACKAGES):
+    if len(available_programs()) < len(PACKAGES):
         pytest.skip("needs espeak-ng, flite and festival")
     try:
         utterances = sample_clips.write(tmp_path / "clips")

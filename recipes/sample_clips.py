@@ -3,7 +3,7 @@
 In: a folder. Out: eight small recordings and `clips.jsonl`. Only a developer runs it; the
 clips are committed. Training holds out every string, and the voices of half of the clips:
 
-    python recipes/voices/sample_clips.py asr/assets/clips
+    python recipes/sample_clips.py asr/assets/clips
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from synthesise import SAMPLE_RATE, say, with_noise_bed
-from voice_list import SAMPLE_CLIPS, Voice, default_voices
 
 from asr.errors import CorpusError
 from asr.files import write_atomic
 from asr.manifest import Utterance, write_manifest
+from asr.voices import SAMPLE_RATE, Voice, say, with_noise_bed
+from asr.voices.digits import SAMPLE_CLIPS, default_voices
 
 
 def write(folder: str | Path) -> list[Utterance]:
@@ -53,7 +53,7 @@ def voice_named(beginning: str) -> Voice:
         if voice.id.startswith(beginning):
             return voice
     raise CorpusError(f"No default voice has an id that begins with {beginning!r}; see "
-                      "recipes/voices/voice_list.py.")
+                      "asr prepare voices --list.")
 
 
 def _encoded(audio: np.ndarray, *, phone: bool) -> tuple[bytes, str, float]:

@@ -1,0 +1,160 @@
+"""From a list of phrases to a bundle, on one page.
+
+In: phrases, a folder for the work. Out: a bundle that knows exactly these phrases.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+from asr.bundle import load_bundle
+from asr.bundle.find import COMMANDS_BASE, find_bundle
+from asr.commands.corpus import default_voices, make_material, split_voices
+from asr.commands.phrases import NORMALIZER
+from asr.commands.pronunciation import pronounce, warnings_of
+from asr.commands.settings import recipe_of
+from asr.errors import UsageError
+from asr.export.int8_bundle import quantize_bundle
+from asr.files import write_atomic
+from asr.manifest import Utterance, read_manifest
+from asr.recipe import DecoderSettings, Recipe, dump_recipe
+from asr.recognizer import Recognizer, load
+from asr.text import normalize
+from asr.training import train
+from asr.tuning import read_dev_set
+from asr.tuning.refusal import Refusal, judge_refusals, tune_refusal
+from asr.voices import Voice
+
+MAX_BYTES = 1_000_000
+BEAM = 16
+REAL_SHARE = 0.25  # of an epoch, where recordings are given
+MAX_REPEATS = 50
+
+Progress = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
+
+
+@dataclass(frozen=True)
+class Made:
+    """What `make_commands` wrote.
+
+    Attributes:
+        bundle, recipe: paths.
+        size: bytes of the bundle.
+        refusal: how the limit was found.
+        wer: word error rate of the phrases in held-out voices, before the closed vocabulary;
+            None: not measured.
+        minutes: of training.
+    """
+
+    bundle: Path
+    recipe: Path
+    size: int
+    refusal: Refusal
+    wer: float | None
+    minutes: float
+
+
+def make_commands(phrases: Sequence[str], out: Path, work: Path, *, minutes: float = 15.0,
+                  seed: int = 1, voices: Sequence[Voice] | None = None,
+                  recordings: Sequence[Path] = (), noise: Path | None = None,
+                  filler_words: Path | None = None, per_hour: float = 1.0, epochs: int = 0,
+                  base: Path | None = COMMANDS_BASE, overwrite: bool = False,
+                  say: Callable[[str], None] = lambda line: None,
+                  progress: Progress | None = None) -> Made:
+    """Synthesise, train, calibrate and write; run again, it goes on where it stopped.
+
+    Args:
+        phrases: from `read_phrases`.
+        out: the bundle; `out` with the suffix .toml is the recipe.
+        work: folder of the voices and of the run; can be deleted afterwards.
+        minutes: of training.
+        seed: for every random choice.
+        voices: None: `default_voices`.
+        recordings: manifests of phrases, or of other speech, said by people.
+        noise: folder with recordings of noise; None: made ones.
+        filler_words: list of words that are no command; None: the shipped one.
+        per_hour: how much other speech may be taken for a phrase; on voices, see `Refusal`.
+        epochs: at most; 0: as the minutes allow.
+        base: a bundle of English letters to begin from; None: random weights.
+        overwrite: replace `out` and its recipe.
+        say: called with lines for people.
+        progress: opens a display of counted work, by its name.
+
+    Raises:
+        BundleError: `base` is damaged.
+        UsageError: fewer than three voices.
+        CorpusError, DataError and the errors of `asr.train`: see there.
+    """
+    start = load_bundle(base) if base else None  # before minutes of work
+    for line in warnings_of(pronounce(phrases)):
+        say(f"Warning: {line}")
+    voices = list(voices) if voices is not None else default_voices(seed)
+    if len(voices) < 3:
+        raise UsageError(f"{len(voices)} voices are too few: one trains, one validates, one tunes. "
+                         "Install hibari-tts (pip install 'keras-asr[voices]') or espeak-ng.")
+    say(f"{len(phrases)} phrases, {len(voices)} voices, of which "
+        f"{len(split_voices(voices, seed)[0])} train")
+    work = work.resolve()
+    shown = progress or (lambda name: nullcontext(lambda done, total: None))
+    with shown("speaking") as count:
+        material = make_material(work, phrases, voices, seed=seed, noise=noise,
+                                 filler_words=filler_words, progress=count)
+    repeats = [_repeats(material.clips, len(_rows(path, phrases, say))) for path in recordings]
+    recipe = recipe_of([material.train, *(path.resolve() for path in recordings)], [1, *repeats],
+                       material.valid,
+                       (noise or material.noise).resolve(), minutes=minutes, seed=seed,
+                       epochs=epochs, base=start)
+    trained = train(recipe, work / "run")
+    recognizer = load(_small(work)).with_decoder(
+        DecoderSettings(kind="beam", beam_width=BEAM, grammar="\n".join(phrases)))
+    refusal = calibrate(recognizer, material.tuning, per_hour)
+    for line in refusal.lines():
+        say(line)
+    size = _write(out, recognizer, recipe, refusal, voices, overwrite)
+    return Made(out, out.with_suffix(".toml"), size, refusal, trained.best_wer, trained.minutes)
+
+
+def _small(work: Path) -> Path:
+    """The best bundle of the run, or, if it is too large, the same with weights of 8 bits."""
+    best = find_bundle(work / "run")
+    if best.stat().st_size <= MAX_BYTES:
+        return best
+    small = work / "int8.asr"
+    small.unlink(missing_ok=True)
+    return quantize_bundle(load(best, engine="numpy"), small).path
+
+
+def calibrate(recognizer: Recognizer, tuning: Sequence[Utterance], per_hour: float) -> Refusal:
+    """Find the limit beyond which a recording is refused, on voices that did not train."""
+    dev = read_dev_set(recognizer, tuning)
+    judged = judge_refusals(recognizer, dev, [u.duration for u in tuning])
+    return tune_refusal(recognizer, judged, per_hour=per_hour)
+
+
+def _rows(path: Path, phrases: Sequence[str], say: Callable[[str], None]) -> list[Utterance]:
+    """The recordings; says how many are phrases."""
+    rows = read_manifest(path)
+    known = sum(" ".join(normalize(u.text, NORMALIZER).split()) in set(phrases) for u in rows)
+    say(f"{path}: {known} recordings of the phrases, {len(rows) - known} of other speech, which "
+        "is to be refused")
+    return rows
+
+
+def _repeats(clips: int, real: int) -> int:
+    """How often an epoch repeats few recordings, so that they are a quarter of it."""
+    return max(1, min(MAX_REPEATS, round(REAL_SHARE / (1 - REAL_SHARE) * clips / max(real, 1))))
+
+
+def _write(out: Path, recognizer: Recognizer, recipe: Recipe, refusal: Refusal,
+           voices: Sequence[Voice], overwrite: bool) -> int:
+    """The bundle and, beside it, the recipe."""
+    bundle = recognizer.bundle
+    training = {**bundle.training, "refusal": refusal.to_dict(), "voices": len(voices)}
+    bundle.save(out, overwrite=overwrite, decoder=refusal.settings, training=training)
+    full = dataclasses.replace(recipe, decoder=refusal.settings)
+    write_atomic(out.with_suffix(".toml"), dump_recipe(full), overwrite=overwrite)
+    return out.stat().st_size

@@ -1,0 +1,59 @@
+"""The recipe of a command recogniser: small, trained on voices in noise and rooms.
+
+In: manifests and a budget. Out: a `Recipe`, the same kind that people write by hand.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from asr.bundle import Bundle
+from asr.recipe import Recipe, recipe_from_dict
+
+MAX_EPOCHS = 10_000  # --minutes ends the training
+# 8 kHz: telephones, cheap microphones and old recordings are all read alike, and half of the
+# columns is half of the network.
+FEATURES = {"kind": "log_mel", "sample_rate": 8_000, "n_fft": 256, "win_length": 200,
+            "hop_length": 80, "n_mels": 40, "f_min": 60.0, "cmvn": "map", "cmvn_prior": 200}
+AUGMENT = {"warp": 0.2, "tempo": 0.25, "tilt_db": 8.0, "curve_db": 4.0,
+           "reverb_probability": 0.5, "noise_probability": 0.6, "noise_snr_min": 3.0,
+           "noise_snr_max": 30.0, "freq_masks": 2, "freq_mask_width": 8, "time_masks": 1,
+           "time_mask_width": 15, "time_mask_fraction": 0.1}
+MODEL = {"stacking": 3, "subsampling": 3, "edge_frames": 3, "num_layers": 2, "units": 64,
+         "dropout": 0.2, "layer_norm": True}
+TRAIN = {"learning_rate": 4e-3, "final_learning_rate": 1e-5, "warmup_steps": 100,
+         "weight_decay": 1e-2, "ema": 0.995}
+FROM_BASE = {"learning_rate": 1.5e-3}  # a start that knows speech is not to be lost
+
+
+def recipe_of(train: list[Path], repeats: list[int], valid: Path, noise: Path, *, minutes: float,
+              seed: int, epochs: int = 0, base: Bundle | None = None) -> Recipe:
+    """The recipe.
+
+    Args:
+        train: manifests.
+        repeats: how often an epoch uses each.
+        valid: manifest of voices that are not in training; it chooses the epoch.
+        noise: folder of noises.
+        minutes: of training; the learning rate follows the clock.
+        seed: for all random choices.
+        epochs: at most; 0: as many as fit into the minutes.
+        base: a bundle to begin from, with its features and network; None: random weights, and
+            those above.
+    """
+    features, model, settings = FEATURES, MODEL, TRAIN
+    if base is not None:
+        features, model = dataclasses.asdict(base.features), dataclasses.asdict(base.model)
+        model["dropout"] = MODEL["dropout"]
+        settings = {**TRAIN, **FROM_BASE, "initial_bundle": str(base.path)}
+    return recipe_from_dict({
+        "seed": seed,
+        "data": {"train": list(map(str, train)), "repeats": repeats, "valid": [str(valid)],
+                 "batch_frames": 5_000, "max_seconds": 10.0},
+        "text": {"normalizer": "basic"},
+        "features": features,
+        "augment": {**AUGMENT, "noise_dir": str(noise)},
+        "model": model,
+        "train": {**settings, "epochs": epochs or MAX_EPOCHS, "max_minutes": minutes},
+    }, source="asr commands")

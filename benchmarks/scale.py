@@ -1,0 +1,90 @@
+"""Recordings a second on this machine and on a local Ray cluster, and what that means at scale.
+
+    python benchmarks/scale.py --copies 50 --rounds 3
+
+Local and cluster runs alternate (ABAB); medians count. With `--workers 1,2,4,8` more workers than
+processors are simulated: they show the cost of handing out work, not speed. The start of Ray and
+of the workers is not counted. Prints JSON, with the cost model: hours of audio and machines to
+hours of work, and bytes of features and of 16 kHz FLAC.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from functools import partial
+from pathlib import Path
+
+import asr
+from asr.audio import probe_audio
+from asr.cli.places import open_recognizer
+from asr.fleet.cluster import Cluster
+from asr.fleet.shards import transcribe_on
+from asr.fleet.transcribe import transcribe_items
+from asr.fleet.worklist import find_items
+from asr.kernels.processors import usable
+
+CLIPS = Path(asr.__file__).parent / "assets" / "clips"
+FLAC_BYTES = 57_600_000   # an hour of 16 kHz mono at half of 16 bits a sample
+FEATURE_BYTES = 115_200_000  # an hour of 80 float32 at 100 frames a second
+
+
+def rate(outcomes, count: int) -> float:
+    """Recordings a second after the first one, when every worker has begun to load its model."""
+    coming = iter(outcomes)
+    first = next(coming)
+    began = time.perf_counter()
+    rest = [first, *coming]
+    if len(rest) != count or any(outcome.error for outcome in rest):
+        raise SystemExit("not every recording was transcribed")
+    return (count - 1) / (time.perf_counter() - began)
+
+
+def cost_model(realtime: float) -> list[dict]:
+    """Hours and storage, from hours of audio that one processor transcribes in an hour."""
+    return [{"audio_hours": hours, "machines": machines, "processors_each": 16,
+             "hours": round(hours / (realtime * 16 * machines), 3),
+             "flac_gigabytes": round(hours * FLAC_BYTES / 1e9, 1),
+             "feature_gigabytes": round(hours * FEATURE_BYTES / 1e9, 1)}
+            for hours in (100, 10_000, 1_000_000) for machines in (1, 10, 100)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--copies", type=int, default=50)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--workers", default="1,2")
+    options = parser.parse_args()
+    counts = [int(text) for text in options.workers.split(",")]
+    clips = find_items([str(CLIPS)])[0]
+    seconds = statistics.mean(probe_audio(clip.path).duration for clip in clips)
+    items = clips * options.copies
+
+    import ray
+    ray.init(num_cpus=max(counts), include_dashboard=False, log_to_driver=False,
+             logging_level="error")
+    recognizer = asr.load()
+    opener = partial(open_recognizer, None, "auto", {})
+    rates: dict[str, list[float]] = {"local": [], **{f"ray {n}": [] for n in counts}}
+    for _ in range(options.rounds):
+        rates["local"].append(rate(transcribe_items(recognizer, items), len(items)))
+        for n in counts:
+            rates[f"ray {n}"].append(rate(transcribe_on(Cluster(workers=n), opener, items),
+                                          len(items)))
+    medians = {name: statistics.median(values) for name, values in rates.items()}
+    processors = usable()
+    same = medians.get(f"ray {processors}")
+    realtime = medians["local"] * seconds / processors
+    print(json.dumps({
+        "processors": processors, "recordings": len(items), "seconds_each": round(seconds, 2),
+        "recordings_a_second": {name: round(value, 1) for name, value in medians.items()},
+        "rounds": {name: [round(v, 1) for v in values] for name, values in rates.items()},
+        "overhead": same and round(medians["local"] / same - 1, 3),
+        "times_real_time_a_processor": round(realtime, 1),
+        "cost_model": cost_model(realtime)}, indent=1))
+
+
+if __name__ == "__main__":
+    main()

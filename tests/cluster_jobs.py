@@ -1,0 +1,55 @@
+"""What the workers of the tests' clusters do; a module of its own, which they import by name."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Job:
+    """Doubles numbers; dies of `poison`; dies once of `once`, where `folder` remembers it.
+
+    Each shard is noted in `folder` by the node that works on it, so that a test can see that the
+    work has begun; `gate` holds work back until the file of that name is there.
+    """
+
+    folder: str
+    poison: int | None = None
+    once: int | None = None
+    gate: str = ""
+    slow_first: bool = False
+
+    def __call__(self) -> Callable[[list[int]], list[int]]:
+        (Path(self.folder) / f"started-{os.getpid()}").touch()
+        return self._work
+
+    def _work(self, items: list[int]) -> list[int]:
+        import ray
+
+        node = ray.get_runtime_context().get_node_id()
+        (Path(self.folder) / f"shard-{node}-{items[0]}").touch()
+        while self.gate and not os.path.exists(self.gate):
+            time.sleep(0.02)
+        for item in items:
+            if item == self.poison or item == self.once and self._first_time():
+                os.kill(os.getpid(), signal.SIGKILL)
+            if self.slow_first and item == 0:
+                time.sleep(1.0)
+        return [2 * item for item in items]
+
+    def _first_time(self) -> bool:
+        try:
+            (Path(self.folder) / "once").touch(exist_ok=False)
+        except FileExistsError:
+            return False
+        return True
+
+
+def trivial() -> Callable[[list[int]], list[int]]:
+    """A worker that costs nothing."""
+    return list

@@ -1,0 +1,231 @@
+"""Work on a local Ray cluster of two nodes: order, bounds, and everything that can die."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from cluster_jobs import Job, trivial
+from tiny_bundle import FEATURES, write_bundle
+
+from asr.cli import run
+from asr.errors import EXIT_OK, EXIT_SOME_FAILED, EXIT_USAGE, AsrError
+from asr.fleet.cluster import TRIES, Cluster
+
+ray = pytest.importorskip("ray", reason="the extra [ray] is not installed; `make test-ray`")
+TESTS = Path(__file__).parents[1]
+pytestmark = [
+    pytest.mark.slow,  # a cluster starts in about ten seconds
+    # Ray leaves sockets and log files of its own to the garbage collector.
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings("ignore:.*:FutureWarning:ray"),
+]
+
+
+@pytest.fixture(scope="module")
+def nodes():
+    """Two nodes on this machine, and a way to add and remove others."""
+    from ray.cluster_utils import Cluster as Nodes
+
+    before = os.environ.get("PYTHONPATH", "")
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(TESTS), str(TESTS.parent), before])
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    found = Nodes(initialize_head=True, head_node_args={
+        "num_cpus": 1, "object_store_memory": 100_000_000, "include_dashboard": False})
+    found.add_node(num_cpus=1, object_store_memory=100_000_000)
+    found.wait_for_nodes()
+    yield found
+    found.shutdown()
+    os.environ["PYTHONPATH"] = before
+
+
+def lost(item: int, error: AsrError) -> str:
+    return f"{item}: {error.code}"
+
+
+def wait_for(condition) -> None:
+    limit = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < limit, "nothing happened in two minutes"
+        time.sleep(0.05)
+
+
+def test_outcomes_come_in_order_though_the_first_shard_is_slow(nodes, tmp_path):
+    job = Job(str(tmp_path), slow_first=True)
+    assert list(Cluster(nodes.address).run(job, range(100), lost, shard_items=7)) == [
+        2 * number for number in range(100)]
+    assert len({p.name.split("-")[1] for p in tmp_path.glob("shard-*")}) == 2, "both nodes work"
+
+
+def test_no_more_is_taken_than_is_worked_on(nodes):
+    taken = 0
+
+    def items():
+        nonlocal taken
+        while taken < 1_000_000:
+            taken += 1
+            yield taken
+
+    outcomes = Cluster(nodes.address, workers=2).run(trivial, items(), lost, shard_items=10)
+    assert next(outcomes) == 1
+    assert taken <= 10 * 2 * 4 + 10
+    outcomes.close()
+
+
+def test_a_worker_that_is_killed_loses_nothing(nodes, tmp_path):
+    job = Job(str(tmp_path), once=33)
+    assert list(Cluster(nodes.address).run(job, range(60), lost, shard_items=10)) == [
+        2 * number for number in range(60)]
+    assert (tmp_path / "once").exists()
+
+
+def test_an_item_that_kills_its_workers_is_named_and_the_others_are_done(nodes, tmp_path):
+    job = Job(str(tmp_path), poison=13)
+    outcomes = list(Cluster(nodes.address).run(job, range(40), lost, shard_items=10))
+    assert outcomes == [2 * n if n != 13 else "13: worker.died" for n in range(40)]
+    # It died in its shard, then alone; never more often.
+    assert len([p for p in tmp_path.glob("started-*")]) <= 2 + 1 + TRIES
+
+
+def test_a_node_that_is_killed_in_the_middle(nodes, tmp_path):
+    other = nodes.add_node(num_cpus=1, object_store_memory=100_000_000)
+    nodes.wait_for_nodes()
+    gate = tmp_path / "gate"
+    outcomes: list = []
+    job = Job(str(tmp_path), gate=str(gate))
+    thread = threading.Thread(target=lambda: outcomes.extend(
+        Cluster(nodes.address).run(job, range(90), lost, shard_items=10)))
+    thread.start()
+    try:
+        wait_for(lambda: list(tmp_path.glob(f"shard-{other.node_id}-*")))
+        nodes.remove_node(other, allow_graceful=False)
+        gate.touch()
+    finally:
+        gate.touch()
+        thread.join(240)
+    assert outcomes == [2 * number for number in range(90)]
+
+
+def test_an_error_of_the_work_ends_the_run_with_its_own_sentence(nodes, tmp_path):
+    with pytest.raises(AsrError, match="no/such/bundle"):
+        from functools import partial
+
+        from asr.cli.places import open_recognizer
+        from asr.fleet.shards import transcribe_on
+        from asr.fleet.worklist import find_items
+
+        items, _ = find_items([str(recordings(tmp_path, 2))])
+        list(transcribe_on(Cluster(nodes.address), partial(
+            open_recognizer, "/no/such/bundle.asr", "auto", {}), items))
+
+
+def test_a_million_rows_do_not_fill_the_memory_of_the_driver(nodes):
+    """A process of its own, whose peak is its own."""
+    code = ("import resource, sys, time\n"
+            "from cluster_jobs import trivial\n"
+            "from asr.fleet.cluster import Cluster\n"
+            f"outcomes = Cluster({nodes.address!r}, 2).run(trivial, range(1_000_000), None,"
+            " shard_items=5_000)\n"
+            "assert sum(1 for _ in outcomes) == 1_000_000\n"
+            "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout.split()[-1]) < 1 << 20, "kilobytes"
+
+
+def recordings(folder: Path, count: int) -> Path:
+    (folder / "in").mkdir()
+    for number in range(count):
+        rng = np.random.default_rng(number)
+        soundfile.write(folder / "in" / f"{number}.wav", rng.normal(size=4_000) * 0.1,
+                        FEATURES.sample_rate)
+    return folder / "in"
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_transcripts_are_those_of_one_machine_byte_for_byte(nodes, tmp_path, capsys):
+    source, bundle = recordings(tmp_path, 9), write_bundle(tmp_path / "tiny.asr")
+    (source / "bad.wav").write_bytes(b"RIFF, but no more")
+    command = ["transcribe", "--bundle", str(bundle), str(source), "-f", "json", "-f", "txt"]
+    assert run([*command, "-o", str(tmp_path / "local")]) == EXIT_SOME_FAILED
+    alone = capsys.readouterr().err
+    cluster = ["--engine", "ray", "--address", nodes.address]
+    assert run([*command, "-o", str(tmp_path / "ray"), *cluster]) == EXIT_SOME_FAILED
+    assert capsys.readouterr().err == alone, "the same table of failures"
+    assert contents(tmp_path / "ray") == contents(tmp_path / "local")
+    (tmp_path / "ray" / "3.json").unlink()
+    assert run([*command, "-o", str(tmp_path / "ray"), *cluster]) == EXIT_SOME_FAILED
+    assert "8 of 10 transcripts existed" in capsys.readouterr().err, "a rerun goes on"
+    assert contents(tmp_path / "ray") == contents(tmp_path / "local")
+
+
+def test_evaluate_and_align_are_those_of_one_machine(nodes, tmp_path, capsys):
+    source, bundle = recordings(tmp_path, 6), write_bundle(tmp_path / "tiny.asr")
+    manifest = tmp_path / "rows.jsonl"
+    manifest.write_text("".join(json.dumps({
+        "id": path.stem, "audio_filepath": f"in/{path.name}", "text": "bad cab",
+        "duration": 0.5}) + "\n" for path in sorted(source.iterdir())))
+    cluster = ["--engine", "ray", "--address", nodes.address]
+    tables = []
+    for more in ([], cluster):
+        assert run(["evaluate", str(bundle), str(manifest), "--json", *more]) == EXIT_OK
+        table = json.loads(capsys.readouterr().out)
+        table.pop("conditions", None)
+        tables.append({key: value for key, value in table.items() if "time" not in key})
+    assert tables[0]["wer"] == tables[1]["wer"] and tables[0]["groups"] == tables[1]["groups"]
+    for name, more in (("local", []), ("ray", cluster)):
+        assert run(["align", "--bundle", str(bundle), "--manifest", str(manifest), "-f", "json",
+                    "-o", str(tmp_path / name), *more]) == EXIT_OK
+    assert contents(tmp_path / "ray") == contents(tmp_path / "local")
+
+
+def test_a_driver_that_is_killed_goes_on(nodes, tmp_path):
+    """Killed after its third transcript; the second run keeps three and makes the others."""
+    source, bundle = recordings(tmp_path, 9), write_bundle(tmp_path / "tiny.asr")
+    command = ["transcribe", "--bundle", str(bundle), str(source)]
+    assert run([*command, "-o", str(tmp_path / "local")]) == EXIT_OK
+    cluster = [*command, "-o", str(tmp_path / "ray"), "--engine", "ray", "--address",
+               nodes.address]
+    died = subprocess.run([sys.executable, "-m", "asr", *cluster], env={
+        **os.environ, "ASR_TESTING": "1", "ASR_FAILPOINT": "transcript.written:2.txt"})
+    assert died.returncode == -9
+    assert len(list((tmp_path / "ray").glob("*.txt"))) == 3
+    assert run(cluster) == EXIT_OK
+    assert contents(tmp_path / "ray") == contents(tmp_path / "local")
+
+
+def test_features_are_those_of_one_machine(nodes, tmp_path):
+    """The same arrays; one recording that is no recording is listed in both."""
+    from asr.data.cache import build_cache
+    from asr.fleet.features import extract_on
+    from asr.manifest import Utterance
+
+    source = recordings(tmp_path, 12)
+    (source / "bad.wav").write_bytes(b"RIFF, but no more")
+    rows = [Utterance(path.stem, path, "bad", 0.5) for path in sorted(source.iterdir())]
+    alone = build_cache(rows, FEATURES, tmp_path / "local", num_workers=1)
+    spread = build_cache(rows, FEATURES, tmp_path / "ray",
+                         spread=lambda config, tasks: extract_on(Cluster(nodes.address), config,
+                                                                 tasks))
+    assert spread.rows == alone.rows and spread.failed == alone.failed
+    assert spread.num_extracted == alone.num_extracted == 13
+    for index in range(len(alone)):
+        np.testing.assert_array_equal(spread.read(index), alone.read(index))
+
+
+def test_a_cluster_that_is_not_there(capsys):
+    assert run(["transcribe", str(TESTS.parent / "asr/assets/clips"), "--engine", "ray",
+                "--address", "127.0.0.1:1"]) == EXIT_USAGE
+    assert "does not answer" in capsys.readouterr().err

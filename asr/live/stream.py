@@ -237,19 +237,21 @@ class Stream:
             found = self._listener.transcribe(self._open.samples()[:cut])
             if not _continues(found, self._open.stable):
                 return self._split(finals)
-            self._finish_as(found, finals)
+            self._finish_as(found, cut, finals)
         return self._begin(cut)
 
     def _split(self, finals: list[Transcript]) -> np.ndarray:
         """The stable words end here, because a later pass reads them otherwise."""
         if self._open.stable is not None:
-            self._finish_as(self._open.stable, finals)
+            self._finish_as(self._open.stable, self._open.stable_samples, finals)
         return self._begin(self._open.stable_samples)
 
-    def _finish_as(self, found: Transcript, finals: list[Transcript]) -> None:
+    def _finish_as(self, found: Transcript, cut: int, finals: list[Transcript]) -> None:
+        """What was found in the samples before `cut`, where the utterance ends."""
         if found.text or found.rejected:
             finals.append(_later(found, self._start / self._listener.sample_rate))
-            self._normalize.remember(self._open.features())
+            frames = cut // self._listener.bundle.features.hop_length
+            self._normalize.remember(self._open.features()[:frames])
 
     def _begin(self, cut: int, *, trimmed: bool = False) -> np.ndarray:
         """Another utterance begins at a sample of the open one; returns the samples from there."""

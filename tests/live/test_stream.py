@@ -197,6 +197,30 @@ def test_the_utterances_before_are_the_prior():
     assert leveled(quiet).mean() < alone.mean() - 1
 
 
+def test_quiet_before_the_second_utterance_is_quiet_for_the_network(recognizer):
+    """The level of the first one is known then; the first one has only the quiet itself."""
+    class Watched:
+        """The engine of the recogniser; keeps the first chunk that it is given."""
+
+        name = "watched"
+        first = None
+
+        def logits(self, features, num_frames):
+            if self.first is None:
+                self.first = features[0, :20].mean()
+            return recognizer.engine.logits(features, num_frames)
+
+    clip, listening = load_audio(CLIPS[0], sample_rate=RATE), load()
+    listening.engine = Watched()
+    stream = listening.stream()
+    stream.feed(np.concatenate([noise(0.5), clip]))
+    alone = listening.engine.first
+    assert len(stream.feed(noise(1.5, 2))) == 1
+    listening.engine.first = None
+    stream.feed(noise(0.6, 3))
+    assert listening.engine.first < alone - 0.5
+
+
 @pytest.mark.parametrize("lead", [0.6, 1.7, 3.4])
 def test_a_long_quiet_lead_is_dropped_once_words_begin(recognizer, lead):
     """It would change the statistics of the utterance, and with them what is read."""

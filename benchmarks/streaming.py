@@ -4,7 +4,7 @@
     python benchmarks/streaming.py data/en/dev.jsonl --bundle models/english.asr --join 1
 
 Utterances of one speaker are joined to recordings of `--join` utterances, `--gap` seconds apart,
-with room noise (-66 dB) before, between and after, and read 0.1 s at a time. For each right context:
+with room noise (-66 dB) before, between and after, and read 0.1 s at a time. By right context:
 
 - offline: WER of the whole recordings by `Recognizer.transcribe`.
 - streamed: WER of the last partial text of each utterance, before its final pass. Words become
@@ -139,7 +139,7 @@ def main() -> None:
     parser.add_argument("--forget", action="store_true", help="no utterance knows those before")
     arguments = parser.parse_args()
     if arguments.forget:
-        OnlineNormalizer.remember = lambda *_: None
+        OnlineNormalizer.remember = lambda self, features: None
     recognizer = asr.load(arguments.bundle)
     found = recordings(arguments.manifest, arguments.audio_root, arguments.join,
                        recognizer.sample_rate, arguments.recordings, arguments.gap)

@@ -213,7 +213,7 @@ class Stream:
         cut = self._cut()
         if cut is not None:
             return self._end(cut, finals)
-        return None if self._open.settle(self.settings.stable_pause) else self._split(finals)
+        return None if self._open.settle(self.settings) else self._split(finals)
 
     def _cut(self) -> int | None:
         """Where the open utterance ends, in samples, on the grid of blocks; None: it goes on."""
@@ -223,8 +223,7 @@ class Stream:
             if utterance.seconds > LEAD_LIMIT:
                 return utterance.num_samples - round(LEAD_SECONDS / BLOCK_SECONDS) * size
         elif utterance.pause >= settings.end_pause:
-            back = math.floor(min(utterance.pause, settings.end_pause) / 2 / BLOCK_SECONDS)
-            return utterance.num_samples - back * size
+            return utterance.num_samples - utterance.blocks_behind(settings.end_pause / 2) * size
         elif utterance.seconds >= settings.max_utterance:
             search = settings.max_utterance / 4
             place = quietest(utterance.powers, BLOCK_SECONDS, utterance.seconds - search, search)
@@ -234,7 +233,7 @@ class Stream:
     def _end(self, cut: int, finals: list[Transcript]) -> np.ndarray:
         """Close the open utterance at a sample; returns the samples behind it."""
         if self._open.pause is not None:
-            found = self._listener.transcribe(self._open.samples()[:cut])
+            found = self._open.transcribed(cut)
             if not _continues(found, self._open.stable):
                 return self._split(finals)
             self._finish_as(found, cut, finals)
@@ -335,16 +334,33 @@ class _Utterance:
             return 0
         return max(0, math.floor((self._first_label - ONSET_SECONDS) / BLOCK_SECONDS)) * block
 
-    def settle(self, stable_pause: float) -> bool:
-        """Make the words before a pause stable; False if a pass reads the stable ones otherwise."""
-        if self.pause is None or self.pause < stable_pause or not self._rest \
+    def blocks_behind(self, quiet: float) -> int:
+        """How many blocks at the end lie more than `quiet` seconds after what has been said."""
+        return max(0, math.floor(((self.pause or 0.0) - quiet) / BLOCK_SECONDS))
+
+    def transcribed(self, upto: int) -> Transcript:
+        """The samples before `upto` as a file."""
+        if self.stable is not None and self.stable_samples == upto:
+            return self.stable
+        return self._listener.transcribe(self.samples()[:upto])
+
+    def settle(self, settings: StreamSettings) -> bool:
+        """Make the words before a pause stable; False if a pass reads the stable ones otherwise.
+
+        As much quiet is read behind them as behind a final text: more can have words of its own.
+        """
+        if self.pause is None or self.pause < settings.stable_pause or not self._rest \
                 or self._listener.decoder_settings.grammar:  # which reads whole sentences alone
             return True
-        found = self._listener.transcribe(self.samples())
+        upto = self.num_samples - \
+            self.blocks_behind(settings.end_pause / 2) * len(self._samples[0])
+        if upto <= self.stable_samples:
+            return True
+        found = self.transcribed(upto)
         if not _continues(found, self.stable):
             return False
         if found.text:
-            self.stable, self.stable_samples = found, self.num_samples
+            self.stable, self.stable_samples = found, upto
             self._rest = self._behind_stable(self._rest)
         return True
 

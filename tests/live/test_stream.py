@@ -122,6 +122,18 @@ def test_stable_text_stays_and_begins_every_later_text(recognizer, speech):
     assert open_finals == 3 and changed >= 3
 
 
+def test_a_pause_that_ends_the_utterance_is_read_once(recognizer, speech, monkeypatch):
+    """Stable and final words are those of the same samples, so stable words change no final."""
+    read, transcribe = [], recognizer.transcribe
+    monkeypatch.setattr(recognizer, "transcribe", lambda audio: (
+        read.append(len(audio)), transcribe(audio))[1])
+    finals, partials = heard(recognizer, speech, range(0, len(speech), 800))
+    assert len(finals) == len(read) == 3
+    assert {final.text for final in finals} <= {partial.stable_text for partial in partials}
+    assert heard(recognizer, speech, stable_pause=60)[0] == finals
+    assert len(read) == 6
+
+
 class Gated:
     """A network of random weights that writes nothing where it is quiet."""
 

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from asr.audio.remote import version_of
-from asr.audio.source import SETTLED_NS, open_regular, stat_fingerprint
+from asr.audio.source import open_regular
+from asr.audio.unchanged import SETTLED_NS, stat_fingerprint
 from asr.errors import AudioError
 from asr.files import parse_json, write_atomic
 from asr.manifest.address import Address
@@ -69,7 +70,7 @@ def _hash(path: Path | Address, known: dict[str, list]) -> FileHash | AudioError
             entry = known.get(str(path))
             if entry and tuple(entry[:-1]) == fingerprint:
                 return FileHash(entry[-1], fingerprint)
-            digest = _digest(file, fingerprint[0])
+            digest = digest_of(file)
             if stat_fingerprint(os.fstat(file.fileno())) != fingerprint:
                 raise AudioError(f"{path} changed while it was read. Do not write to recordings "
                                  "while they are read.", code="audio.changed", path=path)
@@ -81,7 +82,10 @@ def _hash(path: Path | Address, known: dict[str, list]) -> FileHash | AudioError
     return FileHash(digest, fingerprint)
 
 
-def _digest(file: BinaryIO, size: int) -> str:
+def digest_of(file: BinaryIO) -> str:
+    """Hexadecimal SHA-256 of an open recording."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
     if size <= _AT_ONCE_BYTES:
         return hashlib.sha256(file.read()).hexdigest()
     return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]

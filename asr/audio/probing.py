@@ -18,12 +18,13 @@ from pathlib import Path
 import numpy as np
 
 from asr.audio import AudioInfo, probe_audio
+from asr.audio.content_hashes import digest_of
 from asr.audio.decoder import TRUNCATED
 from asr.audio.loudness import CELL_SECONDS, LoudnessMeter, all_silent
 from asr.audio.recording import open_recording
 from asr.audio.remote import version_of
+from asr.audio.source import open_regular
 from asr.errors import AsrError, AudioError, InputWarning
-from asr.files import sha256_file
 from asr.kernels import processors
 from asr.manifest.address import Address
 
@@ -112,7 +113,10 @@ def probe_all(paths: Iterable[Path | Address], *, hashes: bool = False, decode: 
 
 
 def _sha256(path: Path | Address) -> str:
-    return version_of(path.text) if isinstance(path, Address) else sha256_file(path)
+    if isinstance(path, Address):
+        return version_of(path.text)
+    with open_regular(path) as file:
+        return digest_of(file)
 
 
 def _probe(path: Path | Address, *, hashes: bool, decode: bool, allow_truncated: bool) -> Probe:

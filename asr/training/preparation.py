@@ -161,9 +161,12 @@ def _lowest_rate(utterances: list[Utterance]) -> int:
 
 def statistics_of(cache: FeatureCache | Recordings, recipe: Recipe
                   ) -> tuple[np.ndarray, np.ndarray] | None:
-    """(mean, std) of the features at speed 1, if features.cmvn needs them."""
-    return training_statistics((cache.read(i) for i, row in enumerate(cache.rows)
-                                if row.speed == 1.0), recipe.features)
+    """(mean, std) of the features at speed 1, if features.cmvn needs them.
+
+    Summed in the order of the ids: the order of a manifest changes nothing, not even by rounding.
+    """
+    rows = sorted((row.id, i) for i, row in enumerate(cache.rows) if row.speed == 1.0)
+    return training_statistics((cache.read(i) for _, i in rows), recipe.features)
 
 
 def require_files(recipe: Recipe) -> None:

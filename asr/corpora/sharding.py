@@ -1,0 +1,244 @@
+"""Manifests as tar shards: a million small recordings become a thousand large files.
+
+In: utterances by the name of their manifest. Out: a new folder, written whole or not at all:
+
+    train-000000.tar      yes_0017.flac, yes_0017.json, ...   WebDataset: files of one key are a row
+    train.jsonl           the manifest; its recordings are train-000000.tar/yes_0017.flac and so on
+    shards.json           how it was made
+    SHA256SUMS            for `sha256sum -c`
+
+The bytes of each recording are those of its file, so features and transcripts are the same. A
+recording of which a manifest has several parts is there once. Shards grow in a hidden folder beside
+the new one; the same arguments go on there after an interruption.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import tarfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from asr.audio.source import display_name, is_recording, open_regular, open_source, reading
+from asr.audio.tar import SUFFIX, list_members
+from asr.errors import AudioError, UsageError
+from asr.files import StrictJsonError, alone, parse_json, place_new, sha256_file, write_atomic
+from asr.manifest import Utterance, manifest_content
+from asr.manifest.address import Address
+
+RECORD, SUMS = "shards.json", "SHA256SUMS"
+FORMAT = 1
+DEFAULT_BYTES = 500_000_000
+MAX_KEY = 80  # characters: of 100 that every reader of tar files knows
+
+_ODD = re.compile(r"[^A-Za-z0-9_-]")  # WebDataset cuts a key at its first dot
+_CHUNK = 1 << 20
+_BLOCK = 512
+
+Progress = Callable[[int, int], None]  # recordings done, recordings in all
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How manifests are packed.
+
+    Args:
+        seed: of the order of the recordings; None keeps that of the manifest.
+        shard_bytes: a shard is full when its recordings have so many bytes.
+        shard_recordings: or when there are so many of them; 0: any number.
+    """
+
+    seed: int | None = 0
+    shard_bytes: int = DEFAULT_BYTES
+    shard_recordings: int = 0
+
+
+@dataclass(frozen=True)
+class _Recording:
+    """One recording, its name in a shard, and the rows that use it."""
+
+    audio: Path | Address
+    key: str
+    suffix: str
+    rows: tuple[Utterance, ...]
+
+
+def write_shards(manifests: Mapping[str, Sequence[Utterance]], folder: str | Path,
+                 settings: Settings | None = None, *, progress: Progress | None = None
+                 ) -> dict[str, int]:
+    """Pack manifests and their recordings into tar shards.
+
+    Args:
+        manifests: rows by name, such as "train"; each gets its own shards.
+        folder: made new; its parent must exist.
+        settings: order and sizes.
+        progress: called with (recordings done, recordings in all).
+
+    Returns:
+        Shards by name.
+
+    Raises:
+        UsageError: the folder exists, or an interrupted run had other arguments.
+        AudioError: a recording cannot be read; nothing appears, and finished shards are kept for
+            the next run.
+    """
+    settings = settings or Settings()
+    folder = Path(os.path.realpath(folder))
+    if not folder.parent.is_dir():
+        raise UsageError(f"{folder.parent} is no folder. Make it first.", path=folder.parent)
+    _refuse_existing(folder)
+    work = folder.with_name(f".{folder.name}.asr-shards")
+    work.mkdir(exist_ok=True)
+    with alone(work):
+        _refuse_existing(folder)
+        packed = {name: _in_order(rows, settings.seed) for name, rows in manifests.items()}
+        _claim(work, {"format": FORMAT, "seed": settings.seed,
+                      "shard_bytes": settings.shard_bytes,
+                      "shard_recordings": settings.shard_recordings,
+                      "manifests": {name: _digest(some) for name, some in packed.items()}})
+        total, done, sums, counts = sum(map(len, packed.values())), 0, [], {}
+        for name, recordings in packed.items():
+            rows: list[Utterance] = []
+            shards = 0
+            for tar, some in _fill(work, name, recordings, settings):
+                shards, done = shards + 1, done + len(some)
+                rows += [replace(row, audio=folder / tar.name / (one.key + one.suffix))
+                         for one in some for row in one.rows]
+                sums.append(f"{sha256_file(tar)}  {tar.name}\n")
+                if progress:
+                    progress(done, total)
+            counts[name] = shards
+            write_atomic(work / f"{name}.jsonl", manifest_content(folder / f"{name}.jsonl", rows))
+        write_atomic(work / SUMS, "".join(sums))
+        place_new(work, folder)
+    return counts
+
+
+def _refuse_existing(folder: Path) -> None:
+    if os.path.lexists(folder):
+        raise UsageError(f"{folder} exists and is kept. Name a new folder.", path=folder)
+
+
+def _claim(work: Path, plan: dict) -> None:
+    """Write down what is made, or compare it with what an interrupted run made.
+
+    Raises:
+        UsageError: that was something else.
+    """
+    record = work / RECORD
+    try:
+        earlier = parse_json(record.read_bytes())
+    except FileNotFoundError:
+        write_atomic(record, json.dumps(plan, indent=1) + "\n")
+        return
+    except StrictJsonError:
+        earlier = None
+    if earlier != plan:
+        raise UsageError(f"{work} has shards of an interrupted run with other arguments or other "
+                         f"rows. Give the same ones to go on, or remove it: rm -r {work}",
+                         path=work)
+
+
+def _digest(recordings: Iterable[_Recording]) -> str:
+    digest = hashlib.sha256()
+    for one in recordings:
+        digest.update(repr((one.key, str(one.audio), one.rows)).encode("utf-8", "backslashreplace"))
+    return digest.hexdigest()
+
+
+def _in_order(rows: Sequence[Utterance], seed: int | None) -> list[_Recording]:
+    """The recordings in the order in which they are packed, each with a name of its own."""
+    by_audio: dict[Path | Address, list[Utterance]] = {}
+    for row in rows:
+        by_audio.setdefault(row.audio, []).append(row)
+    groups = list(by_audio.items())
+    if seed is not None:
+        groups = [groups[i] for i in np.random.default_rng(seed).permutation(len(groups))]
+    taken: set[str] = set()
+    recordings = []
+    for audio, some in groups:
+        key = stem = _ODD.sub("_", some[0].id)[:MAX_KEY]
+        number = 1
+        while key.casefold() in taken:  # people unpack shards on disks that know no capitals
+            number += 1
+            key = f"{stem}-{number}"
+        taken.add(key.casefold())
+        suffix = audio.suffix.lower() if is_recording(f"x{audio.suffix}") else ".audio"
+        recordings.append(_Recording(audio, key, suffix, tuple(some)))
+    return recordings
+
+
+def _fill(work: Path, name: str, recordings: list[_Recording], settings: Settings
+          ) -> Iterator[tuple[Path, list[_Recording]]]:
+    """Shard by shard: the file, and which recordings are in it; what is there is kept."""
+    start = number = 0
+    while start < len(recordings):
+        tar = work / f"{name}-{number:06d}{SUFFIX}"
+        if not tar.exists():
+            write_atomic(tar, _pieces(recordings[start:], settings), overwrite=False)
+        with open_regular(tar) as file:
+            names = [member for member, _ in list_members(file, str(tar))]
+        some = recordings[start:start + sum(not member.endswith(".json") for member in names)]
+        wanted = [file for one in some for file in (one.key + one.suffix, f"{one.key}.json")]
+        if not names or names != wanted:
+            raise UsageError(f"{tar} is not what this command wrote. Remove it and run again.",
+                             path=tar)
+        yield tar, some
+        start, number = start + len(some), number + 1
+
+
+def _pieces(recordings: Iterable[_Recording], settings: Settings) -> Iterator[bytes]:
+    """The bytes of one shard, up to where it is full."""
+    size = 0
+    for count, one in enumerate(recordings, start=1):
+        with open_source(one.audio) as (file, name):
+            with reading(name):
+                length = file.seek(0, os.SEEK_END)
+                file.seek(0)
+            yield _header(one.key + one.suffix, length)
+            yield from _content(file, length, name)
+        row = json.dumps(_sample(one), ensure_ascii=False).encode()
+        yield _header(f"{one.key}.json", len(row)) + row + _padding(len(row))
+        size += length
+        if size >= settings.shard_bytes or count == settings.shard_recordings:
+            break
+    yield bytes(2 * _BLOCK)
+
+
+def _content(file: BinaryIO, length: int, name: str) -> Iterator[bytes]:
+    left = length
+    while left:
+        with reading(name):
+            data = file.read(min(left, _CHUNK))
+        if not data:
+            raise AudioError(f"{name} changed while it was read. Do not write to recordings while "
+                             "they are read.", code="audio.changed", path=name)
+        left -= len(data)
+        yield data
+    yield _padding(length)
+
+
+def _header(name: str, size: int) -> bytes:
+    member = tarfile.TarInfo(name)  # no owner, no time: the same recordings, the same bytes
+    member.size = size
+    return member.tobuf(tarfile.PAX_FORMAT)
+
+
+def _padding(size: int) -> bytes:
+    return bytes(-size % _BLOCK)
+
+
+def _sample(one: _Recording) -> dict:
+    """What readers of WebDataset find beside the recording; of several parts, all of them."""
+    rows = [{"id": u.id, "text": u.text, "speaker": u.speaker, "duration": u.duration}
+            | ({"offset": u.offset} if u.offset else {})
+            | ({"channel": u.channel} if u.channel else {}) for u in one.rows]
+    return rows[0] if len(rows) == 1 else {"utterances": rows}

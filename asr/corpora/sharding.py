@@ -18,7 +18,6 @@ import hashlib
 import json
 import os
 import re
-import shutil
 import tarfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -27,7 +26,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from asr.audio.source import display_name, is_recording, open_regular, open_source, reading
+from asr.audio.source import is_recording, open_regular, open_source, reading
 from asr.audio.tar import SUFFIX, list_members
 from asr.errors import AudioError, UsageError
 from asr.files import StrictJsonError, alone, parse_json, place_new, sha256_file, write_atomic

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import os
@@ -36,6 +37,10 @@ from asr.manifest import Utterance, read_manifest, write_manifest
 COUNT = 7
 
 
+def text_of(number: int) -> str:
+    return f"bad {'abcdefgh'[number]}"
+
+
 @pytest.fixture
 def manifest(tmp_path) -> Path:
     """Seven recordings, of one of which there are two parts."""
@@ -45,7 +50,7 @@ def manifest(tmp_path) -> Path:
         path.parent.mkdir(exist_ok=True)
         noise = 0.1 * np.random.default_rng(number).normal(size=4_000)
         soundfile.write(path, noise, 8_000, format="WAV")
-        rows.append(Utterance(f"ütt.{number}", path, f"text {number}", 0.5, "anna" if number else
+        rows.append(Utterance(f"ütt.{number}", path, text_of(number), 0.5, "anna" if number else
                               ""))
     rows[2:3] = [replace(rows[2], id="2a", duration=0.25, channel=1),
                  replace(rows[2], id="2b", duration=0.25, offset=0.25)]
@@ -212,7 +217,45 @@ def test_prepare_reads_our_shards(manifest, tmp_path):
     prepared = load_corpus("webdataset").prepare(
         tmp_path / "out", checks=Checks(extract_to=tmp_path / "audio"))
     assert {(u.text, u.speaker) for u in prepared["train"]} == {
-        (f"text {n}", "anna" if n else "") for n in range(COUNT) if n != 2}
+        (text_of(n), "anna" if n else "") for n in range(COUNT) if n != 2}
+
+
+def test_prepare_leaves_recordings_in_their_shards(manifest, tmp_path, capsys):
+    write_shards({"train": read_manifest(manifest)}, tmp_path / "out",
+                 Settings(shard_recordings=4))
+    made = ["prepare", "webdataset", str(tmp_path / "out"), str(tmp_path / "made")]
+    assert run([*made, "--recordings", "leave"]) == EXIT_SOME_FAILED, "two parts have no text"
+    assert not (tmp_path / "made/audio").exists()
+    texts = {u.text: u for u in read_manifest(manifest)}
+    found = read_manifest(tmp_path / "made/train.jsonl")
+    assert len(found) == COUNT - 1
+    for row in found:
+        np.testing.assert_array_equal(load_utterance(row, sample_rate=8_000),
+                                      load_utterance(texts[row.text], sample_rate=8_000))
+    assert run([*made, "--overwrite", "--recordings", "elsewhere"]) == EXIT_USAGE
+    data = (tmp_path / "out/train-000000.tar").read_bytes()
+    (tmp_path / "out/train-000009.tar.gz").write_bytes(gzip.compress(data))
+    capsys.readouterr()
+    assert run([*made, "--overwrite", "--recordings", "leave"]) == EXIT_DATA
+    assert "gunzip" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["{0}", "../{1}", "../../{1}", "link.wav"])
+def test_a_name_in_a_shard_leads_to_no_other_file(manifest, tmp_path, name):
+    """Neither an absolute path nor one upwards nor a link reaches a recording outside."""
+    secret = tmp_path / "in/0.v1.WAV"
+    (tmp_path / "shards").mkdir()
+    with tarfile.open(tmp_path / "shards/train-0.tar", "w") as archive:
+        member = tarfile.TarInfo(name.format(secret, "in/0.v1.WAV").replace("0.v1.WAV", "0.wav"))
+        if name == "link.wav":
+            member.type, member.linkname = tarfile.SYMTYPE, str(secret)
+        archive.addfile(member)
+        (tmp_path / "in/0.wav").write_bytes(secret.read_bytes())
+        text = tarfile.TarInfo(f"{member.name.removesuffix('wav')}txt")
+        text.size = 3
+        archive.addfile(text, io.BytesIO(b"bad"))
+    prepared = load_corpus("webdataset").prepare(tmp_path / "shards", recordings="leave")
+    assert not prepared.get("train") and len(prepared.excluded) == 1
 
 
 def test_the_peer_reads_our_shards(manifest, tmp_path):

@@ -12,7 +12,7 @@ import click
 @click.argument("manifests", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.argument("out", metavar="OUT", type=click.Path(path_type=Path))
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0),
-              help="Of the order of the recordings in the shards.")
+              help="Decides the order of the recordings.")
 @click.option("--keep-order", is_flag=True, help="Keep the order of the manifest.")
 @click.option("--megabytes", default=500.0, show_default=True, type=click.FloatRange(min=0.001),
               help="A shard is full when its recordings have so many MB.")

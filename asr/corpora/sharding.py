@@ -50,7 +50,7 @@ class Settings:
     """How manifests are packed.
 
     Args:
-        seed: of the order of the recordings; None keeps that of the manifest.
+        seed: decides the order of the recordings; None keeps that of the manifest.
         shard_bytes: a shard is full when its recordings have so many bytes.
         shard_recordings: or when there are so many of them; 0: any number.
     """

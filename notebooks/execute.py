@@ -2,6 +2,7 @@
 
     python notebooks/execute.py              in place
     python notebooks/execute.py OUT          into the folder OUT; the originals stay as they are
+    python notebooks/execute.py OUT 04_keras only this one
 
 The kernel is the Python that runs this script, whatever kernels are installed; nothing is read
 from or written to the home directory.
@@ -59,11 +60,12 @@ def private_folders(folder: str) -> dict[str, str]:
 
 
 def main() -> None:
-    """Every notebook of this folder."""
+    """The notebooks of this folder, or those that are named."""
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else HERE
+    paths = [HERE / f"{name}.ipynb" for name in sys.argv[2:]] or sorted(HERE.glob("*.ipynb"))
     with tempfile.TemporaryDirectory() as private:
         os.environ.update(private_folders(private))
-        for path in sorted(HERE.glob("*.ipynb")):
+        for path in paths:
             print(f"{path.name} ...", file=sys.stderr)
             execute(path, folder / path.name)
 

@@ -25,6 +25,8 @@ from asr.cli.output_paths import refuse_existing, refuse_no_file
               help="Folder with recordings of noise. [default: made ones]")
 @click.option("--other-words", type=click.Path(path_type=Path), metavar="FILE",
               help="Words to be refused, one a line. [default: 1,876 of everyday English]")
+@click.option("--from", "base", type=click.Path(path_type=Path), metavar="BUNDLE|none",
+              help="Where training begins. [default: shipped letters of read English]")
 @click.option("--false-accepts", type=click.FloatRange(min=0), default=1.0, show_default=True,
               help="How often an hour other speech may be taken for a phrase.")
 @click.option("--work", type=click.Path(path_type=Path), metavar="DIR",
@@ -34,7 +36,7 @@ from asr.cli.output_paths import refuse_existing, refuse_no_file
 @click.option("--overwrite", is_flag=True, help="Replace OUT.asr and OUT.toml.")
 def commands(words: Path, output: Path, minutes: float, recordings: tuple[Path, ...],
              names: tuple[str, ...], noise: Path | None, other_words: Path | None,
-             false_accepts: float, work: Path | None, seed: int, check: bool,
+             base: Path | None, false_accepts: float, work: Path | None, seed: int, check: bool,
              overwrite: bool) -> None:
     """Make a recogniser of a few English phrases from a list: no recordings needed.
 
@@ -61,6 +63,7 @@ def commands(words: Path, output: Path, minutes: float, recordings: tuple[Path, 
     for path in (output, output.with_suffix(".toml")):
         refuse_no_file(path, "OUT.asr")
         refuse_existing(path, overwrite, other="another name")
+    from asr.bundle.find import COMMANDS_BASE
     from asr.cli.progress import count_on_stderr
     from asr.commands.make import make_commands
     from asr.voices import voices_named
@@ -68,6 +71,7 @@ def commands(words: Path, output: Path, minutes: float, recordings: tuple[Path, 
     made = make_commands(phrases, output, work or output.with_suffix(".commands"), minutes=minutes,
                          seed=seed, voices=voices_named(names) if names else None,
                          recordings=recordings, noise=noise, filler_words=other_words,
+                         base=None if base == Path("none") else base or COMMANDS_BASE,
                          per_hour=false_accepts, overwrite=overwrite, say=say,
                          progress=partial(count_on_stderr, unit="clips", piped=True))
     print(f"{made.bundle}: {len(phrases)} phrases, {made.size / 1e6:.2f} MB, recipe {made.recipe}")

@@ -11,11 +11,14 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
+from asr.bundle import load_bundle
+from asr.bundle.find import COMMANDS_BASE, find_bundle
 from asr.commands.corpus import default_voices, make_material, split_voices
 from asr.commands.phrases import NORMALIZER
 from asr.commands.pronunciation import pronounce, warnings_of
 from asr.commands.settings import recipe_of
 from asr.errors import UsageError
+from asr.export.int8_bundle import quantize_bundle
 from asr.files import write_atomic
 from asr.manifest import Utterance, read_manifest
 from asr.recipe import DecoderSettings, Recipe, dump_recipe
@@ -59,7 +62,8 @@ def make_commands(phrases: Sequence[str], out: Path, work: Path, *, minutes: flo
                   seed: int = 1, voices: Sequence[Voice] | None = None,
                   recordings: Sequence[Path] = (), noise: Path | None = None,
                   filler_words: Path | None = None, per_hour: float = 1.0, epochs: int = 0,
-                  overwrite: bool = False, say: Callable[[str], None] = lambda line: None,
+                  base: Path | None = COMMANDS_BASE, overwrite: bool = False,
+                  say: Callable[[str], None] = lambda line: None,
                   progress: Progress | None = None) -> Made:
     """Synthesise, train, calibrate and write; run again, it goes on where it stopped.
 
@@ -75,14 +79,17 @@ def make_commands(phrases: Sequence[str], out: Path, work: Path, *, minutes: flo
         filler_words: list of words that are no command; None: the shipped one.
         per_hour: how much other speech may be taken for a phrase; on voices, see `Refusal`.
         epochs: at most; 0: as the minutes allow.
+        base: a bundle of English letters to begin from; None: random weights.
         overwrite: replace `out` and its recipe.
         say: called with lines for people.
         progress: opens a display of counted work, by its name.
 
     Raises:
+        BundleError: `base` is damaged.
         UsageError: fewer than three voices.
         CorpusError, DataError and the errors of `asr.train`: see there.
     """
+    start = load_bundle(base) if base else None  # before minutes of work
     for line in warnings_of(pronounce(phrases)):
         say(f"Warning: {line}")
     voices = list(voices) if voices is not None else default_voices(seed)
@@ -100,15 +107,25 @@ def make_commands(phrases: Sequence[str], out: Path, work: Path, *, minutes: flo
     recipe = recipe_of([material.train, *(path.resolve() for path in recordings)], [1, *repeats],
                        material.valid,
                        (noise or material.noise).resolve(), minutes=minutes, seed=seed,
-                       epochs=epochs)
+                       epochs=epochs, base=start)
     trained = train(recipe, work / "run")
-    recognizer = load(work / "run").with_decoder(
+    recognizer = load(_small(work)).with_decoder(
         DecoderSettings(kind="beam", beam_width=BEAM, grammar="\n".join(phrases)))
     refusal = calibrate(recognizer, material.tuning, per_hour)
     for line in refusal.lines():
         say(line)
     size = _write(out, recognizer, recipe, refusal, voices, overwrite)
     return Made(out, out.with_suffix(".toml"), size, refusal, trained.best_wer, trained.minutes)
+
+
+def _small(work: Path) -> Path:
+    """The best bundle of the run, or, if it is too large, the same with weights of 8 bits."""
+    best = find_bundle(work / "run")
+    if best.stat().st_size <= MAX_BYTES:
+        return best
+    small = work / "int8.asr"
+    small.unlink(missing_ok=True)
+    return quantize_bundle(load(best, engine="numpy"), small).path
 
 
 def calibrate(recognizer: Recognizer, tuning: Sequence[Utterance], per_hour: float) -> Refusal:

@@ -5,8 +5,10 @@ In: manifests and a budget. Out: a `Recipe`, the same kind that people write by 
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
+from asr.bundle import Bundle
 from asr.recipe import Recipe, recipe_from_dict
 
 MAX_EPOCHS = 10_000  # --minutes ends the training
@@ -22,10 +24,11 @@ MODEL = {"stacking": 3, "subsampling": 3, "edge_frames": 3, "num_layers": 2, "un
          "dropout": 0.2, "layer_norm": True}
 TRAIN = {"learning_rate": 4e-3, "final_learning_rate": 1e-5, "warmup_steps": 100,
          "weight_decay": 1e-2, "ema": 0.995}
+FROM_BASE = {"learning_rate": 1.5e-3}  # a start that knows speech is not to be lost
 
 
 def recipe_of(train: list[Path], repeats: list[int], valid: Path, noise: Path, *, minutes: float,
-              seed: int, epochs: int = 0) -> Recipe:
+              seed: int, epochs: int = 0, base: Bundle | None = None) -> Recipe:
     """The recipe.
 
     Args:
@@ -36,14 +39,21 @@ def recipe_of(train: list[Path], repeats: list[int], valid: Path, noise: Path, *
         minutes: of training; the learning rate follows the clock.
         seed: for all random choices.
         epochs: at most; 0: as many as fit into the minutes.
+        base: a bundle to begin from, with its features and network; None: random weights, and
+            those above.
     """
+    features, model, settings = FEATURES, MODEL, TRAIN
+    if base is not None:
+        features, model = dataclasses.asdict(base.features), dataclasses.asdict(base.model)
+        model["dropout"] = MODEL["dropout"]
+        settings = {**TRAIN, **FROM_BASE, "initial_bundle": str(base.path)}
     return recipe_from_dict({
         "seed": seed,
         "data": {"train": list(map(str, train)), "repeats": repeats, "valid": [str(valid)],
                  "batch_frames": 5_000, "max_seconds": 10.0},
         "text": {"normalizer": "basic"},
-        "features": FEATURES,
+        "features": features,
         "augment": {**AUGMENT, "noise_dir": str(noise)},
-        "model": MODEL,
-        "train": {**TRAIN, "epochs": epochs or MAX_EPOCHS, "max_minutes": minutes},
+        "model": model,
+        "train": {**settings, "epochs": epochs or MAX_EPOCHS, "max_minutes": minutes},
     }, source="asr commands")

@@ -166,7 +166,7 @@ def test_from_a_list_to_a_bundle(tmp_path, voices):
     write_manifest(tmp_path / "real.jsonl", rows)
     said: list[str] = []
     arguments = {"voices": voices, "epochs": 1, "minutes": 5.0, "filler_words": others,
-                 "recordings": [tmp_path / "real.jsonl"], "say": said.append}
+                 "recordings": [tmp_path / "real.jsonl"], "say": said.append, "base": None}
     made = make.make_commands(WORDS, tmp_path / "o.asr", tmp_path / "work", **arguments)
     bundle = load_bundle(made.bundle)
     assert made.size == made.bundle.stat().st_size < make.MAX_BYTES
@@ -187,6 +187,30 @@ def test_from_a_list_to_a_bundle(tmp_path, voices):
         make.make_commands(WORDS, tmp_path / "o.asr", tmp_path / "work", **arguments)
     again = make.make_commands(WORDS, tmp_path / "p.asr", tmp_path / "work", **arguments)
     assert again.bundle.read_bytes() == made.bundle.read_bytes()
+
+
+def test_training_begins_at_the_base_and_the_result_is_small(tmp_path, voices, monkeypatch):
+    others = tmp_path / "others.txt"
+    others.write_text("\n".join(OTHERS))
+    arguments = {"voices": voices, "epochs": 1, "minutes": 5.0, "filler_words": others}
+    first = make.make_commands(WORDS, tmp_path / "a.asr", tmp_path / "a", base=None, **arguments)
+    monkeypatch.setattr(make, "MAX_BYTES", 100_000)
+    made = make.make_commands(WORDS, tmp_path / "b.asr", tmp_path / "b", base=first.bundle,
+                              **arguments)
+    recipe = load_recipe(made.recipe)
+    assert recipe.train.initial_bundle == str(first.bundle)
+    assert recipe.train.learning_rate < load_recipe(first.recipe).train.learning_rate
+    bundle = load_bundle(made.bundle)
+    assert bundle.quantized and made.size < first.size / 2
+    assert bundle.decoder.grammar == "do\nre mi"
+
+
+def test_a_base_that_cannot_be_read_is_refused_before_the_work(tmp_path, capsys):
+    words = tmp_path / "words.txt"
+    words.write_text("turn left\nstop now\n")
+    code = run(["commands", str(words), str(tmp_path / "o.asr"), "--from", str(words)])
+    assert code == 5 and capsys.readouterr().err.count("\n") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["words.txt"]
 
 
 def corpus_clip() -> bytes:

@@ -117,6 +117,10 @@ def _open_file(path: str | os.PathLike) -> BinaryIO:
         what = "is a link to a file that is gone" if os.path.islink(path) else "does not exist"
         raise AudioError(f"{name} {what}. Check the path.", code="audio.missing",
                          path=name) from error
+    except NotADirectoryError as error:
+        raise AudioError(f"{name} leads through a file that is no folder; recordings are read from "
+                         "tar files whose names end in .tar and that are not compressed. Check the "
+                         "path, or unpack the file.", code="audio.missing", path=name) from error
     except (OSError, ValueError) as error:  # ValueError: a NUL byte in the name
         reason = getattr(error, "strerror", None) or str(error)
         raise AudioError(f"{name} cannot be opened: {reason}. Check its permissions.",

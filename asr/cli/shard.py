@@ -16,8 +16,8 @@ import click
 @click.option("--keep-order", is_flag=True, help="Keep the order of the manifest.")
 @click.option("--megabytes", default=500.0, show_default=True, type=click.FloatRange(min=0.001),
               help="A shard is full when its recordings have so many MB.")
-@click.option("--count", default=0, type=click.IntRange(min=0),
-              help="Or when there are so many recordings in it; 0: any number.")
+@click.option("--count", default=0, type=click.IntRange(0, 250_000),
+              help="Or when there are so many recordings in it; 0: as many as fit.")
 @click.option("--audio-root", type=click.Path(path_type=Path), envvar="ASR_AUDIO_ROOT",
               help="Folder that holds the audio when it is not beside the manifests.")
 @click.option("--allow-outside-root", is_flag=True, help="Accept audio anywhere.")

@@ -27,7 +27,7 @@ from typing import BinaryIO
 import numpy as np
 
 from asr.audio.source import is_recording, open_regular, open_source, reading
-from asr.audio.tar import SUFFIX, list_members
+from asr.audio.tar import MAX_MEMBERS, SUFFIX, list_members
 from asr.errors import AudioError, UsageError
 from asr.files import StrictJsonError, alone, parse_json, place_new, sha256_file, write_atomic
 from asr.manifest import Utterance, manifest_content
@@ -36,6 +36,7 @@ from asr.manifest.address import Address
 RECORD, SUMS = "shards.json", "SHA256SUMS"
 FORMAT = 1
 DEFAULT_BYTES = 500_000_000
+MAX_RECORDINGS = MAX_MEMBERS // 2  # in a shard: each has a row beside it
 MAX_KEY = 80  # characters: of 100 that every reader of tar files knows
 
 _ODD = re.compile(r"[^A-Za-z0-9_-]")  # WebDataset cuts a key at its first dot
@@ -52,7 +53,7 @@ class Settings:
     Args:
         seed: decides the order of the recordings; None keeps that of the manifest.
         shard_bytes: a shard is full when its recordings have so many bytes.
-        shard_recordings: or when there are so many of them; 0: any number.
+        shard_recordings: or when there are so many of them; 0: up to `MAX_RECORDINGS`.
     """
 
     seed: int | None = 0
@@ -207,7 +208,7 @@ def _pieces(recordings: Iterable[_Recording], settings: Settings) -> Iterator[by
         row = json.dumps(_sample(one), ensure_ascii=False).encode()
         yield _header(f"{one.key}.json", len(row)) + row + _padding(len(row))
         size += length
-        if size >= settings.shard_bytes or count == settings.shard_recordings:
+        if size >= settings.shard_bytes or count == (settings.shard_recordings or MAX_RECORDINGS):
             break
     yield bytes(2 * _BLOCK)
 

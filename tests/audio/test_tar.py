@@ -135,6 +135,20 @@ def test_no_tar_file(tmp_path, shard):
     assert "is cut" in str(damaged(tmp_path, shard.read_bytes()[:5_000]))
 
 
+def test_a_compressed_tar_file_is_named(tmp_path, shard):
+    import gzip
+    (tmp_path / "a.tar.gz").write_bytes(gzip.compress(shard.read_bytes()))
+    with pytest.raises(AudioError, match="not compressed"):
+        load_audio(tmp_path / "a.tar.gz/one.wav", sample_rate=RATE)
+
+
+def test_too_many_members(tmp_path, monkeypatch):
+    monkeypatch.setattr(tar, "MAX_MEMBERS", 2)
+    error = damaged(tmp_path, pack(tmp_path / "a.tar", *((f"{n}.wav", b"") for n in range(3))
+                                   ).read_bytes())
+    assert "more than 2 files" in str(error)
+
+
 def header(**fields) -> bytes:
     """A header with fields that the tarfile module would not write, and a right checksum."""
     data = bytearray(tarfile.TarInfo(fields.pop("name", "one.wav")).tobuf(tarfile.USTAR_FORMAT))

@@ -33,6 +33,7 @@ from asr.errors import (
 from asr.files import sha256_file
 from asr.fleet.worklist import OutputFolder, find_items
 from asr.manifest import Utterance, read_manifest, write_manifest
+from asr.manifest.address import Address
 
 COUNT = 7
 
@@ -199,6 +200,19 @@ def test_names_in_a_shard_are_plain_and_unique(tmp_path):
     assert found == ["a_b.flac", "a_b-2.flac", "A_B-3.flac", "___a.flac", f"{'x' * 80}.flac",
                      "__.flac", "end.audio"]
     assert read_manifest(tmp_path / "out/train.jsonl")[3].id == "../a"
+
+
+def test_recordings_at_addresses_are_fetched(manifest, tmp_path, monkeypatch):
+    """From a bucket to shards on a disk."""
+    files = {f"s3://speech/{u.id}.wav": u for u in read_manifest(manifest) if not u.offset}
+    monkeypatch.setattr("asr.audio.source.read_address",
+                        lambda address: files[address].audio.read_bytes())
+    write_shards({"train": [replace(u, audio=Address(name)) for name, u in files.items()]},
+                 tmp_path / "out")
+    for row in read_manifest(tmp_path / "out/train.jsonl"):
+        np.testing.assert_array_equal(
+            load_utterance(row, sample_rate=8_000),
+            load_utterance(files[f"s3://speech/{row.id}.wav"], sample_rate=8_000))
 
 
 def test_a_packed_manifest_is_packed_again(manifest, tmp_path):

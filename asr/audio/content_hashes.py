@@ -51,7 +51,8 @@ def hash_files(paths: Iterable[Path | Address], *, memory: Path
         By path: the hash, or the error (audio.missing, audio.unreadable).
     """
     known = _read_memory(memory)
-    results = {path: _hash(path, known) for path in dict.fromkeys(paths)}
+    versions: dict[str, list[str]] = {}
+    results = {path: _hash(path, known, versions) for path in dict.fromkeys(paths)}
     settled = time.time_ns() - SETTLED_NS
     fresh = {str(path): [*result.fingerprint, result.sha256] for path, result in results.items()
              if isinstance(result, FileHash) and result.fingerprint
@@ -61,10 +62,11 @@ def hash_files(paths: Iterable[Path | Address], *, memory: Path
     return results
 
 
-def _hash(path: Path | Address, known: dict[str, list]) -> FileHash | AudioError:
+def _hash(path: Path | Address, known: dict[str, list], versions: dict[str, list[str]]
+          ) -> FileHash | AudioError:
     try:
         if isinstance(path, Address):
-            return FileHash(version_of(path.text), ())
+            return FileHash(version_of(path.text, versions), ())
         with open_regular(path) as file:
             fingerprint = stat_fingerprint(os.fstat(file.fileno()))
             entry = known.get(str(path))

@@ -27,8 +27,7 @@ _MAX_HEADER = 1 << 20  # bytes of one extended header; names are shorter
 _MOST_REMEMBERED = 200_000  # files of all tar files together, about 40 MB; the last one always
 _LOCK = threading.Lock()
 
-# By name: (first byte, size), or why it cannot be read.
-_Table = dict[str, tuple[int, int] | str]
+_Table = dict[str, range | str]  # by name: its bytes, or why it cannot be read
 _remembered: OrderedDict[tuple, _Table | AudioError] = OrderedDict()
 
 
@@ -75,12 +74,11 @@ def open_member(file: BinaryIO, tar: str, member: str) -> BinaryIO:
     if isinstance(found, str):
         raise AudioError(f"{tar}/{member} {found}; expected one plain file of this name. Pack the "
                          "tar file again.", code="audio.unreadable", path=f"{tar}/{member}")
-    start, size = found
-    return Spliced(file, start, start + size, owns=True)  # type: ignore[return-value]
+    return Spliced(file, found.start, found.stop, owns=True)  # type: ignore[return-value]
 
 
-def list_members(file: BinaryIO, tar: str) -> list[tuple[str, int]]:
-    """The plain files of a tar file, in its order: name and size in bytes.
+def list_members(file: BinaryIO, tar: str) -> dict[str, range]:
+    """The plain files of a tar file, in its order: the bytes of the tar file by name.
 
     Args:
         file: the open tar file.
@@ -89,8 +87,8 @@ def list_members(file: BinaryIO, tar: str) -> list[tuple[str, int]]:
     Raises:
         AudioError: audio.unreadable.
     """
-    return [(name, found[1]) for name, found in _table(file, tar).items()
-            if not isinstance(found, str)]
+    return {name: found for name, found in _table(file, tar).items()
+            if not isinstance(found, str)}
 
 
 def _table(file: BinaryIO, tar: str) -> _Table:
@@ -141,7 +139,7 @@ def _read_headers(file: BinaryIO, size: int, tar: str) -> _Table:
                 elif not member.isreg() or member.sparse is not None:
                     table[name] = "is a link, a device or a sparse file"
                 else:
-                    table[name] = member.offset_data, member.size
+                    table[name] = range(member.offset_data, member.offset_data + member.size)
     except (tarfile.TarError, ValueError, OverflowError, EOFError, RecursionError) as error:
         if isinstance(error, AudioError):
             raise

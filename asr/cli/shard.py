@@ -18,11 +18,13 @@ import click
               help="A shard is full when its recordings have so many MB.")
 @click.option("--count", default=0, type=click.IntRange(0, 250_000),
               help="Or when there are so many recordings in it; 0: as many as fit.")
+@click.option("--address", default="", metavar="URL", help="Also write manifests for shards that "
+              "you copy to this address, such as s3://speech/shards.")
 @click.option("--audio-root", type=click.Path(path_type=Path), envvar="ASR_AUDIO_ROOT",
               help="Folder that holds the audio when it is not beside the manifests.")
 @click.option("--allow-outside-root", is_flag=True, help="Accept audio anywhere.")
 def shard(manifests: tuple[Path, ...], out: Path, seed: int, keep_order: bool, megabytes: float,
-          count: int, audio_root: Path | None, allow_outside_root: bool) -> None:
+          count: int, address: str, audio_root: Path | None, allow_outside_root: bool) -> None:
     """Pack MANIFESTS and their recordings into tar files (WebDataset) in the new folder OUT.
 
     OUT has a manifest of the same name for each, which all verbs read; the recordings stay in the
@@ -45,10 +47,12 @@ def shard(manifests: tuple[Path, ...], out: Path, seed: int, keep_order: bool, m
                          "Pack them into two folders.")
     rows = {path.stem: read_manifest(path, audio_root=audio_root,
                                      allow_outside_root=allow_outside_root) for path in manifests}
-    settings = Settings(None if keep_order else seed, round(megabytes * 1e6), count)
+    settings = Settings(None if keep_order else seed, round(megabytes * 1e6), count, address)
     with count_on_stderr("Packing", piped=True) as show:
         shards = write_shards(rows, out, settings, progress=show)
     for name in names:
         print(out / f"{name}.jsonl")
+        if address:
+            print(out / f"{name}.remote.jsonl")
     print(f"{sum(map(len, rows.values())):,} utterances in {sum(shards.values()):,} shards",
           file=sys.stderr)

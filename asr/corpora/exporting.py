@@ -24,7 +24,7 @@ from asr.audio.tar import split_path
 from asr.errors import DataError, UsageError
 from asr.files import place_new, write_atomic
 from asr.manifest import Utterance, duration_tolerance
-from asr.manifest.address import Address
+from asr.manifest.address import Address, split_part
 
 _SPACE = re.compile(r"\s")
 
@@ -163,7 +163,7 @@ def _recording_ids(utterances: Sequence[Utterance]) -> list[tuple[str, str]]:
 def _audio(u: Utterance) -> str:
     """The absolute path or address, which must be a line of text and no part of a tar file."""
     place = str(u.audio)
-    if isinstance(u.audio, Path) and split_path(u.audio):
+    if split_path(u.audio) if isinstance(u.audio, Path) else split_part(place)[1]:
         raise _misfit(u, f"{place} is in a tar file, which other programs do not open by a path; "
                       "export the manifest that was packed")
     try:

@@ -4,6 +4,7 @@ In: utterances by the name of their manifest. Out: a new folder, written whole o
 
     train-000000.tar      yes_0017.flac, yes_0017.json, ...   WebDataset: files of one key are a row
     train.jsonl           the manifest; its recordings are train-000000.tar/yes_0017.flac and so on
+    train.remote.jsonl    the same rows at an address, if one is given
     shards.json           how it was made
     SHA256SUMS            for `sha256sum -c`
 
@@ -31,7 +32,7 @@ from asr.audio.tar import MAX_MEMBERS, SUFFIX, list_members
 from asr.errors import AudioError, UsageError
 from asr.files import StrictJsonError, alone, parse_json, place_new, sha256_file, write_atomic
 from asr.manifest import Utterance, manifest_content
-from asr.manifest.address import Address
+from asr.manifest.address import Address, is_address
 
 RECORD, SUMS = "shards.json", "SHA256SUMS"
 FORMAT = 1
@@ -40,6 +41,7 @@ MAX_RECORDINGS = MAX_MEMBERS // 2  # in a shard: each has a row beside it
 MAX_KEY = 80  # characters: of 100 that every reader of tar files knows
 
 _ODD = re.compile(r"[^A-Za-z0-9_-]")  # WebDataset cuts a key at its first dot
+_PLAIN = re.compile(r"[A-Za-z0-9._-]+")  # in an address as it is
 _CHUNK = 1 << 20
 _BLOCK = 512
 
@@ -54,11 +56,14 @@ class Settings:
         seed: decides the order of the recordings; None keeps that of the manifest.
         shard_bytes: a shard is full when its recordings have so many bytes.
         shard_recordings: or when there are so many of them; 0: up to `MAX_RECORDINGS`.
+        address: of the folder to which the shards will be copied, such as "s3://speech/shards"; "":
+            none.
     """
 
     seed: int | None = 0
     shard_bytes: int = DEFAULT_BYTES
     shard_recordings: int = 0
+    address: str = ""
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,10 @@ class _Recording:
     key: str
     suffix: str
     rows: tuple[Utterance, ...]
+
+    @property
+    def member(self) -> str:
+        return self.key + self.suffix
 
 
 def write_shards(manifests: Mapping[str, Sequence[Utterance]], folder: str | Path,
@@ -86,15 +95,14 @@ def write_shards(manifests: Mapping[str, Sequence[Utterance]], folder: str | Pat
         Shards by name.
 
     Raises:
-        UsageError: the folder exists, or an interrupted run had other arguments.
+        UsageError: the folder exists, an interrupted run had other arguments, or the address is
+            none.
         AudioError: a recording cannot be read; nothing appears, and finished shards are kept for
             the next run.
     """
     settings = settings or Settings()
     folder = Path(os.path.realpath(folder))
-    if not folder.parent.is_dir():
-        raise UsageError(f"{folder.parent} is no folder. Make it first.", path=folder.parent)
-    _refuse_existing(folder)
+    _check(folder, settings, manifests)
     work = folder.with_name(f".{folder.name}.asr-shards")
     work.mkdir(exist_ok=True)
     with alone(work):
@@ -102,24 +110,50 @@ def write_shards(manifests: Mapping[str, Sequence[Utterance]], folder: str | Pat
         packed = {name: _in_order(rows, settings.seed) for name, rows in manifests.items()}
         _claim(work, {"format": FORMAT, "seed": settings.seed,
                       "shard_bytes": settings.shard_bytes,
-                      "shard_recordings": settings.shard_recordings,
+                      "shard_recordings": settings.shard_recordings, "address": settings.address,
                       "manifests": {name: _digest(some) for name, some in packed.items()}})
         total, done, sums, counts = sum(map(len, packed.values())), 0, [], {}
         for name, recordings in packed.items():
             rows: list[Utterance] = []
+            remote: list[Utterance] = []
             shards = 0
-            for tar, some in _fill(work, name, recordings, settings):
+            for tar, some, places in _fill(work, name, recordings, settings):
                 shards, done = shards + 1, done + len(some)
-                rows += [replace(row, audio=folder / tar.name / (one.key + one.suffix))
-                         for one in some for row in one.rows]
+                rows += _moved(some, lambda one, tar=tar: folder / tar.name / one.member)
+                if settings.address:
+                    there = f"{settings.address.rstrip('/')}/{tar.name}"
+                    remote += _moved(some, lambda one, places=places, there=there: Address(
+                        f"{there}#bytes={places[one.member].start}-{places[one.member].stop - 1}"))
                 sums.append(f"{sha256_file(tar)}  {tar.name}\n")
                 if progress:
                     progress(done, total)
             counts[name] = shards
-            write_atomic(work / f"{name}.jsonl", manifest_content(folder / f"{name}.jsonl", rows))
+            for suffix, some in (("jsonl", rows), ("remote.jsonl", remote)):
+                if some:
+                    path = f"{name}.{suffix}"
+                    write_atomic(work / path, manifest_content(folder / path, some))
         write_atomic(work / SUMS, "".join(sums))
         place_new(work, folder)
     return counts
+
+
+def _moved(recordings: Iterable[_Recording], place: Callable[[_Recording], Path | Address]
+           ) -> Iterator[Utterance]:
+    for one in recordings:
+        audio = place(one)
+        for row in one.rows:
+            yield replace(row, audio=audio)
+
+
+def _check(folder: Path, settings: Settings, names: Iterable[str]) -> None:
+    if not folder.parent.is_dir():
+        raise UsageError(f"{folder.parent} is no folder. Make it first.", path=folder.parent)
+    _refuse_existing(folder)
+    if settings.address and not (is_address(settings.address)
+                                 and all(map(_PLAIN.fullmatch, names))):
+        raise UsageError(f"--address {settings.address}: expected the address of a folder, such as "
+                         "s3://speech/shards, and manifests whose names have only letters, digits, "
+                         "dots, - and _.")
 
 
 def _refuse_existing(folder: Path) -> None:
@@ -177,21 +211,22 @@ def _in_order(rows: Sequence[Utterance], seed: int | None) -> list[_Recording]:
 
 
 def _fill(work: Path, name: str, recordings: list[_Recording], settings: Settings
-          ) -> Iterator[tuple[Path, list[_Recording]]]:
-    """Shard by shard: the file, and which recordings are in it; what is there is kept."""
+          ) -> Iterator[tuple[Path, list[_Recording], dict[str, range]]]:
+    """Shard by shard: the file, which recordings are in it, and where; what is there is kept."""
     start = number = 0
     while start < len(recordings):
         tar = work / f"{name}-{number:06d}{SUFFIX}"
         if not tar.exists():
             write_atomic(tar, _pieces(recordings[start:], settings), overwrite=False)
         with open_regular(tar) as file:
-            names = [member for member, _ in list_members(file, str(tar))]
+            places = list_members(file, str(tar))
+        names = list(places)
         some = recordings[start:start + sum(not member.endswith(".json") for member in names)]
-        wanted = [file for one in some for file in (one.key + one.suffix, f"{one.key}.json")]
+        wanted = [file for one in some for file in (one.member, f"{one.key}.json")]
         if not names or names != wanted:
             raise UsageError(f"{tar} is not what this command wrote. Remove it and run again.",
                              path=tar)
-        yield tar, some
+        yield tar, some, places
         start, number = start + len(some), number + 1
 
 
@@ -203,7 +238,7 @@ def _pieces(recordings: Iterable[_Recording], settings: Settings) -> Iterator[by
             with reading(name):
                 length = file.seek(0, os.SEEK_END)
                 file.seek(0)
-            yield _header(one.key + one.suffix, length)
+            yield _header(one.member, length)
             yield from _content(file, length, name)
         row = json.dumps(_sample(one), ensure_ascii=False).encode()
         yield _header(f"{one.key}.json", len(row)) + row + _padding(len(row))

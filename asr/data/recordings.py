@@ -27,6 +27,7 @@ from asr.errors import AudioError, UsageError
 from asr.features import FeatureExtractor
 from asr.features.lengths import feature_length
 from asr.manifest import Utterance
+from asr.manifest.address import split_part
 from asr.recipe import Recipe
 from asr.versions import installed
 
@@ -126,7 +127,7 @@ def _source(u: Utterance, probe: Probe, sample_rate: int, speed: float,
     if probe.info is None:
         raise probe.error or AudioError(f"{u.audio} cannot be read.", path=u.audio)
     info, name = probe.info, display_name(str(u.audio))
-    if isinstance(u.audio, Path) and split_path(u.audio):
+    if split_path(u.audio) if isinstance(u.audio, Path) else split_part(u.audio.text)[1]:
         raise AudioError(f"{name} is in a tar file, which tensorflow-io does not open. Set "
                          "data.reader = \"cache\".", code="audio.unsupported", path=u.audio)
     if u.channel:

@@ -147,7 +147,7 @@ def _opened(item: Item) -> Iterable[Item]:
     if item.path is None or not item.path.endswith(SUFFIX) or not os.path.isfile(item.path):
         return [item]
     with open_regular(item.path) as file:
-        members = [name for name, _ in list_members(file, item.name) if is_recording(name)]
+        members = [name for name in list_members(file, item.name) if is_recording(name)]
     if not members:
         raise AudioError(f"{item.name} holds no recording ({', '.join(sorted(taken_suffixes()))}).",
                          code="audio.missing", path=item.name)

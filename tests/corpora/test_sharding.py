@@ -33,7 +33,7 @@ from asr.errors import (
 from asr.files import sha256_file
 from asr.fleet.worklist import OutputFolder, find_items
 from asr.manifest import Utterance, read_manifest, write_manifest
-from asr.manifest.address import Address
+from asr.manifest.address import Address, split_part
 
 COUNT = 7
 
@@ -213,6 +213,29 @@ def test_recordings_at_addresses_are_fetched(manifest, tmp_path, monkeypatch):
         np.testing.assert_array_equal(
             load_utterance(row, sample_rate=8_000),
             load_utterance(files[f"s3://speech/{row.id}.wav"], sample_rate=8_000))
+
+
+def test_shards_that_are_copied_to_an_address(manifest, tmp_path, monkeypatch, capsys):
+    command = ["shard", str(manifest), str(tmp_path / "out"), "--count", "3", "--address"]
+    assert run([*command, "/no/address"]) == EXIT_USAGE
+    assert "s3://" in capsys.readouterr().err and not (tmp_path / "out").exists()
+    assert run([*command, "s3://speech/shards/"]) == EXIT_OK
+    assert capsys.readouterr().out.split() == [str(tmp_path / "out" / name) for name in (
+        "train.jsonl", "train.remote.jsonl")]
+    here = read_manifest(tmp_path / "out/train.jsonl")
+    there = read_manifest(tmp_path / "out/train.remote.jsonl")
+    assert [replace(u, audio=Path()) for u in here] == [replace(u, audio=Path()) for u in there]
+    monkeypatch.setattr("asr.audio.source.read_address", lambda address: part_of(
+        tmp_path / "out", address))
+    for mine, theirs in zip(here, there, strict=True):
+        np.testing.assert_array_equal(load_utterance(mine, sample_rate=8_000),
+                                      load_utterance(theirs, sample_rate=8_000))
+
+
+def part_of(folder: Path, address: str) -> bytes:
+    whole, part = split_part(address)
+    assert whole.startswith("s3://speech/shards/train-00000")
+    return (folder / whole.rpartition("/")[2]).read_bytes()[slice(*part)]
 
 
 def test_a_packed_manifest_is_packed_again(manifest, tmp_path):

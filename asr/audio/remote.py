@@ -60,7 +60,7 @@ def version_of(address: str, known: dict[str, list[str]] | None = None) -> str:
     """A SHA-256 of the address and of what its server says of the content: size, ETag, time.
 
     Args:
-        address: of a file, or of a part of one.
+        address: the address of a file, or of a part of one.
         known: what servers said already, by file, so that a tar file is asked for once; updated.
 
     Raises:

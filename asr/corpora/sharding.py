@@ -56,7 +56,7 @@ class Settings:
         seed: decides the order of the recordings; None keeps that of the manifest.
         shard_bytes: a shard is full when its recordings have so many bytes.
         shard_recordings: or when there are so many of them; 0: up to `MAX_RECORDINGS`.
-        address: of the folder to which the shards will be copied, such as "s3://speech/shards"; "":
+        address: folder to which the shards will be copied, such as "s3://speech/shards"; "":
             none.
     """
 

@@ -20,7 +20,7 @@ import json
 import os
 import re
 import tarfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
@@ -114,27 +114,33 @@ def write_shards(manifests: Mapping[str, Sequence[Utterance]], folder: str | Pat
                       "manifests": {name: _digest(some) for name, some in packed.items()}})
         total, done, sums, counts = sum(map(len, packed.values())), 0, [], {}
         for name, recordings in packed.items():
-            rows: list[Utterance] = []
-            remote: list[Utterance] = []
-            shards = 0
-            for tar, some, places in _fill(work, name, recordings, settings):
-                shards, done = shards + 1, done + len(some)
-                rows += _moved(some, lambda one, tar=tar: folder / tar.name / one.member)
-                if settings.address:
-                    there = f"{settings.address.rstrip('/')}/{tar.name}"
-                    remote += _moved(some, lambda one, places=places, there=there: Address(
-                        f"{there}#bytes={places[one.member].start}-{places[one.member].stop - 1}"))
+            counts[name] = 0
+            for tar, some in _pack(work, folder, name, recordings, settings):
+                counts[name] += 1
                 sums.append(f"{sha256_file(tar)}  {tar.name}\n")
+                done += len(some)
                 if progress:
                     progress(done, total)
-            counts[name] = shards
-            for suffix, some in (("jsonl", rows), ("remote.jsonl", remote)):
-                if some:
-                    path = f"{name}.{suffix}"
-                    write_atomic(work / path, manifest_content(folder / path, some))
         write_atomic(work / SUMS, "".join(sums))
         place_new(work, folder)
     return counts
+
+
+def _pack(work: Path, folder: Path, name: str, recordings: list[_Recording], settings: Settings
+          ) -> Iterator[tuple[Path, list[_Recording]]]:
+    """The shards of one manifest, and then the manifest itself."""
+    rows: list[Utterance] = []
+    remote: list[Utterance] = []
+    for tar, some, places in _fill(work, name, recordings, settings):
+        rows += _moved(some, lambda one, tar=tar: folder / tar.name / one.member)
+        if settings.address:
+            there = f"{settings.address.rstrip('/')}/{tar.name}"
+            remote += _moved(some, lambda one, places=places, there=there: Address(
+                f"{there}#bytes={places[one.member].start}-{places[one.member].stop - 1}"))
+        yield tar, some
+    for path, some in ((f"{name}.jsonl", rows), (f"{name}.remote.jsonl", remote)):
+        if some:
+            write_atomic(work / path, manifest_content(folder / path, some))
 
 
 def _moved(recordings: Iterable[_Recording], place: Callable[[_Recording], Path | Address]
@@ -145,7 +151,7 @@ def _moved(recordings: Iterable[_Recording], place: Callable[[_Recording], Path 
             yield replace(row, audio=audio)
 
 
-def _check(folder: Path, settings: Settings, names: Iterable[str]) -> None:
+def _check(folder: Path, settings: Settings, names: Collection[str]) -> None:
     if not folder.parent.is_dir():
         raise UsageError(f"{folder.parent} is no folder. Make it first.", path=folder.parent)
     _refuse_existing(folder)
@@ -154,6 +160,9 @@ def _check(folder: Path, settings: Settings, names: Iterable[str]) -> None:
         raise UsageError(f"--address {settings.address}: expected the address of a folder, such as "
                          "s3://speech/shards, and manifests whose names have only letters, digits, "
                          "dots, - and _.")
+    if settings.address and (taken := {f"{name}.remote" for name in names} & set(names)):
+        raise UsageError(f"With --address, {min(taken)}.jsonl is a name of this command. Rename the "
+                         "manifest.")
 
 
 def _refuse_existing(folder: Path) -> None:

@@ -232,6 +232,13 @@ def test_shards_that_are_copied_to_an_address(manifest, tmp_path, monkeypatch, c
                                       load_utterance(theirs, sample_rate=8_000))
 
 
+def test_a_manifest_that_has_the_name_of_another(manifest, tmp_path):
+    rows = read_manifest(manifest)
+    with pytest.raises(UsageError, match="train.remote.jsonl"):
+        write_shards({"train": rows, "train.remote": rows}, tmp_path / "out",
+                     Settings(address="s3://speech"))
+
+
 def part_of(folder: Path, address: str) -> bytes:
     whole, part = split_part(address)
     assert whole.startswith("s3://speech/shards/train-00000")

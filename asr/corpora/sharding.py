@@ -161,8 +161,8 @@ def _check(folder: Path, settings: Settings, names: Collection[str]) -> None:
                          "s3://speech/shards, and manifests whose names have only letters, digits, "
                          "dots, - and _.")
     if settings.address and (taken := {f"{name}.remote" for name in names} & set(names)):
-        raise UsageError(f"With --address, {min(taken)}.jsonl is a name of this command. Rename the "
-                         "manifest.")
+        raise UsageError(f"With --address, {min(taken)}.jsonl is written by this command. "
+                         "Rename the manifest.")
 
 
 def _refuse_existing(folder: Path) -> None:

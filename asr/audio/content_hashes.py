@@ -16,6 +16,7 @@ from typing import BinaryIO
 
 from asr.audio.remote import version_of
 from asr.audio.source import open_regular
+from asr.audio.spliced import size_of
 from asr.audio.unchanged import SETTLED_NS, stat_fingerprint
 from asr.errors import AudioError
 from asr.files import parse_json, write_atomic
@@ -86,9 +87,7 @@ def _hash(path: Path | Address, known: dict[str, list], versions: dict[str, list
 
 def digest_of(file: BinaryIO) -> str:
     """Hexadecimal SHA-256 of an open recording."""
-    size = file.seek(0, os.SEEK_END)
-    file.seek(0)
-    if size <= _AT_ONCE_BYTES:
+    if size_of(file) <= _AT_ONCE_BYTES:
         return hashlib.sha256(file.read()).hexdigest()
     return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
 

@@ -14,6 +14,7 @@ from typing import BinaryIO
 
 from asr.audio import av_decoder, other_containers
 from asr.audio.remote import read_address
+from asr.audio.spliced import size_of
 from asr.audio.tar import open_member, split_path
 from asr.errors import AudioError, UsageError
 from asr.manifest.address import is_address
@@ -142,6 +143,6 @@ def _open_file(path: str | os.PathLike) -> BinaryIO:
 
 def _buffered(file: BinaryIO) -> BinaryIO:
     """Small files as bytes: libsndfile's many small reads cost less, and nothing can change."""
-    size = file.seek(0, os.SEEK_END)
-    file.seek(0)
-    return file if size > _IN_MEMORY_BYTES else io.BytesIO(file.read(_IN_MEMORY_BYTES + 1))
+    if size_of(file) > _IN_MEMORY_BYTES:
+        return file
+    return io.BytesIO(file.read(_IN_MEMORY_BYTES + 1))

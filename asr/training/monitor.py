@@ -46,7 +46,7 @@ class RunMonitor(keras.callbacks.Callback):
         self._steps = int(loop.model.optimizer.iterations.numpy())
         self._error: TrainingStopped | None = None
         self._mark = self._validation_began = time.perf_counter()
-        self._seconds_before = 0.0
+        self._seconds_before, self._frames_before = 0.0, 0
         loop.model.on_skipped_step = self._skipped
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -59,6 +59,7 @@ class RunMonitor(keras.callbacks.Callback):
         tracker.total.assign(state.loss_sum)
         tracker.count.assign(state.label_sum)
         self._mark, self._seconds_before = time.perf_counter(), state.seconds
+        self._frames_before = state.frames  # of the part of this epoch that another process ran
         self._first_step = True
 
     def on_train_batch_begin(self, batch, logs=None):
@@ -116,6 +117,7 @@ class RunMonitor(keras.callbacks.Callback):
         validation = Validation.of(logs or {}, "val_")
         train_seconds = state.seconds - self._seconds_before
         loss, frames = state.end_epoch()
+        frames -= self._frames_before
         if validation.emitted and not state.first_token_epoch:
             state.first_token_epoch = state.epoch
         state.seconds += time.perf_counter() - self._validation_began

@@ -16,7 +16,7 @@ import re
 import signal
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -34,13 +34,13 @@ _SWEPT: set[str] = set()
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
-def write_atomic(path: str | Path, data: bytes | str | Sequence[bytes | memoryview], *,
+def write_atomic(path: str | Path, data: bytes | str | Iterable[bytes | memoryview], *,
                  overwrite: bool = True) -> None:
     """Write a whole file; a crash at any point leaves the old file or the new one.
 
     Args:
         path: the final name; its folder must exist.
-        data: the content; text is written as UTF-8, a sequence piece by piece, not joined first.
+        data: the content; text is written as UTF-8, pieces as they come, not joined first.
         overwrite: False makes an existing file an error instead of replacing it.
 
     Raises:
@@ -76,7 +76,7 @@ def place_new(temporary: str | Path, path: str | Path) -> None:
     sync_folder(path.parent)
 
 
-def _write(path: Path, pieces: Sequence[bytes | memoryview], overwrite: bool) -> None:
+def _write(path: Path, pieces: Iterable[bytes | memoryview], overwrite: bool) -> None:
     _sweep_once(path.parent)
     file, temporary = _temporary(path)
     try:

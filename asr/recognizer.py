@@ -362,8 +362,8 @@ class Recognizer:
 
         Args:
             sample_rate: Hz of the samples; None: the recogniser's own rate.
-            settings: seconds: end_pause, right_context, left_context, chunk, max_utterance, see
-                `asr.live.StreamSettings`.
+            settings: seconds: end_pause, right_context, left_context, stable_pause, chunk,
+                max_utterance, see `asr.live.StreamSettings`.
 
         Raises:
             UsageError: a setting or a sample rate that cannot be.

@@ -3,11 +3,13 @@
     python benchmarks/streaming.py data/fsdd/test.jsonl
     python benchmarks/streaming.py data/en/dev.jsonl --bundle models/english.asr --join 1
 
-Utterances of one speaker are joined to recordings of `--join` utterances, 0.2 s apart, with room
-noise (-66 dB) before, between and after, and read 0.1 s at a time. For each right context:
+Utterances of one speaker are joined to recordings of `--join` utterances, `--gap` seconds apart,
+with room noise (-66 dB) before, between and after, and read 0.1 s at a time. By right context:
 
 - offline: WER of the whole recordings by `Recognizer.transcribe`.
-- streamed: WER of the last partial text of each utterance, before its final pass.
+- streamed: WER of the last partial text of each utterance, before its final pass. Words become
+  stable by a pass over the whole utterance so far: `--stable-pause 60` leaves that out, so that
+  `streamed` is what the network reads with this right context alone.
 - final: WER of the final texts.
 - first: seconds of audio from the beginning of a word (of the final text) to the partial text that
   first shows it; last: seconds of audio from the end of the last word to the final text. Computing
@@ -15,6 +17,7 @@ noise (-66 dB) before, between and after, and read 0.1 s at a time. For each rig
 - flicker: words shown that changed or went away afterwards, of all words shown.
 - cpu: processor seconds a second of audio.
 
+`--forget` reads every utterance without the statistics of those before it in the stream.
 The right context was not chosen on a test split: give development data.
 """
 
@@ -28,13 +31,14 @@ from pathlib import Path
 import numpy as np
 
 import asr
+from asr.live.normalizing import OnlineNormalizer
 from asr.scoring import score
 
 PIECE = 0.1
 
 
-def recordings(manifest: Path, root: Path | None, join: int, rate: int, most: int
-               ) -> list[tuple[str, np.ndarray]]:
+def recordings(manifest: Path, root: Path | None, join: int, rate: int, most: int,
+               seconds_apart: float) -> list[tuple[str, np.ndarray]]:
     """(text, samples) of joined utterances."""
     by_speaker: dict[str, list] = {}
     for utterance in asr.read_manifest(manifest, audio_root=root):
@@ -45,7 +49,7 @@ def recordings(manifest: Path, root: Path | None, join: int, rate: int, most: in
         order = generator.permutation(len(utterances))
         for first in range(0, len(order) - join + 1, join):
             group = [utterances[i] for i in order[first:first + join]]
-            gap = np.zeros(round(0.2 * rate), np.float32)
+            gap = np.zeros(round(seconds_apart * rate), np.float32)
             pieces = [np.zeros(round(0.5 * rate), np.float32)]
             for utterance in group:
                 pieces += [asr.load_audio(utterance.audio, sample_rate=rate,
@@ -61,8 +65,9 @@ def recordings(manifest: Path, root: Path | None, join: int, rate: int, most: in
 class Reading:
     """One recording through a stream."""
 
-    def __init__(self, recognizer: asr.Recognizer, audio: np.ndarray, right: float):
-        stream = recognizer.stream(right_context=right)
+    def __init__(self, recognizer: asr.Recognizer, audio: np.ndarray, right: float,
+                 stable: float):
+        stream = recognizer.stream(right_context=right, stable_pause=stable)
         size = round(PIECE * recognizer.sample_rate)
         self.streamed, self.final = [], []
         self.first, self.last, self.compute = [], [], 0.0
@@ -100,9 +105,10 @@ class Reading:
                 self.first.append(when - word.start)
 
 
-def measure(recognizer: asr.Recognizer, found: list[tuple[str, np.ndarray]], right: float) -> dict:
+def measure(recognizer: asr.Recognizer, found: list[tuple[str, np.ndarray]], right: float,
+            stable: float) -> dict:
     started = time.process_time()
-    readings = [Reading(recognizer, audio, right) for _, audio in found]
+    readings = [Reading(recognizer, audio, right, stable) for _, audio in found]
     cpu = time.process_time() - started
     seconds = sum(len(audio) for _, audio in found) / recognizer.sample_rate
     references = {str(i): text for i, (text, _) in enumerate(found)}
@@ -128,17 +134,23 @@ def main() -> None:
     parser.add_argument("--join", type=int, default=5, help="utterances a recording")
     parser.add_argument("--recordings", type=int, default=60)
     parser.add_argument("--right", type=float, nargs="+", default=[0.3, 0.6, 1.0, 2.0])
+    parser.add_argument("--gap", type=float, default=0.2, help="seconds between utterances")
+    parser.add_argument("--stable-pause", type=float, default=0.5, help="60: no stable words")
+    parser.add_argument("--forget", action="store_true", help="no utterance knows those before")
     arguments = parser.parse_args()
+    if arguments.forget:
+        OnlineNormalizer.remember = lambda self, features: None
     recognizer = asr.load(arguments.bundle)
     found = recordings(arguments.manifest, arguments.audio_root, arguments.join,
-                       recognizer.sample_rate, arguments.recordings)
+                       recognizer.sample_rate, arguments.recordings, arguments.gap)
     references = {str(i): text for i, (text, _) in enumerate(found)}
     offline = {str(i): recognizer.transcribe(audio).text for i, (_, audio) in enumerate(found)}
     print(json.dumps({"recordings": len(found), "seconds": round(sum(
         len(audio) for _, audio in found) / recognizer.sample_rate),
         "offline": round(100 * score(references, offline).wer, 2)}), flush=True)
     for right in arguments.right:
-        print(json.dumps(measure(recognizer, found, right)), flush=True)
+        print(json.dumps(measure(recognizer, found, right,
+                                 arguments.stable_pause)), flush=True)
 
 
 if __name__ == "__main__":

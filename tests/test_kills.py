@@ -330,8 +330,40 @@ def archive(root: Path) -> int:
     return survive(root / "before", root / "scratch", work, check)
 
 
+def shards(root: Path) -> int:
+    """`asr shard`: the folder appears whole or not at all; a second run makes the rest."""
+    from killing import survive
+
+    from asr.corpora.sharding import Settings, write_shards
+    from asr.manifest import Utterance
+
+    (root / "before").mkdir()
+    for seed, name in enumerate("abc"):
+        a_wav(root / f"before/{name}.wav", seed)
+
+    def work(folder: Path) -> None:
+        rows = [Utterance(name, folder / f"{name}.wav", name, 0.5) for name in "abc"]
+        write_shards({"train": rows}, folder / "out", Settings(seed=1, shard_recordings=2))
+
+    work(root / "before")
+    expected = {path.name: path.read_bytes() for path in (root / "before/out").iterdir()}
+    for path in (root / "before/out").iterdir():
+        path.unlink()
+    (root / "before/out").rmdir()
+
+    def check(folder: Path) -> None:
+        if not (folder / "out").exists():
+            work(folder)
+        found = {path.name: path.read_bytes() for path in (folder / "out").iterdir()}
+        assert found.keys() == expected.keys()
+        assert all(found[name] == expected[name] for name in found if name != "shards.json")
+        nothing_is_left(folder)
+
+    return survive(root / "before", root / "scratch", work, check)
+
+
 JOBS = {job.__name__: job for job in (prepare, evaluation, first_evaluation, saved_score, features,
-                                      bundle, run_directory, tones, transcripts, archive)}
+                                      bundle, run_directory, tones, transcripts, archive, shards)}
 
 
 @pytest.mark.parametrize("job", JOBS)

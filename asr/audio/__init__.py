@@ -28,9 +28,9 @@ from asr.audio.source import (
     MAX_STREAM_BYTES,
     Source,
     display_name,
-    fingerprint,
     open_source,
 )
+from asr.audio.unchanged import fingerprint
 from asr.errors import AudioError, UsageError
 from asr.manifest import Utterance, duration_tolerance
 

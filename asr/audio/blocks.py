@@ -21,7 +21,8 @@ from asr.audio.av_decoder import AvDecoder
 from asr.audio.channels import ChannelMeter, mix_channels, refuse_cancelled
 from asr.audio.containers import Layout, check_format, inspect_container
 from asr.audio.decoder import TRUNCATED, Decoder, make_decoder, reason_of, truncated
-from asr.audio.source import reading, remembered
+from asr.audio.source import reading
+from asr.audio.unchanged import remembered
 from asr.errors import AudioError, InputWarning
 
 MAX_AMPLITUDE = 8.0  # 18 dB over full scale: beyond it, the samples are no audio

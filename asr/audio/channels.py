@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
-from asr.audio.source import remembered
+from asr.audio.unchanged import remembered
 from asr.errors import AudioError, InputWarning
 
 if TYPE_CHECKING:

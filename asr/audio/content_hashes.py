@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from asr.audio.remote import version_of
-from asr.audio.source import SETTLED_NS, open_regular, stat_fingerprint
+from asr.audio.source import open_regular
+from asr.audio.spliced import size_of
+from asr.audio.unchanged import SETTLED_NS, stat_fingerprint
 from asr.errors import AudioError
 from asr.files import parse_json, write_atomic
 from asr.manifest.address import Address
@@ -50,7 +52,8 @@ def hash_files(paths: Iterable[Path | Address], *, memory: Path
         By path: the hash, or the error (audio.missing, audio.unreadable).
     """
     known = _read_memory(memory)
-    results = {path: _hash(path, known) for path in dict.fromkeys(paths)}
+    versions: dict[str, list[str]] = {}
+    results = {path: _hash(path, known, versions) for path in dict.fromkeys(paths)}
     settled = time.time_ns() - SETTLED_NS
     fresh = {str(path): [*result.fingerprint, result.sha256] for path, result in results.items()
              if isinstance(result, FileHash) and result.fingerprint
@@ -60,16 +63,17 @@ def hash_files(paths: Iterable[Path | Address], *, memory: Path
     return results
 
 
-def _hash(path: Path | Address, known: dict[str, list]) -> FileHash | AudioError:
+def _hash(path: Path | Address, known: dict[str, list], versions: dict[str, list[str]]
+          ) -> FileHash | AudioError:
     try:
         if isinstance(path, Address):
-            return FileHash(version_of(path.text), ())
+            return FileHash(version_of(path.text, versions), ())
         with open_regular(path) as file:
             fingerprint = stat_fingerprint(os.fstat(file.fileno()))
             entry = known.get(str(path))
             if entry and tuple(entry[:-1]) == fingerprint:
                 return FileHash(entry[-1], fingerprint)
-            digest = _digest(file, fingerprint[0])
+            digest = digest_of(file)
             if stat_fingerprint(os.fstat(file.fileno())) != fingerprint:
                 raise AudioError(f"{path} changed while it was read. Do not write to recordings "
                                  "while they are read.", code="audio.changed", path=path)
@@ -81,8 +85,9 @@ def _hash(path: Path | Address, known: dict[str, list]) -> FileHash | AudioError
     return FileHash(digest, fingerprint)
 
 
-def _digest(file: BinaryIO, size: int) -> str:
-    if size <= _AT_ONCE_BYTES:
+def digest_of(file: BinaryIO) -> str:
+    """Hexadecimal SHA-256 of an open recording."""
+    if size_of(file) <= _AT_ONCE_BYTES:
         return hashlib.sha256(file.read()).hexdigest()
     return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
 

@@ -20,6 +20,7 @@ from asr.audio.av_decoder import CONTAINERS as AV_CONTAINERS
 from asr.audio.av_decoder import AvDecoder
 from asr.audio.containers import REMEDY, Layout, Part
 from asr.audio.source import reading
+from asr.audio.spliced import Spliced
 from asr.errors import AudioError
 
 if TYPE_CHECKING:
@@ -229,6 +230,8 @@ class _Guarded(io.RawIOBase):
         except OSError as error:
             self._error = error
             return 0
+
+
 def make_decoder(file: BinaryIO, layout: Layout, name: str) -> Decoder | AvDecoder:
     """The decoder for a container: libsndfile's, or FFmpeg's.
 
@@ -239,50 +242,13 @@ def make_decoder(file: BinaryIO, layout: Layout, name: str) -> Decoder | AvDecod
     return Decoder(file, layout, name)
 
 
-class _Spliced(io.RawIOBase):
-    """A part of a file behind a head of our own, as a file."""
-
-    def __init__(self, file: BinaryIO, part: Part):
-        self._file, self._part, self._position = file, part, 0
-        self._size = len(part.head) + part.stop - part.start
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
-        self._position = max(0, base + offset)
-        return self._position
-
-    def readinto(self, buffer) -> int:
-        data = self._at(self._position, len(buffer))
-        buffer[:len(data)] = data
-        self._position += len(data)
-        return len(data)
-
-    def _at(self, position: int, count: int) -> bytes:
-        head = self._part.head[position:position + count]
-        start = self._part.start + max(0, position - len(self._part.head))
-        count = min(count - len(head), self._part.stop - start)
-        if count <= 0:
-            return head
-        self._file.seek(start)
-        return head + self._file.read(count)
-
-
 def _file_of(file: BinaryIO, part: Part) -> BinaryIO:
     """The file itself where the part is all of it, which is quicker."""
     size = file.seek(0, os.SEEK_END)
     if part == Part(b"", 0, size):
         file.seek(0)
         return file
-    return _Spliced(file, part)  # type: ignore[return-value]
+    return Spliced(file, part.start, part.stop, part.head)  # type: ignore[return-value]
 
 
 def _as_integers(samples: np.ndarray, subtype: str) -> bytes:

@@ -14,16 +14,18 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from asr.audio import AudioInfo, probe_audio
+from asr.audio.content_hashes import digest_of
 from asr.audio.decoder import TRUNCATED
 from asr.audio.loudness import CELL_SECONDS, LoudnessMeter, all_silent
 from asr.audio.recording import open_recording
 from asr.audio.remote import version_of
+from asr.audio.source import open_regular
 from asr.errors import AsrError, AudioError, InputWarning
-from asr.files import sha256_file
 from asr.kernels import processors
 from asr.manifest.address import Address
 
@@ -68,9 +70,13 @@ class Probe:
         return bool(len(part)) and all_silent(part)
 
 
+Spread = Callable[[Callable[[Any], Probe], Iterable], Iterable[Probe]]
+
+
 def probe_all(paths: Iterable[Path | Address], *, hashes: bool = False, decode: bool = False,
               allow_truncated: bool = False, num_workers: int = 0,
-              progress: Progress | None = None) -> dict[Path | Address, Probe]:
+              progress: Progress | None = None,
+              spread: Spread | None = None) -> dict[Path | Address, Probe]:
     """Look at every recording once.
 
     Args:
@@ -82,6 +88,8 @@ def probe_all(paths: Iterable[Path | Address], *, hashes: bool = False, decode: 
         num_workers: processes; 0 starts one a core if there is enough to do. They are spawned,
             so a script that calls this needs the usual `if __name__ == "__main__":`.
         progress: called with the number of files done since its last call.
+        spread: looks elsewhere: is given what looks at a path, picklable, and the paths, and
+            returns what was found, in order; None: processes of this machine.
 
     Raises:
         AsrError: a process was killed from outside.
@@ -91,9 +99,10 @@ def probe_all(paths: Iterable[Path | Address], *, hashes: bool = False, decode: 
     cost = len(unique) * (1 + 4 * hashes + 40 * decode)   # in header reads
     workers = num_workers or min(processors.usable(), cost // _FILES_THAT_PAY_A_PROCESS)
     probes: dict[Path | Address, Probe] = {}
-    if workers <= 1:
-        for path in unique:
-            probes[path] = look(path)
+    if spread or workers <= 1:
+        for path, probe in zip(unique, spread(look, unique) if spread else map(look, unique),
+                               strict=True):
+            probes[path] = probe
             if progress:
                 progress(1)
         return probes
@@ -112,7 +121,10 @@ def probe_all(paths: Iterable[Path | Address], *, hashes: bool = False, decode: 
 
 
 def _sha256(path: Path | Address) -> str:
-    return version_of(path.text) if isinstance(path, Address) else sha256_file(path)
+    if isinstance(path, Address):
+        return version_of(path.text)
+    with open_regular(path) as file:
+        return digest_of(file)
 
 
 def _probe(path: Path | Address, *, hashes: bool, decode: bool, allow_truncated: bool) -> Probe:

@@ -25,7 +25,8 @@ from asr.audio.blocks import (
 from asr.audio.channels import used_channel
 from asr.audio.containers import Layout
 from asr.audio.decoder import make_decoder, truncated
-from asr.audio.source import Source, fingerprint, open_source
+from asr.audio.source import Source, open_source
+from asr.audio.unchanged import fingerprint
 from asr.errors import AudioError, UsageError
 
 MAX_HOURS = 24.0  # of one recording that is read in pieces

@@ -12,24 +12,33 @@ import importlib.util
 from typing import Any
 
 from asr.errors import AudioError
+from asr.manifest.address import split_part
 
 MAX_REMOTE_BYTES = 1 << 30  # of one recording, which is held in memory
 INSTALL = "Install what reads addresses: pip install \"keras-asr[remote]\""
 
 
 def read_address(address: str) -> bytes:
-    """All bytes of a recording.
+    """All bytes of a recording, which may be a part of a file (`asr.manifest.address.split_part`).
 
     Raises:
         AudioError: audio.missing; audio.unreadable (no permission, no connection, no library for
-            this kind of address); audio.too_long (more than `MAX_REMOTE_BYTES`).
+            this kind of address, no such part); audio.too_long (more than `MAX_REMOTE_BYTES`).
     """
+    whole, part = split_part(address)
+    if part and part[1] - part[0] > MAX_REMOTE_BYTES:
+        raise AudioError(f"{_name(address)} has more than {MAX_REMOTE_BYTES:_} bytes. Split it.",
+                         code="audio.too_long", path=address)
     if importlib.util.find_spec("fsspec") is None:
-        return _read_with_tensorflow_io(address)
+        return _checked_part(address, part, _read_with_tensorflow_io(whole, part))
     try:
-        files, path = _file_system(address)
+        files, path = _file_system(whole)
+        if part:
+            return _checked_part(address, part, files.cat_file(path, start=part[0], end=part[1]))
         with files.open(path, "rb") as file:
             data = file.read(MAX_REMOTE_BYTES + 1)
+    except AudioError:
+        raise
     except Exception as error:  # each kind of address has errors of its own library
         raise _explained(address, error) from error
     if len(data) > MAX_REMOTE_BYTES:
@@ -38,21 +47,37 @@ def read_address(address: str) -> bytes:
     return data
 
 
-def version_of(address: str) -> str:
+def _checked_part(address: str, part: tuple[int, int] | None, data: bytes) -> bytes:
+    if part and len(data) != part[1] - part[0]:
+        raise AudioError(f"{_name(address)}: got {len(data):_} bytes, expected "
+                         f"{part[1] - part[0]:_}. Copy the file again, if the manifest means "
+                         "another one; or the server sends no parts of files (HTTP Range).",
+                         code="audio.unreadable", path=address)
+    return data
+
+
+def version_of(address: str, known: dict[str, list[str]] | None = None) -> str:
     """A SHA-256 of the address and of what its server says of the content: size, ETag, time.
+
+    Args:
+        address: the address of a file, or of a part of one.
+        known: what servers said already, by file, so that a tar file is asked for once; updated.
 
     Raises:
         AudioError: as `read_address`.
     """
     if importlib.util.find_spec("fsspec") is None:
         return hashlib.sha256(read_address(address)).hexdigest()
-    try:
-        files, path = _file_system(address)
-        found = files.info(path)
-    except Exception as error:
-        raise _explained(address, error) from error
-    facts = [str(found.get(key)) for key in ("size", "ETag", "etag", "LastModified",
-                                             "Last-Modified", "mtime", "generation")]
+    known, whole = {} if known is None else known, split_part(address)[0]
+    if whole not in known:
+        try:
+            files, path = _file_system(whole)
+            found = files.info(path)
+        except Exception as error:
+            raise _explained(address, error) from error
+        known[whole] = [str(found.get(key)) for key in (
+            "size", "ETag", "etag", "LastModified", "Last-Modified", "mtime", "generation")]
+    facts = known[whole]
     return hashlib.sha256(" ".join([address, *facts]).encode()).hexdigest()
 
 
@@ -64,7 +89,7 @@ def _file_system(address: str) -> tuple[Any, str]:
     return fsspec.core.url_to_fs(address, **options)
 
 
-def _read_with_tensorflow_io(address: str) -> bytes:
+def _read_with_tensorflow_io(address: str, part: tuple[int, int] | None) -> bytes:
     if importlib.util.find_spec("tensorflow_io") is None:
         raise AudioError(f"{_name(address)} is on another machine, and fsspec, which reads "
                          f"addresses, is not installed. {INSTALL}", code="audio.unreadable",
@@ -75,7 +100,9 @@ def _read_with_tensorflow_io(address: str) -> bytes:
     try:
         del tfio
         with tf.io.gfile.GFile(address, "rb") as file:
-            return file.read()
+            if part:
+                file.seek(part[0])
+            return file.read(part[1] - part[0]) if part else file.read()
     except tf.errors.OpError as error:
         raise _explained(address, error) from error
 

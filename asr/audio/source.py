@@ -8,13 +8,14 @@ from __future__ import annotations
 import io
 import os
 import stat
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, BinaryIO, TypeVar
+from typing import BinaryIO
 
 from asr.audio import av_decoder, other_containers
 from asr.audio.remote import read_address
+from asr.audio.spliced import size_of
+from asr.audio.tar import open_member, split_path
 from asr.errors import AudioError, UsageError
 from asr.manifest.address import is_address
 
@@ -23,15 +24,8 @@ AUDIO_SUFFIXES = (".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3",
 
 MAX_STREAM_BYTES = 1 << 30  # of a pipe, which has to be held in memory
 
-# A file written within the clock's resolution of being read could change once more without a new
-# time stamp (git calls such an entry racy), so nothing is remembered of it.
-SETTLED_NS = 2_000_000_000
-_MOST_REMEMBERED = 10_000
-_remembered: dict[tuple, Any] = {}
-
 _IN_MEMORY_BYTES = 1 << 24  # smaller files are read whole: quicker, and they cannot change
 
-T = TypeVar("T")
 Source = str | os.PathLike | bytes | BinaryIO
 
 
@@ -95,7 +89,27 @@ def open_source(source: Source) -> Iterator[tuple[BinaryIO, str]]:
 
 
 def open_regular(path: str | os.PathLike) -> BinaryIO:
-    """Open a regular file and nothing else: a FIFO would block, a folder has no samples."""
+    """Open a regular file, or a recording in a tar file (`asr.audio.tar`).
+
+    Nothing else is opened: a FIFO would block, a folder has no samples.
+
+    Raises:
+        AudioError: audio.missing, audio.unreadable.
+    """
+    inside = split_path(path)
+    if inside is None:
+        return _open_file(path)
+    tar, member = inside
+    file = _open_file(tar)
+    try:
+        with reading(display_name(tar)):
+            return open_member(file, display_name(tar), member)
+    except BaseException:
+        file.close()
+        raise
+
+
+def _open_file(path: str | os.PathLike) -> BinaryIO:
     name = display_name(path)
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     try:
@@ -104,6 +118,10 @@ def open_regular(path: str | os.PathLike) -> BinaryIO:
         what = "is a link to a file that is gone" if os.path.islink(path) else "does not exist"
         raise AudioError(f"{name} {what}. Check the path.", code="audio.missing",
                          path=name) from error
+    except NotADirectoryError as error:
+        raise AudioError(f"{name} leads through a file that is no folder; recordings are read from "
+                         "tar files whose names end in .tar and that are not compressed. Check the "
+                         "path, or unpack the file.", code="audio.missing", path=name) from error
     except (OSError, ValueError) as error:  # ValueError: a NUL byte in the name
         reason = getattr(error, "strerror", None) or str(error)
         raise AudioError(f"{name} cannot be opened: {reason}. Check its permissions.",
@@ -125,43 +143,6 @@ def open_regular(path: str | os.PathLike) -> BinaryIO:
 
 def _buffered(file: BinaryIO) -> BinaryIO:
     """Small files as bytes: libsndfile's many small reads cost less, and nothing can change."""
-    if os.fstat(file.fileno()).st_size > _IN_MEMORY_BYTES:
+    if size_of(file) > _IN_MEMORY_BYTES:
         return file
     return io.BytesIO(file.read(_IN_MEMORY_BYTES + 1))
-
-
-def fingerprint(file: BinaryIO) -> tuple:
-    """Changes when an open file is written to; () for bytes in memory, which cannot change."""
-    try:
-        status = os.fstat(file.fileno())
-    except (OSError, AttributeError):  # BytesIO has no descriptor, and cannot change
-        return ()
-    return status.st_size, status.st_mtime_ns
-
-
-def stat_fingerprint(status: os.stat_result) -> tuple[int, ...]:
-    """Size, both times and inode: no program can change a file and keep all of them.
-
-    The change time cannot be set by programs, so even `touch -r` after an edit shows.
-    """
-    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
-
-
-def remembered(file: BinaryIO, name: str, compute: Callable[[], T]) -> T:
-    """`compute()`, or what it returned for the same file before; `name` says what it computes.
-
-    For what needs a pass over a large file, such as one of which a manifest has many parts. Small
-    files and pipes are in memory and computed each time.
-    """
-    try:
-        status = os.fstat(file.fileno())
-    except (OSError, AttributeError):
-        return compute()
-    key = (name, status.st_dev, *stat_fingerprint(status))
-    if key not in _remembered:
-        if max(status.st_mtime_ns, status.st_ctime_ns) > time.time_ns() - SETTLED_NS:
-            return compute()
-        if len(_remembered) >= _MOST_REMEMBERED:
-            _remembered.clear()
-        _remembered[key] = compute()
-    return _remembered[key]

@@ -5,15 +5,16 @@ In: manifests, and a recogniser where references are to be doubted. Out: an `Aud
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from asr.audit.fingerprint import find_copies, fingerprints
+from asr.audio import probing
+from asr.audit.fingerprint import Print, find_copies, fingerprints
 from asr.audit.validate import SILENT, validate
 from asr.errors import ManifestError
-from asr.manifest import Problem, scan_manifest
+from asr.manifest import Problem, Utterance, scan_manifest
 
 if TYPE_CHECKING:
     from asr.audit.suspects import Suspect
@@ -21,6 +22,17 @@ if TYPE_CHECKING:
 SUSPECT_SHARE = 0.05
 """Share of the utterances that is listed, the most doubtful ones: where 2 % of the references were
 swapped on purpose, nine of ten of those are in it."""
+
+
+class Spread(NamedTuple):
+    """What does the work of `find_leaks` elsewhere, such as `asr.fleet.audit.spread_on`.
+
+    `probes` is that of `asr.audio.probing.probe_all`, `prints` that of
+    `asr.audit.fingerprint.fingerprints`.
+    """
+
+    probes: probing.Spread
+    prints: Callable[[bool, Iterable[tuple[Utterance, bool]]], Iterable[Print]]
 
 
 @dataclass
@@ -56,7 +68,8 @@ class Audit:
 def find_leaks(manifests: Sequence[str | Path], *, audio_root: str | Path | None = None,
                allow_outside_root: bool = False, shared_speakers: bool = False,
                fingerprint: bool = True, allow_truncated: bool = False,
-               progress: Callable[[int, int], None] | None = None) -> Audit:
+               progress: Callable[[int, int], None] | None = None,
+               spread: Spread | None = None) -> Audit:
     """Find what several manifests share, also where file hashes differ.
 
     Args:
@@ -67,25 +80,28 @@ def find_leaks(manifests: Sequence[str | Path], *, audio_root: str | Path | None
             has a text; reads all audio.
         allow_truncated: see `asr.audio.load_audio`.
         progress: called with (done, total) recordings.
+        spread: reads the recordings elsewhere; None: here.
 
     Raises:
         ManifestError: a manifest that cannot be read.
     """
     report = validate(manifests, audio_root=audio_root, allow_outside_root=allow_outside_root,
-                      shared_speakers=shared_speakers, allow_truncated=allow_truncated)
+                      shared_speakers=shared_speakers, allow_truncated=allow_truncated,
+                      spread=spread and spread.probes)
     unreadable = [problem for problem in report.problems if problem.code.startswith("manifest.")]
     if unreadable:
         raise ManifestError(str(unreadable[0]), code=unreadable[0].code)
     audit = Audit([problem for problem in report.problems if problem.code.startswith("split.")],
                   [problem for problem in report.notes if problem.code.startswith("split.")])
     if fingerprint:
-        _add_copies(audit, manifests, audio_root, allow_outside_root, allow_truncated, progress)
+        _add_copies(audit, manifests, audio_root, allow_outside_root, allow_truncated, progress,
+                    spread)
     return audit
 
 
 def _add_copies(audit: Audit, manifests: Sequence[str | Path], audio_root: str | Path | None,
                 allow_outside_root: bool, allow_truncated: bool,
-                progress: Callable[[int, int], None] | None) -> None:
+                progress: Callable[[int, int], None] | None, spread: Spread | None) -> None:
     """Add the copies that `find_shared` did not report by their hash, and silence with a text."""
     rows = [(str(path), row) for path in dict.fromkeys(map(str, manifests))
             for row in scan_manifest(path, audio_root=audio_root,
@@ -93,7 +109,8 @@ def _add_copies(audit: Audit, manifests: Sequence[str | Path], audio_root: str |
     known = {(problem.path, problem.line) for problem in audit.leaks
              if problem.code == "split.audio"}
     utterances = [row.utterance for _, row in rows]
-    prints = fingerprints(utterances, progress, allow_truncated=allow_truncated)
+    prints = fingerprints(utterances, progress, allow_truncated=allow_truncated,
+                          spread=spread and spread.prints)
     for index in prints.silent:
         path, row = rows[index]
         if row.utterance.text.strip():

@@ -14,7 +14,7 @@ are alike by their pitch alone (two "six"es of one speaker: 0.977), so the bar i
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -70,30 +70,60 @@ class Fingerprints:
     silent: tuple[int, ...] = ()
 
 
+@dataclass(frozen=True)
+class Print:
+    """One recording: its fingerprint, None if it cannot be read; its waveform, if it is kept."""
+
+    vector: np.ndarray | None = None
+    waveform: np.ndarray | None = None
+    silent: bool = False
+
+
+def print_of(item: tuple[Utterance, bool], *, allow_truncated: bool = False) -> Print:
+    """The fingerprint of one utterance.
+
+    Args:
+        item: a manifest row, and whether its waveform is wanted.
+        allow_truncated: see `asr.audio.load_audio`.
+    """
+    utterance, keep = item
+    try:
+        audio = load_utterance(utterance, sample_rate=RATE, allow_truncated=allow_truncated)
+        vector = fingerprint(audio)
+    except AudioError:
+        return Print()
+    return Print(vector, resample(audio, RATE, _WAVE_RATE).astype(np.float16) if keep else None,
+                 is_silent(audio, RATE))
+
+
 def fingerprints(utterances: Sequence[Utterance],
                  progress: Callable[[int, int], None] | None = None, *,
-                 allow_truncated: bool = False) -> Fingerprints:
+                 allow_truncated: bool = False,
+                 spread: Callable[[bool, Iterable[tuple[Utterance, bool]]], Iterable[Print]]
+                 | None = None) -> Fingerprints:
     """The fingerprint of each utterance.
 
     Args:
         utterances: manifest rows.
         progress: called with (done, total).
         allow_truncated: see `asr.audio.load_audio`.
+        spread: makes them elsewhere: is given `allow_truncated` and the items of `print_of`.
     """
     vectors = np.zeros((len(utterances), 2 * _STEPS * _MELS), np.float32)
     failed, silent, waveforms, kept = [], [], {}, 0
-    for index, utterance in enumerate(utterances):
-        try:
-            audio = load_utterance(utterance, sample_rate=RATE, allow_truncated=allow_truncated)
-            vectors[index] = fingerprint(audio)
-        except AudioError:
-            failed.append(utterance.id)
+    items = ((utterance, kept < _KEPT_BYTES) for utterance in utterances)
+    prints = (spread(allow_truncated, items) if spread else
+              (print_of(item, allow_truncated=allow_truncated) for item in items))
+    for index, found in enumerate(prints):
+        if found.vector is None:
+            failed.append(utterances[index].id)
         else:
-            if is_silent(audio, RATE):
+            vectors[index] = found.vector
+            if found.silent:
                 silent.append(index)
-            if kept < _KEPT_BYTES:
-                waveforms[index] = resample(audio, RATE, _WAVE_RATE).astype(np.float16)
-                kept += waveforms[index].nbytes
+            if found.waveform is not None and kept < _KEPT_BYTES:
+                waveforms[index] = found.waveform
+                kept += found.waveform.nbytes
         if progress:
             progress(index + 1, len(utterances))
     return Fingerprints(vectors, tuple(failed), waveforms, tuple(silent))

@@ -10,7 +10,7 @@ sentence fits a recording worse. Speaking rate, silence and clipping are named a
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,7 +52,9 @@ class Suspect:
 
 
 @dataclass(frozen=True)
-class _Evidence:
+class Evidence:
+    """What is found of one utterance alone; `rate` is in characters a second."""
+
     utterance: Utterance
     transcript: Transcript
     doubt: float
@@ -62,7 +64,9 @@ class _Evidence:
 
 def rank_suspects(recognizer: Recognizer, utterances: Sequence[Utterance], *,
                   allow_truncated: bool = False,
-                  progress: Callable[[int, int], None] | None = None) -> list[Suspect]:
+                  progress: Callable[[int, int], None] | None = None,
+                  spread: Callable[[Sequence[Utterance]], Iterable[Evidence]] | None = None
+                  ) -> list[Suspect]:
     """All utterances, the one whose reference is most doubtful first.
 
     Args:
@@ -70,16 +74,17 @@ def rank_suspects(recognizer: Recognizer, utterances: Sequence[Utterance], *,
         utterances: manifest rows.
         allow_truncated: see `asr.audio.load_audio`.
         progress: called with (done, total).
+        spread: computes `evidence_of` elsewhere.
 
     Raises:
         DataError: there is no utterance.
     """
     if not utterances:
         raise DataError("No utterance to examine.", code="audit.empty")
-    evidence: list[_Evidence] = []
-    for result in infer(recognizer, [Task(u, u, u.id) for u in utterances], keep_samples=True,
-                        allow_truncated=allow_truncated):
-        evidence.append(_examine(recognizer, result))
+    evidence: list[Evidence] = []
+    for found in (spread(utterances) if spread else
+                  evidence_of(recognizer, utterances, allow_truncated=allow_truncated)):
+        evidence.append(found)
         if progress:
             progress(len(evidence), len(utterances))
     rates = np.array([row.rate for row in evidence])
@@ -94,24 +99,45 @@ def rank_suspects(recognizer: Recognizer, utterances: Sequence[Utterance], *,
     return sorted(suspects, key=lambda suspect: -suspect.doubt)
 
 
-def _examine(recognizer: Recognizer, result: Result[Utterance]) -> _Evidence:
+def evidence_of(recognizer: Recognizer, utterances: Sequence[Utterance], *,
+                allow_truncated: bool = False) -> Iterator[Evidence]:
+    """What speaks against the reference of each utterance.
+
+    Args:
+        recognizer, utterances, allow_truncated: as for `rank_suspects`.
+    """
+    for result in infer(recognizer, [Task(u, u, u.id) for u in utterances], keep_samples=True,
+                        allow_truncated=allow_truncated):
+        yield _examine(recognizer, result)
+
+
+def no_evidence(utterance: Utterance, code: str) -> Evidence:
+    """That of a recording which cannot be used.
+
+    Args:
+        utterance: its row.
+        code: why, such as "audio.missing".
+    """
+    return Evidence(utterance, Transcript("", duration=utterance.duration), math.inf, 0.0, (code,))
+
+
+def _examine(recognizer: Recognizer, result: Result[Utterance]) -> Evidence:
     utterance = result.key
     if not isinstance(result.error, AudioError):
         result.raise_error()
     text = normalize(utterance.text, recognizer.bundle.text.normalizer)
     rate = len(text) / utterance.duration
-    nothing = Transcript("", duration=utterance.duration)
     if result.error is not None:
-        return _Evidence(utterance, nothing, math.inf, 0.0, (result.error.code,))
+        return no_evidence(utterance, result.error.code)
     if result.logits is None:
-        return _Evidence(utterance, nothing, math.inf if text else 0.0, rate,
-                         ("silent recording",))
+        nothing = Transcript("", duration=utterance.duration)
+        return Evidence(utterance, nothing, math.inf if text else 0.0, rate, ("silent recording",))
     doubt, reasons = _doubt(recognizer, result.logits, text)
     if result.samples is not None:
         clipped = (np.abs(result.samples) >= _CLIPPED).mean()
         if clipped > _CLIPPED_SHARE:
             reasons += (f"{clipped:.0%} of the samples clipped",)
-    return _Evidence(utterance, recognizer.decode(result.logits), doubt, rate, reasons)
+    return Evidence(utterance, recognizer.decode(result.logits), doubt, rate, reasons)
 
 
 def _doubt(recognizer: Recognizer, logits: np.ndarray, text: str) -> tuple[float, tuple[str, ...]]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from asr.audio import MAX_SECONDS, MIN_SECONDS
 from asr.audio.loudness import SILENCE_DB
-from asr.audio.probing import Probe, probe_all
+from asr.audio.probing import Probe, Spread, probe_all
 from asr.audit.leakage import find_shared
 from asr.errors import ManifestError
 from asr.features.lengths import feasible, feature_length, output_length
@@ -99,7 +99,8 @@ def validate(manifests: Sequence[str | Path], *, target: Target | None = None,
              allow_outside_root: bool = False, shared_speakers: bool = False,
              decode: bool = False, allow_truncated: bool = False, per_code: int | None = None,
              num_workers: int = 0,
-             progress: Callable[[int, int], None] | None = None) -> Report:
+             progress: Callable[[int, int], None] | None = None,
+             spread: Spread | None = None) -> Report:
     """Check everything; change nothing.
 
     Args:
@@ -114,6 +115,7 @@ def validate(manifests: Sequence[str | Path], *, target: Target | None = None,
         per_code: how many problems and notes of a code are kept; None: all.
         num_workers: processes; 0: as many as pay.
         progress: called with (done, total) recordings.
+        spread: see `asr.audio.probing.probe_all`.
 
     Raises:
         ManifestError: the audio root is not a folder.
@@ -125,7 +127,7 @@ def validate(manifests: Sequence[str | Path], *, target: Target | None = None,
         findings = report.problems if path in names else Findings(0)
         tables[path] = _scan(path, audio_root, allow_outside_root, report.notes, findings)
     compare = len(tables) > 1
-    probes = _probe(tables, compare, decode, allow_truncated, num_workers, progress)
+    probes = _probe(tables, compare, decode, allow_truncated, num_workers, progress, spread)
     report.num_cut = sum(probe.cut for probe in probes.values())
     if target is not None and not target.alphabet and names:
         target = _with_alphabet(target, names[0], tables[names[0]], report)
@@ -159,8 +161,8 @@ def _scan(path: str, audio_root, allow_outside_root, notes: Findings, findings: 
         return []
 
 
-def _probe(tables, hashes: bool, decode: bool, allow_truncated: bool, num_workers: int, progress
-           ) -> dict[Path | Address, Probe]:
+def _probe(tables, hashes: bool, decode: bool, allow_truncated: bool, num_workers: int, progress,
+           spread) -> dict[Path | Address, Probe]:
     paths = dict.fromkeys(row.utterance.audio for rows in tables.values() for row in rows)
     done = 0
 
@@ -171,7 +173,7 @@ def _probe(tables, hashes: bool, decode: bool, allow_truncated: bool, num_worker
             progress(done, len(paths))
 
     return probe_all(paths, hashes=hashes, decode=decode, num_workers=num_workers,
-                     allow_truncated=allow_truncated, progress=advance)
+                     allow_truncated=allow_truncated, progress=advance, spread=spread)
 
 
 def _with_alphabet(target: Target, path: str, rows: list[Row], report: Report) -> Target:

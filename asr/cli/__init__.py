@@ -39,6 +39,7 @@ GROUPS = {
         "prepare": ("asr.cli.prepare", "A corpus on disk becomes one manifest per split."),
         "download": ("asr.cli.download", "Fetch a corpus: resumed, checked, then unpacked."),
         "manifest": ("asr.cli.manifest", "A manifest for lhotse, Kaldi, NeMo and others."),
+        "shard": ("asr.cli.shard", "A million recordings become a thousand tar files."),
         "validate": ("asr.cli.validate", "Every problem of a manifest; changes nothing."),
         "audit": ("asr.cli.audit", "Leaks between splits, doubtful references, invented words."),
     },

@@ -9,15 +9,18 @@ from __future__ import annotations
 import json
 import math
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from asr.cli.inputs import truncated_option
+from asr.cli.places import absolute, cluster_options, open_recognizer
 
 if TYPE_CHECKING:
     from asr.audit import Audit
+    from asr.fleet.cluster import Cluster
     from asr.recognizer import Recognizer
 
 
@@ -40,10 +43,11 @@ if TYPE_CHECKING:
 @click.option("--report", type=click.Path(path_type=Path), metavar="OUT.html",
               help="With --bundle: a page with the suspects, their alignments and recordings.")
 @click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
+@cluster_options
 def audit(manifests: tuple[Path, ...], bundle: Path | None, silence: bool, noise: Path | None,
           audio_root: Path | None, allow_outside_root: bool, shared_speakers: bool,
           no_fingerprint: bool, allow_truncated: bool, top: int, report: Path | None,
-          as_json: bool) -> int:
+          as_json: bool, cluster: Cluster | None) -> int:
     """Find leaks between MANIFESTS (training set first, test set last), and doubtful references.
 
     Leaks are found by id, by file hash, by fingerprint (also re-encoded, louder, cut or padded
@@ -53,6 +57,7 @@ def audit(manifests: tuple[Path, ...], bundle: Path | None, silence: bool, noise
     Examples:
       asr audit data/fsdd/train.jsonl data/fsdd/test.jsonl
       asr audit data/test.jsonl --bundle runs/digits --silence --report audit.html
+      asr audit train.jsonl test.jsonl --engine ray --address auto
     """  # noqa: D301 (click reads the backspace)
     from asr.audit import find_leaks
     from asr.cli.progress import count_on_stderr
@@ -62,14 +67,19 @@ def audit(manifests: tuple[Path, ...], bundle: Path | None, silence: bool, noise
         raise UsageError("--silence and --report need a model; name one with --bundle.")
     if noise and not silence:
         raise UsageError("--noise goes with --silence.")
+    spread = None
+    if cluster is not None:
+        from asr.fleet.audit import spread_on
+
+        spread = spread_on(cluster)
     with count_on_stderr("Listening") as show:
         found = find_leaks(manifests, audio_root=audio_root, shared_speakers=shared_speakers,
                            allow_outside_root=allow_outside_root,
                            fingerprint=not no_fingerprint, allow_truncated=allow_truncated,
-                           progress=show)
+                           progress=show, spread=spread)
     if bundle:
         _ask_model(found, bundle, manifests[-1], audio_root, allow_outside_root, allow_truncated,
-                   silence, noise, report)
+                   silence, noise, report, cluster)
     if as_json:
         click.echo(json.dumps(found.to_dict(), ensure_ascii=False, indent=1))
     else:
@@ -82,7 +92,7 @@ def audit(manifests: tuple[Path, ...], bundle: Path | None, silence: bool, noise
 
 def _ask_model(found: Audit, bundle: Path, manifest: Path, audio_root: Path | None,
                allow_outside_root: bool, allow_truncated: bool, silence: bool, noise: Path | None,
-               report: Path | None) -> None:
+               report: Path | None, cluster: Cluster | None) -> None:
     from asr.audit.silence import words_without_speech
     from asr.audit.suspects import rank_suspects
     from asr.cli.progress import count_on_stderr
@@ -92,9 +102,15 @@ def _ask_model(found: Audit, bundle: Path, manifest: Path, audio_root: Path | No
     recognizer = load(bundle)
     utterances = read_manifest(manifest, audio_root=audio_root,
                                allow_outside_root=allow_outside_root)
+    spread = None
+    if cluster is not None:
+        from asr.fleet.audit import doubt_on
+
+        spread = partial(doubt_on, cluster, partial(open_recognizer, absolute(bundle), "auto", {}),
+                         allow_truncated=allow_truncated)
     with count_on_stderr("Doubting") as show:
         found.suspects = rank_suspects(recognizer, utterances, progress=show,
-                                       allow_truncated=allow_truncated)
+                                       allow_truncated=allow_truncated, spread=spread)
     if silence:
         recordings = sorted(path for path in noise.rglob("*") if path.is_file()) if noise else []
         found.silence = words_without_speech(recognizer, recordings=recordings)

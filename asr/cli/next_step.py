@@ -13,6 +13,7 @@ NEXT = {
     "tune": "asr evaluate MODEL TEST.jsonl",
     "transcribe": "asr score REFERENCE HYPOTHESIS if you know what was said; asr align times it",
     "features": "asr train RECIPE RUN with the same data.cache_dir",
+    "shard": "asr validate OUT/NAME.jsonl; use it as any other manifest",
     "manifest": "asr prepare LAYOUT reads such a folder back",
     "commands": "asr listen MODEL.asr, or asr tune MODEL.asr DEV.jsonl --refusal with recordings",
     "quantize": "asr evaluate SMALL.asr TEST.jsonl",

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from asr.cli.inputs import truncated_option
+from asr.cli.places import cluster_options
+
+if TYPE_CHECKING:
+    from asr.fleet.cluster import Cluster
 
 
 @click.command()
@@ -26,19 +32,24 @@ from asr.cli.inputs import truncated_option
 @click.option("--stop-after", default=0, metavar="N", show_default=False,
               help="Leave after N epochs; the same command goes on from there.")
 @click.option("--quiet", is_flag=True, help="No table on stderr.")
+@cluster_options
 def train(recipe: Path, run_dir: Path, overrides: tuple[str, ...], allow_truncated: bool,
-          bundle: Path | None, which: str | None, stop_after: int, quiet: bool) -> None:
+          bundle: Path | None, which: str | None, stop_after: int, quiet: bool,
+          cluster: Cluster | None) -> None:
     """Train RECIPE into RUN_DIR; run again to go on after an interruption.
 
     RUN_DIR receives the resolved recipe, versions, log, checkpoints and best.asr, the model to
-    transcribe and evaluate with.
+    transcribe and evaluate with. --engine ray has a cluster extract the features; the network is
+    trained here.
 
     \b
     Example:
       asr train recipes/tones.toml runs/tones --set train.epochs=5
       asr train my.toml runs/mine --from runs/other
       asr train my.toml runs/mine --export last
+      asr train my.toml runs/mine --engine ray --address auto
     """  # noqa: D301 (click reads the backspace)
+    from asr.errors import UsageError
     from asr.recipe import load_recipe
     from asr.training import export_checkpoint
     from asr.training import train as run
@@ -49,8 +60,14 @@ def train(recipe: Path, run_dir: Path, overrides: tuple[str, ...], allow_truncat
         overrides = (*overrides, f"train.initial_bundle={json.dumps(str(bundle))}")
     if allow_truncated:
         overrides += ("data.allow_truncated=true",)
-    result = run(load_recipe(recipe, overrides), run_dir, stop_after_epochs=stop_after,
-                 quiet=quiet)
+    settings, spread = load_recipe(recipe, overrides), None
+    if cluster is not None:
+        if settings.data.reader != "cache":
+            raise UsageError(f"data.reader is {settings.data.reader!r}, which extracts no features "
+                             "beforehand; --engine ray needs \"cache\".")
+        from asr.fleet.features import extract_on
+        spread = partial(extract_on, cluster)
+    result = run(settings, run_dir, stop_after_epochs=stop_after, quiet=quiet, spread=spread)
     print(result)
     if not quiet:
         print(f"Next: asr evaluate {result.run_dir} TEST.jsonl, "

@@ -19,10 +19,12 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from asr.audio import probe_audio
+from asr.audio.source import open_regular
+from asr.audio.tar import split_path
 from asr.errors import DataError, UsageError
 from asr.files import place_new, write_atomic
 from asr.manifest import Utterance, duration_tolerance
-from asr.manifest.address import Address
+from asr.manifest.address import Address, split_part
 
 _SPACE = re.compile(r"\s")
 
@@ -139,7 +141,8 @@ def _huggingface(utterances: Sequence[Utterance], folder: Path, split: str) -> N
     for number, u in enumerate(utterances):
         _refuse_part(u, "Hugging Face's audiofolder")
         name = f"audio/{number:07d}{u.audio.suffix.lower()}"
-        shutil.copyfile(u.audio, folder / split / name)
+        with open_regular(u.audio) as file, open(folder / split / name, "xb") as copy:
+            shutil.copyfileobj(file, copy)
         rows.append({"file_name": name, "transcription": u.text, "id": u.id,
                      "speaker": u.speaker})
     write_atomic(folder / split / "metadata.jsonl", _json_lines(rows))
@@ -158,8 +161,11 @@ def _recording_ids(utterances: Sequence[Utterance]) -> list[tuple[str, str]]:
 
 
 def _audio(u: Utterance) -> str:
-    """The absolute path or address, which must be a line of text."""
+    """The absolute path or address, which must be a line of text and no part of a tar file."""
     place = str(u.audio)
+    if split_path(u.audio) if isinstance(u.audio, Path) else split_part(place)[1]:
+        raise _misfit(u, f"{place} is in a tar file, which other programs do not open by a path; "
+                      "export the manifest that was packed")
     try:
         place.encode("utf-8")
     except UnicodeEncodeError:

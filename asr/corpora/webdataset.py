@@ -4,7 +4,8 @@
     train-000001.tar    0002.flac  0002.txt
 
 The name of a shard without its numbers is the split. Recordings are written to OUT/audio as they
-are. Format: https://github.com/webdataset/webdataset. Links and paths in a shard lead nowhere.
+are, or stay in the shards: --recordings leave. `asr shard` writes such shards. Links and paths in
+a shard lead nowhere. Format: https://github.com/webdataset/webdataset
 """
 
 from __future__ import annotations
@@ -12,37 +13,53 @@ from __future__ import annotations
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from asr.audio.source import is_recording
 from asr.corpora.collect import Candidate, Checks, Excluded, Prepared, collect
 from asr.corpora.columns import GUESSES
 from asr.corpora.extracting import MAX_RECORDING_BYTES, write_recording
 from asr.corpora.naming import split_name
-from asr.errors import CorpusError
+from asr.errors import CorpusError, UsageError
 from asr.manifest.rows import parse_object
 
 SUMMARY = "WebDataset: tar shards with audio and .txt or .json of the same key"
 SUFFIXES = (".tar", ".tar.gz", ".tgz")
+PLACES = ("copy", "leave")
 
 _MAX_TEXT_BYTES = 1 << 20
 
 
-def prepare(corpus_dir: str | Path, *, checks: Checks | None = None) -> Prepared:
+def prepare(corpus_dir: str | Path, *, recordings: str = "copy",
+            checks: Checks | None = None) -> Prepared:
     """One split a set of shards.
 
     Args:
         corpus_dir: a shard, or a folder of them.
+        recordings: "copy" them to files of their own (the default), or "leave" them in the shards,
+            which must not be compressed.
         checks: limits of duration; `extract_to` receives the recordings.
 
     Raises:
-        CorpusError: there is no shard, or one is no tar file.
+        CorpusError: there is no shard, one is no tar file, or recordings are to stay in one that
+            is compressed.
+        UsageError: `recordings` is something else.
     """
     checks = checks or Checks()
+    if recordings not in PLACES:
+        raise UsageError(f"--recordings is {recordings!r}; choose one of {', '.join(PLACES)}.")
     shards = _shards(Path(corpus_dir).absolute())
     if not shards:
         raise CorpusError(f"{corpus_dir} holds no .tar file; expected shards of WebDataset.",
                           path=corpus_dir)
-    return collect([item for shard in shards for item in _candidates(shard, checks)], checks)
+    packed = [shard for shard in shards if not shard.name.endswith(SUFFIXES[0])]
+    if recordings == "leave" and packed:
+        raise CorpusError(f"{packed[0]} is compressed, so its recordings cannot be read in place. "
+                          f"Unpack it (gunzip {packed[0].name}), or leave out --recordings.",
+                          path=packed[0])
+    leave = recordings == "leave"
+    return collect([item for shard in shards for item in _candidates(shard, checks, leave)],
+                   checks)
 
 
 def looks_like(path: Path) -> bool:
@@ -56,8 +73,8 @@ def _shards(path: Path) -> list[Path]:
     return sorted(p for p in path.glob("*") if p.name.endswith(SUFFIXES) and p.is_file())
 
 
-def _candidates(shard: Path, checks: Checks) -> Iterator[Candidate | Excluded]:
-    key, parts = "", {}
+def _candidates(shard: Path, checks: Checks, leave: bool) -> Iterator[Candidate | Excluded]:
+    key, parts = "", {}   # of an utterance: {suffix: content, or where a recording is}
     try:
         with tarfile.open(shard) as archive:
             for member in archive:
@@ -70,6 +87,9 @@ def _candidates(shard: Path, checks: Checks) -> Iterator[Candidate | Excluded]:
                     yield from _utterance(shard, key, parts, checks)
                     parts = {}
                 key = this
+                if leave and is_recording(f"x.{suffix}"):
+                    parts[suffix.lower()] = Path(f"{shard}/{member.name}")  # never out of it
+                    continue
                 limit = MAX_RECORDING_BYTES if is_recording(f"x.{suffix}") else _MAX_TEXT_BYTES
                 file = archive.extractfile(member)
                 if file is not None and member.size <= limit:
@@ -81,7 +101,7 @@ def _candidates(shard: Path, checks: Checks) -> Iterator[Candidate | Excluded]:
                           path=shard) from error
 
 
-def _utterance(shard: Path, key: str, parts: dict[str, bytes], checks: Checks
+def _utterance(shard: Path, key: str, parts: dict[str, Any], checks: Checks
                ) -> Iterator[Candidate | Excluded]:
     source = f"{shard.name}:{key}"
     kind = next((suffix for suffix in parts if is_recording(f"x.{suffix}")), None)
@@ -103,7 +123,8 @@ def _utterance(shard: Path, key: str, parts: dict[str, bytes], checks: Checks
                        f"{source}: the text is not UTF-8.")
         return
     speaker = next((str(row[name]) for name in GUESSES["speaker"] if row.get(name)), "")
-    place = write_recording(checks, f"{shard.name.partition('.')[0]}/{key}", f".{kind}",
-                            parts[kind])
+    place = parts[kind]
+    if isinstance(place, bytes):
+        place = write_recording(checks, f"{shard.name.partition('.')[0]}/{key}", f".{kind}", place)
     yield Candidate(split_name(shard.name.partition(".")[0]), key, place, " ".join(text.split()),
                     source, speaker)

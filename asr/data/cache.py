@@ -307,6 +307,8 @@ def _extract_elsewhere(spread: Spread, config: Config, jobs: list[Job], progress
                        fail: Callable[[list[dict]], None]) -> None:
     """Have others extract what is missing, a shard a task, and report the progress."""
     total, done, seconds = sum(len(job.outputs) for job in jobs), 0, 0.0
+    if not jobs:
+        return  # no cluster is started for nothing
     for task, failed in spread(config, _cut(jobs, SPREAD_WORKERS)):
         fail(failed)
         done += sum(len(job.outputs) for job in task)

@@ -13,6 +13,7 @@ import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,11 +21,13 @@ import numpy as np
 from asr.audio import check_length, display_name
 from asr.audio import segment as segment_of
 from asr.audio.probing import Probe, probe_all
+from asr.audio.tar import split_path
 from asr.data.cache import CacheRow
 from asr.errors import AudioError, UsageError
 from asr.features import FeatureExtractor
 from asr.features.lengths import feature_length
 from asr.manifest import Utterance
+from asr.manifest.address import split_part
 from asr.recipe import Recipe
 from asr.versions import installed
 
@@ -124,6 +127,9 @@ def _source(u: Utterance, probe: Probe, sample_rate: int, speed: float,
     if probe.info is None:
         raise probe.error or AudioError(f"{u.audio} cannot be read.", path=u.audio)
     info, name = probe.info, display_name(str(u.audio))
+    if split_path(u.audio) if isinstance(u.audio, Path) else split_part(u.audio.text)[1]:
+        raise AudioError(f"{name} is in a tar file, which tensorflow-io does not open. Set "
+                         "data.reader = \"cache\".", code="audio.unsupported", path=u.audio)
     if u.channel:
         raise AudioError(f"{name}: got channel {u.channel}, and tensorflow-io mixes all channels. "
                          "Set data.reader = \"cache\".", code="audio.unsupported", path=u.audio)

@@ -23,7 +23,8 @@ import numpy as np
 
 from asr.audio import load_audio
 from asr.audio.decoder import TRUNCATED
-from asr.audio.source import stat_fingerprint
+from asr.audio.tar import on_disk
+from asr.audio.unchanged import stat_fingerprint
 from asr.augment import change_speed
 from asr.data.shards import write_shard
 from asr.errors import AudioError, InputWarning
@@ -120,7 +121,7 @@ def _load(job: Job, config: Config) -> np.ndarray:
         if not job.fingerprint:  # an address; its bytes come in one piece
             return
         try:
-            same = stat_fingerprint(os.stat(job.path)) == tuple(job.fingerprint)
+            same = stat_fingerprint(os.stat(on_disk(job.path))) == tuple(job.fingerprint)
         except OSError:
             same = False
         if not same:

@@ -79,7 +79,8 @@ def log_mean_power(features: Iterable[np.ndarray]) -> float:
     return total - math.log(count)
 
 
-def map_cmvn(features: np.ndarray, mean: np.ndarray, std: np.ndarray, prior: int) -> np.ndarray:
+def map_cmvn(features: np.ndarray, mean: np.ndarray, std: np.ndarray, prior: int,
+             mean_power: float | None = None) -> np.ndarray:
     """CMVN whose statistics are those of the utterance, with the training set as a prior.
 
     Mean and variance of a clip of half a second depend on the word that is said; counting the
@@ -90,18 +91,19 @@ def map_cmvn(features: np.ndarray, mean: np.ndarray, std: np.ndarray, prior: int
         features: (T, F) float32, T >= 1, before any normalisation.
         mean, std: (F,), of the training set after `level`.
         prior: frames that they count for.
+        mean_power: see `level`.
 
     Returns:
         (T, F) float32.
 
     Reference: maximum a posteriori estimation of a Gaussian's parameters, Gauvain and Lee 1994.
     """
-    x = level(features).astype(np.float64)
-    center, spread = _map_statistics(len(x), x.mean(axis=0), x.std(axis=0), mean, std, prior)
+    x = level(features, mean_power).astype(np.float64)
+    center, spread = map_statistics(len(x), x.mean(axis=0), x.std(axis=0), mean, std, prior)
     return ((x - center) / spread).astype(np.float32)
 
 
-def _map_statistics(count: int, own_mean: np.ndarray, own_std: np.ndarray, mean: np.ndarray,
+def map_statistics(count: int, own_mean: np.ndarray, own_std: np.ndarray, mean: np.ndarray,
                     std: np.ndarray, prior: int) -> tuple[np.ndarray, np.ndarray]:
     """Center and spread, (F,) float64, of `count` frames with the training set as a prior."""
     share = count / (count + prior)
@@ -160,7 +162,7 @@ def fit_normalization(passes: Callable[[], Iterable[np.ndarray]], settings: Feat
         return lambda features: normalize_features(features, settings, statistics)
     power = log_mean_power(passes())
     own_mean, own_std, count = _mean_std_count(level(block, power) for block in passes())
-    center, spread = _map_statistics(count, own_mean, own_std, *statistics, settings.cmvn_prior)
+    center, spread = map_statistics(count, own_mean, own_std, *statistics, settings.cmvn_prior)
     return lambda features: ((level(features, power) - center) / spread).astype(np.float32)
 
 

@@ -23,7 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from asr.audio import av_decoder, display_name
-from asr.audio.source import AUDIO_SUFFIXES
+from asr.audio.source import AUDIO_SUFFIXES, is_recording, open_regular
+from asr.audio.tar import SUFFIX, list_members, split_path
 from asr.errors import AudioError, UsageError
 from asr.files import alone, parse_json, sweep, write_atomic
 
@@ -66,7 +67,8 @@ def find_items(inputs: Iterable[str], *, recursive: bool = False) -> tuple[list[
 
     Args:
         inputs: files (taken whatever they are called), folders (their files with the suffix of
-            audio, sorted), glob patterns ("**" included), "-" for standard input.
+            audio, sorted), glob patterns ("**" included), "-" for standard input. A tar file means
+            the recordings in it.
         recursive: look into subfolders too.
 
     Returns:
@@ -83,7 +85,11 @@ def find_items(inputs: Iterable[str], *, recursive: bool = False) -> tuple[list[
 
     for text in inputs:
         before = len(errors)
-        found = list(_expand(text, recursive, unlisted))
+        found = []
+        try:
+            found += [one for item in _expand(text, recursive, unlisted) for one in _opened(item)]
+        except AudioError as error:
+            errors.append(error)
         for item in found:
             items.setdefault(item.source, item)
         if not found and len(errors) == before:
@@ -128,12 +134,24 @@ def _expand(text: str, recursive: bool, unlisted: Callable[[OSError], None]) -> 
                 if os.path.splitext(file)[1].lower() in taken and file[:1] != ".":
                     path = os.path.join(folder, file)
                     yield Item(path, PurePath(os.path.relpath(path, text)))
-    elif os.path.lexists(text):
+    elif os.path.lexists(text) or split_path(text):
         yield Item(text, PurePath(os.path.basename(text)))
     elif glob.has_magic(text):
         for path in sorted(glob.glob(text, recursive=True)):
             if not os.path.isdir(path):
                 yield Item(path, PurePath(os.path.basename(path)))
+
+
+def _opened(item: Item) -> Iterable[Item]:
+    """The recordings in a tar file that was named; any other item itself."""
+    if item.path is None or not item.path.endswith(SUFFIX) or not os.path.isfile(item.path):
+        return [item]
+    with open_regular(item.path) as file:
+        members = [name for name in list_members(file, item.name) if is_recording(name)]
+    if not members:
+        raise AudioError(f"{item.name} holds no recording ({', '.join(sorted(taken_suffixes()))}).",
+                         code="audio.missing", path=item.name)
+    return [Item(f"{item.path}/{name}", item.relative.with_suffix("") / name) for name in members]
 
 
 def _folders(text: str, recursive: bool, unlisted: Callable[[OSError], None] | None = None

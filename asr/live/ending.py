@@ -16,6 +16,7 @@ from asr.transcript.pauses import MAX_TAIL, quiet_frames
 from asr.transcript.timing import FrameClock
 
 DEEP = 12 * math.log(10) / 10  # nats: 12 dB below the loudest speech is quiet in any case
+NEAR_SECONDS = 0.1  # between a label and its sound
 CLICK_SECONDS = 0.03  # what is louder for a shorter time does not end a pause
 
 
@@ -54,6 +55,29 @@ def pause_after(labels: np.ndarray, levels: np.ndarray | None, seconds: float,
     if (room := quiet_frames(tail, speech)) is not None:
         quiet |= room
     return max(min(since, _still(quiet, clock.hop)), since - MAX_TAIL)
+
+
+def first_spoken(labels: np.ndarray, levels: np.ndarray | None, clock: FrameClock) -> int:
+    """The first label that is not in the quiet before the speech, where a network may find words.
+
+    Args:
+        labels, levels, clock: as for `pause_after`.
+
+    Returns:
+        An output frame.
+    """
+    if levels is None or not len(levels):
+        return int(labels[0])
+    speech = float(levels.max())
+    quiet = levels < speech - DEEP
+    if (room := quiet_frames(levels, speech)) is not None:
+        quiet |= room
+    reach = round(NEAR_SECONDS / clock.hop)
+    for label in labels:
+        cell = round(clock.cell(int(label)))
+        if not quiet[max(0, cell - reach):max(0, cell + reach + 1)].all():
+            return int(label)
+    return int(labels[0])
 
 
 def _still(quiet: np.ndarray, hop: float) -> float:

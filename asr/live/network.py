@@ -8,7 +8,7 @@ RNNs for distant speech recognition", section 5; here the left context is read a
 keeping the state, so any network works). Its outputs stay once that much has come after them; the
 outputs after those are provisional. Features are those of the whole utterance, bit for bit (pcen:
 to 1e-5). What differs from a pass over the whole: the contexts, and a normalisation that knows only
-what has come ("utterance", "map"; "global" is the same).
+what has come and the utterances before (`normalizing.py`; "global" is the same).
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from typing import Protocol
 import numpy as np
 
 from asr.bundle import Bundle
-from asr.features import FeatureExtractor, normalize_features
+from asr.features import FeatureExtractor
 from asr.inference.windows import FeatureStream
+from asr.live.normalizing import OnlineNormalizer
 from asr.network.engine import Engine, pad_batch
 from asr.transcript.pauses import speech_levels
 
@@ -50,13 +51,14 @@ class ChunkedNetwork:
     Args:
         network: a recogniser.
         contexts: what is read around each chunk.
+        normalize: normalises the features so far.
     """
 
-    def __init__(self, network: Network, contexts: Contexts):
+    def __init__(self, network: Network, contexts: Contexts, normalize: OnlineNormalizer):
         self._network = network
         self._settings = network.bundle.features
         self._model = network.bundle.model
-        self._contexts = contexts
+        self._contexts, self._normalize = contexts, normalize
         self._stream = FeatureStream(FeatureExtractor(replace(self._settings, trim_db=0.0),
                                                       quick_start=True))
         self._features: list[np.ndarray] = []
@@ -79,7 +81,7 @@ class ChunkedNetwork:
             return
         features = self.features()
         first = max(0, self.num_kept - self._contexts.left)
-        window = self._normalized(features)[first * subsampling:available * subsampling]
+        window = self._normalize(features)[first * subsampling:available * subsampling]
         logits, lengths = self._network.engine.logits(*pad_batch([window]))
         row = logits[0, :lengths[0]]
         keep = max(self.num_kept, available - self._contexts.right)
@@ -101,6 +103,3 @@ class ChunkedNetwork:
     def levels(self) -> np.ndarray | None:
         """(T,) how loud each frame is; None for a kind of features that does not say."""
         return speech_levels(self.features(), self._settings)
-
-    def _normalized(self, features: np.ndarray) -> np.ndarray:
-        return normalize_features(features, self._settings, self._network.bundle.cmvn)

@@ -3,6 +3,11 @@
 While an utterance is open, its text so far comes from `network.py`. When it has ended, it is
 transcribed once more as a whole, by the code that transcribes files: a final text is that of the
 recording cut where the utterance begins and ends.
+
+At a short pause the utterance is transcribed so as far as it goes; these words are stable. If a
+later pass reads them otherwise, the utterance ends at that pause: the stable words are its final
+text, and what follows is an utterance of its own. So stable words never change, and every final
+text is that of a file.
 """
 
 from __future__ import annotations
@@ -18,16 +23,18 @@ from asr.audio.loudness import all_silent
 from asr.bundle import Bundle
 from asr.errors import UsageError
 from asr.inference.windows import quietest
-from asr.live.ending import is_steady, pause_after
+from asr.live.ending import first_spoken, is_steady, pause_after
 from asr.live.network import ChunkedNetwork, Contexts
+from asr.live.normalizing import OnlineNormalizer
 from asr.live.samples import BLOCK_SECONDS, Blocks
 from asr.network.engine import Engine
+from asr.recipe import DecoderSettings
 from asr.transcript import Transcript, Word
 from asr.transcript.timing import FrameClock
 
-LEAD_SECONDS = 1.5  # kept in front of the first word
+LEAD_SECONDS = 1.5  # kept while nothing has been said
 LEAD_LIMIT = 4.0  # silence that may gather before it is cut back to `LEAD_SECONDS`
-SETTLED_SECONDS = 0.3  # a word is stable that ended so long before the logits that stay do
+ONSET_SECONDS = 0.5  # kept in front of the first label, once there is one
 
 
 class Listener(Protocol):
@@ -35,6 +42,7 @@ class Listener(Protocol):
 
     bundle: Bundle
     engine: Engine
+    decoder_settings: DecoderSettings
 
     @property
     def sample_rate(self) -> int: ...  # noqa: D102
@@ -55,6 +63,7 @@ class StreamSettings:
         end_pause: an utterance ends when nothing has been said for so long.
         right_context: what the network reads after a frame before its output stays.
         left_context: what it reads before a chunk.
+        stable_pause: the words before a pause so long become stable; longer than `end_pause`: none.
         chunk: how often the text so far is brought up to date; a multiple of 0.1.
         max_utterance: a longer utterance is cut at a quiet place.
 
@@ -65,11 +74,13 @@ class StreamSettings:
     end_pause: float = 0.8
     right_context: float = 0.6
     left_context: float = 3.0
+    stable_pause: float = 0.5
     chunk: float = 0.3
     max_utterance: float = 30.0
 
     def __post_init__(self) -> None:
         limits = {"end_pause": (0.1, 60), "right_context": (0, 10), "left_context": (0.5, 60),
+                  "stable_pause": (0.1, 60),
                   "chunk": (BLOCK_SECONDS, 10), "max_utterance": (2 * LEAD_LIMIT, 300)}
         for field in fields(self):
             value, (low, high) = getattr(self, field.name), limits[field.name]
@@ -85,7 +96,8 @@ class Partial:
 
     Attributes:
         text: the words so far; begins with `stable_text`.
-        stable_text: the words that stay until the utterance has ended.
+        stable_text: the words that never change: every later text of this utterance, its final one
+            too, begins with them.
         words: in order, seconds from the start of the stream.
     """
 
@@ -116,6 +128,7 @@ class Stream:
         self._contexts = Contexts(math.ceil(settings.left_context / frame),
                                   math.ceil(settings.right_context / frame))
         self._chunk = max(1, round(settings.chunk / BLOCK_SECONDS))
+        self._normalize = OnlineNormalizer(listener.bundle.features, listener.bundle.cmvn)
         self._closed = False
         self._start = 0  # samples of the stream before the open utterance
         self._open: _Utterance = self._new_utterance()
@@ -168,9 +181,17 @@ class Stream:
                 self._take(block, finals)
             else:
                 self._open.add(block)
-        self._open.advance()
-        self._end(self._open.num_samples, finals)
+        self._close(finals)
         return finals
+
+    def _close(self, finals: list[Transcript]) -> None:
+        """End all that is open."""
+        self._open.advance()
+        rest = self._end(self._open.num_samples, finals)
+        if len(rest):  # the stable words were a final of their own
+            for start in range(0, len(rest), self._blocks.size):
+                self._open.add(rest[start:start + self._blocks.size])
+            self._close(finals)
 
     def _take(self, block: np.ndarray, finals: list[Transcript]) -> None:
         """One block; what is left after the end of an utterance is read again, as the next one."""
@@ -180,11 +201,19 @@ class Stream:
             if self._open.num_blocks % self._chunk:
                 continue
             self._open.advance()
-            cut = self._cut()
-            if cut is not None:
-                rest = self._end(cut, finals)
+            rest = self._decide(finals)
+            if rest is not None:
                 whole = len(rest) // self._blocks.size * self._blocks.size
                 waiting = [*rest[:whole].reshape(-1, self._blocks.size), *waiting]
+
+    def _decide(self, finals: list[Transcript]) -> np.ndarray | None:
+        """End the open utterance if it has ended; returns the samples behind it, else None."""
+        if lead := self._open.long_lead(self._blocks.size):
+            return self._begin(lead, trimmed=True)
+        cut = self._cut()
+        if cut is not None:
+            return self._end(cut, finals)
+        return None if self._open.settle(self.settings) else self._split(finals)
 
     def _cut(self) -> int | None:
         """Where the open utterance ends, in samples, on the grid of blocks; None: it goes on."""
@@ -194,8 +223,7 @@ class Stream:
             if utterance.seconds > LEAD_LIMIT:
                 return utterance.num_samples - round(LEAD_SECONDS / BLOCK_SECONDS) * size
         elif utterance.pause >= settings.end_pause:
-            back = math.floor(min(utterance.pause, settings.end_pause) / 2 / BLOCK_SECONDS)
-            return utterance.num_samples - back * size
+            return utterance.num_samples - utterance.blocks_behind(settings.end_pause / 2) * size
         elif utterance.seconds >= settings.max_utterance:
             search = settings.max_utterance / 4
             place = quietest(utterance.powers, BLOCK_SECONDS, utterance.seconds - search, search)
@@ -204,18 +232,36 @@ class Stream:
 
     def _end(self, cut: int, finals: list[Transcript]) -> np.ndarray:
         """Close the open utterance at a sample; returns the samples behind it."""
-        samples = self._open.samples()
-        spoken, rest = samples[:cut], samples[cut:]
         if self._open.pause is not None:
-            found = self._listener.transcribe(spoken)
-            if found.text or found.rejected:
-                finals.append(_later(found, self._start / self._listener.sample_rate))
+            found = self._open.transcribed(cut)
+            if not _continues(found, self._open.stable):
+                return self._split(finals)
+            self._finish_as(found, cut, finals)
+        return self._begin(cut)
+
+    def _split(self, finals: list[Transcript]) -> np.ndarray:
+        """The stable words end here, because a later pass reads them otherwise."""
+        if self._open.stable is not None:
+            self._finish_as(self._open.stable, self._open.stable_samples, finals)
+        return self._begin(self._open.stable_samples)
+
+    def _finish_as(self, found: Transcript, cut: int, finals: list[Transcript]) -> None:
+        """What was found in the samples before `cut`, where the utterance ends."""
+        if found.text or found.rejected:
+            finals.append(_later(found, self._start / self._listener.sample_rate))
+            frames = cut // self._listener.bundle.features.hop_length
+            self._normalize.remember(self._open.features()[:frames])
+
+    def _begin(self, cut: int, *, trimmed: bool = False) -> np.ndarray:
+        """Another utterance begins at a sample of the open one; returns the samples from there."""
+        rest = self._open.samples()[cut:]
         self._start += cut
         self._open = self._new_utterance()
+        self._open.trimmed = trimmed
         return rest
 
     def _new_utterance(self) -> _Utterance:
-        return _Utterance(self._listener, self._contexts)
+        return _Utterance(self._listener, self._contexts, self._normalize)
 
     def _require_open(self) -> None:
         if self._closed:
@@ -226,13 +272,16 @@ class Stream:
 class _Utterance:
     """The open utterance: its samples, its logits so far, its text so far."""
 
-    def __init__(self, listener: Listener, contexts: Contexts):
+    def __init__(self, listener: Listener, contexts: Contexts, normalize: OnlineNormalizer):
         self._listener = listener
-        self._network = ChunkedNetwork(listener, contexts)
+        self._network = ChunkedNetwork(listener, contexts, normalize)
         self._samples: list[np.ndarray] = []
         self._powers: list[float] = []
-        self._stable: list[Word] = []
         self._rest: list[Word] = []
+        self._first_label = 0.0  # seconds
+        self.stable: Transcript | None = None  # of the samples up to `stable_samples`
+        self.stable_samples = 0
+        self.trimmed = False  # whether quiet in front of it has been dropped
         self.num_samples = 0
         self.pause: float | None = None  # seconds of quiet at the end; None: nothing said yet
 
@@ -252,6 +301,10 @@ class _Utterance:
     def samples(self) -> np.ndarray:
         return np.concatenate([np.empty(0, np.float32), *self._samples])
 
+    def features(self) -> np.ndarray:
+        """(T, F) float32, before normalisation."""
+        return self._network.features()
+
     def add(self, block: np.ndarray) -> None:
         self._samples.append(block)
         self._powers.append(float(np.mean(np.square(block), dtype=np.float64)))
@@ -269,23 +322,63 @@ class _Utterance:
         if not len(labels) or is_steady(levels):
             return
         self.pause = pause_after(labels, levels, self.seconds, clock)
-        self._settle(self._listener.decode(logits).words,
-                   clock.seconds(self._network.num_kept + self._listener.bundle.model.edge_frames))
+        self._first_label = clock.seconds(first_spoken(labels, levels, clock))
+        self._rest = self._behind_stable(self._listener.decode(logits).words)
+
+    def long_lead(self, block: int) -> int:
+        """How many samples of quiet are too many in front of the first word; whole blocks.
+
+        They would change the statistics of the utterance, and with them what is read.
+        """
+        if self.pause is None or self.trimmed or self.stable is not None:
+            return 0
+        return max(0, math.floor((self._first_label - ONSET_SECONDS) / BLOCK_SECONDS)) * block
+
+    def blocks_behind(self, quiet: float) -> int:
+        """How many blocks at the end lie more than `quiet` seconds after what has been said."""
+        return max(0, math.floor(((self.pause or 0.0) - quiet) / BLOCK_SECONDS))
+
+    def transcribed(self, upto: int) -> Transcript:
+        """The samples before `upto` as a file."""
+        if self.stable is not None and self.stable_samples == upto:
+            return self.stable
+        return self._listener.transcribe(self.samples()[:upto])
+
+    def settle(self, settings: StreamSettings) -> bool:
+        """Make the words before a pause stable; False if a pass reads the stable ones otherwise.
+
+        As much quiet is read behind them as behind a final text: more can have words of its own.
+        """
+        if self.pause is None or self.pause < settings.stable_pause or not self._rest \
+                or self._listener.decoder_settings.grammar:  # which reads whole sentences alone
+            return True
+        upto = self.num_samples - \
+            self.blocks_behind(settings.end_pause / 2) * len(self._samples[0])
+        if upto <= self.stable_samples:
+            return True
+        found = self.transcribed(upto)
+        if not _continues(found, self.stable):
+            return False
+        if found.text:
+            self.stable, self.stable_samples = found, upto
+            self._rest = self._behind_stable(self._rest)
+        return True
 
     def partial(self, start: float) -> Partial:
-        words = [_shifted(word, start) for word in (*self._stable, *self._rest)]
-        stable = " ".join(word.text for word in self._stable)
-        return Partial(" ".join(word.text for word in words), stable, tuple(words))
+        stable = self.stable or Transcript("")
+        words = tuple(_shifted(word, start) for word in (*stable.words, *self._rest))
+        texts = [stable.text, *(word.text for word in self._rest)]
+        return Partial(" ".join(text for text in texts if text), stable.text, words)
 
-    def _settle(self, words: Sequence[Word], settled: float) -> None:
-        """A word is stable once it has been read twice alike, in outputs that stay."""
-        settled_until = self._stable[-1].end if self._stable else -math.inf
-        rest = [word for word in words if (word.start + word.end) / 2 > settled_until]
-        for word, before in zip(tuple(rest), tuple(self._rest), strict=False):
-            if word.text != before.text or word.end > settled - SETTLED_SECONDS:
-                break
-            self._stable.append(rest.pop(0))
-        self._rest = rest
+    def _behind_stable(self, words: Sequence[Word]) -> list[Word]:
+        until = self.stable_samples / self._listener.sample_rate
+        return [replace(word, start=max(word.start, until)) for word in words
+                if (word.start + word.end) / 2 > until]
+
+
+def _continues(found: Transcript, stable: Transcript | None) -> bool:
+    """Whether a text begins with the stable words."""
+    return stable is None or found.text == stable.text or found.text.startswith(stable.text + " ")
 
 
 def _shifted(word: Word, seconds: float) -> Word:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from urllib.parse import urlsplit
 
+_PART = re.compile(r"(.*)#bytes=(\d{1,15})-(\d{1,15})", re.DOTALL)
 _ADDRESS = re.compile(r"(s3|gs|https?)://[^/\s]")
 
 
@@ -19,7 +20,9 @@ class Address(os.PathLike):
     """An s3://, gs://, http:// or https:// address, with the part of `pathlib.Path` that rows need.
 
     Args:
-        text: the address. A `Path` would take one of its slashes away.
+        text: the address. A `Path` would take one of its slashes away. With #bytes=0-99 at its end
+            it is of a part of a file, such as a recording in a tar file: the first and the last
+            byte, as in HTTP's Range.
     """
 
     text: str
@@ -39,6 +42,21 @@ class Address(os.PathLike):
     def suffix(self) -> str:
         """Such as ".wav"; empty if there is none."""
         return PurePosixPath(self.name).suffix
+
+
+def split_part(address: str) -> tuple[str, tuple[int, int] | None]:
+    """The address of the whole file, and (first byte, byte after the last) of the part meant.
+
+    Example:
+        >>> split_part("s3://speech/a.tar#bytes=512-1023")
+        ('s3://speech/a.tar', (512, 1024))
+        >>> split_part("s3://speech/a.wav")
+        ('s3://speech/a.wav', None)
+    """
+    found = _PART.fullmatch(address)
+    if not found or int(found[2]) > int(found[3]):
+        return address, None
+    return found[1], (int(found[2]), int(found[3]) + 1)
 
 
 def is_address(path: object) -> bool:

@@ -19,7 +19,7 @@ from asr.audio.content_hashes import hash_files
 from asr.audio.probing import probe_all
 from asr.augment import noise_files
 from asr.data.batches import Clip, PlanSettings, gather_clips
-from asr.data.cache import FeatureCache, build_cache, missing_bytes
+from asr.data.cache import FeatureCache, Spread, build_cache, missing_bytes
 from asr.data.recordings import Recordings
 from asr.errors import DataError, ManifestError, RecipeError
 from asr.features import training_statistics
@@ -94,7 +94,7 @@ def _digest(value: object) -> str:
 
 
 def prepare(recipe: Recipe, run: RunDirectory, say: Callable[[str], None],
-            network: str = "") -> Prepared:
+            network: str = "", spread: Spread | None = None) -> Prepared:
     """Read manifests, check and normalise texts, extract features.
 
     Args:
@@ -102,6 +102,7 @@ def prepare(recipe: Recipe, run: RunDirectory, say: Callable[[str], None],
         run: holds generated data and the default cache.
         say: prints one line.
         network: see `Prepared`.
+        spread: see `asr.data.cache.build_cache`.
 
     Raises:
         ManifestError: a manifest cannot be read.
@@ -126,14 +127,16 @@ def prepare(recipe: Recipe, run: RunDirectory, say: Callable[[str], None],
     refuse_too_many(excluded, sizes, recipe, listed)  # before the slow feature extraction
     _warn_of_overlap(chosen, run.path / "recordings.json", say)
     wanted_speeds = {"train": recipe.augment.speeds, "valid": (1.0,)}
-    folder = Path(recipe.data.cache_dir) if recipe.data.cache_dir else run.path / "cache"
+    folder = (Path(recipe.data.cache_dir) if recipe.data.cache_dir else run.path / "cache")
+    if spread:
+        folder = folder.absolute()  # for workers in other folders
     require_room(recipe, run.path, tokenizer.vocab_size, folder, sum(
         missing_bytes(chosen[split], recipe.features, folder, speeds=speeds,
                       allow_truncated=recipe.data.allow_truncated)
         for split, speeds in wanted_speeds.items() if recipe.data.reader == "cache"))
     splits = {}
     for split, speeds in wanted_speeds.items():
-        cache = cached(chosen[split], recipe, folder, speeds, say)
+        cache = cached(chosen[split], recipe, folder, speeds, say, spread)
         splits[split] = labelled(split, cache, chosen[split], texts[split], tokenizer, recipe,
                                  excluded)
     run.write_jsonl("excluded.jsonl", excluded)
@@ -161,9 +164,12 @@ def _lowest_rate(utterances: list[Utterance]) -> int:
 
 def statistics_of(cache: FeatureCache | Recordings, recipe: Recipe
                   ) -> tuple[np.ndarray, np.ndarray] | None:
-    """(mean, std) of the features at speed 1, if features.cmvn needs them."""
-    return training_statistics((cache.read(i) for i, row in enumerate(cache.rows)
-                                if row.speed == 1.0), recipe.features)
+    """(mean, std) of the features at speed 1, if features.cmvn needs them.
+
+    Summed in the order of the ids: the order of a manifest changes nothing, not even by rounding.
+    """
+    rows = sorted((row.id, i) for i, row in enumerate(cache.rows) if row.speed == 1.0)
+    return training_statistics((cache.read(i) for _, i in rows), recipe.features)
 
 
 def require_files(recipe: Recipe) -> None:
@@ -257,7 +263,8 @@ def _noise_hash(recipe: Recipe, folder: Path) -> str:
 
 
 def cached(utterances: list[Utterance], recipe: Recipe, folder: Path,
-           speeds: tuple[float, ...], say: Callable[[str], None]) -> FeatureCache | Recordings:
+           speeds: tuple[float, ...], say: Callable[[str], None],
+           spread: Spread | None = None) -> FeatureCache | Recordings:
     """The features of the utterances at these speeds, extracted where `folder` lacks them.
 
     Or, with data.reader = "tensorflow-io", what reads the recordings in the graph.
@@ -269,7 +276,7 @@ def cached(utterances: list[Utterance], recipe: Recipe, folder: Path,
     started = time.perf_counter()
     cache = build_cache(utterances, recipe.features, folder, speeds=speeds,
                         num_workers=recipe.data.num_workers,
-                        allow_truncated=recipe.data.allow_truncated)
+                        allow_truncated=recipe.data.allow_truncated, spread=spread)
     if cache.num_extracted:
         took = time.perf_counter() - started
         hop = recipe.features.hop_length / recipe.features.sample_rate

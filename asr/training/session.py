@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from asr.data.cache import Spread
 from asr.errors import UsageError
 from asr.network.framework import import_tensorflow
 from asr.network.weights import network_name
@@ -60,8 +61,8 @@ class TrainingResult:
 
 
 def train(recipe: Recipe, run_dir: str | Path, *, stop_after_epochs: int = 0,
-          callbacks: Sequence = (), build: Callable | None = None,
-          quiet: bool = False) -> TrainingResult:
+          callbacks: Sequence = (), build: Callable | None = None, quiet: bool = False,
+          spread: Spread | None = None) -> TrainingResult:
     """Train, or resume an interrupted run with exactly the same result.
 
     Args:
@@ -75,6 +76,7 @@ def train(recipe: Recipe, run_dir: str | Path, *, stop_after_epochs: int = 0,
             `keras.Model` from the x of the batch contract to logits, with `output_length`, see
             `asr.CTCModel`. `asr.load(run_dir, build=build)` opens its best model.
         quiet: print no table on stderr.
+        spread: extracts features elsewhere, see `asr.data.cache.build_cache`; None: here.
 
     Returns:
         A `TrainingResult`; the best model is `<run_dir>/best.asr`.
@@ -104,7 +106,7 @@ def train(recipe: Recipe, run_dir: str | Path, *, stop_after_epochs: int = 0,
                         "patience); to train again, name another run directory.")
             return done
         table.write("reading manifests, looking at recordings ...")
-        prepared = prepare(recipe, run, table.write, network)
+        prepared = prepare(recipe, run, table.write, network, spread)
         if before is not None:
             table.write(alphabet_difference(before, prepared.tokenizer))
         run.check_data(prepared.tokenizer.alphabet, prepared.data_hash, prepared.contents, network)

@@ -15,7 +15,7 @@ from made_recordings import encode, speech
 
 import asr.assets
 from asr.audio import blocks as audio_blocks
-from asr.audio import channels, load_audio, mpeg, ogg, probe_audio, source
+from asr.audio import channels, load_audio, mpeg, ogg, probe_audio, unchanged
 from asr.audio.recording import open_recording
 from asr.errors import AudioError
 
@@ -322,7 +322,7 @@ def test_stereo_that_is_kept_is_not_decoded_again(frames_read):
 
 
 def test_parts_of_a_large_file_are_looked_at_once(tmp_path, frames_read, monkeypatch):
-    monkeypatch.setattr(source, "SETTLED_NS", -10**12)
+    monkeypatch.setattr(unchanged, "SETTLED_NS", -10**12)
     path = tmp_path / "talk.wav"
     path.write_bytes(encode(columns(VOICE, -VOICE), RATE))
     parts = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -214,3 +215,22 @@ def test_a_channel_that_cannot_be(call, tmp_path, value):
     (tmp_path / "m.jsonl").write_text(json.dumps(row) + "\n")
     with pytest.raises(Exception, match="channel must be 1 for the first"):
         read_manifest(tmp_path / "m.jsonl")
+
+
+@pytest.mark.parametrize("kind", ["m4a", "webm", "FLAC PCM_16", "OGG VORBIS", "MP3 MPEG_LAYER_III",
+                                  "AIFF PCM_16"])
+def test_every_decoder_reads_a_part_of_a_tar_file(kind, tmp_path, monkeypatch):
+    """As a window on the tar file, which is how large recordings are read; in two passes."""
+    monkeypatch.setattr("asr.audio.source._IN_MEMORY_BYTES", 0)
+    data = encode_av(speech(), kind) if " " not in kind else encode(speech(), *kind.split())
+    (tmp_path / "one").write_bytes(data)
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        for name in ("before", "one", "after"):
+            archive.add(tmp_path / "one", name)
+    wanted = load_audio(tmp_path / "one", sample_rate=RATE)
+    with open_recording(tmp_path / "a.tar/one", sample_rate=RATE) as recording:
+        for _ in range(2):
+            np.testing.assert_array_equal(np.concatenate(list(recording.blocks())), wanted)
+    part = load_audio(tmp_path / "a.tar/one", sample_rate=RATE, offset=0.5, duration=0.5)
+    np.testing.assert_array_equal(part, load_audio(tmp_path / "one", sample_rate=RATE, offset=0.5,
+                                                   duration=0.5))

@@ -166,3 +166,50 @@ def test_the_parts_of_an_address():
     address = Address("https://host/a/b.c.flac?x=1/2")
     assert (address.name, address.suffix) == ("b.c.flac", ".flac")
     assert Address("s3://b/c").suffix == ""
+
+
+def packed(tmp_path, address: str):
+    """Two recordings in a shard, and the manifest that finds them at an address."""
+    from asr.corpora.sharding import Settings, write_shards
+    from asr.manifest import Utterance
+
+    for name, seconds in (("a", 1.0), ("b", 0.5)):
+        (tmp_path / f"{name}.flac").write_bytes(flac(tone(seconds)))
+    write_shards({"train": [Utterance(name, tmp_path / f"{name}.flac", name, seconds)
+                            for name, seconds in (("a", 1.0), ("b", 0.5))]},
+                 tmp_path / "out", Settings(address=address))
+    return tmp_path / "out", asr.read_manifest(tmp_path / "out/train.remote.jsonl")
+
+
+def test_a_shard_in_a_bucket(bucket, tmp_path, monkeypatch):
+    """One recording is one request for its part; the shard's version is asked for once."""
+    client, address = bucket
+    out, rows = packed(tmp_path, address)
+    client.upload_file(str(out / "train-000000.tar"), "speech", "train-000000.tar")
+    for row in rows:
+        np.testing.assert_array_equal(
+            asr.load_audio(row.audio, sample_rate=RATE),
+            asr.load_audio(tmp_path / f"{row.id}.flac", sample_rate=RATE))
+    asked = []
+    find = remote._file_system
+    monkeypatch.setattr(remote, "_file_system", lambda one: asked.append(one) or find(one))
+    cache = build_cache(rows, FeatureSettings(), tmp_path / "cache")
+    assert len(cache) == 2 and asked == [f"{address}/train-000000.tar"] * 3
+    client.put_object(Bucket="speech", Key="train-000000.tar", Body=b"shorter")
+    with pytest.raises(AudioError) as caught:
+        asr.load_audio(rows[0].audio, sample_rate=RATE)
+    assert caught.value.code in ("audio.unreadable", "audio.missing")
+
+
+def test_a_server_that_sends_no_parts(web, tmp_path):
+    folder, address = web
+    out, rows = packed(tmp_path, address)
+    (folder / "train-000000.tar").write_bytes((out / "train-000000.tar").read_bytes())
+    with pytest.raises(AudioError, match="sends no parts"):
+        asr.load_audio(rows[0].audio, sample_rate=RATE)
+
+
+def test_a_part_that_is_too_long(monkeypatch):
+    with pytest.raises(AudioError, match="more than") as caught:
+        asr.load_audio("s3://speech/a.tar#bytes=0-99999999999", sample_rate=RATE)
+    assert caught.value.code == "audio.too_long"

@@ -16,7 +16,7 @@ from asr.corpora import load_corpus
 from asr.corpora.collect import EACH, Checks
 from asr.corpora.exporting import LAYOUTS, export_manifest
 from asr.errors import EXIT_DATA, EXIT_OK, EXIT_USAGE, DataError
-from asr.manifest import Utterance, write_manifest
+from asr.manifest import Utterance, read_manifest, write_manifest
 
 PARTS = ("lhotse", "kaldi", "nemo")  # layouts with rows that are parts of recordings
 
@@ -144,3 +144,20 @@ def test_the_command(rows, tmp_path, capsys):
     write_manifest(tmp_path / "dev.jsonl", rows)
     command[3] += "-2"
     assert run([*command, "nemo"]) == EXIT_DATA
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_recordings_in_tar_shards(rows, tmp_path, layout):
+    """Copied, or refused: no other program opens such a path."""
+    from asr.corpora.sharding import write_shards
+
+    write_shards({"train": rows}, tmp_path / "shards")
+    packed = read_manifest(tmp_path / "shards/train.jsonl")
+    if layout == "huggingface":
+        found = back(export_manifest(packed, tmp_path / "out", layout), layout)
+        assert {(u.text, u.audio.read_bytes()) for u in found} == {
+            (u.text, u.audio.read_bytes()) for u in rows}
+        return
+    with pytest.raises(DataError, match="is in a tar file"):
+        export_manifest(packed, tmp_path / "out", layout)
+    assert not (tmp_path / "out").exists()

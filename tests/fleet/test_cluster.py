@@ -17,7 +17,7 @@ from cluster_jobs import Job, trivial
 from tiny_bundle import FEATURES, write_bundle
 
 from asr.cli import run
-from asr.errors import EXIT_OK, EXIT_SOME_FAILED, EXIT_USAGE, AsrError
+from asr.errors import EXIT_DATA, EXIT_OK, EXIT_SOME_FAILED, EXIT_USAGE, AsrError
 from asr.fleet.cluster import TRIES, Cluster
 
 ray = pytest.importorskip("ray", reason="the extra [ray] is not installed; `make test-ray`")
@@ -223,6 +223,67 @@ def test_features_are_those_of_one_machine(nodes, tmp_path):
     assert spread.num_extracted == alone.num_extracted == 13
     for index in range(len(alone)):
         np.testing.assert_array_equal(spread.read(index), alone.read(index))
+
+
+def packed(folder: Path, source: Path) -> Path:
+    """The recordings as two splits in tar shards, the first of the one again in the other."""
+    from asr.corpora.sharding import Settings, write_shards
+    from asr.manifest import Utterance
+
+    rows = [Utterance(path.stem, path, "bad cab", 0.5) for path in sorted(source.iterdir())]
+    write_shards({"train": rows[:-2], "test": [*rows[-2:], Utterance("again", rows[0].audio,
+                                                                    "bad", 0.5)]},
+                 folder / "shards", Settings(shard_recordings=3))
+    return folder / "shards"
+
+
+def test_an_audit_is_that_of_one_machine(nodes, tmp_path, capsys):
+    """Of recordings in tar shards; one is a copy, one is none."""
+    source, bundle = recordings(tmp_path, 8), write_bundle(tmp_path / "tiny.asr")
+    (source / "2.wav").write_bytes(b"RIFF, but no more")
+    shards = packed(tmp_path, source)
+    command = ["audit", str(shards / "train.jsonl"), str(shards / "test.jsonl"), "--bundle",
+               str(bundle), "--json"]
+    assert run(command) == EXIT_DATA
+    alone = capsys.readouterr()
+    assert run([*command, "--engine", "ray", "--address", nodes.address]) == EXIT_DATA
+    assert capsys.readouterr() == alone
+    assert json.loads(alone.out)["leaks"][0]["code"] == "split.audio"
+
+
+def test_transcripts_of_shards_are_those_of_one_machine(nodes, tmp_path):
+    source, bundle = recordings(tmp_path, 8), write_bundle(tmp_path / "tiny.asr")
+    shards = packed(tmp_path, source)
+    command = ["transcribe", "--bundle", str(bundle), *map(str, sorted(shards.glob("*.tar")))]
+    assert run([*command, "-o", str(tmp_path / "local")]) == EXIT_OK
+    assert run([*command, "-o", str(tmp_path / "ray"), "--engine", "ray", "--address",
+                nodes.address]) == EXIT_OK
+    found = [{str(path.relative_to(tmp_path / name)): path.read_bytes()
+              for path in (tmp_path / name).rglob("*.txt")} for name in ("local", "ray")]
+    assert found[0] == found[1] and len(found[0]) == 9
+    assert len({name.split("/")[0] for name in found[0]}) == 3, "a folder for each shard"
+
+
+@pytest.mark.tf
+def test_a_training_whose_features_a_cluster_extracts(nodes, tmp_path):
+    pytest.importorskip("tensorflow")
+    from asr.corpora.tones import generate
+    from asr.training import read_log
+
+    generate(tmp_path / "tones", num_train=24, num_valid=8, num_test=2)
+    recipe = str(TESTS.parent / "recipes/tones.toml")
+    settings = ["data.generate=", f'data.train=["{tmp_path}/tones/train.jsonl"]',
+                f'data.valid=["{tmp_path}/tones/valid.jsonl"]', "data.batch_frames=1500",
+                "model.units=8", "train.epochs=1", "train.deterministic=true"]
+    losses = []
+    for name, more in (("local", []), ("ray", ["--engine", "ray", "--address", nodes.address])):
+        done = subprocess.run([sys.executable, "-m", "asr", "train", recipe, str(tmp_path / name),
+                               "--quiet", *(f"--set={one}" for one in settings), *more],
+                              capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        losses.append([(row["loss"], row["valid_loss"]) for row in read_log(tmp_path / name)
+                       if row["event"] == "epoch"])
+    assert losses[0] == losses[1] and len(losses[0]) == 1
 
 
 def test_a_cluster_that_is_not_there(capsys):

@@ -9,10 +9,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_recordings import speech as made_speech
+from tiny_bundle import write_bundle
 
 from asr import load, load_audio
 from asr.errors import AudioError, UsageError
-from asr.live import StreamSettings
+from asr.features import normalize_features
+from asr.live import Stream, StreamSettings
+from asr.live.normalizing import OnlineNormalizer
+from asr.recipe import FeatureSettings
 
 CLIPS = sorted((Path(__file__).parents[2] / "asr" / "assets" / "clips").glob("*.ogg"))
 RATE = 8_000  # of the shipped model
@@ -70,14 +75,18 @@ def test_a_final_is_the_offline_text_of_its_segment(recognizer, speech):
             return getattr(recognizer, name)
 
         def transcribe(self, audio):
-            self.segments.append(audio.copy())
-            return recognizer.transcribe(audio)
+            found = recognizer.transcribe(audio)
+            self.segments.append((found, audio.copy()))
+            return found
 
     listening = Listening()
     stream = module.Stream(listening, RATE, StreamSettings())
     finals = stream.feed(speech) + stream.finish()
     at = 0
-    for final, segment in zip(finals, listening.segments, strict=True):
+    assert len(finals) == 3
+    for final in finals:
+        segment = next(audio for found, audio in reversed(listening.segments)
+                       if (found.text, found.score) == (final.text, final.score))
         places = np.flatnonzero(speech[at:] == segment[0]) + at
         start = next(p for p in places if np.array_equal(speech[p:p + len(segment)], segment))
         offline = load().transcribe(speech[start:start + len(segment)])
@@ -97,19 +106,145 @@ def test_any_cutting_gives_the_same(recognizer, speech, cuts, rate):
 
 
 def test_stable_text_stays_and_begins_every_later_text(recognizer, speech):
-    stream, shown, open_finals = recognizer.stream(), "", 0
+    stream, shown, open_finals = recognizer.stream(stable_pause=0.2), "", 0
     changed = 0
     for piece in np.split(speech, range(800, len(speech), 800)):
         ended = stream.feed(piece)
         partial = stream.partial()
         if ended:
+            assert (ended[0].text + " ").startswith(shown and shown + " ")
             shown, open_finals = "", open_finals + len(ended)
         assert partial.stable_text.startswith(shown)
         assert partial.text.startswith(partial.stable_text)
         assert partial.text == " ".join(word.text for word in partial.words)
         changed += partial.stable_text != shown
         shown = partial.stable_text
-    assert open_finals == 3 and changed > 5
+    assert open_finals == 3 and changed >= 3
+
+
+def test_a_pause_that_ends_the_utterance_is_read_once(recognizer, speech, monkeypatch):
+    """Stable and final words are those of the same samples, so stable words change no final."""
+    read, transcribe = [], recognizer.transcribe
+    monkeypatch.setattr(recognizer, "transcribe", lambda audio: (
+        read.append(len(audio)), transcribe(audio))[1])
+    finals, partials = heard(recognizer, speech, range(0, len(speech), 800))
+    assert len(finals) == len(read) == 3
+    assert {final.text for final in finals} <= {partial.stable_text for partial in partials}
+    assert heard(recognizer, speech, stable_pause=60)[0] == finals
+    assert len(read) == 6
+
+
+class Gated:
+    """A network of random weights that writes nothing where it is quiet."""
+
+    name = "gated"
+
+    def __init__(self, recognizer):
+        self.engine, self.model = recognizer.engine, recognizer.bundle.model
+
+    def logits(self, features, num_frames):
+        logits, lengths = self.engine.logits(features, num_frames)
+        edge = self.model.edge_frames
+        for row, logit in zip(features, logits, strict=True):
+            quiet = row.mean(axis=1)[::self.model.subsampling] < -0.5
+            logit[edge:edge + len(quiet)][quiet[:len(logit) - edge], 0] = 50.0
+            logit[:edge, 0] = logit[edge + len(quiet):, 0] = 50.0
+        return logits, lengths
+
+
+@pytest.fixture(scope="module")
+def fickle(tmp_path_factory):
+    """A recogniser that changes its mind all the time."""
+    found = load(write_bundle(tmp_path_factory.mktemp("bundle") / "tiny.asr"))
+    found.engine = Gated(found)
+    return found
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_stable_words_begin_the_final_text_whatever_the_network_does(fickle, seed, monkeypatch):
+    split, splits = Stream._split, []
+    monkeypatch.setattr(Stream, "_split", lambda self, finals: (
+        splits.append(1), split(self, finals))[1])
+    stream = fickle.stream(end_pause=1.0, stable_pause=0.2, right_context=0.2, max_utterance=9.0)
+    stable, times, finals = "", [], []
+    for piece in np.split(made_speech(20, seed), range(800, 160_000, 800)):
+        for final in stream.feed(piece):
+            assert (final.text + " ").startswith(stable and stable + " ")
+            finals.append(final)
+            times += [edge for word in final.words for edge in (word.start, word.end)]
+            stable = ""
+        partial = stream.partial()
+        assert (partial.stable_text + " ").startswith(stable and stable + " ")
+        assert (partial.text + " ").startswith(partial.stable_text and partial.stable_text + " ")
+        edges = [edge for word in partial.words for edge in (word.start, word.end)]
+        assert edges == sorted(edges)
+        stable = partial.stable_text
+    rest = stream.finish()
+    assert not rest or (rest[0].text + " ").startswith(stable and stable + " ")
+    assert len(splits) > 2 and len(finals) > 2
+    assert times == sorted(times)
+
+
+def test_a_grammar_has_no_stable_words(recognizer, speech):
+    closed = recognizer.with_decoder(kind="beam", grammar="four two zero nine", lexicon=[])
+    _, partials = heard(closed, speech[:40_000], range(0, 40_000, 800), stable_pause=0.1)
+    assert any(partial.text for partial in partials)
+    assert not any(partial.stable_text for partial in partials)
+
+
+def test_the_utterances_before_are_the_prior():
+    rng = np.random.default_rng(0)
+    loud, quiet = (rng.normal(mean, spread, (count, 4)).astype(np.float32)
+                   for mean, spread, count in ((3, 2, 500), (0, 1, 10)))
+    normalize = OnlineNormalizer(FeatureSettings(cmvn="utterance"), None)
+    assert np.abs(normalize(quiet).mean(axis=0)).max() < 1e-5
+    normalize.remember(loud)
+    assert normalize(quiet).mean() < -1 and abs(normalize(loud).mean()) < 0.05
+    statistics = np.zeros(4, np.float32), np.ones(4, np.float32)
+    leveled = OnlineNormalizer(FeatureSettings(cmvn="map"), statistics)
+    alone = leveled(quiet)
+    np.testing.assert_allclose(alone, normalize_features(
+        quiet, FeatureSettings(cmvn="map"), statistics), atol=1e-6)
+    leveled.remember(loud)
+    assert leveled(quiet).mean() < alone.mean() - 1
+
+
+def test_quiet_before_the_second_utterance_is_quiet_for_the_network(recognizer):
+    """The level of the first one is known then; the first one has only the quiet itself."""
+    class Watched:
+        """The engine of the recogniser; keeps the first chunk that it is given."""
+
+        name = "watched"
+        first = None
+
+        def logits(self, features, num_frames):
+            if self.first is None:
+                self.first = features[0, :20].mean()
+            return recognizer.engine.logits(features, num_frames)
+
+    clip, listening = load_audio(CLIPS[0], sample_rate=RATE), load()
+    listening.engine = Watched()
+    stream = listening.stream()
+    stream.feed(np.concatenate([noise(0.5), clip]))
+    alone = listening.engine.first
+    assert len(stream.feed(noise(1.5, 2))) == 1
+    listening.engine.first = None
+    stream.feed(noise(0.6, 3))
+    assert listening.engine.first < alone - 0.5
+
+
+@pytest.mark.parametrize("lead", [0.6, 1.7, 3.4])
+def test_a_long_quiet_lead_is_dropped_once_words_begin(recognizer, lead):
+    """It would change the statistics of the utterance, and with them what is read."""
+    clip = load_audio(CLIPS[0], sample_rate=RATE)
+    stream = recognizer.stream()
+    stream.feed(np.concatenate([noise(lead), clip]))
+    partial = stream.partial()
+    assert partial.text.startswith("four two zero")
+    start = stream._start / RATE
+    assert 0.3 <= partial.words[0].start - start <= 1.1
+    assert abs(partial.words[0].start - lead) < 0.5
+    assert [final.text for final in stream.finish()] == ["four two zero nine"]
 
 
 def test_partial_text_comes_within_a_second(recognizer, speech):

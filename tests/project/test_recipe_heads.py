@@ -165,6 +165,8 @@ def test_every_command_runs_as_written(page, shared_data, tmp_path, monkeypatch,
     cut_corpora(shared_data, tmp_path / "shared/data")
     clone = tmp_path / "clone"
     shutil.copytree(ROOT / "recipes", clone / "recipes")
+    (clone / "asr/assets").mkdir(parents=True)
+    shutil.copy(ROOT / "asr/assets/digits.asr", clone / "asr/assets")  # an initial_bundle
     monkeypatch.chdir(clone)
     for argv in head_commands(page):
         if argv[0] == "apt" or argv[1].startswith(("benchmarks/", "recipes/voices/")):

@@ -1,0 +1,58 @@
+"""`asr shard`: manifests and their recordings as tar shards."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("manifests", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("out", metavar="OUT", type=click.Path(path_type=Path))
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0),
+              help="Decides the order of the recordings.")
+@click.option("--keep-order", is_flag=True, help="Keep the order of the manifest.")
+@click.option("--megabytes", default=500.0, show_default=True, type=click.FloatRange(min=0.001),
+              help="A shard is full when its recordings have so many MB.")
+@click.option("--count", default=0, type=click.IntRange(0, 250_000),
+              help="Or when there are so many recordings in it; 0: as many as fit.")
+@click.option("--address", default="", metavar="URL", help="Also write manifests for shards that "
+              "you copy to this address, such as s3://speech/shards.")
+@click.option("--audio-root", type=click.Path(path_type=Path), envvar="ASR_AUDIO_ROOT",
+              help="Folder that holds the audio when it is not beside the manifests.")
+@click.option("--allow-outside-root", is_flag=True, help="Accept audio anywhere.")
+def shard(manifests: tuple[Path, ...], out: Path, seed: int, keep_order: bool, megabytes: float,
+          count: int, address: str, audio_root: Path | None, allow_outside_root: bool) -> None:
+    """Pack MANIFESTS and their recordings into tar files (WebDataset) in the new folder OUT.
+
+    OUT has a manifest of the same name for each, which all verbs read; the recordings stay in the
+    tar files. Features, transcripts and training are the same as from files. An interrupted run
+    goes on where it stopped.
+
+    \b
+    Example:
+      asr shard data/fsdd/train.jsonl data/fsdd/dev.jsonl shards/fsdd
+      asr train my.toml runs/mine --set 'data.train=["shards/fsdd/train.jsonl"]'
+    """  # noqa: D301 (click reads the backspace)
+    from asr.cli.progress import count_on_stderr
+    from asr.corpora.sharding import Settings, write_shards
+    from asr.errors import UsageError
+    from asr.manifest import read_manifest
+
+    names = [path.stem for path in manifests]
+    if len({name.casefold() for name in names}) < len(names):
+        raise UsageError("Two of the manifests have the same name, and their shards would have. "
+                         "Pack them into two folders.")
+    rows = {path.stem: read_manifest(path, audio_root=audio_root,
+                                     allow_outside_root=allow_outside_root) for path in manifests}
+    settings = Settings(None if keep_order else seed, round(megabytes * 1e6), count, address)
+    with count_on_stderr("Packing", piped=True) as show:
+        shards = write_shards(rows, out, settings, progress=show)
+    for name in names:
+        print(out / f"{name}.jsonl")
+        if address:
+            print(out / f"{name}.remote.jsonl")
+    print(f"{sum(map(len, rows.values())):,} utterances in {sum(shards.values()):,} shards",
+          file=sys.stderr)

@@ -1,0 +1,63 @@
+"""Normalise an utterance of which only the beginning is known.
+
+In: the features so far. Out: the same, normalised. What a recording says of itself offline is not
+known yet: mean and variance ("utterance") or the mean power ("map"). The utterances before in the
+stream are the prior of its estimate, as many frames as `PRIOR_FRAMES`; the first one has none.
+Training statistics ("map", "global") are used as offline. NumPy.
+
+Reference: maximum a posteriori estimation of a Gaussian's parameters, Gauvain and Lee 1994.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from asr.features import normalize_features
+from asr.features.normalization import cmvn, log_mean_power, map_cmvn, map_statistics
+from asr.recipe import FeatureSettings
+
+PRIOR_FRAMES = 300  # that the utterances before count for
+
+
+class OnlineNormalizer:
+    """Normalises the utterances of one stream, one after the other.
+
+    Args:
+        settings: the [features] section.
+        statistics: (mean, std) of the bundle, each (F,), or None.
+    """
+
+    def __init__(self, settings: FeatureSettings,
+                 statistics: tuple[np.ndarray, np.ndarray] | None):
+        self._settings, self._statistics = settings, statistics
+        self._before: tuple[np.ndarray, np.ndarray] | None = None
+        self._power: float | None = None  # natural log
+
+    def __call__(self, features: np.ndarray) -> np.ndarray:
+        """(T, F) float32 of the utterance so far, T >= 1 -> the same shape, normalised."""
+        if self._settings.cmvn == "utterance" and self._before is not None:
+            return cmvn(features, *self._mixed(features))
+        if self._settings.cmvn == "map" and self._power is not None and self._statistics:
+            return map_cmvn(features, *self._statistics, self._settings.cmvn_prior,
+                            self._mixed_power(features))
+        return normalize_features(features, self._settings, self._statistics)
+
+    def remember(self, features: np.ndarray) -> None:
+        """An utterance with words has ended."""
+        if not len(features):
+            return
+        if self._settings.cmvn == "map":
+            self._power = self._mixed_power(features)
+        if self._settings.cmvn == "utterance":
+            self._before = self._mixed(features)
+
+    def _mixed_power(self, features: np.ndarray) -> float:
+        own, count = log_mean_power([features]), len(features)
+        before = own if self._power is None else self._power
+        return float(np.logaddexp(own + np.log(count), before + np.log(PRIOR_FRAMES))
+                     - np.log(count + PRIOR_FRAMES))
+
+    def _mixed(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        own = (features.mean(axis=0, dtype=np.float64), features.std(axis=0, dtype=np.float64))
+        return own if self._before is None else map_statistics(
+            len(features), *own, *self._before, PRIOR_FRAMES)

@@ -20,7 +20,7 @@ from asr.decoding import HotWord, LexiconDecoder, grammar, grammar_syntax, lexic
 from asr.decoding.phrases import phrase_part
 from asr.errors import AsrError, UsageError
 from asr.language_model import arpa, packed_ngram
-from asr.recipe import DecoderSettings
+from asr.recipe import MAX_WARPS, DecoderSettings
 from asr.recognizer import load
 from asr.text.tokenizer import CharTokenizer
 
@@ -126,7 +126,7 @@ def test_the_docs_state_the_budgets():
         grammar_syntax.MAX_TEXT, grammar_syntax.MAX_DEPTH, grammar.MAX_STATES, grammar.MAX_CELLS,
         grammar.MAX_STEPS, lexicon.MAX_WORD, lexicon.MAX_CHARACTERS,
         *(bounds[name].metadata["high"] for name in ("beam_width", "num_hypotheses")),
-        2, MEGABYTES}
+        MAX_WARPS, 2, MEGABYTES}
 
 
 def bundle_limits():

@@ -136,11 +136,6 @@ class FeatureSettings:
         columns = FEATURE_KINDS[self.kind].columns
         return (getattr(self, columns) if isinstance(columns, str) else columns) * (1 + self.deltas)
 
-    @property
-    def changes_audio(self) -> bool:
-        """Whether samples are changed before the transform: pre-emphasis, trimming."""
-        return bool(self.preemphasis or self.trim_db)
-
 
 @dataclass(frozen=True)
 class AugmentSettings:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,34 +34,19 @@ def features(recipe: Path, cache_dir: Path | None, overrides: tuple[str, ...],
     Example:
       asr features my.toml /shared/cache --engine ray --address auto
     """  # noqa: D301 (click reads the backspace)
-    from asr.data.cache import build_cache
     from asr.errors import EXIT_OK, EXIT_SOME_FAILED, UsageError
-    from asr.manifest import read_manifest
+    from asr.fleet.features import fill_cache
     from asr.recipe import load_recipe
 
+    if allow_truncated:
+        overrides += ("data.allow_truncated=true",)
     settings = load_recipe(recipe, overrides)
     folder = cache_dir or (Path(settings.data.cache_dir) if settings.data.cache_dir else None)
     if folder is None:
         raise UsageError(f"{recipe} names no data.cache_dir. Give CACHE_DIR, and the same to "
                          "asr train: --set data.cache_dir=CACHE_DIR")
-    spread = None
-    if cluster is not None:
-        from asr.fleet.features import extract_on
-
-        spread = partial(extract_on, cluster)
-        folder = folder.absolute()
-    failed, rows, made = [], 0, 0
-    for split, speeds in (("train", settings.augment.speeds), ("valid", (1.0,))):
-        utterances = [u for path in getattr(settings.data, split) for u in read_manifest(
-            path, audio_root=settings.data.audio_root or None)]
-        if not utterances:
-            continue
-        cache = build_cache(utterances, settings.features, folder, speeds=speeds, spread=spread,
-                            num_workers=settings.data.num_workers,
-                            allow_truncated=allow_truncated or settings.data.allow_truncated)
-        failed += cache.failed
-        rows, made = rows + len(cache), made + cache.num_extracted
-    for record in failed:
+    found = fill_cache(settings, folder, cluster)
+    for record in found.failed:
         print(json.dumps(record, ensure_ascii=False), file=sys.stderr)
-    print(f"{rows:,} arrays in {folder}, {made:,} of them made now")
-    return EXIT_SOME_FAILED if failed else EXIT_OK
+    print(f"{found.arrays:,} arrays in {folder}, {found.made:,} of them made now")
+    return EXIT_SOME_FAILED if found.failed else EXIT_OK

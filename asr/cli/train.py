@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from asr.cli.places import cluster_options
 
 if TYPE_CHECKING:
     from asr.fleet.cluster import Cluster
+    from asr.training import TrainingResult
 
 
 @click.command()
@@ -39,20 +41,20 @@ def train(recipe: Path, run_dir: Path, overrides: tuple[str, ...], allow_truncat
     """Train RECIPE into RUN_DIR; run again to go on after an interruption.
 
     RUN_DIR receives the resolved recipe, versions, log, checkpoints and best.asr, the model to
-    transcribe and evaluate with. --engine ray has a cluster extract the features; the network is
-    trained here.
+    transcribe and evaluate with. --engine ray has a cluster extract the features, and trains the
+    network here; with --workers N it trains in N processes of the cluster.
 
     \b
     Example:
       asr train recipes/tones.toml runs/tones --set train.epochs=5
       asr train my.toml runs/mine --from runs/other
       asr train my.toml runs/mine --export last
-      asr train my.toml runs/mine --engine ray --address auto
+      asr train my.toml runs/mine --engine ray --address auto --workers 4
     """  # noqa: D301 (click reads the backspace)
     from asr.errors import UsageError
     from asr.recipe import load_recipe
     from asr.training import export_checkpoint
-    from asr.training import train as run
+    from asr.training import train as train_here
     if which is not None:
         print(export_checkpoint(run_dir, which))
         return
@@ -60,14 +62,18 @@ def train(recipe: Path, run_dir: Path, overrides: tuple[str, ...], allow_truncat
         overrides = (*overrides, f"train.initial_bundle={json.dumps(str(bundle))}")
     if allow_truncated:
         overrides += ("data.allow_truncated=true",)
-    settings, spread = load_recipe(recipe, overrides), None
-    if cluster is not None:
+    settings = load_recipe(recipe, overrides)
+    run: Callable[..., TrainingResult] = train_here
+    if cluster is not None and cluster.workers:
+        from asr.fleet.training import train_on
+        run = partial(train_on, cluster, say=partial(print, file=sys.stderr, flush=True))
+    elif cluster is not None:
         if settings.data.reader != "cache":
             raise UsageError(f"data.reader is {settings.data.reader!r}, which extracts no features "
                              "beforehand; --engine ray needs \"cache\".")
         from asr.fleet.features import extract_on
-        spread = partial(extract_on, cluster)
-    result = run(settings, run_dir, stop_after_epochs=stop_after, quiet=quiet, spread=spread)
+        run = partial(run, spread=partial(extract_on, cluster))
+    result = run(settings, run_dir, stop_after_epochs=stop_after, quiet=quiet)
     print(result)
     if not quiet:
         print(f"Next: asr evaluate {result.run_dir} TEST.jsonl, "

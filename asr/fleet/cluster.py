@@ -16,7 +16,7 @@ import os
 import socket
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -65,16 +65,26 @@ class Cluster:
             UsageError: Ray is not installed, or the cluster does not answer.
             AsrError: what `start` or the work raises; it ends the run.
         """
+        with self.joined():
+            run = _Run(start, self.workers or processors(), notice)
+            try:
+                yield from run.outcomes(_shards(items, shard_items), lost)
+            finally:
+                run.end()
+
+    @contextmanager
+    def joined(self) -> Iterator[None]:
+        """This process belongs to the cluster inside.
+
+        Raises:
+            UsageError: Ray is not installed, or the cluster does not answer.
+        """
         if importlib.util.find_spec("ray") is None:
             raise UsageError(MISSING, code="ray.missing")
         own = _connect(self.address)
-        run = None
         try:
-            run = _Run(start, self.workers or _processors(), notice)
-            yield from run.outcomes(_shards(items, shard_items), lost)
+            yield
         finally:
-            if run is not None:
-                run.end()
             if own:
                 import ray
                 ray.shutdown()
@@ -257,10 +267,13 @@ def _connect(address: str) -> bool:
     try:
         _knock(address)
         ray.init(**where, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+    except Exception as error:  # Ray has no class of its own for a node that does not start
         reason = (str(error).splitlines() or [""])[0][:200].rstrip(". ")
-        raise UsageError(f"The Ray cluster {address or 'on this machine'} does not answer: "
-                         f"{reason}. Start one with `ray start --head`, or leave out --address.",
+        what, remedy = (f"The Ray cluster {address}", "Start one with `ray start --head`, or leave "
+                        "out --address.") if address else (
+                            "Ray on this machine", "Run the same command again, or with --engine "
+                            "local.")
+        raise UsageError(f"{what} does not answer: {reason}. {remedy}",
                          code="ray.address") from error
     return True
 
@@ -277,7 +290,13 @@ def _knock(address: str) -> None:
             pass
 
 
-def _processors() -> int:
+def processors() -> int:
+    """Processors of the cluster that this process belongs to."""
+    return max(1, count_of("CPU"))
+
+
+def count_of(resource: str) -> int:
+    """How many there are of "CPU" or "GPU" in the cluster that this process belongs to."""
     import ray
 
-    return max(1, int(ray.cluster_resources().get("CPU", 1)))
+    return int(ray.cluster_resources().get(resource, 0))

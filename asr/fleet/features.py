@@ -1,21 +1,63 @@
 """Features of many recordings on a cluster, into one feature cache.
 
-In: the tasks of `asr.data.cache.build_cache`. Out: what failed, task by task. Workers write shards
-into the cache's folder, which must be on a disk that every node has.
+In: a recipe, or the tasks of `asr.data.cache.build_cache`. Out: a cache; what failed. Workers write
+shards into the cache's folder, which must be on a disk that every node has.
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 
+from asr.data.cache import build_cache
 from asr.data.worker import Config, Job, run_task
 from asr.errors import AsrError, InputWarning
 from asr.fleet.cluster import Cluster
+from asr.manifest import read_manifest
+from asr.recipe import Recipe
 
 Failed = list[dict]
 _Answer = tuple[Failed, list[tuple[str, str]], bool]  # failed, warnings, whether workers died of it
+
+
+@dataclass
+class Filled:
+    """What `fill_cache` found: arrays that are there, those made now, records of failures."""
+
+    arrays: int = 0
+    made: int = 0
+    failed: Failed = field(default_factory=list)
+
+
+def fill_cache(recipe: Recipe, folder: Path, cluster: Cluster | None = None) -> Filled:
+    """Make the features that `asr.train` will want of both splits of a recipe.
+
+    Args:
+        recipe: its manifests, features, speeds.
+        folder: the cache, `data.cache_dir` of the training.
+        cluster: where; None: this machine.
+
+    Raises:
+        ManifestError: a manifest cannot be read.
+        AsrError: the shards cannot be written; finished ones stay.
+    """
+    spread = None if cluster is None else partial(extract_on, cluster)
+    found = Filled()
+    for split, speeds in (("train", recipe.augment.speeds), ("valid", (1.0,))):
+        utterances = [u for path in getattr(recipe.data, split) for u in read_manifest(
+            path, audio_root=recipe.data.audio_root or None)]
+        if not utterances:
+            continue
+        cache = build_cache(utterances, recipe.features, folder.absolute(), speeds=speeds,
+                            spread=spread, num_workers=recipe.data.num_workers,
+                            allow_truncated=recipe.data.allow_truncated)
+        found.failed += cache.failed
+        found.arrays += len(cache)
+        found.made += cache.num_extracted
+    return found
 
 
 def extract_on(cluster: Cluster, config: Config, tasks: Sequence[list[Job]]

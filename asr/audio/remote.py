@@ -9,12 +9,19 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-from typing import Any
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, BinaryIO
 
+from asr.audio import ahead
 from asr.errors import AudioError
 from asr.manifest.address import split_part
 
 MAX_REMOTE_BYTES = 1 << 30  # of one recording, which is held in memory
+_MOST_SIZES = 10_000  # of files of which only parts are read: tar files
+_AHEAD = ahead.ReadAhead()
+_sizes: dict[str, tuple[int | None, float]] = {}  # by address of the file: bytes, when asked
 INSTALL = "Install what reads addresses: pip install \"keras-asr[remote]\""
 
 
@@ -34,7 +41,7 @@ def read_address(address: str) -> bytes:
     try:
         files, path = _file_system(whole)
         if part:
-            return _checked_part(address, part, files.cat_file(path, start=part[0], end=part[1]))
+            return _checked_part(address, part, _part_of(files, path, whole, part))
         with files.open(path, "rb") as file:
             data = file.read(MAX_REMOTE_BYTES + 1)
     except AudioError:
@@ -47,6 +54,28 @@ def read_address(address: str) -> bytes:
     return data
 
 
+def _part_of(files: Any, path: str, whole: str, part: tuple[int, int]) -> bytes:
+    """A part of a file; a file whose parts are read in order is fetched in few requests."""
+    def fetch(start: int, stop: int) -> bytes:
+        return files.cat_file(path, start=start, end=stop)
+
+    size = _size_of(files, path, whole)
+    if size is None or part[1] > size:
+        return fetch(*part)
+    return _AHEAD.read(whole, *part, size, fetch)
+
+
+def _size_of(files: Any, path: str, whole: str) -> int | None:
+    """What its server says of a file, asked for once a minute; None: nothing."""
+    known = _sizes.get(whole)
+    if known is None or time.monotonic() - known[1] > ahead.FRESH_SECONDS:
+        if len(_sizes) > _MOST_SIZES:
+            _sizes.clear()
+        found = files.info(path).get("size")
+        known = _sizes[whole] = (found if isinstance(found, int) else None, time.monotonic())
+    return known[0]
+
+
 def _checked_part(address: str, part: tuple[int, int] | None, data: bytes) -> bytes:
     if part and len(data) != part[1] - part[0]:
         raise AudioError(f"{_name(address)}: got {len(data):_} bytes, expected "
@@ -54,6 +83,33 @@ def _checked_part(address: str, part: tuple[int, int] | None, data: bytes) -> by
                          "another one; or the server sends no parts of files (HTTP Range).",
                          code="audio.unreadable", path=address)
     return data
+
+
+@contextmanager
+def open_address(address: str) -> Iterator[tuple[BinaryIO, int]]:
+    """A file on another machine as a seekable one that is fetched as it is read; its size.
+
+    Raises:
+        AudioError: as `read_address`.
+    """
+    if importlib.util.find_spec("fsspec") is None:
+        raise _without_fsspec(address)
+    try:
+        files, path = _file_system(address)
+        size = files.info(path).get("size")
+        file = files.open(path, "rb", block_size=ahead.MOST_BYTES, cache_type="readahead")
+    except Exception as error:
+        raise _explained(address, error) from error
+    if size is None:
+        raise AudioError(f"{_name(address)}: its server does not say how large it is. Copy it to a "
+                         "disk.", code="audio.unreadable", path=address)
+    with file:
+        try:
+            yield file, size
+        except AudioError:
+            raise
+        except Exception as error:  # in the middle of reading
+            raise _explained(address, error) from error
 
 
 def version_of(address: str, known: dict[str, list[str]] | None = None) -> str:
@@ -70,6 +126,8 @@ def version_of(address: str, known: dict[str, list[str]] | None = None) -> str:
         return hashlib.sha256(read_address(address)).hexdigest()
     known, whole = {} if known is None else known, split_part(address)[0]
     if whole not in known:
+        _AHEAD.forget(whole)  # what is read from now on is of this version, or newer
+        _sizes.pop(whole, None)
         try:
             files, path = _file_system(whole)
             found = files.info(path)
@@ -91,9 +149,7 @@ def _file_system(address: str) -> tuple[Any, str]:
 
 def _read_with_tensorflow_io(address: str, part: tuple[int, int] | None) -> bytes:
     if importlib.util.find_spec("tensorflow_io") is None:
-        raise AudioError(f"{_name(address)} is on another machine, and fsspec, which reads "
-                         f"addresses, is not installed. {INSTALL}", code="audio.unreadable",
-                         path=address)
+        raise _without_fsspec(address)
     import tensorflow as tf
     import tensorflow_io as tfio  # registers its file systems
 
@@ -105,6 +161,11 @@ def _read_with_tensorflow_io(address: str, part: tuple[int, int] | None) -> byte
             return file.read(part[1] - part[0]) if part else file.read()
     except tf.errors.OpError as error:
         raise _explained(address, error) from error
+
+
+def _without_fsspec(address: str) -> AudioError:
+    return AudioError(f"{_name(address)} is on another machine, and fsspec, which reads addresses, "
+                      f"is not installed. {INSTALL}", code="audio.unreadable", path=address)
 
 
 def _name(address: str) -> str:

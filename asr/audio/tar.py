@@ -16,6 +16,7 @@ import time
 from collections import OrderedDict
 from typing import BinaryIO
 
+from asr.audio.remote import open_address
 from asr.audio.spliced import Spliced
 from asr.audio.unchanged import SETTLED_NS, stat_fingerprint
 from asr.errors import AudioError
@@ -89,6 +90,21 @@ def list_members(file: BinaryIO, tar: str) -> dict[str, range]:
     """
     return {name: found for name, found in _table(file, tar).items()
             if not isinstance(found, str)}
+
+
+def list_members_at(address: str) -> dict[str, str]:
+    """The plain files of a tar file on another machine, in its order: the address of each by name.
+
+    The tar file is fetched once, in large pieces: its headers are between its files.
+
+    Raises:
+        AudioError: as `asr.audio.remote.read_address`; it cannot be read as a tar file.
+    """
+    name = address.partition("?")[0]
+    with open_address(address) as (file, size):
+        table = _read_headers(file, size, name)
+    return {member: f"{address}#bytes={found.start}-{found.stop - 1}"
+            for member, found in table.items() if not isinstance(found, str) and len(found)}
 
 
 def _table(file: BinaryIO, tar: str) -> _Table:

@@ -71,7 +71,7 @@ def transcribe(inputs: tuple[str, ...], bundle: str | None, formats: tuple[str, 
                speakers: str | None,
                paragraphs: bool, timings: bool, as_json: bool, raw_csv: bool,
                characters: bool) -> int:
-    """Transcribe recordings: files, folders, glob patterns, or - for standard input.
+    """Transcribe recordings: files, folders, glob patterns, addresses, or - for standard input.
 
     The first argument is taken as the model if it is an .asr file or a run directory; without one
     the shipped digits recogniser is used. Transcripts in an output folder are named after their

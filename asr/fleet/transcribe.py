@@ -20,6 +20,7 @@ from asr.files import failpoint, write_atomic
 from asr.fleet.worklist import Item, OutputFolder
 from asr.inference.loop import transcribe_tasks
 from asr.inference.tasks import Result, Task, Timings
+from asr.manifest.address import is_address
 from asr.recognizer import Recognizer
 from asr.transcript import FORMATS, Transcript, render
 from asr.transcript.segments import merge_channels, speaker_names
@@ -151,7 +152,8 @@ def transcribe_items(recognizer: Recognizer, items: Iterable[Item],
         for item in items:
             source = cache(read_stdin) if item.path is None else item.path
             channels = [channel]
-            if item.path is not None or channel == EACH:
+            is_far = item.path is None or is_address(item.path)  # fetched once, when it is loaded
+            if not is_far or channel == EACH:
                 info = _probe(source)
                 if info is not None and info.sample_rate < least:
                     low[item.name] = info.sample_rate

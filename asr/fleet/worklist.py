@@ -21,12 +21,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
+from urllib.parse import unquote
 
 from asr.audio import av_decoder, display_name
 from asr.audio.source import AUDIO_SUFFIXES, is_recording, open_regular
-from asr.audio.tar import SUFFIX, list_members, split_path
+from asr.audio.tar import SUFFIX, list_members, list_members_at, split_path
 from asr.errors import AudioError, UsageError
 from asr.files import alone, parse_json, sweep, write_atomic
+from asr.manifest.address import Address, is_address
 
 STDIN = "-"
 # Recordings and films that are never read, besides those that need PyAV where it is missing.
@@ -43,21 +45,27 @@ class Item:
     """One recording to transcribe.
 
     Attributes:
-        path: the file as it was found; None is standard input.
+        path: the file as it was found, or its address; None is standard input.
         relative: path below the folder it was found in, or the file's name.
+        inside: of a recording in a tar file on another machine: the tar file and the name in it.
     """
 
     path: str | None
     relative: PurePath
+    inside: str = ""
 
     @property
     def name(self) -> str:
         """The path as printable UTF-8; control characters are kept."""
+        if is_address(self.path):
+            return self.inside or str(self.path).partition("?")[0]
         return "-" if self.path is None else display_name(self.path)
 
     @property
     def source(self) -> str:
-        """What identifies the recording: its absolute path, symbolic links kept."""
+        """What identifies the recording: its absolute path, symbolic links kept; its address."""
+        if is_address(self.path):
+            return self.inside or str(self.path)
         return STDIN if self.path is None else _unicode(os.path.abspath(self.path))
 
 
@@ -67,8 +75,8 @@ def find_items(inputs: Iterable[str], *, recursive: bool = False) -> tuple[list[
 
     Args:
         inputs: files (taken whatever they are called), folders (their files with the suffix of
-            audio, sorted), glob patterns ("**" included), "-" for standard input. A tar file means
-            the recordings in it.
+            audio, sorted), glob patterns ("**" included), addresses, "-" for standard input. A tar
+            file means the recordings in it.
         recursive: look into subfolders too.
 
     Returns:
@@ -127,6 +135,8 @@ def _nothing(text: str, recursive: bool) -> AudioError:
 def _expand(text: str, recursive: bool, unlisted: Callable[[OSError], None]) -> Iterable[Item]:
     if text == STDIN:
         yield Item(None, PurePath("stdin"))
+    elif is_address(text):
+        yield Item(text, PurePath(unquote(Address(text).name) or "recording"))
     elif os.path.isdir(text):
         taken = taken_suffixes()
         for folder, files in _folders(text, recursive, unlisted):
@@ -144,14 +154,22 @@ def _expand(text: str, recursive: bool, unlisted: Callable[[OSError], None]) -> 
 
 def _opened(item: Item) -> Iterable[Item]:
     """The recordings in a tar file that was named; any other item itself."""
-    if item.path is None or not item.path.endswith(SUFFIX) or not os.path.isfile(item.path):
+    if item.path is None or item.relative.suffix != SUFFIX:
         return [item]
-    with open_regular(item.path) as file:
-        members = [name for name in list_members(file, item.name) if is_recording(name)]
-    if not members:
+    if is_address(item.path):
+        places = list_members_at(item.path)
+    elif os.path.isfile(item.path):
+        with open_regular(item.path) as file:
+            places = {name: f"{item.path}/{name}" for name in list_members(file, item.name)}
+    else:
+        return [item]
+    inside = f"{item.name}/" if is_address(item.path) else ""
+    found = [Item(place, item.relative.with_suffix("") / name, inside and inside + name)
+             for name, place in places.items() if is_recording(name)]
+    if not found:
         raise AudioError(f"{item.name} holds no recording ({', '.join(sorted(taken_suffixes()))}).",
                          code="audio.missing", path=item.name)
-    return [Item(f"{item.path}/{name}", item.relative.with_suffix("") / name) for name in members]
+    return found
 
 
 def _folders(text: str, recursive: bool, unlisted: Callable[[OSError], None] | None = None

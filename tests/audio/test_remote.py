@@ -12,11 +12,13 @@ import threading
 import numpy as np
 import pytest
 import soundfile
+from tiny_bundle import write_bundle
 
 import asr
-from asr.audio import remote
+from asr.audio import ahead, remote
+from asr.cli import run
 from asr.data.cache import build_cache
-from asr.errors import AudioError, ManifestError
+from asr.errors import EXIT_OK, EXIT_SOME_FAILED, AudioError, ManifestError
 from asr.manifest.address import Address, is_address
 from asr.recipe import FeatureSettings
 
@@ -181,6 +183,39 @@ def packed(tmp_path, address: str):
     return tmp_path / "out", asr.read_manifest(tmp_path / "out/train.remote.jsonl")
 
 
+def test_shards_in_a_bucket_are_read_as_streams_beside_local_ones(bucket, tmp_path, monkeypatch):
+    """The features are those of the files; 40 recordings of a shard need three requests."""
+    from asr.corpora.sharding import Settings, write_shards
+    from asr.manifest import Utterance
+
+    client, address = bucket
+    (tmp_path / "in").mkdir()
+    rows = []
+    for number in range(80):
+        path = tmp_path / f"in/{number:02d}.flac"
+        path.write_bytes(flac(tone(0.1 + 0.001 * number)))
+        rows.append(Utterance(path.stem, path, "one", 0.1 + 0.001 * number))
+    out = tmp_path / "out"
+    write_shards({"train": rows}, out, Settings(shard_recordings=40, address=address))
+    client.upload_file(str(out / "train-000001.tar"), "speech", "train-000001.tar")
+    here, there = (asr.read_manifest(out / name) for name in ("train.jsonl", "train.remote.jsonl"))
+    files, _ = remote._file_system(address)  # fsspec has one of a kind
+    requests, fetch = [], files.cat_file
+    monkeypatch.setattr(files, "cat_file", lambda *a, **k: requests.append(k) or fetch(*a, **k))
+    mixed = [*here[:40], *there[40:]]
+    found = [asr.load_audio(row.audio, sample_rate=RATE) for row in mixed]
+    assert 1 <= len(requests) <= 3
+    for row, audio in zip(mixed, found, strict=True):
+        np.testing.assert_array_equal(audio, asr.load_audio(tmp_path / f"in/{row.id}.flac",
+                                                            sample_rate=RATE))
+    cache = build_cache(mixed, FeatureSettings(), tmp_path / "cache", num_workers=1)
+    alone = build_cache(rows, FeatureSettings(), tmp_path / "alone", num_workers=1)
+    assert {row.id for row in cache.rows} == {row.id for row in alone.rows}
+    places = {row.id: index for index, row in enumerate(alone.rows)}
+    for index, row in enumerate(cache.rows):
+        np.testing.assert_array_equal(cache.read(index), alone.read(places[row.id]))
+
+
 def test_a_shard_in_a_bucket(bucket, tmp_path, monkeypatch):
     """One recording is one request for its part; the shard's version is asked for once."""
     client, address = bucket
@@ -195,6 +230,7 @@ def test_a_shard_in_a_bucket(bucket, tmp_path, monkeypatch):
     monkeypatch.setattr(remote, "_file_system", lambda one: asked.append(one) or find(one))
     cache = build_cache(rows, FeatureSettings(), tmp_path / "cache")
     assert len(cache) == 2 and asked == [f"{address}/train-000000.tar"] * 3
+    monkeypatch.setattr(ahead, "FRESH_SECONDS", 0.0)
     client.put_object(Bucket="speech", Key="train-000000.tar", Body=b"shorter")
     with pytest.raises(AudioError) as caught:
         asr.load_audio(rows[0].audio, sample_rate=RATE)
@@ -213,3 +249,38 @@ def test_a_part_that_is_too_long(monkeypatch):
     with pytest.raises(AudioError, match="more than") as caught:
         asr.load_audio("s3://speech/a.tar#bytes=0-99999999999", sample_rate=RATE)
     assert caught.value.code == "audio.too_long"
+
+
+def test_recordings_and_shards_in_a_bucket_are_transcribed_like_files(bucket, tmp_path, capsys):
+    """Names, transcripts and failures; a rerun keeps what is there."""
+    client, address = bucket
+    out, _ = packed(tmp_path, address)
+    client.upload_file(str(out / "train-000000.tar"), "speech", "all/train-000000.tar")
+    client.upload_file(str(tmp_path / "a.flac"), "speech", "all/a b.flac")
+    bundle = ["--bundle", str(write_bundle(tmp_path / "tiny.asr"))]
+    inputs = [f"{address}/all/train-000000.tar", f"{address}/all/a%20b.flac"]
+    client.copy_object(Bucket="speech", Key="all/a%20b.flac", CopySource="speech/all/a b.flac")
+    assert run(["transcribe", *inputs, f"{address}/none.flac", *bundle, "-o",
+                str(tmp_path / "far")]) == EXIT_SOME_FAILED
+    said = capsys.readouterr().err
+    assert "s3://speech/none.flac" in said and "audio.missing" in said
+    assert run(["transcribe", str(out / "train-000000.tar"), str(tmp_path / "a.flac"), *bundle,
+                "-o", str(tmp_path / "near")]) == EXIT_OK
+    far, near = ({str(path.relative_to(tmp_path / name)): path.read_text() for path in
+                  (tmp_path / name).rglob("*.txt")} for name in ("far", "near"))
+    assert far.pop("a b.txt") == near.pop("a.txt")
+    assert far == near and set(far) == {"train-000000/a.txt", "train-000000/b.txt"}
+    capsys.readouterr()
+    assert run(["transcribe", *inputs, *bundle, "-o", str(tmp_path / "far")]) == EXIT_OK
+    assert "3 of 3 transcripts existed" in capsys.readouterr().err
+
+
+def test_a_shard_that_cannot_be_listed_is_one_sentence(bucket, tmp_path, capsys):
+    client, address = bucket
+    client.put_object(Bucket="speech", Key="text.tar", Body=2_000 * b"no tar")
+    bundle = ["--bundle", str(write_bundle(tmp_path / "tiny.asr"))]
+    assert run(["transcribe", f"{address}/text.tar", f"{address}/none.tar", *bundle, "-o",
+                str(tmp_path / "far")]) == EXIT_SOME_FAILED
+    said = capsys.readouterr().err
+    assert "s3://speech/text.tar cannot be read as a tar file" in said
+    assert "s3://speech/none.tar does not exist" in said

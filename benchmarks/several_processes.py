@@ -32,19 +32,28 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-def start(run_dir: Path, processes: int, overrides: list[str]) -> list[subprocess.Popen]:
-    """The processes of one training, the chief first; the output of process i is RUN_DIR.i.log."""
-    hosts = [f"127.0.0.1:{port}" for port in free_ports(processes)]
+def start(run_dir: Path, processes: int, overrides: list[str],
+          hosts: dict[str, list[str]] | None = None) -> list[subprocess.Popen]:
+    """The processes of one training, the chief first; the output of process i is RUN_DIR.i.log.
+
+    Args:
+        run_dir: the chief's.
+        processes: how many.
+        overrides: settings of the recipe, KEY=VALUE.
+        hosts: the address of each process, and the command that runs another one there.
+    """
+    hosts = hosts or {f"127.0.0.1:{port}": [] for port in free_ports(processes)}
     command = [sys.executable, "-m", "asr", "train", str(RECIPE), str(run_dir),
                *[f"--set={item}" for item in overrides]]
     started = []
-    for index in range(processes):
+    for index, there in enumerate(hosts.values()):
         environment = dict(os.environ)
         if processes > 1:
             environment["TF_CONFIG"] = json.dumps({
-                "cluster": {"worker": hosts}, "task": {"type": "worker", "index": index}})
+                "cluster": {"worker": list(hosts)}, "task": {"type": "worker", "index": index}})
         with open(f"{run_dir}.{index}.log", "ab") as log:
-            started.append(subprocess.Popen(command, stdout=log, stderr=log, env=environment))
+            started.append(subprocess.Popen([*there, *command], stdout=log, stderr=log,
+                                            env=environment))
     return started
 
 

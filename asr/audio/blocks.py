@@ -34,7 +34,7 @@ _AV_TOLERANCE = 0.25  # seconds; lengths include what encoders put before and be
 _MP3_TOLERANCE = 2 * 1_152  # frames; encoders round the length to whole MPEG frames
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class AudioInfo:
     """What a recording declares.
 

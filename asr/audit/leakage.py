@@ -7,23 +7,23 @@ says nothing about a new voice; shared sentences flatter as well, and are often 
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Mapping
-from itertools import combinations
-from pathlib import Path
+from itertools import accumulate, combinations
+from typing import Any
 
 from asr.manifest import Problem, Row
-from asr.manifest.address import Address
 from asr.text import normalize
 
 
-def find_shared(tables: Mapping[str, list[Row]], hashes: Mapping[Path | Address, str], *,
+def find_shared(tables: Mapping[str, list[Row]], hashes: Mapping[Any, str], *,
                 shared_speakers: bool = False) -> tuple[list[Problem], list[Problem]]:
     """Every pair of manifests compared.
 
     Args:
         tables: {manifest: rows}.
-        hashes: {recording: SHA-256 of its bytes, empty if it could not be read}.
+        hashes: {recording of a row: SHA-256 of its bytes, empty if it could not be read}.
         shared_speakers: a shared speaker is a note, not a problem.
 
     Returns:
@@ -48,24 +48,48 @@ def _shared_ids(first: str, before: list[Row], second: str, after: list[Row]) ->
 
 
 def _shared_audio(first: str, before: list[Row], second: str, after: list[Row],
-                  hashes: Mapping[Path | Address, str]) -> list[Problem]:
+                  hashes: Mapping[Any, str]) -> list[Problem]:
     """Recordings with the same bytes, if the parts that are used overlap."""
     stretches: dict[str, list[Row]] = defaultdict(list)
     for row in before:
         if digest := hashes.get(row.utterance.audio):
             stretches[digest].append(row)
+    sorted_: dict[str, _Stretches] = {}
     problems = []
     for row in after:
-        ours = row.utterance
-        for other in stretches.get(hashes.get(ours.audio, ""), ()):
-            theirs = other.utterance
-            if (ours.offset < theirs.offset + theirs.duration
-                    and theirs.offset < ours.offset + ours.duration):
-                problems.append(Problem(
-                    second, row.line, ours.id, "split.audio", "the recording is also that of "
-                    f"{first}:{other.line} utterance {theirs.id!r}; keep it in one split."))
-                break
+        ours, digest = row.utterance, hashes.get(row.utterance.audio, "")
+        if digest not in stretches:
+            continue
+        if digest not in sorted_:
+            sorted_[digest] = _Stretches(stretches[digest])
+        if other := sorted_[digest].overlapping(ours.offset, ours.offset + ours.duration):
+            problems.append(Problem(
+                second, row.line, ours.id, "split.audio", "the recording is also that of "
+                f"{first}:{other.line} utterance {other.utterance.id!r}; keep it in one split."))
     return problems
+
+
+class _Stretches:
+    """Rows of one recording by where they begin, and which row up to there ends last.
+
+    A recording of a day has thousands of rows, too many to compare each with each.
+    """
+
+    def __init__(self, rows: list[Row]):
+        self._rows = sorted(rows, key=lambda row: row.utterance.offset)
+        self._starts = [row.utterance.offset for row in self._rows]
+        self._last = list(accumulate(self._rows, lambda a, b: b if _end(b) > _end(a) else a))
+
+    def overlapping(self, start: float, stop: float) -> Row | None:
+        """A row of which some part is between start and stop, in seconds."""
+        before = bisect_left(self._starts, stop)
+        if not before or _end(self._last[before - 1]) <= start:
+            return None
+        return self._last[before - 1]
+
+
+def _end(row: Row) -> float:
+    return row.utterance.offset + row.utterance.duration
 
 
 def _shared_speakers(first: str, before: list[Row], second: str, after: list[Row]) -> list[Problem]:

@@ -24,6 +24,9 @@ from asr.text import normalize
 from asr.text.evidence import report as about_texts
 from asr.text.tokenizer import CharTokenizer, build_alphabet, count_repeats, describe
 
+Progress = Callable[[int, int], None]
+Audio = str | Path | Address  # of a row: a path is a string here, for there may be millions
+
 
 @dataclass(frozen=True)
 class Target:
@@ -99,7 +102,7 @@ def validate(manifests: Sequence[str | Path], *, target: Target | None = None,
              allow_outside_root: bool = False, shared_speakers: bool = False,
              decode: bool = False, allow_truncated: bool = False, per_code: int | None = None,
              num_workers: int = 0,
-             progress: Callable[[int, int], None] | None = None,
+             progress: Progress | None = None, reading: Progress | None = None,
              spread: Spread | None = None) -> Report:
     """Check everything; change nothing.
 
@@ -115,6 +118,7 @@ def validate(manifests: Sequence[str | Path], *, target: Target | None = None,
         per_code: how many problems and notes of a code are kept; None: all.
         num_workers: processes; 0: as many as pay.
         progress: called with (done, total) recordings.
+        reading: called with (done, total) bytes of each manifest before.
         spread: see `asr.audio.probing.probe_all`.
 
     Raises:
@@ -125,7 +129,8 @@ def validate(manifests: Sequence[str | Path], *, target: Target | None = None,
     names = list(dict.fromkeys(map(str, manifests)))
     for path in dict.fromkeys((*map(str, against), *names)):
         findings = report.problems if path in names else Findings(0)
-        tables[path] = _scan(path, audio_root, allow_outside_root, report.notes, findings)
+        tables[path] = _scan(path, audio_root, allow_outside_root, report.notes, findings,
+                             reading)
     compare = len(tables) > 1
     probes = _probe(tables, compare, decode, allow_truncated, num_workers, progress, spread)
     report.num_cut = sum(probe.cut for probe in probes.values())
@@ -145,12 +150,13 @@ def validate(manifests: Sequence[str | Path], *, target: Target | None = None,
     return report
 
 
-def _scan(path: str, audio_root, allow_outside_root, notes: Findings, findings: Findings
-          ) -> list[Row]:
+def _scan(path: str, audio_root, allow_outside_root, notes: Findings, findings: Findings,
+          progress: Progress | None) -> list[Row]:
     try:
         odd: list[Problem] = []
         rows, _ = scan_manifest(path, audio_root=audio_root, notes=odd, findings=findings,
-                                allow_outside_root=allow_outside_root)
+                                allow_outside_root=allow_outside_root, progress=progress,
+                                as_path=str)
         for note in odd:
             notes.add(*vars(note).values())
         return rows
@@ -162,7 +168,7 @@ def _scan(path: str, audio_root, allow_outside_root, notes: Findings, findings: 
 
 
 def _probe(tables, hashes: bool, decode: bool, allow_truncated: bool, num_workers: int, progress,
-           spread) -> dict[Path | Address, Probe]:
+           spread) -> dict[Audio, Probe]:
     paths = dict.fromkeys(row.utterance.audio for rows in tables.values() for row in rows)
     done = 0
 
@@ -183,17 +189,17 @@ def _with_alphabet(target: Target, path: str, rows: list[Row], report: Report) -
     return replace(target, alphabet=alphabet)
 
 
-def _check_manifest(path: str, rows: list[Row], probes: dict[Path | Address, Probe],
+def _check_manifest(path: str, rows: list[Row], probes: dict[Audio, Probe],
                     target: Target | None, report: Report) -> None:
     report.num_utterances += len(rows)
     report.seconds += sum(row.utterance.duration for row in rows)
-    uses = Counter(row.utterance.audio for row in rows)
+    shared = _shared_recordings(rows)
     tokenizer = CharTokenizer(target.alphabet) if target and target.alphabet else None
     characters: dict[str, _Character] = {}
     rates: Counter[int] = Counter()
     for row in rows:
         probe = probes[row.utterance.audio]
-        found = _audio_problems(row, probe, uses[row.utterance.audio] > 1, target)
+        found = _audio_problems(row, probe, row.utterance.audio in shared, target)
         if probe.info is not None:
             rates[probe.info.sample_rate] += 1
         found += _text_problems(row, target, tokenizer, characters)
@@ -214,6 +220,16 @@ def _check_manifest(path: str, rows: list[Row], probes: dict[Path | Address, Pro
             report.notes.add(
                 path, 0, "", "audio.resampled", f"{count:,} of {len(rows):,} recordings have "
                 f"{rate:,} Hz and will be resampled to {target.features.sample_rate:,} Hz.")
+
+
+def _shared_recordings(rows: list[Row]) -> set[Audio]:
+    """Recordings of which several rows have a part."""
+    seen: set[Audio] = set()
+    shared: set[Audio] = set()
+    for row in rows:
+        audio = row.utterance.audio
+        (shared if audio in seen else seen).add(audio)
+    return shared
 
 
 Found = list[tuple[str, str]]   # (code, message)

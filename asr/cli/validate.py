@@ -6,6 +6,7 @@ In: manifests, and what they are for. Out: one problem a line on stdout, exit co
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,11 +67,20 @@ def validate(manifests: tuple[Path, ...], recipe: Path | None, bundle: Path | No
         target = Target.from_recipe(settings)
         audio_root = audio_root or (Path(settings.data.audio_root) if settings.data.audio_root
                                     else None)
-    with count_on_stderr("Looking at recordings") as show:
+    with ExitStack() as bars:
+        reading, looking = bars.enter_context(count_on_stderr("Reading", unit="bytes")), None
+
+        def show(done: int, total: int) -> None:
+            nonlocal looking
+            if looking is None:  # one bar at a time
+                bars.close()
+                looking = bars.enter_context(count_on_stderr("Looking at recordings"))
+            looking(done, total)
+
         report = run(manifests, target=target, against=against, audio_root=audio_root,
                      allow_outside_root=allow_outside_root, shared_speakers=shared_speakers,
                      decode=decode, allow_truncated=allow_truncated, num_workers=jobs,
-                     per_code=None if show_all else SHOWN, progress=show)
+                     per_code=None if show_all else SHOWN, progress=show, reading=reading)
     if as_json:
         click.echo(json.dumps(report.to_dict(), ensure_ascii=False, indent=1))
     else:

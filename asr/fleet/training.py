@@ -11,6 +11,7 @@ as long as each start finishes an epoch.
 from __future__ import annotations
 
 import io
+import logging
 import os
 import queue
 import shutil
@@ -202,6 +203,7 @@ def work(config: dict[str, Job]) -> None:
     os.environ.pop("TF_USE_LEGACY_KERAS", None)  # Ray Train sets it; this is Keras 3
     with suppress(OSError):  # the folder of the caller may not be on this node
         os.chdir(job.folder)
+    logging.getLogger("tensorflow").setLevel(logging.WARNING)
     is_chief = not place_of_process().rank
     try:
         with redirect_stderr(_Sent(job.mail)) if is_chief else nullcontext():

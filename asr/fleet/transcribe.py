@@ -7,6 +7,7 @@ is on disk, whole, before the next batch begins; what exists already is kept.
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -84,25 +85,26 @@ def transcribe_to_folder(recognizer: Recognizer, items: Sequence[Item], folder: 
             raise UsageError(f"There is no format {format_!r}; choose one of "
                              f"{', '.join(FORMATS)}.")
     timings = timings if timings is not None else Timings()
-    outputs = folder.claim(items)
+    folder.claim(items)
     waiting = []
     for item in items:
-        if overwrite or not all(path.exists() for path in folder.siblings(outputs[item])):
+        if overwrite or not all(map(os.path.exists, folder.siblings(folder.output(item)))):
             waiting.append(item)
         elif item.path is None:  # has no name by which it could be known again
             yield Outcome(item, error=AsrError(
-                f"{outputs[item]} exists and may be of another recording: what is piped in has no "
-                "name. Give --overwrite, or another folder.", code="output.exists", path="-"),
+                f"{folder.output(item)} exists and may be of another recording: what is piped in "
+                "has no name. Give --overwrite, or another folder.", code="output.exists",
+                path="-"),
                 stage="write")
         else:
-            yield Outcome(item, output=outputs[item], kept=True)
+            yield Outcome(item, output=folder.output(item), kept=True)
     transcriber = transcriber or partial(transcribe_items, recognizer)
     for outcome in transcriber(waiting, timings, **loading):
         if outcome.transcript is None:
             yield outcome
             continue
         started = time.perf_counter()
-        path = outputs[outcome.item]
+        path = folder.output(outcome.item)
         try:
             for format_, file in zip(formats, folder.siblings(path), strict=True):
                 if file.exists() and not overwrite and len(formats) > 1:

@@ -203,35 +203,41 @@ class OutputFolder:
                 from error
         self._stems = self._read_index()
         self._taken = {_fold(stem) for stem in self._stems.values()}
+        self._numbers: dict[str, int] = {}  # by stem: the first number that may be free
 
-    def claim(self, items: Sequence[Item]) -> dict[Item, Path]:
-        """The output path of every item, with the first suffix; in index.jsonl before it returns.
+    def claim(self, items: Sequence[Item]) -> None:
+        """Give every item a name; it is in index.jsonl before this returns, see `output`.
 
         Raises:
             UsageError: the folder cannot be written.
         """
-        claimed = {}
+        folders = set()
         try:
             with alone(self.folder):
                 self._stems |= self._read_index()   # another run may have claimed names meanwhile
                 self._taken = {_fold(stem) for stem in self._stems.values()}
                 before = len(self._stems)
                 for item in items:
-                    if item.source not in self._stems:
-                        stem = next(s for s in _candidates(item) if self._free(s))
-                        self._stems[item.source] = stem
+                    source = item.source
+                    if source not in self._stems:
+                        stem = next(s for s in self._candidates(item) if self._free(s))
+                        self._stems[source] = stem
                         self._taken.add(_fold(stem))
-                    claimed[item] = self.path(self._stems[item.source])
+                    folders.add(self._stems[source].rpartition("/")[0])
                 if len(self._stems) > before:
-                    rows = [json.dumps({"source": source, "output": stem}) + "\n"
-                            for source, stem in self._stems.items()]
-                    write_atomic(self.folder / INDEX, "".join(rows))
-            for folder in {path.parent for path in claimed.values()}:
+                    write_atomic(self.folder / INDEX, (
+                        f"{json.dumps({'source': source, 'output': stem})}\n".encode()
+                        for source, stem in self._stems.items()))
+            for name in folders:
+                folder = self.path(f"{name}/_" if name else "_").parent
                 folder.mkdir(parents=True, exist_ok=True)
                 sweep(folder)
         except OSError as error:
             raise UsageError(f"Cannot write into {self.folder}: {error.strerror}.") from error
-        return claimed
+
+    def output(self, item: Item) -> Path:
+        """The path of the transcript of an item that has a name, with the first suffix."""
+        return self.path(self._stems[item.source])
 
     def path(self, stem: str, suffix: str | None = None) -> Path:
         """The file of a stem; the name is UTF-8 whatever the locale says."""
@@ -241,6 +247,21 @@ class OutputFolder:
         """The files of one recording, one a suffix, from that with the first one."""
         stem = path.name[:-len(self.suffixes[0])]
         return [path.with_name(stem + suffix) for suffix in self.suffixes]
+
+    def _candidates(self, item: Item) -> Iterator[str]:
+        """Stems in the order in which they are tried; the last ones never end."""
+        *folders, file = map(_unicode, item.relative.parts or ("stdin",))
+        folders = [_clean(folder) for folder in folders]
+        stem = _clean(os.path.splitext(file)[0]) or "_"
+        parent = _clean(os.path.basename(os.path.dirname(item.source)))
+        first = "/".join([*folders, stem])
+        yield first
+        if parent:
+            yield "/".join([*folders, f"{parent}-{stem}"])
+        while True:  # a million recordings may be called audio.wav: numbers are tried once
+            number = self._numbers.get(first, 2)
+            self._numbers[first] = number + 1
+            yield f"{first}-{number}"
 
     def _free(self, stem: str) -> bool:
         """Neither claimed, in any capitalisation, nor a file of another origin."""
@@ -269,21 +290,6 @@ class OutputFolder:
                                  f"({error}). Choose another output folder.") from error
             stems[source] = stem
         return stems
-
-
-def _candidates(item: Item) -> Iterable[str]:
-    """Stems in the order in which they are tried; the last ones never end."""
-    *folders, file = map(_unicode, item.relative.parts or ("stdin",))
-    folders = [_clean(folder) for folder in folders]
-    stem = _clean(os.path.splitext(file)[0]) or "_"
-    parent = _clean(os.path.basename(os.path.dirname(item.source)))
-    yield "/".join([*folders, stem])
-    if parent:
-        yield "/".join([*folders, f"{parent}-{stem}"])
-    number = 2
-    while True:
-        yield "/".join([*folders, f"{stem}-{number}"])
-        number += 1
 
 
 def _clean(name: str) -> str:

@@ -13,12 +13,14 @@ from hypothesis import strategies as st
 from tiny_bundle import write_bundle
 
 from asr.audio import load_utterance
+from asr.audit import leakage
+from asr.audit.leakage import _Stretches
 from asr.audit.validate import Target, validate
 from asr.cli import run
 from asr.errors import BundleError, ManifestError
 from asr.features import FeatureExtractor
 from asr.features.lengths import feasible, output_length
-from asr.manifest import Utterance, write_manifest
+from asr.manifest import Row, Utterance, write_manifest
 from asr.recipe import FeatureSettings, ModelSettings, Recipe, TextSettings, dump_recipe
 from asr.text.tokenizer import CharTokenizer
 
@@ -282,6 +284,29 @@ def test_other_parts_of_one_recording_are_not_shared_audio(corpus):
     corpus.add("test", "no", audio=audio, offset=2.0)
     corpus.add("test", "maybe", audio=audio, offset=1.5)
     assert found(validate(corpus.write())) == [("split.audio", 2, "u4")]
+
+
+@given(st.lists(st.tuples(st.integers(0, 20), st.integers(1, 5)), min_size=1, max_size=12),
+       st.integers(0, 20), st.integers(1, 5))
+def test_an_overlapping_part_is_found_as_by_comparing_each(parts, start, length):
+    rows = [Row(line, Utterance(f"u{line}", Path("/a.wav"), "", float(seconds),
+                                offset=float(begin)))
+            for line, (begin, seconds) in enumerate(parts, start=1)]
+    overlapping = [row for row in rows if row.utterance.offset < start + length
+                   and start < row.utterance.offset + row.utterance.duration]
+    found_row = _Stretches(rows).overlapping(start, start + length)
+    assert found_row in overlapping if overlapping else found_row is None
+
+
+def test_many_parts_of_one_recording_are_compared_in_linear_time(monkeypatch):
+    """20,000 parts in each of two manifests, none shared: 400 million pairs."""
+    ends = []
+    monkeypatch.setattr(leakage, "_end", lambda row, end=leakage._end: ends.append(1) or end(row))
+    tables = {name: [Row(line, Utterance(f"{name}{line}", Path("/a.wav"), "", 1.0,
+                                         offset=2.0 * line + place)) for line in range(20_000)]
+              for place, name in enumerate(("train", "test"))}
+    problems, _ = leakage.find_shared(tables, {Path("/a.wav"): "same"})
+    assert not problems and len(ends) < 200_000
 
 
 def test_against_is_compared_but_not_checked(corpus):

@@ -328,8 +328,9 @@ def test_a_tar_file_is_a_list_of_recordings_to_transcribe(manifest, tmp_path):
     items, errors = find_items([str(shards[0]), f"{tmp_path}/out/*1.tar"])
     assert not errors and len(items) == COUNT
     assert items[0].path == f"{shards[0]}/_tt_0.wav"
-    names = OutputFolder(tmp_path / "texts", "txt").claim(items)
-    assert names[items[0]] == tmp_path / "texts/train-000000/_tt_0.txt"
+    outputs = OutputFolder(tmp_path / "texts", "txt")
+    outputs.claim(items)
+    assert outputs.output(items[0]) == tmp_path / "texts/train-000000/_tt_0.txt"
     single, errors = find_items([f"{shards[0]}/_tt_0.wav"])
     assert [item.path for item in single] == [items[0].path] and not errors
     (tmp_path / "bad.tar").write_bytes(b"x" * 2_000)

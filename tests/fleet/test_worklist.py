@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import sys
+from pathlib import PurePath
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asr.errors import UsageError
-from asr.fleet.worklist import OutputFolder, _clean, count_other_audio, find_items
+from asr.fleet.worklist import Item, OutputFolder, _clean, count_other_audio, find_items
 
 
 def touch(folder, *names):
@@ -99,8 +100,9 @@ def test_a_dangling_link_is_an_item_whose_loading_fails(tmp_path):
 
 def claimed(folder, *inputs, recursive=False, suffix="txt") -> dict[str, str]:
     items, _ = find_items(inputs, recursive=recursive)
-    paths = OutputFolder(folder, suffix).claim(items)
-    return {item.path: path.relative_to(folder).as_posix() for item, path in paths.items()}
+    outputs = OutputFolder(folder, suffix)
+    outputs.claim(items)
+    return {item.path: outputs.output(item).relative_to(folder).as_posix() for item in items}
 
 
 def test_names_follow_the_recordings(tree, tmp_path):
@@ -144,10 +146,31 @@ def test_runs_that_share_a_folder_claim_different_names(tmp_path):
     touch(tmp_path, "a/x.wav", "b/x.wav")
     items = [find_items([str(tmp_path / name)])[0] for name in "ab"]
     runs = [OutputFolder(tmp_path / "out", "txt") for _ in items]
-    claimed = [run.claim(found)[found[0]].name for run, found in zip(runs, items, strict=True)]
-    assert claimed == ["x.txt", "b-x.txt"]
-    later = OutputFolder(tmp_path / "out", "txt").claim(items[0] + items[1])
-    assert [path.name for path in later.values()] == claimed
+    for run, found in zip(runs, items, strict=True):
+        run.claim(found)
+    names = [run.output(found[0]).name for run, found in zip(runs, items, strict=True)]
+    assert names == ["x.txt", "b-x.txt"]
+    later = OutputFolder(tmp_path / "out", "txt")
+    later.claim(items[0] + items[1])
+    assert [later.output(item).name for item in items[0] + items[1]] == names
+
+
+def test_recordings_of_one_name_are_named_in_linear_time(tmp_path, monkeypatch):
+    """As `**/audio.wav` finds them: 3,000 names are tried about once each."""
+    items = [Item(str(tmp_path / f"{number}/mic/audio.wav"), PurePath("audio.wav"))
+             for number in range(3_000)]
+    tried, free = [], OutputFolder._free
+    monkeypatch.setattr(OutputFolder, "_free", lambda self, stem: tried.append(stem) or free(
+        self, stem))
+    outputs = OutputFolder(tmp_path / "out", "txt")
+    outputs.claim(items)
+    assert len({outputs.output(item) for item in items}) == len(items)
+    assert [outputs.output(item).name for item in items[:4]] == [
+        "audio.txt", "mic-audio.txt", "audio-2.txt", "audio-3.txt"]
+    assert len(tried) <= 3 * len(items)
+    again = OutputFolder(tmp_path / "out", "txt")
+    again.claim(items)
+    assert [again.output(item) for item in items] == [outputs.output(item) for item in items]
 
 
 @pytest.mark.parametrize("content", ["nonsense", "[]", '{"source": "a"}',

@@ -5,12 +5,15 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from asr.bundle import load_bundle
 from asr.data.batches import Batch, BatchItem, balance, share_of_batch
 from asr.errors import UsageError
 from asr.recipe import TrainSettings
@@ -173,6 +176,83 @@ def test_a_killed_process_ends_the_run_and_the_same_command_goes_on(tmp_path, vi
     # A chief that is killed between log and checkpoint does that epoch again.
     assert set(epochs) == set(range(1, epochs[-1] + 1))
     assert epochs[-1] >= more
+
+
+def events(run: Path) -> list[str]:
+    return [json.loads(line)["event"] for line in (run / "log.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.tf
+@pytest.mark.slow
+def test_three_processes_stop_early_after_the_same_epoch(tmp_path):
+    """Nothing is learnt at such a rate: the first epoch stays the best one."""
+    run = benchmark()
+    assert run.finish(run.start(tmp_path / "run", 3, [
+        *SMALL, "train.epochs=50", "train.patience=2", "train.learning_rate=1e-12",
+        "train.final_learning_rate=0"])) == [0, 0, 0]
+    assert events(tmp_path / "run") == ["epoch", "epoch", "epoch", "finished"]
+    assert load_bundle(tmp_path / "run" / "best.asr").training["epoch"] == 1
+
+
+@pytest.mark.tf
+@pytest.mark.slow
+def test_processes_stop_by_the_clock_of_the_chief_at_the_same_step(tmp_path):
+    """A process that went on for one more step would wait for the others until it is lost."""
+    run = benchmark()
+    assert run.finish(run.start(tmp_path / "run", 2, [
+        *SMALL, "train.epochs=100000", "train.max_minutes=0.05"])) == [0, 0]
+    assert events(tmp_path / "run")[-2:] == ["epoch", "finished"]
+    assert load_bundle(tmp_path / "run" / "best.asr").training["epoch"] >= 1
+    last = run.epochs_of(tmp_path / "run")[-1]
+    assert last["minutes"] >= 0.05 and last["epoch"] < 100_000
+
+
+@pytest.fixture
+def two_hosts():
+    """Two network namespaces with a wire between them: the addresses, and how to run there."""
+    names = [f"asr-{os.getpid()}-{end}" for end in "ab"]
+    wires = [f"asr{os.getpid() % 10_000_000}{end}" for end in "ab"]
+
+    def ip(*arguments: str) -> None:
+        subprocess.run(["ip", *arguments], check=True, capture_output=True)
+
+    try:
+        for name in names:
+            ip("netns", "add", name)
+        ip("link", "add", wires[0], "type", "veth", "peer", "name", wires[1])
+        for number, (name, wire) in enumerate(zip(names, wires, strict=True), start=1):
+            ip("link", "set", wire, "netns", name)
+            ip("-n", name, "address", "add", f"10.93.0.{number}/24", "dev", wire)
+            for link in ("lo", wire):
+                ip("-n", name, "link", "set", link, "up")
+        yield ({f"10.93.0.{number}:12345": ["ip", "netns", "exec", name]
+                for number, name in enumerate(names, start=1)},
+               lambda: ip("-n", names[1], "link", "set", wires[1], "down"))
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"network namespaces need root and `ip`: {error}")
+    finally:
+        for name in names:
+            subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
+
+
+@pytest.mark.tf
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("ip"), reason="no `ip` to make network namespaces with")
+def test_two_hosts_train_and_notice_a_cut_wire(two_hosts, tmp_path):
+    hosts, cut = two_hosts
+    run = benchmark()
+    assert run.finish(run.start(tmp_path / "whole", 2, SMALL, hosts)) == [0, 0]
+    assert events(tmp_path / "whole") == ["epoch", "epoch", "finished"]
+    started = run.start(tmp_path / "cut", 2, [*SMALL, "train.epochs=100000", "train.lost_after=20"],
+                        hosts)
+    while not run.epochs_of(tmp_path / "cut"):
+        assert all(process.poll() is None for process in started)
+        time.sleep(0.1)
+    cut()
+    assert run.finish(started) == [1, 1]
+    for number in range(2):
+        said = Path(f"{tmp_path}/cut.{number}.log").read_text()
+        assert "Another process of this training" in said and "Traceback" not in said
 
 
 @pytest.mark.tf

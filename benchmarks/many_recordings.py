@@ -1,0 +1,107 @@
+"""CPU seconds and peak memory of `asr validate` and of a resume of `asr transcribe`; prints JSON.
+
+    python benchmarks/many_recordings.py --rows 20000 40000
+    python benchmarks/many_recordings.py --rows 1000000 --what validate
+
+Rows are made up: a second, 12 words, 500 speakers. Each has a recording of its own, which is a link
+to a WAV file; with `parts`, 100 rows have one. `resume` gives a run a folder in which every transcript
+exists. Each size runs in a process of its own; `bytes_a_row` is how much its peak grew, over that
+of the smallest size if there are several.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import wave
+from pathlib import Path
+
+WORDS = "the of and a to in is you that it he was for on are as with his they at be".split()
+A_FOLDER = 1_000  # recordings
+
+
+def recording(path: Path, seconds: int) -> None:
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(16_000)
+        file.writeframes(b"\1\0" * 16_000 * seconds)
+
+
+def make(folder: Path, rows: int, parts: int) -> None:
+    """A manifest of `rows` rows and its recordings, of which each is in `parts` rows."""
+    rng = random.Random(1)
+    last = folder
+    with open(folder / "all.jsonl", "w", encoding="utf-8") as file:
+        for i in range(rows):
+            number = i // parts
+            name = f"audio/{number // A_FOLDER:05d}/speaker{number % 500:03d}-{number:08d}.wav"
+            if i % parts == 0:
+                path = folder / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                if number % 30_000:  # a file of ext4 has 65,000 names at most
+                    os.link(last, path)
+                else:
+                    recording(last := path, parts)
+            file.write(json.dumps({
+                "id": f"utterance-{i:08d}", "audio_filepath": name, "duration": 1.0,
+                "text": " ".join(rng.choices(WORDS, k=12)), "speaker": f"speaker{number % 500:03d}",
+                "offset": i % parts}) + "\n")
+
+
+def measure(what: str, rows: int) -> dict:
+    """In this process: seconds of CPU and the peak of the memory."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        make(folder, rows, 100 if what == "parts" else 1)
+        if what == "resume":
+            from asr.fleet.worklist import OutputFolder, find_items
+            outputs = OutputFolder(folder / "out", "txt")
+            items = find_items([str(folder / "audio")], recursive=True)[0]
+            outputs.claim(items)
+            for item in items:
+                outputs.output(item).touch()
+            arguments = ["transcribe", str(folder / "audio"), "-r", "-o", str(folder / "out")]
+        else:
+            arguments = ["validate", str(folder / "all.jsonl"), "--jobs", "1"]
+        done = subprocess.run([sys.executable, "-c", _RUN, *arguments], check=True,
+                              capture_output=True, text=True)
+        return {"what": what, "rows": rows, **json.loads(done.stdout.splitlines()[-1])}
+
+
+_RUN = """
+import json, resource, sys
+from asr.cli import run
+code = run(sys.argv[1:])
+used = resource.getrusage(resource.RUSAGE_SELF)
+print(json.dumps({"code": code, "cpu_seconds": round(used.ru_utime + used.ru_stime, 2),
+                  "peak_kilobytes": used.ru_maxrss}))
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("--rows", type=int, nargs="+", default=[20_000, 40_000])
+    parser.add_argument("--what", choices=("validate", "parts", "resume"), nargs="+",
+                        default=["validate", "parts", "resume"])
+    arguments = parser.parse_args()
+    for what in arguments.what:
+        first: dict = {}
+        for rows in arguments.rows:
+            found = measure(what, rows)
+            if found["code"]:
+                raise SystemExit(f"{what} ended with {found['code']}")
+            if first:
+                found["bytes_a_row"] = round(1_024 * (
+                    found["peak_kilobytes"] - first["peak_kilobytes"]) / (rows - first["rows"]))
+            first = first or found
+            print(json.dumps(found), flush=True)
+
+
+if __name__ == "__main__":
+    main()

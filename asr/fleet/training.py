@@ -115,6 +115,7 @@ def _ray_train() -> tuple[Callable[[Job, int], Any], Callable[[], Any]]:
         UsageError: a package of Ray Train is missing.
     """
     os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
+    os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_PATCH", "0")  # it would print all lines twice
     os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", _START_SECONDS)
     import_tensorflow()  # Ray Train imports it here, too, and with all its messages
     try:
@@ -203,7 +204,8 @@ def work(config: dict[str, Job]) -> None:
     os.environ.pop("TF_USE_LEGACY_KERAS", None)  # Ray Train sets it; this is Keras 3
     with suppress(OSError):  # the folder of the caller may not be on this node
         os.chdir(job.folder)
-    logging.getLogger("tensorflow").setLevel(logging.WARNING)
+    for name in ("tensorflow", "absl"):  # Ray sets the root of all loggers to INFO
+        logging.getLogger(name).setLevel(logging.WARNING)
     is_chief = not place_of_process().rank
     try:
         with redirect_stderr(_Sent(job.mail)) if is_chief else nullcontext():

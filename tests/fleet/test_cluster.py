@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -52,10 +55,10 @@ def lost(item: int, error: AsrError) -> str:
     return f"{item}: {error.code}"
 
 
-def wait_for(condition) -> None:
-    limit = time.monotonic() + 120
+def wait_for(condition, seconds: float = 120) -> None:
+    limit = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < limit, "nothing happened in two minutes"
+        assert time.monotonic() < limit, f"nothing happened in {seconds} s"
         time.sleep(0.05)
 
 
@@ -284,6 +287,69 @@ def test_a_training_whose_features_a_cluster_extracts(nodes, tmp_path):
         losses.append([(row["loss"], row["valid_loss"]) for row in read_log(tmp_path / name)
                        if row["event"] == "epoch"])
     assert losses[0] == losses[1] and len(losses[0]) == 1
+
+
+def several_processes():
+    path = TESTS.parent / "benchmarks" / "several_processes.py"
+    spec = importlib.util.spec_from_file_location("several_processes", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def workers_in(folder: Path, driver: int) -> list[int]:
+    """Processes other than the driver that work in a folder: the workers of a training."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if entry.name.isdecimal() and Path(os.readlink(entry / "cwd")) == folder:
+                found.append(int(entry.name))
+    return sorted({*found} - {driver})
+
+
+@pytest.mark.tf
+@pytest.mark.skipif(not os.path.exists("/proc/self/cwd"), reason="workers are found in /proc")
+def test_a_training_in_the_cluster_goes_on_when_a_worker_is_killed(nodes, tmp_path):
+    """The losses of every epoch are those of two processes of TF_CONFIG that ran through."""
+    pytest.importorskip("tensorflow")
+    from asr.corpora.tones import generate
+
+    run = several_processes()
+    generate(tmp_path / "tones", num_train=24, num_valid=8, num_test=2)
+    settings = ["data.generate=", f'data.train=["{tmp_path}/tones/train.jsonl"]',
+                f'data.valid=["{tmp_path}/tones/valid.jsonl"]', "data.batch_frames=1500",
+                "model.units=8", "train.epochs=12", "train.ema=0.9", "train.deterministic=true"]
+    command = [sys.executable, "-m", "asr", "train", str(run.RECIPE), "ray",
+               *(f"--set={one}" for one in settings), "--engine", "ray", "--address",
+               nodes.address, "--workers", "2"]
+    with open(tmp_path / "said", "w") as said, subprocess.Popen(
+            command, stdout=said, stderr=said, cwd=tmp_path) as driver:
+        wait_for(lambda: run.epochs_of(tmp_path / "ray") or driver.poll() is not None, 3_600)
+        assert driver.poll() is None, (tmp_path / "said").read_text()
+        workers = workers_in(tmp_path, driver.pid)
+        assert len(workers) == 2
+        os.kill(workers[1], signal.SIGKILL)
+    text = (tmp_path / "said").read_text()
+    assert driver.returncode == 0, text
+    assert text.count("A worker was lost") == 1 and "12 epochs" in text
+    assert text.count("training utterances") == 2, "each start says it once"
+    assert not (tmp_path / "ray" / ".ray").exists()
+    assert run.finish(run.start(tmp_path / "whole", 2, settings)) == [0, 0]
+    whole, killed = ({row["epoch"]: (row["loss"], row["valid_loss"], row["wer"]) for row in
+                      run.epochs_of(tmp_path / name)} for name in ("whole", "ray"))
+    assert killed == whole and len(whole) == 12
+
+
+@pytest.mark.tf
+def test_an_error_of_a_training_in_the_cluster_is_its_own_sentence(nodes, tmp_path, capfd):
+    pytest.importorskip("tensorflow")
+    command = ["train", str(TESTS.parent / "recipes/tones.toml"), str(tmp_path / "run"), "--engine",
+               "ray", "--address", nodes.address, "--workers"]
+    assert run([*command, "200"]) == EXIT_USAGE
+    assert "the cluster has" in capfd.readouterr().err
+    assert run([*command, "1", "--set", "data.max_seconds=0.02", "--set",
+                "data.min_seconds=0.01"]) == EXIT_DATA
+    assert "audio.too_long" in capfd.readouterr().err
 
 
 def test_a_cluster_that_is_not_there(capsys):

@@ -3,10 +3,10 @@
     python benchmarks/many_recordings.py --rows 20000 40000
     python benchmarks/many_recordings.py --rows 1000000 --what validate
 
-Rows are made up: a second, 12 words, 500 speakers. Each has a recording of its own, which is a link
-to a WAV file; with `parts`, 100 rows have one. `resume` gives a run a folder in which every transcript
-exists. Each size runs in a process of its own; `bytes_a_row` is how much its peak grew, over that
-of the smallest size if there are several.
+Rows are made up: a second, 12 words, 500 speakers. Each has a recording of its own, a link to one
+WAV file; with `parts`, 100 rows have one. `resume` gives a run a folder with every transcript.
+Each size runs in a process of its own; `bytes_a_row` is how much its peak grew, over that of the
+smallest size if there are several.
 """
 
 from __future__ import annotations

@@ -1,17 +1,20 @@
 """Recordings a second on this machine and on a local Ray cluster, and what that means at scale.
 
     python benchmarks/scale.py --copies 50 --rounds 3
+    python benchmarks/scale.py --processor --bundle models/english.asr
 
 Local and cluster runs alternate (ABAB); medians count. With `--workers 1,2,4,8` more workers than
 processors are simulated: they show the cost of handing out work, not speed. The start of Ray and
 of the workers is not counted. Prints JSON, with the cost model: hours of audio and machines to
-hours of work, and bytes of features and of 16 kHz FLAC.
+hours of work, and bytes of features and of 16 kHz FLAC. `--processor` measures one thread of this
+process alone, in seconds of CPU: also on a machine that has other work to do.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import time
 from functools import partial
@@ -19,7 +22,7 @@ from pathlib import Path
 
 import asr
 from asr.audio import probe_audio
-from asr.cli.places import open_recognizer
+from asr.cli.places import absolute, open_recognizer
 from asr.fleet.cluster import Cluster
 from asr.fleet.shards import transcribe_on
 from asr.fleet.transcribe import transcribe_items
@@ -42,6 +45,20 @@ def rate(outcomes, count: int) -> float:
     return (count - 1) / (time.perf_counter() - began)
 
 
+def of_a_processor(recognizer, items: list, seconds: float, rounds: int) -> dict:
+    """Times real time of one thread, the fewest seconds of CPU counting; the cost model."""
+    used = []
+    for _ in range(rounds):
+        began = time.process_time()
+        if any(outcome.error for outcome in transcribe_items(recognizer, items)):
+            raise SystemExit("not every recording was transcribed")
+        used.append(time.process_time() - began)
+    realtime = len(items) * seconds / min(used)
+    return {"recordings": len(items), "seconds_each": round(seconds, 2),
+            "cpu_seconds": [round(one, 2) for one in used],
+            "times_real_time_a_processor": round(realtime, 1), "cost_model": cost_model(realtime)}
+
+
 def cost_model(realtime: float) -> list[dict]:
     """Hours and storage, from hours of audio that one processor transcribes in an hour."""
     return [{"audio_hours": hours, "machines": machines, "processors_each": 16,
@@ -56,17 +73,25 @@ def main() -> None:
     parser.add_argument("--copies", type=int, default=50)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--workers", default="1,2")
+    parser.add_argument("--bundle", help="a model; default: the shipped one")
+    parser.add_argument("--processor", action="store_true", help="only one thread, by CPU time")
     options = parser.parse_args()
+    if options.processor:
+        os.environ["ASR_NUM_THREADS"] = "1"
     counts = [int(text) for text in options.workers.split(",")]
     clips = find_items([str(CLIPS)])[0]
     seconds = statistics.mean(probe_audio(clip.path).duration for clip in clips)
     items = clips * options.copies
+    recognizer = asr.load(options.bundle)
+    if options.processor:
+        list(transcribe_items(recognizer, clips))  # kernels are compiled
+        print(json.dumps(of_a_processor(recognizer, items, seconds, options.rounds), indent=1))
+        return
 
     import ray
     ray.init(num_cpus=max(counts), include_dashboard=False, log_to_driver=False,
              logging_level="error")
-    recognizer = asr.load()
-    opener = partial(open_recognizer, None, "auto", {})
+    opener = partial(open_recognizer, absolute(options.bundle), "auto", {})
     rates: dict[str, list[float]] = {"local": [], **{f"ray {n}": [] for n in counts}}
     for _ in range(options.rounds):
         rates["local"].append(rate(transcribe_items(recognizer, items), len(items)))

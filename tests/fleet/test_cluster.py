@@ -6,6 +6,8 @@ import contextlib
 import importlib.util
 import json
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -350,6 +352,42 @@ def test_an_error_of_a_training_in_the_cluster_is_its_own_sentence(nodes, tmp_pa
     assert run([*command, "1", "--set", "data.max_seconds=0.02", "--set",
                 "data.min_seconds=0.01"]) == EXIT_DATA
     assert "audio.too_long" in capfd.readouterr().err
+
+
+DOCUMENTED = [shlex.split(line) for line in re.findall(
+    r"^(asr [^\n#]*--engine ray[^\n#]*)", (TESTS.parent / "docs/scale.md").read_text("utf-8"),
+    re.MULTILINE)]
+
+
+def test_the_page_shows_a_command_of_every_kind():
+    assert sorted({argv[1] for argv in DOCUMENTED}) == ["audit", "features", "train", "transcribe"]
+
+
+@pytest.mark.tf
+@pytest.mark.parametrize("argv", DOCUMENTED, ids=" ".join)
+def test_the_commands_of_the_page(nodes, tmp_path, monkeypatch, capfd, argv):
+    """Each line with "--engine ray" of docs/scale.md, with small data in place of the reader's."""
+    if argv[1] == "train":
+        pytest.importorskip("tensorflow")
+    from asr.corpora.tones import generate
+
+    monkeypatch.chdir(tmp_path)
+    generate(tmp_path / "data", num_train=24, num_valid=8, num_test=4)
+    (tmp_path / "my.toml").write_text(
+        '[data]\ntrain = ["data/train.jsonl"]\nvalid = ["data/valid.jsonl"]\n'
+        "[model]\nnum_layers = 1\nunits = 4\n[train]\nepochs = 1\n")
+    places = {"/shared/recordings": str(tmp_path / "data"), "/shared/cache": str(tmp_path / "c"),
+              "/shared/runs/mine": str(tmp_path / "run"), "auto": nodes.address, "4": "2",
+              "asr/assets/clips": str(TESTS.parent / "asr/assets/clips"),
+              "runs/mine": str(write_bundle(tmp_path / "tiny.asr"))}
+    argv = [places.get(word, word) for word in argv]
+    if "--address" not in argv:
+        argv += ["--address", nodes.address]  # not another cluster on this machine
+    code = run(argv[1:])
+    said = capfd.readouterr()
+    assert code in ((EXIT_OK, EXIT_DATA) if argv[1] == "audit" else (EXIT_OK,)), said.err
+    made = {"transcribe": "transcripts/*.txt", "features": "c/*/*", "train": "run/best.asr"}
+    assert argv[1] == "audit" or list(tmp_path.glob(made[argv[1]]))
 
 
 def test_a_cluster_that_is_not_there(capsys):

@@ -40,7 +40,7 @@ INDEX = "index.jsonl"
 MAX_STEM_BYTES = 180  # of 255 that file systems allow; the rest is for suffix and temporary name
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Item:
     """One recording to transcribe.
 

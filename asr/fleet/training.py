@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from asr.errors import AsrError, TrainingStopped, UsageError
-from asr.fleet.cluster import MISSING, Cluster, count_of, processors
+from asr.fleet.cluster import Cluster, count_of, processors
 from asr.fleet.features import fill_cache
 from asr.network.framework import import_tensorflow
 from asr.recipe import Recipe
@@ -92,7 +92,7 @@ def train_on(cluster: Cluster, recipe: Recipe, run_dir: str | Path, *,
             before, letters = _epochs(path), mail()
             job = Job(recipe, path, os.getcwd(), left, quiet, letters)
             result, errors = _attempt(partial(fit, job, cluster.workers), letters, say)
-            if result is not None and not errors:
+            if result is not None:  # the chief has finished, whatever became of the others
                 return result
             own = [error for error in errors if error.code != LOST]
             gained = _epochs(path) - before
@@ -125,8 +125,8 @@ def _ray_train() -> tuple[Callable[[Job, int], Any], Callable[[], Any]]:
         from ray.util.queue import Queue
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
     except ImportError as error:
-        raise UsageError(f"Ray Train cannot be imported ({error}). {MISSING}",
-                         code="ray.missing") from error
+        raise UsageError(f"Ray Train cannot be imported ({error}). Run: pip install "
+                         "\"keras-asr[ray]\"", code="ray.missing") from error
 
     def fit(job: Job, workers: int) -> Any:
         gpus = count_of("GPU") // workers
@@ -178,8 +178,9 @@ def _attempt(fit: Callable[[], Any], mail: Any, say: Say
         if not running:
             break
         thread.join(_PAUSE)
-    if ended and not errors:
-        reason = (str(ended[0]).strip().splitlines() or [type(ended[0]).__name__])[-1][:300]
+    if result is None and not errors:
+        lines = [line for error in ended for line in str(error).strip().splitlines()]
+        reason = lines[-1][:300] if lines else "it said nothing"
         errors.append(TrainingStopped(
             f"A worker of the cluster was lost ({reason.rstrip('. ')}). Look at `ray status`, and "
             "run the same command again: it goes on from the last checkpoint.", code=LOST))

@@ -73,6 +73,21 @@ def test_what_the_chief_says_and_its_result_arrive(monkeypatch, tmp_path):
     assert attempts.jobs[0].run_dir == str(tmp_path)
 
 
+def test_a_worker_that_is_lost_after_the_end_changes_nothing(monkeypatch, tmp_path):
+    def start(job: Job) -> None:
+        finishing(9)(job)
+        raise RuntimeError("The actor died.")
+
+    Attempts(monkeypatch, start)
+    assert train_on(Cluster(workers=2), RECIPE, tmp_path).epochs == 9
+
+
+def test_workers_that_end_without_a_word_are_lost(monkeypatch, tmp_path):
+    Attempts(monkeypatch, lambda job: None)
+    with pytest.raises(TrainingStopped, match="lost .it said nothing"):
+        train_on(Cluster(workers=2), RECIPE, tmp_path)
+
+
 def test_lost_workers_are_started_again_while_each_start_finishes_an_epoch(monkeypatch, tmp_path):
     said: list[str] = []
     attempts = Attempts(monkeypatch, losing(1, 2), losing(3), finishing(9))

@@ -50,7 +50,7 @@ class ReadAhead:
         Args:
             file: what identifies it.
             start, stop: the part, inside of the file.
-            size: of the whole file.
+            size: bytes of the whole file.
             fetch: gets (start, stop) of any part.
         """
         with self._lock:

@@ -47,7 +47,7 @@ class Item:
     Attributes:
         path: the file as it was found, or its address; None is standard input.
         relative: path below the folder it was found in, or the file's name.
-        inside: of a recording in a tar file on another machine: the tar file and the name in it.
+        inside: the tar file and the name in it, if that tar file is on another machine.
     """
 
     path: str | None

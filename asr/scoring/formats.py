@@ -20,19 +20,15 @@ from pathlib import Path
 
 from asr.errors import DataError, UsageError
 from asr.files import write_atomic
+from asr.scoring.ctm import read_ctm_noted, texts_of_ctm
 from asr.scoring.format_evidence import TRN, guess_formats, refuse_plain_beside_ids
 from asr.scoring.result import Reading
 from asr.scoring.sclite_notation import FRAGMENT, plain_word, settle, word_graph
 from asr.scoring.text_lines import read_lines, read_objects
-from asr.scoring.timed import (
-    assign_words,
-    read_ctm_noted,
-    read_stm,
-    segment_texts,
-    texts_of_ctm,
-)
+from asr.scoring.timed import Segment, assign_words, read_stm, segment_texts
 
 FORMATS = ("plain", "kaldi", "trn", "jsonl", "stm", "ctm")
+_SCLITE = ("trn", "stm", "ctm")  # they have alternations, optional words, fragments and tags
 _ALTERNATION = re.compile(r"[{}]")
 _OPTIONAL = re.compile(r"(?<!\S)\([^()\s]+\)(?!\S)")
 _MARKED = re.compile(r"[@;*]")
@@ -65,18 +61,18 @@ def read_pair(reference: str | Path, hypothesis: str | Path, *, format: str = "a
               missing: str = "error") -> tuple[TextFile, TextFile]:
     """References and hypotheses from two files, in the same or in different formats.
 
-    Of texts with alternatives such as { a / b c / @ } (trn and stm) the readings come back that
-    sclite scores; a note says how many there were.
+    Of texts with alternatives such as { a / b c / @ } (trn and stm, or <ALT_BEGIN> of ctm) the
+    readings come back that sclite scores; a note says how many there were.
 
     Args:
         reference, hypothesis: paths.
         format: one of `FORMATS`, or "auto": by the ending, else by what both files look like.
         hypothesis_format: where the second file is in another format, such as ctm against stm.
         normalizer: words are compared under it where an alternative is chosen.
-        optionally_deletable: as sclite -D: a word in parentheses in a trn or stm reference that
-            was not said counts as correct; it is then added to the hypothesis.
-        fragments: as sclite -F: `hel-` in trn or stm is right for each word that begins so, `-lo`
-            for each that ends so; the hypothesis then gets the reference's spelling.
+        optionally_deletable: as sclite -D: a word in parentheses in trn, stm or ctm that the other
+            side does not have counts as correct; it is then added there.
+        fragments: as sclite -F: `hel-` in trn, stm or ctm is right for each word that begins so,
+            `-lo` for each that ends so; the hypothesis then gets the reference's spelling.
         missing: "deletions" gives a reference without hypothesis an empty one.
 
     Raises:
@@ -94,17 +90,17 @@ def read_pair(reference: str | Path, hypothesis: str | Path, *, format: str = "a
         refuse_plain_beside_ids((reference, hypothesis), formats, named)
     if formats == ("stm", "ctm"):
         segments = read_stm(reference, braces=True)
-        spoken, notes = read_ctm_noted(hypothesis)
+        spoken, notes = read_ctm_noted(hypothesis, braces=True)
         sides = (_stm(reference, segments),
                  TextFile("ctm", assign_words(spoken, segments, hypothesis), notes=notes))
     else:
         sides = (_read(reference, formats[0], "reference", braces=True),
-                 _read(hypothesis, formats[1], "hypothesis", braces=formats[0] in ("trn", "stm")))
+                 _read(hypothesis, formats[1], "hypothesis", braces=formats[0] in _SCLITE))
     first, second = (_noted(path, side, fragments) for path, side in
                      zip((reference, hypothesis), sides, strict=True))
     if missing == "deletions":
         second = replace(second, texts=dict.fromkeys(first.texts, "") | second.texts)
-    if first.format in ("trn", "stm"):
+    if first.format in _SCLITE:
         return _settle_notation((reference, hypothesis), first, second, normalizer,
                                 optionally_deletable, fragments)
     for asked, name, option in ((optionally_deletable, "optionally deletable words",
@@ -112,8 +108,8 @@ def read_pair(reference: str | Path, hypothesis: str | Path, *, format: str = "a
                                 (fragments, "fragments of words", "--fragments")):
         if asked:
             raise UsageError(f"{reference} was read as {first.format}, which has no {name}; "
-                             "expected trn or stm. Name the format with --format, or leave out "
-                             f"{option}.")
+                             "expected trn, stm or ctm. Name the format with --format, or leave "
+                             f"out {option}.")
     return first, second
 
 
@@ -139,7 +135,7 @@ def _read(path: str | Path, format: str, role: str, *,  # noqa: A002
     if format == "stm":
         return _stm(path, read_stm(path, braces=braces))
     if format == "ctm":
-        words, notes = read_ctm_noted(path)
+        words, notes = read_ctm_noted(path, braces=braces)
         return TextFile("ctm", texts_of_ctm(words), notes=notes)
     file = TextFile(format, {})
     for number, line in enumerate(read_lines(path), 1):
@@ -154,14 +150,22 @@ def _read(path: str | Path, format: str, role: str, *,  # noqa: A002
     return file
 
 
-def _stm(path: str | Path, segments: list) -> TextFile:
-    return TextFile("stm", *segment_texts(segments),
+def _stm(path: str | Path, segments: list[Segment]) -> TextFile:
+    seen, again = set(), []
+    for segment in segments:
+        when = segment.file, segment.channel, segment.speaker, segment.start, segment.end
+        again += [segment.line] * (when in seen)
+        seen.add(when)
+    notes = [f"{path}: {len(again):,} segments have the file, channel, speaker and times of "
+             f"another (the first in line {again[0]}); the first of them has all words and the "
+             "others none, as in sclite. Remove lines that are there twice."] if again else []
+    return TextFile("stm", *segment_texts(segments), notes=tuple(notes),
                     lines={segment.id: segment.line for segment in segments})
 
 
 def _noted(path: str | Path, file: TextFile, fragments: bool = True) -> TextFile:
     """The file without sentence marks, tags and empty words, and what to say about that."""
-    sclite = file.format in ("trn", "stm", "ctm")
+    sclite = file.format in _SCLITE
     marks, tags, notes, texts = 0, 0, [*file.notes], {}
     for name, text in file.texts.items():
         texts[name] = text
@@ -182,7 +186,7 @@ def _noted(path: str | Path, file: TextFile, fragments: bool = True) -> TextFile
     if tags:
         notes.append(f"{path}: {tags:,} words have a tag after ; or a * at their end; the word "
                      "alone was scored, as in sclite.")
-    found = 0 if fragments or file.format not in ("trn", "stm") else \
+    found = 0 if fragments or not sclite else \
         sum(len(FRAGMENT.findall(text)) for text in texts.values())
     if found:
         notes.append(f"{path}: {found:,} fragments of words (beginning or ending in -) were "
@@ -201,17 +205,18 @@ def _settle_notation(paths: tuple[str | Path, str | Path], reference: TextFile,
         alternatives += text.count("{") + said.count("{")
         required += len(_OPTIONAL.findall(text))
         if not (_ALTERNATION.search(text) or _ALTERNATION.search(said)
-                or (optionally_deletable and re.search(r"[()]", text))
+                or (optionally_deletable and re.search(r"[()]", text + said))
                 or (fragments and (FRAGMENT.search(text) or FRAGMENT.search(said)))):
             continue
-        where = [f"{path}:{side.lines.get(name, '?')}" for path, side in
-                 zip(paths, (reference, hypothesis), strict=True)]
-        if optionally_deletable and re.search(r"[()]", said):
+        where = [f"{path}:{side.lines[name]}" if name in side.lines else f"{path}: {name[:80]!r}"
+                 for path, side in zip(paths, (reference, hypothesis), strict=True)]
+        if optionally_deletable and hypothesis.format not in _SCLITE and re.search(r"[()]", said):
             raise DataError(f"{where[0]}: the hypothesis of {name[:80]!r} is {said[:80]!r}; "
-                            "expected no parentheses there with --optionally-deletable. Remove "
-                            "them.", code="text.optional")
+                            f"expected no parentheses in {hypothesis.format} with "
+                            "--optionally-deletable. Remove them.", code="text.optional")
         settled = settle(word_graph(text, where[0], optional=optionally_deletable),
-                         word_graph(said, where[1]), normalizer, where[0], fragments=fragments)
+                         word_graph(said, where[1], optional=optionally_deletable), normalizer,
+                         where[0], fragments=fragments)
         readings[name] = Reading(text if text != settled.reference else "", settled.path)
         texts[name] = settled.reference
         if name in heard:
@@ -241,7 +246,8 @@ def write_texts(path: str | Path, texts: Mapping[str, str], format: str) -> None
     """Write texts by id as plain, kaldi, trn or jsonl; `read_texts` gives them back.
 
     Raises:
-        UsageError: the format needs times (stm and ctm: see `asr.scoring.timed`) or is unknown.
+        UsageError: the format needs times (see `asr.scoring.timed`, `asr.scoring.ctm`) or is
+            unknown.
         DataError: an id or a text that the format cannot hold.
     """
     if _checked(format) in ("stm", "ctm", "auto"):

@@ -45,7 +45,7 @@ class Arc:
 class Settled:
     """What is scored of a reference and a hypothesis.
 
-    `added` optional words were not said and are in the hypothesis; of `matched` fragments the
+    `added` optional words were on one side only and are now on both; of `matched` fragments the
     hypothesis has the reference's spelling; so both count as correct. `path` is the alignment of
     the normalised words, a letter a step: = S D I.
     """
@@ -193,11 +193,12 @@ def settle(reference: Sequence[Arc], hypothesis: Sequence[Arc], normalizer: str,
     path = [side.tolist() for side in
             align_graphs(*_arrays(sides[0]), *_arrays(sides[1]), same)]
     deleted = {a for a, b in zip(*path, strict=True) if b < 0}
+    inserted = {b for a, b in zip(*path, strict=True) if a < 0}
     words: list[str] = []
     heard: list[str] = []
     steps: list[str] = []
     added = matched = 0
-    excused = 0  # up to this arc an optional word that was not said
+    excused = granted = 0  # up to these arcs an optional word that the other side does not have
     for a, b in zip(*path, strict=True):
         spoken = sides[0][a - 1] if a > 0 else None
         said = sides[1][b - 1] if b > 0 else None
@@ -207,11 +208,17 @@ def settle(reference: Sequence[Arc], hypothesis: Sequence[Arc], normalizer: str,
             if spoken.optional and deleted.issuperset(range(a, last)):
                 heard.append(spoken.raw)
                 added, excused = added + 1, last
+        if said and said.raw and said.optional:
+            last = b + len(keys[said.raw])
+            if inserted.issuperset(range(b, last)):
+                words.append(said.raw)
+                added, granted = added + 1, last
         if said and said.raw:
             fits = spoken is not None and bool(same[a, b]) and spoken.key != said.key
             heard.append(spoken.raw if spoken and fits else said.raw)
             matched += fits
-        steps.append("=" if 0 < a < excused or (spoken and said and same[a, b]) else
+        steps.append("=" if 0 < a < excused or 0 < b < granted
+                     or (spoken and said and same[a, b]) else
                      ("I" if said and said.key else "") if not spoken or not spoken.key else
                      "S" if said and said.key else "D")
     return Settled(" ".join(words), " ".join(heard), added, matched, "".join(steps))

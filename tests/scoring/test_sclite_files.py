@@ -53,6 +53,17 @@ def test_timed_files(tmp_path):
     assert [made.totals(rows) for rows in found] == VALUES["timed"]
 
 
+def counted_marked(folder, seed):
+    reference, kind, hypothesis, options = made.marked_files(seed)
+    paths = written(folder, (reference, hypothesis), (kind, "ctm"))
+    return made.totals(counted(paths, optionally_deletable="-D" in options))
+
+
+def test_marked_files(tmp_path):
+    """Alternations and optional words in ctm, against stm and ctm, with and without -D."""
+    assert [counted_marked(tmp_path, seed) for seed in range(made.FILES)] == VALUES["marked"]
+
+
 def as_kaldi(words, name):
     return f"{name} {words}\n"
 
@@ -124,6 +135,9 @@ def test_the_stored_values_are_those_of_sclite(tmp_path):
         texts = made.timed_files(seed)
         assert made.totals(counted(written(tmp_path, texts, ("stm", "ctm")))) == \
             made.totals(made.run_sclite(*texts, ("stm", "ctm")))
+        reference, kind, hypothesis, options = made.marked_files(seed)
+        assert counted_marked(tmp_path, seed) == made.totals(
+            made.run_sclite(reference, hypothesis, (kind, "ctm"), *options))
 
 
 @with_sclite

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from asr.scoring.format_evidence import TRN, guess_formats, refuse_plain_beside_
 from asr.scoring.result import Reading
 from asr.scoring.sclite_notation import FRAGMENT, plain_word, settle, word_graph
 from asr.scoring.text_lines import read_lines, read_objects
-from asr.scoring.timed import Segment, assign_words, read_stm, segment_texts
+from asr.scoring.timed import Segment, assign_words, in_case_of, read_stm, segment_texts
 
 FORMATS = ("plain", "kaldi", "trn", "jsonl", "stm", "ctm")
 _SCLITE = ("trn", "stm", "ctm")  # they have alternations, optional words, fragments and tags
@@ -91,13 +92,17 @@ def read_pair(reference: str | Path, hypothesis: str | Path, *, format: str = "a
     if formats == ("stm", "ctm"):
         segments = read_stm(reference, braces=True)
         spoken, notes = read_ctm_noted(hypothesis, braces=True)
+        spoken, more = in_case_of(spoken, segments, hypothesis)
         sides = (_stm(reference, segments),
-                 TextFile("ctm", assign_words(spoken, segments, hypothesis), notes=notes))
+                 TextFile("ctm", assign_words(spoken, segments, hypothesis),
+                          notes=notes + more))
     else:
         sides = (_read(reference, formats[0], "reference", braces=True),
                  _read(hypothesis, formats[1], "hypothesis", braces=formats[0] in _SCLITE))
     first, second = (_noted(path, side, fragments) for path, side in
                      zip((reference, hypothesis), sides, strict=True))
+    if first.format in _SCLITE and second.format in _SCLITE:
+        second = _in_case_of(first.texts, hypothesis, second)
     if missing == "deletions":
         second = replace(second, texts=dict.fromkeys(first.texts, "") | second.texts)
     if first.format in _SCLITE:
@@ -161,6 +166,24 @@ def _stm(path: str | Path, segments: list[Segment]) -> TextFile:
              "others none, as in sclite. Remove lines that are there twice."] if again else []
     return TextFile("stm", *segment_texts(segments), notes=tuple(notes),
                     lines={segment.id: segment.line for segment in segments})
+
+
+def _in_case_of(known: Mapping[str, str], path: str | Path, file: TextFile) -> TextFile:
+    """The file with the ids of the references, as far as only the case differs."""
+    odd = [name for name in file.texts if name not in known]
+    alike: dict[str, set[str]] = defaultdict(set)
+    for name in known if odd else ():
+        alike[name.casefold()].add(name)
+    times = Counter(map(str.casefold, file.texts)) if odd else {}
+    names = {name: next(iter(alike[name.casefold()])) for name in odd
+             if len(alike[name.casefold()]) == times[name.casefold()] == 1}
+    if not names:
+        return file
+    note = (f"{path}: {len(names):,} ids differ from those of the references only in case (the "
+            f"first is {next(iter(names))[:80]!r}); they were taken for the same, as in sclite.")
+    return replace(file, notes=(*file.notes, note),
+                   texts={names.get(name, name): text for name, text in file.texts.items()},
+                   lines={names.get(name, name): line for name, line in file.lines.items()})
 
 
 def _noted(path: str | Path, file: TextFile, fragments: bool = True) -> TextFile:
@@ -270,58 +293,6 @@ def write_texts(path: str | Path, texts: Mapping[str, str], format: str) -> None
         else:
             lines.append(text if format == "plain" else f"{name} {text}".rstrip())
     write_atomic(path, "".join(line + "\n" for line in lines))
-
-
-def read_speakers(path: str | Path) -> dict[str, str]:
-    """Speakers by utterance id from a Kaldi utt2spk file: "utterance speaker" a line.
-
-    Raises:
-        DataError: a line that is not two words, or an id twice.
-    """
-    speakers: dict[str, str] = {}
-    for number, line in enumerate(read_lines(path), 1):
-        if not line.strip():
-            continue
-        parts = line.split()
-        if len(parts) != 2:
-            raise DataError(f"{path}:{number}: expected 'utterance speaker', got {line!r}.",
-                            code="text.speaker", path=path)
-        add_text(speakers, parts[0], parts[1], f"{path}:{number}")
-    return speakers
-
-
-ID_TYPES = ("spu_id", "wsj")
-
-
-def speakers_of_ids(names: Iterable[str], id_type: str) -> dict[str, str]:
-    """Speakers by utterance id as sclite's -i takes them from the ids themselves.
-
-    Args:
-        names: ids.
-        id_type: "spu_id" (also rm and swb: up to the first -, without one up to the first _), or
-            "wsj" (also atis: the first three characters).
-
-    Raises:
-        UsageError: an unknown type.
-        DataError: an id without - and _.
-
-    Example:
-        >>> speakers_of_ids(["anna-1", "b_o-2", "4k0c0301"], "wsj")
-        {'anna-1': 'ann', 'b_o-2': 'b_o', '4k0c0301': '4k0'}
-        >>> speakers_of_ids(["anna-1", "b_o-2"], "spu_id")
-        {'anna-1': 'anna', 'b_o-2': 'b_o'}
-    """
-    if id_type not in ID_TYPES:
-        raise UsageError(f"Unknown type of ids {id_type!r}; expected {' or '.join(ID_TYPES)}.")
-    speakers = {}
-    for name in names:
-        end = 3 if id_type == "wsj" else name.find("-" if "-" in name else "_")
-        if end < 0:
-            raise DataError(f"The id {name[:80]!r} has no - or _; expected 'speaker-utterance' or "
-                            "'speaker_utterance' as in sclite's spu_id. Name the speakers with "
-                            "--speakers.", code="text.speaker")
-        speakers[name] = name[:end]
-    return speakers
 
 
 def add_text(texts: dict[str, str], name: str, text: str, where: str,

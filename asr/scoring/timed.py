@@ -120,8 +120,7 @@ def assign_words(words: Iterable[TimedWord], segments: Sequence[Segment],
         if key not in by_channel:
             raise DataError(f"{path}:{word.line}: {word.text[:80]!r} belongs to file "
                             f"{word.file[:80]!r} channel {word.channel[:80]!r}, which the "
-                            f"references do not have{_only_case(key, by_channel)}. Correct the "
-                            "word or the references.", code="score.ids", path=path)
+                            "references do not have. Correct the word or the references.", code="score.ids", path=path)
         spoken[key].append(word)
     found: dict[str, list[str]] = {segment.id: [] for segment in segments}
     for key, channel in by_channel.items():
@@ -134,13 +133,32 @@ def assign_words(words: Iterable[TimedWord], segments: Sequence[Segment],
             if not segment.ignored}
 
 
-def _only_case(key: tuple[str, str], known: Iterable[tuple[str, str]]) -> str:
-    """What to say where only the case of file and channel differs, which sclite does not mind."""
-    for other in known:
-        if [part.casefold() for part in other] == [part.casefold() for part in key]:
-            return (f" (they have {other[0][:80]!r} channel {other[1][:80]!r}: only the case "
-                    "differs)")
-    return ""
+def in_case_of(words: Iterable[TimedWord], segments: Sequence[Segment],
+               path: str | Path = "ctm") -> tuple[list[TimedWord], tuple[str, ...]]:
+    """The words with the files and channels of the segments, as far as only the case differs.
+
+    sclite does not mind the case. Where two channels of the references differ in nothing else, a
+    word that has neither keeps its own.
+
+    Returns:
+        The words, and a sentence about those that were written otherwise.
+    """
+    known = {(segment.file, segment.channel) for segment in segments}
+    alike: dict[tuple[str, str], list[tuple[str, str]]] = defaultdict(list)
+    for key in known:
+        alike[key[0].casefold(), key[1].casefold()].append(key)
+    found, changed = [], []
+    for word in words:
+        same = alike.get((word.file.casefold(), word.channel.casefold()), [])
+        if len(same) == 1 and (word.file, word.channel) not in known:
+            changed.append(word)
+            word = replace(word, file=same[0][0], channel=same[0][1])
+        found.append(word)
+    notes = [f"{path}: file and channel of {len(changed):,} words differ from those of the "
+             f"references only in case (the first in line {changed[0].line}: "
+             f"{changed[0].file[:80]!r} {changed[0].channel[:80]!r}); they were taken for the "
+             "same, as in sclite."] if changed else []
+    return found, tuple(notes)
 
 
 def write_stm(path: str | Path, segments: Iterable[Segment]) -> None:

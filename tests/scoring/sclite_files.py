@@ -26,6 +26,8 @@ PUBLISHED = [Path(__file__).with_name(f"sctk_tests.{side}") for side in ("ref", 
 OPTIONS = [[], ["-F"], ["-D"], ["-F", "-D"]]
 WORDS = [["a", "b", "c"], ["ab", "abc", "bca", "cab", "b"],
          "the cat sat on a mat and it was not its hat".split()]
+MIXED = dict(zip(sorted({word for words in WORDS for word in words}), (
+    "你 好 我们 用 python 手机x é-b 4g 它 不 ü".split() * 2), strict=False))
 COMMAND = next(([path, *rest] for path, *rest in
                 ((shutil.which("sctk"), "sclite"), (shutil.which("sclite"),)) if path), None)
 
@@ -92,6 +94,20 @@ def timed_files(seed: int) -> tuple[str, str]:
     return "\n".join(segments) + "\n", "\n".join(spoken) + "\n"
 
 
+def mixed_files(seed: int) -> tuple[str, str, list[str]]:
+    """trn with Chinese and English words, some optional, and the options."""
+    draw = random.Random(3_000 + seed)
+
+    def changed_words(text: str) -> str:
+        lines = [line.rpartition(" ") for line in text.splitlines()]
+        return "".join(" ".join([*(optional(draw, MIXED[word]) if word in MIXED else word
+                                   for word in words.split()), name]) + "\n"
+                       for words, _, name in lines)
+
+    reference, hypothesis = map(changed_words, trn_files(1 + 2 * seed))
+    return reference, hypothesis, ["-e", "utf-8", "-c", "NOASCII"] + ["-D"] * (seed % 2)
+
+
 def marked_files(seed: int) -> tuple[str, str, str, list[str]]:
     """Alternations and optional words in ctm: a reference, its format, a hypothesis, options.
 
@@ -134,7 +150,7 @@ def marked_ctm(draw: random.Random, words: list[str]) -> str:
 
 
 def optional(draw: random.Random, word: str) -> str:
-    return f"({word})" if draw.random() < 0.15 else word
+    return f"({word})" if draw.random() < 0.15 and word.isalnum() else word
 
 
 def run_sclite(reference: str, hypothesis: str, formats: tuple[str, str],
@@ -172,9 +188,11 @@ def main() -> None:
                                                ("trn", "trn"), *options) for options in OPTIONS}
     marked = [run_sclite(reference, hypothesis, (kind, "ctm"), *options)
               for reference, kind, hypothesis, options in map(marked_files, range(FILES))]
+    mixed = [run_sclite(reference, hypothesis, ("trn", "trn"), *options)
+             for reference, hypothesis, options in map(mixed_files, range(CHARACTERS))]
     lines = [f'"{name}": {json.dumps([totals(found) for found in files])}' for name, files in
              (("trn", trn), ("plain", plain), ("characters", letters), ("timed", timed),
-              ("marked", marked))]
+              ("marked", marked), ("mixed", mixed))]
     lines += [f'"utterances": {json.dumps(trn[:IN_FULL])}',
               f'"published": {json.dumps(published)}']
     VALUES.write_text("{" + ",\n".join(lines) + "}\n")

@@ -18,9 +18,9 @@ from asr.errors import DataError, UsageError
 from asr.scoring import align_words, load, read_pair, read_texts, save, score, to_csv, write_texts
 from asr.scoring.ctm import TimedWord, read_ctm, texts_of_ctm, write_ctm
 from asr.scoring.format_evidence import guess_formats
-from asr.scoring.formats import read_speakers
 from asr.scoring.pairing import settle_missing
 from asr.scoring.pra import pra, pra_block
+from asr.scoring.speakers import read_speakers
 from asr.scoring.storage import receipt_path, safe_cell
 from asr.scoring.timed import Segment, assign_words, read_stm, write_stm
 
@@ -409,6 +409,20 @@ def test_settle_missing():
     assert settle_missing({"a": "x"}, {}, "error") == ({}, {})
     assert settle_missing({"a": "x"}, {}, "deletions") == ({"a": ""}, {})
     assert settle_missing({"a": "x"}, {}, "skip") == ({}, {"a": "no hypothesis"})
+
+
+def test_command_units(tmp_path, capsys):
+    """sclite -e utf-8 -c NOASCII: (7 1 1 0)."""
+    (tmp_path / "r").write_text("u1 我们用 python\nu2 手机x 好 了\n")
+    (tmp_path / "h").write_text("u1 我门用 python\nu2 手机x 好\n")
+    files = [str(tmp_path / "r"), str(tmp_path / "h")]
+    saved = str(tmp_path / "s.jsonl")
+    assert run(["score", *files, "--units", "mixed", "--per-utterance", saved]) == 0
+    out = capsys.readouterr().out
+    assert "(S 1 D 1 I 0 N 9)" in out and "normaliser basic+mixed-" in out
+    assert run(["compare", saved, saved, "--units", "mixed"]) == 2
+    assert run(["compare", saved, saved]) == 0
+    assert run(["compare", files[1], files[1], "--reference", files[0], "--units", "mixed"]) == 0
 
 
 def test_command_non_speech(tmp_path, capsys):

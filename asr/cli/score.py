@@ -97,8 +97,8 @@ def score(reference: Path, hypothesis: Path, text_format: str, hyp_format: str |
     from asr.scoring import read_pair, save, to_csv
     from asr.scoring import score as count
     from asr.scoring.focus import focus_on, read_focus
-    from asr.scoring.speakers import read_speakers, speakers_of_ids
     from asr.scoring.pairing import refuse_unmatched, settle_missing
+    from asr.scoring.speakers import read_speakers, speakers_of_ids
     from asr.scoring.storage import receipt_path, rules_of
     from asr.text import normalizer_name
 

@@ -120,7 +120,8 @@ def assign_words(words: Iterable[TimedWord], segments: Sequence[Segment],
         if key not in by_channel:
             raise DataError(f"{path}:{word.line}: {word.text[:80]!r} belongs to file "
                             f"{word.file[:80]!r} channel {word.channel[:80]!r}, which the "
-                            "references do not have. Correct the word or the references.", code="score.ids", path=path)
+                            "references do not have. Correct the word or the references.",
+                            code="score.ids", path=path)
         spoken[key].append(word)
     found: dict[str, list[str]] = {segment.id: [] for segment in segments}
     for key, channel in by_channel.items():

@@ -462,34 +462,34 @@ def test_segments_of_one_speaker_may_overlap(tmp_path):
                                 "t 1 0 1 x\n", (".stm", ".ctm")))[0].notes
 
 
-def test_ids_and_channels_may_differ_in_case_as_in_sclite(tmp_path, capsys):
+@pytest.mark.parametrize("suffixes, reference, hypothesis, message", [
+    ((".trn", ".trn"), "a (S_1)\nb (s_2)\n", "x (S_2)\na (s_1)\n",
+     "2 ids differ from those of the references only in case (the first is 'S_2')"),
+    ((".stm", ".ctm"), "T a s 0 2 a\nT a s 2 4 b\n", "t A 0.8 .2 a\nt A 3 .2 x\n",
+     "file and channel of 2 words differ from those of the references only in case (the first in "
+     "line 1: 't' 'A')")])
+def test_ids_and_channels_may_differ_in_case_as_in_sclite(tmp_path, suffixes, reference, hypothesis,
+                                                          message, capsys):
     """sclite without -s: (1 0 0 0) and (0 1 0 0)."""
-    for paths, message in (
-            (files(tmp_path, "a (S_1)\nb (s_2)\n", "x (S_2)\na (s_1)\n", (".trn", ".trn")),
-             "hyp.trn: 2 ids differ from those of the references only in case (the first is 'S_2')"),
-            (files(tmp_path, "T a s 0 2 a\nT a s 2 4 b\n", "t A 0.8 .2 a\nt A 3 .2 x\n",
-                   (".stm", ".ctm")),
-             "hyp.ctm: file and channel of 2 words differ from those of the references only in case "
-             "(the first in line 1: 't A')")):
-        assert run(["score", *map(str, paths)]) == 0
-        out, err = capsys.readouterr()
-        assert "(S 1 D 0 I 0 N 2)" in out and message in err
+    paths = files(tmp_path, reference, hypothesis, suffixes)
+    assert run(["score", *map(str, paths)]) == 0
+    out, err = capsys.readouterr()
+    assert "(S 1 D 0 I 0 N 2)" in out and message in err
 
 
-def test_where_only_the_case_of_ids_differs_that_is_said(tmp_path, capsys):
-    """In Kaldi text ids differ; so do two of one file, and where the references have both."""
-    for paths, message in (
-            (files(tmp_path, "S_1 a\n", "s_1 a\n", (".kaldi", ".kaldi")),
-             "'S_1' differs only in case"),
-            (files(tmp_path, "a (S_1)\nb (s_1)\n", "a (S_1)\nb (s_1)\nc (ſ_1)\n",
-                   (".trn", ".trn")), "got 'ſ_1', expected an id that"),
-            (files(tmp_path, "a (S_1)\n", "a (S_1)\nb (s_1)\n", (".trn", ".trn")),
-             "got 's_1', expected an id that"),
-            (files(tmp_path, "T 1 a 0 2 one\nt 1 a 0 2 one\nT A a 0 2 one\nT a a 0 2 one\n",
-                   "t a 0.8 0.2 one\nt A 0.8 0.2 one\n", (".stm", ".ctm")),
-             "file 't' channel 'a', which the references do not have")):
-        assert run(["score", *map(str, paths)]) == 4
-        assert message in capsys.readouterr().err
+@pytest.mark.parametrize("suffixes, reference, hypothesis, message", [
+    ((".kaldi", ".kaldi"), "S_1 a\n", "s_1 a\n", "'S_1' differs only in case"),
+    ((".trn", ".trn"), "a (S_1)\nb (s_1)\n", "a (S_1)\nb (s_1)\nc (\u017f_1)\n",
+     "hyp.trn:3: the utterance ids differ: got '\u017f_1'"),
+    ((".trn", ".trn"), "a (S_1)\n", "a (S_1)\nb (s_1)\n", "got 's_1', expected an id that"),
+    ((".stm", ".ctm"), "T a s 0 2 one\nt A s 0 2 one\n", "t a 0.8 0.2 one\n",
+     "file 't' channel 'a', which the references do not have")])
+def test_where_only_the_case_of_ids_differs_that_is_said(tmp_path, suffixes, reference, hypothesis,
+                                                         message, capsys):
+    """In Kaldi text they differ; in the others where a file has both."""
+    paths = files(tmp_path, reference, hypothesis, suffixes)
+    assert run(["score", *map(str, paths)]) == 4
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("kind, speakers", [("spu_id", ["anna", "bob_x"]), ("wsj", ["ann", "bob"])])

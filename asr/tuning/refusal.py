@@ -216,8 +216,8 @@ def tune_refusal(recognizer: Recognizer, judged: Mapping[str, Judgement], *,
 def limit_that_keeps(recognizer: Recognizer, judged: Judgement, keep: float) -> Refusal:
     """The smallest limit at which this share of what the grammar reads rightly is not refused.
 
-    For development data whose other speech is not that of the place of use, such as words chosen because
-    they sound like the sentences.
+    For development data whose other speech is not that of the place of use, such as words chosen
+    because they sound like the sentences.
 
     Args:
         recognizer: its settings become those of the result.

@@ -23,6 +23,7 @@ from pathlib import Path
 import soundfile
 
 from asr.files import write_atomic
+from asr.manifest.roots import record_roots
 from asr.text.english_numbers import spell_cardinal
 
 DEV_EVERY = 10  # speakers
@@ -95,6 +96,7 @@ def main() -> None:
         elif part != "left":  # a manifest of ours knows no score
             del row["score"]
         parts[part].append(row)
+    record_roots(args.out, [args.folder.resolve()])
     for name, part_rows in parts.items():
         lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in part_rows]
         write_atomic(args.out / f"{name}.jsonl", "".join(lines))

@@ -220,7 +220,7 @@ def settle(reference: Sequence[Arc], hypothesis: Sequence[Arc], normalizer: str,
 class _KeyArc:
     """One word under the normaliser; only the first that a written word gives has `raw`.
 
-    Of an optional word each has it, because each may be left out.
+    Each that an optional word gives has it, because each may be left out.
     """
 
     source: int

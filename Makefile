@@ -41,12 +41,14 @@ demo: install  ## real transcripts and a training run: the very commands that yo
 
 DATA ?= ../shared/data
 
-digits: install  ## the whole recipe of the shipped model, an hour; DATA=folder of the corpora
+digits: install  ## the whole recipe of the shipped model, 90 minutes; DATA=folder of the corpora
 	$(BIN)/asr prepare fsdd $(DATA)/fsdd data/fsdd --overwrite
 	$(BIN)/asr prepare kaldi $(DATA)/speechocean762/train data/speechocean762-digits \
 	  --dev-every 10 --only-words "zero one two three four five six seven eight nine" --overwrite
 	$(BIN)/asr prepare voices recipes/digits.txt data/voices --voices programs --every-voice 10 \
 	  --texts-per-voice 30
+	$(BIN)/asr prepare voices recipes/digits.txt data/kokoro-digits --voices kokoro \
+	  --voices kokoro-blends --every-voice 10 --texts-per-voice 4 --valid-every 11
 	$(BIN)/asr train recipes/digits.toml runs/digits --set data.audio_root=$(DATA)
 	$(BIN)/asr evaluate runs/digits data/fsdd/test.jsonl --audio-root $(DATA)
 

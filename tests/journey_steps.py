@@ -13,11 +13,15 @@ from asr.cli import run
 from asr.corpora.tones import SAMPLE_RATE, generate
 from asr.manifest import Utterance
 
+DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+TAKES = 40  # of each digit of each person
 PAGE = Path(__file__).parents[1] / "docs" / "own-recordings.md"
 MAX_COMMANDS = 8
 # The tones as words of a language with letters that are not ASCII, in more than one notation.
 WORDS = {"do": "ɖoʼ", "re": "rɛ˥", "mi": "mĩ", "fa": "fa꞉", "so": "ʃo", "la": "la˩", "ti": "ti'",
-         "da": "ɗa"}
+         "da": "ɗa",
+         **dict(zip(DIGITS, ("ziʼro", "wãn", "tu꞉", "θri˥", "fɔ", "fai'v", "sıks", "sɛvn", "ɛit",
+                             "nɑin"), strict=True))}
 
 
 def commands(journey: str) -> list[str]:
@@ -59,6 +63,18 @@ def refused(capsys, line: str, *words: str) -> None:
 def tones(folder: Path) -> dict[str, list[Utterance]]:
     """The corpus of the project."""
     return generate(folder)
+
+
+def digits(fsdd: Path) -> dict[str, list[Utterance]]:
+    """Digits of real people, FSDD's: three for training, one for each of the other splits."""
+    found: dict[str, list[Utterance]] = {"train": [], "valid": [], "test": []}
+    for path in sorted((fsdd / "recordings").glob("*.wav")):
+        digit, who, take = path.stem.split("_")
+        if int(take) < TAKES:
+            split = {"jackson": "test", "yweweler": "valid"}.get(who, "train")
+            found[split].append(Utterance(id=path.stem, audio=path, text=DIGITS[int(digit)],
+                                          duration=soundfile.info(path).duration, speaker=who))
+    return found
 
 
 def joined(rows: list[Utterance], gap: float = 0.4) -> tuple[np.ndarray, list[tuple]]:

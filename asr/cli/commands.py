@@ -27,8 +27,9 @@ from asr.cli.output_paths import refuse_existing, refuse_no_file
               help="Words to be refused, one a line. [default: 1,876 of everyday English]")
 @click.option("--from", "base", type=click.Path(path_type=Path), metavar="BUNDLE|none",
               help="Where training begins. [default: shipped letters of read English]")
-@click.option("--false-accepts", type=click.FloatRange(min=0), default=1.0, show_default=True,
-              help="How often an hour other speech may be taken for a phrase.")
+@click.option("--false-accepts", type=click.FloatRange(min=0), metavar="N",
+              help="Refuse so much that N other words an hour pass; strict. [default: so much that "
+                   "99 % of the phrases pass]")
 @click.option("--work", type=click.Path(path_type=Path), metavar="DIR",
               help="Folder for voices and training. [default: OUT.commands]")
 @click.option("--seed", default=1, show_default=True, help="Seed of every random choice.")
@@ -36,8 +37,8 @@ from asr.cli.output_paths import refuse_existing, refuse_no_file
 @click.option("--overwrite", is_flag=True, help="Replace OUT.asr and OUT.toml.")
 def commands(words: Path, output: Path, minutes: float, recordings: tuple[Path, ...],
              names: tuple[str, ...], noise: Path | None, other_words: Path | None,
-             base: Path | None, false_accepts: float, work: Path | None, seed: int, check: bool,
-             overwrite: bool) -> None:
+             base: Path | None, false_accepts: float | None, work: Path | None, seed: int,
+             check: bool, overwrite: bool) -> None:
     """Make a recogniser of a few English phrases from a list: no recordings needed.
 
     WORDS.txt has a phrase a line. Synthesised voices say them, and other words; a small network is

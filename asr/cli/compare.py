@@ -23,6 +23,9 @@ _FORMATS = ("auto", "plain", "kaldi", "trn", "jsonl", "stm", "ctm")
               "german.  [default: that of the receipts, else basic]")
 @click.option("--non-speech", type=click.Choice(("words", "drop")), default="words",
               show_default=True, help="Whether [laughter], <unk> and (noise) are words.")
+@click.option("--units", type=click.Choice(("words", "mixed")), default="words", show_default=True,
+              help="mixed: each character beyond ASCII is a word of its own (sclite -c NOASCII), "
+              "for Chinese with English words.")
 @click.option("--speakers", type=click.Path(path_type=Path),
               help="Kaldi utt2spk, for text files: whole speakers are drawn.")
 @click.option("--alignment", type=click.Choice(("unit", "sclite")), default="unit",
@@ -41,9 +44,9 @@ _FORMATS = ("auto", "plain", "kaldi", "trn", "jsonl", "stm", "ctm")
 @click.option("--draws", default=10_000, show_default=True, help="Bootstrap draws.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the bootstrap.")
 def compare(systems: tuple[Path, ...], reference: Path | None, text_format: str, normalizer: str,
-            non_speech: str, speakers: Path | None, alignment: str, optionally_deletable: bool,
-            fragments: bool, force: bool, as_json: bool, report: Path | None,
-            audio: Path | None, draws: int, seed: int) -> None:
+            non_speech: str, units: str, speakers: Path | None, alignment: str,
+            optionally_deletable: bool, fragments: bool, force: bool, as_json: bool,
+            report: Path | None, audio: Path | None, draws: int, seed: int) -> None:
     """Test whether B is better than A, or whether the difference is within chance.
 
     A and B are folders of `asr evaluate --output-dir`, or JSONL files of `asr score
@@ -65,9 +68,9 @@ def compare(systems: tuple[Path, ...], reference: Path | None, text_format: str,
     from asr.scoring import compare_many, load_systems, score_systems
     from asr.text import normalizer_name
 
-    if non_speech == "drop" and not normalizer and reference is None:
-        raise click.UsageError("--non-speech scores the systems again. Name the normaliser with "
-                               "--normalizer.")
+    if (non_speech == "drop" or units == "mixed") and not normalizer and reference is None:
+        raise click.UsageError("--non-speech and --units score the systems again. Name the "
+                               "normaliser with --normalizer.")
     if len(systems) < 2:
         raise click.UsageError("Missing argument 'B': got one system, expected two or more.")
     if report and len(systems) > 2:
@@ -77,7 +80,7 @@ def compare(systems: tuple[Path, ...], reference: Path | None, text_format: str,
     stems = [path.stem for path in systems]
     names = [visible(path if stems.count(path.stem) > 1 else path.stem) for path in systems]
     if normalizer or reference:
-        normalizer = normalizer_name(normalizer or "basic", non_speech)
+        normalizer = normalizer_name(normalizer or "basic", non_speech, units)
     if reference is None:
         scores = load_systems(systems, names=names, normalizer=normalizer, force=force)
     else:

@@ -25,6 +25,9 @@ _FORMATS = ("auto", "plain", "kaldi", "trn", "jsonl", "stm", "ctm")
               help="none, case (as sclite), basic, english or german.")
 @click.option("--non-speech", type=click.Choice(("words", "drop")), default="words",
               show_default=True, help="Whether [laughter], <unk> and (noise) are words.")
+@click.option("--units", type=click.Choice(("words", "mixed")), default="words", show_default=True,
+              help="mixed: each character beyond ASCII is a word of its own (sclite -c NOASCII), "
+              "for Chinese with English words.")
 @click.option("--speakers", type=click.Path(path_type=Path),
               help="Kaldi utt2spk: the interval is then over speakers.")
 @click.option("--id-speakers", type=click.Choice(("spu_id", "wsj")), default=None,
@@ -38,10 +41,10 @@ _FORMATS = ("auto", "plain", "kaldi", "trn", "jsonl", "stm", "ctm")
               "weights (substitution 4, insertion and deletion 3) and ties, for its S, D and I.")
 @click.option("--cer-spaces", type=click.Choice(("yes", "no")), default="yes", show_default=True,
               help="Whether a space is a character; no as sclite -c, for Chinese, Japanese, Thai.")
-@click.option("--optionally-deletable", is_flag=True, help="A word in parentheses in a trn or "
-              "stm reference, such as (uh), is correct if it was not said (sclite -D).")
-@click.option("--fragments", is_flag=True, help="A fragment in trn or stm is correct where the "
-              "word begins (hel-) or ends (-lo) so (sclite -F).")
+@click.option("--optionally-deletable", is_flag=True, help="A word in parentheses in trn, stm "
+              "or ctm, such as (uh), is correct if the other side lacks it (sclite -D).")
+@click.option("--fragments", is_flag=True, help="A fragment in trn, stm or ctm is correct where "
+              "the word begins (hel-) or ends (-lo) so (sclite -F).")
 @click.option("--focus", type=click.Path(path_type=Path), metavar="WORDS.txt",
               help="Words that matter: B-WER counts them, U-WER all others. One word a line, or an "
               "utterance's id and its words, or JSON lines with id and words.")
@@ -65,21 +68,22 @@ _FORMATS = ("auto", "plain", "kaldi", "trn", "jsonl", "stm", "ctm")
 @click.option("--draws", default=10_000, show_default=True, help="Bootstrap draws.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the bootstrap.")
 def score(reference: Path, hypothesis: Path, text_format: str, hyp_format: str | None,
-          normalizer: str, non_speech: str, speakers: Path | None, id_speakers: str | None,
-          missing: str, alignment: str, cer_spaces: str, optionally_deletable: bool,
-          fragments: bool, focus: Path | None, by: tuple[str, ...], columns: Path | None,
-          summary: str | None, as_json: bool, per_utterance: Path | None, csv_path: Path | None,
-          raw_csv: bool, pra_path: Path | None, report: Path | None, audio: Path | None,
-          draws: int, seed: int) -> None:
+          normalizer: str, non_speech: str, units: str, speakers: Path | None,
+          id_speakers: str | None, missing: str, alignment: str, cer_spaces: str,
+          optionally_deletable: bool, fragments: bool, focus: Path | None, by: tuple[str, ...],
+          columns: Path | None, summary: str | None, as_json: bool, per_utterance: Path | None,
+          csv_path: Path | None, raw_csv: bool, pra_path: Path | None, report: Path | None,
+          audio: Path | None, draws: int, seed: int) -> None:
     """Word and character error rate of HYPOTHESIS against REFERENCE, with 95 % intervals.
 
     Reads plain lines, Kaldi text, sclite trn, JSONL, and ctm against stm. Utterances are matched
     by id (plain lines by position); what does not match is an error, exit code 4. srt, vtt, csv,
     TextGrid and other files with times are refused.
 
-    Other than sclite, unless you say so: ids, files and channels keep their case, a reference
-    without hypothesis is an error (sclite leaves it out), <s> and </s> are not words, lines of stm
-    and ctm may be in any order. docs/scoring.md has a table of all that differs.
+    Other than sclite, unless you say so: a reference without hypothesis is an error (sclite leaves
+    it out), <s> and </s> are not words, lines of stm and ctm may be in any order, a ctm as
+    reference is not cut into pieces. docs/scoring.md has a table of all that differs, and which of
+    sclite's options are not there (-T -w -L -S -d -m).
 
     \b
     Examples:
@@ -93,12 +97,12 @@ def score(reference: Path, hypothesis: Path, text_format: str, hyp_format: str |
     from asr.scoring import read_pair, save, to_csv
     from asr.scoring import score as count
     from asr.scoring.focus import focus_on, read_focus
-    from asr.scoring.formats import read_speakers, speakers_of_ids
     from asr.scoring.pairing import refuse_unmatched, settle_missing
+    from asr.scoring.speakers import read_speakers, speakers_of_ids
     from asr.scoring.storage import receipt_path, rules_of
     from asr.text import normalizer_name
 
-    normalizer = normalizer_name(normalizer, non_speech)
+    normalizer = normalizer_name(normalizer, non_speech, units)
     if summary and as_json:
         raise click.UsageError("--summary and --json both print on stdout. Choose one.")
     source = click.get_current_context().get_parameter_source("alignment")

@@ -14,25 +14,22 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from asr.errors import DataError, UsageError
 from asr.files import write_atomic
+from asr.scoring.ctm import read_ctm_noted, texts_of_ctm
 from asr.scoring.format_evidence import TRN, guess_formats, refuse_plain_beside_ids
 from asr.scoring.result import Reading
 from asr.scoring.sclite_notation import FRAGMENT, plain_word, settle, word_graph
 from asr.scoring.text_lines import read_lines, read_objects
-from asr.scoring.timed import (
-    assign_words,
-    read_ctm_noted,
-    read_stm,
-    segment_texts,
-    texts_of_ctm,
-)
+from asr.scoring.timed import Segment, assign_words, in_case_of, read_stm, segment_texts
 
 FORMATS = ("plain", "kaldi", "trn", "jsonl", "stm", "ctm")
+_SCLITE = ("trn", "stm", "ctm")  # they have alternations, optional words, fragments and tags
 _ALTERNATION = re.compile(r"[{}]")
 _OPTIONAL = re.compile(r"(?<!\S)\([^()\s]+\)(?!\S)")
 _MARKED = re.compile(r"[@;*]")
@@ -65,18 +62,18 @@ def read_pair(reference: str | Path, hypothesis: str | Path, *, format: str = "a
               missing: str = "error") -> tuple[TextFile, TextFile]:
     """References and hypotheses from two files, in the same or in different formats.
 
-    Of texts with alternatives such as { a / b c / @ } (trn and stm) the readings come back that
-    sclite scores; a note says how many there were.
+    Of texts with alternatives such as { a / b c / @ } (trn and stm, or <ALT_BEGIN> of ctm) the
+    readings come back that sclite scores; a note says how many there were.
 
     Args:
         reference, hypothesis: paths.
         format: one of `FORMATS`, or "auto": by the ending, else by what both files look like.
         hypothesis_format: where the second file is in another format, such as ctm against stm.
         normalizer: words are compared under it where an alternative is chosen.
-        optionally_deletable: as sclite -D: a word in parentheses in a trn or stm reference that
-            was not said counts as correct; it is then added to the hypothesis.
-        fragments: as sclite -F: `hel-` in trn or stm is right for each word that begins so, `-lo`
-            for each that ends so; the hypothesis then gets the reference's spelling.
+        optionally_deletable: as sclite -D: a word in parentheses in trn, stm or ctm that the other
+            side does not have counts as correct; it is then added there.
+        fragments: as sclite -F: `hel-` in trn, stm or ctm is right for each word that begins so,
+            `-lo` for each that ends so; the hypothesis then gets the reference's spelling.
         missing: "deletions" gives a reference without hypothesis an empty one.
 
     Raises:
@@ -94,17 +91,21 @@ def read_pair(reference: str | Path, hypothesis: str | Path, *, format: str = "a
         refuse_plain_beside_ids((reference, hypothesis), formats, named)
     if formats == ("stm", "ctm"):
         segments = read_stm(reference, braces=True)
-        spoken, notes = read_ctm_noted(hypothesis)
+        spoken, notes = read_ctm_noted(hypothesis, braces=True)
+        spoken, more = in_case_of(spoken, segments, hypothesis)
         sides = (_stm(reference, segments),
-                 TextFile("ctm", assign_words(spoken, segments, hypothesis), notes=notes))
+                 TextFile("ctm", assign_words(spoken, segments, hypothesis),
+                          notes=notes + more))
     else:
         sides = (_read(reference, formats[0], "reference", braces=True),
-                 _read(hypothesis, formats[1], "hypothesis", braces=formats[0] in ("trn", "stm")))
+                 _read(hypothesis, formats[1], "hypothesis", braces=formats[0] in _SCLITE))
     first, second = (_noted(path, side, fragments) for path, side in
                      zip((reference, hypothesis), sides, strict=True))
+    if first.format in _SCLITE and second.format in _SCLITE:
+        second = _in_case_of(first.texts, hypothesis, second)
     if missing == "deletions":
         second = replace(second, texts=dict.fromkeys(first.texts, "") | second.texts)
-    if first.format in ("trn", "stm"):
+    if first.format in _SCLITE:
         return _settle_notation((reference, hypothesis), first, second, normalizer,
                                 optionally_deletable, fragments)
     for asked, name, option in ((optionally_deletable, "optionally deletable words",
@@ -112,8 +113,8 @@ def read_pair(reference: str | Path, hypothesis: str | Path, *, format: str = "a
                                 (fragments, "fragments of words", "--fragments")):
         if asked:
             raise UsageError(f"{reference} was read as {first.format}, which has no {name}; "
-                             "expected trn or stm. Name the format with --format, or leave out "
-                             f"{option}.")
+                             "expected trn, stm or ctm. Name the format with --format, or leave "
+                             f"out {option}.")
     return first, second
 
 
@@ -139,7 +140,7 @@ def _read(path: str | Path, format: str, role: str, *,  # noqa: A002
     if format == "stm":
         return _stm(path, read_stm(path, braces=braces))
     if format == "ctm":
-        words, notes = read_ctm_noted(path)
+        words, notes = read_ctm_noted(path, braces=braces)
         return TextFile("ctm", texts_of_ctm(words), notes=notes)
     file = TextFile(format, {})
     for number, line in enumerate(read_lines(path), 1):
@@ -154,14 +155,40 @@ def _read(path: str | Path, format: str, role: str, *,  # noqa: A002
     return file
 
 
-def _stm(path: str | Path, segments: list) -> TextFile:
-    return TextFile("stm", *segment_texts(segments),
+def _stm(path: str | Path, segments: list[Segment]) -> TextFile:
+    seen, again = set(), []
+    for segment in segments:
+        when = segment.file, segment.channel, segment.speaker, segment.start, segment.end
+        again += [segment.line] * (when in seen)
+        seen.add(when)
+    notes = [f"{path}: {len(again):,} segments have the file, channel, speaker and times of "
+             f"another (the first in line {again[0]}); the first of them has all words and the "
+             "others none, as in sclite. Remove lines that are there twice."] if again else []
+    return TextFile("stm", *segment_texts(segments), notes=tuple(notes),
                     lines={segment.id: segment.line for segment in segments})
+
+
+def _in_case_of(known: Mapping[str, str], path: str | Path, file: TextFile) -> TextFile:
+    """The file with the ids of the references, as far as only the case differs."""
+    odd = [name for name in file.texts if name not in known]
+    alike: dict[str, set[str]] = defaultdict(set)
+    for name in known if odd else ():
+        alike[name.casefold()].add(name)
+    times = Counter(map(str.casefold, file.texts)) if odd else {}
+    names = {name: next(iter(alike[name.casefold()])) for name in odd
+             if len(alike[name.casefold()]) == times[name.casefold()] == 1}
+    if not names:
+        return file
+    note = (f"{path}: {len(names):,} ids differ from those of the references only in case (the "
+            f"first is {next(iter(names))[:80]!r}); they were taken for the same, as in sclite.")
+    return replace(file, notes=(*file.notes, note),
+                   texts={names.get(name, name): text for name, text in file.texts.items()},
+                   lines={names.get(name, name): line for name, line in file.lines.items()})
 
 
 def _noted(path: str | Path, file: TextFile, fragments: bool = True) -> TextFile:
     """The file without sentence marks, tags and empty words, and what to say about that."""
-    sclite = file.format in ("trn", "stm", "ctm")
+    sclite = file.format in _SCLITE
     marks, tags, notes, texts = 0, 0, [*file.notes], {}
     for name, text in file.texts.items():
         texts[name] = text
@@ -182,7 +209,7 @@ def _noted(path: str | Path, file: TextFile, fragments: bool = True) -> TextFile
     if tags:
         notes.append(f"{path}: {tags:,} words have a tag after ; or a * at their end; the word "
                      "alone was scored, as in sclite.")
-    found = 0 if fragments or file.format not in ("trn", "stm") else \
+    found = 0 if fragments or not sclite else \
         sum(len(FRAGMENT.findall(text)) for text in texts.values())
     if found:
         notes.append(f"{path}: {found:,} fragments of words (beginning or ending in -) were "
@@ -201,17 +228,18 @@ def _settle_notation(paths: tuple[str | Path, str | Path], reference: TextFile,
         alternatives += text.count("{") + said.count("{")
         required += len(_OPTIONAL.findall(text))
         if not (_ALTERNATION.search(text) or _ALTERNATION.search(said)
-                or (optionally_deletable and re.search(r"[()]", text))
+                or (optionally_deletable and re.search(r"[()]", text + said))
                 or (fragments and (FRAGMENT.search(text) or FRAGMENT.search(said)))):
             continue
-        where = [f"{path}:{side.lines.get(name, '?')}" for path, side in
-                 zip(paths, (reference, hypothesis), strict=True)]
-        if optionally_deletable and re.search(r"[()]", said):
+        where = [f"{path}:{side.lines[name]}" if name in side.lines else f"{path}: {name[:80]!r}"
+                 for path, side in zip(paths, (reference, hypothesis), strict=True)]
+        if optionally_deletable and hypothesis.format not in _SCLITE and re.search(r"[()]", said):
             raise DataError(f"{where[0]}: the hypothesis of {name[:80]!r} is {said[:80]!r}; "
-                            "expected no parentheses there with --optionally-deletable. Remove "
-                            "them.", code="text.optional")
+                            f"expected no parentheses in {hypothesis.format} with "
+                            "--optionally-deletable. Remove them.", code="text.optional")
         settled = settle(word_graph(text, where[0], optional=optionally_deletable),
-                         word_graph(said, where[1]), normalizer, where[0], fragments=fragments)
+                         word_graph(said, where[1], optional=optionally_deletable), normalizer,
+                         where[0], fragments=fragments)
         readings[name] = Reading(text if text != settled.reference else "", settled.path)
         texts[name] = settled.reference
         if name in heard:
@@ -241,7 +269,8 @@ def write_texts(path: str | Path, texts: Mapping[str, str], format: str) -> None
     """Write texts by id as plain, kaldi, trn or jsonl; `read_texts` gives them back.
 
     Raises:
-        UsageError: the format needs times (stm and ctm: see `asr.scoring.timed`) or is unknown.
+        UsageError: the format needs times (see `asr.scoring.timed`, `asr.scoring.ctm`) or is
+            unknown.
         DataError: an id or a text that the format cannot hold.
     """
     if _checked(format) in ("stm", "ctm", "auto"):
@@ -264,58 +293,6 @@ def write_texts(path: str | Path, texts: Mapping[str, str], format: str) -> None
         else:
             lines.append(text if format == "plain" else f"{name} {text}".rstrip())
     write_atomic(path, "".join(line + "\n" for line in lines))
-
-
-def read_speakers(path: str | Path) -> dict[str, str]:
-    """Speakers by utterance id from a Kaldi utt2spk file: "utterance speaker" a line.
-
-    Raises:
-        DataError: a line that is not two words, or an id twice.
-    """
-    speakers: dict[str, str] = {}
-    for number, line in enumerate(read_lines(path), 1):
-        if not line.strip():
-            continue
-        parts = line.split()
-        if len(parts) != 2:
-            raise DataError(f"{path}:{number}: expected 'utterance speaker', got {line!r}.",
-                            code="text.speaker", path=path)
-        add_text(speakers, parts[0], parts[1], f"{path}:{number}")
-    return speakers
-
-
-ID_TYPES = ("spu_id", "wsj")
-
-
-def speakers_of_ids(names: Iterable[str], id_type: str) -> dict[str, str]:
-    """Speakers by utterance id as sclite's -i takes them from the ids themselves.
-
-    Args:
-        names: ids.
-        id_type: "spu_id" (also rm and swb: up to the first -, without one up to the first _), or
-            "wsj" (also atis: the first three characters).
-
-    Raises:
-        UsageError: an unknown type.
-        DataError: an id without - and _.
-
-    Example:
-        >>> speakers_of_ids(["anna-1", "b_o-2", "4k0c0301"], "wsj")
-        {'anna-1': 'ann', 'b_o-2': 'b_o', '4k0c0301': '4k0'}
-        >>> speakers_of_ids(["anna-1", "b_o-2"], "spu_id")
-        {'anna-1': 'anna', 'b_o-2': 'b_o'}
-    """
-    if id_type not in ID_TYPES:
-        raise UsageError(f"Unknown type of ids {id_type!r}; expected {' or '.join(ID_TYPES)}.")
-    speakers = {}
-    for name in names:
-        end = 3 if id_type == "wsj" else name.find("-" if "-" in name else "_")
-        if end < 0:
-            raise DataError(f"The id {name[:80]!r} has no - or _; expected 'speaker-utterance' or "
-                            "'speaker_utterance' as in sclite's spu_id. Name the speakers with "
-                            "--speakers.", code="text.speaker")
-        speakers[name] = name[:end]
-    return speakers
 
 
 def add_text(texts: dict[str, str], name: str, text: str, where: str,

@@ -45,7 +45,7 @@ class Arc:
 class Settled:
     """What is scored of a reference and a hypothesis.
 
-    `added` optional words were not said and are in the hypothesis; of `matched` fragments the
+    `added` optional words were on one side only and are now on both; of `matched` fragments the
     hypothesis has the reference's spelling; so both count as correct. `path` is the alignment of
     the normalised words, a letter a step: = S D I.
     """
@@ -192,26 +192,25 @@ def settle(reference: Sequence[Arc], hypothesis: Sequence[Arc], normalizer: str,
     from asr.scoring.sclite_kernels import align_graphs  # numba takes a while to import
     path = [side.tolist() for side in
             align_graphs(*_arrays(sides[0]), *_arrays(sides[1]), same)]
-    deleted = {a for a, b in zip(*path, strict=True) if b < 0}
     words: list[str] = []
     heard: list[str] = []
     steps: list[str] = []
     added = matched = 0
-    excused = 0  # up to this arc an optional word that was not said
     for a, b in zip(*path, strict=True):
         spoken = sides[0][a - 1] if a > 0 else None
         said = sides[1][b - 1] if b > 0 else None
         if spoken and spoken.raw:
             words.append(spoken.raw)
-            last = a + len(keys[spoken.raw])
-            if spoken.optional and deleted.issuperset(range(a, last)):
-                heard.append(spoken.raw)
-                added, excused = added + 1, last
+        alone = (spoken or said) if a < 0 or b < 0 else None
+        granted = alone is not None and alone.optional and alone.key != ""
+        if alone and granted:
+            (words if a < 0 else heard).append(alone.raw)
+            added += 1
         if said and said.raw:
             fits = spoken is not None and bool(same[a, b]) and spoken.key != said.key
             heard.append(spoken.raw if spoken and fits else said.raw)
             matched += fits
-        steps.append("=" if 0 < a < excused or (spoken and said and same[a, b]) else
+        steps.append("=" if granted or (spoken and said and same[a, b]) else
                      ("I" if said and said.key else "") if not spoken or not spoken.key else
                      "S" if said and said.key else "D")
     return Settled(" ".join(words), " ".join(heard), added, matched, "".join(steps))
@@ -219,7 +218,10 @@ def settle(reference: Sequence[Arc], hypothesis: Sequence[Arc], normalizer: str,
 
 @dataclass(frozen=True, slots=True)
 class _KeyArc:
-    """One word under the normaliser; only the first that a written word gives has `raw`."""
+    """One word under the normaliser; only the first that a written word gives has `raw`.
+
+    Each that an optional word gives has it, because each may be left out.
+    """
 
     source: int
     target: int
@@ -232,14 +234,14 @@ class _KeyArc:
 def _expanded(arcs: Sequence[Arc], keys: dict[str, list[str]]) -> list[_KeyArc]:
     """The graph of normalised words: a written word may be several of them, or none."""
     found = []
-    newest = max((arc.target for arc in arcs), default=0)
+    newest = max([0, *(arc.target for arc in arcs)])  # the end is -1
     for arc in arcs:
         node, pieces = arc.source, keys[arc.word] or [""]
         for number, key in enumerate(pieces):
             newest += 1
             target = arc.target if number == len(pieces) - 1 else newest
-            found.append(_KeyArc(node, target, key, "" if number else arc.word, arc.optional,
-                                 arc.place))
+            raw = key if arc.optional and len(pieces) > 1 else "" if number else arc.word
+            found.append(_KeyArc(node, target, key, raw, arc.optional, arc.place))
             node = target
     return found
 

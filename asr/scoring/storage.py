@@ -16,8 +16,9 @@ from asr.errors import DataError
 from asr.results import current, write_together
 from asr.scoring.bootstrap import DRAWS
 from asr.scoring.comparison import stored_unlike
-from asr.scoring.formats import read_pair, read_speakers, read_texts
+from asr.scoring.formats import read_pair, read_texts
 from asr.scoring.result import Conditions, Reading, Row, Score, score
+from asr.scoring.speakers import read_speakers
 from asr.scoring.text_lines import parse_object, read_lines, read_objects
 from asr.text import normalizer_id
 

@@ -13,7 +13,8 @@ The standard library only.
     german    doktor müller's café bar no einundzwanzig  basic + numbers, abbreviations
 
 A name may end in "+drop" ("basic+drop"): text in brackets that was not said, such as
-[laughter], <unk> or (noise), is then no word. Without it, it is one.
+[laughter], <unk> or (noise), is then no word. Without it, it is one. It may end in "+mixed"
+("basic+mixed", "basic+drop+mixed"): each character beyond ASCII is then a word of its own.
 
 A score under one normaliser cannot be compared with a score under another: every receipt carries
 `normalizer_id`, which changes whenever the behaviour does.
@@ -136,10 +137,11 @@ _NORMALIZERS: dict[str, tuple[int, Callable[[str], str]]] = {
     "english": (3, _english),
     "german": (3, _german),
 }
-_DROP = "+drop"
+_DROP, _MIXED = "+drop", "+mixed"
 # [] and <> around anything, () around one word; each by itself, so that neither "word(s)"
 # nor "3 < 4" nor a spoken remark (like this one) is lost
 _NOT_SAID = re.compile(r"\[[^\[\]]*\]|<(?![\s=])[^<>]*(?<!\s)>|(?<!\S)\([^()\s]*\)(?!\w)")
+_BEYOND_ASCII = re.compile(r"[^\x00-\x7f]")
 
 NORMALIZERS = tuple(_NORMALIZERS)
 """The names that `normalize` accepts."""
@@ -179,7 +181,8 @@ def normalize(text: str, name: str) -> str:
         text: any text.
         name: one of `NORMALIZERS`. `english` and `german` rewrite words ("21", "won't",
             "colour") and are for scoring; train with `basic`, `marks` or `none`. With "+drop" at
-            the end [laughter], <unk> and (noise) are no words.
+            the end [laughter], <unk> and (noise) are no words, with "+mixed" each character
+            beyond ASCII is a word.
 
     Returns:
         The normalised text, in Unicode NFC; it may be empty. Every normaliser is idempotent.
@@ -196,19 +199,31 @@ def normalize(text: str, name: str) -> str:
         'straße nummer einundzwanzig'
         >>> normalize("yes [laughter] <unk> (noise) no", "basic+drop")
         'yes no'
+        >>> normalize("我用 Python 3", "basic+mixed")
+        '我 用 python 3'
     """
     function = _lookup(name)[1]
-    return function(_NOT_SAID.sub(" ", text) if name.endswith(_DROP) else text)
+    text = function(_NOT_SAID.sub(" ", text) if _DROP in name else text)
+    if name.endswith(_MIXED) and not text.isascii():
+        text = " ".join(_BEYOND_ASCII.sub(r" \g<0> ", text).split())
+    return text
 
 
-def normalizer_name(name: str, non_speech: str = "words") -> str:
-    """The name with what `non_speech` ("words" or "drop") says of [laughter], <unk> and (noise).
+def normalizer_name(name: str, non_speech: str = "words", units: str = "words") -> str:
+    """The name with what was asked for beside it.
+
+    Args:
+        name: as for `normalize`.
+        non_speech: "words", or "drop" for [laughter], <unk> and (noise).
+        units: "words", or "mixed" for characters beyond ASCII as words.
 
     Example:
-        >>> normalizer_name("english", "drop")
-        'english+drop'
+        >>> normalizer_name("english", "drop"), normalizer_name("basic+drop", units="mixed")
+        ('english+drop', 'basic+drop+mixed')
     """
-    return name + _DROP * (non_speech == "drop" and not name.endswith(_DROP))
+    drop = non_speech == "drop" or _DROP in name
+    mixed = units == "mixed" or name.endswith(_MIXED)
+    return _base(name) + _DROP * drop + _MIXED * mixed
 
 
 def normalizer_id(name: str) -> str:
@@ -221,14 +236,18 @@ def normalizer_id(name: str) -> str:
         UsageError: there is no normaliser of that name.
     """
     version, function = _lookup(name)
-    probes = _PROBES + _MORE_PROBES.get(name.removesuffix(_DROP), ())
+    probes = _PROBES + _MORE_PROBES.get(_base(name), ())
     outcome = "\n".join(map(function, probes))
     return f"{name}-{version}-{hashlib.sha256(outcome.encode()).hexdigest()[:8]}"
 
 
+def _base(name: str) -> str:
+    return name.removesuffix(_MIXED).removesuffix(_DROP)
+
+
 def _lookup(name: str) -> tuple[int, Callable[[str], str]]:
     try:
-        return _NORMALIZERS[name.removesuffix(_DROP)]
+        return _NORMALIZERS[_base(name)]
     except (KeyError, TypeError, AttributeError):
         close = get_close_matches(str(name), NORMALIZERS, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""

@@ -2,7 +2,8 @@
 
 In: a recogniser with a grammar, utterances with their texts and durations. Those whose text the
 grammar holds are to be read; all others are other speech, to be refused. Out: a `Refusal`: the
-measure and the limit that lets at most so many of the others through an hour, and what it costs.
+measure and the limit that lets at most so many of the others through an hour, or that reads such a
+share of the sentences, and what it costs.
 """
 
 from __future__ import annotations
@@ -97,30 +98,33 @@ class Refusal:
         settings: settings of the decoder, with the limit.
         point: what the limit does on the development data.
         never: what happens without refusing.
-        allowed: false accepts an hour that were asked for.
+        allowed: false accepts an hour that were asked for; None: `keep` was.
         inside, others: utterances of each kind.
         hours: of other speech.
+        keep: share of the sentences that was to be read; None: `allowed` was asked for.
     """
 
     measure: str
     settings: DecoderSettings
     point: Point
     never: Point
-    allowed: float
+    allowed: float | None
     inside: int
     others: int
     hours: float
+    keep: float | None = None
 
     @property
     def keeps_its_word(self) -> bool:
         """Whether no more pass than were allowed; at a limit of 0 more may."""
-        return self.point.accepted <= self.allowed * self.hours
+        return self.allowed is None or self.point.accepted <= self.allowed * self.hours
 
     def to_dict(self) -> dict:
         """Plain values, for JSON and for the bundle."""
         return {"measure": self.measure, "limit": self.point.limit, "right": self.point.right,
                 "refused": self.point.refused, "false_accepts": self.point.accepted,
-                "per_hour": self.point.per_hour, "allowed_per_hour": self.allowed,
+                "per_hour": self.point.per_hour,
+                "allowed_per_hour": self.allowed, "keep": self.keep,
                 "right_without": self.never.right, "accepted_without": self.never.accepted,
                 "inside": self.inside, "others": self.others, "hours": self.hours}
 
@@ -136,7 +140,7 @@ class Refusal:
         if not self.keeps_its_word:
             lines.append("More of it passes than was asked for, and no limit is lower: it cannot "
                          "be told from the sentences.")
-        elif self.allowed * self.hours < 1:
+        elif self.allowed is not None and self.allowed * self.hours < 1:
             lines.append(f"With {self.hours:.2f} h of other speech, none of it may pass; give more "
                          "of it, and the limit becomes less strict.")
         return lines
@@ -190,19 +194,49 @@ def judge_refusals(recognizer: Recognizer, dev: DevSet, seconds: Sequence[float]
 
 
 def tune_refusal(recognizer: Recognizer, judged: Mapping[str, Judgement], *,
-                 per_hour: float = 1.0) -> Refusal:
-    """The measure that keeps more of the sentences, each at its limit; see `limit_of`.
+                 per_hour: float = 1.0, keep: float | None = None) -> Refusal:
+    """The better measure, at its limit: it keeps more of the sentences, or refuses more others.
 
     Args:
         recognizer: its settings become those of the result.
         judged: from `judge_refusals`.
-        per_hour: false accepts, 0 or more.
+        per_hour: false accepts, 0 or more; see `limit_of`.
+        keep: share of the sentences to read, in place of `per_hour`; see `limit_that_keeps`.
 
     Raises:
         DataError, UsageError: see `limit_of`.
     """
+    if keep is not None:
+        kept = [limit_that_keeps(recognizer, one, keep) for one in judged.values()]
+        return min(kept, key=lambda one: (one.point.accepted, -one.point.right))
     found = [limit_of(recognizer, one, per_hour=per_hour) for one in judged.values()]
     return max(found, key=lambda one: (one.keeps_its_word, one.point.right))
+
+
+def limit_that_keeps(recognizer: Recognizer, judged: Judgement, keep: float) -> Refusal:
+    """The smallest limit at which this share of what the grammar reads rightly is not refused.
+
+    For development data whose other speech is not that of the place of use, such as words chosen
+    because they sound like the sentences.
+
+    Args:
+        recognizer: its settings become those of the result.
+        judged: by one measure.
+        keep: above 0, at most 1.
+
+    Raises:
+        DataError: fewer than 10 utterances of the grammar, or of other speech; or none is read.
+        UsageError: `keep` is out of bounds.
+    """
+    if not 0 < keep <= 1:
+        raise UsageError(f"A share of {keep:g} is to be read; give more than 0, at most 1.")
+    _refuse_few(judged)
+    gaps = np.sort(judged.gaps[judged.inside & judged.right & np.isfinite(judged.gaps)])
+    if not len(gaps):
+        raise DataError("No utterance of the grammar is read rightly; train longer, or look at the "
+                        "phrases.", code="tune.none_right")
+    limit = min(float(gaps[math.ceil(keep * len(gaps)) - 1]), NEVER_REFUSED)
+    return _refusal(recognizer, judged, limit, None, keep)
 
 
 def limit_of(recognizer: Recognizer, judged: Judgement, *, per_hour: float = 1.0) -> Refusal:
@@ -220,13 +254,9 @@ def limit_of(recognizer: Recognizer, judged: Judgement, *, per_hour: float = 1.0
         DataError: fewer than 10 utterances of the grammar, or of other speech.
         UsageError: `per_hour` is below 0.
     """
-    inside, others = int(judged.inside.sum()), int((~judged.inside).sum())
     if per_hour < 0:
         raise UsageError(f"{per_hour:g} false accepts an hour; give 0 or more.")
-    if min(inside, others) < FEWEST:
-        raise DataError(f"{inside} utterances of the grammar and {others} of other speech are too "
-                        f"few to tune on; give at least {FEWEST} of each, which the network was "
-                        "not trained on.", code="tune.few_words")
+    _refuse_few(judged)
     wrong = np.sort(judged.gaps[~judged.inside])
     allowed = math.floor(per_hour * judged.hours)
     first_refused = wrong[allowed] if allowed < len(wrong) else math.inf
@@ -236,7 +266,23 @@ def limit_of(recognizer: Recognizer, judged: Judgement, *, per_hour: float = 1.0
         limit = max(0.0, float(np.nextafter(first_refused, 0)))
     sounding = judged.gaps[judged.inside & np.isfinite(judged.gaps)]
     limit = min(limit, float(sounding.max(initial=0.0)) + 0.5, NEVER_REFUSED)
+    return _refusal(recognizer, judged, limit, per_hour, None)
+
+
+def _refuse_few(judged: Judgement) -> None:
+    """Fewer than `FEWEST` of a kind say nothing."""
+    inside, others = int(judged.inside.sum()), int((~judged.inside).sum())
+    if min(inside, others) < FEWEST:
+        raise DataError(f"{inside} utterances of the grammar and {others} of other speech are too "
+                        f"few to tune on; give at least {FEWEST} of each, which the network was "
+                        "not trained on.", code="tune.few_words")
+
+
+def _refusal(recognizer: Recognizer, judged: Judgement, limit: float, allowed: float | None,
+             keep: float | None) -> Refusal:
+    """What a limit does, as settings and numbers."""
+    inside, others = int(judged.inside.sum()), int((~judged.inside).sum())
     limits = dict.fromkeys(MEASURES, NEVER_REFUSED) | {judged.measure: float(limit)}
     settings = dataclasses.replace(recognizer.decoder_settings, **limits)
-    return Refusal(judged.measure, settings, judged.at(limit), judged.at(NEVER_REFUSED), per_hour,
-                   inside, others, judged.hours)
+    return Refusal(judged.measure, settings, judged.at(limit), judged.at(NEVER_REFUSED), allowed,
+                   inside, others, judged.hours, keep)

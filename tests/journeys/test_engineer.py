@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 from pathlib import Path
 
 import pytest
 import soundfile
-from journey_steps import commands, refused, tones, travel
+from journey_steps import commands, digits, refused, tones, travel
 
 pytestmark = pytest.mark.tf
 
 
-@pytest.fixture
-def manifests(tmp_path, monkeypatch):
-    """manifests/cuts_<split>.jsonl.gz of the tones, with paths from the working directory."""
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "manifests").mkdir()
-    for split, rows in tones(tmp_path / "manifests" / "audio").items():
+def write_cuts(tmp_path, corpus):
+    """manifests/cuts_<split>.jsonl.gz, with paths from the working directory."""
+    for split, rows in corpus.items():
         name = {"valid": "dev"}.get(split, split)
         lines = []
         for row in rows:
             info = soundfile.info(row.audio)
-            source = str(row.audio.relative_to(tmp_path))
+            source = os.path.relpath(row.audio, tmp_path)
             recording = {"id": row.id, "sources": [{"type": "file", "channels": [0],
                                                     "source": source}],
                          "sampling_rate": info.samplerate, "num_samples": info.frames,
@@ -36,10 +34,29 @@ def manifests(tmp_path, monkeypatch):
                                      "recording": recording, "type": "MonoCut"}))
         with gzip.open(tmp_path / "manifests" / f"cuts_{name}.jsonl.gz", "wt") as file:
             file.write("\n".join(lines) + "\n")
+
+
+@pytest.fixture
+def manifests(tmp_path, monkeypatch):
+    """The working directory, with an empty folder for them."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "manifests").mkdir()
     return tmp_path
 
 
+@pytest.mark.slow
+def test_the_same_with_real_people(manifests, shared_data, capsys):
+    write_cuts(manifests, digits(shared_data / "fsdd"))
+    lines = commands("engineer")
+    lines[0] += f" --audio-root {shared_data}"
+    said = travel(lines, capsys, minutes=2)
+    wer = json.loads(Path("results/score.json").read_text("utf-8"))["wer"]
+    assert wer < 0.9, "three people teach little about a fourth, but more than nothing"
+    assert "10 words" in said
+
+
 def test_from_lhotse_cuts_to_an_evaluated_model(manifests, capsys):
+    write_cuts(manifests, tones(manifests / "manifests" / "audio"))
     lines = commands("engineer")
     refused(capsys, "asr prepare kaldi manifests data/cuts", "looks like the layout lhotse")
     said = travel(lines, capsys)

@@ -8,7 +8,7 @@ from collections import defaultdict
 import numpy as np
 import pytest
 import soundfile
-from journey_steps import WORDS, commands, joined, refused, tones, travel
+from journey_steps import WORDS, commands, digits, joined, refused, tones, travel
 from textgrid_reader import read_textgrid
 
 from asr.manifest import read_manifest
@@ -17,12 +17,10 @@ from asr.transcript.praat import textgrid
 pytestmark = pytest.mark.tf
 
 
-@pytest.fixture
-def village(tmp_path, monkeypatch):
-    """recordings/<speaker>/session.mp3 with a TextGrid: the tones, as words with odd letters."""
-    monkeypatch.chdir(tmp_path)
+def record(tmp_path, corpus):
+    """recordings/<speaker>/session.mp3 with a TextGrid, in words with odd letters."""
     by_speaker = defaultdict(list)
-    for rows in tones(tmp_path / "tones").values():
+    for rows in corpus.values():
         for row in rows:
             by_speaker[row.speaker].append(row)
     for who, rows in by_speaker.items():
@@ -35,10 +33,32 @@ def village(tmp_path, monkeypatch):
                 for start, end, text in labels]
         notes = {"note": [(0.0, 0.2, "door")], "utterance": said}
         (folder / "session.TextGrid").write_text(textgrid(notes, len(audio) / 8_000), "utf-8")
+
+
+@pytest.fixture
+def village(tmp_path, monkeypatch):
+    """An empty working directory."""
+    monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
+@pytest.mark.slow
+def test_the_same_with_real_people(village, shared_data, capsys):
+    record(village, digits(shared_data / "fsdd"))
+    lines = commands("linguist")
+    said = travel(lines, capsys, minutes=3)
+    rows = read_manifest("data/village/train.jsonl")
+    assert {row.speaker for row in rows}.isdisjoint(
+        row.speaker for row in read_manifest("data/village/test.jsonl"))
+    tiers = read_textgrid((village / "aligned" / f"{rows[0].id.replace('/', '_')}.TextGrid")
+                          .read_text("utf-8"))
+    assert [label for *_, label in tiers["words"] if label] == rows[0].text.split()
+    wer = float(said.split("\nWER ")[1].split(" %")[0])
+    assert wer < 90, "three people teach little about a fourth, but more than nothing: " + said
+
+
 def test_from_a_folder_to_an_aligned_corpus_and_a_report(village, capsys):
+    record(village, tones(village / "tones"))
     lines = commands("linguist")
     refused(capsys, "asr prepare elan recordings data/village", "looks like the layout textgrid")
     refused(capsys, lines[0].replace("--tier utterance", "--tier nobody"), "No file has a tier")

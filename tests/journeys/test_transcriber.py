@@ -17,13 +17,15 @@ av = pytest.importorskip("av", reason="PyAV is the extra keras-asr[av]")
 docx = pytest.importorskip("docx", reason="python-docx is the extra keras-asr[docx]")
 
 CLIPS = Path(__file__).parents[2] / "asr" / "assets" / "clips"
+ENGLISH = CLIPS.parents[2] / "models" / "english.asr"
+SAID = (CLIPS / "1-rms.ogg", CLIPS / "2-slt.ogg")
 RATE = 16_000
 
 
-def interview(path: Path, minutes: float) -> None:
-    """Two people who answer each other with the sample clips, over the noise of a room."""
+def interview(path: Path, minutes: float, said: tuple[Path, Path] = SAID) -> None:
+    """Two people who answer each other with these, over the noise of a room."""
     rng = np.random.default_rng(1)
-    clips = [load_audio(CLIPS / name, sample_rate=RATE) for name in ("1-rms.ogg", "2-slt.ogg")]
+    clips = [load_audio(name, sample_rate=RATE) for name in said]
     both = 3e-5 * rng.normal(size=(round(minutes * 60 * RATE), 2)).astype(np.float32)
     now, turn = RATE, 0
     while now + len(clips[turn]) < len(both):
@@ -39,6 +41,22 @@ def interview(path: Path, minutes: float) -> None:
             frame.sample_rate, frame.pts = RATE, start
             output.mux(stream.encode(frame))
         output.mux(stream.encode(None))
+
+
+@pytest.mark.slow
+def test_the_same_with_real_people(tmp_path, monkeypatch, shared_data, capsys):
+    monkeypatch.chdir(tmp_path)
+    kathleen = sorted((shared_data / "kathleen" / "audio").iterdir())[0]
+    kerstin = sorted((shared_data / "kerstin" / "wavs").iterdir())[0]
+    interview(tmp_path / "interview.m4a", 3.0, (kathleen, kerstin))
+    travel([line.replace("interview.m4a", f"{ENGLISH} interview.m4a", 1)
+            for line in commands("transcriber")], capsys)
+    cues = [cue for cue, _ in read_subtitles(Path("interview.srt").read_text("utf-8"), "srt")]
+    assert {cue.text.split(": ")[0] for cue in cues if ": " in cue.text} == {"Anna", "Ben"}
+    assert all(b.start - a.end >= 0.079 for a, b in zip(cues, cues[1:], strict=False))
+    assert Path("interview.docx").stat().st_size > 5_000
+    tiers, *_ = read_eaf(Path("interview.eaf").read_bytes(), "eaf")
+    assert all(tiers[f"utterance@{who}"] for who in ("Anna", "Ben"))
 
 
 @pytest.mark.parametrize("minutes", [1.0, pytest.param(25.0, marks=pytest.mark.slow)])

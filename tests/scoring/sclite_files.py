@@ -26,6 +26,8 @@ PUBLISHED = [Path(__file__).with_name(f"sctk_tests.{side}") for side in ("ref", 
 OPTIONS = [[], ["-F"], ["-D"], ["-F", "-D"]]
 WORDS = [["a", "b", "c"], ["ab", "abc", "bca", "cab", "b"],
          "the cat sat on a mat and it was not its hat".split()]
+MIXED = dict(zip(sorted({word for words in WORDS for word in words}), (
+    "你 好 我们 用 python 手机x é-b 4g 它 不 ü".split() * 2), strict=False))
 COMMAND = next(([path, *rest] for path, *rest in
                 ((shutil.which("sctk"), "sclite"), (shutil.which("sclite"),)) if path), None)
 
@@ -92,6 +94,65 @@ def timed_files(seed: int) -> tuple[str, str]:
     return "\n".join(segments) + "\n", "\n".join(spoken) + "\n"
 
 
+def mixed_files(seed: int) -> tuple[str, str, list[str]]:
+    """trn with Chinese and English words, some optional, and the options."""
+    draw = random.Random(3_000 + seed)
+
+    def changed_words(text: str) -> str:
+        lines = [line.rpartition(" ") for line in text.splitlines()]
+        return "".join(" ".join([*(optional(draw, MIXED[word]) if word in MIXED else word
+                                   for word in words.split()), name]) + "\n"
+                       for words, _, name in lines)
+
+    reference, hypothesis = map(changed_words, trn_files(1 + 2 * seed))
+    return reference, hypothesis, ["-e", "utf-8", "-c", "NOASCII"] + ["-D"] * (seed % 2)
+
+
+def marked_files(seed: int) -> tuple[str, str, str, list[str]]:
+    """Alternations and optional words in ctm: a reference, its format, a hypothesis, options.
+
+    Every second reference is an stm. An empty alternative is the last one (after an earlier one
+    sclite loses a word), and no ctm has 50 lines (of longer ones sclite aligns pieces).
+    """
+    draw = random.Random(2_000 + seed)
+    words, kind = WORDS[seed % 3], ("stm", "ctm")[seed % 2]
+    reference = marked_ctm(draw, words)
+    if kind == "stm":
+        ends = [0, *sorted(draw.sample(range(1, 12), 4)), 12]
+        reference = "".join(
+            f"one A {draw.choice('pq')} {start} {end} "
+            f"{' '.join(optional(draw, draw.choice(words)) for _ in range(draw.randint(0, 6)))}\n"
+            for start, end in zip(ends, ends[1:], strict=False))
+    return reference, kind, marked_ctm(draw, words), ["-D"] * (seed % 4 > 1)
+
+
+def marked_ctm(draw: random.Random, words: list[str]) -> str:
+    lines, clock = [], 0.25
+    most = draw.randint(10, 36)
+    while len(lines) < most:
+        variants = [[draw.choice(words)]]
+        if draw.random() < 0.1:
+            variants = [[draw.choice(words) for _ in range(draw.randint(1, 2))]
+                        for _ in range(draw.randint(2, 3))]
+            variants += [[]] * (draw.random() < 0.5)
+        found = []
+        for variant in variants:
+            when = clock
+            for word in variant:
+                length = draw.choice([0.25, 0.5])
+                found.append(f"{when:.2f} {length:.2f} {optional(draw, word)}")
+                when += length
+            found.append("* * <ALT>")
+        clock = when + draw.choice([0, 0, 0.25, 0.5])
+        lines += (found[:1] if len(variants) == 1 else
+                  ["* * <ALT_BEGIN>", *found[:-1], "* * <ALT_END>"])
+    return "".join(f"one A {line}\n" for line in lines)
+
+
+def optional(draw: random.Random, word: str) -> str:
+    return f"({word})" if draw.random() < 0.15 and word.isalnum() else word
+
+
 def run_sclite(reference: str, hypothesis: str, formats: tuple[str, str],
                *options: str) -> dict[str, list[int]]:
     """Of each utterance what is correct, substituted, deleted and inserted."""
@@ -125,8 +186,13 @@ def main() -> None:
     timed = [run_sclite(*timed_files(seed), ("stm", "ctm")) for seed in range(FILES)]
     published = {" ".join(options): run_sclite(*(path.read_text() for path in PUBLISHED),
                                                ("trn", "trn"), *options) for options in OPTIONS}
+    marked = [run_sclite(reference, hypothesis, (kind, "ctm"), *options)
+              for reference, kind, hypothesis, options in map(marked_files, range(FILES))]
+    mixed = [run_sclite(reference, hypothesis, ("trn", "trn"), *options)
+             for reference, hypothesis, options in map(mixed_files, range(CHARACTERS))]
     lines = [f'"{name}": {json.dumps([totals(found) for found in files])}' for name, files in
-             (("trn", trn), ("plain", plain), ("characters", letters), ("timed", timed))]
+             (("trn", trn), ("plain", plain), ("characters", letters), ("timed", timed),
+              ("marked", marked), ("mixed", mixed))]
     lines += [f'"utterances": {json.dumps(trn[:IN_FULL])}',
               f'"published": {json.dumps(published)}']
     VALUES.write_text("{" + ",\n".join(lines) + "}\n")

@@ -11,7 +11,7 @@ import pytest
 
 from asr.cli import run
 from asr.errors import DataError
-from asr.scoring import read_pair, score
+from asr.scoring import read_pair, read_texts, score
 from asr.scoring.counts import count_words
 from asr.scoring.sclite_notation import settle, word_graph
 
@@ -158,14 +158,58 @@ def test_broken_notation_is_refused_with_its_line(tmp_path, text, message):
 
 
 def test_alternatives_in_a_hypothesis(tmp_path):
-    """sclite takes them in trn, against trn and stm; those of a ctm are refused."""
+    """sclite takes them in trn, against trn and stm."""
     paths = files(tmp_path, "a x (s_1)\n{ y z / @ } b (s_2)\n",
                   "{ a / b } x (s_1)\n{ b / z b } (s_2)\n", (".trn", ".trn"))
     reference, hypothesis = read_pair(*paths)
     assert hypothesis.texts == {"s_1": "a x", "s_2": "b"}
     assert reference.texts == {"s_1": "a x", "s_2": "b"}
-    with pytest.raises(DataError, match=r"hyp\.ctm:1: alternatives .*are not supported"):
-        read_pair(*files(tmp_path, "t 1 a 0 1 a\n", "t 1 * * <ALT_BEGIN>\n", (".stm", ".ctm")))
+
+
+def alternation(*variants, channel="1"):
+    """Lines of a ctm; a variant is a list of times and words."""
+    lines = [f"t {channel} * * <ALT_BEGIN>"]
+    for number, variant in enumerate(variants, 1):
+        lines += [f"t {channel} {words}" for words in variant]
+        lines.append(f"t {channel} * * <ALT{'_END' if number == len(variants) else ''}>")
+    return "".join(line + "\n" for line in lines)
+
+
+def test_alternations_in_a_ctm(tmp_path):
+    """sclite: (3 0 0 0) and (3 0 0 1) with times; the last middle of an alternation decides."""
+    ctm = ("t 1 0.1 .2 a\n" + alternation(["0.4 .2 x"], ["0.4 .2 b", "1.0 .2 c"])
+           + "t 1 2.1 .2 d\n" + alternation(["2.4 .2 e", "2.6 .2 g"], []) + "t 1 3.0 .2 f\n")
+    paths = files(tmp_path, "t 1 s 0 2 a b c\nt 1 s 2 4 d e f\n", ctm, (".stm", ".ctm"))
+    reference, hypothesis = read_pair(*paths)
+    assert list(hypothesis.texts.values()) == ["a b c", "d e g f"]
+    assert "of 2 alternations" in reference.notes[0]
+    late = alternation(["1.9 .1 x"], ["1.9 .4 b"])  # 2.1
+    paths = files(tmp_path, "t 1 s 0 2 a\nt 1 s 2 4 b\n", "t 1 1 .1 a\n" + late, (".stm", ".ctm"))
+    assert list(read_pair(*paths)[1].texts.values()) == ["a", "b"]
+    both = files(tmp_path, "t 1 1 .1 a\n" + late, "t 1 1 .1 a\nt 1 1.9 .1 b\n", (".ctm", ".ctm"))
+    reference, hypothesis = read_pair(*both)
+    assert reference.texts == hypothesis.texts == {"t": "a b"}
+    empty = files(tmp_path, "t 1 1 .1 a\n" + alternation([], ["1.9 .1 b", "2 .1 c"]),
+                  "t 1 1 .1 a\nt 1 1.9 .1 b\n", (".ctm", ".ctm"))
+    assert read_pair(*empty)[0].texts == {"t": "a b c"}  # sclite loses the b
+
+
+@pytest.mark.parametrize("ctm, message", [
+    ("t 1 * * <ALT_BEGIN>\nt 1 0 1 a\n", "hyp.ctm:1: got an <ALT_BEGIN> that nothing closes"),
+    ("t 1 0 1 a\nt 1 * * <ALT_END>\n", "hyp.ctm:2: got <ALT_END> without <ALT_BEGIN>"),
+    ("t 1 * * <ALT>\n", "hyp.ctm:1: got <ALT> without <ALT_BEGIN>"),
+    ("t 1 * * <ALT_BEGIN>\nt 1 * * <alt_begin>\n", "hyp.ctm:2: got the next alternation"),
+    ("t 1 * * <ALT_BEGIN>\nt 2 0 1 a\n", "hyp.ctm:2: got the next alternation, file or channel"),
+    ("t 1 * * <ALT_BEGIN>\nt 1 0 1 1/2\n", "hyp.ctm:2: got 1/2 inside an alternation"),
+    ("t 1 * * <ALT_BEGIN>\nt 1 * 1 a\n", "hyp.ctm:2: expected 'file channel start"),
+    ("t 1 * * <ALT_BEGIN>\nt 1 * * <ALT_X>\n", "hyp.ctm:2: got <ALT_X> inside"),
+    ("t 1 0 1 {a/b}\n", "hyp.ctm:1: alternatives are not supported here, and braces not")])
+def test_broken_alternations_of_a_ctm_name_their_line(tmp_path, ctm, message):
+    with pytest.raises(DataError, match=re.escape(message)):
+        read_pair(*files(tmp_path, "t 1 a 0 1 a\n", ctm, (".stm", ".ctm")))
+    if "{" not in ctm:
+        with pytest.raises(DataError, match="alternatives are not supported here"):
+            read_texts(tmp_path / "hyp.ctm", "ctm")
 
 
 def test_tags_and_stars_are_no_part_of_a_word(tmp_path):
@@ -221,11 +265,22 @@ def test_optionally_deletable_on_the_command_line(tmp_path, capsys):
     assert run(["score", *map(str, kaldi), "--optionally-deletable"]) == 2
 
 
+@pytest.mark.parametrize("reference, hypothesis, expected", [
+    ("a b c", "a (uh) b (c)", (4, 0, 0, 0)), ("a (uh) c", "a (um) c", (2, 1, 0, 0)),
+    ("a uh c", "a (uh) (d) c", (4, 0, 0, 0)), ("a x y c", "a (um) c", (2, 1, 1, 0))])
+def test_optionally_deletable_words_of_a_hypothesis(tmp_path, reference, hypothesis, expected):
+    """sclite -D: one that was not said in the reference is right, and a word more."""
+    test_optionally_deletable_words(tmp_path, reference, hypothesis, expected)
+    paths = files(tmp_path, f"{reference} (s_1)\n", f"s_1 {hypothesis}\n", (".trn", ".kaldi"))
+    with pytest.raises(DataError, match="expected no parentheses in kaldi with --optionally-del"):
+        read_pair(*paths, optionally_deletable=True)
+
+
 @pytest.mark.parametrize("reference, hypothesis, message", [
     ("a (uh um) b", "a b", r"ref\.trn:1: got the parenthesis in '\(uh'"),
     ("( uh ) b", "b", "got the parenthesis in"), ("a (uh)b c", "a c", "got the parenthesis in"),
     ("a () b", "a b", "got the parenthesis in"),
-    ("a (uh) b", "a (um) b", "expected no parentheses there with --optionally-deletable")])
+    ("a b", "a (uh um) b", r"hyp\.trn:1: got the parenthesis in '\(uh'")])
 def test_unclear_parentheses_are_refused(tmp_path, reference, hypothesis, message):
     paths = files(tmp_path, f"{reference} (u1)\n", f"{hypothesis} (u1)\n", (".trn", ".trn"))
     with pytest.raises(DataError, match=message):
@@ -390,21 +445,51 @@ def test_two_speakers_at_the_same_time(tmp_path):
     assert [(row.id, row.speaker, row.words.insertions, row.words.deletions) for row in rows] == [
         ("t-1-0000000-0002000", "a", 1, 0), ("t-1-0000000-0002000-b", "b", 0, 1),
         ("t-1-0002000-0004000", "a", 0, 0)]
-    for names in ("a a", "a b b", "a b a"):
-        text = "".join(f"t 1 {name} 0 2 x\n" for name in names.split())
-        with pytest.raises(DataError, match=rf"ref\.stm:{len(names.split())}: a second segment"):
-            read_pair(*files(tmp_path, text, "t 1 0 1 x\n", (".stm", ".ctm")))
 
 
-def test_where_only_the_case_of_ids_and_channels_differs_that_is_said(tmp_path, capsys):
-    """sclite does not mind it, without -s."""
-    for paths, message in (
-            (files(tmp_path, "a (S_1)\n", "a (s_1)\n", (".trn", ".trn")),
-             "'S_1' differs only in case"),
-            (files(tmp_path, "T 1 a 0 2 one\n", "t 1 0.8 0.2 one\n", (".stm", ".ctm")),
-             "they have 'T' channel '1': only the case differs")):
-        assert run(["score", *map(str, paths)]) == 4
-        assert message in capsys.readouterr().err
+def test_segments_of_one_speaker_may_overlap(tmp_path):
+    """stmValidator takes them, sclite scores (3 0 0 0), (0 0 2 0), (0 0 1 0) and (0 0 1 0)."""
+    paths = files(tmp_path, "t 1 a 0 2 one two c\nt 1 a 0 2 one two\nt 1 a 0 2 z\nt 1 a 1 2 y\n",
+                  "t 1 0.5 .2 one\nt 1 0.8 .2 two\nt 1 1.2 .2 c\n", (".stm", ".ctm"))
+    reference, hypothesis = read_pair(*paths)
+    rows = score(reference.texts, hypothesis.texts, speakers=reference.speakers, draws=100).rows
+    assert [(row.id, row.words.reference, row.words.deletions) for row in rows] == [
+        ("t-1-0000000-0002000", 3, 0), ("t-1-0000000-0002000-a", 2, 2),
+        ("t-1-0000000-0002000-a-2", 1, 1), ("t-1-0001000-0002000", 1, 1)]
+    assert "2 segments have the file, channel, speaker and times of another (the first in " \
+        "line 2)" in reference.notes[0]
+    assert not read_pair(*files(tmp_path, "t 1 a 0 2 x\nt 1 a 1 3 y\nt 1 b 1 3 y\n",
+                                "t 1 0 1 x\n", (".stm", ".ctm")))[0].notes
+
+
+@pytest.mark.parametrize("suffixes, reference, hypothesis, message", [
+    ((".trn", ".trn"), "a (S_1)\nb (s_2)\n", "x (S_2)\na (s_1)\n",
+     "2 ids differ from those of the references only in case (the first is 'S_2')"),
+    ((".stm", ".ctm"), "T a s 0 2 a\nT a s 2 4 b\n", "t A 0.8 .2 a\nt A 3 .2 x\n",
+     "file and channel of 2 words differ from those of the references only in case (the first in "
+     "line 1: 't' 'A')")])
+def test_ids_and_channels_may_differ_in_case_as_in_sclite(tmp_path, suffixes, reference, hypothesis,
+                                                          message, capsys):
+    """sclite without -s: (1 0 0 0) and (0 1 0 0)."""
+    paths = files(tmp_path, reference, hypothesis, suffixes)
+    assert run(["score", *map(str, paths)]) == 0
+    out, err = capsys.readouterr()
+    assert "(S 1 D 0 I 0 N 2)" in out and message in err
+
+
+@pytest.mark.parametrize("suffixes, reference, hypothesis, message", [
+    ((".kaldi", ".kaldi"), "S_1 a\n", "s_1 a\n", "'S_1' differs only in case"),
+    ((".trn", ".trn"), "a (S_1)\nb (s_1)\n", "a (S_1)\nb (s_1)\nc (\u017f_1)\n",
+     "hyp.trn:3: the utterance ids differ: got '\u017f_1'"),
+    ((".trn", ".trn"), "a (S_1)\n", "a (S_1)\nb (s_1)\n", "got 's_1', expected an id that"),
+    ((".stm", ".ctm"), "T a s 0 2 one\nt A s 0 2 one\n", "t a 0.8 0.2 one\n",
+     "file 't' channel 'a', which the references do not have")])
+def test_where_only_the_case_of_ids_differs_that_is_said(tmp_path, suffixes, reference, hypothesis,
+                                                         message, capsys):
+    """In Kaldi text they differ; in the others where a file has both."""
+    paths = files(tmp_path, reference, hypothesis, suffixes)
+    assert run(["score", *map(str, paths)]) == 4
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("kind, speakers", [("spu_id", ["anna", "bob_x"]), ("wsj", ["ann", "bob"])])
@@ -579,6 +664,15 @@ def test_a_channel_without_words_is_deleted(tmp_path):
                   (".stm", ".ctm"))
     words = scored(paths)
     assert (words.reference, words.deletions, words.errors) == (2, 1, 1)
+
+
+def test_a_long_ctm_is_one_piece(tmp_path):
+    """sclite cuts at pauses after about 50 words: (118 0 2 2), of words that come 0.6 s late."""
+    words = [f"w{number}" for number in range(120)]
+    sides = ["".join(f"t 1 {number + late} 0.5 {word}\n" for number, word in enumerate(words))
+             for late in (0, 0.6)]
+    reference, hypothesis = read_pair(*files(tmp_path, *sides, (".ctm", ".ctm")))
+    assert reference.texts == hypothesis.texts == {"t": " ".join(words)}
 
 
 def test_each_row_of_the_table_names_a_test():

@@ -20,10 +20,10 @@ PUBLISHED = Path(__file__).parents[3] / "shared/data/librispeech-scores"
 with_sclite = pytest.mark.skipif(made.COMMAND is None, reason="sclite (Debian's sctk) is missing")
 
 
-def counted(paths, **options):
+def counted(paths, normalizer="case", **options):
     """Correct, substituted, deleted, inserted words of each utterance."""
-    reference, hypothesis = read_pair(*paths, normalizer="case", **options)
-    result = score(reference.texts, hypothesis.texts, normalizer="case", alignment="sclite",
+    reference, hypothesis = read_pair(*paths, normalizer=normalizer, **options)
+    result = score(reference.texts, hypothesis.texts, normalizer=normalizer, alignment="sclite",
                    readings=reference.readings, draws=100)
     return {row.id: [row.words.reference - row.words.substitutions - row.words.deletions,
                      row.words.substitutions, row.words.deletions, row.words.insertions]
@@ -51,6 +51,28 @@ def test_timed_files(tmp_path):
     found = [counted(written(tmp_path, made.timed_files(seed), ("stm", "ctm")))
              for seed in range(made.FILES)]
     assert [made.totals(rows) for rows in found] == VALUES["timed"]
+
+
+def counted_marked(folder, seed):
+    reference, kind, hypothesis, options = made.marked_files(seed)
+    paths = written(folder, (reference, hypothesis), (kind, "ctm"))
+    return made.totals(counted(paths, optionally_deletable="-D" in options))
+
+
+def test_marked_files(tmp_path):
+    """Alternations and optional words in ctm, against stm and ctm, with and without -D."""
+    assert [counted_marked(tmp_path, seed) for seed in range(made.FILES)] == VALUES["marked"]
+
+
+def counted_mixed(folder, seed):
+    reference, hypothesis, options = made.mixed_files(seed)
+    return made.totals(counted(written(folder, (reference, hypothesis), ("trn", "trn")),
+                               "case+mixed", optionally_deletable="-D" in options))
+
+
+def test_mixed_units(tmp_path):
+    """-c NOASCII: characters beyond ASCII are words, also in alternations and optional words."""
+    assert [counted_mixed(tmp_path, seed) for seed in range(made.CHARACTERS)] == VALUES["mixed"]
 
 
 def as_kaldi(words, name):
@@ -124,6 +146,12 @@ def test_the_stored_values_are_those_of_sclite(tmp_path):
         texts = made.timed_files(seed)
         assert made.totals(counted(written(tmp_path, texts, ("stm", "ctm")))) == \
             made.totals(made.run_sclite(*texts, ("stm", "ctm")))
+        reference, kind, hypothesis, options = made.marked_files(seed)
+        assert counted_marked(tmp_path, seed) == made.totals(
+            made.run_sclite(reference, hypothesis, (kind, "ctm"), *options))
+        reference, hypothesis, options = made.mixed_files(seed)
+        assert counted_mixed(tmp_path, seed) == made.totals(
+            made.run_sclite(reference, hypothesis, ("trn", "trn"), *options))
 
 
 @with_sclite

@@ -16,21 +16,13 @@ from oracles_scoring import seeded_pairs
 from asr.cli import run
 from asr.errors import DataError, UsageError
 from asr.scoring import align_words, load, read_pair, read_texts, save, score, to_csv, write_texts
+from asr.scoring.ctm import TimedWord, read_ctm, texts_of_ctm, write_ctm
 from asr.scoring.format_evidence import guess_formats
-from asr.scoring.formats import read_speakers
 from asr.scoring.pairing import settle_missing
 from asr.scoring.pra import pra, pra_block
+from asr.scoring.speakers import read_speakers
 from asr.scoring.storage import receipt_path, safe_cell
-from asr.scoring.timed import (
-    Segment,
-    TimedWord,
-    assign_words,
-    read_ctm,
-    read_stm,
-    texts_of_ctm,
-    write_ctm,
-    write_stm,
-)
+from asr.scoring.timed import Segment, assign_words, read_stm, write_stm
 
 HOSTILE = ["=cmd|' /C calc'!A0", "@SUM(A1)", "\t=1", "+1", "-1", "<script>alert(1)</script>",
            "\x1b[31mred", "two\nlines", 'quote"s', "a,b"]
@@ -107,7 +99,6 @@ def test_json_keys_by_role(write):
     ("stm", "f A anna 0\n", "x:1: expected 'file channel speaker start end"),
     ("stm", "f A anna 2 1 words\n", "x:1: expected 'file channel speaker start end"),
     ("stm", "f A anna x 1 words\n", "x:1: expected 'file channel speaker"),
-    ("stm", "f A anna 0 1 a\nf A anna 0 1 b\n", "x:2: a second segment with the id"),
     ("stm", "f A anna 0 1 { a / b }\n", "x:1: alternatives"),
     ("ctm", "f A 0 1\n", "x:1: expected 'file channel start duration word"),
     ("ctm", "f A nan 1 a\n", "x:1: expected 'file channel start duration word"),
@@ -418,6 +409,20 @@ def test_settle_missing():
     assert settle_missing({"a": "x"}, {}, "error") == ({}, {})
     assert settle_missing({"a": "x"}, {}, "deletions") == ({"a": ""}, {})
     assert settle_missing({"a": "x"}, {}, "skip") == ({}, {"a": "no hypothesis"})
+
+
+def test_command_units(tmp_path, capsys):
+    """sclite -e utf-8 -c NOASCII: (7 1 1 0)."""
+    (tmp_path / "r").write_text("u1 我们用 python\nu2 手机x 好 了\n")
+    (tmp_path / "h").write_text("u1 我门用 python\nu2 手机x 好\n")
+    files = [str(tmp_path / "r"), str(tmp_path / "h")]
+    saved = str(tmp_path / "s.jsonl")
+    assert run(["score", *files, "--units", "mixed", "--per-utterance", saved]) == 0
+    out = capsys.readouterr().out
+    assert "(S 1 D 1 I 0 N 9)" in out and "normaliser basic+mixed-" in out
+    assert run(["compare", saved, saved, "--units", "mixed"]) == 2
+    assert run(["compare", saved, saved]) == 0
+    assert run(["compare", files[1], files[1], "--reference", files[0], "--units", "mixed"]) == 0
 
 
 def test_command_non_speech(tmp_path, capsys):

@@ -136,7 +136,8 @@ PIECES = st.sampled_from(
     "[laughter] <unk> (noise) ( ) [ ] < >".split(" "))
 
 
-@pytest.mark.parametrize("name", [*NORMALIZERS, "basic+drop", "english+drop"])
+@pytest.mark.parametrize("name", [*NORMALIZERS, "basic+drop", "english+drop",
+                                  "basic+mixed", "german+mixed", "english+drop+mixed"])
 @settings(max_examples=400, deadline=None)
 @given(pieces=st.lists(st.tuples(PIECES, st.sampled_from(["", " "])), max_size=10))
 def test_kinds_are_idempotent(name, pieces):
@@ -166,6 +167,18 @@ def test_one_option_says_whether_non_speech_is_a_word(text, words, drop):
     assert normalize(text, "basic") == words
     assert normalize(text, normalizer_name("basic", "drop")) == drop
     assert normalizer_name("basic", "words") == "basic"
+
+
+@pytest.mark.parametrize("text, name, expected", [
+    ("我们用 Python 3。", "basic+mixed", "我 们 用 python 3"),
+    ("café ab-c", "case+mixed", "caf é ab-c"),
+    ("plain text", "none+mixed", "plain text"), ("[笑] 我 <unk>", "basic+drop+mixed", "我"),
+    ("使用 $5", "english+mixed", "使 用 five dollars")])
+def test_characters_beyond_ascii_are_words(text, name, expected):
+    assert normalize(text, name) == expected
+    base = name.replace("+mixed", "")
+    assert normalizer_name(base, units="mixed") == normalizer_name(name) == name
+    assert normalizer_id(name).startswith(name + "-") and normalizer_id(name) != normalizer_id(base)
 
 
 def test_dropped_non_speech_is_part_of_the_identity():

@@ -20,7 +20,14 @@ from asr.recipe import NEVER_REFUSED, DecoderSettings
 from asr.recognizer import load
 from asr.tuning import DevSet
 from asr.tuning.plot import det_curve
-from asr.tuning.refusal import SILENT, Judgement, judge_refusals, limit_of, tune_refusal
+from asr.tuning.refusal import (
+    SILENT,
+    Judgement,
+    judge_refusals,
+    limit_of,
+    limit_that_keeps,
+    tune_refusal,
+)
 
 SETTINGS = DecoderSettings(kind="beam", beam_width=8, grammar="bad head\nfeed a cab")
 
@@ -83,6 +90,35 @@ def test_the_measure_that_keeps_more_wins(recognizer):
     found = tune_refusal(recognizer, {"max_gap": coarse, "max_doubt": fine}, per_hour=0.0)
     assert found.measure == "max_doubt" and found.point.right == 1
     assert found.settings.max_gap == NEVER_REFUSED > found.settings.max_doubt
+
+
+@pytest.mark.parametrize(("keep", "limit"), [(1.0, 11.0), (0.9, 10.0), (0.5, 5.0), (0.01, 0.0)])
+def test_a_share_of_the_sentences_is_kept(recognizer, keep, limit):
+    judged = judgement(np.arange(12.0), OTHERS - 0.5)
+    found = limit_that_keeps(recognizer, judged, keep)
+    assert found.settings.max_gap == found.point.limit == limit
+    assert found.point.right >= keep and found.point.accepted == (OTHERS - 0.5 <= limit).sum()
+    assert found.keep == keep and found.allowed is None and found.keeps_its_word
+    json.dumps(found.to_dict())
+
+
+def test_of_two_limits_that_keep_the_same_the_one_that_refuses_more_wins(recognizer):
+    coarse = judgement(INSIDE, OTHERS - 1)
+    fine = dataclasses.replace(judgement(INSIDE, OTHERS + 50), measure="max_doubt")
+    found = tune_refusal(recognizer, {"max_gap": coarse, "max_doubt": fine}, keep=1.0)
+    assert found.measure == "max_doubt" and found.point.accepted == 0
+    assert found.settings.max_gap == NEVER_REFUSED
+
+
+def test_a_sentence_read_wrongly_is_none_to_keep(recognizer):
+    judged = judgement([0.0] * 9 + [7.0] * 3, OTHERS)
+    judged = dataclasses.replace(judged, right=judged.right & (judged.gaps < 7))
+    assert limit_that_keeps(recognizer, judged, 1.0).settings.max_gap == 0
+    with pytest.raises(DataError, match="No utterance of the grammar is read rightly"):
+        limit_that_keeps(recognizer, dataclasses.replace(judged, right=judged.right & False), 1.0)
+    for keep in (0.0, 1.01):
+        with pytest.raises(UsageError, match="more than 0, at most 1"):
+            limit_that_keeps(recognizer, judged, keep)
 
 
 def test_too_little_data_and_wrong_numbers(recognizer):

@@ -18,7 +18,8 @@ import numpy as np
 from asr.audio import AudioInfo, load_audio, resample
 from asr.audio.loudness import SILENCE_DB, is_silent
 from asr.audio.recording import Blocks
-from asr.bundle import LM, Bundle, load_bundle
+from asr.bundle import Bundle, load_bundle
+from asr.bundle.config import LM
 from asr.bundle.find import find_bundle
 from asr.decoding import Decoder, build_decoder, check_logits, log_softmax
 from asr.decoding.alignment import aligned

@@ -17,7 +17,8 @@ import tensorflow as tf
 from asr.errors import UsageError
 from asr.features.lengths import CONV_TIME_STRIDES, output_length
 from asr.network.chunks import Chunks, chunked_backward
-from asr.network.ctc_model import CTCModel, batch_signature
+from asr.network.contract import batch_signature
+from asr.network.ctc_model import CTCModel
 from asr.network.layer import BidirectionalLSTM
 from asr.network.weights import LAYER_NORM_EPSILON
 from asr.network.weights import num_features as count_features

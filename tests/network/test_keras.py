@@ -44,7 +44,7 @@ def data(rng) -> tf.data.Dataset:
 
 
 def signature():
-    from asr.network.ctc_model import batch_signature
+    from asr.network.contract import batch_signature
     return batch_signature(6)
 
 

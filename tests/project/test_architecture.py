@@ -24,7 +24,8 @@ FLOOR = {room: floor for floor, rooms in FLOORS.items() for room in rooms.split(
 TENSORFLOW_AT_IMPORT = {"asr/network/layer.py", "asr/network/op.py", "asr/network/ctc.py",
                         "asr/network/model.py", "asr/network/ctc_model.py",
                         "asr/network/metrics.py", "asr/network/own.py", "asr/network/chunks.py",
-                        "asr/network/replicas.py", "asr/data/pipeline.py",
+                        "asr/network/replicas.py", "asr/network/contract.py",
+                        "asr/network/named_weights.py", "asr/data/pipeline.py",
                         "asr/augment/graph.py", "asr/data/recordings_graph.py",
                         "asr/export/tensorflow_graph.py",
                         "asr/training"}

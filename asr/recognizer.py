@@ -41,7 +41,8 @@ from asr.language_model.packed_ngram import unpack_lm
 from asr.live import Stream, StreamSettings
 from asr.network.engine import Engine, KerasAcousticModel, batches_by_length, pad_batch
 from asr.network.quantization import say_dequantized
-from asr.recipe import NEVER_REFUSED, DecoderSettings, Recipe, settings_from_dict
+from asr.recipe import NEVER_REFUSED, DecoderSettings, Recipe
+from asr.settings import settings_from_dict
 from asr.text import normalize
 from asr.text.tokenizer import CharTokenizer
 from asr.transcript import Transcript

@@ -22,7 +22,8 @@ from asr.network.ctc_model import CTCModel
 from asr.network.layer import BidirectionalLSTM
 from asr.network.weights import LAYER_NORM_EPSILON
 from asr.network.weights import num_features as count_features
-from asr.recipe import ModelSettings, Recipe, settings_from_dict
+from asr.recipe import ModelSettings, Recipe
+from asr.settings import settings_from_dict
 
 
 @keras.saving.register_keras_serializable(package="asr")

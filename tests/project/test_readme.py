@@ -1,9 +1,9 @@
 """What README, docs/, the help texts and the recipes say is executed, or at least exists.
 
 Every `sh` and `python` block of README.md and docs/*.md runs once, in a folder that looks like a
-clone, or has `<!-- not run: reason -->` directly above it. The block of docs/keras.md that only
-notebooks/03_your_own_network.ipynb runs is executed by .ci/legs, with the notebooks that train
-longer (test_notebooks.py).
+clone, or has `<!-- not run: reason -->` directly above it. The block of docs/keras.md that
+notebooks/03_your_own_network.ipynb runs is executed by .ci/legs, with all notebooks
+(test_notebooks.py).
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ README = (ROOT / "README.md").read_text("utf-8")
 DOCUMENTS = ["README.md", *(f"docs/{name}" for name in re.findall(  # in the order of the site
     r"^  - [^:\n]+: (\S+\.md)$", (ROOT / "mkdocs.yml").read_text("utf-8"), re.MULTILINE))]
 PAGES = {name: (ROOT / name).read_text("utf-8") for name in (*DOCUMENTS, "CONTRIBUTING.md")}
-QUICK = {"train": ["--set", "train.epochs=2"], "doctor": ["--no-timing"]}  # as documented, shorter
+QUICK = {"train": ["--set", "train.epochs=2", "--set", "data.num_workers=1"],  # as documented,
+         "doctor": ["--no-timing"]}                                            # shorter
 DIGITS = "zero one two three four five six seven eight nine".split()
 
 

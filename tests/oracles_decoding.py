@@ -16,8 +16,9 @@ def collapse_path(path) -> tuple[int, ...]:
 def every_path(log_probs: np.ndarray):
     """(path, natural-log probability) of all V ** T' alignment paths."""
     num_frames, vocab_size = log_probs.shape
+    rows = log_probs.astype(float).tolist()  # numbers of Python are added faster
     for path in itertools.product(range(vocab_size), repeat=num_frames):
-        yield path, float(sum(log_probs[t, label] for t, label in enumerate(path)))
+        yield path, sum(map(list.__getitem__, rows, path), 0.0)
 
 
 def label_string_scores(log_probs: np.ndarray) -> dict[tuple[int, ...], float]:

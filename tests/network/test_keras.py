@@ -145,7 +145,8 @@ arrays = np.load("arrays.npz")
 def difference(call):
     logits = call({"features": arrays["features"], "num_frames": arrays["num_frames"]})
     return float(np.abs(np.asarray(logits) - arrays["logits"]).max())
-exported = difference(tf.saved_model.load("exported").serve)
+model = tf.saved_model.load("exported")
+exported = difference(model.serve)
 assert not [name for name in sys.modules if name.split(".")[0] == "asr"]
 import asr
 import keras

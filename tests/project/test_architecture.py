@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -42,6 +43,7 @@ def imported(tree: ast.AST) -> set[str]:
     return names
 
 
+@cache  # reading all of asr/ takes a second
 def rooms() -> dict[str, set[str]]:
     """Each room of asr/ and the rooms that it imports."""
     graph: dict[str, set[str]] = {}

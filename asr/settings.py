@@ -39,7 +39,7 @@ def settings_from_dict(cls, table: Mapping, *, source: str, prefix: str = "", ro
         cls: a dataclass of `knob`s, or of such dataclasses.
         table: names and values.
         source: what has them, for errors.
-        prefix: of the names, in errors.
+        prefix: what precedes each name in errors, such as "train.".
         root: the class with the sections where a misspelt name is looked for too; None: cls.
 
     Raises:

@@ -15,44 +15,36 @@ from typing import Any
 
 import numpy as np
 
-from asr.audio import AudioInfo, load_audio, resample
 from asr.audio.loudness import SILENCE_DB, is_silent
 from asr.audio.recording import Blocks
-from asr.bundle import LM, Bundle, load_bundle
+from asr.bundle import Bundle, load_bundle
 from asr.bundle.find import find_bundle
-from asr.decoding import Decoder, build_decoder, check_logits, log_softmax
+from asr.decoding import Decoder, check_logits, log_softmax
 from asr.decoding.alignment import aligned
-from asr.decoding.calibration import calibration_kind, uses_lm
-from asr.decoding.evidence import CalibratedDecoder
-from asr.decoding.phrases import normalize_hot_words
-from asr.errors import BundleError, DataError, UsageError
-from asr.features import FeatureExtractor, normalize_features
+from asr.errors import DataError, UsageError
+from asr.inference.acoustics import RATE_OF_A_FILE, Acoustics, Audio
+from asr.inference.decoders import decoder_of, own_decoder
 from asr.inference.long_recordings import listen
 from asr.inference.loop import infer, transcribe_tasks
-from asr.inference.networks import bundle_of, engine_of
+from asr.inference.networks import bundle_of
 from asr.inference.stopwatch import Stopwatch
 from asr.inference.tasks import Result, Task
 from asr.inference.warps import Warping
 from asr.inference.windows import Windows
 from asr.inspection import Inspection, inspect_audio
-from asr.language_model import LanguageModel, load_ngram
-from asr.language_model.packed_ngram import unpack_lm
 from asr.live import Stream, StreamSettings
-from asr.network.engine import Engine, KerasAcousticModel, batches_by_length, pad_batch
-from asr.network.quantization import say_dequantized
-from asr.recipe import NEVER_REFUSED, DecoderSettings, Recipe, settings_from_dict
+from asr.network.engine import Engine
+from asr.recipe import NEVER_REFUSED, DecoderSettings, Recipe
+from asr.settings import settings_from_dict
 from asr.text import normalize
 from asr.text.tokenizer import CharTokenizer
 from asr.transcript import Transcript
 from asr.transcript.pauses import speech_levels
-from asr.transcript.timing import FrameClock, to_transcript
+from asr.transcript.timing import to_transcript
 from asr.transcript.written import as_written
 
-Audio = str | os.PathLike | np.ndarray
-RATE_OF_A_FILE = "sample_rate belongs to an array; a file says its own."
 
-
-class Recognizer:
+class Recognizer(Acoustics):
     """Audio to text with one bundle.
 
     Args:
@@ -81,33 +73,11 @@ class Recognizer:
     def __init__(self, bundle: Bundle, engine: str | Engine = "auto",
                  decoder: Decoder | None = None, windows: Windows | None = None,
                  build: Callable | None = None):
-        self.bundle = bundle
-        self.engine = engine_of(bundle, engine, build) if isinstance(engine, str) else engine
+        super().__init__(bundle, engine, build)
         self.decoder_settings = bundle.decoder
-        self.decoder = decoder or self._own_decoder()
+        self.decoder = decoder or own_decoder(bundle)
         self.warping = Warping.of(bundle.features, bundle.decoder)
         self.windows = windows or Windows()
-        self._extractor = FeatureExtractor(bundle.features, quick_start=True)
-
-    @property
-    def tokenizer(self) -> CharTokenizer:
-        """Labels and characters."""
-        return self.bundle.tokenizer
-
-    @property
-    def sample_rate(self) -> int:
-        """Hz; every recording is resampled to it."""
-        return self.bundle.features.sample_rate
-
-    @property
-    def seconds_per_frame(self) -> float:
-        """Duration of an output frame."""
-        return self.clock.seconds_per_frame
-
-    @property
-    def clock(self) -> FrameClock:
-        """When output frames are, by construction of the front end."""
-        return FrameClock.of(self.bundle.features, self.bundle.model)
 
     @classmethod
     def from_keras(cls, model: Any, recipe: Recipe, tokenizer: CharTokenizer, *,
@@ -129,20 +99,6 @@ class Recognizer:
             BundleError: a weight is not finite.
         """
         return cls(bundle_of(model, recipe, tokenizer, cmvn, build), build=build)
-
-    def keras_model(self) -> Any:
-        """The trained network as a Keras model, an `asr.AcousticModel` or a network of your own.
-
-        Raises:
-            UsageError: TensorFlow cannot be used.
-        """
-        engine = self.engine
-        if not isinstance(engine, KerasAcousticModel):
-            if self.bundle.quantized:
-                say_dequantized("the Keras model has")
-            engine = KerasAcousticModel(self.bundle.model, self.bundle.num_features,
-                                        self.tokenizer.vocab_size, self.bundle.weights)
-        return engine.model
 
     def save(self, path: str | os.PathLike) -> str:
         """Write the bundle of this recogniser; returns its hash. See `asr.bundle.save_bundle`."""
@@ -168,83 +124,8 @@ class Recognizer:
         table = dataclasses.asdict(settings or self.decoder_settings) | knobs
         other.decoder_settings = settings_from_dict(DecoderSettings, table, source="decoder")
         other.warping = Warping.of(self.bundle.features, other.decoder_settings)
-        other.decoder = self._build_decoder(other.decoder_settings)
+        other.decoder = decoder_of(self.bundle, other.decoder_settings)
         return other
-
-    def load_audio(self, audio: Audio, sample_rate: int | None = None, *,
-                   expected: AudioInfo | None = None, max_seconds: float | None = None,
-                   allow_truncated: bool = False) -> np.ndarray:
-        """Samples at the recogniser's rate, of a path or of an array.
-
-        Args:
-            audio: a path, or (num_samples,) floating point, mono, in [-1, 1].
-            sample_rate: Hz of an array; None: it has the recogniser's rate already.
-            expected, max_seconds, allow_truncated: for a path, see `asr.audio.load_audio`.
-
-        Raises:
-            AudioError: see `asr.audio.load_audio`.
-            UsageError: an array that is not one-dimensional floating point, or a rate for a path.
-        """
-        if not isinstance(audio, np.ndarray):
-            if sample_rate is not None:
-                raise UsageError(RATE_OF_A_FILE)
-            return load_audio(audio, sample_rate=self.sample_rate, expected=expected,
-                              max_seconds=max_seconds, allow_truncated=allow_truncated)
-        if audio.ndim != 1 or audio.dtype.kind != "f":
-            raise UsageError(f"An array of shape {audio.shape} and type {audio.dtype} is not mono "
-                             "audio; expected (num_samples,) floating point in [-1, 1].")
-        audio = audio.astype(np.float32, copy=False)
-        if sample_rate in (None, self.sample_rate):
-            return audio
-        return resample(audio, sample_rate, self.sample_rate)
-
-    def features(self, audio: Audio, sample_rate: int | None = None) -> np.ndarray:
-        """(T, F) float32 of a recording, before normalisation; see `asr.features`.
-
-        Raises:
-            AudioError, UsageError: see `load_audio` and `asr.features.log_mel`.
-        """
-        return self._extractor.extract(self.load_audio(audio, sample_rate))
-
-    def seconds_trimmed(self, audio: np.ndarray) -> float:
-        """How much of a recording's start `features` leaves out (features.trim_db); seconds."""
-        return self._extractor.loud_part(audio)[0] / self.sample_rate
-
-    def normalized(self, features: np.ndarray) -> np.ndarray:
-        """Features as the network was trained on: after its mean and variance normalisation."""
-        return normalize_features(features, self.bundle.features, self.bundle.cmvn)
-
-    def logits(self, features: np.ndarray) -> np.ndarray:
-        """(T', V) float32 of one utterance.
-
-        Args:
-            features: (T, F) float32 before normalisation, from `features` or `asr.log_mel`.
-
-        Raises:
-            UsageError: the shape is not this network's.
-        """
-        return self.logits_batch([features])[0]
-
-    def logits_batch(self, features: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Logits of many utterances, in their order; batches of like lengths, bounded memory.
-
-        Args:
-            features: (T_i, F) float32 each, before normalisation.
-
-        Raises:
-            UsageError: a shape is not this network's.
-        """
-        for row in features:
-            if row.ndim != 2 or row.shape[1] != self.bundle.num_features or not len(row):
-                raise UsageError(f"Features of shape {row.shape} do not fit this recogniser; "
-                                 f"expected (frames, {self.bundle.num_features}).")
-        results: list[np.ndarray] = [np.empty(0)] * len(features)
-        for batch in batches_by_length([len(row) for row in features]):
-            logits, lengths = self.engine.logits(
-                *pad_batch([self.normalized(features[i]) for i in batch]))
-            for i, row, length in zip(batch, logits, lengths, strict=True):
-                results[i] = row[:length].copy()
-        return results
 
     def decode(self, logits: np.ndarray, duration: float | None = None,
                features: np.ndarray | None = None, start: float = 0.0) -> Transcript:
@@ -429,22 +310,6 @@ class Recognizer:
                 f"{self.bundle.tokenizer.vocab_size} labels, {self.decoder_settings.kind}, "
                 f"engine {self.engine.name})")
 
-    def _own_decoder(self) -> Decoder:
-        """What is wrong with the bundle's own decoder is wrong with the bundle."""
-        try:
-            return self._build_decoder(self.bundle.decoder)
-        except (DataError, UsageError) as error:
-            raise BundleError(f"{self.bundle.path}: its decoder cannot be built: {error}",
-                              code="bundle.decoder", path=self.bundle.path) from error
-
-    def _build_decoder(self, settings: DecoderSettings) -> Decoder:
-        """With language model, normaliser and calibration."""
-        model = language_model_of(self.bundle, settings) if uses_lm(settings) else None
-        settings = normalize_hot_words(settings, self.bundle.text.normalizer)
-        decoder = build_decoder(settings, self.tokenizer, language_model=model)
-        calibration = self.bundle.calibration.get(calibration_kind(settings))
-        return CalibratedDecoder(decoder, calibration) if calibration else decoder
-
     @staticmethod
     def _task(audio: Audio, sample_rate: int | None) -> Task[None]:
         if isinstance(audio, np.ndarray):
@@ -452,23 +317,6 @@ class Recognizer:
         if sample_rate is not None:
             raise UsageError(RATE_OF_A_FILE)
         return Task(None, audio, str(audio))
-
-
-def language_model_of(bundle: Bundle, settings: DecoderSettings) -> LanguageModel | None:
-    """The model that settings name: the bundle's own one or a file; None: they name none.
-
-    Raises:
-        DataError: it cannot be read.
-        UsageError: it was trained on texts of another normaliser.
-    """
-    if not settings.lm:
-        return None
-    if settings.lm == LM and bundle.lm is not None:
-        model: LanguageModel = unpack_lm(bundle.lm, f"{bundle.path}: {LM}")
-    else:
-        model = load_ngram(settings.lm)
-    model.check_normalizer(bundle.text.normalizer)
-    return model
 
 
 def load(path: str | os.PathLike | None = None, engine: str = "auto",

@@ -22,7 +22,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np  # noqa: E402
 
 from asr.augment import NoiseBank, load_noise_bank  # noqa: E402
-from asr.data.batches import PlanSettings, gather_clips, padding_share, plan_epoch  # noqa: E402
+from asr.data.batches import gather_clips, padding_share, plan_epoch  # noqa: E402
+from asr.data.items import PlanSettings  # noqa: E402
 from asr.recipe import AugmentSettings, FeatureSettings, ModelSettings  # noqa: E402
 
 CONSUMER = 60_000  # frames a second

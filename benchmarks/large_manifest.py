@@ -18,7 +18,8 @@ import time
 import tracemalloc
 from dataclasses import dataclass
 
-from asr.data.batches import EpochPlans, PlanSettings, gather_clips
+from asr.data.batches import EpochPlans, gather_clips
+from asr.data.items import PlanSettings
 from asr.recipe import ModelSettings
 
 

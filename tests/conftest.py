@@ -19,7 +19,10 @@ os.environ["XDG_STATE_HOME"] = os.environ["ASR_TEST_STATE"]
 REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED_DATA = REPOSITORY.parent / "shared" / "data"
 
-LONGEST_FIRST = ("test_notebooks.py", "test_training.py", "test_readme.py", "test_cli.py")
+LONGEST_FIRST = ("test_training.py", "test_readme.py", "test_keras_page.py", "test_cli.py",
+                 "test_linguist.py", "test_engineer.py", "test_keras.py",
+                 "test_export.py", "test_feature_cache.py", "test_decoding_beam.py",
+                 "test_decoding.py", "test_processes.py", "test_commands.py", "test_voices.py")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

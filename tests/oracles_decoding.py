@@ -16,8 +16,9 @@ def collapse_path(path) -> tuple[int, ...]:
 def every_path(log_probs: np.ndarray):
     """(path, natural-log probability) of all V ** T' alignment paths."""
     num_frames, vocab_size = log_probs.shape
+    rows = log_probs.astype(float).tolist()  # numbers of Python are added faster
     for path in itertools.product(range(vocab_size), repeat=num_frames):
-        yield path, float(sum(log_probs[t, label] for t, label in enumerate(path)))
+        yield path, sum(map(list.__getitem__, rows, path), 0.0)
 
 
 def label_string_scores(log_probs: np.ndarray) -> dict[tuple[int, ...], float]:
@@ -38,24 +39,28 @@ def best_paths(log_probs: np.ndarray) -> dict[tuple[int, ...], float]:
     return best
 
 
-def median_spans(log_probs: np.ndarray, labels: tuple[int, ...]) -> list[tuple[int, int]]:
-    """For each label the first frame by which half of the probability of all its alignments has
-    begun it, and the first by which half has left it (or the number of frames)."""
-    begun = np.zeros((len(log_probs), len(labels)))
-    left = np.zeros_like(begun)
+def median_spans(log_probs: np.ndarray) -> dict[tuple[int, ...], list[tuple[int, int]]]:
+    """For every label string and each of its labels, the first frame by which half of the
+    probability of all its alignments has begun it, and the first by which half has left it (or the
+    number of frames)."""
+    sums: dict[tuple[int, ...], tuple[np.ndarray, np.ndarray]] = {}
     for path, score in every_path(log_probs):
-        if collapse_path(path) != labels:
-            continue
+        labels = collapse_path(path)
+        begun, left = sums.setdefault(labels, (np.zeros((len(path), len(labels))),
+                                               np.zeros((len(path), len(labels)))))
         index, previous = -1, 0
         for t, label in enumerate(path):
             index += label not in (0, previous)
             previous = label
             begun[t, :index + 1] += math.exp(score)
             left[t, :index + (label == 0)] += math.exp(score)
-    half = begun[-1, -1] * (0.5 - 1e-9)
-    return [(int(np.argmax(begun[:, i] >= half)),
-             int(np.argmax(left[:, i] >= half)) if left[-1, i] >= half else len(log_probs))
-            for i in range(len(labels))]
+    spans = {}
+    for labels, (begun, left) in sums.items():
+        half = begun[-1] * (0.5 - 1e-9)  # begun with the last frame: the same for all labels
+        spans[labels] = [(int(np.argmax(begun[:, i] >= half[i])),
+                          int(np.argmax(left[:, i] >= half[i])) if left[-1, i] >= half[i]
+                          else len(log_probs)) for i in range(len(labels))]
+    return spans
 
 
 def is_word_string(text: str, words) -> bool:

@@ -20,8 +20,8 @@ from asr.recipe import (
     load_recipe,
     recipe_from_dict,
     recipe_to_dict,
-    settings_from_dict,
 )
+from asr.settings import settings_from_dict
 
 
 def write(tmp_path, text: str):

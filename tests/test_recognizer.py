@@ -18,12 +18,13 @@ import asr.bundle.find
 import asr.recognizer
 from asr.audio.loudness import is_silent
 from asr.bundle import load_bundle
+from asr.bundle.find import find_bundle
 from asr.decoding import GreedyDecoder
 from asr.errors import AudioError, BundleError, UsageError
 from asr.features import FeatureExtractor, cmvn
 from asr.network.engine import NumpyAcousticModel
 from asr.recipe import DecoderSettings, FeatureSettings
-from asr.recognizer import Recognizer, find_bundle, load
+from asr.recognizer import Recognizer, load
 from asr.transcript import Transcript, Word
 
 RATE = FEATURES.sample_rate

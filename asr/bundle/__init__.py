@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,11 +31,22 @@ from types import MappingProxyType
 
 import numpy as np
 
-from asr.audio import RESAMPLER
 from asr.bundle.archive import Archive, json_bytes, write_archive
+from asr.bundle.config import (
+    CONFIG,
+    LM,
+    SETTINGS,
+    TOKENIZER,
+    check_cmvn,
+    check_lm,
+    checked_recipe,
+    config_fields,
+    config_table,
+    own_shapes,
+    read_tokenizer,
+)
 from asr.decoding.calibration import Calibration, calibration_kind, read_calibrations
-from asr.errors import BundleError, RecipeError, UsageError
-from asr.features import STATISTICS_NEEDED
+from asr.errors import BundleError, UsageError
 from asr.features.lengths import feature_length, output_length
 from asr.files import write_atomic
 from asr.network.quantization import KIND, SCALE, Quantized, check_quantized, quantized_names
@@ -47,22 +57,15 @@ from asr.recipe import (
     ModelSettings,
     Recipe,
     TextSettings,
-    recipe_from_dict,
     recipe_to_dict,
 )
-from asr.text import normalizer_id
 from asr.text.tokenizer import CharTokenizer
-from asr.versions import installed
 
 SCHEMA_VERSION = 1
-CONFIG, TOKENIZER, WEIGHTS = "config.json", "tokenizer.json", "weights.safetensors"
-LM, REFERENCE = "lm.arpa.gz", "reference.safetensors"
+WEIGHTS, REFERENCE = "weights.safetensors", "reference.safetensors"
 LIMITS = {CONFIG: 4_000_000, TOKENIZER: 1_000_000, WEIGHTS: 2_000_000_000, LM: 500_000_000,
           REFERENCE: 50_000_000}
-SETTINGS = ("features", "text", "model", "decoder")
 HEADER_ALLOWANCE = 1_000_000  # bytes of safetensors header beyond the numbers themselves
-MAX_ALPHABET = 20_000
-MAX_TENSORS, MAX_RANK = 10_000, 8  # of a user's own network
 FOREIGN_SUFFIXES = {".keras", ".h5", ".hdf5", ".pkl", ".pickle", ".joblib", ".pt", ".pth",
                     ".ckpt", ".pb", ".tflite", ".onnx", ".nemo"}
 FOREIGN_MAGIC = {b"\x89HDF": "HDF5", b"\x80\x02": "a pickle", b"\x80\x03": "a pickle",
@@ -210,7 +213,7 @@ def save_bundle(path: str | Path, *, features: FeatureSettings, text: TextSettin
         lm = pack_lm(decoder.lm)
     decoder = dataclasses.replace(decoder, lm=decoder.lm and LM)
     sections = recipe_to_dict(Recipe(features=features, text=text, model=model, decoder=decoder))
-    recipe = _checked_recipe({name: sections[name] for name in SETTINGS}, where)
+    recipe = checked_recipe({name: sections[name] for name in SETTINGS}, where)
     arrays = {name: np.asarray(array, "<f4", order="C") for name, array in weights.items()}
     shapes = {name: array.shape for name, array in arrays.items()} if network else \
         weight_shapes(model, num_features(features), tokenizer.vocab_size)
@@ -222,7 +225,7 @@ def save_bundle(path: str | Path, *, features: FeatureSettings, text: TextSettin
     if network:
         config["network"] = {"build": network,
                              "tensors": {name: list(shape) for name, shape in shapes.items()}}
-        _own_shapes(config["network"], where)
+        own_shapes(config["network"], where)
     stored = {name: arrays[name] for name in shapes}
     if quantized:
         check_quantized(quantized, shapes, where)
@@ -230,9 +233,9 @@ def save_bundle(path: str | Path, *, features: FeatureSettings, text: TextSettin
         for name, (values, scale) in quantized.items():
             stored[name] = np.ascontiguousarray(values)
             stored[name + SCALE] = np.ascontiguousarray(scale, "<f4")
-    _check_cmvn(config["cmvn"], recipe, where)
+    check_cmvn(config["cmvn"], recipe, where)
     read_calibrations(config.get("calibration", {}), where)
-    _check_lm(decoder, lm is not None, where)
+    check_lm(decoder, lm is not None, where)
     members = {CONFIG: json_bytes(config), TOKENIZER: json_bytes(tokenizer.to_dict()),
                WEIGHTS: save(stored)}
     if lm is not None:
@@ -263,7 +266,7 @@ def load_bundle(path: str | Path) -> Bundle:
         fields = config_fields(config, has_lm=LM in archive, where=where)
         recipe = Recipe(**{name: fields[name] for name in SETTINGS})
         tokenizer = read_tokenizer(archive.read_json(TOKENIZER), f"{path}: {TOKENIZER}")
-        shapes = _own_shapes(config["network"], where) if fields["network"] else weight_shapes(
+        shapes = own_shapes(config["network"], where) if fields["network"] else weight_shapes(
             recipe.model, num_features(recipe.features), tokenizer.vocab_size)
         weights, quantized = _read_weights(archive, shapes, fields["quantization"])
         reference = None
@@ -276,60 +279,6 @@ def load_bundle(path: str | Path) -> Bundle:
             quantized=MappingProxyType(quantized),
             lm=archive.read(LM) if LM in archive else None, bundle_hash=archive.sha256,
             weights_hash=archive.digest(WEIGHTS), path=path)
-
-
-def config_table(settings: Recipe | Bundle, cmvn: tuple[np.ndarray, np.ndarray] | None,
-                 training: Mapping, calibration: Mapping[str, Calibration]) -> dict:
-    """The content of config.json: plain values that `config_fields` reads.
-
-    Args:
-        settings: whatever has the sections features, text, model and decoder.
-        cmvn, training, calibration: as for `save_bundle`.
-    """
-    table = {name: recipe_to_dict(getattr(settings, name)) for name in SETTINGS}
-    table |= {"cmvn": None, "training": dict(training), "versions": _versions(),
-              "resampler": RESAMPLER, "normalizer": normalizer_id(settings.text.normalizer)}
-    if cmvn is not None:
-        table["cmvn"] = {"mean": np.asarray(cmvn[0], "<f4").tolist(),
-                         "std": np.asarray(cmvn[1], "<f4").tolist()}
-    if calibration:
-        table["calibration"] = {kind: one.to_dict() for kind, one in calibration.items()}
-    return table
-
-
-def config_fields(config: object, *, has_lm: bool, where: str) -> dict:
-    """Attributes of a `Bundle` from the content of its config.json, all checked.
-
-    Raises:
-        BundleError: a section or a value is not what it must be; `where` opens the message.
-    """
-    expected = {*SETTINGS, "cmvn", "training", "versions", "resampler", "normalizer"}
-    optional = {"calibration", "network", "quantization"}
-    if not isinstance(config, dict) or set(config) - optional != expected:
-        raise BundleError(f"{where} must hold exactly {', '.join(sorted(expected))}.",
-                          code="bundle.schema")
-    recipe = _checked_recipe({name: config[name] for name in SETTINGS}, where)
-    if config["resampler"] != RESAMPLER:
-        raise BundleError(f"{where}: resampler {config['resampler']!r}, this program has "
-                          f"{RESAMPLER!r}.", code="bundle.schema")
-    if not isinstance(config["training"], dict) or not _is_text_table(config["versions"]) \
-            or not isinstance(config["normalizer"], str):
-        raise BundleError(f"{where}: training and versions must be tables, normalizer text.",
-                          code="bundle.schema")
-    _check_lm(recipe.decoder, has_lm, where)
-    if "network" in config:
-        _own_shapes(config["network"], where)
-    if "quantization" in config and (config["quantization"] != KIND or "network" in config):
-        raise BundleError(f"{where}: quantization must be {KIND!r}, of a network of "
-                          "asr.AcousticModel.", code="bundle.schema")
-    return {**{name: getattr(recipe, name) for name in SETTINGS},
-            "cmvn": _check_cmvn(config["cmvn"], recipe, where),
-            "training": MappingProxyType(config["training"]),
-            "versions": MappingProxyType(config["versions"]), "normalizer": config["normalizer"],
-            "network": config["network"]["build"] if "network" in config else "",
-            "quantization": config.get("quantization", ""),
-            "calibration": MappingProxyType(read_calibrations(config.get("calibration", {}),
-                                                              where))}
 
 
 def refuse_foreign(path: Path) -> None:
@@ -351,83 +300,6 @@ def refuse_foreign(path: Path) -> None:
         raise UsageError(f"{path} is not supported ({kind}): opening such a file executes code "
                          "that it may carry. Give an .asr bundle, which is data only; `asr train` "
                          "writes one as best.asr.", code="bundle.foreign", path=path)
-
-
-def _checked_recipe(table: Mapping, where: str) -> Recipe:
-    for section in table.values():  # a name of a megabyte would make the error message one too
-        if not isinstance(section, Mapping) or any(len(key) > 64 for key in section):
-            raise BundleError(f"{where}: {', '.join(SETTINGS)} must be tables of knobs.",
-                              code="bundle.schema")
-    try:
-        return recipe_from_dict(table, source=where)
-    except RecipeError as error:
-        raise BundleError(str(error)[:500], code="bundle.schema") from error
-
-
-def _is_text_table(value: object) -> bool:
-    return isinstance(value, dict) and all(isinstance(v, str) for v in value.values())
-
-
-def _check_cmvn(value: object, recipe: Recipe, where: str):
-    """(mean, std) float32, or None; present exactly if the features want it."""
-    if (value is not None) != (recipe.features.cmvn in STATISTICS_NEEDED):
-        raise BundleError(f"{where}: cmvn statistics {'are missing' if value is None else 'given'}"
-                          f", but features.cmvn is {recipe.features.cmvn!r}.",
-                          code="bundle.schema")
-    if value is None:
-        return None
-    size = num_features(recipe.features)
-    arrays = []
-    for name in ("mean", "std"):
-        numbers = value.get(name) if isinstance(value, dict) and len(value) == 2 else None
-        if not isinstance(numbers, list) or len(numbers) != size or not all(
-                type(n) in (int, float) and abs(n) < 1e30 for n in numbers):
-            raise BundleError(f"{where}: cmvn.{name} must be {size} finite numbers.",
-                              code="bundle.schema")
-        arrays.append(np.array(numbers, np.float32))
-    if not (arrays[1] > 0).all():
-        raise BundleError(f"{where}: cmvn.std must be positive.", code="bundle.schema")
-    return arrays[0], arrays[1]
-
-
-def _check_lm(decoder: DecoderSettings, present: bool, where: str) -> None:
-    """decoder.lm names the member or nothing: a bundle never makes us open a path of its own."""
-    if decoder.lm not in ("", LM) or bool(decoder.lm) != present:
-        raise BundleError(f"{where}: decoder.lm is {decoder.lm[:80]!r} and the bundle has "
-                          f"{'a' if present else 'no'} {LM}; both or neither.",
-                          code="bundle.schema")
-
-
-def read_tokenizer(table: object, where: str) -> CharTokenizer:
-    """The alphabet of tokenizer.json.
-
-    Raises:
-        BundleError: it is not one; `where` opens the message.
-    """
-    alphabet = table.get("alphabet") if isinstance(table, dict) else None
-    if not isinstance(alphabet, str) or table != {"type": "characters", "alphabet": alphabet} \
-            or len(alphabet) > MAX_ALPHABET:
-        raise BundleError(f"{where} must be {{\"type\": \"characters\", "
-                          f"\"alphabet\": at most {MAX_ALPHABET:_} characters}}.",
-                          code="bundle.schema")
-    try:
-        return CharTokenizer(alphabet)
-    except UsageError as error:
-        raise BundleError(f"{where}: {error}", code="bundle.schema") from error
-
-
-def _own_shapes(table: object, where: str) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of the tensors of a user's own network; the function is a name, no code."""
-    tensors = table.get("tensors") if isinstance(table, dict) else None
-    if not isinstance(table, dict) or set(table) != {"build", "tensors"} \
-            or not isinstance(table["build"], str) or not 0 < len(table["build"]) <= 200 \
-            or not isinstance(tensors, dict) or not 0 < len(tensors) <= MAX_TENSORS \
-            or not all(isinstance(shape, list) and len(shape) <= MAX_RANK
-                       and all(type(n) is int and 0 < n < 2**31 for n in shape)
-                       for shape in tensors.values()):
-        raise BundleError(f"{where}: network must be the name of the function that builds it and "
-                          "the shapes of its tensors.", code="bundle.schema")
-    return {name: tuple(shape) for name, shape in tensors.items()}
 
 
 def _read_weights(archive: Archive, shapes: dict[str, tuple[int, ...]], quantization: str
@@ -456,10 +328,3 @@ def _check_reference(arrays: Mapping[str, np.ndarray], recipe: Recipe, tokenizer
     check_tensors(arrays, {
         "audio": (samples,), "features": (frames, num_features(recipe.features)),
         "logits": (output_length(frames, recipe.model), tokenizer.vocab_size)}, where)
-
-
-def _versions() -> dict[str, str]:
-    """Packages that can change a feature or a weight; from metadata, nothing is imported."""
-    names = ("keras-asr", "keras", "librosa", "numpy", "soundfile", "soxr", "tensorflow")
-    return {"python": platform.python_version(),
-            **{name: version for name, version in installed(names).items() if version}}

@@ -9,16 +9,8 @@ import hashlib
 import json
 from pathlib import Path
 
-from asr.bundle import (
-    CONFIG,
-    LIMITS,
-    LM,
-    TOKENIZER,
-    Bundle,
-    config_fields,
-    config_table,
-    read_tokenizer,
-)
+from asr.bundle import LIMITS, Bundle
+from asr.bundle.config import CONFIG, LM, TOKENIZER, config_fields, config_table, read_tokenizer
 from asr.errors import BundleError, UsageError
 from asr.files import StrictJsonError, parse_json
 from asr.network.onnx_engine import OnnxAcousticModel

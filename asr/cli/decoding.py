@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import click
 
 from asr.errors import UsageError
-from asr.recipe import DecoderSettings, choices_of
+from asr.recipe import DecoderSettings
+from asr.settings import choices_of
 
 if TYPE_CHECKING:
     from asr.recognizer import Recognizer

@@ -17,7 +17,8 @@ from asr.cli.grouping import by_options, group_json, group_text, groups_by, labe
 from asr.cli.inputs import truncated_option
 from asr.cli.output_paths import refuse_existing, refuse_no_file
 from asr.cli.places import absolute, open_recognizer, place_options
-from asr.recipe import TextSettings, choices_of
+from asr.recipe import TextSettings
+from asr.settings import choices_of
 
 if TYPE_CHECKING:
     from asr.fleet.cluster import Cluster

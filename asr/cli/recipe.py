@@ -10,7 +10,8 @@ from pathlib import Path
 import click
 
 from asr.errors import EXIT_OK, UsageError
-from asr.recipe import Recipe, load_recipe, recipe_to_dict, to_toml
+from asr.recipe import Recipe, load_recipe, recipe_to_dict
+from asr.settings import to_toml
 
 # What a person who is not sure should do; the other settings speak for themselves.
 ADVICE = {

@@ -158,7 +158,7 @@ def _refuse_places(bundle: Path, output: Path | None, plot: Path | None, overwri
 
 def _tune_lm(recognizer: Recognizer, dev_set, lm_path: Path, beam_width: int, grids,
              lexicon_only: bool, plot: Path | None) -> Tuning:
-    from asr.bundle import LM
+    from asr.bundle.config import LM
     from asr.cli.progress import count_on_stderr
     from asr.files import write_atomic
     from asr.language_model import load_ngram

@@ -25,7 +25,8 @@ import tensorflow as tf
 
 from asr.augment import join_clips
 from asr.augment.graph import FeatureAugmenter
-from asr.data.batches import Batch, BatchItem, PlanRow
+from asr.data.batches import Batch, PlanRow
+from asr.data.items import BatchItem
 from asr.data.recordings import Recordings
 from asr.errors import AsrError, DataError, UsageError
 

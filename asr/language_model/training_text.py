@@ -15,8 +15,6 @@ from asr.files import parse_json
 from asr.language_model.model import SPACE_TOKENS
 from asr.text import normalize
 
-UNITS = ("words", "characters")
-
 
 def read_sentences(paths: Sequence[str | Path], *, normalizer: str = "none",
                    units: str = "words") -> Iterator[list[str]]:

@@ -4,7 +4,9 @@ equations.py   the LSTM cell as the textbook writes it, the oracle of every engi
 layer.py       the Keras layer that picks cuDNN, the compiled kernels or the generic loop
 op.py          the compiled kernels as one TensorFlow operation with a gradient
 model.py       features to logits: front end, stacked bidirectional LSTM, projection
-ctc_model.py   what every network trained by CTC shares: step, checks, saving, export
+ctc_model.py   what every network trained by CTC shares: step, saving, export
+contract.py    the signature and the checks of a batch
+named_weights.py    names of a model's variables, layers that learn slowly, averaged weights
 ctc.py         the loss, from explicit lengths
 metrics.py     word and character error rate as Keras metrics
 weights.py     names and shapes of all tensors

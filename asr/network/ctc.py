@@ -28,9 +28,6 @@ from asr.text.tokenizer import BLANK_ID
 
 logger = logging.getLogger(__name__)
 
-# cuDNN's CTC holds labels up to this length (pytorch#53505); longer ones go to the CPU kernel.
-CUDNN_MAX_LABELS = 256
-
 
 @keras.saving.register_keras_serializable(package="asr")
 class CTCLoss(keras.losses.Loss):

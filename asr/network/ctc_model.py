@@ -19,14 +19,13 @@ import tensorflow as tf
 
 import asr.network.metrics  # noqa: F401  (registered with Keras wherever a model is loaded)
 from asr.errors import UsageError
+from asr.network.contract import batch_signature, check_batch, check_inputs
 from asr.network.ctc import CTCLoss
 from asr.network.layer import portable_graph
+from asr.network.named_weights import NamedWeightsModel
 from asr.network.replicas import Gradients, Replicas, share_metrics, shared_gradients
 
 logger = logging.getLogger(__name__)
-
-CONTRACT = ('{"features": (B, T, F) float32, "num_frames": (B,) int32}, '
-            '{"labels": (B, L) int32, "num_labels": (B,) int32}')
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ class SkippedStep:
     gradient_norm: float
 
 
-class CTCModel(keras.Model):
+class CTCModel(NamedWeightsModel):
     """A Keras model that CTC trains on the batch contract.
 
     A subclass defines `call(x, training)`, the x of the contract to logits (B, T', V) float32, and
@@ -68,13 +67,10 @@ class CTCModel(keras.Model):
     """
 
     on_skipped_step: Callable[[SkippedStep], None] | None = None
-    ema_momentum = 0.0
-    ema_weights: Sequence[tf.Variable] = ()
     data_wait_seconds = 0.0  # that steps waited for data, and the rest of their time
     step_seconds = 0.0
     replicas: Replicas | None = None  # that share every batch; None: one device has all of it
     _training: _Training | None = None
-    _slow: Mapping[str, float] = {}
 
     @staticmethod
     def of(network: keras.Model) -> CTCModel:
@@ -241,12 +237,11 @@ class CTCModel(keras.Model):
         return logs
 
     def _apply(self, gradients) -> Any:
-        slow = [(v, tf.identity(v.value), factor) for v, factor in self._slowed()]
+        slow = [(v, tf.identity(v.value), factor) for v, factor in self.slowed()]
         self.optimizer.apply(gradients, self.trainable_variables)
         for variable, before, factor in slow:
             variable.assign(before + factor * (variable.value - before))
-        for average, weight in zip(self.ema_weights, self.trainable_variables, strict=False):
-            average.assign_sub((1.0 - self.ema_momentum) * (average - weight.value))
+        self.update_ema()
         return tf.constant(True)
 
     def _skip(self, finite_rows, loss, norm) -> Any:
@@ -376,75 +371,7 @@ class CTCModel(keras.Model):
         """
         self.compile(optimizer, evaluation_metrics=evaluation_metrics, jit_compile=False)
         self.optimizer.build(self.trainable_variables)
-        self.ema_momentum = ema
-        if ema:
-            self.ema_weights = [tf.Variable(v.value, trainable=False, name=f"ema_{i}")
-                                for i, v in enumerate(self.trainable_variables)]
-
-    def swap_ema(self) -> None:
-        """Exchange weights and their average (nothing without one); twice is the identity."""
-        for average, weight in zip(self.ema_weights, self.trainable_variables, strict=False):
-            current = weight.numpy()
-            weight.assign(average)
-            average.assign(current)
-
-    def set_speeds(self, freeze: Sequence[str] = (), slow: Mapping[str, float] | None = None
-                   ) -> None:
-        """Parts of the network that do not learn, or learn slowly; before `compile`.
-
-        Args:
-            freeze: names of layers, as they begin the names of `named_variables`, or as Keras
-                names them.
-            slow: name of a layer to the factor on each of its updates, 0 .. 1.
-
-        Raises:
-            UsageError: there is no such layer, or everything is frozen.
-        """
-        known: dict[str, list[keras.Variable]] = {}
-        for name, variable in self.named_variables().items():
-            for layer in dict.fromkeys((name.split("/")[0], *variable.path.split("/")[:-1])):
-                known.setdefault(layer, []).append(variable)
-        for name in (*freeze, *(slow or {})):
-            if name not in known:
-                raise UsageError(f"This network has no layer {name!r}; its layers are "
-                                 f"{', '.join(known)}.")
-        for name in freeze:
-            for variable in known[name]:
-                variable.trainable = False
-        if not self.trainable_variables:
-            raise UsageError("Every layer is frozen; leave one out of train.freeze.")
-        self._slow = {variable.path: factor for name, factor in (slow or {}).items()
-                      for variable in known[name] if variable.trainable}
-
-    def _slowed(self) -> list[tuple[keras.Variable, float]]:
-        return [(variable, self._slow[variable.path]) for variable in self.trainable_variables
-                if variable.path in self._slow]
-
-    def named_variables(self) -> dict[str, keras.Variable]:
-        """Bundle name to variable: layer, number, name. The order is that of `weights`."""
-        named = {}
-        for number, variable in enumerate(self.weights):
-            # A layer's automatic name counts up in a process; the number does not.
-            named[f"{number:03d}/{variable.name}"] = variable
-        return named
-
-    def get_named_weights(self) -> dict[str, np.ndarray]:
-        """Copies of all weights, float32, by bundle name."""
-        return {name: np.asarray(variable.numpy(), np.float32)
-                for name, variable in self.named_variables().items()}
-
-    def set_named_weights(self, weights: Mapping[str, np.ndarray]) -> None:
-        """Load weights by bundle name; a missing, extra or misshapen one is an error."""
-        variables = self.named_variables()
-        if set(weights) != set(variables):
-            wrong = sorted(set(weights) ^ set(variables))
-            raise UsageError(f"These weights are for another network; they differ in {wrong}.")
-        for name, variable in variables.items():
-            if tuple(weights[name].shape) != tuple(variable.shape):
-                raise UsageError(f"{name} has shape {tuple(weights[name].shape)}, this network "
-                                 f"needs {tuple(variable.shape)}.")
-            variable.assign(weights[name])
-
+        self.start_ema(ema)
 
 @keras.saving.register_keras_serializable(package="asr")
 class WrappedModel(CTCModel):
@@ -481,58 +408,3 @@ class WrappedModel(CTCModel):
         """Called by `keras.saving.load_model`."""
         network = keras.saving.deserialize_keras_object(config["network"], custom_objects)
         return cls(network, name=config["name"])
-
-
-def batch_signature(num_features: int | None) -> tuple[dict, dict]:
-    """The x and y of the batch contract for any B, T and L: one trace serves all batches."""
-    def counts(name: str) -> tf.TensorSpec:
-        return tf.TensorSpec([None], tf.int32, name=name)
-
-    return ({"features": tf.TensorSpec([None, None, num_features], tf.float32, name="features"),
-             "num_frames": counts("num_frames")},
-            {"labels": tf.TensorSpec([None, None], tf.int32, name="labels"),
-             "num_labels": counts("num_labels")})
-
-
-def check_batch(batch: Any) -> tuple[dict, dict]:
-    """The x and y of one batch.
-
-    Raises:
-        UsageError: the batch is not of the contract.
-    """
-    parts = tuple(part for part in batch if part is not None) if isinstance(batch, (tuple, list)) \
-        else (batch,)
-    if len(parts) == 3:
-        raise UsageError("Sample weights are not supported; repeat an utterance to weigh it more "
-                         "(data.repeats in a recipe).")
-    if len(parts) != 2 or not _has(parts[1], labels=2, num_labels=1):
-        raise _not_of_the_contract(parts)
-    check_inputs(parts[0])
-    return ({"features": parts[0]["features"], "num_frames": parts[0]["num_frames"]},
-            {"labels": parts[1]["labels"], "num_labels": parts[1]["num_labels"]})
-
-
-def check_inputs(x: Any) -> None:
-    """The x of one batch.
-
-    Raises:
-        UsageError: it is not of the contract.
-    """
-    if not _has(x, features=3, num_frames=1):
-        raise _not_of_the_contract((x,))
-
-
-def _has(part: Any, **ranks: int) -> bool:
-    return isinstance(part, Mapping) and all(
-        name in part and len(getattr(part[name], "shape", ())) == rank
-        for name, rank in ranks.items())
-
-
-def _not_of_the_contract(parts: Sequence) -> UsageError:
-    def text(part) -> str:
-        if isinstance(part, Mapping):
-            return "{" + ", ".join(f"{name!r}: {text(value)}" for name, value in part.items()) + "}"
-        return str(tuple(getattr(part, "shape", ()))) if hasattr(part, "shape") else repr(part)[:80]
-
-    return UsageError(f"A batch must be {CONTRACT}, as asr.dataset(...) makes them; got "
-                      f"{', '.join(map(text, parts))}.")

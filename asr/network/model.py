@@ -17,11 +17,13 @@ import tensorflow as tf
 from asr.errors import UsageError
 from asr.features.lengths import CONV_TIME_STRIDES, output_length
 from asr.network.chunks import Chunks, chunked_backward
-from asr.network.ctc_model import CTCModel, batch_signature
+from asr.network.contract import batch_signature
+from asr.network.ctc_model import CTCModel
 from asr.network.layer import BidirectionalLSTM
 from asr.network.weights import LAYER_NORM_EPSILON
 from asr.network.weights import num_features as count_features
-from asr.recipe import ModelSettings, Recipe, settings_from_dict
+from asr.recipe import ModelSettings, Recipe
+from asr.settings import settings_from_dict
 
 
 @keras.saving.register_keras_serializable(package="asr")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from asr.proposal.settings import Proposal
-from asr.recipe import to_toml
+from asr.settings import to_toml
 
 
 def page(proposal: Proposal, head: Sequence[str]) -> str:

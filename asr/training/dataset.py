@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from asr.data.batches import EpochPlans, PlanSettings, plan_evaluation
+from asr.data.batches import EpochPlans, plan_evaluation
+from asr.data.items import PlanSettings
 from asr.errors import UsageError
 from asr.features import STATISTICS_NEEDED
 from asr.manifest import Utterance, read_manifest

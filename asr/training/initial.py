@@ -14,7 +14,8 @@ import numpy as np
 from asr.bundle import load_bundle
 from asr.bundle.find import find_bundle
 from asr.errors import RecipeError, UsageError
-from asr.recipe import Recipe, to_toml
+from asr.recipe import Recipe
+from asr.settings import to_toml
 from asr.text.tokenizer import CharTokenizer, describe
 
 # What may differ between a bundle and the run that goes on from it: no weight depends on it.

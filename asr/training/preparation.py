@@ -18,8 +18,9 @@ import numpy as np
 from asr.audio.content_hashes import hash_files
 from asr.audio.probing import probe_all
 from asr.augment import noise_files
-from asr.data.batches import Clip, PlanSettings, gather_clips
+from asr.data.batches import gather_clips
 from asr.data.cache import FeatureCache, Spread, build_cache, missing_bytes
+from asr.data.items import Clip, PlanSettings
 from asr.data.recordings import Recordings
 from asr.errors import DataError, ManifestError, RecipeError
 from asr.features import training_statistics

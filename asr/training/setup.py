@@ -19,8 +19,9 @@ from asr.augment import load_noise_bank
 from asr.augment.graph import FeatureAugmenter
 from asr.bundle import load_bundle
 from asr.bundle.find import find_bundle
-from asr.data.batches import DEFAULT_FRAMES, Batch, largest_batch, plan_epoch, plan_evaluation
+from asr.data.batches import Batch, largest_batch, plan_epoch, plan_evaluation
 from asr.data.cache import FeatureCache
+from asr.data.items import DEFAULT_FRAMES
 from asr.data.pipeline import evaluation_dataset, training_dataset
 from asr.data.recordings import Recordings
 from asr.decoding import build_decoder

@@ -51,7 +51,3 @@ class SignalWatch:
 
 def _exit_code(signum: int) -> int:
     return EXIT_INTERRUPTED if signum == signal.SIGINT else EXIT_TERMINATED
-
-
-class TimeIsUp(Exception):
-    """The time budget of the recipe is spent; the epoch ends early."""

@@ -16,7 +16,7 @@ from asr.decoding import BeamSearchDecoder, Decoder, GreedyDecoder, build_decode
 from asr.decoding.phrases import normalize_hot_words
 from asr.errors import UsageError
 from asr.language_model import LanguageModel
-from asr.recipe import DecoderSettings, settings_from_dict
+from asr.recipe import DecoderSettings
 from asr.recognizer import Recognizer
 from asr.scoring.bootstrap import (
     FEW_CLUSTERS,
@@ -26,6 +26,7 @@ from asr.scoring.bootstrap import (
     draw_sums,
     interval_of,
 )
+from asr.settings import settings_from_dict
 from asr.tuning.dev_set import DevSet, read_dev_set, read_texts, word_errors
 from asr.tuning.race import Key, Race
 

@@ -15,8 +15,9 @@ import numpy as np
 from asr.decoding import Decoder, HotWord, build_decoder
 from asr.decoding.phrases import MAX_BOOST
 from asr.errors import DataError, UsageError
+from asr.inference.decoders import language_model_of
 from asr.recipe import DecoderSettings
-from asr.recognizer import Recognizer, language_model_of
+from asr.recognizer import Recognizer
 from asr.scoring.bootstrap import Interval, cluster_sums, clusters_of, draw_sums, interval_of
 from asr.scoring.counts import count_words
 from asr.text import normalize

@@ -12,11 +12,7 @@ from hypothesis import strategies as st
 
 from asr.data.batches import (
     Batch,
-    BatchItem,
-    Clip,
     EpochPlans,
-    PlanSettings,
-    Rendition,
     divided,
     gather_clips,
     largest_batch,
@@ -24,6 +20,7 @@ from asr.data.batches import (
     plan_epoch,
     plan_evaluation,
 )
+from asr.data.items import BatchItem, Clip, PlanSettings, Rendition
 from asr.errors import DataError, RecipeError
 from asr.features.lengths import feasible, output_length
 from asr.recipe import ModelSettings, Recipe, load_recipe

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asr.augment import NoiseBank, join_clips
-from asr.data.batches import PlanSettings, gather_clips, largest_batch, plan_epoch, plan_evaluation
+from asr.data.batches import gather_clips, largest_batch, plan_epoch, plan_evaluation
+from asr.data.items import PlanSettings
 from asr.errors import AudioError, DataError, UsageError
 from asr.features import cmvn
 from asr.recipe import AugmentSettings, FeatureSettings, ModelSettings

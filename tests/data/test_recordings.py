@@ -202,7 +202,8 @@ def test_s3_is_read_by_its_file_system(tmp_path, monkeypatch):
 def test_batches_are_those_of_the_cached_reader(tmp_path):
     """The same plan gives the same tensors: augmented by the same ops, from the same seeds."""
     from asr.augment.graph import FeatureAugmenter
-    from asr.data.batches import PlanSettings, gather_clips, plan_epoch
+    from asr.data.batches import gather_clips, plan_epoch
+    from asr.data.items import PlanSettings
     from asr.data.pipeline import training_dataset
     from asr.features import FeatureExtractor
     from asr.recipe import AugmentSettings, ModelSettings

@@ -15,7 +15,8 @@ import pytest
 from forged_bundle import forge, forge_config, members, write_zip
 from tiny_bundle import ARPA, write_bundle
 
-from asr.bundle import CONFIG, LIMITS, LM, TOKENIZER, WEIGHTS
+from asr.bundle import LIMITS, WEIGHTS
+from asr.bundle.config import CONFIG, LM, TOKENIZER
 from asr.decoding import HotWord, LexiconDecoder, grammar, grammar_syntax, lexicon, phrases
 from asr.decoding.phrases import phrase_part
 from asr.errors import AsrError, UsageError

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asr.errors import UsageError
-from asr.kernels import cpu, memory, products, team
+from asr.kernels import cpu, memory, products, sequences, team
 from asr.kernels.batch_slices import plan
 from asr.network import equations
 
@@ -320,7 +320,7 @@ def test_other_processors_get_other_tiles_and_the_same_numbers(tmp_path, feature
 
 
 def test_a_failing_compiler_is_a_sentence(monkeypatch):
-    monkeypatch.setattr(cpu.sequences, "forward_slice",
+    monkeypatch.setattr(sequences, "forward_slice",
                         lambda *_: (_ for _ in ()).throw(RuntimeError("no LLVM here")))
     monkeypatch.setattr(cpu, "forward_problem", cpu.forward_problem.__wrapped__)
     assert cpu.forward_problem() == "RuntimeError: no LLVM here"
@@ -330,7 +330,7 @@ def test_a_failing_compiler_is_a_sentence(monkeypatch):
     monkeypatch.setattr(cpu, "infer", lambda *_, **__: np.array([np.nan]))
     assert "returned" in cpu.forward_problem() and "returned" in cpu.compile_problem.__wrapped__()
     monkeypatch.undo()
-    monkeypatch.setattr(cpu.sequences, "backward_slice",
+    monkeypatch.setattr(sequences, "backward_slice",
                         lambda *_: (_ for _ in ()).throw(RuntimeError("no backward pass")))
     assert cpu.forward_problem.__wrapped__() is None
     assert cpu.compile_problem.__wrapped__() == "RuntimeError: no backward pass"

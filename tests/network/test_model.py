@@ -16,7 +16,7 @@ pytestmark = pytest.mark.tf
 import keras  # noqa: E402
 
 from asr.errors import UsageError  # noqa: E402
-from asr.network.ctc_model import batch_signature  # noqa: E402
+from asr.network.contract import batch_signature  # noqa: E402
 from asr.network.model import build_model  # noqa: E402
 from asr.network.weights import weight_shapes  # noqa: E402
 

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from asr.data.batches import Batch, BatchItem, share_of_batch
+from asr.data.batches import Batch, share_of_batch
+from asr.data.items import BatchItem
 from asr.network.framework import import_tensorflow
 from asr.recipe import recipe_from_dict
 from asr.training.cluster import place_of_process

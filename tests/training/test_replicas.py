@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from asr.bundle import load_bundle
-from asr.data.batches import Batch, BatchItem, balance, share_of_batch
+from asr.data.batches import Batch, balance, share_of_batch
+from asr.data.items import BatchItem
 from asr.errors import UsageError
 from asr.recipe import TrainSettings
 from asr.training.cluster import Place, place_of_process

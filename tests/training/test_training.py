@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,7 +26,6 @@ from asr.errors import (
 )
 from asr.manifest import read_manifest, write_manifest
 from asr.recipe import Recipe, load_recipe, recipe_from_dict
-from asr.recognizer import load
 from asr.training import read_log, train
 
 tf = pytest.importorskip("tensorflow")
@@ -53,6 +53,28 @@ def recipe_for(tones: Path, *overrides: str) -> Recipe:
         "data.batch_frames=1_500", *SMALL, *overrides])
 
 
+@pytest.fixture(scope="module")
+def whole(tones, tmp_path_factory) -> Path:
+    """A run of 4 epochs without a break."""
+    run = tmp_path_factory.mktemp("whole") / "run"
+    assert train(recipe_for(tones), run, quiet=True).epochs == 4
+    return run
+
+
+@pytest.fixture(scope="module")
+def stopped(tones, tmp_path_factory) -> Path:
+    """The same, stopped after 2 of its 4 epochs; to be copied."""
+    run = tmp_path_factory.mktemp("stopped") / "run"
+    assert not train(recipe_for(tones), run, stop_after_epochs=2, quiet=True).finished
+    return run
+
+
+@pytest.fixture
+def half(stopped, tmp_path) -> Path:
+    """A copy of `stopped` to go on from."""
+    return shutil.copytree(stopped, tmp_path / "half")
+
+
 def run_cli(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
     return subprocess.run([sys.executable, "-m", "asr", *arguments], capture_output=True,
                           text=True, timeout=240, env={**os.environ, **environment})
@@ -69,23 +91,6 @@ def overrides_of(recipe: Recipe) -> list[str]:
 def epochs_of(run: Path) -> list[dict]:
     return [{k: r[k] for k in ("epoch", "loss", "valid_loss", "wer", "learning_rate")}
             for r in read_log(run) if r["event"] == "epoch"]
-
-
-def test_the_tones_recipe_reaches_wer_0_and_its_bundle_hears_the_same(tmp_path):
-    result = train(load_recipe(RECIPES / "tones.toml"), tmp_path / "run", quiet=True)
-    assert result.best_wer == 0.0
-    assert result.minutes < 2
-    recognizer = load(tmp_path / "run")
-    rows = [json.loads(line) for line in
-            (tmp_path / "run/tones/valid.jsonl").read_text(encoding="utf-8").splitlines()]
-    for row in rows[:10]:
-        heard = recognizer.transcribe(tmp_path / "run/tones" / row["audio_filepath"])
-        assert heard.text == row["text"]
-    for name in ("recipe.toml", "versions.json", "log.jsonl", "excluded.jsonl", "best.asr",
-                 "checkpoints/last/checkpoint", "checkpoints/best/checkpoint", "tensorboard"):
-        assert (tmp_path / "run" / name).exists(), name
-    assert all(not r["coach"].startswith("labels") for r in read_log(tmp_path / "run")
-               if r["event"] == "epoch")
 
 
 @pytest.mark.slow
@@ -114,17 +119,14 @@ def _assert_same_run(one: Path, other: Path) -> None:
             np.testing.assert_array_equal(reader.get_tensor(name), copy.get_tensor(name), name)
 
 
-def test_resume_in_one_process_goes_on_exactly(tones, tmp_path):
-    whole = train(recipe_for(tones), tmp_path / "whole", quiet=True)
-    first = train(recipe_for(tones), tmp_path / "parts", stop_after_epochs=2, quiet=True)
-    second = train(recipe_for(tones), tmp_path / "parts", quiet=True)
-    assert (first.finished, second.finished, second.epochs) == (False, True, whole.epochs)
-    for mine, theirs in zip(epochs_of(tmp_path / "whole"), epochs_of(tmp_path / "parts"),
-                            strict=True):
+def test_resume_in_one_process_goes_on_exactly(tones, whole, half):
+    second = train(recipe_for(tones), half, quiet=True)
+    assert second.finished and second.epochs == 4
+    for mine, theirs in zip(epochs_of(whole), epochs_of(half), strict=True):
         assert mine == pytest.approx(theirs, rel=1e-3)
 
 
-def test_a_signal_in_the_middle_of_an_epoch_loses_no_step(tones, tmp_path):
+def test_a_signal_in_the_middle_of_an_epoch_loses_no_step(tones, whole, tmp_path):
     import keras
 
     class Interrupt(keras.callbacks.Callback):
@@ -136,9 +138,7 @@ def test_a_signal_in_the_middle_of_an_epoch_loses_no_step(tones, tmp_path):
         train(recipe_for(tones), tmp_path / "parts", callbacks=[Interrupt()], quiet=True)
     assert stop.value.exit_code == 143
     train(recipe_for(tones), tmp_path / "parts", quiet=True)
-    train(recipe_for(tones), tmp_path / "whole", quiet=True)
-    for mine, theirs in zip(epochs_of(tmp_path / "whole"), epochs_of(tmp_path / "parts"),
-                            strict=True):
+    for mine, theirs in zip(epochs_of(whole), epochs_of(tmp_path / "parts"), strict=True):
         assert mine == pytest.approx(theirs, rel=1e-3)
 
 
@@ -171,9 +171,8 @@ def test_a_loss_that_stays_nan_stops_and_keeps_a_checkpoint(tones, tmp_path, mon
     assert list((tmp_path / "run/checkpoints/last").glob("ckpt-*.index"))
 
 
-def test_damaged_checkpoints_fall_back_to_the_one_before(tones, tmp_path):
-    run = tmp_path / "run"
-    train(recipe_for(tones), run, stop_after_epochs=2, quiet=True)
+def test_damaged_checkpoints_fall_back_to_the_one_before(tones, half):
+    run = half
     newest, before = sorted((run / "checkpoints/last").glob("ckpt-*.data*"), reverse=True)[:2]
     content = newest.read_bytes()
     for damaged in (b"", content[:len(content) // 2],
@@ -191,13 +190,11 @@ def test_damaged_checkpoints_fall_back_to_the_one_before(tones, tmp_path):
         train(recipe_for(tones), run, quiet=True)
 
 
-def test_a_checkpoint_of_another_run_is_not_taken(tones, tmp_path):
-    for name in ("one", "two"):
-        train(recipe_for(tones), tmp_path / name, stop_after_epochs=1, quiet=True)
-    for path in (tmp_path / "one/checkpoints/last").iterdir():
-        (tmp_path / "two/checkpoints/last" / path.name).write_bytes(path.read_bytes())
+def test_a_checkpoint_of_another_run_is_not_taken(tones, whole, half):
+    shutil.rmtree(half / "checkpoints/last")
+    shutil.copytree(whole / "checkpoints/last", half / "checkpoints/last")
     with pytest.raises(CheckpointError, match="belongs to another run"):
-        train(recipe_for(tones), tmp_path / "two", quiet=True)
+        train(recipe_for(tones), half, quiet=True)
 
 
 def test_shuffled_labels_raise_the_alarm_and_right_ones_never(tones, tmp_path, rng):
@@ -250,15 +247,14 @@ def test_what_cannot_be_trained_on_is_listed_with_its_reason(tones, tmp_path):
     assert result.excluded == 4
 
 
-def test_fine_tuning_follows_characters(tones, tmp_path):
-    train(recipe_for(tones, "train.epochs=3"), tmp_path / "first", quiet=True)
-    base = f"train.initial_bundle={tmp_path}/first/best.asr"
+def test_fine_tuning_follows_characters(tones, whole, tmp_path):
+    base = f"train.initial_bundle={whole}/best.asr"
     mixed = recipe_for(tones, base, "model.dropout=0.3", "text.alphabet=tsromlifeda q",
                        "train.epochs=1", "train.learning_rate=1e-7",
                        "train.final_learning_rate=0.0")
     train(mixed, tmp_path / "second", quiet=True)
-    first, second = (read_log(tmp_path / n) for n in ("first", "second"))
-    kept = load_bundle(tmp_path / "first/best.asr").training["epoch"]
+    first, second = read_log(whole), read_log(tmp_path / "second")
+    kept = load_bundle(whole / "best.asr").training["epoch"]
     best = next(r for r in first if r["event"] == "epoch" and r["epoch"] == kept)
     tuned = [r for r in second if r["event"] == "epoch"]
     assert tuned[-1]["valid_loss"] == pytest.approx(best["valid_loss"], rel=0.05)
@@ -297,17 +293,15 @@ def test_edited_texts_are_refused_when_a_run_goes_on(tones, tmp_path):
     assert train(edited, tmp_path / "run").epochs == 2
 
 
-def test_a_full_disk_stops_with_a_sentence_and_keeps_what_was(tones, tmp_path):
-    recipe = recipe_for(tones, "train.epochs=1")
-    run = tmp_path / "run"
-    train(recipe, run, quiet=True)
+def test_a_full_disk_stops_with_a_sentence_and_keeps_what_was(tones, half):
+    run = half
     before = {p.name: p.read_bytes() for p in (run / "checkpoints/last").glob("ckpt-*")}
     script = ("import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
               "resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000));"
               "from asr.cli import main; main(sys.argv[1:])")
     child = subprocess.run(
         [sys.executable, "-c", script, "train", str(RECIPES / "tones.toml"), str(run),
-         *overrides_of(recipe), "--set=train.epochs=3", "--quiet"],
+         *overrides_of(recipe_for(tones)), "--set=train.epochs=3", "--quiet"],
         capture_output=True, text=True, timeout=240)
     assert child.returncode == 1, child.stderr
     assert "Traceback" not in child.stderr

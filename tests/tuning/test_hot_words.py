@@ -12,7 +12,8 @@ import soundfile
 from test_tuning import noisy_logits
 from tiny_bundle import TOKENIZER, write_bundle
 
-from asr.bundle import LM, load_bundle
+from asr.bundle import load_bundle
+from asr.bundle.config import LM
 from asr.cli import run
 from asr.decoding import HotWord
 from asr.decoding.phrases import read_hot_words

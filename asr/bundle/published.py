@@ -37,8 +37,8 @@ class Published:
 MODELS = {
     "models/english": Published(
         "read English, 16 kHz, 52 % WER on accented speakers",
-        sha256="9e0ebab34cbe25027f83489082dd2b422aa80a2976ead4b09fa5ddbdfba0d4b5",
-        size=4_332_951),
+        sha256="2539232ddbfc9d1d3193f12f6baff423b9e6c4323c089bb44c5e72af905aecc9",
+        size=7_335_583),
 }
 
 

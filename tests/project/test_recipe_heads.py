@@ -37,8 +37,8 @@ def head_commands(page: Path) -> list[list[str]]:
 def written_by(argv: list[str], recipe_data) -> set[str]:
     """The files and folders that a command makes."""
     match argv:
-        case ["python", "recipes/voices/novels.py", _, out, *_]:
-            return {out}
+        case ["python", "recipes/voices/novels.py", *words]:
+            return {word for word in words if word.startswith("data/")}
         case ["python", "recipes/voices/label.py", _, _, folder, *_]:
             return {f"{folder}/{split}.jsonl" for split in ("train", "dev")}
         case ["asr", "prepare", "voices", _, folder, *_]:

@@ -34,7 +34,7 @@ def commands(journey: str) -> list[str]:
 
 
 def travel(lines: list[str], capsys, *, minutes: float = 0.3,
-           epochs: int | None = 6) -> str:
+           epochs: int | None = 12) -> str:
     """Run each in the working directory; the budget of the page would be an hour.
 
     Training ends after `epochs`, so that a busy machine learns as much; None: by the clock.

@@ -34,6 +34,7 @@ class StandIn:
 
     def __init__(self, address: str = "", workers: int = 0):
         assert address == "auto"
+        self.workers = workers
 
     def run(self, start, items: Iterable, lost, *, notice=None, shard_items: int = 32) -> Iterator:
         type(self).runs += 1
@@ -154,7 +155,7 @@ def test_training_data_that_a_cluster_prepared(tmp_path, tones, stand_in):
 
 def test_the_option_of_asr_train(tmp_path, tones, stand_in, monkeypatch, capsys):
     given = []
-    monkeypatch.setattr("asr.training.train", lambda *_, spread, **__: given.append(spread))
+    monkeypatch.setattr("asr.training.train", lambda *_, spread=None, **__: given.append(spread))
     command = ["train", str(RECIPE), str(tmp_path / "run"), "--quiet",
                *(f"--set={one}" for one in tones)]
     engine = ["--engine", "ray", "--address", "auto"]

@@ -23,6 +23,7 @@ from pathlib import Path
 import soundfile
 
 from asr.files import write_atomic
+from asr.manifest import Utterance, write_manifest
 from asr.manifest.roots import record_roots
 from asr.text.english_numbers import spell_cardinal
 
@@ -84,24 +85,26 @@ def main() -> None:
     rows = hear(args.folder, args.model, args.out / "heard.jsonl")
     speakers = sorted({row["speaker"] for row in rows})
     dev = set(speakers[::DEV_EVERY])
-    parts: dict[str, list[dict]] = {"train": [], "dev": [], "left": []}
+    parts: dict[str, list[Utterance]] = {"train": [], "dev": []}
+    left = []
     for row in sorted(rows, key=lambda row: row["id"]):
         try:
-            row = {**row, "text": spoken(row["text"])}
-            part = "dev" if row["speaker"] in dev else "train"
+            text = spoken(row["text"])
         except ValueError:
-            part = "left"
-        if row["score"] < args.min_score:
-            part = "left"
-        elif part != "left":  # a manifest of ours knows no score
-            del row["score"]
-        parts[part].append(row)
+            text = ""
+        if not text or row["score"] < args.min_score:
+            left.append(row)
+            continue
+        parts["dev" if row["speaker"] in dev else "train"].append(Utterance(
+            row["id"], Path(row["audio_filepath"]), text, row["duration"], row["speaker"]))
     record_roots(args.out, [args.folder.resolve()])
-    for name, part_rows in parts.items():
-        lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in part_rows]
-        write_atomic(args.out / f"{name}.jsonl", "".join(lines))
-        hours = sum(row["duration"] for row in part_rows) / 3600
-        print(f"{name}: {len(part_rows)} recordings, {hours:.2f} h")
+    for name, utterances in parts.items():
+        write_manifest(args.out / f"{name}.jsonl", utterances)
+        hours = sum(one.duration for one in utterances) / 3600
+        print(f"{name}: {len(utterances)} recordings, {hours:.2f} h")
+    lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in left]
+    write_atomic(args.out / "left.jsonl", "".join(lines))
+    print(f"left: {len(left)} recordings")
 
 
 if __name__ == "__main__":

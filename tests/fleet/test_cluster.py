@@ -349,7 +349,7 @@ def test_an_error_of_a_training_in_the_cluster_is_its_own_sentence(nodes, tmp_pa
                "ray", "--address", nodes.address, "--workers"]
     assert run([*command, "200"]) == EXIT_USAGE
     assert "the cluster has" in capfd.readouterr().err
-    assert run([*command, "1", "--set", "data.max_seconds=0.02", "--set",
+    assert run([*command, "1", "--set", "data.max_seconds=0.1", "--set",
                 "data.min_seconds=0.01"]) == EXIT_DATA
     assert "audio.too_long" in capfd.readouterr().err
 
@@ -386,7 +386,7 @@ def test_the_commands_of_the_page(nodes, tmp_path, monkeypatch, capfd, argv):
     code = run(argv[1:])
     said = capfd.readouterr()
     assert code in ((EXIT_OK, EXIT_DATA) if argv[1] == "audit" else (EXIT_OK,)), said.err
-    made = {"transcribe": "transcripts/*.txt", "features": "c/*/*", "train": "run/best.asr"}
+    made = {"transcribe": "transcripts/**/*.txt", "features": "c/*/*", "train": "run/best.asr"}
     assert argv[1] == "audit" or list(tmp_path.glob(made[argv[1]]))
 
 

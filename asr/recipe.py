@@ -107,6 +107,9 @@ class FeatureSettings:
                      "the training set as prior", choices=("none", "utterance", "global", "map"))
     cmvn_prior: int = knob(100, "frames that the prior counts for (cmvn = \"map\")", low=1,
                            high=100_000)
+    cmvn_range_db: float = knob(0.0, "a frame so far below the mean power counts for nothing in "
+                                "cmvn \"utterance\" and \"map\": pauses; 0: all count", low=0.0,
+                                high=120.0)
     htk: bool = knob(False, "HTK's mel scale instead of Slaney's")
     norm: str = knob("slaney", "filters of unit area, or of height 1", choices=("slaney", "none"))
     window: str = knob("hann", "of each frame", choices=("hann", "hamming", "blackman", "boxcar"))
@@ -365,6 +368,11 @@ def _check_together(recipe: Recipe, source: str) -> None:
          f"decoder.warps has {len(recipe.decoder.warps):,} factors, expected at most {MAX_WARPS}"),
         (f.cmvn != "map" or log_power,
          "features.cmvn = \"map\" works on log-mel features without deltas"),
+        (not f.cmvn_range_db or f.cmvn_range_db >= 10,
+         f"features.cmvn_range_db must be 0 or at least 10, got {f.cmvn_range_db:g}"),
+        (not f.cmvn_range_db or log_power and f.cmvn in ("utterance", "map"),
+         "features.cmvn_range_db works with features.cmvn = \"utterance\" and \"map\", on log-mel "
+         "features without deltas"),
         (recipe.data.reader == "cache" or f.kind in ("log_mel", "mfcc") and not f.deltas
          and not f.trim_db and a.concat_max == 1,
          "data.reader = \"tensorflow-io\" computes log_mel and mfcc without deltas and trim_db, "

@@ -128,6 +128,9 @@ def test_a_byte_order_mark_and_foreign_line_ends_do_no_harm(tmp_path):
     ({"data": {"min_seconds": 9.0, "max_seconds": 9.0}}, r"data\.min_seconds must be below"),
     ({"decoder": {"kind": "lexicon"}}, r'"lexicon" needs decoder\.lexicon'),
     ({"features": {"cmvn": "map", "deltas": 1}}, r'cmvn = "map" works on log-mel'),
+    ({"features": {"cmvn_range_db": 30.0, "kind": "mfcc"}}, r"cmvn_range_db works with"),
+    ({"features": {"cmvn_range_db": 30.0, "cmvn": "global"}}, r"cmvn_range_db works with"),
+    ({"features": {"cmvn_range_db": 5.0}}, r"cmvn_range_db must be 0 or at least 10, got 5"),
     ({"features": {"kind": "mfcc"}, "augment": {"warp": 0.1}}, r"work on log-mel features"),
 ])
 def test_what_contradicts_itself(table, message):

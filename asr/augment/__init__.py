@@ -24,6 +24,7 @@ from asr.audio.content_hashes import hash_files
 from asr.audio.source import AUDIO_SUFFIXES
 from asr.errors import AsrError, DataError, InputWarning, UsageError
 from asr.features import LOG_FLOOR
+from asr.features.normalization import NEPERS_PER_DB
 from asr.files import write_atomic
 from asr.recipe import FeatureSettings
 
@@ -41,7 +42,6 @@ EDGE_FRAMES = 2
 NOISE_RANGE_DB = 50.0
 
 
-NEPERS_PER_DB = np.log(10.0) / 10.0  # natural logarithm of a power ratio of 1 dB
 
 
 class Extractor(Protocol):

@@ -17,9 +17,10 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from asr.augment import NEPERS_PER_DB, NoiseBank
+from asr.augment import NoiseBank
 from asr.errors import UsageError
 from asr.features import LEVEL_FLOOR, LOG_FLOOR, STATISTICS_NEEDED, VARIANCE_FLOOR
+from asr.features.normalization import NEPERS_PER_DB, WEIGHT_RAMP_DB
 from asr.features.warping import warp_matrices
 from asr.recipe import FEATURE_KINDS, AugmentSettings, FeatureSettings
 
@@ -120,7 +121,7 @@ class FeatureAugmenter:
         groups, seeds = 1 + self.features.deltas, tf.stack([seed, 1])
         if self.features.cmvn != "none":
             prior = self.features.cmvn_prior if self.features.cmvn == "map" else 0
-            x = normalize(x, self._mean, self._std, prior)
+            x = normalize(x, self._mean, self._std, prior, self.features.cmvn_range_db)
             return mask_spectrum(x, seeds, self.augment, groups)
         if not self.augment.freq_masks and not self.augment.time_masks:
             return x
@@ -288,14 +289,26 @@ def limit_band(x: tf.Tensor, cutoff: tf.Tensor, level: tf.Tensor) -> tf.Tensor:
     return tf.where(beyond > 0.0, tf.maximum(x - BAND_LIMIT_SLOPE * beyond, floor), x)
 
 
-def level(x: tf.Tensor) -> tf.Tensor:
-    """The formula of `asr.features.level`."""
-    cells = tf.cast(tf.size(x), tf.float32)
-    return tf.maximum(x - (tf.reduce_logsumexp(x) - tf.math.log(cells)), LEVEL_FLOOR)
+def frame_weights(x: tf.Tensor, range_db: float) -> tf.Tensor:
+    """(T, 1): the formula of `asr.features.normalization.frame_weights`."""
+    if not range_db:
+        return tf.ones([tf.shape(x)[0], 1])
+    power = tf.reduce_logsumexp(x, axis=1, keepdims=True)
+    mean = tf.reduce_logsumexp(x) - tf.math.log(tf.cast(tf.shape(x)[0], tf.float32))
+    above = (power - mean) / NEPERS_PER_DB + range_db
+    return tf.clip_by_value(above / WEIGHT_RAMP_DB, 0.0, 1.0)
+
+
+def level(x: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+    """The formula of `asr.features.level`, relative to the power of the frames that count."""
+    cells = tf.reduce_sum(weights) * _width(x)
+    peak = tf.reduce_max(x)
+    power = tf.math.log(tf.reduce_sum(weights * tf.exp(x - peak))) + peak
+    return tf.maximum(x - (power - tf.math.log(cells)), LEVEL_FLOOR)
 
 
 def normalize(x: tf.Tensor, mean: np.ndarray | None = None, std: np.ndarray | None = None,
-              prior: int = 0) -> tf.Tensor:
+              prior: int = 0, range_db: float = 0.0) -> tf.Tensor:
     """The formula of `asr.features.cmvn`: over this utterance, or with statistics (F,) given.
 
     With a prior, in frames, that of `asr.features.map_cmvn`.
@@ -304,19 +317,23 @@ def normalize(x: tf.Tensor, mean: np.ndarray | None = None, std: np.ndarray | No
     as the float64 of the NumPy formula, and silence exactly 0.
     """
     floor = np.float32(math.sqrt(VARIANCE_FLOOR))
+    weights = frame_weights(x, range_db)
+    count = tf.reduce_sum(weights)
+
+    def average(values: tf.Tensor) -> tf.Tensor:
+        return tf.reduce_sum(weights * values, axis=0) / count
+
     if prior and mean is not None and std is not None:
-        x = level(x) - np.float32(mean)  # relative to the prior's mean: float32 is enough
-        num_frames = tf.cast(tf.shape(x)[0], tf.float32)
-        share = num_frames / (num_frames + prior)
-        x = x - share * tf.reduce_mean(x, axis=0)
-        variance = share * tf.reduce_mean(tf.square(x), axis=0) + (1.0 - share) * np.square(
-            np.float32(std))
+        x = level(x, weights) - np.float32(mean)  # relative to the prior's mean: float32 is enough
+        share = count / (count + prior)
+        x = x - share * average(x)
+        variance = share * average(tf.square(x)) + (1.0 - share) * np.square(np.float32(std))
         return x / tf.maximum(tf.sqrt(variance), floor)
     if mean is not None and std is not None:
         return (x - np.float32(mean)) / np.maximum(np.float32(std), floor)
     x = x - x[:1]
-    x = x - tf.reduce_mean(x, axis=0)
-    variance = tf.reduce_mean(tf.square(x), axis=0)
+    x = x - average(x)
+    variance = average(tf.square(x))
     return x / tf.maximum(tf.sqrt(variance), floor)
 
 

@@ -358,7 +358,8 @@ def cache_key(settings: FeatureSettings) -> str:
 
 def _identity(settings: FeatureSettings) -> dict:
     numbers = asdict(settings)
-    del numbers["cmvn"], numbers["cmvn_prior"]  # applied after the cache
+    for applied_after_the_cache in ("cmvn", "cmvn_prior", "cmvn_range_db"):
+        del numbers[applied_after_the_cache]
     if settings.kind != "mfcc":
         del numbers["n_mfcc"]
     return {"settings": numbers, "features_version": FEATURES_VERSION, "resampler": RESAMPLER,

@@ -22,6 +22,7 @@ from asr.bundle import Bundle
 from asr.export.spectrum import spectrum
 from asr.features import DELTA_WIDTH, LEVEL_FLOOR, VARIANCE_FLOOR
 from asr.features.lengths import CONV_TIME_STRIDES
+from asr.features.normalization import NEPERS_PER_DB, WEIGHT_RAMP_DB
 from asr.features.twin import POWER_FLOOR, delta_kernels
 from asr.network.weights import LAYER_NORM_EPSILON
 
@@ -259,14 +260,27 @@ def _normalize(nodes: Nodes, bundle: Bundle, x: str, num_frames: str, inside: st
         return nodes("Mul", centred, nodes.constant(scale, double))
     count = nodes.cast(nodes("Unsqueeze", num_frames, nodes.constant([1, 2])), double)
 
-    def mean(values: str) -> str:
-        total = nodes("ReduceSum", nodes.keep(values, inside, 0.0, double), nodes.constant([1]),
-                      keepdims=1)
-        return nodes("Div", total, count)
+    def total(values: str) -> str:
+        return nodes("ReduceSum", nodes.keep(values, inside, 0.0, double), nodes.constant([1]),
+                     keepdims=1)
 
-    if s.cmvn == "map":
+    weights = ""
+
+    def mean(values: str) -> str:
+        return nodes("Div", total(nodes("Mul", values, weights) if weights else values), count)
+
+    if s.cmvn == "map" or s.cmvn_range_db:
         peak = nodes("ReduceMax", nodes.keep(x, inside, -1e300, double), axes=[1, 2], keepdims=1)
         powers = nodes("Exp", nodes("Sub", x, peak))
+    if s.cmvn_range_db:
+        power = nodes("ReduceMean", powers, axes=[2], keepdims=1)
+        above = nodes("Sub", nodes("Log", power), nodes("Log", mean(power)))
+        ramp = nodes("Mul", above, nodes.constant(1 / (NEPERS_PER_DB * WEIGHT_RAMP_DB), double))
+        ramp = nodes("Add", ramp, nodes.constant(s.cmvn_range_db / WEIGHT_RAMP_DB, double))
+        weights = nodes("Max", nodes("Min", ramp, nodes.constant(1.0, double)),
+                        nodes.constant(0.0, double))
+        count = total(weights)
+    if s.cmvn == "map":
         mean_power = nodes("ReduceMean", mean(powers), axes=[2], keepdims=1)
         x = nodes("Sub", nodes("Sub", x, peak), nodes("Log", mean_power))
         x = nodes("Max", x, nodes.constant(LEVEL_FLOOR, double))

@@ -17,6 +17,7 @@ from asr.errors import UsageError
 from asr.export.spectrum import spectrum
 from asr.features import LEVEL_FLOOR, VARIANCE_FLOOR
 from asr.features.lengths import CONV_TIME_STRIDES
+from asr.features.normalization import NEPERS_PER_DB, WEIGHT_RAMP_DB
 from asr.features.twin import POWER_FLOOR
 from asr.network.weights import LAYER_NORM_EPSILON
 
@@ -160,13 +161,23 @@ def _normalized(bundle: Bundle, x: tf.Tensor, num_frames: tf.Tensor) -> tf.Tenso
     inside = tf.sequence_mask(num_frames, tf.shape(x)[1])[..., tf.newaxis]
     count = tf.cast(num_frames, tf.float64)[:, tf.newaxis, tf.newaxis]
 
-    def mean(values):
+    def total(values):
         return tf.reduce_sum(tf.where(inside, values, tf.zeros([], tf.float64)), axis=1,
-                             keepdims=True) / count
-
-    if s.cmvn == "map":
-        peak = tf.reduce_max(tf.where(inside, x, tf.constant(-1e300, tf.float64)), axis=[1, 2],
                              keepdims=True)
+
+    weights = tf.ones([], tf.float64)
+
+    def mean(values):
+        return total(weights * values) / count
+
+    peak = tf.reduce_max(tf.where(inside, x, tf.constant(-1e300, tf.float64)), axis=[1, 2],
+                         keepdims=True)
+    if s.cmvn_range_db:
+        power = tf.reduce_mean(tf.exp(x - peak), axis=2, keepdims=True)
+        above = (tf.math.log(power) - tf.math.log(mean(power))) / NEPERS_PER_DB + s.cmvn_range_db
+        weights = tf.clip_by_value(above / WEIGHT_RAMP_DB, 0.0, 1.0)
+        count = total(weights)
+    if s.cmvn == "map":
         power = tf.reduce_mean(mean(tf.exp(x - peak)), axis=2, keepdims=True)
         x = tf.maximum(x - peak - tf.math.log(power), LEVEL_FLOOR)
     centre = own_mean = mean(x)

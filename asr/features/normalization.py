@@ -19,18 +19,23 @@ if TYPE_CHECKING:
 
 VARIANCE_FLOOR = 1e-4  # squared natural logs: a band that varies less is left near 0, not blown up
 LEVEL_FLOOR = -12.0  # natural log: 52 dB below the mean power of an utterance (cmvn = "map")
+WEIGHT_RAMP_DB = 10.0  # above -cmvn_range_db: there the weight of a frame grows from 0 to 1
+NEPERS_PER_DB = math.log(10.0) / 10.0  # natural log of power
+
+Weighted = tuple[np.ndarray, np.ndarray | None]  # (T, F) and `frame_weights` of it
 
 STATISTICS_NEEDED = ("global", "map")  # values of features.cmvn
 
 
-def cmvn(features: np.ndarray, mean: np.ndarray | None = None,
-         std: np.ndarray | None = None) -> np.ndarray:
+def cmvn(features: np.ndarray, mean: np.ndarray | None = None, std: np.ndarray | None = None, *,
+         range_db: float = 0.0) -> np.ndarray:
     """Mean and variance normalisation: per utterance, or with given statistics.
 
     Args:
         features: (T, F) float32, T >= 1.
         mean, std: (F,), both or neither; None: those of this utterance. A standard deviation
             below sqrt(VARIANCE_FLOOR) counts as that, so silence becomes 0, not NaN.
+        range_db: of `frame_weights`, for the statistics of this utterance.
 
     Returns:
         (T, F) float32.
@@ -40,8 +45,9 @@ def cmvn(features: np.ndarray, mean: np.ndarray | None = None,
     """
     if (mean is None) != (std is None):
         raise UsageError("cmvn needs both mean and std, or neither.")
-    center = features.mean(axis=0, dtype=np.float64) if mean is None else mean
-    spread = features.std(axis=0, dtype=np.float64) if std is None else std
+    if mean is None or std is None:
+        mean, std, _ = moments(features, frame_weights(features, range_db))
+    center, spread = mean, std
     scale = 1.0 / np.maximum(spread, math.sqrt(VARIANCE_FLOOR))
     return ((features - center) * scale).astype(np.float32, copy=False)
 
@@ -65,22 +71,68 @@ def level(features: np.ndarray, mean_power: float | None = None) -> np.ndarray:
     return np.maximum(features - np.float32(mean_power), np.float32(LEVEL_FLOOR))
 
 
-def log_mean_power(features: Iterable[np.ndarray]) -> float:
-    """Natural log of the mean of exp(features) over all frames and bands of an utterance.
+def log_mean_power(features: Iterable[np.ndarray],
+                   weigh: Callable[[np.ndarray], np.ndarray | None] = lambda block: None) -> float:
+    """Natural log of the mean of exp(features) over frames and bands of an utterance.
 
     Args:
         features: (T, F) float32 blocks, at least one frame in all.
+        weigh: `frame_weights` of a block; without it all frames count.
     """
-    total, count = -math.inf, 0
+    total, count = -math.inf, 0.0
     for block in features:
-        peak = float(block.max())
-        power = peak + math.log(float(np.sum(np.exp(block - peak), dtype=np.float64)))
-        total, count = float(np.logaddexp(total, power)), count + block.size
-    return total - math.log(count)
+        weights, peak = weigh(block), float(block.max())
+        powers = np.exp(block - peak)
+        power = float(np.sum(powers, dtype=np.float64)) if weights is None else float(
+            weights @ powers.sum(axis=1, dtype=np.float64))
+        if power:
+            total = float(np.logaddexp(total, peak + math.log(power)))
+        count += block.size if weights is None else float(weights.sum()) * block.shape[1]
+    return total - math.log(count) if count else -math.inf
+
+
+def frame_weights(features: np.ndarray, range_db: float, mean_power: float | None = None
+                  ) -> np.ndarray | None:
+    """How much each frame counts in the statistics of an utterance, so that its pauses do not.
+
+    0 for a frame `range_db` or more below the mean power of the utterance, 1 from `WEIGHT_RAMP_DB`
+    above that on, between them linear in decibels: a rounding error moves no frame in or out.
+
+    Args:
+        features: (T, F) float32, natural log of power, before any normalisation.
+        range_db: features.cmvn_range_db; 0: all frames count.
+        mean_power: natural log, of the whole utterance where `features` are a piece of it.
+
+    Returns:
+        (T,) float64 in 0 .. 1, at least one of a whole utterance 1; None if all frames count.
+    """
+    if not range_db:
+        return None
+    if mean_power is None:
+        mean_power = log_mean_power([features])
+    power = np.log(np.exp(features - np.float32(mean_power)).mean(axis=1, dtype=np.float64))
+    return np.clip((power / NEPERS_PER_DB + range_db) / WEIGHT_RAMP_DB, 0.0, 1.0)
+
+
+def moments(features: np.ndarray, weights: np.ndarray | None = None
+            ) -> tuple[np.ndarray, np.ndarray, float]:
+    """Mean (F,) and standard deviation (F,), float64, and how many frames they are of.
+
+    Args:
+        features: (T, F), T >= 1.
+        weights: (T,), of `frame_weights`; if all are 0, so is everything here.
+    """
+    if weights is None:
+        return (features.mean(axis=0, dtype=np.float64), features.std(axis=0, dtype=np.float64),
+                float(len(features)))
+    count = float(weights.sum())
+    share = weights / max(count, 1e-9)
+    mean = share @ features
+    return mean, np.sqrt(share @ np.square(features - mean)), count
 
 
 def map_cmvn(features: np.ndarray, mean: np.ndarray, std: np.ndarray, prior: int,
-             mean_power: float | None = None) -> np.ndarray:
+             mean_power: float | None = None, *, range_db: float = 0.0) -> np.ndarray:
     """CMVN whose statistics are those of the utterance, with the training set as a prior.
 
     Mean and variance of a clip of half a second depend on the word that is said; counting the
@@ -92,19 +144,24 @@ def map_cmvn(features: np.ndarray, mean: np.ndarray, std: np.ndarray, prior: int
         mean, std: (F,), of the training set after `level`.
         prior: frames that they count for.
         mean_power: see `level`.
+        range_db: of `frame_weights`; frames that do not count are not of the mean power either.
 
     Returns:
         (T, F) float32.
 
     Reference: maximum a posteriori estimation of a Gaussian's parameters, Gauvain and Lee 1994.
     """
+    weights = frame_weights(features, range_db, mean_power)
+    if mean_power is None:
+        mean_power = log_mean_power([features], lambda _: weights)
     x = level(features, mean_power).astype(np.float64)
-    center, spread = map_statistics(len(x), x.mean(axis=0), x.std(axis=0), mean, std, prior)
+    own_mean, own_std, count = moments(x, weights)
+    center, spread = map_statistics(count, own_mean, own_std, mean, std, prior)
     return ((x - center) / spread).astype(np.float32)
 
 
-def map_statistics(count: int, own_mean: np.ndarray, own_std: np.ndarray, mean: np.ndarray,
-                    std: np.ndarray, prior: int) -> tuple[np.ndarray, np.ndarray]:
+def map_statistics(count: float, own_mean: np.ndarray, own_std: np.ndarray, mean: np.ndarray,
+                   std: np.ndarray, prior: int) -> tuple[np.ndarray, np.ndarray]:
     """Center and spread, (F,) float64, of `count` frames with the training set as a prior."""
     share = count / (count + prior)
     center = share * own_mean + (1.0 - share) * mean
@@ -131,8 +188,9 @@ def normalize_features(features: np.ndarray, settings: FeatureSettings,
     if settings.cmvn == "none":
         return features
     if settings.cmvn == "map" and statistics is not None:
-        return map_cmvn(features, *statistics, settings.cmvn_prior)
-    return cmvn(features, *(statistics or ()))
+        return map_cmvn(features, *statistics, settings.cmvn_prior,
+                        range_db=settings.cmvn_range_db)
+    return cmvn(features, *(statistics or ()), range_db=settings.cmvn_range_db)
 
 
 def fit_normalization(passes: Callable[[], Iterable[np.ndarray]], settings: FeatureSettings,
@@ -145,7 +203,7 @@ def fit_normalization(passes: Callable[[], Iterable[np.ndarray]], settings: Feat
 
     Args:
         passes: starts a pass over the utterance: (T, F) float32 blocks, T >= 1. Called once for
-            "utterance", twice for "map", else never.
+            "utterance", twice for "map", once more with cmvn_range_db, else never.
         settings, statistics: as for `normalize_features`.
 
     Returns:
@@ -155,13 +213,21 @@ def fit_normalization(passes: Callable[[], Iterable[np.ndarray]], settings: Feat
         DataError: no frames at all.
         UsageError: as `normalize_features`.
     """
-    if settings.cmvn == "utterance" and statistics is None:
-        mean, std, _ = _mean_std_count(passes())
-        return lambda features: cmvn(features, mean, std)
-    if settings.cmvn != "map" or statistics is None:
+    range_db = settings.cmvn_range_db
+    if settings.cmvn in ("none", "global") or (
+            statistics is not None) != (settings.cmvn in STATISTICS_NEEDED):
         return lambda features: normalize_features(features, settings, statistics)
-    power = log_mean_power(passes())
-    own_mean, own_std, count = _mean_std_count(level(block, power) for block in passes())
+    all_power = log_mean_power(passes()) if range_db else None
+
+    def weigh(block: np.ndarray) -> np.ndarray | None:
+        return frame_weights(block, range_db, all_power)
+
+    if statistics is None:
+        mean, std, _ = _mean_std_count((block, weigh(block)) for block in passes())
+        return lambda features: cmvn(features, mean, std)
+    power = log_mean_power(passes(), weigh)
+    own_mean, own_std, count = _mean_std_count(
+        (level(block, power), weigh(block)) for block in passes())
     center, spread = map_statistics(count, own_mean, own_std, *statistics, settings.cmvn_prior)
     return lambda features: ((level(features, power) - center) / spread).astype(np.float32)
 
@@ -175,7 +241,14 @@ def training_statistics(features: Iterable[np.ndarray], settings: FeatureSetting
     """
     if settings.cmvn not in STATISTICS_NEEDED:
         return None
-    return global_cmvn_statistics(map(level, features) if settings.cmvn == "map" else features)
+    if settings.cmvn == "global":
+        return global_cmvn_statistics(features)
+
+    def leveled(block: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        weights = frame_weights(block, settings.cmvn_range_db)
+        return level(block, log_mean_power([block], lambda _: weights)), weights
+
+    return _as_statistics(map(leveled, filter(len, features)))
 
 
 def global_cmvn_statistics(features: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -190,28 +263,33 @@ def global_cmvn_statistics(features: Iterable[np.ndarray]) -> tuple[np.ndarray, 
     Raises:
         DataError: no frames at all.
     """
-    mean, std, _ = _mean_std_count(features)
+    return _as_statistics((block, None) for block in features)
+
+
+def _as_statistics(blocks: Iterable[Weighted]) -> tuple[np.ndarray, np.ndarray]:
+    mean, std, _ = _mean_std_count(blocks)
     return mean.astype(np.float32), std.astype(np.float32)
 
 
-def _mean_std_count(features: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray, int]:
-    """Mean (F,) and standard deviation (F,), float64, and number of frames, in one pass.
+def _mean_std_count(blocks: Iterable[Weighted]) -> tuple[np.ndarray, np.ndarray, float]:
+    """`moments` of many blocks in one pass.
 
     Reference: Chan, Golub, LeVeque 1979, "Updating formulae and a pairwise algorithm".
     """
-    count, mean, squares = 0, np.zeros(0), np.zeros(0)
-    for array in features:
-        if not len(array):
+    count, mean, squares = 0.0, np.zeros(0), np.zeros(0)
+    for block, weights in blocks:
+        if not len(block):
             continue
-        block = np.asarray(array, np.float64)
-        block_mean = block.mean(axis=0)
-        block_squares = ((block - block_mean) ** 2).sum(axis=0)
+        block_mean, block_std, block_count = moments(np.asarray(block, np.float64), weights)
+        if not block_count:
+            continue
         if not count:
             mean, squares = np.zeros_like(block_mean), np.zeros_like(block_mean)
-        total = count + len(block)
+        total = count + block_count
         shift = block_mean - mean
-        mean = mean + shift * (len(block) / total)
-        squares = squares + block_squares + shift ** 2 * (count * len(block) / total)
+        mean = mean + shift * (block_count / total)
+        squares = squares + np.square(block_std) * block_count \
+            + shift ** 2 * (count * block_count / total)
         count = total
     if not count:
         raise DataError("Global CMVN needs at least one frame, got none. Check the training "

@@ -13,7 +13,14 @@ from __future__ import annotations
 import numpy as np
 
 from asr.features import normalize_features
-from asr.features.normalization import cmvn, log_mean_power, map_cmvn, map_statistics
+from asr.features.normalization import (
+    cmvn,
+    frame_weights,
+    log_mean_power,
+    map_cmvn,
+    map_statistics,
+    moments,
+)
 from asr.recipe import FeatureSettings
 
 PRIOR_FRAMES = 300  # that the utterances before count for
@@ -39,25 +46,41 @@ class OnlineNormalizer:
             return cmvn(features, *self._mixed(features))
         if self._settings.cmvn == "map" and self._power is not None and self._statistics:
             return map_cmvn(features, *self._statistics, self._settings.cmvn_prior,
-                            self._mixed_power(features))
+                            self._mixed_power(features),
+                            range_db=self._settings.cmvn_range_db)
         return normalize_features(features, self._settings, self._statistics)
 
     def remember(self, features: np.ndarray) -> None:
         """An utterance with words has ended."""
         if not len(features):
             return
-        if self._settings.cmvn == "map":
-            self._power = self._mixed_power(features)
+        before, power = self._before, self._power
         if self._settings.cmvn == "utterance":
-            self._before = self._mixed(features)
+            before = self._mixed(features)
+        if self._settings.cmvn == "map" or self._settings.cmvn_range_db:
+            power = self._mixed_power(features)
+        self._before, self._power = before, power
+
+    def _weights(self, features: np.ndarray) -> np.ndarray | None:
+        """A quiet beginning does not count if it was louder in the utterances before."""
+        if not self._settings.cmvn_range_db:
+            return None
+        power = log_mean_power([features])
+        return frame_weights(features, self._settings.cmvn_range_db,
+                             power if self._power is None else max(power, self._power))
 
     def _mixed_power(self, features: np.ndarray) -> float:
-        own, count = log_mean_power([features]), len(features)
-        before = own if self._power is None else self._power
-        return float(np.logaddexp(own + np.log(count), before + np.log(PRIOR_FRAMES))
+        weights = self._weights(features)
+        if weights is None:
+            own, count = log_mean_power([features]), float(len(features))
+        else:
+            own, count = log_mean_power([features], lambda _: weights), float(weights.sum())
+        if self._power is None or not count:
+            return own if self._power is None else self._power
+        return float(np.logaddexp(own + np.log(count), self._power + np.log(PRIOR_FRAMES))
                      - np.log(count + PRIOR_FRAMES))
 
     def _mixed(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        own = (features.mean(axis=0, dtype=np.float64), features.std(axis=0, dtype=np.float64))
-        return own if self._before is None else map_statistics(
-            len(features), *own, *self._before, PRIOR_FRAMES)
+        mean, std, count = moments(features, self._weights(features))
+        return (mean, std) if self._before is None else map_statistics(
+            count, mean, std, *self._before, PRIOR_FRAMES)

@@ -20,7 +20,7 @@ from asr.augment import (
     load_noise_bank,
 )
 from asr.errors import DataError, UsageError
-from asr.features import LOG_FLOOR, FeatureExtractor, cmvn
+from asr.features import LOG_FLOOR, FeatureExtractor, cmvn, normalize_features
 from asr.features.warping import warp_matrices, warped_positions
 from asr.recipe import AugmentSettings, FeatureSettings
 
@@ -208,6 +208,18 @@ def test_zero_strength_is_cmvn_alone(graph, speech, kind, length):
     expected = {"none": x, "utterance": cmvn(x), "global": cmvn(x, mean, std)}[kind]
     np.testing.assert_allclose(apply(augmenter, x), expected, atol=1e-5)
     assert not augmenter.changes_features
+
+
+@pytest.mark.tf
+@pytest.mark.parametrize("kind", ["utterance", "map"])
+def test_pauses_count_as_in_numpy(graph, speech, kind):
+    settings = replace(FEATURES, cmvn=kind, cmvn_prior=50, cmvn_range_db=30.0)
+    x = np.concatenate([speech, speech[:40] - 5.0, np.full_like(speech, LOG_FLOOR + 1)])
+    statistics = (speech.mean(0) - speech.mean(), speech.std(0)) if kind == "map" else None
+    augmenter = graph.FeatureAugmenter(AugmentSettings(), settings,
+                                       **dict(zip(("mean", "std"), statistics or (), strict=False)))
+    np.testing.assert_allclose(apply(augmenter, x), normalize_features(x, settings, statistics),
+                               atol=1e-4)
 
 
 @pytest.mark.tf

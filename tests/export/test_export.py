@@ -32,6 +32,8 @@ VARIANTS = {  # name: changes of features and of model; each has its own branch 
     "conv 4": ({"cmvn": "map"}, {"front_end": "conv", "conv_channels": 3, "subsampling": 4}),
     "stack 4 of 5": ({"cmvn": "map", "n_fft": 200, "f_min": 100.0},
                      {"stacking": 5, "subsampling": 4}),
+    "pauses": ({"cmvn": "map", "cmvn_range_db": 30.0}, {"num_layers": 1}),
+    "pauses, utterance": ({"cmvn_range_db": 20.0}, {"num_layers": 1}),
     "mfcc": ({"kind": "mfcc"}, {"num_layers": 1}),
     "odd": ({"n_fft": 257, "htk": True, "norm": "none", "window": "hamming"}, {"num_layers": 1}),
     "deltas": ({"kind": "mfcc", "deltas": 2}, {"num_layers": 1}),

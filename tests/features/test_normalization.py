@@ -15,6 +15,7 @@ from asr.features.normalization import (
     LEVEL_FLOOR,
     VARIANCE_FLOOR,
     cmvn,
+    frame_weights,
     global_cmvn_statistics,
     level,
     map_cmvn,
@@ -75,6 +76,56 @@ def test_map_lies_between_the_utterance_and_the_training_set():
     variance = (60 * ((leveled - center) ** 2).mean(axis=0) + 40 * std ** 2) / 100
     np.testing.assert_allclose(map_cmvn(features, mean, std, 40),
                                (leveled - center) / np.sqrt(variance), atol=1e-4)
+
+
+def test_weights_of_frames_grow_over_ten_decibels():
+    """Frames 0, 20, 25, 30 and 60 dB below the first; the mean of five is 6.9 dB below it."""
+    decibels = np.array([0, -20, -25, -30, -60.0])
+    features = np.repeat(decibels[:, np.newaxis] * np.log(10) / 10, 3, axis=1).astype(np.float32)
+    mean = 10 * np.log10(np.mean(10 ** (decibels / 10)))
+    np.testing.assert_allclose(frame_weights(features, 20), np.clip(
+        (decibels - mean + 20) / 10, 0, 1), atol=1e-5)
+    np.testing.assert_allclose(frame_weights(features + 9, 20), frame_weights(features, 20),
+                               atol=1e-5)
+    assert frame_weights(features, 20)[[0, -1]].tolist() == [1, 0]
+    assert frame_weights(features, 0) is None
+    assert frame_weights(np.full((4, 3), -23.0, np.float32), 30).tolist() == [1] * 4
+
+
+@pytest.mark.parametrize("how", ["utterance", "map"])
+def test_pauses_change_nothing_within_the_range_and_much_without(how):
+    """Nine times as many quiet frames behind speech: its features stay what they were."""
+    speech = features_of(100)
+    quiet = np.random.default_rng(1).normal(-22, 0.3, (900, 5)).astype(np.float32)
+    paused = np.concatenate([speech, quiet])
+
+    def change(range_db: float) -> float:
+        chosen = FeatureSettings(cmvn=how, cmvn_prior=50, cmvn_range_db=range_db)
+        statistics = training_statistics([speech], chosen)
+        alone, within = (normalize_features(x, chosen, statistics)[:100] for x in (speech, paused))
+        return float(np.abs(within - alone).mean())
+
+    assert change(20) < 0.1 and change(0) > 1
+
+
+@pytest.mark.parametrize("how", ["utterance", "map"])
+def test_the_statistics_are_those_of_the_frames_that_count(how):
+    features = features_of(60)
+    features[::2] -= 12  # 52 dB: these do not count
+    chosen = FeatureSettings(cmvn=how, cmvn_prior=50, cmvn_range_db=30)
+    statistics = training_statistics([features], chosen)
+    weights = frame_weights(features, 30)
+    assert (weights == 0).sum() >= 30 and (weights == 1).sum() > 20
+    chosen_frames = features.astype(np.float64)
+    if how == "map":
+        power = np.log((weights @ np.exp(chosen_frames)).sum() / weights.sum() / 5)
+        chosen_frames = np.maximum(chosen_frames - power, LEVEL_FLOOR)
+    center = np.average(chosen_frames, axis=0, weights=weights)
+    spread = np.sqrt(np.average((chosen_frames - center) ** 2, axis=0, weights=weights))
+    if statistics is not None:
+        np.testing.assert_allclose(statistics, (center, spread), rtol=1e-4)
+    np.testing.assert_allclose(normalize_features(features, chosen, statistics),
+                               (chosen_frames - center) / spread, atol=2e-4)
 
 
 @pytest.mark.parametrize("num_frames", [1, 2, 100])

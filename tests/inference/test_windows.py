@@ -133,9 +133,10 @@ def test_a_kind_with_a_memory_is_the_same_in_pieces():
     np.testing.assert_allclose(blocks, extractor.extract(audio), rtol=1e-4)
 
 
-@pytest.mark.parametrize("kind", ["none", "global", "utterance", "map"])
-def test_pieces_are_normalised_as_within_the_whole(kind, rng):
-    wanted = FeatureSettings(cmvn=kind, cmvn_prior=50)
+@pytest.mark.parametrize(("kind", "range_db"), [
+    ("none", 0), ("global", 0), ("utterance", 0), ("map", 0), ("utterance", 20.0), ("map", 20.0)])
+def test_pieces_are_normalised_as_within_the_whole(kind, range_db, rng):
+    wanted = FeatureSettings(cmvn=kind, cmvn_prior=50, cmvn_range_db=range_db)
     features = FeatureExtractor(FEATURES).extract(speech(3))
     statistics = None
     if kind in ("global", "map"):
@@ -147,7 +148,7 @@ def test_pieces_are_normalised_as_within_the_whole(kind, rng):
         return pieces_of(features, [7, 31])
 
     normalize = fit_normalization(blocks, wanted, statistics)
-    assert len(passes) == {"none": 0, "global": 0, "utterance": 1, "map": 2}[kind]
+    assert len(passes) == {"none": 0, "global": 0, "utterance": 1, "map": 2}[kind] + bool(range_db)
     expected = normalize_features(features, wanted, statistics)
     np.testing.assert_allclose(normalize(features), expected, atol=1e-4)
     np.testing.assert_allclose(normalize(features[50:60]), expected[50:60], atol=1e-4)

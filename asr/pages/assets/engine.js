@@ -130,12 +130,28 @@ function normalize(model, x) {
   const s = model.features, n = x.columns, y = matrix(x.rows, n), floor = 1e-4;
   if (s.cmvn === "none") { y.values.set(x.values); return y; }
   let values = Float64Array.from(x.values);
-  if (s.cmvn === "map") {
-    let peak = -Infinity, power = 0;
+  const weights = new Float64Array(x.rows).fill(1);
+  let count = x.rows;
+  if (s.cmvn_range_db || s.cmvn === "map") {
+    let peak = -Infinity;
     for (const v of values) peak = Math.max(peak, v);
-    for (const v of values) power += Math.exp(v - peak);
-    const mean = peak + Math.log(power / values.length);
-    values = values.map((v) => Math.max(v - mean, -12));
+    const powers = new Float64Array(x.rows);
+    for (let t = 0; t < x.rows; t++) {
+      for (let f = 0; f < n; f++) powers[t] += Math.exp(values[t * n + f] - peak);
+    }
+    const average = () => powers.reduce((sum, v, t) => sum + weights[t] * v, 0) / count;
+    if (s.cmvn_range_db) {
+      const mean = average();
+      for (let t = 0; t < x.rows; t++) {
+        const above = 10 * Math.log10(powers[t] / mean) + s.cmvn_range_db;
+        weights[t] = Math.min(Math.max(above / 10, 0), 1);
+      }
+      count = weights.reduce((sum, v) => sum + v, 0);
+    }
+    if (s.cmvn === "map") {
+      const mean = peak + Math.log(average() / n);
+      values = values.map((v) => Math.max(v - mean, -12));
+    }
   }
   for (let f = 0; f < n; f++) {
     let centre, variance;
@@ -143,12 +159,12 @@ function normalize(model, x) {
       centre = model.cmvn.mean[f]; variance = model.cmvn.std[f] ** 2;
     } else {
       let mean = 0, square = 0;
-      for (let t = 0; t < x.rows; t++) mean += values[t * n + f];
-      mean /= x.rows;
-      for (let t = 0; t < x.rows; t++) square += (values[t * n + f] - mean) ** 2;
-      centre = mean; variance = square / x.rows;
+      for (let t = 0; t < x.rows; t++) mean += weights[t] * values[t * n + f];
+      mean /= count;
+      for (let t = 0; t < x.rows; t++) square += weights[t] * (values[t * n + f] - mean) ** 2;
+      centre = mean; variance = square / count;
       if (s.cmvn === "map") {
-        const share = x.rows / (x.rows + s.cmvn_prior);
+        const share = count / (count + s.cmvn_prior);
         centre = share * mean + (1 - share) * model.cmvn.mean[f];
         variance = share * (variance + (mean - centre) ** 2)
           + (1 - share) * model.cmvn.std[f] ** 2;

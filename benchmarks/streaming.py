@@ -11,9 +11,10 @@ with room noise (-66 dB) before, between and after, and read 0.1 s at a time. By
   stable by a pass over the whole utterance so far: `--stable-pause 60` leaves that out, so that
   `streamed` is what the network reads with this right context alone.
 - final: WER of the final texts.
-- first: seconds of audio from the beginning of a word (of the final text) to the partial text that
-  first shows it; last: seconds of audio from the end of the last word to the final text. Computing
-  comes on top: `compute` is how long the longest piece of each recording took. p50 and p99.
+- first: seconds of audio from the beginning of a word of a final text to the first moment that
+  shows this word at its place in time, p50 and p99, and the share within 1 s; last: seconds of
+  audio from the end of the last word to the final text, p50 and p99. Computing comes on top:
+  `compute` is how long the longest piece of each recording took, p50 and p99.
 - flicker: words shown that changed or went away afterwards, of all words shown.
 - cpu: processor seconds a second of audio.
 
@@ -24,8 +25,10 @@ The right context was not chosen on a test split: give development data.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +38,7 @@ from asr.live.normalizing import OnlineNormalizer
 from asr.scoring import score
 
 PIECE = 0.1
+NEAR = 0.3  # seconds between the middles of a word as it was shown and as it is in the end
 
 
 def recordings(manifest: Path, root: Path | None, join: int, rate: int, most: int,
@@ -63,46 +67,55 @@ def recordings(manifest: Path, root: Path | None, join: int, rate: int, most: in
 
 
 class Reading:
-    """One recording through a stream."""
+    """One recording through a stream; what a reader sees is all finals and the partial text."""
 
     def __init__(self, recognizer: asr.Recognizer, audio: np.ndarray, right: float,
                  stable: float):
         stream = recognizer.stream(right_context=right, stable_pause=stable)
         size = round(PIECE * recognizer.sample_rate)
-        self.streamed, self.final = [], []
-        self.first, self.last, self.compute = [], [], 0.0
-        shown: list[str] = []
+        self.streamed: list[asr.Word] = []
+        self.final: list[asr.Word] = []
+        self.last: list[float] = []
+        self.compute = 0.0
         self.shown = self.changed = 0
-        seen: list[tuple[float, list[str]]] = []
+        views: list[tuple[float, list[asr.Word]]] = [(0.0, [])]
+        partial: tuple[asr.Word, ...] = ()
         for at in range(0, len(audio), size):
             before = time.perf_counter()
             finals = stream.feed(audio[at:at + size])
-            words = [word.text for word in stream.partial().words]
+            words = stream.partial().words
             self.compute = max(self.compute, time.perf_counter() - before)
             now = (at + size) / recognizer.sample_rate
-            if finals:
-                self._ended(finals, shown, seen, now)
-                shown, seen = [], []
-            alike = next((i for i, (a, b) in enumerate(zip(shown, words, strict=False)) if a != b),
-                         min(len(shown), len(words)))
-            self.changed += len(shown) - alike
-            self.shown += len(words) - alike
-            shown = words
-            seen.append((now, words))
-        finals = stream.finish()
-        self._ended(finals, shown, seen, None)
+            self._ended(finals, partial, now)
+            partial = words
+            views.append((now, [*self.final, *words]))
+        self._ended(stream.finish(), partial, None)
+        views.append((len(audio) / recognizer.sample_rate, self.final))
+        for (_, old), (_, new) in itertools.pairwise(views):
+            alike = next((i for i, (a, b) in enumerate(zip(old, new, strict=False))
+                          if a.text != b.text), min(len(old), len(new)))
+            self.changed += len(old) - alike
+            self.shown += len(new) - alike
+        self.first = [next(now for now, view in views if any(map(word_at(word), view))) - word.start
+                      for word in self.final]
 
-    def _ended(self, finals, shown, seen, now) -> None:
-        self.streamed += shown
+    def _ended(self, finals, partial, now) -> None:
+        """The words of the last partial text that lie in these utterances, and the final ones."""
+        until = finals[-1].duration if finals else 0.0
+        self.streamed += [word for word in partial if middle(word) < until]
         for final in finals:
-            self.final += final.text.split()
+            self.final += final.words
             if now is not None and final.words:
                 self.last.append(now - final.words[-1].end)
-        for position, word in enumerate(finals[0].words if len(finals) == 1 else ()):
-            when = next((now for now, words in seen
-                         if len(words) > position and words[position] == word.text), None)
-            if when is not None:
-                self.first.append(when - word.start)
+
+
+def middle(word: asr.Word) -> float:
+    return (word.start + word.end) / 2
+
+
+def word_at(word: asr.Word) -> Callable[[asr.Word], bool]:
+    """Whether another one is this word: the same text at the same time."""
+    return lambda other: other.text == word.text and abs(middle(other) - middle(word)) < NEAR
 
 
 def measure(recognizer: asr.Recognizer, found: list[tuple[str, np.ndarray]], right: float,
@@ -112,14 +125,17 @@ def measure(recognizer: asr.Recognizer, found: list[tuple[str, np.ndarray]], rig
     cpu = time.process_time() - started
     seconds = sum(len(audio) for _, audio in found) / recognizer.sample_rate
     references = {str(i): text for i, (text, _) in enumerate(found)}
-    wers = {name: 100 * score(references, {str(i): " ".join(getattr(reading, name))
-                                           for i, reading in enumerate(readings)}).wer
-            for name in ("streamed", "final")}
+    wers = {}
+    for name in ("streamed", "final"):
+        texts = {str(i): " ".join(word.text for word in getattr(reading, name))
+                 for i, reading in enumerate(readings)}
+        wers[name] = 100 * score(references, texts).wer
     every = {name: [value for reading in readings for value in getattr(reading, name)]
              for name in ("first", "last")}
     return {"right_context": right, **{name: round(value, 2) for name, value in wers.items()},
             **{name: [round(float(np.quantile(values, q)), 2) for q in (0.5, 0.99)]
                for name, values in every.items()},
+            "within_1s": round(float(np.mean(np.array(every["first"]) <= 1.0)), 3),
             "compute": [round(float(np.quantile([r.compute for r in readings], q)), 3)
                         for q in (0.5, 0.99)],
             "flicker": round(sum(r.changed for r in readings) / sum(r.shown for r in readings), 3),

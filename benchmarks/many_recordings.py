@@ -4,7 +4,8 @@
     python benchmarks/many_recordings.py --rows 1000000 --what validate
 
 Rows are made up: a second, 12 words, 500 speakers. Each has a recording of its own, a link to one
-WAV file; with `parts`, 100 rows have one. `resume` gives a run a folder with every transcript.
+one WAV file; with `parts`, 100 rows have one. `resume` gives a run a folder with every transcript.
+`write` is what `asr transcribe` does beside recognition: it writes transcripts that are made up.
 Each size runs in a process of its own; `bytes_a_row` is how much its peak grew, over that of the
 smallest size if there are several.
 """
@@ -15,9 +16,11 @@ import argparse
 import json
 import os
 import random
+import resource
 import subprocess
 import sys
 import tempfile
+import time
 import wave
 from pathlib import Path
 
@@ -59,6 +62,8 @@ def measure(what: str, rows: int) -> dict:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         make(folder, rows, 100 if what == "parts" else 1)
+        if what == "write":
+            return {"what": what, "rows": rows, **written(folder, rows)}
         if what == "resume":
             from asr.fleet.worklist import OutputFolder, find_items
             outputs = OutputFolder(folder / "out", "txt")
@@ -72,6 +77,26 @@ def measure(what: str, rows: int) -> dict:
         done = subprocess.run([sys.executable, "-c", _RUN, *arguments], check=True,
                               capture_output=True, text=True)
         return {"what": what, "rows": rows, **json.loads(done.stdout.splitlines()[-1])}
+
+
+def written(folder: Path, rows: int) -> dict:
+    """CPU seconds of this process for the transcripts of `rows` recordings, one file each."""
+    from asr.fleet.transcribe import Outcome, transcribe_to_folder
+    from asr.fleet.worklist import OutputFolder, find_items
+    from asr.transcript import Transcript
+
+    items = find_items([str(folder / "audio")], recursive=True)[0]
+    transcript = Transcript(" ".join(WORDS[:12]))
+    began = time.process_time()
+    for outcome in transcribe_to_folder(
+            None, items, OutputFolder(folder / "out", "txt"), "txt",
+            transcriber=lambda items, timings: (Outcome(item, transcript) for item in items)):
+        if outcome.error:
+            raise outcome.error
+    used = time.process_time() - began
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {"code": 0, "cpu_seconds": round(used, 2), "peak_kilobytes": peak,
+            "transcripts_a_second": round(rows / used)}
 
 
 _RUN = """
@@ -89,7 +114,7 @@ print(json.dumps({"code": code, "cpu_seconds": round(used.ru_utime + used.ru_sti
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--rows", type=int, nargs="+", default=[20_000, 40_000])
-    parser.add_argument("--what", choices=("validate", "parts", "resume"), nargs="+",
+    parser.add_argument("--what", choices=("validate", "parts", "resume", "write"), nargs="+",
                         default=["validate", "parts", "resume"])
     arguments = parser.parse_args()
     for what in arguments.what:

@@ -162,6 +162,9 @@ class AugmentSettings:
     concat_single: float = knob(0.0, "share of such strings that are one clip, besides those drawn "
                                 "by chance", low=0.0, high=1.0)
     concat_gap_max: float = knob(0.5, "seconds between joined clips, at most", low=0.0, high=5)
+    concat_gain_db: float = knob(0.0, "level of each joined clip ± this", low=0.0, high=40)
+    concat_quiet_db: float = knob(0.0, "how far the quiet between joined clips may lie below the "
+                                  "quietest moments within them", low=0.0, high=60)
 
 
 @dataclass(frozen=True)

@@ -76,21 +76,24 @@ def change_speed(audio: np.ndarray, factor: float) -> np.ndarray:
     return soxr.resample(audio, factor, 1.0, quality="HQ").astype(np.float32, copy=False)
 
 
-def join_clips(clips: Sequence[np.ndarray], gaps: Sequence[int],
-               rng: np.random.Generator) -> np.ndarray:
+def join_clips(clips: Sequence[np.ndarray], gaps: Sequence[int], rng: np.random.Generator, *,
+               gain_db: float = 0.0, quiet_db: float = 0.0) -> np.ndarray:
     """Clips in a row, with background before, between and after them.
 
     A gap is filled with the background of its neighbours (from the left one's to the right one's,
     a low percentile of each bin) and a little flutter, so that no digital silence is learnt. A bin
     that is constant in the clips, such as those above 4 kHz of an 8 kHz recording, stays constant,
-    and no gap is quieter than the clips. Where a clip meets something else, its edge frames become,
-    bin by bin, no louder than the loudest of its other frames: a click at every join would tell
-    the model where words begin.
+    and no gap is quieter than the clips, unless `quiet_db` is given. Where a clip meets something
+    else, its edge frames become, bin by bin, no louder than the loudest of its other frames: a
+    click at every join would tell the model where words begin.
 
     Args:
         clips: each (T, F) float32, log power before CMVN.
         gaps: frames before, between and after; len(clips) + 1 numbers.
         rng: generator of the flutter.
+        gain_db: each of several clips is louder or quieter by as much, drawn evenly.
+        quiet_db: all gaps are quieter than said above, by 0 to so many dB, drawn evenly: clips
+            that are cut close do not say how quiet their room is.
 
     Returns:
         (sum of all, F) float32; the clip itself if it is one without gaps.
@@ -103,7 +106,14 @@ def join_clips(clips: Sequence[np.ndarray], gaps: Sequence[int],
                          f"{len(gaps)}, and at least one clip.")
     if len(clips) == 1 and not any(gaps):
         return clips[0]
+    if gain_db and len(clips) > 1:
+        gains = rng.uniform(-gain_db, gain_db, len(clips)) * NEPERS_PER_DB
+        clips = [np.where(clip > LOG_FLOOR, np.maximum(clip + np.float32(gain), LOG_FLOOR), clip)
+                 for clip, gain in zip(clips, gains, strict=True)]
     quiet = np.stack([_background(clip) for clip in clips])
+    if quiet_db:
+        below = np.float32(rng.uniform(0.0, quiet_db) * NEPERS_PER_DB)
+        quiet = np.maximum(quiet - below, np.minimum(quiet, LOG_FLOOR))
     parts: list[np.ndarray] = []
     for index, gap in enumerate(gaps):
         left, right = quiet[max(index - 1, 0)], quiet[min(index, len(clips) - 1)]

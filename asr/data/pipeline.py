@@ -29,6 +29,7 @@ from asr.data.batches import Batch, PlanRow
 from asr.data.items import BatchItem
 from asr.data.recordings import Recordings
 from asr.errors import AsrError, DataError, UsageError
+from asr.recipe import AugmentSettings
 
 PREFETCH_BATCHES = 4
 
@@ -51,8 +52,10 @@ class BatchReader:
     so it is also appended to `failures`.
     """
 
-    def __init__(self, cache: Cache | Recordings, begin: Begin, failures: list[Exception]):
+    def __init__(self, cache: Cache | Recordings, begin: Begin, augment: AugmentSettings,
+                 failures: list[Exception]):
         self.cache = cache
+        self.augment = augment
         self.begin_epoch = begin
         self.failures = failures
         self._plans: dict[int, Sequence[Batch]] = {}
@@ -92,11 +95,11 @@ class BatchReader:
         lengths, num_frames, seeds, num_labels = np.array(counts, np.int32).T.copy()
         return np.concatenate(clips), lengths, num_frames, seeds, labels, num_labels
 
-    @staticmethod
-    def _read_item(item: BatchItem, cache: Cache) -> np.ndarray:
+    def _read_item(self, item: BatchItem, cache: Cache) -> np.ndarray:
         rng = np.random.default_rng(item.seed)
         clips = [cache.read(row) for row in item.rows]
-        return join_clips(clips, item.gaps, rng)
+        return join_clips(clips, item.gaps, rng, gain_db=self.augment.concat_gain_db,
+                          quiet_db=self.augment.concat_quiet_db)
 
 
 def training_dataset(cache: Cache | Recordings, plan: Sequence[Batch],
@@ -142,7 +145,7 @@ def epochs_dataset(cache: Cache | Recordings, begin: Begin, augmenter: FeatureAu
     Returns:
         Batches (x, y) of the contract above, in the order of the plan.
     """
-    reader = BatchReader(cache, begin, [] if failures is None else failures)
+    reader = BatchReader(cache, begin, augmenter.augment, [] if failures is None else failures)
     from_recordings = isinstance(cache, Recordings)
 
     def begin_pass(_):

@@ -114,9 +114,27 @@ def test_no_click_where_clips_meet(rng):
     np.testing.assert_array_equal(clip, before, "the cache must not change")
 
 
+def test_joined_clips_differ_in_level_and_their_gaps_are_as_quiet_as_a_room(rng):
+    clips = [rng.normal(-5, 1, (50, 4)).astype(np.float32)] * 2
+    clips[1][:, 3] = LOG_FLOOR
+    plain, levels, levels_after = [], [], []
+    for seed in range(40):
+        joined = join_clips(clips, (0, 200, 0), np.random.default_rng(seed), gain_db=10,
+                            quiet_db=30)
+        assert joined.dtype == np.float32 and joined.min() >= np.float32(LOG_FLOOR)
+        assert (joined[:, 3] == np.float32(LOG_FLOOR)).all()
+        levels += [(joined[10:40] - clips[0][10:40])[:, :3].mean(),
+                   (joined[260:290] - clips[0][10:40])[:, :3].mean()]
+        levels_after.append(joined[50:250, :3].mean())
+        plain.append(join_clips(clips, (0, 200, 0), np.random.default_rng(seed))[50:250, :3].mean())
+    assert max(np.abs(levels)) < 10 * 0.2303 and np.std(levels) > 0.8
+    assert max(levels_after) < max(plain) + 10 * 0.2303 and min(levels_after) < min(plain) - 4
+
+
 def test_one_clip_without_gaps_is_itself(rng):
     clip = rng.normal(size=(5, 3)).astype(np.float32)
     assert join_clips([clip], (0, 0), rng) is clip
+    assert join_clips([clip], (0, 0), rng, gain_db=9, quiet_db=9) is clip
     assert join_clips([clip[:2], clip], (0, 0, 0), rng).shape == (7, 3)
     with pytest.raises(UsageError, match="2 clips need 3 gaps"):
         join_clips([clip, clip], (0, 0), rng)

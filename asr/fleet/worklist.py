@@ -46,13 +46,19 @@ class Item:
 
     Attributes:
         path: the file as it was found, or its address; None is standard input.
-        relative: path below the folder it was found in, or the file's name.
+        below: path below the folder it was found in, or the file's name. Text, because a list may
+            have millions: a `PurePath` takes four times the memory.
         inside: the tar file and the name in it, if that tar file is on another machine.
     """
 
     path: str | None
-    relative: PurePath
+    below: str
     inside: str = ""
+
+    @property
+    def relative(self) -> PurePath:
+        """`below` as a path."""
+        return PurePath(self.below)
 
     @property
     def name(self) -> str:
@@ -134,22 +140,22 @@ def _nothing(text: str, recursive: bool) -> AudioError:
 
 def _expand(text: str, recursive: bool, unlisted: Callable[[OSError], None]) -> Iterable[Item]:
     if text == STDIN:
-        yield Item(None, PurePath("stdin"))
+        yield Item(None, "stdin")
     elif is_address(text):
-        yield Item(text, PurePath(unquote(Address(text).name) or "recording"))
+        yield Item(text, unquote(Address(text).name) or "recording")
     elif os.path.isdir(text):
         taken = taken_suffixes()
         for folder, files in _folders(text, recursive, unlisted):
             for file in files:
                 if os.path.splitext(file)[1].lower() in taken and file[:1] != ".":
                     path = os.path.join(folder, file)
-                    yield Item(path, PurePath(os.path.relpath(path, text)))
+                    yield Item(path, os.path.relpath(path, text))
     elif os.path.lexists(text) or split_path(text):
-        yield Item(text, PurePath(os.path.basename(text)))
+        yield Item(text, os.path.basename(text))
     elif glob.has_magic(text):
         for path in sorted(glob.glob(text, recursive=True)):
             if not os.path.isdir(path):
-                yield Item(path, PurePath(os.path.basename(path)))
+                yield Item(path, os.path.basename(path))
 
 
 def _opened(item: Item) -> Iterable[Item]:
@@ -164,7 +170,7 @@ def _opened(item: Item) -> Iterable[Item]:
     else:
         return [item]
     inside = f"{item.name}/" if is_address(item.path) else ""
-    found = [Item(place, item.relative.with_suffix("") / name, inside and inside + name)
+    found = [Item(place, str(item.relative.with_suffix("") / name), inside and inside + name)
              for name, place in places.items() if is_recording(name)]
     if not found:
         raise AudioError(f"{item.name} holds no recording ({', '.join(sorted(taken_suffixes()))}).",
@@ -307,4 +313,5 @@ def _unicode(path: str) -> str:
 
 def _fold(stem: str) -> str:
     """A key that is equal for names that some file system treats as the same."""
-    return unicodedata.normalize("NFC", stem).casefold()
+    folded = unicodedata.normalize("NFC", stem).casefold()
+    return stem if folded == stem else folded  # mostly: not a second string

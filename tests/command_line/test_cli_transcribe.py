@@ -151,7 +151,7 @@ def test_a_sample_rate_of_the_training_data_is_not_remarked_on(tmp_path, lowest,
     recognizer = load()
     recognizer.bundle = replace(recognizer.bundle, training={"lowest_sample_rate": lowest})
     notices = []
-    item = Item(str(path), Path("phone.wav"))
+    item = Item(str(path), "phone.wav")
     assert list(transcribe_items(recognizer, [item], notice=notices.append))
     assert ["lower sample rate" in line for line in notices] == [True] * said
 

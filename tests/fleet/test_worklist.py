@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-from pathlib import PurePath
 
 import pytest
 from hypothesis import given, settings
@@ -157,7 +156,7 @@ def test_runs_that_share_a_folder_claim_different_names(tmp_path):
 
 def test_recordings_of_one_name_are_named_in_linear_time(tmp_path, monkeypatch):
     """As `**/audio.wav` finds them: 3,000 names are tried about once each."""
-    items = [Item(str(tmp_path / f"{number}/mic/audio.wav"), PurePath("audio.wav"))
+    items = [Item(str(tmp_path / f"{number}/mic/audio.wav"), "audio.wav")
              for number in range(3_000)]
     tried, free = [], OutputFolder._free
     monkeypatch.setattr(OutputFolder, "_free", lambda self, stem: tried.append(stem) or free(

@@ -107,9 +107,8 @@ class FeatureSettings:
                      "the training set as prior", choices=("none", "utterance", "global", "map"))
     cmvn_prior: int = knob(100, "frames that the prior counts for (cmvn = \"map\")", low=1,
                            high=100_000)
-    cmvn_range_db: float = knob(0.0, "a frame so far below the mean power counts for nothing in "
-                                "cmvn \"utterance\" and \"map\": pauses; 0: all count", low=0.0,
-                                high=120.0)
+    cmvn_range_db: float = knob(0.0, "frames so far below the mean power count in cmvn at most as "
+                                "much as all others: pauses; 0: all count", low=0.0, high=120.0)
     htk: bool = knob(False, "HTK's mel scale instead of Slaney's")
     norm: str = knob("slaney", "filters of unit area, or of height 1", choices=("slaney", "none"))
     window: str = knob("hann", "of each frame", choices=("hann", "hamming", "blackman", "boxcar"))

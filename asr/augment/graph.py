@@ -296,7 +296,10 @@ def frame_weights(x: tf.Tensor, range_db: float) -> tf.Tensor:
     power = tf.reduce_logsumexp(x, axis=1, keepdims=True)
     mean = tf.reduce_logsumexp(x) - tf.math.log(tf.cast(tf.shape(x)[0], tf.float32))
     above = (power - mean) / NEPERS_PER_DB + range_db
-    return tf.clip_by_value(above / WEIGHT_RAMP_DB, 0.0, 1.0)
+    loud = tf.clip_by_value(above / WEIGHT_RAMP_DB, 0.0, 1.0)
+    quiet = 1.0 - loud
+    return loud + quiet * tf.minimum(1.0, tf.reduce_sum(loud) / tf.maximum(
+        tf.reduce_sum(quiet), 1e-6))
 
 
 def level(x: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:

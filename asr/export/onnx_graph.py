@@ -277,8 +277,11 @@ def _normalize(nodes: Nodes, bundle: Bundle, x: str, num_frames: str, inside: st
         above = nodes("Sub", nodes("Log", power), nodes("Log", mean(power)))
         ramp = nodes("Mul", above, nodes.constant(1 / (NEPERS_PER_DB * WEIGHT_RAMP_DB), double))
         ramp = nodes("Add", ramp, nodes.constant(s.cmvn_range_db / WEIGHT_RAMP_DB, double))
-        weights = nodes("Max", nodes("Min", ramp, nodes.constant(1.0, double)),
-                        nodes.constant(0.0, double))
+        all_of_it, nothing = nodes.constant(1.0, double), nodes.constant(0.0, double)
+        loud = nodes("Max", nodes("Min", ramp, all_of_it), nothing)
+        quiet = nodes("Sub", all_of_it, loud)
+        share = nodes("Div", total(loud), nodes("Max", total(quiet), nodes.constant(1e-9, double)))
+        weights = nodes("Add", loud, nodes("Mul", quiet, nodes("Min", share, all_of_it)))
         count = total(weights)
     if s.cmvn == "map":
         mean_power = nodes("ReduceMean", mean(powers), axes=[2], keepdims=1)

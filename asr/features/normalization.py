@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 VARIANCE_FLOOR = 1e-4  # squared natural logs: a band that varies less is left near 0, not blown up
 LEVEL_FLOOR = -12.0  # natural log: 52 dB below the mean power of an utterance (cmvn = "map")
-WEIGHT_RAMP_DB = 10.0  # above -cmvn_range_db: there the weight of a frame grows from 0 to 1
+WEIGHT_RAMP_DB = 10.0  # above -cmvn_range_db: there frames go from quiet to loud
 NEPERS_PER_DB = math.log(10.0) / 10.0  # natural log of power
 
 Weighted = tuple[np.ndarray, np.ndarray | None]  # (T, F) and `frame_weights` of it
@@ -91,27 +91,44 @@ def log_mean_power(features: Iterable[np.ndarray],
     return total - math.log(count) if count else -math.inf
 
 
-def frame_weights(features: np.ndarray, range_db: float, mean_power: float | None = None
-                  ) -> np.ndarray | None:
-    """How much each frame counts in the statistics of an utterance, so that its pauses do not.
+def frame_weights(features: np.ndarray, range_db: float, mean_power: float | None = None,
+                  quiet: float | None = None) -> np.ndarray | None:
+    """How much each frame counts in the statistics of an utterance, so that long pauses do not.
 
-    0 for a frame `range_db` or more below the mean power of the utterance, 1 from `WEIGHT_RAMP_DB`
-    above that on, between them linear in decibels: a rounding error moves no frame in or out.
+    A frame is loud, 1, from `WEIGHT_RAMP_DB` above `-range_db` on, relative to the mean power of
+    the utterance; quiet, 0, from `-range_db` down; between them linear in decibels, so that a
+    rounding error moves no frame in or out. Quiet frames count as well, but all of them together
+    at most as much as the loud ones: clips that are cut close stay as they are, and minutes of
+    silence change no more than a pause does.
 
     Args:
         features: (T, F) float32, natural log of power, before any normalisation.
         range_db: features.cmvn_range_db; 0: all frames count.
         mean_power: natural log, of the whole utterance where `features` are a piece of it.
+        quiet: `quiet_weight` of the whole utterance, likewise.
 
     Returns:
         (T,) float64 in 0 .. 1, at least one of a whole utterance 1; None if all frames count.
     """
     if not range_db:
         return None
-    if mean_power is None:
-        mean_power = log_mean_power([features])
+    loud = _loudness(features, range_db,
+                     log_mean_power([features]) if mean_power is None else mean_power)
+    return loud + (1.0 - loud) * (quiet_weight([loud]) if quiet is None else quiet)
+
+
+def _loudness(features: np.ndarray, range_db: float, mean_power: float) -> np.ndarray:
+    """(T,) float64: 1 loud, 0 quiet."""
     power = np.log(np.exp(features - np.float32(mean_power)).mean(axis=1, dtype=np.float64))
     return np.clip((power / NEPERS_PER_DB + range_db) / WEIGHT_RAMP_DB, 0.0, 1.0)
+
+
+def quiet_weight(loudness: Iterable[np.ndarray]) -> float:
+    """What a quiet frame counts, 0 .. 1: together they are at most as many as the loud ones."""
+    loud = total = 0.0
+    for block in loudness:
+        loud, total = loud + float(block.sum()), total + len(block)
+    return min(1.0, loud / (total - loud)) if total > loud else 1.0
 
 
 def moments(features: np.ndarray, weights: np.ndarray | None = None
@@ -203,7 +220,7 @@ def fit_normalization(passes: Callable[[], Iterable[np.ndarray]], settings: Feat
 
     Args:
         passes: starts a pass over the utterance: (T, F) float32 blocks, T >= 1. Called once for
-            "utterance", twice for "map", once more with cmvn_range_db, else never.
+            "utterance", twice for "map", twice more with cmvn_range_db, else never.
         settings, statistics: as for `normalize_features`.
 
     Returns:
@@ -217,10 +234,14 @@ def fit_normalization(passes: Callable[[], Iterable[np.ndarray]], settings: Feat
     if settings.cmvn in ("none", "global") or (
             statistics is not None) != (settings.cmvn in STATISTICS_NEEDED):
         return lambda features: normalize_features(features, settings, statistics)
-    all_power = log_mean_power(passes()) if range_db else None
+    power, quiet = 0.0, 1.0
+    if range_db:
+        power = log_mean_power(passes())
+        quiet = quiet_weight(_loudness(block, range_db, power) for block in passes())
+    whole = power, quiet
 
     def weigh(block: np.ndarray) -> np.ndarray | None:
-        return frame_weights(block, range_db, all_power)
+        return frame_weights(block, range_db, *whole)
 
     if statistics is None:
         mean, std, _ = _mean_std_count((block, weigh(block)) for block in passes())

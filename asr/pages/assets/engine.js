@@ -146,6 +146,9 @@ function normalize(model, x) {
         const above = 10 * Math.log10(powers[t] / mean) + s.cmvn_range_db;
         weights[t] = Math.min(Math.max(above / 10, 0), 1);
       }
+      const loud = weights.reduce((sum, v) => sum + v, 0);
+      const quiet = Math.min(1, loud / Math.max(x.rows - loud, 1e-9));
+      for (let t = 0; t < x.rows; t++) weights[t] += (1 - weights[t]) * quiet;
       count = weights.reduce((sum, v) => sum + v, 0);
     }
     if (s.cmvn === "map") {

@@ -37,8 +37,8 @@ class Published:
 MODELS = {
     "models/english": Published(
         "read English, 16 kHz, 52 % WER on accented speakers",
-        sha256="2539232ddbfc9d1d3193f12f6baff423b9e6c4323c089bb44c5e72af905aecc9",
-        size=7_335_583),
+        sha256="d6239ae4edd9f5135d32d10e24f198cdf2695a7b43981f2a227068665962eb7c",
+        size=7_335_608),
 }
 
 

@@ -57,26 +57,34 @@ def pause_after(labels: np.ndarray, levels: np.ndarray | None, seconds: float,
     return max(min(since, _still(quiet, clock.hop)), since - MAX_TAIL)
 
 
-def first_spoken(labels: np.ndarray, levels: np.ndarray | None, clock: FrameClock) -> int:
+def first_spoken(labels: np.ndarray, levels: np.ndarray | None, clock: FrameClock) -> int | None:
     """The first label that is not in the quiet before the speech, where a network may find words.
 
     Args:
         labels, levels, clock: as for `pause_after`.
 
     Returns:
-        An output frame.
+        An output frame; the first one if none of them stands out from what is quieter than the
+        speech, None if all lie in the quiet of the room.
     """
     if levels is None or not len(levels):
         return int(labels[0])
     speech = float(levels.max())
+    room = quiet_frames(levels, speech)
     quiet = levels < speech - DEEP
-    if (room := quiet_frames(levels, speech)) is not None:
+    if room is not None:
         quiet |= room
     reach = round(NEAR_SECONDS / clock.hop)
-    for label in labels:
-        cell = round(clock.cell(int(label)))
-        if not quiet[max(0, cell - reach):max(0, cell + reach + 1)].all():
-            return int(label)
+
+    def lies_in(where: np.ndarray, label: int) -> bool:
+        cell = round(clock.cell(label))
+        return bool(where[max(0, cell - reach):max(0, cell + reach + 1)].all())
+
+    for label in map(int, labels):
+        if not lies_in(quiet, label):
+            return label
+    if room is not None and all(lies_in(room, int(label)) for label in labels):
+        return None
     return int(labels[0])
 
 

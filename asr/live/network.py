@@ -86,8 +86,9 @@ class ChunkedNetwork:
         row = logits[0, :lengths[0]]
         keep = max(self.num_kept, available - self._contexts.right)
         start = self.num_kept - first + edge if self.num_kept else 0
-        self._kept.append(row[start:keep - first + edge].copy())
-        self._provisional = row[keep - first + edge:].copy()
+        stop = keep - first + edge if keep else 0  # those before the utterance stay with its first
+        self._kept.append(row[start:stop].copy())
+        self._provisional = row[stop:].copy()
         self.num_kept = keep
 
     def features(self) -> np.ndarray:

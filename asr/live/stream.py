@@ -321,8 +321,11 @@ class _Utterance:
         levels = self._network.levels()
         if not len(labels) or is_steady(levels):
             return
+        first = first_spoken(labels, levels, clock)
+        if first is None and self.pause is None:  # nothing was said: words found in the quiet
+            return
         self.pause = pause_after(labels, levels, self.seconds, clock)
-        self._first_label = clock.seconds(first_spoken(labels, levels, clock))
+        self._first_label = clock.seconds(int(labels[0]) if first is None else first)
         self._rest = self._behind_stable(self._listener.decode(logits).words)
 
     def long_lead(self, block: int) -> int:

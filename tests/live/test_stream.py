@@ -16,7 +16,9 @@ from asr import load, load_audio
 from asr.errors import AudioError, UsageError
 from asr.features import normalize_features
 from asr.live import Stream, StreamSettings
+from asr.live.network import ChunkedNetwork, Contexts
 from asr.live.normalizing import OnlineNormalizer
+from asr.network.engine import pad_batch
 from asr.recipe import FeatureSettings
 
 CLIPS = sorted((Path(__file__).parents[2] / "asr" / "assets" / "clips").glob("*.ogg"))
@@ -49,6 +51,37 @@ def heard(recognizer, audio, cuts=(), **options) -> tuple[list, list]:
         finals += stream.feed(piece)
         partials.append(stream.partial())
     return finals + stream.finish(), partials
+
+
+@pytest.mark.parametrize("right", [0.3, 0.6, 2.0])
+def test_a_chunk_moves_no_frame(recognizer, right):
+    """The quiet frames that the network adds before an utterance are kept once, and the logits of
+    what it has read with all of its context are those of one pass."""
+    clip = load_audio(CLIPS[0], sample_rate=RATE)
+    frames = int(np.ceil(right / recognizer.clock.seconds_per_frame))
+    chunked = ChunkedNetwork(recognizer, Contexts(10_000, frames),
+                             OnlineNormalizer(recognizer.bundle.features, recognizer.bundle.cmvn))
+    model = recognizer.bundle.model
+    for block in np.split(clip, range(2_400, len(clip), 2_400)):
+        chunked.feed(block)
+        chunked.advance()
+        available = len(chunked.features()) // model.subsampling
+        assert len(chunked.logits()) == available + 2 * model.edge_frames
+        assert chunked.num_kept == max(0, available - frames)
+    if right == 2.0:  # next to nothing was kept before the end
+        window = chunked._normalize(chunked.features())[:available * model.subsampling]
+        whole, lengths = recognizer.engine.logits(*pad_batch([window]))
+        np.testing.assert_allclose(chunked.logits()[-50:], whole[0, :lengths[0]][-50:], atol=1e-4)
+
+
+@pytest.mark.parametrize("right", [0.3, 0.6, 2.0])
+def test_words_are_shown_where_they_are_said(recognizer, right):
+    clip = np.concatenate([load_audio(CLIPS[0], sample_rate=RATE), noise(1.5)])
+    finals, partials = heard(recognizer, clip, range(0, len(clip), 2_400), right_context=right)
+    assert [final.text for final in finals] == ["four two zero nine"]
+    shown = next(p for p in reversed(partials) if len(p.words) == 4 and not p.stable_text)
+    for word, final in zip(shown.words, finals[0].words, strict=True):
+        assert final.start - 0.1 < word.start < word.end < final.end + 0.1
 
 
 def test_each_clip_is_an_utterance_with_the_times_of_the_stream(recognizer, speech):
@@ -260,7 +293,8 @@ def test_a_long_quiet_lead_is_dropped_once_words_begin(recognizer, lead):
     """It would change the statistics of the utterance, and with them what is read."""
     clip = load_audio(CLIPS[0], sample_rate=RATE)
     stream = recognizer.stream()
-    stream.feed(np.concatenate([noise(lead), clip]))
+    room = noise(lead + len(clip) / RATE)  # it goes on under the words
+    stream.feed(room + np.concatenate([np.zeros(len(room) - len(clip), np.float32), clip]))
     partial = stream.partial()
     assert partial.text.startswith("four two zero")
     start = stream._start / RATE

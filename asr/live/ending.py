@@ -64,7 +64,7 @@ def first_spoken(labels: np.ndarray, levels: np.ndarray | None, clock: FrameCloc
         labels, levels, clock: as for `pause_after`.
 
     Returns:
-        An output frame; the first one if none of them stands out from what is quieter than the
+        An output frame; the first one if all of them are in what is quieter than the
         speech, None if all lie in the quiet of the room.
     """
     if levels is None or not len(levels):

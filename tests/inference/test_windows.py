@@ -148,7 +148,8 @@ def test_pieces_are_normalised_as_within_the_whole(kind, range_db, rng):
         return pieces_of(features, [7, 31])
 
     normalize = fit_normalization(blocks, wanted, statistics)
-    assert len(passes) == {"none": 0, "global": 0, "utterance": 1, "map": 2}[kind] + 2 * bool(range_db)
+    wanted_passes = {"none": 0, "global": 0, "utterance": 1, "map": 2}[kind]
+    assert len(passes) == wanted_passes + 2 * bool(range_db)
     expected = normalize_features(features, wanted, statistics)
     np.testing.assert_allclose(normalize(features), expected, atol=1e-4)
     np.testing.assert_allclose(normalize(features[50:60]), expected[50:60], atol=1e-4)

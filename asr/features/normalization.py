@@ -67,28 +67,34 @@ def level(features: np.ndarray, mean_power: float | None = None) -> np.ndarray:
         (T, F) float32.
     """
     if mean_power is None:
-        mean_power = log_mean_power([features])
+        mean_power = log_mean_power(features)
     return np.maximum(features - np.float32(mean_power), np.float32(LEVEL_FLOOR))
 
 
-def log_mean_power(features: Iterable[np.ndarray],
-                   weigh: Callable[[np.ndarray], np.ndarray | None] = lambda block: None) -> float:
-    """Natural log of the mean of exp(features) over frames and bands of an utterance.
+def log_mean_power(features: np.ndarray, weights: np.ndarray | None = None) -> float:
+    """Natural log of the mean of exp(features) over frames and bands.
 
     Args:
-        features: (T, F) float32 blocks, at least one frame in all.
-        weigh: `frame_weights` of a block; without it all frames count.
+        features: (T, F) float32, T >= 1.
+        weights: (T,), of `frame_weights`, not all 0.
     """
+    peak = float(features.max())
+    powers = np.exp(features - peak)
+    if weights is None:
+        return peak + math.log(float(np.sum(powers, dtype=np.float64))) - math.log(features.size)
+    power = float(weights @ powers.sum(axis=1, dtype=np.float64))
+    return peak + math.log(power) - math.log(float(weights.sum()) * features.shape[1])
+
+
+def _log_mean_power(blocks: Iterable[Weighted]) -> float:
+    """`log_mean_power` of many blocks in one pass."""
     total, count = -math.inf, 0.0
-    for block in features:
-        weights, peak = weigh(block), float(block.max())
-        powers = np.exp(block - peak)
-        power = float(np.sum(powers, dtype=np.float64)) if weights is None else float(
-            weights @ powers.sum(axis=1, dtype=np.float64))
-        if power:
-            total = float(np.logaddexp(total, peak + math.log(power)))
-        count += block.size if weights is None else float(weights.sum()) * block.shape[1]
-    return total - math.log(count) if count else -math.inf
+    for block, weights in blocks:
+        frames = float(len(block) if weights is None else weights.sum())
+        if frames:
+            total = float(np.logaddexp(total, log_mean_power(block, weights) + math.log(frames)))
+            count += frames
+    return total - math.log(count) if count else total
 
 
 def frame_weights(features: np.ndarray, range_db: float, mean_power: float | None = None,
@@ -113,7 +119,7 @@ def frame_weights(features: np.ndarray, range_db: float, mean_power: float | Non
     if not range_db:
         return None
     loud = _loudness(features, range_db,
-                     log_mean_power([features]) if mean_power is None else mean_power)
+                     log_mean_power(features) if mean_power is None else mean_power)
     return loud + (1.0 - loud) * (quiet_weight([loud]) if quiet is None else quiet)
 
 
@@ -170,7 +176,7 @@ def map_cmvn(features: np.ndarray, mean: np.ndarray, std: np.ndarray, prior: int
     """
     weights = frame_weights(features, range_db, mean_power)
     if mean_power is None:
-        mean_power = log_mean_power([features], lambda _: weights)
+        mean_power = log_mean_power(features, weights)
     x = level(features, mean_power).astype(np.float64)
     own_mean, own_std, count = moments(x, weights)
     center, spread = map_statistics(count, own_mean, own_std, mean, std, prior)
@@ -231,22 +237,21 @@ def fit_normalization(passes: Callable[[], Iterable[np.ndarray]], settings: Feat
         UsageError: as `normalize_features`.
     """
     range_db = settings.cmvn_range_db
-    if settings.cmvn in ("none", "global") or (
-            statistics is not None) != (settings.cmvn in STATISTICS_NEEDED):
+    own = {"utterance": statistics is None, "map": statistics is not None}
+    if not own.get(settings.cmvn):  # nothing of the utterance itself is needed, or it is an error
         return lambda features: normalize_features(features, settings, statistics)
-    power, quiet = 0.0, 1.0
+    mean_power, quiet = 0.0, 1.0
     if range_db:
-        power = log_mean_power(passes())
-        quiet = quiet_weight(_loudness(block, range_db, power) for block in passes())
-    whole = power, quiet
+        mean_power = _log_mean_power((block, None) for block in passes())
+        quiet = quiet_weight(_loudness(block, range_db, mean_power) for block in passes())
 
     def weigh(block: np.ndarray) -> np.ndarray | None:
-        return frame_weights(block, range_db, *whole)
+        return frame_weights(block, range_db, mean_power, quiet)
 
     if statistics is None:
         mean, std, _ = _mean_std_count((block, weigh(block)) for block in passes())
         return lambda features: cmvn(features, mean, std)
-    power = log_mean_power(passes(), weigh)
+    power = _log_mean_power((block, weigh(block)) for block in passes())
     own_mean, own_std, count = _mean_std_count(
         (level(block, power), weigh(block)) for block in passes())
     center, spread = map_statistics(count, own_mean, own_std, *statistics, settings.cmvn_prior)
@@ -267,7 +272,7 @@ def training_statistics(features: Iterable[np.ndarray], settings: FeatureSetting
 
     def leveled(block: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         weights = frame_weights(block, settings.cmvn_range_db)
-        return level(block, log_mean_power([block], lambda _: weights)), weights
+        return level(block, log_mean_power(block, weights)), weights
 
     return _as_statistics(map(leveled, filter(len, features)))
 

@@ -65,18 +65,18 @@ class OnlineNormalizer:
         """A quiet beginning does not count if it was louder in the utterances before."""
         if not self._settings.cmvn_range_db:
             return None
-        power = log_mean_power([features])
+        power = log_mean_power(features)
         return frame_weights(features, self._settings.cmvn_range_db,
                              power if self._power is None else max(power, self._power))
 
     def _mixed_power(self, features: np.ndarray) -> float:
         weights = self._weights(features)
-        if weights is None:
-            own, count = log_mean_power([features]), float(len(features))
-        else:
-            own, count = log_mean_power([features], lambda _: weights), float(weights.sum())
-        if self._power is None or not count:
-            return own if self._power is None else self._power
+        count = float(len(features) if weights is None else weights.sum())
+        if self._power is not None and not count:
+            return self._power
+        own = log_mean_power(features, weights)
+        if self._power is None:
+            return own
         return float(np.logaddexp(own + np.log(count), self._power + np.log(PRIOR_FRAMES))
                      - np.log(count + PRIOR_FRAMES))
 

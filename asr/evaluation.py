@@ -17,6 +17,7 @@ from pathlib import Path
 from asr.decoding import decoder_class
 from asr.errors import AsrError, DataError, UsageError
 from asr.inference.loop import transcribe_tasks
+from asr.inference.pauses import described_pauses
 from asr.inference.tasks import Result, Task, Timings
 from asr.inference.warps import described_warps
 from asr.manifest import Utterance
@@ -136,7 +137,8 @@ def evaluate(recognizer: Recognizer, utterances: Sequence[Utterance], *,
             progress(len(transcripts) + len(failed), len(utterances))
     settings = recognizer.decoder_settings
     conditions = Conditions(
-        decoder=decoder_class(settings.kind).describe(settings) + described_warps(settings),
+        decoder=decoder_class(settings.kind).describe(settings) + described_warps(settings)
+        + described_pauses(settings),
         bundle_hash=recognizer.bundle.bundle_hash,
         manifest_hash=manifest_hash, seed=recognizer.bundle.training.get("seed"),
         real_time_factor=timings.real_time_factor)

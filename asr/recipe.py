@@ -71,18 +71,21 @@ class FeatureKind:
         columns: the setting that counts its columns, or their number.
         log_power: columns are natural logs of mel power, on which noise, warp, tilt, gain, band
             limit, and cmvn = "map" work.
+        says_loudness: how loud a frame is can be read from its columns, see
+            `asr.transcript.pauses.speech_levels`.
         memory_seconds: how far back a frame depends on the recording, besides its own window.
     """
 
     columns: str | int
     log_power: bool = False
+    says_loudness: bool = False
     memory_seconds: float = 0.0
 
 
 # The function of the same name in asr/features/kinds.py computes it.
 FEATURE_KINDS: dict[str, FeatureKind] = {
-    "log_mel": FeatureKind("n_mels", log_power=True),
-    "mfcc": FeatureKind("n_mfcc"),
+    "log_mel": FeatureKind("n_mels", log_power=True, says_loudness=True),
+    "mfcc": FeatureKind("n_mfcc", says_loudness=True),
     "pcen": FeatureKind("n_mels", memory_seconds=8.0),  # 20 of its time constants
 }
 
@@ -257,6 +260,8 @@ class DecoderSettings:
                                     low=0.7, high=1.4)
     warp_below: float = knob(WARP_BELOW, "the warps are tried where the plain reading is less sure "
                              "than this; 1: everywhere", low=0.0, high=1.0)
+    max_pause: float = knob(0.0, "seconds that the network reads of a pause, half of them at each "
+                            "end of it; 0: all", low=0.0, high=60.0)
 
 
 @dataclass(frozen=True)
@@ -368,6 +373,8 @@ def _check_together(recipe: Recipe, source: str) -> None:
          "decoder.warps work on log-mel features without deltas"),
         (len(recipe.decoder.warps) <= MAX_WARPS,
          f"decoder.warps has {len(recipe.decoder.warps):,} factors, expected at most {MAX_WARPS}"),
+        (not recipe.decoder.max_pause or FEATURE_KINDS[f.kind].says_loudness,
+         f"decoder.max_pause needs features that say how loud a frame is, and {f.kind} does not"),
         (f.cmvn != "map" or log_power,
          "features.cmvn = \"map\" works on log-mel features without deltas"),
         (not f.cmvn_range_db or f.cmvn_range_db >= 10,

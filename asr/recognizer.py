@@ -27,6 +27,7 @@ from asr.inference.decoders import decoder_of, own_decoder
 from asr.inference.long_recordings import listen
 from asr.inference.loop import infer, transcribe_tasks
 from asr.inference.networks import bundle_of
+from asr.inference.pauses import LongPauses
 from asr.inference.stopwatch import Stopwatch
 from asr.inference.tasks import Result, Task
 from asr.inference.warps import Warping
@@ -59,6 +60,8 @@ class Recognizer(Acoustics):
         warping: frequency warps that a recording's logits are chosen among, of `decoder.warps`;
             None: none. `transcribe`, `align`, `asr.evaluate` and the final texts of `stream`
             choose; `logits`, `logits_batch` and `inspect` read the plain features.
+        pauses: the rule by which long pauses are shortened, of `decoder.max_pause`; it holds where
+            warps are chosen.
 
     Raises:
         UsageError: an unknown engine, or one that cannot run here; the bundle needs `build`, or
@@ -77,6 +80,7 @@ class Recognizer(Acoustics):
         self.decoder_settings = bundle.decoder
         self.decoder = decoder or own_decoder(bundle)
         self.warping = Warping.of(bundle.features, bundle.decoder)
+        self.pauses = LongPauses.of(bundle.features, bundle.model, bundle.decoder)
         self.windows = windows or Windows()
 
     @classmethod
@@ -124,6 +128,8 @@ class Recognizer(Acoustics):
         table = dataclasses.asdict(settings or self.decoder_settings) | knobs
         other.decoder_settings = settings_from_dict(DecoderSettings, table, source="decoder")
         other.warping = Warping.of(self.bundle.features, other.decoder_settings)
+        other.pauses = LongPauses.of(self.bundle.features, self.bundle.model,
+                                     other.decoder_settings)
         other.decoder = decoder_of(self.bundle, other.decoder_settings)
         return other
 

@@ -37,8 +37,8 @@ class Published:
 MODELS = {
     "models/english": Published(
         "read English, 16 kHz, 52 % WER on accented speakers",
-        sha256="d6239ae4edd9f5135d32d10e24f198cdf2695a7b43981f2a227068665962eb7c",
-        size=7_335_608),
+        sha256="20847e007daf2bc6c041c8749e8d9c34a3a2f10ac2f369b78d58c70d58c5fd9c",
+        size=7_335_628),
 }
 
 

@@ -27,6 +27,8 @@ _OPTIONS = (
                  "frequency axis for each recording, such as 0.9,1.1; none: not."),
     click.option("--warp-below", type=click.FloatRange(0, 1), help="Try the warps where the plain "
                  "reading is less sure than this; 1: everywhere."),
+    click.option("--max-pause", type=click.FloatRange(0, 60), metavar="SECONDS", help="How much of "
+                 "a pause the network reads, half at each end of it; 0: all."),
     click.option("--decoder", type=click.Choice(choices_of(DecoderSettings, "kind")),
                  help="Another decoder than the bundle's; the options below choose beam."),
     click.option("--beam-width", type=int, help="Prefixes that the beam decoder keeps."),
@@ -61,7 +63,7 @@ def decoder_options(command: Callable | None = None, *, nbest: bool = False) -> 
 
     @functools.wraps(command)
     def wrapped(*arguments, decoder, beam_width, lm, lm_weight, word_bonus, lexicon_only, hot_words,
-                grammar, lexicon, max_gap, warps, warp_below, nbest=None, **others):
+                grammar, lexicon, max_gap, warps, warp_below, max_pause, nbest=None, **others):
         table = {"beam_width": beam_width, "lm": lm, "lm_weight": lm_weight,
                  "word_bonus": word_bonus, "lexicon_only": lexicon_only or None,
                  "hot_words": list(hot_words) or None, "grammar": grammar, "lexicon": lexicon,
@@ -71,6 +73,7 @@ def decoder_options(command: Callable | None = None, *, nbest: bool = False) -> 
         # These are of the features: every kind of decoder has them.
         knobs |= {} if warps is None else {"warps": factors_of(warps)}
         knobs |= {} if warp_below is None else {"warp_below": warp_below}
+        knobs |= {} if max_pause is None else {"max_pause": max_pause}
         return command(*arguments, knobs=knobs, **others)
 
     for option in reversed((*_OPTIONS, _NBEST) if nbest else _OPTIONS):

@@ -24,6 +24,7 @@ def info(bundle: Path | None, as_json: bool) -> int:
     """  # noqa: D301 (click reads the backspace)
     from asr.bundle import load_bundle
     from asr.bundle.find import SHIPPED, find_bundle
+    from asr.inference.pauses import described_pauses
     from asr.inference.warps import described_warps
 
     path = Path(find_bundle(bundle))
@@ -48,7 +49,7 @@ def info(bundle: Path | None, as_json: bool) -> int:
                    f"{', matrices as int8 with a scale for each column' * bool(found.quantized)}",
         "decoder": found.decoder.kind + (f", {len(found.decoder.lexicon)} words"
                                          if found.decoder.lexicon else "")
-                   + described_warps(found.decoder),
+                   + described_warps(found.decoder) + described_pauses(found.decoder),
         "training": "; ".join(f"{key} {value}" for key, value in training.items()
                               if isinstance(value, (str, int, float)) and value != ""),
         "made with": ", ".join(f"{name} {version}" for name, version in found.versions.items()),

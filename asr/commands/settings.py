@@ -15,7 +15,8 @@ MAX_EPOCHS = 10_000  # --minutes ends the training
 # 8 kHz: telephones, cheap microphones and old recordings are all read alike, and half of the
 # columns is half of the network.
 FEATURES = {"kind": "log_mel", "sample_rate": 8_000, "n_fft": 256, "win_length": 200,
-            "hop_length": 80, "n_mels": 40, "f_min": 60.0, "cmvn": "map", "cmvn_prior": 200}
+            "hop_length": 80, "n_mels": 40, "f_min": 60.0, "cmvn": "map", "cmvn_prior": 200,
+            "cmvn_range_db": 35.0}
 AUGMENT = {"warp": 0.2, "tempo": 0.25, "tilt_db": 8.0, "curve_db": 4.0,
            "reverb_probability": 0.5, "noise_probability": 0.6, "noise_snr_min": 3.0,
            "noise_snr_max": 30.0, "freq_masks": 2, "freq_mask_width": 8, "time_masks": 1,

@@ -121,6 +121,10 @@ def export(recognizer: Recognizer, path: str | Path, format: str = "", *, quanti
             exported.notes.append(
                 "The file does not choose among decoder.warps: that takes a pass of the network "
                 f"for each. {'asr.load of it does.' if name == 'onnx' else 'The bundle does.'}")
+        if recognizer.decoder_settings.max_pause and name != "html":
+            exported.notes.append(
+                "The file reads long pauses whole: decoder.max_pause works before the network. "
+                f"{'asr.load of it' if name == 'onnx' else 'The bundle'} shortens them.")
         names = [file.name for file in exported.files]
         for target in [certificate_path, *(path.with_name(name) for name in names)]:
             if target.exists():

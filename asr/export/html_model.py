@@ -36,7 +36,8 @@ def page_model(bundle: Bundle, quantize: str = "float16") -> dict:
     cmvn = bundle.cmvn
     return {
         "features": dataclasses.asdict(bundle.features), "model": dataclasses.asdict(bundle.model),
-        "decoder": {"kind": kind, "word_bonus": bundle.decoder.word_bonus},
+        "decoder": {"kind": kind, "word_bonus": bundle.decoder.word_bonus,
+                    "max_pause": bundle.decoder.max_pause},
         "labels": ["", *bundle.tokenizer.alphabet],
         "lexicon": [bundle.tokenizer.encode(word) for word in bundle.decoder.lexicon]
         if kind == "lexicon" else [],

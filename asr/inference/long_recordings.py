@@ -28,6 +28,7 @@ from asr.decoding.long_text import decode_segments
 from asr.features import FeatureExtractor
 from asr.features.lengths import feature_length, output_length
 from asr.features.normalization import fit_normalization
+from asr.inference.pauses import LongPauses, Spans
 from asr.inference.stopwatch import Stopwatch
 from asr.inference.warps import Warping, choose_warps
 from asr.inference.windows import Window, Windows, cut_windows, feature_blocks, plan_windows
@@ -45,6 +46,7 @@ class Listener(Protocol):
     decoder: Decoder
     windows: Windows
     warping: Warping | None
+    pauses: LongPauses
 
     @property
     def seconds_per_frame(self) -> float:
@@ -169,19 +171,23 @@ def _cores(listener: Listener, plan: Sequence[Window], pieces: Iterable[np.ndarr
         pieces: (T, F) features of each, before normalisation.
         normalizers: normalise a piece, unwarped and then under each warp.
     """
-    pieces, batch = iter(pieces), int(listener.windows.batch)
+    pieces, batch, pauses = iter(pieces), int(listener.windows.batch), listener.pauses
     for first in range(0, len(plan), batch):
         features = list(islice(pieces, batch))
+        spans = [pauses.find(piece) for piece in features]
+        features = list(map(pauses.leave_out, features, spans))
 
         def network(pairs: Sequence[tuple[int, int]], first: int = first,
-                    features: Sequence[np.ndarray] = features) -> list[np.ndarray]:
+                    features: Sequence[np.ndarray] = features,
+                    spans: Sequence[Spans] = spans) -> list[np.ndarray]:
             rows = []
             for start in range(0, len(pairs), batch):
                 some = pairs[start:start + batch]
-                logits, _ = listener.engine.logits(*pad_batch(
+                logits, lengths = listener.engine.logits(*pad_batch(
                     [normalizers[warp](features[item]) for item, warp in some]))
-                rows += [_core(row, plan, first + item, listener.bundle.model.edge_frames)
-                         for row, (item, _) in zip(logits, some, strict=True)]
+                for row, length, (item, _) in zip(logits, lengths, some, strict=True):
+                    rows.append(_core(pauses.put_back(row[:length], spans[item]), plan,
+                                      first + item, listener.bundle.model.edge_frames))
             return rows
 
         if listener.warping is None:

@@ -147,12 +147,14 @@ def _add_logits(model: Model, group: Sequence[Loaded], timings: Timings) -> None
 
 
 def _set_logits(model: Model, results: Sequence[Result], timings: Timings) -> None:
-    """The network's logits, of the best frequency warp if there are some to choose among."""
-    features = [result.features for result in results]
-    warping = model.warping
+    """The logits of the features without the middle of long pauses, of their best warp."""
+    pauses, warping = model.pauses, model.warping
+    spans = [pauses.find(result.features) for result in results]
+    features = [pauses.leave_out(result.features, left_out)
+                for result, left_out in zip(results, spans, strict=True)]
     if warping is None:
-        for result, row in zip(results, model.logits_batch(features), strict=True):
-            result.logits = row
+        for result, row, left_out in zip(results, model.logits_batch(features), spans, strict=True):
+            result.logits = pauses.put_back(row, left_out)
         return
 
     def network(pairs: Sequence[tuple[int, int]]) -> list[np.ndarray]:
@@ -161,8 +163,8 @@ def _set_logits(model: Model, results: Sequence[Result], timings: Timings) -> No
     chosen, seconds = choose_warps(network, model.decoder, len(features), warping)
     timings.decode += seconds
     timings.model -= seconds  # the caller adds all of it
-    for result, (warp, row) in zip(results, chosen, strict=True):
-        result.logits, result.warp = row, warping.factor(warp)
+    for result, (warp, row), left_out in zip(results, chosen, spans, strict=True):
+        result.logits, result.warp = pauses.put_back(row, left_out), warping.factor(warp)
 
 
 def _decode(model: Model, one: Loaded) -> None:

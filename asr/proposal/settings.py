@@ -69,6 +69,7 @@ def propose(found: Survey, train: list[str], valid: list[str], minutes: float = 
     result.set("data.valid", valid)
     _features(found, result)
     _text(found, result)
+    _pauses(found, result)
     _network(found, result, minutes)
     _augmentation(found, result)
     _warn(found, result)
@@ -132,6 +133,12 @@ def _text(found: Survey, result: Proposal) -> None:
         result.set("decoder.kind", "lexicon", f"the texts consist of {len(found.words)} words; "
                    "remove both lines if others may be said")
         result.set("decoder.lexicon", sorted(found.words))
+
+
+def _pauses(found: Survey, result: Proposal) -> None:
+    short = np.median(found.seconds) < 3
+    result.set("decoder.max_pause", 0.4 if short else 0.6, "seconds; longer pauses are shortened, "
+               "because training had none")
 
 
 def _network(found: Survey, result: Proposal, minutes: float) -> None:

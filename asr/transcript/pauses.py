@@ -42,10 +42,10 @@ def speech_levels(features: np.ndarray, settings: FeatureSettings) -> np.ndarray
         features: (T, F) float32, before normalisation.
         settings: what they are.
     """
+    if not FEATURE_KINDS[settings.kind].says_loudness:
+        return None
     if settings.kind == "mfcc":  # the first coefficient of an orthonormal transform
         return features[:, 0] / np.float32(math.sqrt(settings.n_mels))
-    if not FEATURE_KINDS[settings.kind].log_power:
-        return None
     return features[:, :settings.n_mels].mean(axis=1)
 
 

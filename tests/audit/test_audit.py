@@ -21,8 +21,10 @@ from asr.audit.silence import no_speech, with_silence, words_without_speech
 from asr.audit.suspects import Suspect, rank_suspects
 from asr.cli import run
 from asr.errors import DataError, ManifestError
+from asr.inference.pauses import LongPauses
 from asr.inference.windows import Windows
 from asr.manifest import Utterance, write_manifest
+from asr.recipe import FeatureSettings, ModelSettings
 from asr.scoring import score
 from asr.text.tokenizer import CharTokenizer
 from asr.transcript import Transcript
@@ -170,6 +172,7 @@ class Listener:
     """A recogniser that hears the true text through heavy noise: about half the letters wrong."""
     windows = Windows()
     warping = None
+    pauses = LongPauses(FeatureSettings(), ModelSettings(), None)
 
     sample_rate = RATE
     tokenizer = CharTokenizer(" abcdefghijklmnopqrstuvwxyz")

@@ -76,6 +76,24 @@ def test_sample_clips_have_the_words_times_and_confidences_of_python(tmp_path):
             assert mine["confidence"] == pytest.approx(word.confidence, abs=0.02)
 
 
+def test_long_pauses_are_shortened_as_in_python(tmp_path):
+    recognizer = asr.load()
+    assert recognizer.pauses.kept
+    clip = recognizer.load_audio(CLIPS / "1-rms.ogg")
+    rng = np.random.default_rng(3)
+    room, silence = rng.normal(0, 5e-4, 30_000).astype("f4"), np.zeros(20_000, "f4")
+    audios = [np.concatenate(parts) for parts in (
+        (room, clip, room, clip, room), (clip, silence, clip, room), (silence, clip, room[:9_000]),
+        (clip, room[:3_300], clip), (clip, 0.1 * clip, room[:8_000], clip))]
+    for audio, got in zip(audios, run_engine(recognizer.bundle, audios, tmp_path), strict=True):
+        assert recognizer.pauses.find(recognizer.features(audio))
+        expected = recognizer.transcribe(audio)
+        assert got["text"] == expected.text
+        assert [(w["start"], w["end"], w["confidence"]) for w in got["words"]] == [
+            (pytest.approx(w.start, abs=1e-4), pytest.approx(w.end, abs=1e-4),
+             pytest.approx(w.confidence, abs=1e-3)) for w in expected.words]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("quantize", ["", "float16"])
 def test_fifty_test_clips_and_the_sample_clips_equal_python(shared_data, tmp_path, quantize):

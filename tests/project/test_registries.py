@@ -95,7 +95,7 @@ def test_a_decoder_is_one_file_and_one_line(asr, tmp_path):
     assert "--word-bonus does nothing in backwards decoding" in error
     receipt = asr("evaluate", ROOT / "asr/assets/digits.asr", CLIP.parent / "clips.jsonl",
                   "--decoder", "backwards").stdout
-    assert "decoder backwards, num_hypotheses 1 " in receipt
+    assert "decoder backwards, num_hypotheses 1, pauses of at most 0.4 s " in receipt
     (tmp_path / "recipe.toml").write_text('[decoder]\nkind = "backwards"\n')
     code = ("import asr\nfrom asr.decoding import build_decoder\n"
             "recipe = asr.load_recipe('recipe.toml')\n"

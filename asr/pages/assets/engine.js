@@ -582,6 +582,16 @@ function floorOf(levels) {
   return low;
 }
 
+function runsBelow(levels, limit) {  // [begin, end) each
+  const runs = [];
+  levels.forEach((v, t) => {
+    if (!(v < limit)) return;
+    const last = runs[runs.length - 1];
+    if (last && last[1] === t) last[1] = t + 1; else runs.push([t, t + 1]);
+  });
+  return runs;
+}
+
 function pauseOf(levels, speech, frame) {
   const depth = 6 * Math.log(10) / 10, silence = -85 * Math.log(10) / 10;
   if (!levels.length) return null;
@@ -589,12 +599,7 @@ function pauseOf(levels, speech, frame) {
   const room = levels.filter((v) => v > silence);
   if (room.length >= 5 && speech - floorOf(room) >= depth) floor = floorOf(room);
   if (speech - floor < depth) return null;
-  const runs = [];
-  levels.forEach((v, t) => {
-    if (!(v < floor + 0.25 * (speech - floor))) return;
-    const last = runs[runs.length - 1];
-    if (last && last[1] === t) last[1] = t + 1; else runs.push([t, t + 1]);
-  });
+  const runs = runsBelow(levels, floor + 0.25 * (speech - floor));
   const sure = runs.filter(([a, b]) => (b - a) * frame >= 0.15 - 1e-9);
   if (sure.length) return [sure[0][0], sure[sure.length - 1][1]];
   let best = null;
@@ -645,6 +650,59 @@ function timesOf(model, words, x, duration) {
   }
 }
 
+// ---- Long pauses: their middle is not read (asr/inference/pauses.py) ----
+
+function longPauses(model, x) {  // output frames [first, stop) each
+  const hop = model.features.hop_length / model.features.sample_rate, step = model.model.subsampling;
+  const kept = Math.max(1, Math.round(model.decoder.max_pause / hop / 2)), size = 2 * kept;
+  if (!model.decoder.max_pause || x.rows <= size) return [];
+  const levels = speechLevels(model, x), nats = Math.log(10) / 10, spans = [];
+  const loud = Math.floor(Math.min(0.02 * x.rows, 0.3 / hop));
+  const speech = Float64Array.from(levels).sort()[x.rows - 1 - loud];
+  let sum = 0, silent = -1, floor = Infinity, lowest = Infinity;  // of the quietest stretch
+  levels.forEach((v, t) => {
+    sum += v - (t < size ? 0 : levels[t - size]);
+    if (v <= -85 * nats) silent = t;  // digital silence, which is no room
+    if (t + 1 < size) return;
+    lowest = Math.min(lowest, sum / size);
+    if (silent <= t - size) floor = Math.min(floor, sum / size);
+  });
+  if (floor === Infinity) floor = lowest;
+  const limit = Math.min(floor + 6 * nats, speech - 12 * nats);
+  for (const [begin, end] of runsBelow(levels, limit)) {
+    if (end - begin <= 2 * kept) continue;
+    const first = Math.ceil((begin ? begin + kept : 0) / step);
+    const stop = Math.floor((end < x.rows ? end - kept : end) / step);
+    if (stop > first) spans.push([first, stop]);
+  }
+  return spans;
+}
+
+function leaveOut(model, x, spans) {
+  const step = model.model.subsampling, n = x.columns, kept = [];
+  for (let t = 0; t < x.rows; t++) {
+    if (!spans.some(([first, stop]) => t >= first * step && t < stop * step)) kept.push(t);
+  }
+  const y = matrix(kept.length, n);
+  kept.forEach((t, row) => y.values.set(x.values.subarray(t * n, (t + 1) * n), row * n));
+  return y;
+}
+
+function putBack(model, logits, spans) {
+  const n = logits.columns, edge = model.model.edge_frames;
+  const whole = matrix(spans.reduce((sum, [a, b]) => sum + b - a, logits.rows), n);
+  let from = 0;
+  for (let t = 0; t < whole.rows; t++) {
+    if (spans.some(([first, stop]) => t >= edge + first && t < edge + stop)) {
+      whole.values.fill(-50, t * n + 1, (t + 1) * n);
+    } else {
+      whole.values.set(logits.values.subarray(from * n, (from + 1) * n), t * n);
+      from += 1;
+    }
+  }
+  return whole;
+}
+
 // ---- All of it: samples at the model's rate -> what the page shows ----
 
 function recognize(model, samples) {
@@ -653,7 +711,8 @@ function recognize(model, samples) {
   const empty = { text: "", words: [], duration, seconds: 0, frames: null, posteriors: null };
   if (!samples.length || isSilent(samples, rate)) return empty;
   const raw = features(model, samples);
-  const rows = logSoftmax(network(model, normalize(model, raw)));
+  const spans = longPauses(model, raw), read = leaveOut(model, raw, spans);
+  const rows = logSoftmax(putBack(model, network(model, normalize(model, read)), spans));
   const path = model.decoder.kind === "lexicon" ? lexiconPath(model, rows) : greedyPath(rows);
   const words = wordsOf(model, rows, path);
   timesOf(model, words, raw, duration);

@@ -57,8 +57,8 @@ ADVICE = {
     "train.mixed_precision": "bfloat16 on a GPU that has it; nothing on a CPU.",
     "decoder.warps": "[0.9, 1.1] for people who are unlike those of training; `asr tune --warps` "
                      "says whether it helps, and sets warp_below.",
-    "decoder.max_pause": "0.6 for sentences, 0.4 for single words: recordings with seconds of quiet "
-                         "in them are read as the utterances of training were.",
+    "decoder.max_pause": "0.6 for sentences, 0.4 for single words: recordings with seconds of "
+                         "quiet in them are read as the utterances of training were.",
     "decoder.kind": "greedy to train with; lexicon for a closed list of words; beam with a "
                     "language model, which `asr tune` weighs.",
 }

@@ -16,7 +16,7 @@ from asr.bundle.find import COMMANDS_BASE, find_bundle
 from asr.commands.corpus import default_voices, make_material, split_voices
 from asr.commands.phrases import NORMALIZER
 from asr.commands.pronunciation import pronounce, warnings_of
-from asr.commands.settings import recipe_of
+from asr.commands.settings import MAX_PAUSE, recipe_of
 from asr.errors import UsageError
 from asr.export.int8_bundle import quantize_bundle
 from asr.files import write_atomic
@@ -112,7 +112,8 @@ def make_commands(phrases: Sequence[str], out: Path, work: Path, *, minutes: flo
                        epochs=epochs, base=start)
     trained = train(recipe, work / "run")
     recognizer = load(_small(work)).with_decoder(
-        DecoderSettings(kind="beam", beam_width=BEAM, grammar="\n".join(phrases)))
+        DecoderSettings(kind="beam", beam_width=BEAM, grammar="\n".join(phrases),
+                        max_pause=MAX_PAUSE))
     refusal = calibrate(recognizer, material.tuning, per_hour)
     for line in refusal.lines():
         say(line)

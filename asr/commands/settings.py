@@ -11,6 +11,7 @@ from pathlib import Path
 from asr.bundle import Bundle
 from asr.recipe import Recipe, recipe_from_dict
 
+MAX_PAUSE = 0.4  # seconds, decoder.max_pause: people record a command with quiet around it
 MAX_EPOCHS = 10_000  # --minutes ends the training
 # 8 kHz: telephones, cheap microphones and old recordings are all read alike, and half of the
 # columns is half of the network.

@@ -139,6 +139,20 @@ def version_of(address: str, known: dict[str, list[str]] | None = None) -> str:
     return hashlib.sha256(" ".join([address, *facts]).encode()).hexdigest()
 
 
+def file_system(address: str) -> tuple[Any, str]:
+    """The file system of an address, one of fsspec's, and the path in it.
+
+    Raises:
+        AudioError: fsspec, or its library for this kind of address, is not installed.
+    """
+    if importlib.util.find_spec("fsspec") is None:
+        raise _without_fsspec(address)
+    try:
+        return _file_system(address)
+    except ImportError as error:
+        raise _explained(address, error) from error
+
+
 def _file_system(address: str) -> tuple[Any, str]:
     import fsspec
 
@@ -173,6 +187,11 @@ def _name(address: str) -> str:
     return address.partition("?")[0]
 
 
+def reason_of(error: Exception) -> str:
+    """An error of another library in one line: its class, and the first line of its message."""
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:300].rstrip('.')}"
+
+
 def _explained(address: str, error: Exception) -> AudioError:
     name, code = _name(address), "audio.unreadable"
     missing = isinstance(error, FileNotFoundError) or type(error).__name__ == "NotFoundError"
@@ -184,7 +203,6 @@ def _explained(address: str, error: Exception) -> AudioError:
     elif isinstance(error, ImportError):
         message = f"{name} cannot be read: {error}. {INSTALL}"
     else:
-        reason = (str(error).splitlines() or [""])[0][:300].rstrip(".")
-        message = (f"{name} cannot be read: {type(error).__name__}: {reason}. Check the network, "
-                   "the address and its credentials.")
+        message = (f"{name} cannot be read: {reason_of(error)}. Check the network, the address "
+                   "and its credentials.")
     return AudioError(message.replace(address, name), code=code, path=address)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import click
 
 from asr.cli.inputs import truncated_option
+from asr.cli.output_paths import OUTPUT
 from asr.cli.places import absolute, open_recognizer, place_options
 from asr.cli.transcribe import is_model
 from asr.errors import EXIT_OK, EXIT_SOME_FAILED, UsageError
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 @click.option("--allow-outside-root", is_flag=True, help="Accept audio anywhere.")
 @click.option("-f", "--format", "format_", type=click.Choice(list(FORMATS)), default="ctm",
               show_default=True, help="json and textgrid have characters too.")
-@click.option("-o", "--output-dir", type=click.Path(path_type=Path),
+@click.option("-o", "--output-dir", type=OUTPUT,
               help="Write one file a recording into this folder.")
 @click.option("--overwrite", is_flag=True, help="Write again what exists in the output folder.")
 @truncated_option

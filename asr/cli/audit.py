@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import click
 
 from asr.cli.inputs import truncated_option
+from asr.cli.output_paths import OUTPUT
 from asr.cli.places import absolute, cluster_options, open_recognizer
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
               "which reads every recording.")
 @truncated_option
 @click.option("--top", default=20, show_default=True, help="Suspects to print.")
-@click.option("--report", type=click.Path(path_type=Path), metavar="OUT.html",
+@click.option("--report", type=OUTPUT, metavar="OUT.html",
               help="With --bundle: a page with the suspects, their alignments and recordings.")
 @click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
 @cluster_options

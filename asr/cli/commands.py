@@ -8,12 +8,12 @@ from pathlib import Path
 
 import click
 
-from asr.cli.output_paths import refuse_existing, refuse_no_file
+from asr.cli.output_paths import OUTPUT, refuse_existing, refuse_no_file
 
 
 @click.command()
 @click.argument("words", type=click.Path(path_type=Path), metavar="WORDS.txt")
-@click.argument("output", type=click.Path(path_type=Path), metavar="OUT.asr")
+@click.argument("output", type=OUTPUT, metavar="OUT.asr")
 @click.option("--minutes", type=click.FloatRange(0.1, 10_000), default=15.0, show_default=True,
               help="How long training may take; the voices take a few more.")
 @click.option("--recordings", multiple=True, type=click.Path(path_type=Path),
@@ -30,7 +30,7 @@ from asr.cli.output_paths import refuse_existing, refuse_no_file
 @click.option("--false-accepts", type=click.FloatRange(min=0), metavar="N",
               help="Refuse so much that N other words an hour pass; strict. [default: so much that "
                    "99 % of the phrases pass]")
-@click.option("--work", type=click.Path(path_type=Path), metavar="DIR",
+@click.option("--work", type=OUTPUT, metavar="DIR",
               help="Folder for voices and training. [default: OUT.commands]")
 @click.option("--seed", default=1, show_default=True, help="Seed of every random choice.")
 @click.option("--check", is_flag=True, help="Only warn of phrases that will be hard.")

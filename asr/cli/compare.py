@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from asr.cli.output_paths import refuse_inputs
+from asr.cli.output_paths import OUTPUT, refuse_inputs
 
 _FORMATS = ("auto", "plain", "kaldi", "trn", "jsonl", "stm", "ctm")
 
@@ -36,7 +36,7 @@ _FORMATS = ("auto", "plain", "kaldi", "trn", "jsonl", "stm", "ctm")
 @click.option("--force", is_flag=True,
               help="Compare what both have in common although the receipts differ.")
 @click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
-@click.option("--report", type=click.Path(path_type=Path), metavar="OUT.html",
+@click.option("--report", type=OUTPUT, metavar="OUT.html",
               help="Two systems side by side: which utterances changed, and how.")
 @click.option("--audio", type=click.Path(path_type=Path, exists=True, file_okay=False),
               metavar="FOLDER", help="With --report: recordings named after the utterance ids, "

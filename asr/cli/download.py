@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from asr.cli.output_paths import OUTPUT
 from asr.cli.progress import count_on_stderr
 from asr.corpora import CORPORA, load_corpus
 from asr.errors import EXIT_OK, UsageError
@@ -33,7 +34,7 @@ Examples:
   asr download models/english
 """)
 @click.argument("corpus")
-@click.argument("dest", type=click.Path(path_type=Path), required=False)
+@click.argument("dest", type=OUTPUT, required=False)
 @click.option("--part", "parts", multiple=True, help="Which archive, such as dev-clean; may be "
               "repeated. Each corpus has a small default.")
 @click.option("--url", help="Fetch the part from this mirror; size and checksum stay the same.")

@@ -15,7 +15,7 @@ import click
 from asr.cli.decoding import decoder_options, with_knobs
 from asr.cli.grouping import by_options, group_json, group_text, groups_by, labels_by
 from asr.cli.inputs import truncated_option
-from asr.cli.output_paths import refuse_existing, refuse_no_file
+from asr.cli.output_paths import OUTPUT, refuse_existing, refuse_no_file
 from asr.cli.places import absolute, open_recognizer, place_options
 from asr.recipe import TextSettings
 from asr.settings import choices_of
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 @click.option("--audio-root", type=click.Path(path_type=Path), envvar="ASR_AUDIO_ROOT",
               help="Folder that holds the audio when it is not beside the manifest.")
 @click.option("--allow-outside-root", is_flag=True, help="Accept audio anywhere.")
-@click.option("--output-dir", type=click.Path(path_type=Path),
+@click.option("--output-dir", type=OUTPUT,
               help="Write utterances.jsonl and score.json here.")
 @click.option("--overwrite", is_flag=True, help="Replace the results of an earlier evaluation.")
 @click.option("--normalizer", type=click.Choice(choices_of(TextSettings, "normalizer")),
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 @truncated_option
 @click.option("--on-error", type=click.Choice(["fail", "skip"]), default="fail", show_default=True,
               help="Fail at the first recording that cannot be used, or skip and list it.")
-@click.option("--report", type=click.Path(path_type=Path),
+@click.option("--report", type=OUTPUT,
               help="Write a self-contained HTML page.")
 @click.option("--silence", is_flag=True, help="Also count the words written per minute of "
               "silence, noise and music; listed in the receipt.")

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import click
 
+from asr.cli.output_paths import OUTPUT
+
 
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
-@click.argument("out", type=click.Path(path_type=Path))
+@click.argument("out", type=OUTPUT)
 @click.option("--format", "format_", metavar="NAME",
               help="onnx, ...; default: by the ending of OUT.")
 @click.option("--quantize", default="", metavar="TYPE",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from asr.cli.inputs import truncated_option
+from asr.cli.output_paths import OUTPUT
 from asr.cli.places import cluster_options
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("recipe", type=click.Path(path_type=Path))
-@click.argument("cache_dir", required=False, type=click.Path(path_type=Path))
+@click.argument("cache_dir", required=False, type=OUTPUT)
 @click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE",
               help="Change one setting; may be repeated.")
 @truncated_option

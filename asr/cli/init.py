@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from asr.cli.output_paths import refuse_existing, refuse_no_file
+from asr.cli.output_paths import OUTPUT, refuse_existing, refuse_no_file
 from asr.cli.progress import count_on_stderr
 from asr.errors import EXIT_OK
 from asr.files import write_atomic
@@ -15,7 +15,7 @@ from asr.files import write_atomic
 
 @click.command()
 @click.argument("data", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path),
+@click.option("-o", "--output", required=True, type=OUTPUT,
               help="The recipe to write, such as my.toml.")
 @click.option("--minutes", type=click.FloatRange(0.1, 100_000), default=60.0, show_default=True,
               help="How long training may take on this machine.")

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from asr.cli.inputs import truncated_option
-from asr.cli.output_paths import refuse_existing
+from asr.cli.output_paths import OUTPUT, refuse_existing
 from asr.errors import UsageError
 
 PAGE = "html"
@@ -25,7 +25,7 @@ PAGE = "html"
               "3,7,20-24. Default: the 16 whose memory moves most.")
 @click.option("--seconds", default="", metavar="1.5-4", help="The stretch of time that a picture "
               "shows, and that a page opens at. Default: all of it.")
-@click.option("-o", "--output", "outputs", multiple=True, type=click.Path(path_type=Path),
+@click.option("-o", "--output", "outputs", multiple=True, type=OUTPUT,
               help="A page with hover (.html) or a picture (.png, .svg, .pdf: needs matplotlib); "
               "may be given several times. Default: AUDIO-inspect.html, here.")
 @click.option("--overwrite", is_flag=True, help="Replace files that exist.")

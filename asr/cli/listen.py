@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import click
 
 from asr.cli.decoding import decoder_options, engine_option, with_knobs
-from asr.cli.output_paths import refuse_existing, refuse_no_file
+from asr.cli.output_paths import OUTPUT, refuse_existing, refuse_no_file
 from asr.cli.transcribe import is_model
 from asr.errors import EXIT_INTERRUPTED, EXIT_OK, AudioError, UsageError
 from asr.files import write_atomic
@@ -34,7 +34,7 @@ FILE_PIECE = 0.1  # seconds of a recording at a time
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("inputs", nargs=-1, metavar="[BUNDLE] [RECORDING]")
-@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="At the end, "
+@click.option("-o", "--output", type=OUTPUT, metavar="FILE", help="At the end, "
               "also write all of it to this file; its ending names the format, such as talk.srt.")
 @click.option("-f", "--format", "format_", type=click.Choice(list(FORMATS)), help="Format of that "
               "file. Default: what its ending says.")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from asr.cli.output_paths import refuse_existing, refuse_inputs, refuse_no_file
+from asr.cli.output_paths import OUTPUT, refuse_existing, refuse_inputs, refuse_no_file
 
 
 @click.group()
@@ -20,7 +20,7 @@ def lm() -> None:
 
 @lm.command()
 @click.argument("texts", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path),
+@click.option("-o", "--output", required=True, type=OUTPUT,
               metavar="OUT.arpa.gz", help="ARPA file; packed if the name ends in .gz.")
 @click.option("--order", default=4, show_default=True, help="Words of the longest n-gram.")
 @click.option("--prune", default="0", show_default=True, metavar="0,0,1",

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from asr.cli.output_paths import OUTPUT
+
 LAYOUTS = ("lhotse", "kaldi", "nemo", "huggingface", "deepspeech")
 
 
@@ -17,7 +19,7 @@ def manifest() -> None:
 
 @manifest.command()
 @click.argument("path", metavar="MANIFEST", type=click.Path(path_type=Path))
-@click.argument("out", metavar="OUT", type=click.Path(path_type=Path))
+@click.argument("out", metavar="OUT", type=OUTPUT)
 @click.option("--to", "layout", required=True, type=click.Choice(LAYOUTS),
               help="The layout; huggingface copies the recordings, the others name them.")
 @click.option("--split", help="Name of this part of the corpus. Default: that of MANIFEST.")

@@ -1,34 +1,73 @@
-"""Check output paths before the work: not an existing file, and in a usable folder."""
+"""Check output paths before the work: not an existing file, and in a usable folder.
+
+`OUTPUT` is the type of every option and argument that names an output on this machine.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
+
+import click
 
 from asr.errors import UsageError
+from asr.manifest.address import Address
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")  # one letter is a disk of Windows
 
 
-def refuse_existing(path: Path, overwrite: bool, *, other: str) -> None:
-    """Refuse to replace a file without --overwrite.
+class _Output(click.Path):
+    """A path on this machine; an address would become a folder called s3: here."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if found := scheme_of(str(value)):
+            name = param.opts[0] if isinstance(param, click.Option) else "" if param is None \
+                else param.human_readable_name
+            raise UsageError(f"{name}: got an address ({found}://), but this command writes only "
+                             "to this machine. Give a path, and copy the result from there.")
+        return super().convert(value, param, ctx)
+
+
+OUTPUT = _Output(path_type=Path)
+
+
+def scheme_of(text: str) -> str:
+    """Such as "s3" of s3://bucket/a; empty for a path."""
+    found = _SCHEME.match(text)
+    return found[1] if found else ""
+
+
+def refuse_existing(path: Path | Address, overwrite: bool, *, other: str) -> None:
+    """Refuse to replace a file or object without --overwrite.
 
     Args:
-        path: path of a result.
+        path: path or address of a result.
         overwrite: whether the person said so.
         other: what to give instead, such as "another --output".
 
     Raises:
-        UsageError: it exists.
+        UsageError: it exists, or is an address that cannot be reached or written.
     """
-    if path.exists() and not overwrite:
+    if isinstance(path, Address):
+        from asr.fleet.bucket import exists_at
+
+        exists = exists_at(str(path))
+    else:
+        exists = path.exists()
+    if exists and not overwrite:
         raise UsageError(f"{path} exists and is kept. Give {other}, or --overwrite.", path=path)
 
 
-def refuse_no_file(path: Path, option: str) -> None:
-    """Refuse an output that is a folder, or that is in no folder.
+def refuse_no_file(path: Path | Address, option: str) -> None:
+    """Refuse an output that is a folder, or that is in no folder; buckets have none.
 
     Raises:
         UsageError: it is a folder, or in none.
     """
+    if isinstance(path, Address):
+        return
     if path.is_dir() or not path.parent.is_dir():
         raise UsageError(f"{option} {path}: expected the name of a file in a folder that exists.",
                          path=path)

@@ -19,6 +19,7 @@ import click
 
 from asr.cli.channel import Channel
 from asr.cli.inputs import TRUNCATED_HELP
+from asr.cli.output_paths import OUTPUT
 from asr.cli.progress import count_on_stderr
 from asr.cli.voices import SUMMARY, voices
 from asr.corpora import CORPORA, load_corpus
@@ -77,7 +78,7 @@ class _Layouts(click.Group):
             return voices
         module = load_corpus(cmd_name)
         params = [click.Argument(["src"], type=click.Path(path_type=Path)),
-                  click.Argument(["out"], type=click.Path(path_type=Path)),
+                  click.Argument(["out"], type=OUTPUT),
                   *_own_options(module.prepare), *(option() for option in _OPTIONS)]
         paragraphs = inspect.cleandoc(module.__doc__ or "").split("\n\n")
         text = "\n\n".join(f"\b\n{p}" if p.startswith(" ") else p for p in paragraphs)

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import click
 
+from asr.cli.output_paths import OUTPUT
+
 
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
-@click.option("-o", "--output", "out", required=True, type=click.Path(path_type=Path),
+@click.option("-o", "--output", "out", required=True, type=OUTPUT,
               metavar="OUT.asr", help="The smaller bundle. An existing file is never replaced.")
 @click.option("--verify", type=click.Path(path_type=Path), metavar="MANIFEST",
               help="Compare the WER of both on these recordings, with an interval.")

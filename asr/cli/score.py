@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from asr.cli.grouping import by_options, group_json, group_text, groups_by, labels_by
-from asr.cli.output_paths import refuse_inputs
+from asr.cli.output_paths import OUTPUT, refuse_inputs
 
 _FORMATS = ("auto", "plain", "kaldi", "trn", "jsonl", "stm", "ctm")
 
@@ -53,14 +53,14 @@ _FORMATS = ("auto", "plain", "kaldi", "trn", "jsonl", "stm", "ctm")
               help="Print sclite's summary (-o sum rsum dtl) instead of ours, by its alignment "
               "unless --alignment says otherwise.")
 @click.option("--json", "as_json", is_flag=True, help="The whole receipt as JSON on stdout.")
-@click.option("--per-utterance", type=click.Path(path_type=Path), metavar="OUT.jsonl",
+@click.option("--per-utterance", type=OUTPUT, metavar="OUT.jsonl",
               help="One row an utterance, and OUT.receipt.json beside it; `asr compare` reads it.")
-@click.option("--csv", "csv_path", type=click.Path(path_type=Path), metavar="OUT.csv",
+@click.option("--csv", "csv_path", type=OUTPUT, metavar="OUT.csv",
               help="One row an utterance for a spreadsheet; formulas are made harmless.")
 @click.option("--raw-csv", is_flag=True, help="CSV cells exactly as the texts are.")
-@click.option("--pra", "pra_path", type=click.Path(path_type=Path), metavar="OUT.pra",
+@click.option("--pra", "pra_path", type=OUTPUT, metavar="OUT.pra",
               help="Word alignments in sclite's layout.")
-@click.option("--report", type=click.Path(path_type=Path), metavar="OUT.html",
+@click.option("--report", type=OUTPUT, metavar="OUT.html",
               help="A page to search and sort, with coloured alignments.")
 @click.option("--audio", type=click.Path(path_type=Path, exists=True, file_okay=False),
               metavar="FOLDER", help="With --report: recordings named after the utterance ids, "

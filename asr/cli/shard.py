@@ -7,10 +7,12 @@ from pathlib import Path
 
 import click
 
+from asr.cli.output_paths import OUTPUT
+
 
 @click.command()
 @click.argument("manifests", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.argument("out", metavar="OUT", type=click.Path(path_type=Path))
+@click.argument("out", metavar="OUT", type=OUTPUT)
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0),
               help="Decides the order of the recordings.")
 @click.option("--keep-order", is_flag=True, help="Keep the order of the manifest.")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from asr.cli.inputs import truncated_option
+from asr.cli.output_paths import OUTPUT
 from asr.cli.places import cluster_options
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("recipe", type=click.Path(path_type=Path))
-@click.argument("run_dir", type=click.Path(path_type=Path))
+@click.argument("run_dir", type=OUTPUT)
 @click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE",
               help="Change one setting; may be repeated.")
 @truncated_option

@@ -22,11 +22,11 @@ from asr.cli.channel import CHANNELS, Channel
 from asr.cli.decoding import decoder_options, with_knobs
 from asr.cli.inputs import truncated_option
 from asr.cli.notices import warnings_as_notices
-from asr.cli.output_paths import refuse_existing, refuse_no_file
+from asr.cli.output_paths import refuse_existing, refuse_no_file, scheme_of
 from asr.cli.places import absolute, open_recognizer, place_options
 from asr.cli.progress import count_on_stderr
 from asr.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_SOME_FAILED, AsrError, UsageError
-from asr.files import write_atomic
+from asr.manifest.address import Address, is_address
 from asr.transcript import FORMATS, ONE_FILE_FORMATS, SUFFIXES, format_of, plain, render
 
 if TYPE_CHECKING:
@@ -44,7 +44,8 @@ FOREIGN = (".keras", ".h5", ".hdf5", ".pkl", ".pickle", ".pt", ".pth", ".pb", ".
               help="Format; may be repeated. Default: txt, or what the ending of -o says.")
 @click.option("-o", "--output-dir", "--output", "outputs", type=str, multiple=True,
               help="A folder for one file a recording, or, for one recording, the file to write, "
-              "such as talk.srt; a file may be repeated with another ending.")
+              "such as talk.srt; a file may be repeated with another ending. Also an address, such "
+              "as s3://bucket/transcripts.")
 @click.option("-r", "--recursive", is_flag=True, help="Look into subfolders of folders.")
 @click.option("--overwrite", is_flag=True, help="Write again what exists in the output folder.")
 @place_options
@@ -163,13 +164,24 @@ def _refuse_missing_model(inputs: tuple[str, ...]) -> None:
                          "the path; without a model, the shipped one is used.", path=first)
 
 
-def _outputs(outputs: tuple[str, ...]) -> tuple[list[Path], str | None]:
-    """Files, by their endings, or a folder."""
-    files = [Path(name) for name in outputs if format_of(name) and not os.path.isdir(name)]
+def _outputs(outputs: tuple[str, ...]) -> tuple[list[Path | Address], str | None]:
+    """Files, by their endings, or a folder; both may be addresses."""
+    files = [Address(name) if is_address(name) else Path(name) for name in outputs
+             if _names_a_file(name)]
     if files and len(files) < len(outputs) or len(outputs) > 1 and not files:
         raise UsageError(f"-o {' -o '.join(outputs)}: give one folder, or files whose endings name "
                          f"formats ({', '.join(f'.{s}' for s in SUFFIXES.values())}).")
     return files, None if files or not outputs else outputs[0]
+
+
+def _names_a_file(output: str) -> bool:
+    """Whether -o is a file; a bucket or folder may be called a.txt, too."""
+    if scheme_of(output):
+        from asr.fleet.bucket import check_address
+
+        check_address(output)
+        return bool(format_of(output)) and "/" in output.partition("://")[2]
+    return bool(format_of(output)) and not os.path.isdir(output)
 
 
 def _install(others: dict[str, int]) -> str:
@@ -179,7 +191,7 @@ def _install(others: dict[str, int]) -> str:
     return f"; {av_decoder.INSTALL} adds {', '.join(more)}" if set(others) & set(more) else ""
 
 
-def _check_options(inputs: tuple[str, ...], formats: tuple[str, ...], files: list[Path],
+def _check_options(inputs: tuple[str, ...], formats: tuple[str, ...], files: list[Path | Address],
                    output_dir: str | None, overwrite: bool, as_json: bool) -> tuple[str, ...]:
     """The formats; options that contradict each other are an error before any work."""
     if not inputs:
@@ -267,15 +279,17 @@ def _say_if_compiling() -> None:
               file=sys.stderr)
 
 
-def _save(outcome: Outcome, files: list[Path], formats: tuple[str, ...], report: _Report, *,
-          overwrite: bool, style: dict[str, bool]) -> None:
+def _save(outcome: Outcome, files: list[Path | Address], formats: tuple[str, ...],
+          report: _Report, *, overwrite: bool, style: dict[str, bool]) -> None:
     """One result in the files that were named."""
+    from asr.fleet.places import write_file
+
     if outcome.transcript is None:
         return
     for path, format_ in zip(files, formats, strict=True):
         text = render(outcome.transcript, format_, outcome.item.name, **style)
         try:
-            write_atomic(path, text, overwrite=overwrite)
+            write_file(path, text, overwrite=overwrite)
         except OSError as error:
             report.failure({"path": str(path), "stage": "write", "code": "output.write",
                             "message": f"Cannot write {path}: {error.strerror}. Nothing was left "

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from asr.cli.inputs import truncated_option
-from asr.cli.output_paths import refuse_existing, refuse_no_file
+from asr.cli.output_paths import OUTPUT, refuse_existing, refuse_no_file
 
 if TYPE_CHECKING:
     from asr.recognizer import Recognizer
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
               help="With --refusal: this grammar, and not the bundle's.")
 @click.option("--false-accepts", type=click.FloatRange(min=0), default=1.0, show_default=True,
               help="With --refusal: how often an hour other speech may be taken for a sentence.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="OUT.asr",
+@click.option("-o", "--output", type=OUTPUT, metavar="OUT.asr",
               help="Write the bundle with the winner; may be BUNDLE itself.")
 @click.option("--overwrite", is_flag=True, help="Replace OUT.asr, or the plot, if it exists.")
 @click.option("--audio-root", type=click.Path(path_type=Path), envvar="ASR_AUDIO_ROOT",
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 @click.option("--boosts", default="", metavar="0.5,1,2",
               help="Grid of boosts, nats per character.")
 @click.option("--lexicon-only", is_flag=True, help="Read only words of the language model.")
-@click.option("--plot", type=click.Path(path_type=Path), metavar="OUT.svg",
+@click.option("--plot", type=OUTPUT, metavar="OUT.svg",
               help="Draw the error surface of --lm, or the trade-off of --refusal.")
 @click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
 def tune(bundle: Path, manifests: tuple[Path, ...], lm_path: Path | None, words_path: Path | None,

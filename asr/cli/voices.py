@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from asr.cli.output_paths import OUTPUT
 from asr.cli.progress import count_on_stderr
 from asr.errors import EXIT_OK, UsageError
 
@@ -24,7 +25,7 @@ Examples:
   asr prepare voices texts.txt data/voices --voices kokoro --kokoro MODEL.onnx VOICES.npz
 """)
 @click.argument("texts", type=click.Path(path_type=Path), required=False)
-@click.argument("out", type=click.Path(path_type=Path), required=False)
+@click.argument("out", type=OUTPUT, required=False)
 @click.option("--voices", "names", multiple=True, help="A set such as hibari or kokoro, the id of "
               "a voice, or a file with an id a line; may be repeated. Without it: all that this "
               "machine has.")

@@ -2,26 +2,29 @@
 
 In: what a person typed, and a recogniser. Out: one `Outcome` a recording, in order.
 A recording that fails is a record with a code, never the end of the others; a finished transcript
-is on disk, whole, before the next batch begins; what exists already is kept.
+is on disk, whole, before the next batch begins (at an address, a few may be on their way then);
+what exists already is kept.
 """
 
 from __future__ import annotations
 
-import os
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, partial
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from asr.audio import MAX_STREAM_BYTES, AudioInfo, probe_audio
 from asr.errors import AsrError, AudioError, UsageError
-from asr.files import failpoint, write_atomic
+from asr.files import failpoint
 from asr.fleet.worklist import Item, OutputFolder
 from asr.inference.loop import transcribe_tasks
 from asr.inference.tasks import Result, Task, Timings
-from asr.manifest.address import is_address
+from asr.manifest.address import Address, is_address
 from asr.recognizer import Recognizer
 from asr.transcript import FORMATS, Transcript, render
 from asr.transcript.segments import merge_channels, speaker_names
@@ -38,7 +41,7 @@ class Outcome:
         transcript: what was said.
         error: why there is none.
         stage: "load", "features", "model", "decode" or "write", of the error.
-        output: the file that holds the transcript, if one was asked for.
+        output: the file or object that holds the transcript, if one was asked for.
         kept: the output existed already and was left as it is.
     """
 
@@ -46,7 +49,7 @@ class Outcome:
     transcript: Transcript | None = None
     error: AsrError | None = None
     stage: str = ""
-    output: Path | None = None
+    output: Path | Address | None = None
     kept: bool = False
 
     def record(self) -> dict:
@@ -56,13 +59,16 @@ class Outcome:
         return self.error.as_record(self.stage) | {"path": self.item.name}
 
 
+_Saved = tuple[Outcome, float]  # and the seconds that writing took
+
+
 def transcribe_to_folder(recognizer: Recognizer, items: Sequence[Item], folder: OutputFolder,
                          formats: str | Sequence[str], *, overwrite: bool = False,
                          timings: Timings | None = None, escape_cells: bool = True,
                          characters: bool = False, paragraphs: bool = False,
                          transcriber: Callable[..., Iterator[Outcome]] | None = None,
                          **loading) -> Iterator[Outcome]:
-    """Transcribe into files; each is written, whole, before its outcome is yielded.
+    """Transcribe into files or objects; each is written, whole, before its outcome is yielded.
 
     Args:
         recognizer: the model.
@@ -88,7 +94,7 @@ def transcribe_to_folder(recognizer: Recognizer, items: Sequence[Item], folder: 
     folder.claim(items)
     waiting = []
     for item in items:
-        if overwrite or not all(map(os.path.exists, folder.siblings(folder.output(item)))):
+        if overwrite or not all(map(folder.place.exists, folder.names(item))):
             waiting.append(item)
         elif item.path is None:  # has no name by which it could be known again
             yield Outcome(item, error=AsrError(
@@ -99,31 +105,54 @@ def transcribe_to_folder(recognizer: Recognizer, items: Sequence[Item], folder: 
         else:
             yield Outcome(item, output=folder.output(item), kept=True)
     transcriber = transcriber or partial(transcribe_items, recognizer)
-    for outcome in transcriber(waiting, timings, **loading):
-        if outcome.transcript is None:
-            yield outcome
-            continue
-        started = time.perf_counter()
-        path = folder.output(outcome.item)
-        try:
-            for format_, file in zip(formats, folder.siblings(path), strict=True):
-                if file.exists() and not overwrite and len(formats) > 1:
-                    continue  # an earlier run was stopped between two formats
-                text = render(outcome.transcript, format_, outcome.item.name,
-                              escape_cells=escape_cells, characters=characters,
-                              paragraphs=paragraphs)
-                write_atomic(file, text, overwrite=overwrite)
-                failpoint(f"transcript.written:{file.name}")
-            yield Outcome(outcome.item, outcome.transcript, output=path)
-        except FileExistsError:  # the name is claimed: another run has done the same recording
-            yield Outcome(outcome.item, output=path, kept=True)
-        except OSError as error:
-            failure = AsrError(f"Cannot write {path}: {error.strerror}. Nothing was left there; "
-                               "free some space or choose another folder, and run the same "
-                               "command again.", code="output.write", path=path)
-            yield Outcome(outcome.item, error=failure, stage="write")
-        finally:
-            timings.write += time.perf_counter() - started
+    style = {"escape_cells": escape_cells, "characters": characters, "paragraphs": paragraphs}
+    save = partial(_save, folder=folder, formats=formats, overwrite=overwrite, style=style)
+    for outcome, seconds in _in_order(save, transcriber(waiting, timings, **loading),
+                                      folder.place.writers):
+        timings.write += seconds
+        yield outcome
+
+
+def _save(outcome: Outcome, *, folder: OutputFolder, formats: Sequence[str], overwrite: bool,
+          style: dict[str, bool]) -> _Saved:
+    """Write a transcript in all its formats; what became of it, and the seconds this took."""
+    if outcome.transcript is None:
+        return outcome, 0.0
+    started = time.perf_counter()
+    path, place, is_new = folder.output(outcome.item), folder.place, False
+    try:
+        for format_, name in zip(formats, folder.names(outcome.item), strict=True):
+            if len(formats) > 1 and not overwrite and place.exists(name):
+                continue  # an earlier run was stopped between two formats
+            text = render(outcome.transcript, format_, outcome.item.name, **style)
+            with suppress(FileExistsError):  # another run has done the same recording meanwhile
+                place.write(name, text, overwrite=overwrite)
+                is_new = True
+            failpoint(f"transcript.written:{PurePath(name).name}")
+        outcome = Outcome(outcome.item, outcome.transcript if is_new else None, output=path,
+                          kept=not is_new)
+    except OSError as error:
+        failure = AsrError(f"Cannot write {path}: {error.strerror}. Nothing was left there; "
+                           f"{place.remedy}, and run the same command again.",
+                           code="output.write", path=str(path))
+        outcome = Outcome(outcome.item, error=failure, stage="write")
+    return outcome, time.perf_counter() - started
+
+
+def _in_order(save: Callable[[Outcome], _Saved], outcomes: Iterable[Outcome], writers: int
+              ) -> Iterator[_Saved]:
+    """`map`, with several at a time where waiting for a server is most of the work."""
+    if writers == 1:
+        yield from map(save, outcomes)
+        return
+    with ThreadPoolExecutor(writers) as pool:
+        begun: deque[Future[_Saved]] = deque()
+        for outcome in outcomes:
+            begun.append(pool.submit(save, outcome))
+            while begun and (begun[0].done() or len(begun) > writers):
+                yield begun.popleft().result()
+        for future in begun:
+            yield future.result()
 
 
 def transcribe_items(recognizer: Recognizer, items: Iterable[Item],

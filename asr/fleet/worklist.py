@@ -9,12 +9,12 @@ front (monday-talk.txt), then a number (talk-2.txt). Names are claimed in index.
 output folder, before the first transcript is written, so a run that was killed goes on where it
 stopped: a recording keeps its name, what exists is complete (files appear whole or not at all), and
 files of other origin are never touched. Several runs may write into one folder at the same time.
+The folder may be an address: `asr.fleet.places` says how files get there.
 """
 
 from __future__ import annotations
 
 import glob
-import json
 import os
 import unicodedata
 from collections import Counter
@@ -27,7 +27,9 @@ from asr.audio import av_decoder, display_name
 from asr.audio.source import AUDIO_SUFFIXES, is_recording, open_regular
 from asr.audio.tar import SUFFIX, list_members, list_members_at, split_path
 from asr.errors import AudioError, UsageError
-from asr.files import alone, parse_json, sweep, write_atomic
+from asr.files import parse_json
+from asr.fleet.bucket import INDEX
+from asr.fleet.places import place_of
 from asr.manifest.address import Address, is_address
 
 STDIN = "-"
@@ -36,7 +38,6 @@ OTHER_MEDIA = frozenset((".aa", ".aax", ".ac3", ".alac", ".ape", ".avi", ".awb",
                          ".ds2", ".dts", ".dvf", ".flv", ".m4v", ".mid", ".mp2", ".mpc", ".mpeg",
                          ".mpg", ".msv", ".mts", ".ogm", ".ogv", ".qcp", ".ra", ".ram", ".spx",
                          ".ts", ".tta", ".vob", ".voc", ".wmv", ".wv"))
-INDEX = "index.jsonl"
 MAX_STEM_BYTES = 180  # of 255 that file systems allow; the rest is for suffix and temporary name
 
 
@@ -189,27 +190,23 @@ def _folders(text: str, recursive: bool, unlisted: Callable[[OSError], None] | N
 
 
 class OutputFolder:
-    """A folder of transcripts with permanent file names.
+    """A folder of transcripts, here or at an address, with permanent file names.
 
     Args:
-        folder: made if it does not exist.
+        folder: made if it does not exist; or an address, see `asr.fleet.places.Bucket`.
         suffixes: file endings, without dots; a name is free if it is for all of them.
 
     Raises:
-        UsageError: the folder cannot be made or written, or its index.jsonl is not ours.
+        UsageError: the folder cannot be made, listed or written, or its index.jsonl is not ours.
     """
 
     def __init__(self, folder: str | os.PathLike, *suffixes: str):
-        self.folder = Path(folder)
+        self.place = place_of(folder, suffixes)
         self.suffixes = suffixes
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UsageError(f"Cannot make the output folder {folder}: {error.strerror}.") \
-                from error
-        self._stems = self._read_index()
-        self._taken = {_fold(stem) for stem in self._stems.values()}
+        self._stems: dict[str, str] = {}
+        self._taken: set[str] = set()
         self._numbers: dict[str, int] = {}  # by stem: the first number that may be free
+        self._read_index()
 
     def claim(self, items: Sequence[Item]) -> None:
         """Give every item a name; it is in index.jsonl before this returns, see `output`.
@@ -217,42 +214,40 @@ class OutputFolder:
         Raises:
             UsageError: the folder cannot be written.
         """
-        folders = set()
         try:
-            with alone(self.folder):
-                self._stems |= self._read_index()   # another run may have claimed names meanwhile
-                self._taken = {_fold(stem) for stem in self._stems.values()}
-                before = len(self._stems)
-                for item in items:
-                    source = item.source
-                    if source not in self._stems:
-                        stem = next(s for s in self._candidates(item) if self._free(s))
-                        self._stems[source] = stem
-                        self._taken.add(_fold(stem))
-                    folders.add(self._stems[source].rpartition("/")[0])
-                if len(self._stems) > before:
-                    write_atomic(self.folder / INDEX, (
-                        f"{json.dumps({'source': source, 'output': stem})}\n".encode()
-                        for source, stem in self._stems.items()))
-            for name in folders:
-                folder = self.path(f"{name}/_" if name else "_").parent
-                folder.mkdir(parents=True, exist_ok=True)
-                sweep(folder)
+            while True:
+                with self.place.alone():
+                    self._read_index()   # another run may have claimed names meanwhile
+                    self._taken = {_fold(stem) for stem in self._stems.values()}
+                    new = self._name(items)
+                    if not new or self.place.add(self._stems, new):
+                        break
+                for source in new:
+                    del self._stems[source]
+                self._numbers.clear()
+            self.place.prepare({self._stems[item.source].rpartition("/")[0] for item in items})
         except OSError as error:
-            raise UsageError(f"Cannot write into {self.folder}: {error.strerror}.") from error
+            raise UsageError(f"Cannot write into {self.place}: {error.strerror}.") from error
 
-    def output(self, item: Item) -> Path:
-        """The path of the transcript of an item that has a name, with the first suffix."""
-        return self.path(self._stems[item.source])
+    def output(self, item: Item) -> Path | Address:
+        """The transcript of an item that has a name, with the first suffix."""
+        return self.place.shown(self.names(item)[0])
 
-    def path(self, stem: str, suffix: str | None = None) -> Path:
-        """The file of a stem; the name is UTF-8 whatever the locale says."""
-        return self.folder / os.fsdecode(f"{stem}.{suffix or self.suffixes[0]}".encode())
+    def names(self, item: Item) -> list[str]:
+        """The names of its files below the folder, one a suffix."""
+        return [f"{self._stems[item.source]}.{suffix}" for suffix in self.suffixes]
 
-    def siblings(self, path: Path) -> list[Path]:
-        """The files of one recording, one a suffix, from that with the first one."""
-        stem = path.name[:-len(self.suffixes[0])]
-        return [path.with_name(stem + suffix) for suffix in self.suffixes]
+    def _name(self, items: Iterable[Item]) -> list[str]:
+        """Choose the stems that are missing; the sources that have new ones."""
+        new = []
+        for item in items:
+            source = item.source
+            if source not in self._stems:
+                stem = next(s for s in self._candidates(item) if self._free(s))
+                self._stems[source] = stem
+                self._taken.add(_fold(stem))
+                new.append(source)
+        return new
 
     def _candidates(self, item: Item) -> Iterator[str]:
         """Stems in the order in which they are tried; the last ones never end."""
@@ -271,20 +266,20 @@ class OutputFolder:
 
     def _free(self, stem: str) -> bool:
         """Neither claimed, in any capitalisation, nor a file of another origin."""
-        return _fold(stem) not in self._taken and not any(
-            os.path.lexists(self.path(stem, suffix)) for suffix in self.suffixes)
+        return _fold(stem) not in self._taken and all(
+            self.place.is_free(f"{stem}.{suffix}") for suffix in self.suffixes)
 
-    def _read_index(self) -> dict[str, str]:
-        path = self.folder / INDEX
-        stems = {}
+    def _read_index(self) -> None:
+        name = INDEX
         try:
-            lines = path.read_text(encoding="utf-8").splitlines()
-        except FileNotFoundError:
-            return {}
+            for name, data in self.place.index():
+                self._read_rows(self.place.shown(name), data.decode("utf-8"))
         except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"Cannot read {path} ({error}). Choose another output folder.") \
-                from error
-        for number, line in enumerate(lines, start=1):
+            raise UsageError(f"Cannot read {self.place.shown(name)} ({error}). Choose another "
+                             "output folder.") from error
+
+    def _read_rows(self, path: Path | Address, text: str) -> None:
+        for number, line in enumerate(text.splitlines(), start=1):
             try:
                 row = parse_json(line, surrogates=True)
                 source, stem = row["source"], row["output"]
@@ -294,8 +289,7 @@ class OutputFolder:
             except (ValueError, KeyError, TypeError, RecursionError) as error:
                 raise UsageError(f"{path}:{number} is not a row that asr transcribe wrote "
                                  f"({error}). Choose another output folder.") from error
-            stems[source] = stem
-        return stems
+            self._stems[source] = stem
 
 
 def _clean(name: str) -> str:

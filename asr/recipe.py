@@ -367,6 +367,7 @@ def _check_together(recipe: Recipe, source: str) -> None:
          f"{len(recipe.data.train)}, got {len(recipe.data.repeats)}"),
         (recipe.data.min_seconds < recipe.data.max_seconds, "data.min_seconds must be below "
                                                             "data.max_seconds"),
+        ("://" not in recipe.data.cache_dir, "data.cache_dir must be a folder, not an address"),
         (recipe.decoder.kind != "lexicon" or bool(recipe.decoder.lexicon),
          "decoder.kind = \"lexicon\" needs decoder.lexicon, the list of words"),
         (not recipe.decoder.warps or log_power,
@@ -395,6 +396,5 @@ def _check_together(recipe: Recipe, source: str) -> None:
             raise RecipeError(f"{source}: {message}.")
 
 
-def _mel_augmentation(augment: AugmentSettings) -> bool:
-    return any((augment.noise_probability, augment.warp, augment.tilt_db, augment.gain_db,
-                augment.band_limit_probability))
+def _mel_augmentation(a: AugmentSettings) -> bool:
+    return any((a.noise_probability, a.warp, a.tilt_db, a.gain_db, a.band_limit_probability))

@@ -5,7 +5,8 @@
 
 Rows are made up: a second, 12 words, 500 speakers. Each has a recording of its own, a link to one
 one WAV file; with `parts`, 100 rows have one. `resume` gives a run a folder with every transcript.
-`write` is what `asr transcribe` does beside recognition: it writes transcripts that are made up.
+`write` is what `asr transcribe` does beside recognition: it writes transcripts that are made up;
+`--to s3://bucket/texts` writes them there.
 Each size runs in a process of its own; `bytes_a_row` is how much its peak grew, over that of the
 smallest size if there are several.
 """
@@ -57,13 +58,13 @@ def make(folder: Path, rows: int, parts: int) -> None:
                 "offset": i % parts}) + "\n")
 
 
-def measure(what: str, rows: int) -> dict:
+def measure(what: str, rows: int, to: str) -> dict:
     """In this process: seconds of CPU and the peak of the memory."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         make(folder, rows, 100 if what == "parts" else 1)
         if what == "write":
-            return {"what": what, "rows": rows, **written(folder, rows)}
+            return {"what": what, "rows": rows, **written(folder, rows, to and f"{to}/{rows}")}
         if what == "resume":
             from asr.fleet.worklist import OutputFolder, find_items
             outputs = OutputFolder(folder / "out", "txt")
@@ -79,23 +80,24 @@ def measure(what: str, rows: int) -> dict:
         return {"what": what, "rows": rows, **json.loads(done.stdout.splitlines()[-1])}
 
 
-def written(folder: Path, rows: int) -> dict:
-    """CPU seconds of this process for the transcripts of `rows` recordings, one file each."""
+def written(folder: Path, rows: int, to: str) -> dict:
+    """Seconds of this process for the transcripts of `rows` recordings, one file each."""
     from asr.fleet.transcribe import Outcome, transcribe_to_folder
     from asr.fleet.worklist import OutputFolder, find_items
     from asr.transcript import Transcript
 
     items = find_items([str(folder / "audio")], recursive=True)[0]
     transcript = Transcript(" ".join(WORDS[:12]))
-    began = time.process_time()
+    began, started = time.process_time(), time.perf_counter()
     for outcome in transcribe_to_folder(
-            None, items, OutputFolder(folder / "out", "txt"), "txt",
+            None, items, OutputFolder(to or folder / "out", "txt"), "txt",
             transcriber=lambda items, timings: (Outcome(item, transcript) for item in items)):
         if outcome.error:
             raise outcome.error
     used = time.process_time() - began
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return {"code": 0, "cpu_seconds": round(used, 2), "peak_kilobytes": peak,
+            "seconds": round(time.perf_counter() - started, 2),
             "transcripts_a_second": round(rows / used)}
 
 
@@ -116,11 +118,12 @@ def main() -> None:
     parser.add_argument("--rows", type=int, nargs="+", default=[20_000, 40_000])
     parser.add_argument("--what", choices=("validate", "parts", "resume", "write"), nargs="+",
                         default=["validate", "parts", "resume"])
+    parser.add_argument("--to", default="", help="with write: an address, such as s3://bucket/x")
     arguments = parser.parse_args()
     for what in arguments.what:
         first: dict = {}
         for rows in arguments.rows:
-            found = measure(what, rows)
+            found = measure(what, rows, arguments.to)
             if found["code"]:
                 raise SystemExit(f"{what} ended with {found['code']}")
             if first:

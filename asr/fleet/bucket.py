@@ -140,7 +140,7 @@ def exists_at(address: str) -> bool:
         with _as_os_errors(address):
             if hasattr(files, "call_s3"):  # says of a bucket that is missing that it is
                 return next(_listed(files, path), None) == ""
-            return files.exists(path)
+            return _is_object(files, path)
     except OSError as error:
         raise UsageError(f"{address} cannot be written: {error.strerror}. Check the network, the "
                          "address and its credentials.") from error
@@ -189,6 +189,13 @@ def _listed(files: Any, prefix: str) -> Iterator[str]:
             if page.get("IsTruncated") else None
 
 
+def _is_object(files: Any, path: str) -> bool:
+    try:
+        return files.info(path)["type"] == "file"
+    except FileNotFoundError:
+        return False
+
+
 def _put(files: Any, path: str, data: bytes, overwrite: bool) -> None:
     """Make an object; see `Bucket` on how an existing one is found."""
     for attempt in range(TRIES):
@@ -198,7 +205,7 @@ def _put(files: Any, path: str, data: bytes, overwrite: bool) -> None:
                     files.pipe_file(path, data)
                 elif "mode" in inspect.signature(files.pipe_file).parameters:
                     files.pipe_file(path, data, mode="create")
-                elif files.exists(path):
+                elif _is_object(files, path):
                     raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
                 else:
                     files.pipe_file(path, data)

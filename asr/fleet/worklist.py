@@ -15,6 +15,7 @@ The folder may be an address: `asr.fleet.places` says how files get there.
 from __future__ import annotations
 
 import glob
+import io
 import os
 import unicodedata
 from collections import Counter
@@ -273,13 +274,14 @@ class OutputFolder:
         name = INDEX
         try:
             for name, data in self.place.index():
-                self._read_rows(self.place.shown(name), data.decode("utf-8"))
+                self._read_rows(self.place.shown(name), data)
         except (OSError, UnicodeDecodeError) as error:
             raise UsageError(f"Cannot read {self.place.shown(name)} ({error}). Choose another "
                              "output folder.") from error
 
-    def _read_rows(self, path: Path | Address, text: str) -> None:
-        for number, line in enumerate(text.splitlines(), start=1):
+    def _read_rows(self, path: Path | Address, data: bytes) -> None:
+        lines = io.TextIOWrapper(io.BytesIO(data), encoding="utf-8")  # one at a time in memory
+        for number, line in enumerate(lines, start=1):
             try:
                 row = parse_json(line, surrogates=True)
                 source, stem = row["source"], row["output"]

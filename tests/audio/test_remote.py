@@ -12,6 +12,7 @@ import threading
 import numpy as np
 import pytest
 import soundfile
+from local_s3 import s3_server
 from tiny_bundle import write_bundle
 
 import asr
@@ -58,25 +59,10 @@ def web(tmp_path):
 
 
 @pytest.fixture
-def bucket(monkeypatch):
+def bucket():
     """An S3 client and the address of a bucket in a server of our own."""
-    pytest.importorskip("s3fs", reason="the extra [remote] is not installed")
-    pytest.importorskip("moto", reason="moto, the local S3 server, is not installed")
-    import boto3
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
-    server.start()
-    _, port = server.get_host_and_port()
-    for name, value in {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b",
-                        "AWS_DEFAULT_REGION": "us-east-1",
-                        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}"}.items():
-        monkeypatch.setenv(name, value)
-    client = boto3.client("s3")
-    client.create_bucket(Bucket="speech")
-    yield client, "s3://speech"
-    server.stop()
-    fsspec.get_filesystem_class("s3").clear_instance_cache()
+    with s3_server() as found:
+        yield found
 
 
 def manifest(tmp_path, address, **row):

@@ -1,0 +1,35 @@
+"""A local S3 server, where moto and s3fs are installed (the extra [remote]; moto is of [dev])."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+
+@contextmanager
+def s3_server() -> Iterator[tuple[Any, str]]:
+    """An S3 client and the address of a bucket; the environment says how to get there."""
+    fsspec = pytest.importorskip("fsspec", reason="the extra [remote] is not installed")
+    pytest.importorskip("s3fs", reason="the extra [remote] is not installed")
+    pytest.importorskip("moto", reason="moto, the local S3 server, is not installed")
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
+    server.start()
+    _, port = server.get_host_and_port()
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b",
+                                "AWS_DEFAULT_REGION": "us-east-1", "AWS_MAX_ATTEMPTS": "1",
+                                "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}"}.items():
+                patch.setenv(name, value)
+            client = boto3.client("s3")
+            client.create_bucket(Bucket="speech")
+            yield client, "s3://speech"
+    finally:
+        server.stop()
+        fsspec.get_filesystem_class("s3").clear_instance_cache()

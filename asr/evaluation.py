@@ -16,8 +16,8 @@ from pathlib import Path
 
 from asr.decoding import decoder_class
 from asr.errors import AsrError, DataError, UsageError
+from asr.inference.long_pauses import described_pauses
 from asr.inference.loop import transcribe_tasks
-from asr.inference.pauses import described_pauses
 from asr.inference.tasks import Result, Task, Timings
 from asr.inference.warps import described_warps
 from asr.manifest import Utterance

@@ -167,6 +167,8 @@ class AugmentSettings:
     concat_gain_db: float = knob(0.0, "level of each joined clip ± this", low=0.0, high=40)
     concat_quiet_db: float = knob(0.0, "how far the quiet between joined clips may lie below the "
                                   "quietest moments within them", low=0.0, high=60)
+    pad_max: float = knob(0.0, "seconds of background before and behind utterances that are not "
+                          "joined, at most, each in half of them", low=0.0, high=5)
 
 
 @dataclass(frozen=True)
@@ -384,9 +386,9 @@ def _check_together(recipe: Recipe, source: str) -> None:
          "features.cmvn_range_db works with features.cmvn = \"utterance\" and \"map\", on log-mel "
          "features without deltas"),
         (recipe.data.reader == "cache" or f.kind in ("log_mel", "mfcc") and not f.deltas
-         and not f.trim_db and a.concat_max == 1,
+         and not f.trim_db and a.concat_max == 1 and not a.pad_max,
          "data.reader = \"tensorflow-io\" computes log_mel and mfcc without deltas and trim_db, "
-         "and joins no clips (augment.concat_max); set data.reader = \"cache\""),
+         "and joins and pads no clips (augment.concat_max, pad_max); set data.reader = \"cache\""),
         (log_power or not _mel_augmentation(a),
          "augment.noise_probability, warp, tilt_db, gain_db and band_limit_probability work on "
          "log-mel features without deltas"),

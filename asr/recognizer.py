@@ -24,10 +24,10 @@ from asr.decoding.alignment import aligned
 from asr.errors import DataError, UsageError
 from asr.inference.acoustics import RATE_OF_A_FILE, Acoustics, Audio
 from asr.inference.decoders import decoder_of, own_decoder
+from asr.inference.long_pauses import LongPauses
 from asr.inference.long_recordings import listen
 from asr.inference.loop import infer, transcribe_tasks
 from asr.inference.networks import bundle_of
-from asr.inference.pauses import LongPauses
 from asr.inference.stopwatch import Stopwatch
 from asr.inference.tasks import Result, Task
 from asr.inference.warps import Warping

@@ -24,7 +24,7 @@ def info(bundle: Path | None, as_json: bool) -> int:
     """  # noqa: D301 (click reads the backspace)
     from asr.bundle import load_bundle
     from asr.bundle.find import SHIPPED, find_bundle
-    from asr.inference.pauses import described_pauses
+    from asr.inference.long_pauses import described_pauses
     from asr.inference.warps import described_warps
 
     path = Path(find_bundle(bundle))

@@ -34,6 +34,7 @@ ADVICE = {
     "augment.freq_masks": "2, with a width of a fifth of features.n_mels.",
     "augment.time_masks": "2, with time_mask_fraction = 0.15.",
     "augment.noise_dir": "Recordings of the places where the model is to be used.",
+    "augment.pad_max": "0.3 where the clips are cut close and recordings will not be.",
     "augment.concat_max": "5 where the clips are single words and sentences are to be recognised.",
     "model.subsampling": "3; lower it if `asr validate` finds texts that are too long.",
     "model.num_layers": "3 for 1 to 30 hours, 4 or 5 for more.",

@@ -21,7 +21,8 @@ FEATURES = {"kind": "log_mel", "sample_rate": 8_000, "n_fft": 256, "win_length":
 AUGMENT = {"warp": 0.2, "tempo": 0.25, "tilt_db": 8.0, "curve_db": 4.0,
            "reverb_probability": 0.5, "noise_probability": 0.6, "noise_snr_min": 3.0,
            "noise_snr_max": 30.0, "freq_masks": 2, "freq_mask_width": 8, "time_masks": 1,
-           "time_mask_width": 15, "time_mask_fraction": 0.1}
+           "time_mask_width": 15, "time_mask_fraction": 0.1,
+           "pad_max": 0.3}  # of a pause, max_pause leaves 0.2 s at each end
 MODEL = {"stacking": 3, "subsampling": 3, "edge_frames": 3, "num_layers": 2, "units": 64,
          "dropout": 0.2, "layer_norm": True}
 TRAIN = {"learning_rate": 4e-3, "final_learning_rate": 1e-5, "warmup_steps": 100,

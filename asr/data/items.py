@@ -76,6 +76,7 @@ class PlanSettings:
         concat_pattern: regular expression, searched in the id; "" matches all.
         concat_single: share of strings that are one clip, besides those drawn by chance.
         gap_frames: background before, between and after joined clips, at most.
+        pad_frames: background before and after other clips, at most.
         space_label: the label of " ", put between the texts of joined clips.
     """
 
@@ -87,6 +88,7 @@ class PlanSettings:
     concat_pattern: str = ""
     concat_single: float = 0.0
     gap_frames: int = 0
+    pad_frames: int = 0
     space_label: int = 0
 
     @classmethod
@@ -113,7 +115,8 @@ class PlanSettings:
         rate = recipe.features.sample_rate / recipe.features.hop_length
         return cls(data.batch_frames or DEFAULT_FRAMES, data.max_utterances, recipe.model,
                    augment.tempo, augment.concat_max, augment.concat_pattern,
-                   augment.concat_single, round(augment.concat_gap_max * rate), space)
+                   augment.concat_single, round(augment.concat_gap_max * rate),
+                   round(augment.pad_max * rate), space)
 
 
 # A clip with the rendition that this epoch uses.
@@ -167,8 +170,10 @@ def item_of(string: list[Choice], settings: PlanSettings, tempo: float, seed: in
     for clip, _ in string:
         labels += [settings.space_label, *clip.labels] if labels else clip.labels
     gaps = [0] * (len(string) + 1)
-    if settings.concat_max > 1 and re.search(settings.concat_pattern, string[0][0].id):
-        gaps = rng.integers(0, settings.gap_frames + 1, len(gaps)).tolist()
+    joined = settings.concat_max > 1 and re.search(settings.concat_pattern, string[0][0].id)
+    longest = settings.gap_frames if joined else settings.pad_frames
+    if joined or longest:
+        gaps = rng.integers(0, longest + 1, len(gaps)).tolist()
         for outer in (0, -1):  # recordings begin and end in a pause, or cut close: half and half
             gaps[outer] *= int(rng.integers(2))
     frames = sum(r.num_frames for _, r in string) + sum(gaps)

@@ -28,7 +28,7 @@ from asr.decoding.long_text import decode_segments
 from asr.features import FeatureExtractor
 from asr.features.lengths import feature_length, output_length
 from asr.features.normalization import fit_normalization
-from asr.inference.pauses import LongPauses, Spans
+from asr.inference.long_pauses import LongPauses, Spans
 from asr.inference.stopwatch import Stopwatch
 from asr.inference.warps import Warping, choose_warps
 from asr.inference.windows import Window, Windows, cut_windows, feature_blocks, plan_windows

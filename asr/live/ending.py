@@ -8,14 +8,13 @@ steady noise the loudness says nothing; then a longer time without a label ends 
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
+from asr.features.normalization import NEPERS_PER_DB
 from asr.transcript.pauses import MAX_TAIL, quiet_frames
 from asr.transcript.timing import FrameClock
 
-DEEP = 12 * math.log(10) / 10  # nats: 12 dB below the loudest speech is quiet in any case
+DEEP = 12 * NEPERS_PER_DB  # nats: 12 dB below the loudest speech is quiet in any case
 NEAR_SECONDS = 0.1  # between a label and its sound
 CLICK_SECONDS = 0.03  # what is louder for a shorter time does not end a pause
 

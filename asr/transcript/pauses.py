@@ -15,14 +15,15 @@ import math
 
 import numpy as np
 
+from asr.features.normalization import NEPERS_PER_DB
 from asr.recipe import FEATURE_KINDS, FeatureSettings
 
 QUIET_SHARE = 0.25  # of the way from the quietest stretch up to the speech around is still quiet
-MIN_DEPTH = 6 * math.log(10) / 10  # nats: 6 dB less than speech, or there is no pause
+MIN_DEPTH = 6 * NEPERS_PER_DB  # nats: 6 dB less than speech, or there is no pause
 FLOOR_FRAMES = 5  # the quietest stretch is that long
 # nats: -85 dB. What is quieter is no room but digital silence, of a lost packet, an editor or a
 # padded end; it says nothing of how loud the pauses around it are.
-DIGITAL_SILENCE = -85 * math.log(10) / 10
+DIGITAL_SILENCE = -85 * NEPERS_PER_DB
 MIN_PAUSE = 0.03  # seconds
 SURE_PAUSE = 0.15  # seconds; longer than the closure of a stop inside a word
 MAX_LEAD = 0.3  # seconds that a word can begin before its first label

@@ -21,7 +21,7 @@ from asr.audit.silence import no_speech, with_silence, words_without_speech
 from asr.audit.suspects import Suspect, rank_suspects
 from asr.cli import run
 from asr.errors import DataError, ManifestError
-from asr.inference.pauses import LongPauses
+from asr.inference.long_pauses import LongPauses
 from asr.inference.windows import Windows
 from asr.manifest import Utterance, write_manifest
 from asr.recipe import FeatureSettings, ModelSettings

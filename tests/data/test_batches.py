@@ -30,6 +30,7 @@ MODEL = ModelSettings(subsampling=3, stacking=3)
 PLAIN = PlanSettings(batch_frames=400, max_utterances=8, model=MODEL)
 SPACE = 9
 JOINED = replace(PLAIN, concat_max=4, gap_frames=6, space_label=SPACE, tempo=0.2)
+PADDED = replace(JOINED, concat_pattern="^u0[0-4]", pad_frames=20)
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def make_clips(lengths, speeds=(1.0,), num_speakers=3):
 
 PLANS = given(lengths=st.lists(st.integers(1, 700), min_size=1, max_size=60),
               seed=st.integers(0, 2**31 - 1), epoch=st.integers(0, 1000),
-              how=st.sampled_from([PLAIN, JOINED]))
+              how=st.sampled_from([PLAIN, JOINED, PADDED]))
 
 
 @PLANS
@@ -138,6 +139,19 @@ def test_only_matching_ids_and_known_speakers_are_joined():
             assert item.gaps == (0, 0)
 
 
+def test_clips_that_are_not_joined_get_background_at_their_ends():
+    clips = [Clip(f"{kind}_{i}", "a", (1, 2), (Rendition(i, 1.0, 30),))
+             for i, kind in enumerate(["digit", "word"] * 200)]
+    how = replace(JOINED, concat_pattern="^digit_", pad_frames=20, tempo=0.0)
+    words = [i for b in plan_epoch(clips, how, 1, 0) for i in b.items if i.ids[0][:4] == "word"]
+    gaps = np.array([item.gaps for item in words])
+    assert gaps.shape == (200, 2) and gaps.max() == 20
+    assert (0.4 < (gaps == 0).mean(axis=0)).all() and ((gaps == 0).mean(axis=0) < 0.65).all()
+    assert all(item.num_frames == 30 + sum(item.gaps) for item in words)
+    plain = [i for b in plan_epoch(clips, PLAIN, 1, 0) for i in b.items]
+    assert {item.gaps for item in plain} == {(0, 0)}
+
+
 def test_a_joined_string_that_fits_too_tightly_gets_a_wider_gap():
     # Two labels on six frames is exact at subsampling 3; the space needs three frames more.
     clips = [Clip(f"u{i}", "a", (1, 2), (Rendition(i, 1.0, 6),)) for i in range(40)]
@@ -211,10 +225,11 @@ def test_gather_clips_groups_renditions():
 
 def test_settings_of_a_recipe(tmp_path):
     page = tmp_path / "r.toml"
-    page.write_text("[augment]\nconcat_max = 5\nconcat_gap_max = 0.25\ntempo = 0.1\n")
+    page.write_text("[augment]\nconcat_max = 5\nconcat_gap_max = 0.25\ntempo = 0.1\npad_max = 0.3\n")
     recipe = load_recipe(page)
     how = PlanSettings.from_recipe(recipe, CharTokenizer(" ab"))
     assert (how.concat_max, how.gap_frames, how.space_label, how.tempo) == (5, 25, 1, 0.1)
+    assert how.pad_frames == 30
     assert how.batch_frames == Recipe().data.batch_frames
     with pytest.raises(RecipeError, match="space, which the alphabet 'ab' lacks"):
         PlanSettings.from_recipe(recipe, CharTokenizer("ab"))

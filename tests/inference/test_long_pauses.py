@@ -16,8 +16,8 @@ from asr.audio.recording import blocks_of
 from asr.cli import run
 from asr.errors import RecipeError, UsageError
 from asr.evaluation import evaluate
+from asr.inference.long_pauses import LongPauses
 from asr.inference.loop import infer, transcribe_tasks
-from asr.inference.pauses import LongPauses
 from asr.inference.tasks import Task
 from asr.inference.windows import Windows
 from asr.manifest import Utterance

@@ -650,7 +650,7 @@ function timesOf(model, words, x, duration) {
   }
 }
 
-// ---- Long pauses: their middle is not read (asr/inference/pauses.py) ----
+// ---- Long pauses: their middle is not read (asr/inference/long_pauses.py) ----
 
 function longPauses(model, x) {  // output frames [first, stop) each
   const hop = model.features.hop_length / model.features.sample_rate, step = model.model.subsampling;

@@ -12,21 +12,21 @@ end of a pause keeps half of it.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from asr.errors import UsageError
+from asr.features.normalization import NEPERS_PER_DB
 from asr.recipe import FEATURE_KINDS, DecoderSettings, FeatureSettings, ModelSettings
 from asr.text.tokenizer import BLANK_ID
 from asr.transcript.pauses import DIGITAL_SILENCE, speech_levels
 
 LOUD_SHARE = 0.02  # of the frames are as loud as speech,
 LOUD_SECONDS = 0.3  # but not more than a word has
-RISE = 6 * math.log(10) / 10  # nats: what is 6 dB above the room may be a soft voice,
-DEPTH = 12 * math.log(10) / 10  # and what is not 12 dB below speech as well
+RISE = 6 * NEPERS_PER_DB  # nats: what is 6 dB above the room may be a soft voice,
+DEPTH = 12 * NEPERS_PER_DB  # and what is not 12 dB below speech as well
 # What a network says of a frame that it has not read: nothing but blank, in any decoder.
 OTHER_LOGIT = np.float32(-50.0)
 

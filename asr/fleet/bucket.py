@@ -38,7 +38,7 @@ class Bucket:
 
     Args:
         address: such as s3://bucket/transcripts.
-        suffixes: of the files, without dots; other names there are not kept in memory.
+        suffixes: file endings, without dots; other names there are not kept in memory.
 
     Raises:
         UsageError: it is no address that can be written, or it cannot be listed.

@@ -73,7 +73,7 @@ def place_of(where: str | os.PathLike, suffixes: Iterable[str]) -> Place:
 
     Args:
         where: the folder or address.
-        suffixes: of the files, without dots.
+        suffixes: file endings, without dots.
 
     Raises:
         UsageError: it cannot be made or listed, or is an address that cannot be written.

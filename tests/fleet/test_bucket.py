@@ -24,12 +24,13 @@ import asr.fleet.transcribe
 import asr.recognizer
 from asr.audio import remote
 from asr.cli import run
-from asr.errors import EXIT_OK, EXIT_SOME_FAILED, EXIT_USAGE, UsageError
+from asr.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_SOME_FAILED, EXIT_USAGE, UsageError
 from asr.fleet import bucket as buckets
 from asr.fleet.places import place_of
 from asr.fleet.transcribe import Outcome, transcribe_to_folder
 from asr.fleet.worklist import Item, OutputFolder
 from asr.manifest.address import Address
+from asr.recognizer import Recognizer
 from asr.transcript import Transcript
 
 fsspec = pytest.importorskip("fsspec", reason="the extra [remote] is not installed")
@@ -139,14 +140,13 @@ def test_names_of_later_recordings_are_added(objects, tmp_path):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="SIGKILL")
-@pytest.mark.parametrize("failpoint", ["transcript.written:1.txt"])
-def test_kill_9_and_rerun(objects, bundle, recordings, tmp_path, failpoint, capsys):
+def test_kill_9_and_rerun(objects, bundle, recordings, tmp_path):
     found, address = objects
     arguments = ["transcribe", bundle, str(recordings), "-r", "-f", "txt", "-f", "srt", "-o"]
     run([*arguments, str(tmp_path)])
     killed = subprocess.run(
         [sys.executable, "-m", "asr", *arguments, address], capture_output=True,
-        env={**os.environ, "ASR_TESTING": "1", "ASR_FAILPOINT": failpoint})
+        env={**os.environ, "ASR_TESTING": "1", "ASR_FAILPOINT": "transcript.written:1.txt"})
     assert killed.returncode == -signal.SIGKILL
     before, expected = found(), contents(tmp_path)
     assert {"index.jsonl", "1.txt"} <= set(before) and "1.srt" not in before
@@ -192,26 +192,85 @@ def test_what_another_run_has_written_meanwhile_is_kept(objects, server, monkeyp
     assert found()["x.txt"] == b"theirs"
 
 
-def test_runs_at_the_same_time_claim_different_names(objects):
-    """All have listed the bucket before any claims; each finds out at its first write."""
-    found, address = objects
-    runs = [(OutputFolder(address, "txt"), items_of(f"{letter}/x.wav", "all/y.wav"))
+def runs_into(address: str) -> list[tuple[OutputFolder, list[Item]]]:
+    """Four runs with a recording of its own each, all of one name, and one that all have."""
+    return [(OutputFolder(address, "txt"), items_of(f"{letter}/x.wav", "all/y.wav"))
             for letter in "abcd"]
-    start = threading.Barrier(len(runs))
 
-    def work(folder, items):
-        start.wait()
-        return list(transcribe_to_folder(None, items, folder, "txt", transcriber=texts))
 
-    with ThreadPoolExecutor(len(runs)) as pool:
-        outcomes = sum(pool.map(work, *zip(*runs, strict=True)), [])
+def work(folder: OutputFolder, items: list[Item]) -> list[Outcome]:
+    return list(transcribe_to_folder(None, items, folder, "txt", transcriber=texts))
+
+
+def check_runs(outcomes: list[Outcome], there: dict[str, bytes], address: str) -> None:
+    """Each output is of its recording; the common one was written by one run."""
     assert not [outcome for outcome in outcomes if outcome.error]
-    there = found()
     for outcome in outcomes:
         name = str(outcome.output)[len(address) + 1:]
         assert there[name] == f"of {outcome.item.path}\n".encode()
     assert sum(not outcome.kept for outcome in outcomes) == 5
-    assert len(there) == 5 + len(runs) and "index-4.jsonl" in there
+    assert len(there) == 5 + 4 and "index-4.jsonl" in there
+
+
+def test_runs_that_began_together_claim_different_names(objects):
+    """All have listed the bucket before any claims; each finds out at its first write."""
+    found, address = objects
+    runs = runs_into(address)
+    check_runs([outcome for run in runs for outcome in work(*run)], found(), address)
+
+
+def test_runs_at_the_same_time_claim_different_names(monkeypatch):
+    """With a server that makes an object or none; moto itself checks before it writes."""
+    class Files:
+        def __init__(self):
+            self.there, self.lock = {}, threading.Lock()
+
+        def find(self, prefix):
+            return [path for path in self.there if path.startswith(prefix)]
+
+        def cat_file(self, path):
+            return self.there[path]
+
+        def pipe_file(self, path, data, mode="overwrite"):
+            with self.lock:
+                if mode == "create" and path in self.there:
+                    raise FileExistsError(path)
+                self.there[path] = data
+
+    files, start = Files(), threading.Barrier(4)
+    monkeypatch.setattr(remote, "_file_system", lambda address: (files, address[5:]))
+    runs = runs_into("gs://speech/texts")
+
+    def together(run):
+        start.wait()
+        return work(*run)
+
+    with ThreadPoolExecutor(len(runs)) as pool:
+        outcomes = sum(pool.map(together, runs), [])
+    check_runs(outcomes, {path.removeprefix("speech/texts/"): data
+                          for path, data in files.there.items()}, "gs://speech/texts")
+
+
+def test_an_interrupted_run_keeps_what_is_finished(objects, bundle, recordings, capsys,
+                                                   monkeypatch):
+    found, address = objects
+    decode, count = Recognizer.decode, []
+
+    def interrupted(self, *arguments, **options):
+        count.append(1)
+        if len(count) == 3:
+            raise KeyboardInterrupt
+        return decode(self, *arguments, **options)
+
+    monkeypatch.setattr(Recognizer, "decode", interrupted)
+    arguments = ["transcribe", bundle, str(recordings), "-r", "-o", address]
+    assert run(arguments) == EXIT_INTERRUPTED
+    assert "Interrupted. Finished transcripts are kept" in capsys.readouterr().err
+    assert len(found()) == 2 + 1
+    monkeypatch.setattr(Recognizer, "decode", decode)
+    assert run(arguments) == EXIT_SOME_FAILED
+    assert len(found()) == 5 + 1
+    assert "2 of 6 transcripts existed and were kept" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("address, sentence", [

@@ -8,8 +8,7 @@ from pathlib import Path
 import click
 
 from asr.cli.output_paths import OUTPUT, refuse_inputs
-
-_FORMATS = ("auto", "plain", "kaldi", "trn", "jsonl", "stm", "ctm")
+from asr.cli.text_options import FORMATS, non_speech_option, units_option
 
 
 @click.command()
@@ -17,15 +16,12 @@ _FORMATS = ("auto", "plain", "kaldi", "trn", "jsonl", "stm", "ctm")
                 type=click.Path(path_type=Path))
 @click.option("--reference", type=click.Path(path_type=Path),
               help="A, B, ... are then text files with hypotheses only.")
-@click.option("--format", "text_format", type=click.Choice(_FORMATS), default="auto",
+@click.option("--format", "text_format", type=click.Choice(FORMATS), default="auto",
               help="Format of the text files given with --reference.")
 @click.option("--normalizer", default="", help="Score all again with none, basic, english or "
               "german.  [default: that of the receipts, else basic]")
-@click.option("--non-speech", type=click.Choice(("words", "drop")), default="words",
-              show_default=True, help="Whether [laughter], <unk> and (noise) are words.")
-@click.option("--units", type=click.Choice(("words", "mixed")), default="words", show_default=True,
-              help="mixed: each character beyond ASCII is a word of its own (sclite -c NOASCII), "
-              "for Chinese with English words.")
+@non_speech_option
+@units_option
 @click.option("--speakers", type=click.Path(path_type=Path),
               help="Kaldi utt2spk, for text files: whole speakers are drawn.")
 @click.option("--alignment", type=click.Choice(("unit", "sclite")), default="unit",

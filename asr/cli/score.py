@@ -10,24 +10,20 @@ import click
 
 from asr.cli.grouping import by_options, group_json, group_text, groups_by, labels_by
 from asr.cli.output_paths import OUTPUT, refuse_inputs
-
-_FORMATS = ("auto", "plain", "kaldi", "trn", "jsonl", "stm", "ctm")
+from asr.cli.text_options import FORMATS, non_speech_option, units_option
 
 
 @click.command()
 @click.argument("reference", type=click.Path(path_type=Path))
 @click.argument("hypothesis", type=click.Path(path_type=Path))
-@click.option("--format", "text_format", type=click.Choice(_FORMATS), default="auto",
+@click.option("--format", "text_format", type=click.Choice(FORMATS), default="auto",
               help="Format of both files; auto looks at the endings, then at the lines.")
-@click.option("--hyp-format", type=click.Choice(_FORMATS), default=None,
+@click.option("--hyp-format", type=click.Choice(FORMATS), default=None,
               help="Format of the second file, if it differs (ctm against stm).")
 @click.option("--normalizer", default="basic", show_default=True,
               help="none, case (as sclite), basic, english or german.")
-@click.option("--non-speech", type=click.Choice(("words", "drop")), default="words",
-              show_default=True, help="Whether [laughter], <unk> and (noise) are words.")
-@click.option("--units", type=click.Choice(("words", "mixed")), default="words", show_default=True,
-              help="mixed: each character beyond ASCII is a word of its own (sclite -c NOASCII), "
-              "for Chinese with English words.")
+@non_speech_option
+@units_option
 @click.option("--speakers", type=click.Path(path_type=Path),
               help="Kaldi utt2spk: the interval is then over speakers.")
 @click.option("--id-speakers", type=click.Choice(("spu_id", "wsj")), default=None,

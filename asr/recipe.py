@@ -71,8 +71,7 @@ class FeatureKind:
         columns: the setting that counts its columns, or their number.
         log_power: columns are natural logs of mel power, on which noise, warp, tilt, gain, band
             limit, and cmvn = "map" work.
-        says_loudness: how loud a frame is can be read from its columns, see
-            `asr.transcript.pauses.speech_levels`.
+        says_loudness: `asr.transcript.pauses.speech_levels` finds it in the columns.
         memory_seconds: how far back a frame depends on the recording, besides its own window.
     """
 
@@ -167,8 +166,8 @@ class AugmentSettings:
     concat_gain_db: float = knob(0.0, "level of each joined clip ± this", low=0.0, high=40)
     concat_quiet_db: float = knob(0.0, "how far the quiet between joined clips may lie below the "
                                   "quietest moments within them", low=0.0, high=60)
-    pad_max: float = knob(0.0, "seconds of background before and behind utterances that are not "
-                          "joined, at most, each in half of them", low=0.0, high=5)
+    pad_max: float = knob(0.0, "seconds of background at each end of utterances that are not "
+                          "joined, at most; half have none", low=0.0, high=5)
 
 
 @dataclass(frozen=True)
@@ -262,8 +261,7 @@ class DecoderSettings:
                                     low=0.7, high=1.4)
     warp_below: float = knob(WARP_BELOW, "the warps are tried where the plain reading is less sure "
                              "than this; 1: everywhere", low=0.0, high=1.0)
-    max_pause: float = knob(0.0, "seconds that the network reads of a pause, half of them at each "
-                            "end of it; 0: all", low=0.0, high=60.0)
+    max_pause: float = knob(0.0, "seconds of a pause that are read; 0: all", low=0.0, high=60.0)
 
 
 @dataclass(frozen=True)

@@ -225,7 +225,8 @@ def test_gather_clips_groups_renditions():
 
 def test_settings_of_a_recipe(tmp_path):
     page = tmp_path / "r.toml"
-    page.write_text("[augment]\nconcat_max = 5\nconcat_gap_max = 0.25\ntempo = 0.1\npad_max = 0.3\n")
+    page.write_text("[augment]\nconcat_max = 5\nconcat_gap_max = 0.25\ntempo = 0.1\n"
+                    "pad_max = 0.3\n")
     recipe = load_recipe(page)
     how = PlanSettings.from_recipe(recipe, CharTokenizer(" ab"))
     assert (how.concat_max, how.gap_frames, how.space_label, how.tempo) == (5, 25, 1, 0.1)

@@ -12,7 +12,7 @@ import numpy as np
 
 from asr.features.lengths import feature_length
 from asr.proposal.survey import Survey
-from asr.recipe import Recipe, recipe_from_dict
+from asr.recipe import DataSettings, Recipe, recipe_from_dict
 
 MIN_COUNT = 5  # of a character in the training texts, below which it is hardly learnt
 MAX_CLOSED = 60  # words, up to which the vocabulary is taken as closed
@@ -146,11 +146,13 @@ def _network(found: Survey, result: Proposal, minutes: float) -> None:
     if found.hours <= 0.5 and len(found.words) <= MAX_CLOSED and minutes <= SHORT_BUDGET:
         layers, units, dropout, rate = 1, 64, 0.0, 5e-3
     size = f"{found.hours:.2f} h of speech"
-    usual, longest = float(np.percentile(found.seconds, 99.5)), float(found.seconds.max())
-    longest = longest if longest < 1.5 * usual + 1 else usual
+    usual = float(np.percentile(found.seconds, 99.5))
+    longest = max((float(seconds.max()) for seconds in (found.seconds, found.valid_seconds)
+                   if len(seconds) and seconds.max() < 1.5 * usual + 1), default=usual)
     limit = float(min(30, max(2, np.ceil(longest + 0.1))))
     result.set("data.max_seconds", limit, f"99.5 % of the utterances last at most {usual:.1f} s")
     result.set("data.batch_frames", max(batch, int(limit * 100)), f"10 ms each; {size}")
+    _left_out(found, result, limit)
     subsampling = _subsampling(found)
     is_short = np.median(found.seconds) < SHORT_SECONDS
     if layers < 3 or is_short:
@@ -170,6 +172,22 @@ def _network(found: Survey, result: Proposal, minutes: float) -> None:
     result.set("train.weight_decay", 1e-2)
     if layers >= 3:
         result.set("train.intermediate_ctc", 0.3, "a second loss at the middle layer")
+
+
+def _left_out(found: Survey, result: Proposal, limit: float) -> None:
+    """Let a run begin although more of the data than usual cannot be used, and say so."""
+    for name, seconds, foreign in (("training", found.seconds, 0),
+                                   ("development", found.valid_seconds, found.num_foreign)):
+        long = int(np.sum(seconds > limit))
+        share = (long + foreign) / max(1, len(seconds))
+        if share <= DataSettings().max_bad_fraction:
+            continue
+        result.set("data.max_bad_fraction", min(1.0, float(np.ceil(100 * share) / 100)),
+                   "this much of the data is left out")
+        result.warnings.append(
+            f"{long + foreign:,} of {len(seconds):,} {name} utterances will be left out: {long:,} "
+            f"last longer than {limit:g} s, {foreign:,} have characters that the training texts "
+            "lack. Shorten or correct them; asr validate --recipe lists them.")
 
 
 def _subsampling(found: Survey) -> int:
@@ -232,9 +250,9 @@ def _warn(found: Survey, result: Proposal) -> None:
     if found.noise_db is not None and found.noise_db < LOW_NOISE_DISTANCE:
         say(f"Speech is only {found.noise_db:.0f} dB above the quiet parts: the recordings are "
             "noisy, or cut without pauses.")
-    if found.num_valid < 30:
-        say(f"{found.num_valid} development utterances choose the best epoch by chance. Take more: "
-            "--dev 10%.")
+    if len(found.valid_seconds) < 30:
+        say(f"{len(found.valid_seconds)} development utterances choose the best epoch by chance. "
+            "Take more: --dev 10%.")
     if found.unreadable:
         say(f"{found.unreadable:,} recordings cannot be read; asr validate lists them.")
 

@@ -32,11 +32,13 @@ class Survey:
 
     Attributes:
         hours: hours of training speech.
-        num_utterances, num_valid: rows of training and of development data.
+        num_utterances: rows of training.
         speakers: speakers of training; empty where the corpus names none.
         shared_speakers: in training and in development data.
         rates: Hz to recordings, the most frequent first.
         seconds: (N,) lengths of the training utterances.
+        valid_seconds: (M,) those of the development data.
+        num_foreign: development texts with characters that those of training lack.
         normalizer: basic or marks, see `asr.text.evidence`.
         characters: characters of the normalised training texts, with counts.
         words: the same of words.
@@ -48,11 +50,12 @@ class Survey:
 
     hours: float
     num_utterances: int
-    num_valid: int
     speakers: frozenset[str]
     shared_speakers: frozenset[str]
     rates: dict[int, int]
     seconds: np.ndarray
+    valid_seconds: np.ndarray
+    num_foreign: int
     normalizer: str
     characters: Counter[str]
     words: Counter[str]
@@ -88,11 +91,14 @@ def survey(train: Sequence[Utterance], valid: Sequence[Utterance]) -> Survey:
     texts = [u.text for u in train]
     normalizer = "marks" if marks_that_are_letters(texts) else "basic"
     normalized = [normalize(text, normalizer) for text in texts]
+    characters = Counter("".join(normalized))
+    foreign = sum(bool(set(normalize(u.text, normalizer)) - {*characters, " "}) for u in valid)
     speakers = frozenset(u.speaker for u in train if u.speaker)
     return Survey(
-        sum(u.duration for u in train) / 3_600, len(train), len(valid), speakers,
+        sum(u.duration for u in train) / 3_600, len(train), speakers,
         speakers & {u.speaker for u in valid}, dict(rates.most_common()),
-        np.array([u.duration for u in train]), normalizer, Counter("".join(normalized)),
+        np.array([u.duration for u in train]), np.array([u.duration for u in valid]), foreign,
+        normalizer, characters,
         Counter(word for text in normalized for word in text.split()),
         np.array([len(t) + sum(a == b for a, b in zip(t, t[1:], strict=False))
                   for t in normalized]),

@@ -122,6 +122,29 @@ def test_the_network_grows_with_the_hours(tmp_path):
     assert sizes == sorted(sizes) and len(set(sizes)) == 4
 
 
+def test_development_data_that_differ_do_not_stop_the_run(tmp_path):
+    from asr.proposal.settings import propose
+    from asr.proposal.survey import survey
+
+    data = corpus(tmp_path / "data", text="the quick brown fox", seconds=4.0)
+    train, valid = (read_manifest(data / f"{name}.jsonl") for name in ("train", "dev"))
+
+    def proposal(rows):
+        found = propose(survey(train, rows), ["a"], ["b"])
+        return found.recipe.data, [w for w in found.warnings if "will be left out" in w]
+
+    plain, warnings = proposal(valid)
+    assert plain.max_bad_fraction == 0.01 and not warnings
+    longer = [dataclasses.replace(valid[0], duration=6.0), *valid[1:]]
+    assert proposal(longer)[0].max_seconds == 7 and not proposal(longer)[1]
+    lectures = [dataclasses.replace(valid[0], duration=90.0)] * 2
+    foreign = [dataclasses.replace(valid[0], text="the quick brown ñandu")] * 3
+    data, (warning,) = proposal([*lectures, *foreign, *valid[:1] * 85])
+    assert data.max_seconds == plain.max_seconds and data.max_bad_fraction == 0.06  # 5 of 90
+    assert "5 of 90 development utterances will be left out: 2 last" in warning
+    assert "3 have characters that the training texts lack" in warning
+
+
 def test_a_budget_that_does_not_suffice_is_said(capsys, tmp_path):
     data = corpus(tmp_path / "data", count=900)
     err = asr(capsys, "init", data, "-o", tmp_path / "m.toml", "--no-trial", "--minutes", "0.1")[2]

@@ -194,7 +194,7 @@ class OutputFolder:
     """A folder of transcripts, here or at an address, with permanent file names.
 
     Args:
-        folder: made if it does not exist; or an address, see `asr.fleet.places.Bucket`.
+        folder: made if it does not exist; or an address, see `asr.fleet.bucket.Bucket`.
         suffixes: file endings, without dots; a name is free if it is for all of them.
 
     Raises:

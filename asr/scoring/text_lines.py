@@ -31,7 +31,8 @@ def read_lines(path: str | Path) -> list[str]:
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         raise DataError(f"{path}:{line}: byte {raw[error.start]:#04x} is not UTF-8; convert the "
-                        "file (iconv -f latin1 -t utf-8).", code="text.encoding",
+                        "file from the encoding that it has (iconv -f gb18030 -t utf-8 for "
+                        "Chinese, -f latin1 for Western European text).", code="text.encoding",
                         path=path) from None
     lines = text.split("\n")
     if lines[-1] == "":

@@ -21,6 +21,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
+CONVERT = ("convert the file from the encoding that it has (iconv -f gb18030 -t utf-8 for Chinese, "
+           "-f latin1 for Western European text)")  # the remedy for text that is not UTF-8
 LONGEST_KEY = 80  # characters of a key that are shown
 MAX_DIGITS = 20  # of a whole number: 64 bits and a sign
 

@@ -64,7 +64,7 @@ def compare(systems: tuple[Path, ...], reference: Path | None, text_format: str,
     from asr.scoring import compare_many, load_systems, score_systems
     from asr.text import normalizer_name
 
-    if (non_speech == "drop" or units == "mixed") and not normalizer and reference is None:
+    if (non_speech == "drop" or units != "words") and not normalizer and reference is None:
         raise click.UsageError("--non-speech and --units score the systems again. Name the "
                                "normaliser with --normalizer.")
     if len(systems) < 2:

@@ -9,6 +9,7 @@ non_speech_option = click.option(
     "--non-speech", type=click.Choice(("words", "drop")), default="words", show_default=True,
     help="Whether [laughter], <unk> and (noise) are words.")
 units_option = click.option(
-    "--units", type=click.Choice(("words", "mixed")), default="words", show_default=True,
+    "--units", type=click.Choice(("words", "mixed", "characters")), default="words",
+    show_default=True,
     help="mixed: each character beyond ASCII is a word of its own (sclite -c NOASCII), for Chinese "
-    "with English words.")
+    "with English words. characters: each character is (sclite -c).")

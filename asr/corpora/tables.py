@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from asr.errors import CorpusError
+from asr.files import CONVERT
 
 MAX_TABLE_BYTES = 1 << 30   # of a file that lists utterances
 
@@ -83,8 +84,8 @@ def read_text(path: Path, *, utf16: bool = False) -> str:
         return data.decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise CorpusError(f"{path}:{line}: byte {data[error.start]:#04x} is not UTF-8. Convert "
-                          "the file, for example with iconv.", path=path) from error
+        raise CorpusError(f"{path}:{line}: byte {data[error.start]:#04x} is not UTF-8; {CONVERT}.",
+                          path=path) from error
 
 
 def read_lines(path: Path) -> Iterator[tuple[str, str]]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from asr.errors import DataError
-from asr.files import parse_json
+from asr.files import CONVERT, parse_json
 from asr.language_model.model import SPACE_TOKENS
 from asr.text import normalize
 
@@ -49,7 +49,11 @@ def _texts(path: Path) -> Iterator[str]:
                     yield line
                 elif line.strip():
                     yield _manifest_text(line, f"{path}:{number}")
-    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
+    except UnicodeDecodeError as error:
+        byte = error.object[error.start]
+        raise DataError(f"Cannot read the text {path}: byte {byte:#04x} is not UTF-8; {CONVERT}.",
+                        code="lm.text", path=path) from error
+    except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"Cannot read the text {path}: {error}.", code="lm.text",
                         path=path) from error
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from asr.errors import DataError
-from asr.text import normalize
+from asr.text import UNITS, normalize
 
 _MOST_CELLS = 20_000_000
 _DEEPEST = 50  # alternatives inside alternatives
@@ -183,7 +183,7 @@ def settle(reference: Sequence[Arc], hypothesis: Sequence[Arc], normalizer: str,
     """
     keys = {word: normalize(word, normalizer).split()
             for word in {arc.word for arc in (*reference, *hypothesis)}}
-    sides = [_expanded(arcs, keys) for arcs in (reference, hypothesis)]
+    sides = [_expanded(arcs, keys, normalizer.endswith(UNITS)) for arcs in (reference, hypothesis)]
     if (len(sides[0]) + 1) * (len(sides[1]) + 1) > _MOST_CELLS:
         raise DataError(f"{where}: got {len(sides[0]):,} words with alternatives, optional words "
                         f"or fragments against {len(sides[1]):,}; expected at most "
@@ -231,19 +231,44 @@ class _KeyArc:
     place: int
 
 
-def _expanded(arcs: Sequence[Arc], keys: dict[str, list[str]]) -> list[_KeyArc]:
-    """The graph of normalised words: a written word may be several of them, or none."""
+def _expanded(arcs: Sequence[Arc], keys: dict[str, list[str]],
+              units: bool = False) -> list[_KeyArc]:
+    """The graph of normalised words: a written word may be several of them, or none.
+
+    With `units` the places are those that sclite -c gives: it replaces a word by its characters
+    behind the words that it leaves alone, in the order of its walk.
+    """
     found = []
     newest = max([0, *(arc.target for arc in arcs)])  # the end is -1
+    walk = {arc: number for number, arc in enumerate(_walk(arcs))} if units else {}
     for arc in arcs:
         node, pieces = arc.source, keys[arc.word] or [""]
+        place = arc.place
+        if units and (len(pieces) > 1 or arc.optional):
+            place = len(arcs) + walk[arc]
         for number, key in enumerate(pieces):
             newest += 1
             target = arc.target if number == len(pieces) - 1 else newest
             raw = key if arc.optional and len(pieces) > 1 else "" if number else arc.word
-            found.append(_KeyArc(node, target, key, raw, arc.optional, arc.place))
+            found.append(_KeyArc(node, target, key, raw, arc.optional, place))
             node = target
     return found
+
+
+def _walk(arcs: Sequence[Arc]) -> list[Arc]:
+    """As sclite walks through a graph to change its words: the node that was seen last is next."""
+    leaving: dict[int, list[Arc]] = defaultdict(list)
+    for arc in sorted(arcs, key=lambda arc: arc.place):
+        leaving[arc.source].append(arc)
+    walked, waiting, seen = [], [0], {0}
+    while waiting:
+        node = waiting.pop()
+        for arc in leaving[node]:
+            walked.append(arc)
+            if arc.target not in seen:
+                seen.add(arc.target)
+                waiting.append(arc.target)
+    return walked
 
 
 def _arrays(arcs: Sequence[_KeyArc]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

@@ -16,9 +16,10 @@ from collections.abc import Mapping, Sequence
 
 from asr.scoring.counts import Step
 from asr.scoring.result import Row, Score, align_rows
+from asr.text import UNITS
 
 _PAGE = 80
-_HEADS = (" SPKR", " # Snt", "# Wrd", "Corr", " Sub", " Del", " Ins", " Err", "S.Err")
+_HEADS = ("Corr", " Sub", " Del", " Ins", " Err", "S.Err")
 _BARS = (0, 2)  # columns with a bar to their right
 _NO_WORDS = ("\n* No Reference words for this/these speaker(s).  Word counts supplied\n"
              "  rather than percents.\n"
@@ -39,7 +40,8 @@ def sclite_summary(result: Score, title: str) -> str:
         Text that ends with a line's end. Speakers come in the order of the utterances.
     """
     speakers = _by_speaker(result.rows)
-    return (_table(speakers, title, raw=False) + _table(speakers, title, raw=True)
+    unit = "# Chr" if result.receipt.normalizer.partition("-")[0].endswith(UNITS) else "# Wrd"
+    return (_table(speakers, title, unit, raw=False) + _table(speakers, title, unit, raw=True)
             + _details(result, title))
 
 
@@ -53,11 +55,11 @@ def _by_speaker(rows: Sequence[Row]) -> dict[str, list[Row]]:
     return speakers
 
 
-def _table(speakers: Mapping[str, Sequence[Row]], title: str, *, raw: bool) -> str:
-    """One table; `raw` counts, otherwise percentages."""
+def _table(speakers: Mapping[str, Sequence[Row]], title: str, unit: str, *, raw: bool) -> str:
+    """One table; `raw` counts, otherwise percentages. `unit` heads the number of words."""
     counts = [_counts(rows) for rows in speakers.values()]
     without = not raw and any(row[1] == 0 for row in counts)
-    lines: list[tuple[str, ...]] = [_HEADS]
+    lines: list[tuple[str, ...]] = [(" SPKR", " # Snt", unit, *_HEADS)]
     for name, row in zip(speakers, counts, strict=True):
         shown = row[2:] if raw else _percentages(row)
         if raw:

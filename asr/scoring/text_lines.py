@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from asr.errors import DataError
-from asr.files import StrictJsonError, parse_json
+from asr.files import CONVERT, StrictJsonError, parse_json
 
 
 def read_lines(path: str | Path) -> list[str]:
@@ -30,9 +30,8 @@ def read_lines(path: str | Path) -> list[str]:
         text = raw.removeprefix(b"\xef\xbb\xbf").decode("utf-8")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
-        raise DataError(f"{path}:{line}: byte {raw[error.start]:#04x} is not UTF-8; convert the "
-                        "file (iconv -f latin1 -t utf-8).", code="text.encoding",
-                        path=path) from None
+        raise DataError(f"{path}:{line}: byte {raw[error.start]:#04x} is not UTF-8; {CONVERT}.",
+                        code="text.encoding", path=path) from None
     lines = text.split("\n")
     if lines[-1] == "":
         lines.pop()

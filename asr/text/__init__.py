@@ -14,7 +14,8 @@ The standard library only.
 
 A name may end in "+drop" ("basic+drop"): text in brackets that was not said, such as
 [laughter], <unk> or (noise), is then no word. Without it, it is one. It may end in "+mixed"
-("basic+mixed", "basic+drop+mixed"): each character beyond ASCII is then a word of its own.
+("basic+mixed", "basic+drop+mixed"): each character beyond ASCII is then a word of its own; or in
+"+characters": each character is.
 
 A score under one normaliser cannot be compared with a score under another: every receipt carries
 `normalizer_id`, which changes whenever the behaviour does.
@@ -137,14 +138,16 @@ _NORMALIZERS: dict[str, tuple[int, Callable[[str], str]]] = {
     "english": (3, _english),
     "german": (3, _german),
 }
-_DROP, _MIXED = "+drop", "+mixed"
+_DROP = "+drop"
 # [] and <> around anything, () around one word; each by itself, so that neither "word(s)"
 # nor "3 < 4" nor a spoken remark (like this one) is lost
 _NOT_SAID = re.compile(r"\[[^\[\]]*\]|<(?![\s=])[^<>]*(?<!\s)>|(?<!\S)\([^()\s]*\)(?!\w)")
-_BEYOND_ASCII = re.compile(r"[^\x00-\x7f]")
+_UNITS = {"+mixed": re.compile(r"[^\x00-\x7f]"), "+characters": re.compile(r"\S")}
 
 NORMALIZERS = tuple(_NORMALIZERS)
 """The names that `normalize` accepts."""
+UNITS = tuple(_UNITS)
+"""What may end a name: words are then characters, all or those beyond ASCII."""
 
 # What the fingerprint in `normalizer_id` is computed on: one sample of every behaviour.
 _PROBES = (
@@ -182,10 +185,11 @@ def normalize(text: str, name: str) -> str:
         name: one of `NORMALIZERS`. `english` and `german` rewrite words ("21", "won't",
             "colour") and are for scoring; train with `basic`, `marks` or `none`. With "+drop" at
             the end [laughter], <unk> and (noise) are no words, with "+mixed" each character
-            beyond ASCII is a word.
+            beyond ASCII is a word, with "+characters" each character.
 
     Returns:
-        The normalised text, in Unicode NFC; it may be empty. Every normaliser is idempotent.
+        The normalised text, in Unicode NFC; it may be empty. Every normaliser is idempotent, but
+        with "+characters" (the apostrophe of "it's" is then alone).
 
     Raises:
         UsageError: there is no normaliser of that name.
@@ -201,12 +205,13 @@ def normalize(text: str, name: str) -> str:
         'yes no'
         >>> normalize("我用 Python 3", "basic+mixed")
         '我 用 python 3'
+        >>> normalize("No 3", "case+characters")
+        'n o 3'
     """
     function = _lookup(name)[1]
     text = function(_NOT_SAID.sub(" ", text) if _DROP in name else text)
-    if name.endswith(_MIXED) and not text.isascii():
-        text = " ".join(_BEYOND_ASCII.sub(r" \g<0> ", text).split())
-    return text
+    unit = _unit_of(name)
+    return " ".join(_UNITS[unit].sub(r" \g<0> ", text).split()) if unit else text
 
 
 def normalizer_name(name: str, non_speech: str = "words", units: str = "words") -> str:
@@ -215,15 +220,21 @@ def normalizer_name(name: str, non_speech: str = "words", units: str = "words") 
     Args:
         name: as for `normalize`.
         non_speech: "words", or "drop" for [laughter], <unk> and (noise).
-        units: "words", or "mixed" for characters beyond ASCII as words.
+        units: "words", "mixed" for characters beyond ASCII as words, or "characters" for all.
+
+    Raises:
+        UsageError: the name has other units than those that were asked for.
 
     Example:
         >>> normalizer_name("english", "drop"), normalizer_name("basic+drop", units="mixed")
         ('english+drop', 'basic+drop+mixed')
     """
     drop = non_speech == "drop" or _DROP in name
-    mixed = units == "mixed" or name.endswith(_MIXED)
-    return _base(name) + _DROP * drop + _MIXED * mixed
+    named, asked = _unit_of(name), "" if units == "words" else "+" + units
+    if named and asked and named != asked:
+        raise UsageError(f"The normaliser {name!r} names other units than {units!r}; expected one "
+                         "of them. Leave one out.")
+    return _base(name) + _DROP * drop + (named or asked)
 
 
 def normalizer_id(name: str) -> str:
@@ -241,8 +252,13 @@ def normalizer_id(name: str) -> str:
     return f"{name}-{version}-{hashlib.sha256(outcome.encode()).hexdigest()[:8]}"
 
 
+def _unit_of(name: str) -> str:
+    """What ends the name, if its words are not those of the text."""
+    return next((unit for unit in _UNITS if name.endswith(unit)), "")
+
+
 def _base(name: str) -> str:
-    return name.removesuffix(_MIXED).removesuffix(_DROP)
+    return name.removesuffix(_unit_of(name)).removesuffix(_DROP)
 
 
 def _lookup(name: str) -> tuple[int, Callable[[str], str]]:

@@ -88,7 +88,9 @@ def test_texts(tmp_path):
     assert list(read_sentences([packed], units="characters")) == [["a", "<space>", "b"], ["c"]]
     for name, content, match in (("x.jsonl", b"{}\n", r"x.jsonl:1: expected a manifest row"),
                                  ("y.jsonl", b'{"text": 1}\n', "must be a string"),
-                                 ("z.txt", b"\xff\xfe", "Cannot read the text")):
+                                 ("z.txt", "a\n你".encode("gb18030"),
+                                  r"Cannot read the text .*z.txt: byte 0xc4 is not UTF-8; convert "
+                                  "the file from .*gb18030")):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(DataError, match=match):
             list(read_sentences([tmp_path / name]))

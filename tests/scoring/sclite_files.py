@@ -108,6 +108,37 @@ def mixed_files(seed: int) -> tuple[str, str, list[str]]:
     return reference, hypothesis, ["-e", "utf-8", "-c", "NOASCII"] + ["-D"] * (seed % 2)
 
 
+def character_files(seed: int) -> tuple[str, str, list[str]]:
+    """trn with alternatives of several words of one to four characters, and the options.
+
+    Many readings cost the same. Optional words are in no alternation: there sclite -c -D does not
+    come to an end.
+    """
+    draw = random.Random(4_000 + seed)
+    letters = ("abc", "你好我")[seed % 2]
+
+    def word() -> str:
+        if seed % 2 and draw.random() < 0.3:
+            return draw.choice(["x", "yz", "x你"])
+        return "".join(draw.choices(letters, k=draw.choice([1, 1, 2, 2, 3, 4])))
+
+    def variants(depth: int) -> str:
+        parts = ["@" if draw.random() < 0.15 else
+                 f"{variants(1)} {word()}" if not depth and draw.random() < 0.2 else
+                 " ".join(word() for _ in range(draw.randint(1, 3)))
+                 for _ in range(draw.randint(2, 3))]
+        return "{ " + " / ".join(parts) + " }"
+
+    def text(share: float) -> str:
+        return " ".join(variants(0) if draw.random() < share else optional(draw, word())
+                        for _ in range(draw.randint(0, 6)))
+
+    sides = ["".join(f"{text(share)} (s_{number})\n" for number in range(40))
+             for share in (0.35, 0.1)]
+    options = ["-e", "utf-8", "-c", *["NOASCII"] * (seed % 4 > 1), *["-D"] * (seed % 8 > 3)]
+    return sides[0], sides[1], options
+
+
 def marked_files(seed: int) -> tuple[str, str, str, list[str]]:
     """Alternations and optional words in ctm: a reference, its format, a hypothesis, options.
 
@@ -154,18 +185,18 @@ def optional(draw: random.Random, word: str) -> str:
 
 
 def run_sclite(reference: str, hypothesis: str, formats: tuple[str, str],
-               *options: str) -> dict[str, list[int]]:
+               *options: str, encoding: str = "utf-8") -> dict[str, list[int]]:
     """Of each utterance what is correct, substituted, deleted and inserted."""
     assert COMMAND
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder, f"{name}.{suffix}") for name, suffix in
                  zip(("ref", "hyp"), formats, strict=True)]
         for path, text in zip(paths, (reference, hypothesis), strict=True):
-            path.write_text(text, "utf-8")
+            path.write_text(text, encoding)
         done = subprocess.run(
             [*COMMAND, "-r", str(paths[0]), formats[0], "-h", str(paths[1]), formats[1],
              "-i", "spu_id", "-o", "pra", "stdout", "-f", "0", *options],
-            capture_output=True, text=True, check=True, timeout=60)
+            capture_output=True, encoding=encoding, check=True, timeout=60)
     found = re.findall(r"^id: \((\S+)\)\n(?:(?:Labels|File|Channel): .*\n)*"
                        r"Scores: \(#C #S #D #I\) (\d+) (\d+) (\d+) (\d+)$", done.stdout,
                        re.MULTILINE)
@@ -190,9 +221,11 @@ def main() -> None:
               for reference, kind, hypothesis, options in map(marked_files, range(FILES))]
     mixed = [run_sclite(reference, hypothesis, ("trn", "trn"), *options)
              for reference, hypothesis, options in map(mixed_files, range(CHARACTERS))]
+    units = [run_sclite(reference, hypothesis, ("trn", "trn"), *options)
+             for reference, hypothesis, options in map(character_files, range(CHARACTERS))]
     lines = [f'"{name}": {json.dumps([totals(found) for found in files])}' for name, files in
              (("trn", trn), ("plain", plain), ("characters", letters), ("timed", timed),
-              ("marked", marked), ("mixed", mixed))]
+              ("marked", marked), ("mixed", mixed), ("units", units))]
     lines += [f'"utterances": {json.dumps(trn[:IN_FULL])}',
               f'"published": {json.dumps(published)}']
     VALUES.write_text("{" + ",\n".join(lines) + "}\n")

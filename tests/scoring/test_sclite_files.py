@@ -75,6 +75,74 @@ def test_mixed_units(tmp_path):
     assert [counted_mixed(tmp_path, seed) for seed in range(made.CHARACTERS)] == VALUES["mixed"]
 
 
+def counted_units(folder, seed):
+    reference, hypothesis, options = made.character_files(seed)
+    name = "case+mixed" if "NOASCII" in options else "case+characters"
+    return counted(written(folder, (reference, hypothesis), ("trn", "trn")), name,
+                   optionally_deletable="-D" in options)
+
+
+def test_characters_and_alternations(tmp_path):
+    """-c and -c NOASCII: which of the readings that cost the same sclite takes."""
+    assert [made.totals(counted_units(tmp_path, seed)) for seed in range(made.CHARACTERS)] == \
+        VALUES["units"]
+
+
+@pytest.mark.parametrize("name, expected", [
+    ("case+characters", (5, 2, 0, 1)), ("case", (2, 1, 0, 1))])
+def test_the_reading_after_characters(tmp_path, name, expected):
+    """By sclite with -c and without: the characters of `a uvw-xyz` would cost the same."""
+    texts = ("{ a uvw-xyz / uvw xyz } k (s_1)\n", "a uvw x_w k (s_1)\n")
+    assert counted(written(tmp_path, texts, ("trn", "trn")), name) == {"s_1": [*expected]}
+
+
+MANDARIN = ("""今天 天气 很 好 (s_1)
+我们 用 python 写 程序 (s_2)
+他 说 { 嗯 / 呃 } 我 不 知道 (s_3)
+请 打开 wi-fi 和 蓝牙 (t_1)
+北京 大学 在 海淀区 ABC 公司 (t_2)
+""", """今天 天汽 很 好 (s_1)
+我门 用 pithon 写 程 序 (s_2)
+他 说 呃 我 知道 了 (s_3)
+请 打 开 wifi 蓝牙 (t_1)
+北京 大学 海淀 abc 公司 吗 (t_2)
+""")
+
+
+def test_a_gb_file_is_converted(tmp_path, capsys):
+    """sclite -e gb -c: (41 3 5 2), -e gb -c NOASCII: (30 4 4 2), of the bytes before iconv."""
+    paths = [tmp_path / "ref.trn", tmp_path / "hyp.trn"]
+    for path, text in zip(paths, MANDARIN, strict=True):
+        path.write_bytes(text.encode("gb18030"))
+    command = ["score", *map(str, paths), "--normalizer", "case", "--alignment", "sclite"]
+    assert run(command) == 4
+    assert "ref.trn:1: byte 0xbd is not UTF-8; convert the file from the encoding that it has " \
+        "(iconv -f gb18030 -t utf-8 for Chinese" in capsys.readouterr().err
+    for path in paths:
+        path.write_text(path.read_bytes().decode("gb18030"), encoding="utf-8")
+    assert run([*command, "--cer-spaces", "no"]) == 0
+    out = capsys.readouterr().out
+    assert "CER" in out and "(S 3 D 5 I 2 N 49)" in out.splitlines()[1]
+    for units, expected in (("characters", "(S 3 D 5 I 2 N 49)"), ("mixed", "(S 4 D 4 I 2 N 38)")):
+        assert run([*command, "--units", units]) == 0
+        assert expected in capsys.readouterr().out.splitlines()[0]
+    if made.COMMAND:
+        for options, expected in ((["-c"], [41, 3, 5, 2]), (["-c", "NOASCII"], [30, 4, 4, 2])):
+            assert made.totals(made.run_sclite(*MANDARIN, ("trn", "trn"), "-e", "gb", *options,
+                                               encoding="gb18030")) == expected
+
+
+def test_case_beyond_ascii(tmp_path):
+    """sclite -e utf-8 babel_vietnamese folds 2 of 6 words, babel_turkish 4, after sed here too."""
+    hypothesis = "đường ấm ışık iyi ılık öğe (s_1)\n"
+    reference = "Đường ẤM IŞIK İYİ Ilık ÖĞE (s_1)\n"
+    found = counted(written(tmp_path, ("Đường ẤM (s_1)\n", "đường ấm (s_1)\n"), ("trn", "trn")))
+    assert found["s_1"] == [2, 0, 0, 0]
+    assert counted(written(tmp_path, (reference, hypothesis), ("trn", "trn")))["s_1"][1] == 2
+    folded = reference.replace("İ", "i").replace("I", "ı")
+    assert counted(written(tmp_path, (folded, hypothesis), ("trn", "trn")))["s_1"] == [6, 0, 0, 0]
+
+
 def as_kaldi(words, name):
     return f"{name} {words}\n"
 
@@ -152,6 +220,9 @@ def test_the_stored_values_are_those_of_sclite(tmp_path):
         reference, hypothesis, options = made.mixed_files(seed)
         assert counted_mixed(tmp_path, seed) == made.totals(
             made.run_sclite(reference, hypothesis, ("trn", "trn"), *options))
+        reference, hypothesis, options = made.character_files(seed)
+        assert counted_units(tmp_path, seed) == \
+            made.run_sclite(reference, hypothesis, ("trn", "trn"), *options)
 
 
 @with_sclite
@@ -163,11 +234,13 @@ def test_the_summary_is_that_of_sclite(tmp_path, monkeypatch, capsys):
                  for text in made.trn_files(seed)]
         for name, lines in zip("rh", sides, strict=True):
             Path(f"{name}.trn").write_text("".join(line + "\n" for line in lines))
+        units = ("words", "characters")[seed > 1]
         expected = subprocess.run([*made.COMMAND, "-r", "r.trn", "trn", "-h", "h.trn", "trn", "-i",
-                                   "spu_id", "-f", "0", "-o", "sum", "rsum", "dtl", "stdout"],
+                                   "spu_id", "-f", "0", "-o", "sum", "rsum", "dtl", "stdout",
+                                   *["-c"] * (seed > 1)],
                                   capture_output=True, text=True, check=True).stdout
         assert run(["score", "r.trn", "h.trn", "--normalizer", "case", "--alignment", "sclite",
-                    "--summary", "sclite"]) == 0
+                    "--summary", "sclite", "--units", units]) == 0
         assert capsys.readouterr().out == expected
 
 

@@ -420,6 +420,12 @@ def test_command_units(tmp_path, capsys):
     assert run(["score", *files, "--units", "mixed", "--per-utterance", saved]) == 0
     out = capsys.readouterr().out
     assert "(S 1 D 1 I 0 N 9)" in out and "normaliser basic+mixed-" in out
+    assert run(["score", *files, "--units", "characters"]) == 0
+    out = capsys.readouterr().out
+    assert "(S 1 D 1 I 0 N 14)" in out and "normaliser basic+characters-" in out
+    assert run(["score", *files, "--units", "mixed", "--normalizer", "basic+characters"]) == 2
+    assert "names other units than 'mixed'; expected one" in capsys.readouterr().err
+    assert run(["compare", saved, saved, "--units", "characters"]) == 2
     assert run(["compare", saved, saved, "--units", "mixed"]) == 2
     assert run(["compare", saved, saved]) == 0
     assert run(["compare", files[1], files[1], "--reference", files[0], "--units", "mixed"]) == 0

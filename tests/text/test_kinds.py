@@ -173,11 +173,14 @@ def test_one_option_says_whether_non_speech_is_a_word(text, words, drop):
     ("我们用 Python 3。", "basic+mixed", "我 们 用 python 3"),
     ("café ab-c", "case+mixed", "caf é ab-c"),
     ("plain text", "none+mixed", "plain text"), ("[笑] 我 <unk>", "basic+drop+mixed", "我"),
-    ("使用 $5", "english+mixed", "使 用 five dollars")])
-def test_characters_beyond_ascii_are_words(text, name, expected):
+    ("使用 $5", "english+mixed", "使 用 five dollars"), ("It's  4 é", "none+characters",
+                                                       "I t ' s 4 é"),
+    ("你 [x] ab", "case+drop+characters", "你 a b"), ("", "basic+characters", "")])
+def test_characters_are_words(text, name, expected):
     assert normalize(text, name) == expected
-    base = name.replace("+mixed", "")
-    assert normalizer_name(base, units="mixed") == normalizer_name(name) == name
+    base, _, units = name.rpartition("+")
+    assert normalizer_name(base, units=units) == normalizer_name(name, units=units) == name
+    assert normalizer_name(name) == name
     assert normalizer_id(name).startswith(name + "-") and normalizer_id(name) != normalizer_id(base)
 
 

@@ -102,9 +102,9 @@ class CTCModel(NamedWeightsModel):
                         steps_per_execution=steps_per_execution, auto_scale_loss=auto_scale_loss)
         with tf.device("/CPU:0"):
             steps = tf.Variable(tf.constant(0, tf.int64), trainable=False, name="steps")
-        self._training = CompiledParts(loss or CTCLoss(),
-                                   keras.metrics.Mean(name="loss", dtype="float64"), steps,
-                                   tuple(metrics or ()), tuple(evaluation_metrics or ()))
+        self._training = CompiledParts(
+            loss or CTCLoss(), keras.metrics.Mean(name="loss", dtype="float64"), steps,
+            tuple(metrics or ()), tuple(evaluation_metrics or ()))
 
     def get_compile_config(self) -> dict:
         """The arguments of `compile`, for `save`."""

@@ -5,7 +5,8 @@
 
 MODEL is a folder or a name that faster-whisper knows, such as base. `OUT/heard.jsonl` keeps its
 transcripts; a finished clip is not read again. OUT/train.jsonl and OUT/dev.jsonl (every tenth of
-the sorted speakers) hold the texts as one says them, "chapter 2" as "chapter two"; OUT/left.jsonl is
+the sorted speakers) hold the texts as one says them, "chapter 2"
+as "chapter two"; OUT/left.jsonl is
 what is below --min-score, the mean log probability of a token, or cannot be spelled out.
 
 The texts hold MODEL's errors: about 5 of 100 words of Whisper base on LibriSpeech's clean test set

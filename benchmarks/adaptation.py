@@ -4,7 +4,7 @@
     asr prepare ljspeech ../shared/data/kerstin data/kerstin
     python benchmarks/adaptation.py german --from english.asr data/kerstin --minutes 5 15 45 95
 
-digits: the shipped model and a speaker whom it has never heard (fsdd-jason, without the silence
+digits: the shipped model and a speaker outside its training (fsdd-jason, without the silence
 around the words; with --from a model of another fold also others): 10 clips, one a digit, train;
 another 40 are the test; mean of --draws draws. The last epoch counts: 10 clips are no validation.
 

@@ -19,7 +19,7 @@ square of the calibration error with the part of chance taken out in the way of 
 NeurIPS: the estimate of the two that does not depend on how many words there were.
 
 --folds adds to --fit the runs of benchmarks/digits_loso.py, each on clips and strings of the
-speaker whom it has not heard. They stand in for a network that has heard every speaker there is:
+speaker outside its training. They replace a network whose training has every speaker there is:
 --store writes the fit into that one, which is the last step of making the shipped model.
 """
 

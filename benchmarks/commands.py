@@ -8,8 +8,8 @@ r"""Ten digits as commands, from a list of words: right on strangers, quiet on o
 
 Right: the 500 takes of each FSDD speaker, and of fsdd-jason without its silence. Other speech:
 LibriSpeech (251 speakers), kathleen, kerstin, and the noises of ESC-10, each recording cut at its
-pauses as a device would hear it (of 0.2 s and more); every piece that is taken for a digit is a
-false accept, true digits included, because nobody wrote down where they are.
+pauses as a device would get it (of 0.2 s and more); every piece that is taken for a digit is a
+false accept, true digits included, because no one wrote down where they are.
 
 The limit in the bundle was chosen on synthesised voices. Settings were chosen on the speakers
 jackson and theo (DEV); the four others are the test. --quiet puts the clips, which are cut close,

@@ -3,8 +3,9 @@
     python benchmarks/digits_lexicon.py runs/digits-loso
     python benchmarks/digits_lexicon.py runs/digits-loso --hold-out george --hold-out theo
 
-The folder is what benchmarks/digits_loso.py wrote: for each speaker a run that has not heard him
-and strings of his recordings. A string is wrong when any digit of it is. The relative gain is
+The folder is what benchmarks/digits_loso.py wrote: for each speaker a run that was trained
+without him and strings of his recordings. A string is wrong
+when any digit of it is. The relative gain is
 1 - (wrong by the decoder) / (wrong by greedy), with a 95 % interval over drawn speakers, the same
 strings in both. "lexicon" is exact Viterbi; "beam" sums over alignments, with the same ten words.
 "of_known_words" counts the wrong strings that hold words of the lexicon alone: of greedy's, those

@@ -1,4 +1,4 @@
-"""The digit recipe on speakers it has never heard: one training run for each FSDD speaker.
+"""The digit recipe on speakers outside its training: one training run for each FSDD speaker.
 
     python benchmarks/digits_loso.py data/fsdd runs/digits-loso --audio-root ../shared/data
     python benchmarks/digits_loso.py data/fsdd runs/digits-loso --hold-out theo --minutes 6 --jobs 1
@@ -8,7 +8,7 @@
 `--together` trains one model without all of the speakers held out, to choose settings by. `--also`
 adds a folder of `asr prepare fsdd`, such as data/fsdd-jason, made with --trim-db 6: a sixth fold.
 
-For every fold the recipe runs as it stands, with its own FSDD manifest replaced by all recordings
+For every fold the recipe runs as it is, with its own FSDD manifest replaced by all recordings
 of the other four speakers. Nothing of the fifth is used before the test: the best epoch is chosen
 on the recipe's validation set, which holds no FSDD. Two tests a speaker:
 
@@ -208,7 +208,7 @@ def main() -> None:
              if not args.hold_out or speaker in args.hold_out}
     unknown = set(args.hold_out) - set(folds)
     if unknown:
-        raise SystemExit(f"nobody is called {', '.join(sorted(unknown))}")
+        raise SystemExit(f"no speaker is called {', '.join(sorted(unknown))}")
     if args.together:
         others = [u for u in clips if u.speaker not in folds]
         runs = dict.fromkeys(folds, train_fold(args, "without-" + "-".join(folds), others))

@@ -188,7 +188,7 @@ def worker(name: str, threads: int) -> None:
 
 
 def peak_bytes(reset: bool = False) -> int:
-    """Largest resident memory so far; `reset` starts anew where the system can (Linux)."""
+    """Largest resident memory so far; `reset` starts again where the system can (Linux)."""
     if reset:
         try:
             with open("/proc/self/clear_refs", "w") as file:

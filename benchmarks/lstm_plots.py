@@ -21,7 +21,7 @@ NAMES = {"LSTM": "LSTM", "LSTM, bias 1": "LSTM, forget bias 1", "RNN tanh": "pla
 INK = "#444444"
 PAPER = {"adding": {100: 74_000, 500: 209_000, 1_000: 853_000},  # tables 7 and 9
          "temporal order": {100: 31_390}}
-CHANCE = {"adding": 15, "temporal order": 0}  # % right of whoever always gives the mean answer
+CHANCE = {"adding": 15, "temporal order": 0}  # % right of always giving the mean answer
 
 
 def style(**more: Any) -> None:

@@ -54,7 +54,7 @@ class Problem(NamedTuple):
 def adding(length: int) -> Problem:
     """Experiment 4: add the two marked numbers among hundreds.
 
-    Frame: (number from [-1, 1], marker). Marker 1 stands at one of the first ten frames and at
+    Frame: (number from [-1, 1], marker). Marker 1 is at one of the first ten frames and at
     another one of the first T / 2 - 1 that are still unmarked; -1 at the first and the last frame,
     where a number that would have been marked counts as 0. Answer: 0.5 + (sum of the two) / 4.
     """

@@ -5,7 +5,7 @@
 
 Bengio, Simard and Frasconi 1994 ask three things: it stores information for an arbitrary time, it
 resists noise (what is irrelevant), and it can be trained in reasonable time. Here one direction
-of this project's compiled kernels (32 units, asr.kernels.cpu) stands beside plain recurrent
+of this project's compiled kernels (32 units, asr.kernels.cpu) is compared with plain recurrent
 networks with as many weights (64 units), in NumPy. Problems: benchmarks/lstm_problems.py.
 
 The rules are the same for all: batches of 20 new sequences, Adam, gradients clipped at length 1,
@@ -111,7 +111,7 @@ def memory_run(name: str, lag: int, network: str, rate: float, seed: int, budget
 
 
 def best_rate(runs: list[dict]) -> float:
-    """Of the run that solved with the fewest sequences, else of the one with the least loss."""
+    """Rate of the run that solved with the fewest sequences, else of that with the least loss."""
     def loss(run: dict) -> float:
         last = run["curve"][-1][1]
         return np.inf if last is None else last
@@ -137,7 +137,7 @@ def noise_run(same_channel: bool, network: str, rate: float, seed: int, budget: 
 
 
 def best_possible(level_db: float, *, gated: bool = True) -> float:
-    """Accuracy of whoever adds the 8 marked frames only, or (not gated) all 100.
+    """Accuracy of adding the 8 marked frames only, or (not gated) all 100.
 
     The first is the optimum: a sum of 8 with noise of standard deviation sqrt(8) sigma.
     """

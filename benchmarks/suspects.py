@@ -2,8 +2,8 @@
 
     python benchmarks/suspects.py BUNDLE MANIFEST --audio-root DATA
 
-The claim of `asr audit`: at least 90 % of the swapped ones stand in the first 5 % of the ranking.
-References that were wrong before stand there too, so the real precision is better than it looks.
+The claim of `asr audit`: at least 90 % of the swapped ones are in the first 5 % of the ranking.
+References that were wrong before are there too, so the real precision is better than it looks.
 """
 
 from __future__ import annotations

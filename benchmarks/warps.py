@@ -1,4 +1,4 @@
-"""What does `decoder.warps` gain on people whom a network has not heard, and what does it cost?
+"""What does `decoder.warps` gain on people outside its training, and what does it cost?
 
     python benchmarks/warps.py --test runs/english/best.asr data/speechocean762/dev.jsonl \
         --columns data/speechocean762/columns.tsv --by "age<18" --audio-root ../shared/data
@@ -17,7 +17,7 @@ speaker); then what it costs:
     model   the same for the network alone.
 
 --folds takes the runs of benchmarks/digits_loso.py, each on clips and strings of the speaker whom
-it has not heard.
+its training does not have.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from asr.cli.inputs import truncated_option
+from asr.cli.inputs import audio_root_option, outside_root_option, truncated_option
 from asr.cli.output_paths import OUTPUT
 from asr.cli.places import absolute, open_recognizer, place_options
 from asr.cli.transcribe import is_model
@@ -31,9 +31,8 @@ if TYPE_CHECKING:
 @click.option("--bundle", type=str, help="The model: an .asr file or a run directory.")
 @click.option("--manifest", type=click.Path(path_type=Path),
               help="Align every row of a manifest with its text, instead of CLIP and TEXT.")
-@click.option("--audio-root", type=click.Path(path_type=Path), envvar="ASR_AUDIO_ROOT",
-              help="Folder that holds the manifest's audio when it is not beside it.")
-@click.option("--allow-outside-root", is_flag=True, help="Accept audio anywhere.")
+@audio_root_option
+@outside_root_option
 @click.option("-f", "--format", "format_", type=click.Choice(list(FORMATS)), default="ctm",
               show_default=True, help="json and textgrid have characters too.")
 @click.option("-o", "--output-dir", type=OUTPUT,

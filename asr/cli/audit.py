@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from asr.cli.inputs import truncated_option
+from asr.cli.inputs import audio_root_option, outside_root_option, truncated_option
 from asr.cli.output_paths import OUTPUT
 from asr.cli.places import absolute, cluster_options, open_recognizer
 
@@ -33,9 +33,8 @@ if TYPE_CHECKING:
               "silence, noise and music.")
 @click.option("--noise", type=click.Path(path_type=Path, exists=True, file_okay=False),
               help="With --silence: a folder of recordings without speech.")
-@click.option("--audio-root", type=click.Path(path_type=Path), envvar="ASR_AUDIO_ROOT",
-              help="Folder that holds the audio when it is not beside the manifests.")
-@click.option("--allow-outside-root", is_flag=True, help="Accept audio anywhere.")
+@audio_root_option
+@outside_root_option
 @click.option("--shared-speakers", is_flag=True, help="A speaker in two manifests is no leak.")
 @click.option("--no-fingerprint", is_flag=True, help="Skip the search for re-encoded copies, "
               "which reads every recording.")

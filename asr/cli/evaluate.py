@@ -14,7 +14,7 @@ import click
 
 from asr.cli.decoding import decoder_options, with_knobs
 from asr.cli.grouping import by_options, group_json, group_text, groups_by, labels_by
-from asr.cli.inputs import truncated_option
+from asr.cli.inputs import audio_root_option, outside_root_option, truncated_option
 from asr.cli.output_paths import OUTPUT, refuse_existing, refuse_no_file
 from asr.cli.places import absolute, open_recognizer, place_options
 from asr.recipe import TextSettings
@@ -27,9 +27,8 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("manifests", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--audio-root", type=click.Path(path_type=Path), envvar="ASR_AUDIO_ROOT",
-              help="Folder that holds the audio when it is not beside the manifest.")
-@click.option("--allow-outside-root", is_flag=True, help="Accept audio anywhere.")
+@audio_root_option
+@outside_root_option
 @click.option("--output-dir", type=OUTPUT,
               help="Write utterances.jsonl and score.json here.")
 @click.option("--overwrite", is_flag=True, help="Replace the results of an earlier evaluation.")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from asr.cli.inputs import audio_root_option
 from asr.cli.output_paths import OUTPUT
 
 
@@ -20,8 +21,7 @@ from asr.cli.output_paths import OUTPUT
               help="A smaller file: float16 or int8, where the format has it.")
 @click.option("--verify", type=click.Path(path_type=Path), metavar="MANIFEST",
               help="Also compare transcripts and WER on these recordings.")
-@click.option("--audio-root", type=click.Path(path_type=Path), envvar="ASR_AUDIO_ROOT",
-              help="Folder that holds the audio when it is not beside the manifest.")
+@audio_root_option
 @click.option("--max-wer-cost", type=float, default=0.5, show_default=True, metavar="POINTS",
               help="Percentage points of WER that a quantised file may lose on MANIFEST.")
 @click.option("--json", "as_json", is_flag=True, help="Print the certificate as JSON.")

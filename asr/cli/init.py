@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from asr.cli.inputs import audio_root_option
 from asr.cli.output_paths import OUTPUT, refuse_existing, refuse_no_file
 from asr.cli.progress import count_on_stderr
 from asr.errors import EXIT_OK
@@ -19,8 +20,7 @@ from asr.files import write_atomic
               help="The recipe to write, such as my.toml.")
 @click.option("--minutes", type=click.FloatRange(0.1, 100_000), default=60.0, show_default=True,
               help="How long training may take on this machine.")
-@click.option("--audio-root", type=click.Path(path_type=Path), envvar="ASR_AUDIO_ROOT",
-              help="Folder that holds the audio when it is not beside the manifests.")
+@audio_root_option
 @click.option("--no-trial", is_flag=True, help="Do not time a training step; assume a slow "
               "machine.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing file.")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from asr.cli.inputs import audio_root_option, outside_root_option
 from asr.cli.output_paths import OUTPUT
 
 LAYOUTS = ("lhotse", "kaldi", "nemo", "huggingface", "deepspeech")
@@ -23,9 +24,8 @@ def manifest() -> None:
 @click.option("--to", "layout", required=True, type=click.Choice(LAYOUTS),
               help="The layout; huggingface copies the recordings, the others name them.")
 @click.option("--split", help="Name of this part of the corpus. Default: that of MANIFEST.")
-@click.option("--audio-root", type=click.Path(path_type=Path), envvar="ASR_AUDIO_ROOT",
-              help="Folder that holds the audio when it is not beside the manifest.")
-@click.option("--allow-outside-root", is_flag=True, help="Accept audio anywhere.")
+@audio_root_option
+@outside_root_option
 def export(path: Path, out: Path, layout: str, split: str | None, audio_root: Path | None,
            allow_outside_root: bool) -> None:
     """Write MANIFEST into the new folder OUT, in the layout of another program.

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from asr.cli.inputs import audio_root_option
 from asr.cli.output_paths import OUTPUT
 
 
@@ -17,8 +18,7 @@ from asr.cli.output_paths import OUTPUT
               metavar="OUT.asr", help="The smaller bundle. An existing file is never replaced.")
 @click.option("--verify", type=click.Path(path_type=Path), metavar="MANIFEST",
               help="Compare the WER of both on these recordings, with an interval.")
-@click.option("--audio-root", type=click.Path(path_type=Path), envvar="ASR_AUDIO_ROOT",
-              help="Folder that holds the audio when it is not beside the manifest.")
+@audio_root_option
 @click.option("--max-wer-cost", type=float, default=0.5, show_default=True, metavar="POINTS",
               help="Percentage points of WER that 8 bits may lose on MANIFEST.")
 @click.option("--json", "as_json", is_flag=True, help="Sizes and comparison as JSON.")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from asr.cli.inputs import audio_root_option, outside_root_option
 from asr.cli.output_paths import OUTPUT
 
 
@@ -22,9 +23,8 @@ from asr.cli.output_paths import OUTPUT
               help="Or when there are so many recordings in it; 0: as many as fit.")
 @click.option("--address", default="", metavar="URL", help="Also write manifests for shards that "
               "you copy to this address, such as s3://speech/shards.")
-@click.option("--audio-root", type=click.Path(path_type=Path), envvar="ASR_AUDIO_ROOT",
-              help="Folder that holds the audio when it is not beside the manifests.")
-@click.option("--allow-outside-root", is_flag=True, help="Accept audio anywhere.")
+@audio_root_option
+@outside_root_option
 def shard(manifests: tuple[Path, ...], out: Path, seed: int, keep_order: bool, megabytes: float,
           count: int, address: str, audio_root: Path | None, allow_outside_root: bool) -> None:
     """Pack MANIFESTS and their recordings into tar files (WebDataset) in the new folder OUT.

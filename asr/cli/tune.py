@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from asr.cli.inputs import truncated_option
+from asr.cli.inputs import audio_root_option, outside_root_option, truncated_option
 from asr.cli.output_paths import OUTPUT, refuse_existing, refuse_no_file
 
 if TYPE_CHECKING:
@@ -39,9 +39,8 @@ if TYPE_CHECKING:
 @click.option("-o", "--output", type=OUTPUT, metavar="OUT.asr",
               help="Write the bundle with the winner; may be BUNDLE itself.")
 @click.option("--overwrite", is_flag=True, help="Replace OUT.asr, or the plot, if it exists.")
-@click.option("--audio-root", type=click.Path(path_type=Path), envvar="ASR_AUDIO_ROOT",
-              help="Folder that holds the audio when it is not beside the manifest.")
-@click.option("--allow-outside-root", is_flag=True, help="Accept audio anywhere.")
+@audio_root_option
+@outside_root_option
 @truncated_option
 @click.option("--beam-width", type=click.IntRange(min=1), help="Prefixes kept. [default: 32 with "
               "--lm, the bundle's with --hot-words]")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from asr.cli.inputs import truncated_option
+from asr.cli.inputs import audio_root_option, outside_root_option, truncated_option
 from asr.cli.progress import count_on_stderr
 from asr.errors import EXIT_DATA, EXIT_OK, UsageError
 
@@ -29,9 +29,8 @@ SHOWN = 20  # of each kind of problem
 @click.option("--bundle", type=click.Path(path_type=Path), help="What the data is to measure.")
 @click.option("--against", multiple=True, type=click.Path(path_type=Path), help="Compare with this "
               "manifest, without checking it; may be repeated.")
-@click.option("--audio-root", type=click.Path(path_type=Path), envvar="ASR_AUDIO_ROOT",
-              help="Folder that holds the audio when it is not beside the manifest.")
-@click.option("--allow-outside-root", is_flag=True, help="Accept audio anywhere.")
+@audio_root_option
+@outside_root_option
 @click.option("--shared-speakers", is_flag=True, help="A speaker in two manifests is no problem.")
 @click.option("--decode", is_flag=True, help="Decode every recording: slower, finds damage that "
               "headers do not show.")

@@ -12,6 +12,7 @@ import numpy as np
 
 from asr.commands.pronunciation import Pronunciation, distance
 from asr.errors import DataError
+from asr.text.reading import read_text_file
 
 WORDS = Path(__file__).with_name("words.txt")
 # Distances (see `distance`) of words that are worth saying often. Nearer ones are how some people
@@ -27,11 +28,7 @@ def read_filler_words(path: str | Path = WORDS) -> list[str]:
     Raises:
         DataError: the file cannot be read, or has fewer than 20 words.
     """
-    try:
-        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"Cannot read the words {path}: {error}.", code="commands.file",
-                        path=path) from error
+    lines = read_text_file(path, "words", code="commands.file").splitlines()
     words = [line.strip().lower() for line in lines if line.strip() and line[0] != "#"]
     if len(words) < 20:
         raise DataError(f"{path} holds {len(words)} words of other speech; give 20 or more.",

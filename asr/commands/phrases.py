@@ -9,6 +9,7 @@ from pathlib import Path
 
 from asr.errors import DataError
 from asr.text import normalize
+from asr.text.reading import read_text_file
 
 NORMALIZER = "basic"
 MAX_PHRASES = 500
@@ -25,11 +26,7 @@ def read_phrases(path: str | Path) -> list[str]:
         DataError: the file cannot be read, a line holds no letter or a digit, is too long or
             occurs twice, or there are fewer than 2 phrases or more than 500.
     """
-    try:
-        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"Cannot read the phrases {path}: {error}.", code="commands.file",
-                        path=path) from error
+    lines = read_text_file(path, "phrases", code="commands.file").splitlines()
     found: dict[str, int] = {}
     for number, line in enumerate(lines, start=1):
         if not line.strip() or line.lstrip().startswith("#"):

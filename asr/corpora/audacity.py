@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from asr.annotations import Interval
 from asr.annotations.cues import read_labels
-from asr.corpora.beside import Pair, find_pairs, timed
-from asr.corpora.collect import Candidate, Checks, Excluded, Prepared, collect
+from asr.corpora.beside import Pair, annotated, find_pairs, timed
+from asr.corpora.collect import Candidate, Checks, Prepared, collect
 from asr.corpora.tables import read_text
 from asr.errors import CorpusError, DataError
 
@@ -32,26 +33,21 @@ def prepare(corpus_dir: str | Path, *, checks: Checks | None = None) -> Prepared
         CorpusError: no recording has a label track beside it.
     """
     pairs = find_pairs(corpus_dir, SUFFIXES, "recordings with one label track (.txt) each")
-    return collect(_candidates(pairs), checks or Checks())
+    return collect(annotated(pairs, "label track (.txt)", _read, _candidates), checks or Checks())
 
 
 def looks_like(path: Path) -> bool:
     """Whether the folder has this layout."""
     try:
         pair = next(p for p in find_pairs(path, SUFFIXES, "") if p.annotation)
-        return bool(read_labels(read_text(pair.annotation), ""))   # type: ignore[arg-type]
+        return bool(_read(pair.annotation))   # type: ignore[arg-type]
     except (CorpusError, DataError):
         return False
 
 
-def _candidates(pairs: list[Pair]) -> Iterator[Candidate | Excluded]:
-    for pair in pairs:
-        if pair.annotation is None:
-            yield pair.without("label track (.txt)")
-            continue
-        try:
-            labels = read_labels(read_text(pair.annotation), pair.source)
-        except DataError as error:
-            yield pair.failed(error)
-            continue
-        yield from timed(pair, [(label, "", 0) for label in labels])
+def _read(path: Path) -> list[Interval]:
+    return read_labels(read_text(path), path.name)
+
+
+def _candidates(pair: Pair, labels: list[Interval]) -> Iterator[Candidate]:
+    return timed(pair, [(label, "", 0) for label in labels])

@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from asr.annotations import Interval, Tiers
 from asr.audio.source import is_recording
@@ -20,6 +21,8 @@ from asr.corpora.collect import EACH, Candidate, Checks, Excluded
 from asr.corpora.naming import unique_names
 from asr.corpora.tables import corpus_folder
 from asr.errors import CorpusError, DataError, UsageError
+
+Content = TypeVar("Content")
 
 SPLIT_NAMES = ("train", "dev", "valid", "test")
 # Names of tiers that hold what is said, in the order of preference.
@@ -111,6 +114,29 @@ def has_pair(path: Path, suffixes: Iterable[str]) -> bool:
     return True
 
 
+def annotated(pairs: Iterable[Pair], what: str, read: Callable[[Path], Content],
+              candidates: Callable[[Pair, Content], Iterable[Candidate | Excluded]]
+              ) -> Iterator[Candidate | Excluded]:
+    """The utterances of all pairs; pairs without an annotation that can be read are excluded.
+
+    Args:
+        pairs: recordings with annotation files.
+        what: the kind of file, for messages.
+        read: gives what an annotation file holds, or raises DataError.
+        candidates: makes utterances of it.
+    """
+    for pair in pairs:
+        if pair.annotation is None:
+            yield pair.without(what)
+            continue
+        try:
+            content = read(pair.annotation)
+        except DataError as error:
+            yield pair.failed(error)
+            continue
+        yield from candidates(pair, content)
+
+
 def timed(pair: Pair, rows: Iterable[tuple[Interval, str, int]]) -> Iterator[Candidate]:
     """One utterance a labelled interval: (interval, speaker, channel; 0 is the mix of all)."""
     for (start, end, text), speaker, channel in rows:
@@ -121,7 +147,7 @@ def timed(pair: Pair, rows: Iterable[tuple[Interval, str, int]]) -> Iterator[Can
 
 
 def tier_candidates(pairs: Iterable[Pair], tiers: tuple[str, ...], checks: Checks, what: str,
-                    read: Callable[[Pair], tuple[Tiers, dict[str, str]]], notes: list[str]
+                    read: Callable[[Path], tuple[Tiers, dict[str, str]]], notes: list[str]
                     ) -> Iterator[Candidate | Excluded]:
     """The utterances of tiers: those that are named, or the one that must be meant.
 
@@ -138,15 +164,10 @@ def tier_candidates(pairs: Iterable[Pair], tiers: tuple[str, ...], checks: Check
         UsageError: it is not clear which tier is meant, or no file has a tier of that name.
     """
     used: dict[str, int] = dict.fromkeys(tiers, 0)
-    for pair in pairs:
-        if pair.annotation is None:
-            yield pair.without(what)
-            continue
-        try:
-            found, speakers = read(pair)
-        except DataError as error:
-            yield pair.failed(error)
-            continue
+
+    def of_pair(pair: Pair, content: tuple[Tiers, dict[str, str]]
+                ) -> Iterator[Candidate | Excluded]:
+        found, speakers = content
         chosen = [t for t in tiers if t in found] if tiers else _usual(found, pair.source)
         if not chosen:
             yield Excluded("invalid_text", pair.name, pair.source, str(pair.audio), "text.empty",
@@ -159,6 +180,8 @@ def tier_candidates(pairs: Iterable[Pair], tiers: tuple[str, ...], checks: Check
             channel = number if checks.channel == EACH else 0
             rows += [(interval, speaker, channel) for interval in found[tier]]
         yield from timed(pair, rows)
+
+    yield from annotated(pairs, what, read, of_pair)
     unused = [tier for tier in tiers if not used[tier]]
     if unused:
         raise UsageError(f"No file has a tier {unused[0]!r} with labels; look at the names of the "

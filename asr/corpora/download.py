@@ -82,15 +82,12 @@ def fetch(archive: Archive, dest: str | Path, *, keep_archive: bool = False,
     if (dest / archive.provides).exists():
         return ""
     work = dest / WORK_FOLDER
-    work.mkdir(parents=True, exist_ok=True)
-    path = download(archive, work, progress=progress, attempts=attempts, pause=pause)
-    digest = _verify(archive, path)
+    path, digest = _received(archive, work, progress, attempts, pause)
     unpack(path, dest, work=work, provides=archive.provides, members=archive.members,
            strip=archive.strip)
     if not keep_archive:
         path.unlink()
-        if not any(work.iterdir()):
-            work.rmdir()
+        _remove_if_empty(work)
     return digest
 
 
@@ -116,14 +113,24 @@ def fetch_file(archive: Archive, path: Path, *, progress: Progress | None = None
         raise UsageError(f"{path} exists and is another file; remove it or name another folder.",
                          path=path)
     work = path.parent / WORK_FOLDER
-    work.mkdir(parents=True, exist_ok=True)
-    received = download(archive, work, progress=progress, attempts=attempts, pause=pause)
-    digest = _verify(archive, received)
+    received, digest = _received(archive, work, progress, attempts, pause)
     os.replace(received, path)
     sync_folder(path.parent)
+    _remove_if_empty(work)
+    return digest
+
+
+def _received(archive: Archive, work: Path, progress: Progress | None, attempts: int,
+              pause: float) -> tuple[Path, str]:
+    """The archive, verified, in the folder `work`; and its SHA-256."""
+    work.mkdir(parents=True, exist_ok=True)
+    path = download(archive, work, progress=progress, attempts=attempts, pause=pause)
+    return path, _verify(archive, path)
+
+
+def _remove_if_empty(work: Path) -> None:
     if not any(work.iterdir()):
         work.rmdir()
-    return digest
 
 
 def download(archive: Archive, folder: Path, *, progress: Progress | None = None,

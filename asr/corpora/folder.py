@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from asr.corpora.beside import Pair, find_pairs, has_pair
-from asr.corpora.collect import Candidate, Checks, Excluded, Prepared, collect
+from asr.corpora.beside import Pair, annotated, find_pairs, has_pair
+from asr.corpora.collect import Candidate, Checks, Prepared, collect
 from asr.corpora.columns import GUESSES
 from asr.corpora.tables import read_text
 from asr.errors import DataError
@@ -34,7 +34,8 @@ def prepare(corpus_dir: str | Path, *, checks: Checks | None = None) -> Prepared
         CorpusError: there is no recording with a text beside it.
     """
     pairs = find_pairs(corpus_dir, SUFFIXES, "recordings with one .txt, .lab or .json file each")
-    return collect(_candidates(pairs), checks or Checks())
+    return collect(annotated(pairs, "text file (.txt, .lab or .json)", _read, _candidates),
+                   checks or Checks())
 
 
 def looks_like(path: Path) -> bool:
@@ -42,24 +43,20 @@ def looks_like(path: Path) -> bool:
     return has_pair(path, SUFFIXES)
 
 
-def _candidates(pairs: list[Pair]) -> Iterator[Candidate | Excluded]:
-    for pair in pairs:
-        if pair.annotation is None:
-            yield pair.without("text file (.txt, .lab or .json)")
-            continue
-        try:
-            text, speaker = read_text(pair.annotation), pair.speaker
-        except DataError as error:
-            yield pair.failed(error)
-            continue
-        if pair.annotation.suffix.lower() == ".json":
-            row = parse_object(text)
-            if isinstance(row, str):
-                yield pair.failed(DataError(f"{pair.source}: {row}", code="corpus.row"))
-                continue
-            named = {key.casefold(): value for key, value in row.items()
-                     if isinstance(value, str)}
-            text = next((named[name] for name in GUESSES["text"] if name in named), "")
-            speaker = next((named[name] for name in GUESSES["speaker"] if name in named), speaker)
-        yield Candidate(pair.split, pair.name, pair.audio, " ".join(text.split()), pair.source,
-                        speaker)
+def _read(path: Path) -> tuple[str, str | None]:
+    """Text and speaker; None where the file does not name one."""
+    text = read_text(path)
+    if path.suffix.lower() != ".json":
+        return text, None
+    row = parse_object(text)
+    if isinstance(row, str):
+        raise DataError(f"{path.name}: {row}", code="corpus.row")
+    named = {key.casefold(): value for key, value in row.items() if isinstance(value, str)}
+    return (next((named[name] for name in GUESSES["text"] if name in named), ""),
+            next((named[name] for name in GUESSES["speaker"] if name in named), None))
+
+
+def _candidates(pair: Pair, content: tuple[str, str | None]) -> Iterator[Candidate]:
+    text, speaker = content
+    yield Candidate(pair.split, pair.name, pair.audio, " ".join(text.split()), pair.source,
+                    pair.speaker if speaker is None else speaker)

@@ -12,11 +12,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from asr.annotations import Interval
 from asr.annotations.cues import read_subtitles
-from asr.corpora.beside import Pair, find_pairs, has_pair, timed
-from asr.corpora.collect import Candidate, Checks, Excluded, Prepared, collect
+from asr.corpora.beside import Pair, annotated, find_pairs, has_pair, timed
+from asr.corpora.collect import Candidate, Checks, Prepared, collect
 from asr.corpora.tables import read_text
-from asr.errors import DataError
 
 SUMMARY = "recordings with subtitles (.srt or .vtt) beside each; cues become utterances"
 SUFFIXES = (".srt", ".vtt")
@@ -33,7 +33,8 @@ def prepare(corpus_dir: str | Path, *, checks: Checks | None = None) -> Prepared
         CorpusError: no recording has subtitles beside it.
     """
     pairs = find_pairs(corpus_dir, SUFFIXES, "recordings with one .srt or .vtt file each")
-    return collect(_candidates(pairs), checks or Checks())
+    return collect(annotated(pairs, "subtitle file (.srt or .vtt)", _read, _candidates),
+                   checks or Checks())
 
 
 def looks_like(path: Path) -> bool:
@@ -41,14 +42,9 @@ def looks_like(path: Path) -> bool:
     return has_pair(path, SUFFIXES)
 
 
-def _candidates(pairs: list[Pair]) -> Iterator[Candidate | Excluded]:
-    for pair in pairs:
-        if pair.annotation is None:
-            yield pair.without("subtitle file (.srt or .vtt)")
-            continue
-        try:
-            cues = read_subtitles(read_text(pair.annotation), pair.source)
-        except DataError as error:
-            yield pair.failed(error)
-            continue
-        yield from timed(pair, [(cue, speaker, 0) for cue, speaker in cues])
+def _read(path: Path) -> list[tuple[Interval, str]]:
+    return read_subtitles(read_text(path), path.name)
+
+
+def _candidates(pair: Pair, cues: list[tuple[Interval, str]]) -> Iterator[Candidate]:
+    return timed(pair, [(cue, speaker, 0) for cue, speaker in cues])

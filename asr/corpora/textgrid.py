@@ -14,7 +14,7 @@ from pathlib import Path
 
 from asr.annotations import Tiers
 from asr.annotations.textgrid import read_textgrid
-from asr.corpora.beside import Pair, find_pairs, has_pair, tier_candidates
+from asr.corpora.beside import find_pairs, has_pair, tier_candidates
 from asr.corpora.collect import Checks, Prepared, collect
 from asr.corpora.tables import read_text
 
@@ -46,6 +46,5 @@ def looks_like(path: Path) -> bool:
     return has_pair(path, SUFFIXES)
 
 
-def _read(pair: Pair) -> tuple[Tiers, dict[str, str]]:
-    path = pair.annotation or pair.audio
+def _read(path: Path) -> tuple[Tiers, dict[str, str]]:
     return read_textgrid(read_text(path, utf16=True), path.name), {}

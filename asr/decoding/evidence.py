@@ -35,7 +35,7 @@ import numpy as np
 from asr.decoding.calibration import EVIDENCE, Calibration
 from asr.decoding.decoder import Decoder
 from asr.decoding.hypothesis import Hypothesis, WordSpan
-from asr.decoding.posterior import log_add
+from asr.decoding.log_space import log_add
 from asr.kernels.jit import compiled
 from asr.text.tokenizer import CharTokenizer
 

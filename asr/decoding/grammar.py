@@ -25,6 +25,7 @@ import numpy as np
 from asr.decoding.fusion import GrammarPart
 from asr.decoding.grammar_syntax import MAX_DEPTH, MAX_TEXT, Node, Text, read_text
 from asr.errors import DataError, UsageError
+from asr.text.reading import read_text_file
 from asr.text.tokenizer import CharTokenizer
 
 MAX_STATES = 100_000
@@ -76,12 +77,7 @@ class _Net:
 
 def read_grammar(path: str | Path) -> Grammar:
     """A grammar from a UTF-8 file; raises like `parse_grammar`."""
-    try:
-        with open(path, encoding="utf-8-sig") as file:
-            text = file.read(MAX_TEXT + 1)
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"Cannot read the grammar {path}: {error}.", code="grammar.read",
-                        path=path) from error
+    text = read_text_file(path, "grammar", code="grammar.read", most=MAX_TEXT + 1)
     return parse_grammar(text, name=str(path))
 
 

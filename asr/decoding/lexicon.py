@@ -16,6 +16,7 @@ from asr.errors import DataError, UsageError
 from asr.kernels.jit import compiled
 from asr.recipe import DecoderSettings
 from asr.text import normalize
+from asr.text.reading import read_text_file
 from asr.text.tokenizer import CharTokenizer
 
 MAX_WORD = 100  # characters
@@ -90,11 +91,7 @@ def read_words(path: str | Path) -> list[str]:
     Raises:
         DataError: the file cannot be read, holds no word, or a line holds several.
     """
-    try:
-        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"Cannot read the words {path}: {error}.", code="lexicon.file",
-                        path=path) from error
+    lines = read_text_file(path, "words", code="lexicon.file").splitlines()
     words = []
     for number, line in enumerate(lines, start=1):
         found = [] if line.lstrip().startswith("#") else line.split()

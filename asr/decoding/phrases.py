@@ -22,6 +22,7 @@ from asr.decoding.fusion import PhrasePart
 from asr.errors import DataError, UsageError
 from asr.recipe import DecoderSettings
 from asr.text import normalize
+from asr.text.reading import read_text_file
 from asr.text.tokenizer import CharTokenizer
 
 DEFAULT_BOOST = 1.5  # nats per character
@@ -107,11 +108,7 @@ def read_hot_words(path: str | Path) -> list[HotWord]:
         DataError: the file cannot be read, or holds no phrase.
         UsageError: a line that is no phrase; the message names file and line.
     """
-    try:
-        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"Cannot read the hot words {path}: {error}.", code="hot_words.file",
-                        path=path) from error
+    lines = read_text_file(path, "hot words", code="hot_words.file").splitlines()
     found = []
     for number, line in enumerate(lines, start=1):
         try:

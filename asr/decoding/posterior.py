@@ -10,10 +10,9 @@ probably been left than not: the path of the median states, which errs least on 
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
+from asr.decoding.log_space import log_add
 from asr.kernels.jit import compiled
 
 BAND = 16  # states (two a label) off the given alignment that are summed over, on either side
@@ -57,14 +56,6 @@ def _states(num_frames: int, starts: np.ndarray, ends: np.ndarray) -> np.ndarray
     np.add.at(steps, starts, 1)
     np.add.at(steps, ends, 1)
     return np.cumsum(steps)[:num_frames]
-
-
-@compiled
-def log_add(a, b):
-    """log(exp(a) + exp(b)) without overflow."""
-    if a < b:
-        a, b = b, a
-    return a if b == -np.inf else a + math.log1p(math.exp(b - a))
 
 
 @compiled

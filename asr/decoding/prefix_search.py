@@ -16,9 +16,8 @@ from typing import NamedTuple
 import numpy as np
 
 from asr.decoding.fusion import advance, finish, gain_bound, start_state
+from asr.decoding.log_space import NOTHING, log_add
 from asr.kernels.jit import compiled
-
-NOTHING = -np.inf
 
 
 class Tree(NamedTuple):
@@ -43,16 +42,6 @@ class Beam(NamedTuple):
     next_blank: np.ndarray  # (W,) float64
     next_label: np.ndarray  # (W,) float64
     taken: np.ndarray  # (W, V) bool, the extension is in the beam already
-
-
-@compiled
-def log_add(a, b):
-    """log(exp(a) + exp(b)); either may be minus infinity."""
-    if a < b:
-        a, b = b, a
-    if b == NOTHING or a - b > 45.0:  # exp(-45) is below half an ulp of 1
-        return a
-    return a + np.log1p(np.exp(b - a))
 
 
 @compiled

@@ -3,7 +3,8 @@
 In: a recogniser. Out: files in a format of FORMATS, and a certificate beside them that says how
 far their logits are from ours. A file that does not agree is not kept.
 
-To add a format: one module with `SUMMARY`, `SUFFIX`, `QUANTIZED` and `write`, and one line here.
+To add a format: one module with `SUMMARY`, `SUFFIX`, `QUANTIZED`, `NEEDS` (packages), `EXTRA`
+(what installs them) and `write`, and one line here.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -37,48 +38,37 @@ class _Told:
 
 
 @dataclass(frozen=True)
-class _Transcribe:
+class _Worker:
+    """Opens the model once; gives what `work(model, shard, **options)` is to do with each shard."""
+
     open: Open
-    loading: dict
+    work: Callable[..., list[_Told]]
+    options: dict[str, Any]
 
-    def __call__(self) -> Callable[[list[Item]], list[_Told]]:
-        return partial(self._work, self.open())
-
-    def _work(self, recognizer: Recognizer, items: list[Item]) -> list[_Told]:
-        said, timings = [], Timings()
-        outcomes = list(transcribe_items(recognizer, items, timings, notice=said.append,
-                                         **self.loading))
-        return _told(outcomes, said, timings)
+    def __call__(self) -> Callable[[list], list[_Told]]:
+        return partial(self.work, self.open(), **self.options)
 
 
-@dataclass(frozen=True)
-class _Listen:
-    open: Open
-    allow_truncated: bool
-
-    def __call__(self) -> Callable[[list[Utterance]], list[_Told]]:
-        return partial(self._work, self.open())
-
-    def _work(self, recognizer: Recognizer, rows: list[Utterance]) -> list[_Told]:
-        timings = Timings()
-        results = [replace(result, features=np.empty((0, 0), np.float32), logits=None,
-                           samples=None, levels=None) for result in transcribe_tasks(
-                               recognizer, (Task(u, u, u.id) for u in rows), timings=timings,
-                               allow_truncated=self.allow_truncated)]
-        return _told(results, [], timings)
+def _transcribe(recognizer: Recognizer, items: list[Item], **loading) -> list[_Told]:
+    said, timings = [], Timings()
+    outcomes = list(transcribe_items(recognizer, items, timings, notice=said.append, **loading))
+    return _told(outcomes, said, timings)
 
 
-@dataclass(frozen=True)
-class _Align:
-    open: Open
-    allow_truncated: bool
+def _listen(recognizer: Recognizer, rows: list[Utterance], *, allow_truncated: bool
+            ) -> list[_Told]:
+    timings = Timings()
+    results = [replace(result, features=np.empty((0, 0), np.float32), logits=None, samples=None,
+                       levels=None) for result in transcribe_tasks(
+                           recognizer, (Task(u, u, u.id) for u in rows), timings=timings,
+                           allow_truncated=allow_truncated)]
+    return _told(results, [], timings)
 
-    def __call__(self) -> Callable[[list[Utterance]], list[_Told]]:
-        return partial(self._work, self.open())
 
-    def _work(self, recognizer: Recognizer, rows: list[Utterance]) -> list[_Told]:
-        return _told(list(align_utterances(recognizer, rows,
-                                           allow_truncated=self.allow_truncated)), [], None)
+def _align(recognizer: Recognizer, rows: list[Utterance], *, allow_truncated: bool
+           ) -> list[_Told]:
+    return _told(list(align_utterances(recognizer, rows, allow_truncated=allow_truncated)), [],
+                 None)
 
 
 def transcribe_on(cluster: Cluster, open_: Open, items: Iterable[Item],
@@ -100,7 +90,7 @@ def transcribe_on(cluster: Cluster, open_: Open, items: Iterable[Item],
         error.path = item.name
         return _Told(Outcome(item, error=error, stage="worker"))
 
-    yield from _merged(cluster, _Transcribe(open_, loading), items, lost, timings, notice)
+    yield from _merged(cluster, _Worker(open_, _transcribe, loading), items, lost, timings, notice)
 
 
 def listen_on(cluster: Cluster, open_: Open, utterances: Iterable[Utterance], timings: Timings, *,
@@ -117,7 +107,8 @@ def listen_on(cluster: Cluster, open_: Open, utterances: Iterable[Utterance], ti
         error.path = str(row.audio)
         return _Told(Result(row, error=error, stage="worker"))
 
-    yield from _merged(cluster, _Listen(open_, allow_truncated), utterances, lost, timings, None)
+    start = _Worker(open_, _listen, {"allow_truncated": allow_truncated})
+    yield from _merged(cluster, start, utterances, lost, timings, None)
 
 
 def align_on(cluster: Cluster, open_: Open, utterances: Iterable[Utterance], *,
@@ -133,7 +124,8 @@ def align_on(cluster: Cluster, open_: Open, utterances: Iterable[Utterance], *,
         error.path = str(row.audio)
         return _Told(Aligned(row, error=error))
 
-    yield from _merged(cluster, _Align(open_, allow_truncated), utterances, lost, None, None)
+    start = _Worker(open_, _align, {"allow_truncated": allow_truncated})
+    yield from _merged(cluster, start, utterances, lost, None, None)
 
 
 def _told(outcomes: list, said: list[str], timings: Timings | None) -> list[_Told]:

@@ -20,7 +20,7 @@ from asr.kernels.jit import compiled
 from asr.kernels.memory import aligned
 from asr.kernels.pairs import SHORT_BYTES, add_scaled, largest, quantize
 from asr.kernels.products import WIDE, WIDE_ROWS, padded
-from asr.kernels.sequences import CHUNK, SKEW, clear_padding, frame
+from asr.kernels.sequences import SKEW, chunk_end, clear_padding, frame
 from asr.kernels.simd import BYTES, LANES, PANEL, ROWS, cell_forward, clear, copy
 from asr.kernels.team import meet
 
@@ -188,9 +188,7 @@ def forward_slice(sizes, part, memory, share, ones):
     real = max(0, min(own, units - first_unit))
     first = 0
     while first < steps:
-        last = first + 1
-        while last < steps and offsets[last + 1] - offsets[first] <= CHUNK:
-            last += 1
+        last = chunk_end(offsets, first)
         row = 0
         for t in range(first, last):
             for k in range(offsets[t + 1] - offsets[t]):

@@ -107,6 +107,15 @@ def clear_padding(base, sequences, lengths, num_frames, width, columns):
 
 
 @compiled
+def chunk_end(offsets, first):
+    """The step after the last one of the chunk that begins with step `first`."""
+    last = first + 1
+    while last < len(offsets) - 1 and offsets[last + 1] - offsets[first] <= CHUNK:
+        last += 1
+    return last
+
+
+@compiled
 def gates_product(rows, depth, wide, first_unit, own, a, a_block, a_row, a_column, b, c, c_row):
     """C += A B for the columns of `own` units, from `first_unit` on, of all four gates."""
     if own == wide:
@@ -145,9 +154,7 @@ def forward_slice(sizes, part, memory, share):
     real = max(0, min(own, units - first_unit))
     first = 0
     while first < steps:
-        last = first + 1
-        while last < steps and offsets[last + 1] - offsets[first] <= CHUNK:
-            last += 1
+        last = chunk_end(offsets, first)
         rows = offsets[last] - offsets[first]
         z_at = gates + offsets[first] * z_row if keep else z
         row = 0

@@ -10,7 +10,6 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -24,35 +23,9 @@ from asr.network.ctc import CTCLoss
 from asr.network.layer import portable_graph
 from asr.network.named_weights import NamedWeightsModel
 from asr.network.replicas import Gradients, Replicas, share_metrics, shared_gradients
+from asr.network.steps import CompiledParts, SkippedStep
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class _Training:
-    """What `compile` was given and what a step counts; Keras does not track a plain object."""
-
-    loss: CTCLoss
-    loss_tracker: keras.metrics.Metric  # nats over labels of the epoch so far
-    steps: tf.Variable  # () int64
-    metrics: tuple[keras.metrics.Metric, ...]
-    evaluation_metrics: tuple[keras.metrics.Metric, ...]
-
-
-@dataclass(frozen=True)
-class SkippedStep:
-    """A training step that was not finite and changed nothing.
-
-    Attributes:
-        step: its number since `count_steps_from`, from 0.
-        finite_rows: (B,) bool, the utterances whose loss was finite.
-        loss, gradient_norm: what was computed.
-    """
-
-    step: int
-    finite_rows: np.ndarray
-    loss: float
-    gradient_norm: float
 
 
 class CTCModel(NamedWeightsModel):
@@ -70,7 +43,7 @@ class CTCModel(NamedWeightsModel):
     data_wait_seconds = 0.0  # that steps waited for data, and the rest of their time
     step_seconds = 0.0
     replicas: Replicas | None = None  # that share every batch; None: one device has all of it
-    _training: _Training | None = None
+    _training: CompiledParts | None = None
 
     @staticmethod
     def of(network: keras.Model) -> CTCModel:
@@ -129,9 +102,9 @@ class CTCModel(NamedWeightsModel):
                         steps_per_execution=steps_per_execution, auto_scale_loss=auto_scale_loss)
         with tf.device("/CPU:0"):
             steps = tf.Variable(tf.constant(0, tf.int64), trainable=False, name="steps")
-        self._training = _Training(loss or CTCLoss(),
-                                   keras.metrics.Mean(name="loss", dtype="float64"), steps,
-                                   tuple(metrics or ()), tuple(evaluation_metrics or ()))
+        self._training = CompiledParts(
+            loss or CTCLoss(), keras.metrics.Mean(name="loss", dtype="float64"), steps,
+            tuple(metrics or ()), tuple(evaluation_metrics or ()))
 
     def get_compile_config(self) -> dict:
         """The arguments of `compile`, for `save`."""
@@ -329,7 +302,7 @@ class CTCModel(NamedWeightsModel):
         """The next step is the one of this number, in what `on_skipped_step` is told."""
         self._compiled().steps.assign(number)
 
-    def _compiled(self) -> _Training:
+    def _compiled(self) -> CompiledParts:
         if self._training is None:
             raise UsageError("The network is not compiled; call compile(optimizer, "
                              "loss=asr.CTCLoss()) first.")

@@ -58,6 +58,14 @@ class Interval:
         return 1.96 * self.deviation
 
     @property
+    def above_zero(self) -> bool:
+        """Whether a difference is more than chance: all of the interval is positive.
+
+        One utterance, or one speaker, has no interval.
+        """
+        return self.clusters > 1 and self.low > 0
+
+    @property
     def kaldi(self) -> tuple[float, float]:
         """Mean - 1.96 sd, mean + 1.96 sd: what Kaldi's compute-wer-bootci prints."""
         return self.mean - self.half_width, self.mean + self.half_width

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 
 from asr.errors import TrainingStopped
-from asr.network.ctc_model import SkippedStep
+from asr.network.steps import SkippedStep
 from asr.training.coach import EpochFacts, advice
 from asr.training.schedule import is_over, learning_rate, progress, rank
 from asr.training.validation import Validation

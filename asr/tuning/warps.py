@@ -56,8 +56,8 @@ class WarpTuning:
 
     @property
     def helps(self) -> bool:
-        """Whether the gain is more than chance: the whole interval lies above zero."""
-        return self.gain.clusters > 1 and self.gain.low > 0
+        """Whether the gain is more than chance."""
+        return self.gain.above_zero
 
     def to_dict(self) -> dict:
         """Plain values, for JSON and for the bundle."""

@@ -1,11 +1,12 @@
-"""Write down what another recogniser hears: labels for recordings that have none.
+"""Write down what another recogniser transcribes: labels for recordings that have none.
 
     pip install faster-whisper
     python recipes/voices/label.py ../shared/data/librispeech-unlabelled MODEL data/librispeech
 
-MODEL is a folder or a name that faster-whisper knows, such as base. OUT/heard.jsonl keeps what it
-heard; a finished clip is not read again. OUT/train.jsonl and OUT/dev.jsonl (every tenth of the
-sorted speakers) hold the texts as one says them, "chapter 2" as "chapter two"; OUT/left.jsonl is
+MODEL is a folder or a name that faster-whisper knows, such as base. `OUT/heard.jsonl` keeps its
+transcripts; a finished clip is not read again. OUT/train.jsonl and OUT/dev.jsonl (every tenth of
+the sorted speakers) hold the texts as one says them, "chapter 2"
+as "chapter two"; OUT/left.jsonl is
 what is below --min-score, the mean log probability of a token, or cannot be spelled out.
 
 The texts hold MODEL's errors: about 5 of 100 words of Whisper base on LibriSpeech's clean test set
@@ -47,14 +48,14 @@ def spoken(text: str) -> str:
     return text
 
 
-def hear(folder: Path, model: str, heard: Path) -> list[dict]:
-    """Rows of `heard`, with those added that are new."""
+def transcribed(folder: Path, model: str, found: Path) -> list[dict]:
+    """Rows of the file, with those added that are new."""
     from faster_whisper import WhisperModel  # heavy, and only for this
 
-    rows = [json.loads(line) for line in heard.read_text().splitlines()] if heard.exists() else []
+    rows = [json.loads(line) for line in found.read_text().splitlines()] if found.exists() else []
     done = {row["id"] for row in rows}
     whisper = WhisperModel(model, device="cpu", compute_type="int8")
-    with open(heard, "a", encoding="utf-8") as log:
+    with open(found, "a", encoding="utf-8") as log:
         for path in sorted(folder.glob("*.ogg")):
             if path.stem in done:
                 continue
@@ -73,7 +74,7 @@ def hear(folder: Path, model: str, heard: Path) -> list[dict]:
 
 
 def main() -> None:
-    """Hear, spell, divide by speaker, write."""
+    """Transcribe, spell, divide by speaker, write."""
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
@@ -82,7 +83,7 @@ def main() -> None:
     parser.add_argument("--min-score", type=float, default=-0.6)
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    rows = hear(args.folder, args.model, args.out / "heard.jsonl")
+    rows = transcribed(args.folder, args.model, args.out / "heard.jsonl")
     speakers = sorted({row["speaker"] for row in rows})
     dev = set(speakers[::DEV_EVERY])
     parts: dict[str, list[Utterance]] = {"train": [], "dev": []}

@@ -93,7 +93,7 @@ def sentences(lines: Iterable[str], *, whole: bool = False) -> list[str]:
     """Sentences that can be read as they are written, each once.
 
     Args:
-        lines: of a book.
+        lines: the lines of a book.
         whole: of any length, with "Mr.", "Mrs." and "Dr." as words.
     """
     found: dict[str, None] = {}

@@ -13,7 +13,8 @@ from oracles_decoding import ToyModel, is_word_string, label_string_scores
 from asr.decoding import BeamSearchDecoder, GreedyDecoder, build_decoder, log_softmax
 from asr.decoding.fusion import Fusion
 from asr.decoding.grammar import parse_grammar
-from asr.decoding.prefix_search import log_add, prefix_search
+from asr.decoding.log_space import log_add
+from asr.decoding.prefix_search import prefix_search
 from asr.errors import DataError, TextError, UsageError
 from asr.language_model.arpa import parse_arpa
 from asr.language_model.ngram import build_ngram

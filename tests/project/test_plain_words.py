@@ -1,4 +1,4 @@
-"""Docstrings, comments and messages of asr/ avoid the words that CONTRIBUTING.md lists."""
+"""Code, recipes and model cards avoid the words that CONTRIBUTING.md lists."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ from pathlib import Path
 import pytest
 from test_docs import AVOIDED, ROOT
 
-FILES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "asr").rglob("*.py"))
+FILES = sorted(path.relative_to(ROOT).as_posix()
+               for folder in ("asr", "benchmarks", "notebooks", "recipes")
+               for path in (ROOT / folder).rglob("*.py"))
+PAGES = sorted(path.relative_to(ROOT).as_posix() for path in
+               (*(ROOT / "recipes").rglob("*.toml"), *(ROOT / "recipes").rglob("*.md"),
+                *ROOT.glob("models/*.md"), *ROOT.glob("asr/assets/*.md")))
 OLD_STYLE = re.compile(r"\b(stands?|stood|anew|who(?:m)?ever|shall|nobody|somebody)\b",
                        re.IGNORECASE)
 # "seed: of the bootstrap." and "Of the bootstrap.": the noun is missing.
@@ -46,6 +51,12 @@ def test_plain_words(name):
     if name in WORDS_AS_DATA:
         pytest.skip("words as data")
     assert not faults((ROOT / name).read_text("utf-8")), f"{name}: see CONTRIBUTING.md"
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_recipes_and_model_cards(name):
+    prose = re.sub("`[^`]*`", " ", (ROOT / name).read_text("utf-8"))
+    assert not AVOIDED.findall(prose), f"{name}: see CONTRIBUTING.md"
 
 
 def test_the_check_can_fail():

@@ -76,7 +76,8 @@ class Layout:
     Attributes:
         container: a key of `SUBTYPES`.
         cut: what shows that data are missing at the end, or None.
-        parts: to be decoded one after the other; more than one in a chained Ogg file.
+        parts: to be decoded one after the other; more than one in a chained Ogg file
+            and in a joined MP3 file.
         md5: of the samples of a FLAC file, as its header states it; b"" if it does not.
     """
 
@@ -115,8 +116,8 @@ def inspect_container(file: BinaryIO, name: str) -> Layout:
         cut, links = inspect_ogg(file, size, name, REMEDY)
         parts = tuple(Part(b"", start, stop) for start, stop in links)
     elif container == "MP3":
-        cut, start, length_header = inspect_mp3(file, size, name, REMEDY)
-        parts = (Part(length_header, start, size),)
+        cut, joined = inspect_mp3(file, size, name, REMEDY)
+        parts = tuple(Part(*part) for part in joined)
     elif container in other_containers.SUBTYPES:
         cut, new_head = other_containers.find_cut(file, size, name, container)
         parts = (Part(new_head, len(new_head), size),)

@@ -110,6 +110,28 @@ def test_damaged_headers_are_sentences(container, subtype):
             assert str(error) and error.code
 
 
+@pytest.mark.parametrize("container, fields", [
+    ("RF64", {"ds64": (4, bytes(24)), "data": (0, b"\xff" * 4)}),  # ffmpeg -rf64 always
+    ("RF64", {"ds64": (4, b"\xff" * 24), "data": (0, b"\xff" * 4)}),
+    ("CAF", {"data": (0, b"\xff" * 8)}), ("W64", {"data": (12, b"\xff" * 7 + b"\x7f")}),
+    ("AIFF", {"SSND": (0, b"\x7f\0\0\x08"), "COMM": (6, b"\x3f\x80\0\0"),
+              "FORM": (0, b"\x7f\0\0\x2e")})])
+def test_sizes_that_a_writer_into_a_pipe_leaves(container, fields, tmp_path):
+    """The siblings of WAV: the writer could not go back and fill them in."""
+    samples = speech()
+    whole = encode(samples, container, "PCM_16")
+    data = bytearray(whole)
+    for tag, (behind, value) in fields.items():
+        at = data.index(tag.encode()) + 4 + behind
+        data[at:at + len(value)] = value
+    assert data != whole
+    path = tmp_path / "streamed"
+    path.write_bytes(data)
+    assert probe_audio(path).num_samples == len(samples)
+    np.testing.assert_array_equal(load_audio(path, sample_rate=RATE),
+                                  load_audio(whole, sample_rate=RATE))
+
+
 def test_sphere_that_is_compressed_names_the_program(tmp_path):
     head = (b"NIST_1A\n   1024\nsample_count -i 9\nsample_n_bytes -i 2\nsample_coding -s26 "
             b"pcm,embedded-shorten-v2.00\nend_head\n")

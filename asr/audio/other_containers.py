@@ -30,12 +30,11 @@ SUBTYPES = {
 _UNKNOWN = 0xFFFFFFFF
 # What programs leave that write into a pipe and cannot go back: ffmpeg 0 in RF64, -1 in CAF and
 # the largest number in W64; SoX 0x7F000000 in AIFF. The data then end with the file.
+_LARGEST = range((1 << 63) - 48, (1 << 63) + 1), range((1 << 64) - 48, 1 << 64)
 _STREAMED = {"AIFF": (range(0x7EFFF000, 0x7F001000), range(0x7FFFE000, 0x80001000),
                       range(0xFFFFF000, 1 << 32)),
-             "CAF": (range(-1, 0), range((1 << 63) - 1, 1 << 63)),
-             "W64": (range((1 << 63) - 48, (1 << 63) + 1), range((1 << 64) - 48, 1 << 64)),
-             "RF64": (range(-1, 0), range(0xFFFFF000, 1 << 32), range((1 << 63) - 48, (1 << 63) + 1),
-                      range((1 << 64) - 48, 1 << 64))}
+             "CAF": (range(-1, 0), *_LARGEST), "W64": _LARGEST,
+             "RF64": (range(-1, 0), range(0xFFFFF000, 1 << 32), *_LARGEST)}
 _MAX_HEAD = 1 << 20  # bytes before the samples, where a size has to be replaced
 _MAX_CHUNKS = 1_000
 

@@ -13,6 +13,7 @@ import numpy as np
 from asr.decoding.decoder import Decoder
 from asr.decoding.hypothesis import Hypothesis, hypothesis_from_path
 from asr.errors import DataError, UsageError
+from asr.files import read_limited
 from asr.kernels.jit import compiled
 from asr.recipe import DecoderSettings
 from asr.text import normalize
@@ -91,7 +92,7 @@ def read_words(path: str | Path) -> list[str]:
         DataError: the file cannot be read, holds no word, or a line holds several.
     """
     try:
-        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+        lines = read_limited(path).decode("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"Cannot read the words {path}: {error}.", code="lexicon.file",
                         path=path) from error

@@ -20,6 +20,7 @@ import numpy as np
 
 from asr.decoding.fusion import PhrasePart
 from asr.errors import DataError, UsageError
+from asr.files import read_limited
 from asr.recipe import DecoderSettings
 from asr.text import normalize
 from asr.text.tokenizer import CharTokenizer
@@ -108,7 +109,7 @@ def read_hot_words(path: str | Path) -> list[HotWord]:
         UsageError: a line that is no phrase; the message names file and line.
     """
     try:
-        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+        lines = read_limited(path).decode("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"Cannot read the hot words {path}: {error}.", code="hot_words.file",
                         path=path) from error

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from asr.audio import av_decoder, other_containers
+from asr.audio.joined import refuse_joined
 from asr.audio.mpeg import inspect_mp3, skip_id3
 from asr.audio.ogg import inspect_ogg
 from asr.errors import AudioError
@@ -121,6 +122,8 @@ def inspect_container(file: BinaryIO, name: str) -> Layout:
     elif container in other_containers.SUBTYPES:
         cut, new_head = other_containers.find_cut(file, size, name, container)
         parts = (Part(new_head, len(new_head), size),)
+    elif container in av_decoder.SUBTYPES:
+        refuse_joined(file, size, name, container)
     md5 = _flac_md5(file) if container in ("FLAC", "MP3") else b""  # a tag may come before fLaC
     file.seek(0)
     return Layout(container, cut, parts, md5)

@@ -156,6 +156,33 @@ def test_containers_of_ffmpeg(kind, tmp_path):
     np.testing.assert_array_equal(blocks, audio)
 
 
+@pytest.mark.parametrize("kind", AV)
+def test_joined_ffmpeg_recordings_are_read_whole_or_refused(kind):
+    """`cat a.m4a b.m4a`: the first alone was read, and nothing said so."""
+    data = encode_av(speech(), kind)
+    if kind in ("aac", "amr"):
+        length = len(load_audio(data, sample_rate=RATE))
+        assert len(load_audio(data + data, sample_rate=RATE)) >= 1.98 * length
+        return
+    with pytest.raises(AudioError) as caught:
+        load_audio(data + data, sample_rate=RATE)
+    if kind != "wma":  # whose header states the size of the file
+        assert caught.value.code == "audio.unsupported"
+        assert f"another recording starts at byte {len(data):_}," in str(caught.value)
+
+
+def test_a_live_stream_is_no_joined_recording():
+    """A browser's recorder leaves the length of its segment open."""
+    data = bytearray(encode_av(speech(), "webm"))
+    length = len(load_audio(bytes(data), sample_rate=RATE))
+    at = data.index(b"\x18\x53\x80\x67") + 4
+    width = 9 - data[at].bit_length()
+    data[at:at + width] = ((1 << 7 * width + 1) - 1).to_bytes(width, "big")
+    assert len(load_audio(bytes(data), sample_rate=RATE)) == length
+    with pytest.raises(AudioError, match=f"starts at byte {len(data):_},"):
+        load_audio(bytes(data + data), sample_rate=RATE)
+
+
 @pytest.mark.parametrize("kind", ["m4a", "mkv", "wma", "amr"])
 def test_damaged_ffmpeg_recordings_are_sentences(kind):
     data = encode_av(speech(0.5), kind)

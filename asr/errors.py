@@ -30,6 +30,7 @@ EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 143
 EXIT_BROKEN_PIPE = 141  # 128 + SIGPIPE: the reader went away, as for any Unix tool
 
+LONGEST_PATH = 4_096  # bytes, of Linux; shorter elsewhere
 MAX_MESSAGE_BYTES = 4_000  # with the text around it, a line of at most 4,096
 
 
@@ -69,7 +70,10 @@ class AsrError(Exception):
 
     def as_record(self, stage: str) -> dict:
         """The JSON record of one failed item: path, stage, code, message."""
-        return {"path": self.path, "stage": stage, "code": self.code, "message": self.message}
+        path, message = self.path, self.message
+        if path and len(path) > LONGEST_PATH:  # no file has such a name; the message holds it, too
+            path, message = shorten(path, 1_000), shorten(message, 2_500)
+        return {"path": path, "stage": stage, "code": self.code, "message": message}
 
 
 class UsageError(AsrError, ValueError):

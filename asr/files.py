@@ -24,6 +24,7 @@ from typing import Any, BinaryIO
 CONVERT = ("convert the file from the encoding that it has (iconv -f gb18030 -t utf-8 for Chinese, "
            "-f latin1 for Western European text)")  # the remedy for text that is not UTF-8
 LONGEST_KEY = 80  # characters of a key that are shown
+MAX_SETTINGS = 1 << 24  # bytes of a file that a person writes: a recipe, a list of words
 MAX_DIGITS = 20  # of a whole number: 64 bits and a sign
 
 
@@ -269,6 +270,23 @@ def parse_json(text: str | bytes, *, surrogates: bool = False) -> Any:
     except ValueError as error:
         raise StrictJsonError(str(error)) from None
     return value
+
+
+def read_limited(path: str | Path, limit: int = MAX_SETTINGS) -> bytes:
+    """All bytes of a file, a pipe or a device, of which some never end.
+
+    Args:
+        path: what to read.
+        limit: bytes; more than `MAX_SETTINGS` for what is no page of settings.
+
+    Raises:
+        OSError: it cannot be read, or is larger.
+    """
+    with open(path, "rb") as file:
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise OSError(errno.EFBIG, f"it has more than {limit:_} bytes", str(path))
+    return data
 
 
 def read_whole_objects(path: str | Path) -> tuple[list[dict], int]:

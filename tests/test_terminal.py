@@ -166,4 +166,7 @@ def test_messages_are_bounded(text, limit):
 
 def test_errors_are_bounded_and_memory_is_told_apart():
     assert len(AsrError("x" * 1_000_000).message) < 4_096
+    long = "/" + 100_000 * "x"
+    assert len(json.dumps(AsrError(f"{long} is not there.", path=long).as_record("load"))) < 4_096
+    assert AsrError("x", path=long[:4_000]).as_record("load")["path"] == long[:4_000]
     assert not out_of_memory(RuntimeError("other")) and not out_of_memory(OSError(errno.EIO, ""))

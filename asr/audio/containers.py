@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from asr.audio import av_decoder, other_containers
+from asr.audio.joined import refuse_joined
 from asr.audio.mpeg import inspect_mp3, skip_id3
 from asr.audio.ogg import inspect_ogg
 from asr.errors import AudioError
@@ -76,7 +77,8 @@ class Layout:
     Attributes:
         container: a key of `SUBTYPES`.
         cut: what shows that data are missing at the end, or None.
-        parts: to be decoded one after the other; more than one in a chained Ogg file.
+        parts: to be decoded one after the other; more than one in a chained Ogg file
+            and in a joined MP3 file.
         md5: of the samples of a FLAC file, as its header states it; b"" if it does not.
     """
 
@@ -115,11 +117,13 @@ def inspect_container(file: BinaryIO, name: str) -> Layout:
         cut, links = inspect_ogg(file, size, name, REMEDY)
         parts = tuple(Part(b"", start, stop) for start, stop in links)
     elif container == "MP3":
-        cut, start, length_header = inspect_mp3(file, size, name, REMEDY)
-        parts = (Part(length_header, start, size),)
+        cut, joined = inspect_mp3(file, size, name, REMEDY)
+        parts = tuple(Part(*part) for part in joined)
     elif container in other_containers.SUBTYPES:
         cut, new_head = other_containers.find_cut(file, size, name, container)
         parts = (Part(new_head, len(new_head), size),)
+    elif container in av_decoder.SUBTYPES:
+        refuse_joined(file, size, name, container)
     md5 = _flac_md5(file) if container in ("FLAC", "MP3") else b""  # a tag may come before fLaC
     file.seek(0)
     return Layout(container, cut, parts, md5)

@@ -1,6 +1,7 @@
 """Count the frames of MP3 files that do not state their length, and add a header with the count.
 
-In: an open, seekable binary file. Out: what is missing at its end, and a frame to put before it.
+In: an open, seekable binary file. Out: what is missing at its end, and its parts, with a frame to
+put before each.
 Without a Xing, Info or VBRI header, libsndfile guesses the length from the first frame's bit rate
 and hides what comes after the guess. With one that we make, it decodes every frame.
 """
@@ -13,6 +14,9 @@ from typing import BinaryIO
 from asr.errors import AudioError
 
 MAX_GAPS = 1_000  # places in one file where there is no frame
+MAX_PARTS = 2_000  # joined in one file
+MAX_TAGS = 1 << 24  # bytes between them
+RUN = 4  # frames in a row, which no tag has: behind the stated end they are sound
 MAX_FRAMES = 4_000_000  # counted, of one file: 24 hours have 3.6 million at 48 kHz
 
 _BIT_RATES = (  # kbit/s by index, layer III: MPEG 2 and 2.5, MPEG 1
@@ -24,8 +28,11 @@ _CHUNK = 1 << 16
 
 
 def inspect_mp3(file: BinaryIO, size: int, name: str, remedy: str
-                ) -> tuple[str | None, int, bytes]:
+                ) -> tuple[str | None, list[tuple[bytes, int, int]]]:
     """What the frames of a file say about its length.
+
+    A file that was joined from several (`cat a.mp3 b.mp3`), or to which a recorder added, states
+    the length of its first part alone: what comes behind it is another part here.
 
     Args:
         file: open, seekable.
@@ -34,19 +41,78 @@ def inspect_mp3(file: BinaryIO, size: int, name: str, remedy: str
         remedy: the end of a refusal.
 
     Returns:
-        What shows that the end is missing, or None; where the frames start; the header frame that
-        has to come before them, b"" if the file can be decoded as it is.
+        What shows that the end is missing, or None; of every part the header frame that has to
+        come before it, b"" if it can be decoded as it is, and its first and last byte + 1.
 
     Raises:
         AudioError: audio.unsupported, audio.too_long, audio.decode.
     """
-    start = position = skip_id3(file)
-    file.seek(position)
-    first = file.read(200)
-    if any(mark in first for mark in (b"Xing", b"Info", b"VBRI")):
-        return None, 0, b""
-    reference = int.from_bytes(first[:4], "big")
-    count, gaps, bit_rates, end = 0, 0, set(), position
+    parts: list[tuple[bytes, int, int]] = []
+    start = skip_id3(file)
+    while True:
+        file.seek(start)
+        first = file.read(200)
+        length = _stated_bytes(first)
+        if length is None:
+            cut, header = _count_frames(file, start, size, name, remedy)
+            begin = start if header or parts else 0
+            return cut, [*parts, (header, begin, size)]
+        following = _next_run(file, start + length, size) if length else -1
+        parts.append((b"", start if parts else 0, size if following < 0 else following))
+        if following < 0:
+            return None, parts
+        if len(parts) >= MAX_PARTS:
+            raise AudioError(f"{name} is an MP3 file joined from more than {MAX_PARTS:_} parts, "
+                             f"which are the most that are read. {remedy}",
+                             code="audio.unsupported", path=name)
+        start = following
+
+
+def _stated_bytes(first: bytes) -> int | None:
+    """Bytes that a Xing, Info or VBRI header states, 0 if it does not; None: no such header.
+
+    Args:
+        first: the start of the first frame, 200 bytes.
+    """
+    for mark in (b"Xing", b"Info"):
+        at = first.find(mark)
+        if at >= 0:
+            flags = int.from_bytes(first[at + 4:at + 8], "big")
+            place = at + 8 + 4 * (flags & 1)
+            return int.from_bytes(first[place:place + 4], "big") if flags & 2 else 0
+    at = first.find(b"VBRI")
+    return None if at < 0 else int.from_bytes(first[at + 10:at + 14], "big")
+
+
+def _next_run(file: BinaryIO, position: int, size: int) -> int:
+    """Where `RUN` frames in a row start behind the stated end; -1: tags, or nothing."""
+    stop = min(size, position + MAX_TAGS)
+    while position < stop:
+        file.seek(position)
+        chunk = file.read(_CHUNK)
+        for match in _SYNC.finditer(chunk):
+            at = begin = position + match.start()
+            header = reference = chunk[match.start():match.start() + 4]
+            for _ in range(RUN):
+                length = mp3_frame(header)[1]
+                if not length or not _alike(header, int.from_bytes(reference, "big")):
+                    break
+                at += length
+                file.seek(at)
+                header = file.read(4)
+            else:
+                return begin
+        position += _CHUNK - 3
+    return -1
+
+
+def _count_frames(file: BinaryIO, start: int, size: int, name: str, remedy: str
+                  ) -> tuple[str | None, bytes]:
+    """What shows that the end is missing; the header frame that has to come first, or b""."""
+    file.seek(start)
+    reference = int.from_bytes(file.read(4), "big")
+    count, gaps, bit_rates, end = 0, 0, set(), start
+    position = start
     while position + 4 <= size:
         file.seek(position)
         header = file.read(4)
@@ -75,11 +141,11 @@ def inspect_mp3(file: BinaryIO, size: int, name: str, remedy: str
                 raise AudioError(f"{name} is an MP3 file that does not state its length, of more "
                                  f"than {MAX_FRAMES:_} frames, which are the most that are "
                                  "counted. Split it.", code="audio.too_long", path=name)
-            return None, 0, b""
+            return None, b""
     cut = "ends inside an MPEG frame" if end > size else None
     if len(bit_rates) < 2:
-        return cut, 0, b""
-    return cut, start, _length_header(reference, count - bool(cut), size - start)
+        return cut, b""
+    return cut, _length_header(reference, count - bool(cut), size - start)
 
 
 def mp3_frame(header: bytes) -> tuple[int, int]:

@@ -28,6 +28,14 @@ SUBTYPES = {
     "RF64": _PCM, "NIST": _PCM}
 
 _UNKNOWN = 0xFFFFFFFF
+# What programs leave that write into a pipe and cannot go back: ffmpeg 0 in RF64, -1 in CAF and
+# the largest number in W64; SoX 0x7F000000 in AIFF. The data then end with the file.
+_LARGEST = range((1 << 63) - 48, (1 << 63) + 1), range((1 << 64) - 48, 1 << 64)
+_STREAMED = {"AIFF": (range(0x7EFFF000, 0x7F001000), range(0x7FFFE000, 0x80001000),
+                      range(0xFFFFF000, 1 << 32)),
+             "CAF": (range(-1, 0), *_LARGEST), "W64": _LARGEST,
+             "RF64": (range(-1, 0), range(0xFFFFF000, 1 << 32), *_LARGEST)}
+_MAX_HEAD = 1 << 20  # bytes before the samples, where a size has to be replaced
 _MAX_CHUNKS = 1_000
 
 
@@ -55,13 +63,32 @@ def find_cut(file: BinaryIO, size: int, name: str, container: str) -> tuple[str 
                          "samples. Copy or record it again.", code="audio.header",
                          path=name) from error
     available = max(0, size - start)
+    if any(length in sizes for sizes in _STREAMED.get(container, ())):
+        if not 0 < start <= _MAX_HEAD or not available:
+            raise AudioError(f"{name} is {container} without samples. Record or copy it again.",
+                             code="audio.empty", path=name)
+        return None, _stating(file, start, available, container)
     if length <= available:
         return None, b""
-    head = b""
-    if container == "CAF":
-        file.seek(0)
-        head = file.read(start)[:-8] + struct.pack(">q", available)
+    head = _stating(file, start, available, container) if container == "CAF" else b""
     return f"declares {length:_} bytes of samples but holds {available:_}", head
+
+
+def _stating(file: BinaryIO, start: int, available: int, container: str) -> bytes:
+    """The header up to the samples, with the number of bytes that are there."""
+    file.seek(0)
+    head = file.read(start)
+    if container == "CAF":
+        return head[:-8] + struct.pack(">q", available)
+    if container == "AIFF":
+        return (head[:4] + struct.pack(">I", start + available - 8) + head[8:-4]
+                + struct.pack(">I", available))
+    if container == "W64":
+        return (head[:16] + struct.pack("<Q", start + available) + head[24:-8]
+                + struct.pack("<Q", available + 24))
+    at = head.index(b"ds64") + 8
+    return (head[:at] + struct.pack("<QQ", start + available - 8, available) + head[at + 16:-4]
+            + b"\xff" * 4)
 
 
 def _aiff(file: BinaryIO, size: int, name: str) -> tuple[int, int]:
@@ -81,7 +108,7 @@ def _au(file: BinaryIO, size: int, name: str) -> tuple[int, int]:
 def _caf(file: BinaryIO, size: int, name: str) -> tuple[int, int]:
     position, length = next((position, length) for tag, position, length in
                             _chunks(file, size, 8, ">4sq", 1) if tag == b"data")
-    return position, max(0, length)   # -1: up to the end
+    return position, length
 
 
 def _w64(file: BinaryIO, size: int, name: str) -> tuple[int, int]:
@@ -98,13 +125,17 @@ def _w64(file: BinaryIO, size: int, name: str) -> tuple[int, int]:
 
 
 def _rf64(file: BinaryIO, size: int, name: str) -> tuple[int, int]:
-    data = 0
+    riff = data = None
     for tag, position, length in _chunks(file, size, 12, "<4sI", 2):
         if tag == b"ds64":
             file.seek(position)
-            _, data = struct.unpack("<QQ", file.read(16))
+            riff, data = struct.unpack("<QQ", file.read(16))
         elif tag == b"data":
-            return position, data if length == _UNKNOWN else length
+            if length != _UNKNOWN:
+                return position, length
+            if riff is None or data is None:
+                raise ValueError
+            return position, data if riff or data else -1   # both 0: never filled in
     raise ValueError
 
 

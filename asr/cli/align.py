@@ -5,6 +5,7 @@ In: argv. Out: times of words and characters, on stdout or in a folder; failures
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import sys
@@ -117,9 +118,20 @@ def _check(arguments: tuple[str, ...], manifest: Path | None, output_dir: Path |
                          "Give --output-dir.")
 
 
+def _stem(name: str) -> str:
+    """A file name for an id; of a long one the start and a hash, which names it alone."""
+    from asr.fleet.worklist import MAX_STEM_BYTES
+
+    stem = re.sub(r"[^\w.+=,@-]", "_", name).lstrip(".") or "_"
+    if len(stem.encode()) <= MAX_STEM_BYTES:
+        return stem
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return stem.encode()[:MAX_STEM_BYTES - 17].decode("utf-8", "ignore") + "-" + digest
+
+
 def _paths(folder: Path, names: list[str], format_: str) -> list[Path]:
     """An output path for each name, unique on every system."""
-    stems = [re.sub(r"[^\w.+=,@-]", "_", name).lstrip(".") or "_" for name in names]
+    stems = [_stem(name) for name in names]
     seen: dict[str, str] = {}
     for name, stem in zip(names, stems, strict=True):
         other = seen.setdefault(stem.casefold(), name)

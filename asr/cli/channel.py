@@ -19,7 +19,7 @@ class Channel(click.ParamType):
         text = str(value).strip().lower()
         if text in CHANNELS:
             return CHANNELS[text]
-        if not text.isdigit() or not 1 <= int(text) <= 8:
+        if text not in set("12345678"):
             self.fail(f"{value!r} is no channel; write left, right, 1 .. 8, mix or each.", param,
                       ctx)
         return int(text)

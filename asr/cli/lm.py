@@ -99,6 +99,10 @@ def info(model: Path, texts: tuple[Path, ...], normalizer: str | None, as_json: 
         found["perplexity"].append({
             "path": str(path), "perplexity": value, "tokens": tokens, "unknown": unknown,
             "bits_per_token": math.log2(value)})
+        if ngrams.sentence_end < 0:
+            notes.append(f"The model has no </s>, so the ends of sentences in {path} are not "
+                         "counted: the perplexity must not be compared with that of a model that "
+                         "has it.")
         if unknown and not ngrams.knows_unknown:
             notes.append(f"The model has no <unk>, so it says nothing of "
                          f"{plural(unknown, 'unknown word')} in {path}: the perplexity is that of "

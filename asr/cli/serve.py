@@ -15,6 +15,7 @@ import click
 from asr.cli.decoding import engine_option
 from asr.cli.notices import warnings_as_notices
 from asr.errors import EXIT_OK, UsageError
+from asr.files import read_limited
 
 INSTALL = "asr serve needs more packages: pip install 'keras-asr[serve]'."
 MIN_TOKEN = 16  # characters
@@ -167,7 +168,7 @@ def read_token(path: Path) -> str:
         UsageError: the file cannot be read, or its content is no token.
     """
     try:
-        token = path.read_text(encoding="utf-8").strip()
+        token = read_limited(path).decode("utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"Cannot read the token file {path}: {error}.", path=path) from error
     if len(token) < MIN_TOKEN or not token.isascii() or not token.isprintable() or " " in token:

@@ -13,6 +13,7 @@ import click
 from asr.cli.output_paths import OUTPUT
 from asr.cli.progress import count_on_stderr
 from asr.errors import EXIT_OK, UsageError
+from asr.files import read_limited
 
 SUMMARY = "Texts read by synthesised voices"
 
@@ -87,10 +88,13 @@ def voices(texts: Path | None, out: Path | None, names: tuple[str, ...],
     return EXIT_OK
 
 
+MAX_TEXTS = 1 << 28  # bytes of a file of texts to be spoken
+
+
 def _lines(path: Path) -> list[str]:
     """The texts of a file, each once, with single spaces."""
     try:
-        content = path.read_text("utf-8-sig")
+        content = read_limited(path, MAX_TEXTS).decode("utf-8-sig")
     except OSError as error:
         raise UsageError(f"Cannot read the texts {path}: {error.strerror}. Give a file with a "
                          "text a line.", path=path) from error

@@ -156,8 +156,11 @@ def download(archive: Archive, folder: Path, *, progress: Progress | None = None
                 time.sleep(pause * 2 ** (attempt - 1))
             if _transfer(archive, part, progress):
                 break
+        except CorpusError:
+            raise
+        # A chunk of -5 bytes is a ValueError of http.client.
         except (urllib.error.URLError, http.client.HTTPException, TimeoutError,
-                ConnectionError) as error:
+                ConnectionError, ValueError) as error:
             if isinstance(error, urllib.error.HTTPError) and error.code < 500:
                 raise CorpusError(f"{archive.url} answers {error.code} {error.reason}; the corpus "
                                   "may have moved. Fetch it by hand, or name another place with "

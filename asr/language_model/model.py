@@ -154,6 +154,10 @@ class LanguageModel(ABC):
             raise DataError(f"The model gives this text 10^{total / tokens / LN10:.3g} a token, "
                             "too little for a perplexity; is it a model of this language?",
                             code="lm.impossible")
+        if total > 1e-6 * tokens:
+            raise DataError(f"The model gives this text 10^{total / tokens / LN10:.3g} a token, "
+                            "and no probability is above 1: its back-off weights are damaged.",
+                            code="lm.impossible")
         return math.exp(-total / tokens), tokens, unknown
 
     def __repr__(self) -> str:

@@ -15,6 +15,8 @@ from asr.files import CONVERT, parse_json
 from asr.language_model.model import SPACE_TOKENS
 from asr.text import normalize
 
+MAX_LINE = 1 << 26  # characters
+
 
 def read_sentences(paths: Sequence[str | Path], *, normalizer: str = "none",
                    units: str = "words") -> Iterator[list[str]]:
@@ -44,7 +46,12 @@ def _texts(path: Path) -> Iterator[str]:
     opener = gzip.open if path.suffix == ".gz" else open
     try:
         with opener(path, "rt", encoding="utf-8-sig") as file:
-            for number, line in enumerate(file, start=1):
+            lines = iter(lambda: file.readline(MAX_LINE + 1), "")
+            for number, line in enumerate(lines, start=1):
+                if len(line) > MAX_LINE:
+                    raise DataError(f"{path}:{number}: the line has more than {MAX_LINE:_} "
+                                    "characters; expected a sentence a line.", code="lm.text",
+                                    path=path)
                 if path.suffix != ".jsonl":
                     yield line
                 elif line.strip():

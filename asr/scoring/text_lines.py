@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from asr.errors import DataError
-from asr.files import CONVERT, StrictJsonError, parse_json
+from asr.files import CONVERT, StrictJsonError, parse_json, read_limited
+
+MAX_TEXTS = 1 << 30  # bytes of a file of texts; a corpus of 10,000 hours has 0.5 GB
 
 
 def read_lines(path: str | Path) -> list[str]:
@@ -19,7 +21,7 @@ def read_lines(path: str | Path) -> list[str]:
         DataError: the file cannot be read, or is not UTF-8 (with line and byte).
     """
     try:
-        raw = Path(path).read_bytes()
+        raw = read_limited(path, MAX_TEXTS)
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}.",
                         code="text.unreadable", path=path) from None

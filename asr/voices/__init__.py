@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from asr.errors import CorpusError, UsageError
+from asr.files import read_limited
 from asr.voices import digits, kokoro, programs
 from asr.voices import hibari as small
 from asr.voices.respelling import DIGITS, FESTIVAL_PACKAGES, speaks_english
@@ -165,7 +166,7 @@ def voices_named(names: Sequence[str]) -> list[Voice]:
             voices += SETS[name]()
         elif Path(name).is_file():
             lines = (line.partition("#")[0].strip()
-                     for line in Path(name).read_text("utf-8").splitlines())
+                     for line in read_limited(name).decode("utf-8").splitlines())
             voices += [voice_of(line) for line in lines if line]
         elif "." in name:
             voices.append(voice_of(name))

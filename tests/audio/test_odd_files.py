@@ -136,6 +136,28 @@ def test_a_cut_chain_is_refused_or_what_is_left_is_used(subtype):
     np.testing.assert_array_equal(left[-RATE:], load(first)[-RATE:])
 
 
+@pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
+def test_a_page_with_another_checksum_is_refused(subtype):
+    """libsndfile leaves such a page out: half of an Opus file is lost and nothing says so."""
+    data = ogg_file(subtype, 1, seconds=3)
+    load(data)
+    for page in pages_of(data)[:-1]:
+        for at in (page + 6, page + 40):  # its time, its content
+            changed = bytearray(data)
+            changed[at] ^= 2
+            error = error_of(bytes(changed), allow_truncated=True)
+            assert error.code == "audio.decode" and f"page at byte {page:_} has" in str(error)
+
+
+def test_pages_that_are_overwritten_are_missing():
+    data = ogg_file("OPUS", 1, seconds=9)
+    third, fourth = pages_of(data)[2:4]
+    wiped = data[:third] + bytes(fourth - third) + data[fourth:]
+    assert f"lacks pages before byte {fourth:_}" in str(error_of(wiped))
+    junk = data[:fourth] + b"junk" * 30 + data[fourth:]  # nothing of the sound
+    np.testing.assert_array_equal(load(junk), load(data))
+
+
 def test_bounds_of_a_chain(monkeypatch):
     link = ogg_file("VORBIS", 1)
     damaged = link[:pages_of(link)[2]] + b"x" * 70_000 + link[pages_of(link)[2]:]
@@ -148,6 +170,57 @@ def test_bounds_of_a_chain(monkeypatch):
     assert "chained Ogg file of more than 2 streams" in str(error_of(link * 3))
     monkeypatch.setattr(ogg, "MAX_PAGES", 2)
     assert error_of(link).code == "audio.unsupported"
+
+
+def mp3_file(audio: np.ndarray, rate: int = RATE) -> bytes:
+    return encode(audio, rate, "MP3", "MPEG_LAYER_III")
+
+
+@pytest.mark.parametrize("tags", [(b"", b""), (b"ID3\x03\0\0\0\0\0\x0a" + bytes(10),
+                                             b"APETAGEX" + bytes(range(256)) * 90 + b"TAG"
+                                             + bytes(125))])
+def test_joined_mp3_files_are_read_whole(tags, tmp_path):
+    """`cat a.mp3 b.mp3`: the header states the length of the first alone."""
+    before, behind = tags
+    files = [mp3_file(speech(1.5 + seed, seed, RATE)) for seed in range(3)]
+    right = np.concatenate([load(before + file + behind) for file in files])
+    path = tmp_path / "joined.mp3"
+    path.write_bytes(b"".join(before + file + behind for file in files))
+    assert probe_audio(path).num_samples == len(right) == round(7.5 * RATE)
+    np.testing.assert_array_equal(load(path), right)
+    np.testing.assert_array_equal(in_pieces(path)[0], right)
+    np.testing.assert_allclose(load(path, offset=1.2, duration=2.0),
+                               right[round(1.2 * RATE):round(3.2 * RATE)], atol=1e-3)
+
+
+def test_frames_behind_the_length_that_a_header_states_are_read():
+    """A recorder went on and left the header as it was; with and without a second header."""
+    first, second = (mp3_file(speech(2, seed, RATE)) for seed in (1, 2))
+    without = second[second.index(b"\xff\xf3", 300):]
+    assert len(load(first + without)) >= 4 * RATE - 1_152
+
+
+def test_joined_mp3_files_that_differ_or_are_too_many_are_refused(monkeypatch):
+    slow, fast = (mp3_file(speech(1, 1, rate), rate) for rate in (RATE, 22_050))
+    stereo = mp3_file(np.stack(2 * [speech(1, 1, RATE)], axis=1))
+    for second in (fast, stereo):
+        error = error_of(slow + second)
+        assert error.code == "audio.unsupported" and "chained MP3 file whose" in str(error)
+    assert error_of(slow + slow[:-1_000]).code == "audio.truncated"
+    monkeypatch.setattr(mpeg, "MAX_PARTS", 2)
+    assert "more than 2 parts" in str(error_of(slow * 3))
+
+
+def test_joined_flac_files_are_refused_where_all_is_read(tmp_path):
+    first, second = (encode(speech(5, seed, RATE), RATE, "FLAC") for seed in (1, 2))
+    (tmp_path / "j.flac").write_bytes(first + second)
+    for source in (first + second, tmp_path / "j.flac"):
+        for read in (load, in_pieces):
+            with pytest.raises(AudioError, match="chained FLAC file: another stream starts at "
+                                                 f"byte {len(first):_},") as caught:
+                read(source)
+            assert caught.value.code == "audio.unsupported"
+    np.testing.assert_array_equal(load(first + b"TAG" + bytes(125)), load(first))
 
 
 # --- A5: WAV files from a pipe --------------------------------------------------------------------

@@ -110,6 +110,28 @@ def test_damaged_headers_are_sentences(container, subtype):
             assert str(error) and error.code
 
 
+@pytest.mark.parametrize("container, fields", [
+    ("RF64", {"ds64": (4, bytes(24)), "data": (0, b"\xff" * 4)}),  # ffmpeg -rf64 always
+    ("RF64", {"ds64": (4, b"\xff" * 24), "data": (0, b"\xff" * 4)}),
+    ("CAF", {"data": (0, b"\xff" * 8)}), ("W64", {"data": (12, b"\xff" * 7 + b"\x7f")}),
+    ("AIFF", {"SSND": (0, b"\x7f\0\0\x08"), "COMM": (6, b"\x3f\x80\0\0"),
+              "FORM": (0, b"\x7f\0\0\x2e")})])
+def test_sizes_that_a_writer_into_a_pipe_leaves(container, fields, tmp_path):
+    """The siblings of WAV: the writer could not go back and fill them in."""
+    samples = speech()
+    whole = encode(samples, container, "PCM_16")
+    data = bytearray(whole)
+    for tag, (behind, value) in fields.items():
+        at = data.index(tag.encode()) + 4 + behind
+        data[at:at + len(value)] = value
+    assert data != whole
+    path = tmp_path / "streamed"
+    path.write_bytes(data)
+    assert probe_audio(path).num_samples == len(samples)
+    np.testing.assert_array_equal(load_audio(path, sample_rate=RATE),
+                                  load_audio(whole, sample_rate=RATE))
+
+
 def test_sphere_that_is_compressed_names_the_program(tmp_path):
     head = (b"NIST_1A\n   1024\nsample_count -i 9\nsample_n_bytes -i 2\nsample_coding -s26 "
             b"pcm,embedded-shorten-v2.00\nend_head\n")
@@ -132,6 +154,33 @@ def test_containers_of_ffmpeg(kind, tmp_path):
     with open_recording(path, sample_rate=RATE) as recording:
         blocks = np.concatenate(list(recording.blocks()))
     np.testing.assert_array_equal(blocks, audio)
+
+
+@pytest.mark.parametrize("kind", AV)
+def test_joined_ffmpeg_recordings_are_read_whole_or_refused(kind):
+    """`cat a.m4a b.m4a`: the first alone was read, and nothing said so."""
+    data = encode_av(speech(), kind)
+    if kind in ("aac", "amr"):
+        length = len(load_audio(data, sample_rate=RATE))
+        assert len(load_audio(data + data, sample_rate=RATE)) >= 1.98 * length
+        return
+    with pytest.raises(AudioError) as caught:
+        load_audio(data + data, sample_rate=RATE)
+    if kind != "wma":  # whose header states the size of the file
+        assert caught.value.code == "audio.unsupported"
+        assert f"another recording starts at byte {len(data):_}," in str(caught.value)
+
+
+def test_a_live_stream_is_no_joined_recording():
+    """A browser's recorder leaves the length of its segment open."""
+    data = bytearray(encode_av(speech(), "webm"))
+    length = len(load_audio(bytes(data), sample_rate=RATE))
+    at = data.index(b"\x18\x53\x80\x67") + 4
+    width = 9 - data[at].bit_length()
+    data[at:at + width] = ((1 << 7 * width + 1) - 1).to_bytes(width, "big")
+    assert len(load_audio(bytes(data), sample_rate=RATE)) == length
+    with pytest.raises(AudioError, match=f"starts at byte {len(data):_},"):
+        load_audio(bytes(data + data), sample_rate=RATE)
 
 
 @pytest.mark.parametrize("kind", ["m4a", "mkv", "wma", "amr"])

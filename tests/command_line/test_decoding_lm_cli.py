@@ -59,6 +59,26 @@ def test_a_perplexity_that_means_nothing_says_so(tmp_path, capsys):
     assert "has no <unk>" in captured.err and "does not name the normaliser" in captured.err
 
 
+def test_probabilities_above_1_and_a_model_without_ends_of_sentences(tmp_path, capsys):
+    source, arpa = tmp_path / "text.txt", tmp_path / "m.arpa"
+    source.write_text("a b\n")
+    page = ("\\data\\\nngram 1=4\n\n\\1-grams:\n-99\t<s>\n-0.5\t</s>\n-0.2\ta\tBACK\n-0.3\tb\n\n"
+            "\\end\\\n")
+    arpa.write_text(page.replace("BACK", "0"))
+    assert run(["lm", "info", str(arpa), "--perplexity", str(source)]) == 0
+    assert f"perplexity {10 ** (1 / 3):.2f} on 3 tokens" in capsys.readouterr().out
+    two = page.replace("\\end", "\\2-grams:\n-0.1\t<s> a\n\n\\end").replace("BACK", "400")
+    arpa.write_text(two.replace("ngram 1=4", "ngram 1=4\nngram 2=1"))
+    assert run(["lm", "info", str(arpa), "--perplexity", str(source)]) == 4
+    captured = capsys.readouterr()
+    assert "no probability is above 1" in captured.err and "perplexity" not in captured.out
+    arpa.write_text(page.replace("-0.5\t</s>\n", "").replace("=4", "=3").replace("BACK", "0"))
+    assert run(["lm", "info", str(arpa), "--perplexity", str(source)]) == 0
+    captured = capsys.readouterr()
+    assert f"perplexity {10 ** 0.25:.2f} on 2 tokens" in captured.out
+    assert "has no </s>, so the ends of sentences" in captured.err
+
+
 def test_a_model_of_another_normaliser_is_refused_where_it_decodes(tmp_path, capsys):
     source, arpa = tmp_path / "text.txt", tmp_path / "english.arpa"
     source.write_text("one two\nthree four\n")

@@ -373,6 +373,34 @@ def test_names_from_outside_never_steer_the_terminal(tmp_path, capsys, monkeypat
         assert "\\x1b" in out + err or "\\u001b" in out + err, arguments
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/zero"), reason="POSIX")
+@pytest.mark.parametrize("arguments, code, said", [
+    (["train", "/dev/zero", "run"], 2, "more than 16_777_216 bytes"),
+    (["score", "/dev/zero", "/dev/zero"], 4, "more than 1_000_000 bytes"),
+    (["compare", "/dev/zero", "/dev/zero"], 4, "more than 1_000_000 bytes"),
+    (["transcribe", str(CLIP), "--words", "/dev/zero"], 4, "more than 16_777_216 bytes"),
+    (["transcribe", str(CLIP), "--grammar", "/dev/zero"], 4, "a grammar at most 2,000,000"),
+    (["lm", "train", "/dev/zero", "-o", "lm.arpa"], 4, "more than 1_000_000 characters"),
+    (["validate", "/dev/zero"], 4, "not a regular file"),
+    (["transcribe", "/dev/zero"], 3, "no regular file"),
+    (["info", "/dev/zero"], 5, "not a regular")])
+def test_a_file_without_an_end_is_refused(tmp_path, capsys, monkeypatch, arguments, code, said):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("asr.scoring.text_lines.MAX_TEXTS", 1_000_000)
+    monkeypatch.setattr("asr.language_model.training_text.MAX_LINE", 1_000_000)
+    assert run(arguments) == code
+    text = "".join(capsys.readouterr())
+    assert said in text and len(text) < 4_096
+
+
+def test_a_number_in_an_option_has_any_length(capsys):
+    for value in ("9" * 5_000, "\u00b2", "0", "-1", "9"):
+        assert run(["transcribe", str(CLIP), f"--channel={value}"]) == 2
+        err = capsys.readouterr().err
+        assert "is no channel" in err or len(value) > 1 and "Invalid value" in err
+        assert "nternal" not in err and len(err) < 4_096
+
+
 def bad_rows(path: Path, number: int) -> Path:
     path.write_bytes(b"".join(b'{"id": "u%d", "text": 7}\n' % i for i in range(number)))
     return path

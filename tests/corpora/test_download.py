@@ -43,6 +43,9 @@ GOOD = tarball(member("fsdd-1/", type=tarfile.DIRTYPE, data=b""), member("fsdd-1
                member("fsdd-1/recordings/2_a_0.wav", b"two"), member("fsdd-1/setup.py", b"evil"))
 
 
+CHUNKS = ("-5", "zz", 5_000 * "9", "")  # lengths of the first chunk
+
+
 class Handler(BaseHTTPRequestHandler):
     """Serves `server.files[path]` with Range, after the faults that a test has planned."""
 
@@ -82,7 +85,10 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", kind)
         if server.etags:
             self.send_header("ETag", etag)
-        if fault != "no length":
+        if fault in CHUNKS:
+            self.send_header("Transfer-Encoding", "chunked")
+            body = fault.encode() + b"\r\n" + body
+        elif fault != "no length":
             self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         if isinstance(fault, tuple):   # ("cut", n): break the connection after n bytes
@@ -261,6 +267,16 @@ def test_an_answer_without_a_length_is_bounded(server, tmp_path, monkeypatch):
     server.faults = ["no length"]
     with pytest.raises(CorpusError, match="sent more than"):
         fetch(archive(server, size=1_000), tmp_path / "b")
+
+
+@pytest.mark.parametrize("chunk", CHUNKS)
+def test_chunks_of_no_length_are_a_broken_transfer(server, tmp_path, chunk):
+    server.faults = [chunk]
+    fetch(archive(server), tmp_path / "a", pause=0)
+    server.faults = 3 * [chunk]
+    with pytest.raises(CorpusError, match="The transfer of .* ended after") as caught:
+        fetch(archive(server), tmp_path / "b", attempts=3, pause=0)
+    assert len(str(caught.value)) < 4_096
 
 
 def test_a_wrong_range_is_refused(server, tmp_path):

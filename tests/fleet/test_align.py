@@ -204,3 +204,15 @@ def test_ids_that_share_a_file(bundle, clip, tmp_path, capsys):
     code, _, err = asr(capsys, "align", bundle, "--manifest", tmp_path / "rows.jsonl", "-o",
                        tmp_path / "out")
     assert code == EXIT_USAGE and "would share the file a_b" in err
+
+
+def test_long_ids_have_files_of_their_own(bundle, clip, tmp_path, capsys):
+    """One id that is no file name once stopped all of them."""
+    names = ["a", 300 * "n", 301 * "n", 200 * "\u00e9"]
+    write_manifest(tmp_path / "rows.jsonl", [Utterance(name, clip, "bad", 1.0) for name in names])
+    command = ["align", bundle, "--manifest", tmp_path / "rows.jsonl", "-o", tmp_path / "out"]
+    assert asr(capsys, *command)[0] == EXIT_OK
+    made = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert len(made) == 4 and "a.ctm" in made
+    assert max(len(name.encode()) for name in made) <= 184
+    assert "4 of 4 files existed and were kept" in asr(capsys, *command)[2]

@@ -25,7 +25,7 @@ def test_a_list_that_cannot_be_read_names_file_reason_and_remedy(code, tmp_path)
     for path, reason in (
             (tmp_path / "none.txt", "No such file or directory. Give the path of a text file"),
             (tmp_path, "Is a directory. Give the path of a text file"),
-            (latin, "byte 0xe4 is not UTF-8. Convert the file, for example with iconv")):
+            (latin, "byte 0xe4 is not UTF-8; convert the file from the encoding")):
         with pytest.raises(DataError) as raised:
             read(path)
         assert raised.value.message == f"Cannot read the {what} {path}: {reason}."

@@ -2,8 +2,8 @@
 
     talk.wav   talk.txt      0.512<tab>2.048<tab>what is said
 
-Each label becomes one utterance with its offset. Labels of a point, without duration, are left out.
-The subfolder is the speaker.
+Each label becomes one utterance with its offset; a point, without duration, is left out and
+counted. The subfolder is the speaker.
 """
 
 from __future__ import annotations
@@ -31,8 +31,9 @@ def prepare(corpus_dir: str | Path, *, checks: Checks | None = None) -> Prepared
     Raises:
         CorpusError: no recording has a label track beside it.
     """
-    pairs = find_pairs(corpus_dir, SUFFIXES, "recordings with one label track (.txt) each")
-    return collect(_candidates(pairs), checks or Checks())
+    notes: list[str] = []
+    pairs = find_pairs(corpus_dir, SUFFIXES, "recordings with one label track (.txt) each", notes)
+    return collect(_candidates(pairs), checks or Checks(), notes)
 
 
 def looks_like(path: Path) -> bool:
@@ -50,7 +51,7 @@ def _candidates(pairs: list[Pair]) -> Iterator[Candidate | Excluded]:
             yield pair.without("label track (.txt)")
             continue
         try:
-            labels = read_labels(read_text(pair.annotation), pair.source)
+            labels = read_labels(read_text(pair.annotation), pair.source, points=True)
         except DataError as error:
             yield pair.failed(error)
             continue

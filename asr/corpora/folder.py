@@ -33,8 +33,10 @@ def prepare(corpus_dir: str | Path, *, checks: Checks | None = None) -> Prepared
     Raises:
         CorpusError: there is no recording with a text beside it.
     """
-    pairs = find_pairs(corpus_dir, SUFFIXES, "recordings with one .txt, .lab or .json file each")
-    return collect(_candidates(pairs), checks or Checks())
+    notes: list[str] = []
+    pairs = find_pairs(corpus_dir, SUFFIXES, "recordings with one .txt, .lab or .json file each",
+                       notes)
+    return collect(_candidates(pairs), checks or Checks(), notes)
 
 
 def looks_like(path: Path) -> bool:
@@ -57,9 +59,10 @@ def _candidates(pairs: list[Pair]) -> Iterator[Candidate | Excluded]:
             if isinstance(row, str):
                 yield pair.failed(DataError(f"{pair.source}: {row}", code="corpus.row"))
                 continue
-            named = {key.casefold(): value for key, value in row.items()
-                     if isinstance(value, str)}
-            text = next((named[name] for name in GUESSES["text"] if name in named), "")
-            speaker = next((named[name] for name in GUESSES["speaker"] if name in named), speaker)
+            named = {key.casefold(): value for key, value in row.items()}
+            text = next((named[name] for name in GUESSES["text"]
+                         if isinstance(named.get(name), str)), "")
+            speaker = next((str(named[name]) for name in GUESSES["speaker"]
+                            if isinstance(named.get(name), (str, int))), speaker)
         yield Candidate(pair.split, pair.name, pair.audio, " ".join(text.split()), pair.source,
                         speaker)

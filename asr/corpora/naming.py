@@ -30,12 +30,27 @@ def unique_names(paths: Iterable[str]) -> dict[str, str]:
     return names
 
 
+def split_word(stem: str) -> str:
+    """The name of a file from the word train, dev, valid, validation or test on; else all of it.
+
+    Example:
+        >>> split_word("mini_libri_dev-clean-2"), split_word("my-Train"), split_word("latest")
+        ('dev-clean-2', 'train', 'latest')
+    """
+    word = re.search(r"(?<![^\W\d_])(?:train|dev|valid|validation|test)(?![^\W\d_])", stem,
+                     re.IGNORECASE)
+    return word[0].lower() + stem[word.end():] if word else stem
+
+
 def split_name(stem: str) -> str:
     """The split in the name of a shard or manifest: without numbers and signs at its edges.
 
     Example:
         >>> split_name("train-00000-of-00002"), split_name("dev_0"), split_name("_000")
         ('train', 'dev', 'train')
+        >>> split_name("voices-train-000")
+        'train'
     """
+    stem = split_word(stem)
     name = re.sub(r"(?:[-_. ]*(?:\d+|of(?=[-_. ]*\d)))+$", "", stem).strip("-_. ")
     return name or "train"

@@ -32,8 +32,9 @@ def prepare(corpus_dir: str | Path, *, checks: Checks | None = None) -> Prepared
     Raises:
         CorpusError: no recording has subtitles beside it.
     """
-    pairs = find_pairs(corpus_dir, SUFFIXES, "recordings with one .srt or .vtt file each")
-    return collect(_candidates(pairs), checks or Checks())
+    notes: list[str] = []
+    pairs = find_pairs(corpus_dir, SUFFIXES, "recordings with one .srt or .vtt file each", notes)
+    return collect(_candidates(pairs), checks or Checks(), notes)
 
 
 def looks_like(path: Path) -> bool:

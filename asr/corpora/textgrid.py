@@ -36,7 +36,7 @@ def prepare(corpus_dir: str | Path, *, tiers: tuple[str, ...] = (),
         UsageError: it is not clear which tier is meant, or none has that name.
     """
     checks, notes = checks or Checks(), []
-    pairs = find_pairs(corpus_dir, SUFFIXES, "recordings with one .TextGrid file each")
+    pairs = find_pairs(corpus_dir, SUFFIXES, "recordings with one .TextGrid file each", notes)
     return collect(tier_candidates(pairs, tuple(tiers), checks, "TextGrid", _read, notes), checks,
                    notes)
 
@@ -48,4 +48,4 @@ def looks_like(path: Path) -> bool:
 
 def _read(pair: Pair) -> tuple[Tiers, dict[str, str]]:
     path = pair.annotation or pair.audio
-    return read_textgrid(read_text(path, utf16=True), path.name), {}
+    return read_textgrid(read_text(path), path.name), {}

@@ -25,7 +25,7 @@ from pathlib import Path, PurePath
 from urllib.parse import unquote
 
 from asr.audio import av_decoder, display_name
-from asr.audio.source import AUDIO_SUFFIXES, is_recording, open_regular
+from asr.audio.source import AUDIO_SUFFIXES, OTHER_MEDIA, is_recording, open_regular
 from asr.audio.tar import SUFFIX, list_members, list_members_at, split_path
 from asr.errors import AudioError, UsageError
 from asr.files import parse_json
@@ -34,11 +34,6 @@ from asr.fleet.places import place_of
 from asr.manifest.address import Address, is_address
 
 STDIN = "-"
-# Recordings and films that are never read, besides those that need PyAV where it is missing.
-OTHER_MEDIA = frozenset((".aa", ".aax", ".ac3", ".alac", ".ape", ".avi", ".awb", ".dsf", ".dss",
-                         ".ds2", ".dts", ".dvf", ".flv", ".m4v", ".mid", ".mp2", ".mpc", ".mpeg",
-                         ".mpg", ".msv", ".mts", ".ogm", ".ogv", ".qcp", ".ra", ".ram", ".spx",
-                         ".ts", ".tta", ".vob", ".voc", ".wmv", ".wv"))
 MAX_STEM_BYTES = 180  # of 255 that file systems allow; the rest is for suffix and temporary name
 
 

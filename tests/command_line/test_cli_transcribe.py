@@ -163,9 +163,10 @@ def test_paragraphs(capsys, call):
 
 def test_left_alone_names_media_and_what_to_install(capsys, tmp_path, monkeypatch):
     monkeypatch.setattr("asr.audio.av_decoder.find_spec", lambda name: None)
-    for name in ("a.m4a", "b.avi", "notes.txt"):
+    for name in ("a.m4a", "b.avi", "notes.txt", *(f"{n}.dss" for n in range(5))):
         (tmp_path / name).touch()
     (tmp_path / "c.ogg").write_bytes(ONE.read_bytes())
     code, _, err = asr(capsys, "transcribe", tmp_path)
-    assert code == 0 and "Left alone: 1 .avi, 1 .m4a." in err
+    assert code == 0 and ("Left alone: 1 .avi (b.avi), 5 .dss (0.dss, 1.dss, 2.dss, ...), "
+                          "1 .m4a (a.m4a).") in err
     assert "pip install 'keras-asr[av]'" in err

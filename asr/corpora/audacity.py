@@ -21,11 +21,13 @@ SUMMARY = "Audacity: recordings with a label track (.txt) beside each"
 SUFFIXES = (".txt",)
 
 
-def prepare(corpus_dir: str | Path, *, checks: Checks | None = None) -> Prepared:
+def prepare(corpus_dir: str | Path, *, encoding: str = "",
+            checks: Checks | None = None) -> Prepared:
     """One utterance a label.
 
     Args:
         corpus_dir: the folder; subfolders are looked into.
+        encoding: encoding of the text files where it is not UTF-8 or UTF-16, such as cp1252.
         checks: limits of duration.
 
     Raises:
@@ -33,7 +35,7 @@ def prepare(corpus_dir: str | Path, *, checks: Checks | None = None) -> Prepared
     """
     notes: list[str] = []
     pairs = find_pairs(corpus_dir, SUFFIXES, "recordings with one label track (.txt) each", notes)
-    return collect(_candidates(pairs), checks or Checks(), notes)
+    return collect(_candidates(pairs, encoding), checks or Checks(), notes)
 
 
 def looks_like(path: Path) -> bool:
@@ -45,13 +47,13 @@ def looks_like(path: Path) -> bool:
         return False
 
 
-def _candidates(pairs: list[Pair]) -> Iterator[Candidate | Excluded]:
+def _candidates(pairs: list[Pair], encoding: str) -> Iterator[Candidate | Excluded]:
     for pair in pairs:
         if pair.annotation is None:
             yield pair.without("label track (.txt)")
             continue
         try:
-            labels = read_labels(read_text(pair.annotation), pair.source, points=True)
+            labels = read_labels(read_text(pair.annotation, encoding), pair.source, points=True)
         except DataError as error:
             yield pair.failed(error)
             continue

@@ -26,12 +26,13 @@ SUFFIXES = (".csv", ".tsv")
 
 
 def prepare(corpus_dir: str | Path, *, columns: tuple[str, ...] = (),
-            checks: Checks | None = None) -> Prepared:
+            encoding: str = "", checks: Checks | None = None) -> Prepared:
     """One utterance a row.
 
     Args:
         corpus_dir: a table, or a folder of them.
         columns: "role=column" for what the names do not tell.
+        encoding: encoding of the text files where it is not UTF-8 or UTF-16, such as cp1252.
         checks: limits of duration; `audio_root` is where paths are looked for as well.
 
     Raises:
@@ -44,7 +45,8 @@ def prepare(corpus_dir: str | Path, *, columns: tuple[str, ...] = (),
         raise CorpusError(f"{corpus_dir} is neither a table nor a folder with one; expected a .csv "
                           "or .tsv file with a header line.", path=corpus_dir)
     items = [item for table in tables
-             for item in _candidates(table, tuple(columns), len(tables) == 1, checks, notes)]
+             for item in _candidates(table, tuple(columns), len(tables) == 1, encoding, checks,
+                                     notes)]
     return collect(items, checks, notes)
 
 
@@ -64,13 +66,13 @@ def _tables(path: Path) -> list[Path]:
         p for p in path.glob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
 
 
-def _candidates(table: Path, given: tuple[str, ...], is_only: bool, checks: Checks,
-                notes: list[str]) -> Iterator[Candidate | Excluded]:
-    delimiter, header = table_header(table)
+def _candidates(table: Path, given: tuple[str, ...], is_only: bool, encoding: str,
+                checks: Checks, notes: list[str]) -> Iterator[Candidate | Excluded]:
+    delimiter, header = table_header(table, encoding)
     columns = guess_columns(header, given, table.name)
     notes.append(f"{table.name}: " + ", ".join(f"{role} = {name}"
                                                for role, name in columns.items()))
-    rows = list(read_table(table, (), delimiter=delimiter))
+    rows = list(read_table(table, (), delimiter=delimiter, encoding=encoding))
     names = unique_names(row[columns["audio"]] for _, row in rows if isinstance(row, dict))
     split = "train" if is_only else split_word(table.stem)
     found = (Excluded("failed", "", source, "", "corpus.row", f"{source}: {row}.")

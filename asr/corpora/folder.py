@@ -23,11 +23,13 @@ SUMMARY = "recordings with a .txt, .lab or .json file of the same name beside ea
 SUFFIXES = (".txt", ".lab", ".json")
 
 
-def prepare(corpus_dir: str | Path, *, checks: Checks | None = None) -> Prepared:
+def prepare(corpus_dir: str | Path, *, encoding: str = "",
+            checks: Checks | None = None) -> Prepared:
     """One utterance a recording.
 
     Args:
         corpus_dir: the folder; subfolders are looked into.
+        encoding: encoding of the text files where it is not UTF-8 or UTF-16, such as cp1252.
         checks: limits of duration.
 
     Raises:
@@ -36,7 +38,7 @@ def prepare(corpus_dir: str | Path, *, checks: Checks | None = None) -> Prepared
     notes: list[str] = []
     pairs = find_pairs(corpus_dir, SUFFIXES, "recordings with one .txt, .lab or .json file each",
                        notes)
-    return collect(_candidates(pairs), checks or Checks(), notes)
+    return collect(_candidates(pairs, encoding), checks or Checks(), notes)
 
 
 def looks_like(path: Path) -> bool:
@@ -44,13 +46,13 @@ def looks_like(path: Path) -> bool:
     return has_pair(path, SUFFIXES)
 
 
-def _candidates(pairs: list[Pair]) -> Iterator[Candidate | Excluded]:
+def _candidates(pairs: list[Pair], encoding: str) -> Iterator[Candidate | Excluded]:
     for pair in pairs:
         if pair.annotation is None:
             yield pair.without("text file (.txt, .lab or .json)")
             continue
         try:
-            text, speaker = read_text(pair.annotation), pair.speaker
+            text, speaker = read_text(pair.annotation, encoding), pair.speaker
         except DataError as error:
             yield pair.failed(error)
             continue

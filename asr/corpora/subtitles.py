@@ -22,11 +22,13 @@ SUMMARY = "recordings with subtitles (.srt or .vtt) beside each; cues become utt
 SUFFIXES = (".srt", ".vtt")
 
 
-def prepare(corpus_dir: str | Path, *, checks: Checks | None = None) -> Prepared:
+def prepare(corpus_dir: str | Path, *, encoding: str = "",
+            checks: Checks | None = None) -> Prepared:
     """One utterance a cue.
 
     Args:
         corpus_dir: the folder; subfolders are looked into.
+        encoding: encoding of the text files where it is not UTF-8 or UTF-16, such as cp1252.
         checks: limits of duration.
 
     Raises:
@@ -34,7 +36,7 @@ def prepare(corpus_dir: str | Path, *, checks: Checks | None = None) -> Prepared
     """
     notes: list[str] = []
     pairs = find_pairs(corpus_dir, SUFFIXES, "recordings with one .srt or .vtt file each", notes)
-    return collect(_candidates(pairs), checks or Checks(), notes)
+    return collect(_candidates(pairs, encoding), checks or Checks(), notes)
 
 
 def looks_like(path: Path) -> bool:
@@ -42,13 +44,13 @@ def looks_like(path: Path) -> bool:
     return has_pair(path, SUFFIXES)
 
 
-def _candidates(pairs: list[Pair]) -> Iterator[Candidate | Excluded]:
+def _candidates(pairs: list[Pair], encoding: str) -> Iterator[Candidate | Excluded]:
     for pair in pairs:
         if pair.annotation is None:
             yield pair.without("subtitle file (.srt or .vtt)")
             continue
         try:
-            cues = read_subtitles(read_text(pair.annotation), pair.source)
+            cues = read_subtitles(read_text(pair.annotation, encoding), pair.source)
         except DataError as error:
             yield pair.failed(error)
             continue

@@ -7,6 +7,7 @@ Praat write it; an importer lets all of them pass.
 
 from __future__ import annotations
 
+import codecs
 import csv
 import os
 import re
@@ -14,7 +15,7 @@ import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
-from asr.errors import CorpusError
+from asr.errors import CorpusError, UsageError
 
 MAX_TABLE_BYTES = 1 << 30   # of a file that lists utterances
 _MAX_ROW_LINES = 20   # of a row whose quoted fields have line ends
@@ -77,25 +78,50 @@ def read_bytes(path: Path) -> bytes:
         raise CorpusError(f"Cannot read {path}: {error.strerror or error}.", path=path) from error
 
 
-def read_text(path: Path) -> str:
+def read_text(path: Path, encoding: str | None = None) -> str:
     """A file that lists utterances, as text: UTF-8, or UTF-16 with a byte order mark.
 
     CR LF and CR become line feeds.
 
+    Args:
+        path: the file.
+        encoding: one that the user named, for files without a byte order mark; "" where none was
+            named although it could be.
+
     Raises:
         CorpusError: it cannot be read, is too big for a list, or is in another encoding.
+        UsageError: there is no such encoding.
     """
     data = read_bytes(path)
-    encoding = "utf-16" if data[:2] in _BOMS_16 else "utf-8-sig"
+    known = "utf-16" if data[:2] in _BOMS_16 else "utf-8-sig" if data[:3] == codecs.BOM_UTF8 else ""
+    name = known or _encoding(encoding) or "utf-8"
     try:
-        text = data.decode(encoding)
+        text = data.decode(name)
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
+        remedy = "" if encoding is None else "give --encoding, such as cp1252 of Windows, or "
         raise CorpusError(f"{path}:{line}: byte {data[error.start]:#04x} is not "
-                          f"{'UTF-16' if encoding == 'utf-16' else 'UTF-8'}. Convert the file, "
-                          "for example with iconv.", path=path) from error
+                          f"{name.upper().removesuffix('-SIG')}. "
+                          f"{remedy[:1].upper() + remedy[1:]}{'convert' if remedy else 'Convert'} "
+                          "the file, for example with iconv.", path=path) from error
     text = text.replace("\r\n", "\n")
     return text if "\n" in text else text.replace("\r", "\n")   # CR alone: an old Macintosh
+
+
+def _encoding(name: str | None) -> str:
+    """The same name, if it is one of a text encoding.
+
+    Raises:
+        UsageError: it is not.
+    """
+    try:
+        b"a".decode(name or "utf-8")
+    except UnicodeDecodeError:   # UTF-16 needs two bytes
+        pass
+    except (LookupError, ValueError):
+        raise UsageError(f"--encoding {name}: there is no such encoding; write cp1252, latin-1, "
+                         "shift_jis or another name that Python knows.") from None
+    return name or ""
 
 
 def read_lines(path: Path) -> Iterator[tuple[str, str]]:
@@ -105,7 +131,7 @@ def read_lines(path: Path) -> Iterator[tuple[str, str]]:
             yield f"{path.name}:{number}", line
 
 
-def table_header(path: Path) -> tuple[str, list[str]]:
+def table_header(path: Path, encoding: str | None = None) -> tuple[str, list[str]]:
     """What separates the columns of a CSV or TSV file, and their names.
 
     Returns:
@@ -115,7 +141,7 @@ def table_header(path: Path) -> tuple[str, list[str]]:
     Raises:
         CorpusError: the file, or its header, cannot be read.
     """
-    lines = read_text(path).split("\n")
+    lines = read_text(path, encoding).split("\n")
     first, declared = _header_line(lines)
     plain = re.sub(r'"[^"]*"', "", lines[first])
     delimiter = declared or max("\t;,|", key=plain.count)
@@ -123,7 +149,8 @@ def table_header(path: Path) -> tuple[str, list[str]]:
 
 
 def read_table(path: Path, columns: tuple[str, ...], *, delimiter: str,
-               quotes: bool = True) -> Iterator[tuple[str, dict[str, str] | str]]:
+               quotes: bool = True, encoding: str | None = None
+               ) -> Iterator[tuple[str, dict[str, str] | str]]:
     """Rows of a CSV or TSV file with a header line.
 
     Args:
@@ -132,6 +159,7 @@ def read_table(path: Path, columns: tuple[str, ...], *, delimiter: str,
         delimiter: one character.
         quotes: whether " encloses a field, which may hold line ends; if not, it is a character
             like any other.
+        encoding: see `read_text`.
 
     Yields:
         (source, row) with a dictionary, or with a string that says why the row is unusable.
@@ -139,7 +167,7 @@ def read_table(path: Path, columns: tuple[str, ...], *, delimiter: str,
     Raises:
         CorpusError: the file cannot be read or lacks a column.
     """
-    lines = read_text(path).split("\n")
+    lines = read_text(path, encoding).split("\n")
     first, _ = _header_line(lines)
     header = _header(path, lines[first], first + 1, delimiter, quotes=quotes)
     missing = [column for column in columns if column not in header]

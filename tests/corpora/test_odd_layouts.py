@@ -151,6 +151,27 @@ def test_words_of_elan_that_have_no_times_of_their_own(tmp_path):
     assert rows("elan", tmp_path, tiers=("referring",)) == [("a b c", 0.0, 1.5)]
 
 
+@pytest.mark.parametrize("name, file, text", [
+    ("folder", "a.txt", "café"), ("audacity", "a.txt", "0\t1\tcafé\n"),
+    ("subtitles", "a.srt", "1\n0:00:00,0 --> 0:00:01,0\ncafé\n"),
+    ("textgrid", "a.TextGrid", praat({"x": [(0.0, 1.0, "café")]}, 1.0)),
+    ("csv", "t.csv", "path,text\na.wav,café\n")])
+def test_text_files_of_windows(tmp_path, capsys, name, file, text):
+    speech(tmp_path / "in" / "a.wav", 1.0)
+    (tmp_path / "in" / file).write_bytes(text.encode("cp1252"))
+    command = ["prepare", name, str(tmp_path / "in"), str(tmp_path / "o"), "--overwrite"]
+    assert run(command) == 4
+    assert "byte 0xe9 is not UTF-8. Give --encoding, such as cp1252" in capsys.readouterr().err
+    assert run([*command, "--encoding", "cp1252"]) == 0
+    assert [u.text for u in read_manifest(tmp_path / "o" / "train.jsonl")] == ["café"]
+    for wrong in ("cp12345", "hex"):
+        assert run([*command, "--encoding", wrong]) == 2
+        assert f"--encoding {wrong}: there is no such encoding" in capsys.readouterr().err
+    (tmp_path / "in" / file).write_text(text, "utf-8-sig")   # it says itself what it is
+    assert run([*command, "--encoding", "cp1252"]) == 0
+    assert [u.text for u in read_manifest(tmp_path / "o" / "train.jsonl")] == ["café"]
+
+
 # lhotse, WebDataset ------------------------------------------------------------------------------
 
 

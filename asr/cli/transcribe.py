@@ -97,8 +97,12 @@ def transcribe(inputs: tuple[str, ...], bundle: str | None, formats: tuple[str, 
     if knobs.get("num_hypotheses", 1) > 1 and odd:
         raise UsageError(f"--nbest is shown by txt and json; {odd} has one reading. Leave out "
                          "one of them.")
-    if speakers and channel != CHANNELS["each"]:
+    named = tuple(filter(None, map(str.strip, (speakers or "").split(","))))
+    if named and channel != CHANNELS["each"]:
         raise UsageError("--speakers names the people on the channels. Give --channel each, too.")
+    if twice := [name for name in named if named.count(name) > 1]:
+        raise UsageError(f"--speakers names {twice[0]!r} twice; their words would be on one tier. "
+                         f"Tell them apart: {twice[0]} 1,{twice[0]} 2.")
 
     from asr.audio import display_name
     from asr.fleet.worklist import OutputFolder, find_items, other_audio, taken_suffixes
@@ -141,7 +145,7 @@ def transcribe(inputs: tuple[str, ...], bundle: str | None, formats: tuple[str, 
                  engine=engine, cluster=cluster, knobs=knobs, formats=formats, overwrite=overwrite,
                  timings=timings, style=style, loading={
                      "allow_truncated": allow_truncated, "channel": channel,
-                     "speakers": tuple(filter(None, map(str.strip, (speakers or "").split(","))))})
+                     "speakers": named})
     except KeyboardInterrupt:
         report.close()
         again = " Finished transcripts are kept; the same command goes on." if folder else ""

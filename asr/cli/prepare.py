@@ -172,6 +172,8 @@ def _prepare(corpus: str, src: Path, out: Path, split_by: str | None, dev: float
 
     module = load_corpus(corpus)
     given = {name: value for name, value in options.items() if value not in (None, ())}
+    if (dev or test) and options.get("dev_every", 0) is None:
+        given["dev_every"] = 0   # one way to make splits, the one that was asked for
     if channel < 0 and "tiers" not in options:
         raise UsageError(f"--channel each is for layouts with a tier for each speaker; {corpus} "
                          "has none. Give left, right, a number or mix.")
@@ -247,7 +249,7 @@ def _prepare(corpus: str, src: Path, out: Path, split_by: str | None, dev: float
 
 def _in_order(split: str) -> int:
     """Training first, then what settings are chosen with, then the test; others as they come."""
-    words = ("train", "dev", "valid", "test")
+    words = ("train", "dev", "val", "test", "eval")
     return next((n for n, word in enumerate(words) if split.startswith(word)), len(words))
 
 
@@ -332,7 +334,8 @@ def _keep_roots(splits: dict[str, list[Utterance]], src: Path, out: Path,
         common = os.path.commonpath(outside)
         if os.path.dirname(named[0]) in map(str, Path(common).parents):
             named.append(common)   # WAVE/ beside the data directory train/, never what holds both
-    used = [root for root in named if any(Path(f).is_relative_to(root) for f in outside)]
+    used = [root for root in dict.fromkeys(named)
+            if any(Path(f).is_relative_to(root) for f in outside)]
     missing = sorted(f for f in outside if not any(Path(f).is_relative_to(r) for r in used))
     if used and record_roots(out, used):
         click.echo(f"The recordings are in {' and '.join(map(display_name, used))}; {out / RECORD} "

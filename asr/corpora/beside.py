@@ -3,7 +3,7 @@
 In: a folder. Out: (recording, annotation file) pairs and candidates, for the layouts `folder`,
 `textgrid`, `elan`, `audacity` and `subtitles`.
 
-A subfolder train, dev, valid or test is the split; the subfolder right above a recording is the
+A subfolder train, dev, val, test or such is the split; the subfolder right above a recording is the
 speaker, if it is not the split.
 """
 
@@ -18,11 +18,10 @@ from pathlib import Path
 from asr.annotations import Interval, Tiers
 from asr.audio.source import OTHER_MEDIA, is_recording
 from asr.corpora.collect import EACH, Candidate, Checks, Excluded, told_apart
-from asr.corpora.naming import unique_names
+from asr.corpora.naming import SPLIT_WORDS, unique_names
 from asr.corpora.tables import corpus_folder
 from asr.errors import CorpusError, DataError, UsageError
 
-SPLIT_NAMES = ("train", "dev", "valid", "test")
 # Names of tiers that hold what is said, in the order of preference.
 TIER_NAMES = ("utterance", "utterances", "transcription", "transcript", "text", "phrase",
               "phrases", "sentence", "sentences", "ort", "orthography", "words", "word")
@@ -123,7 +122,7 @@ def _alike(name: str) -> str:
 def _pair(audio: Path, note: Path | None, relative: Path, name: str) -> Pair:
     folders = list(relative.parts[:-1])
     split = "train"
-    if folders and folders[0].casefold() in SPLIT_NAMES:
+    if folders and folders[0].casefold() in SPLIT_WORDS:
         split = folders.pop(0).casefold()
     return Pair(audio, note, split, folders[-1] if folders else "", name)
 

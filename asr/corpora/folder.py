@@ -3,8 +3,9 @@
     anna/one.wav   anna/one.txt      what is said; .lab is read the same way
     ben/two.flac   ben/two.json      {"text": "...", "speaker": "ben"}
 
-The subfolder is the speaker; subfolders train, dev, valid and test are splits. White space and line
-ends inside a text become single spaces. A JSON file may call the text "transcript" or "sentence".
+The subfolder is the speaker; subfolders train, dev, val, test and such are splits. White space and
+line ends inside a text become single spaces. A JSON file may call the text "transcript" or
+"sentence".
 """
 
 from __future__ import annotations

@@ -10,6 +10,8 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import PurePosixPath
 
+SPLIT_WORDS = ("train", "training", "dev", "val", "valid", "validation", "test", "eval")
+
 
 def unique_names(paths: Iterable[str]) -> dict[str, str]:
     """The file name without its suffix where that is unique, else as much of the path as is.
@@ -31,15 +33,16 @@ def unique_names(paths: Iterable[str]) -> dict[str, str]:
 
 
 def split_word(stem: str) -> str:
-    """The name of a file from the word train, dev, valid, validation or test on; else all of it.
+    """The name of a file from a word for a split on, such as train, dev or val; else all of it.
 
     Example:
-        >>> split_word("mini_libri_dev-clean-2"), split_word("my-Train"), split_word("latest")
+        >>> split_word("mini_libri_dev-clean-2"), split_word("my-Training"), split_word("latest")
         ('dev-clean-2', 'train', 'latest')
     """
-    word = re.search(r"(?<![^\W\d_])(?:train|dev|valid|validation|test)(?![^\W\d_])", stem,
-                     re.IGNORECASE)
-    return word[0].lower() + stem[word.end():] if word else stem
+    word = re.search(rf"(?<![^\W\d_])(?:{'|'.join(SPLIT_WORDS)})(?![^\W\d_])", stem, re.IGNORECASE)
+    if not word:
+        return stem
+    return word[0].lower().replace("training", "train") + stem[word.end():]
 
 
 def split_name(stem: str) -> str:

@@ -16,6 +16,7 @@ import numpy as np
 from asr.audio import load_utterance
 from asr.audio.loudness import LoudnessMeter
 from asr.audio.probing import probe_all
+from asr.corpora.naming import split_word
 from asr.errors import AudioError, DataError
 from asr.manifest import Utterance
 from asr.text import normalize
@@ -139,8 +140,9 @@ def find_manifests(data: Sequence[Path]) -> tuple[list[Path], list[Path]]:
     """Manifests to train on and to validate with, as `asr prepare` names them.
 
     Args:
-        data: folders with train.jsonl and dev.jsonl or valid.jsonl, or manifests; a manifest whose
-            name begins with dev or valid validates, the others train.
+        data: folders with train.jsonl and dev.jsonl or valid.jsonl, or manifests; those with dev
+            or val in their names validate, those with test or eval are left for the end, the others
+            train.
 
     Raises:
         DataError: a path does not exist, or one of the two is missing.
@@ -151,8 +153,9 @@ def find_manifests(data: Sequence[Path]) -> tuple[list[Path], list[Path]]:
                             "or manifests.", path=path)
     files = [file for path in data for file in (sorted(path.glob("*.jsonl")) if path.is_dir()
                                                 else [path])]
-    valid = [p for p in files if p.stem.startswith(("dev", "valid"))]
-    train = [p for p in files if p not in valid and not p.stem.startswith("test")]
+    valid = [p for p in files if split_word(p.stem).startswith(("dev", "val"))]
+    train = [p for p in files if p not in valid
+             and not split_word(p.stem).startswith(("test", "eval"))]
     where = ", ".join(map(str, data))
     if not train:
         raise DataError(f"{where} holds no manifest to train on; expected a folder with "

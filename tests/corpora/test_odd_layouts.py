@@ -76,6 +76,34 @@ def test_tables_are_splits_by_the_word_in_their_names(tmp_path):
     assert list(load_corpus("csv").prepare(tmp_path)) == ["dev", "train"]
 
 
+def test_val_and_eval_are_splits_and_never_trained_on(tmp_path):
+    from pathlib import Path
+
+    from asr.proposal.survey import find_manifests
+
+    for name in ("train", "my_val", "eval2000", "an4_test", "more"):
+        (tmp_path / f"{name}.jsonl").touch()
+    train, valid = find_manifests([tmp_path])
+    assert [Path(p).stem for p in train] == ["more", "train"] and valid[0].stem == "my_val"
+    speech(tmp_path / "in" / "val" / "anna" / "a.wav")
+    (tmp_path / "in" / "val" / "anna" / "a.txt").write_text("yes")
+    found = load_corpus("folder").prepare(tmp_path / "in")
+    assert list(found) == ["val"] and found["val"][0].speaker == "anna"
+
+
+def test_one_way_of_splitting_is_enough(tmp_path, capsys):
+    """ljspeech sets some aside by itself; --dev takes the place of that."""
+    for n in range(10):
+        speech(tmp_path / "in" / "wavs" / f"{n}.wav", 0.2)
+    (tmp_path / "in" / "metadata.csv").write_text("".join(f"{n}|Text {n}|text {n}\n"
+                                                          for n in range(10)))
+    assert run(["prepare", "ljspeech", str(tmp_path / "in"), str(tmp_path / "o"), "--split", "text",
+                "--dev", "20%", "--test", "10%"]) == 0
+    assert [len(read_manifest(tmp_path / "o" / f"{split}.jsonl"))
+            for split in ("train", "dev", "test")] == [7, 2, 1]
+    assert capsys.readouterr().err.count(f"{tmp_path / 'in'};") == 1, "the folder once"
+
+
 # Folders -----------------------------------------------------------------------------------------
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from asr.annotations import Interval, Tiers
 from asr.audio.source import OTHER_MEDIA, is_recording
 from asr.corpora.collect import EACH, Candidate, Checks, Excluded, told_apart
-from asr.corpora.naming import SPLIT_WORDS, unique_names
+from asr.corpora.naming import SPLIT_WORDS, split_word, unique_names
 from asr.corpora.tables import corpus_folder
 from asr.errors import CorpusError, DataError, UsageError
 
@@ -123,7 +123,7 @@ def _pair(audio: Path, note: Path | None, relative: Path, name: str) -> Pair:
     folders = list(relative.parts[:-1])
     split = "train"
     if folders and folders[0].casefold() in SPLIT_WORDS:
-        split = folders.pop(0).casefold()
+        split = split_word(folders.pop(0).casefold())
     return Pair(audio, note, split, folders[-1] if folders else "", name)
 
 

@@ -198,7 +198,8 @@ EXAMPLES = {make.__name__: make for make in (folder, csv, textgrid, elan, audaci
 _BESIDE = (7, {"ok": 2, "failed": 2, "invalid_text": 1})
 EXPECTED = {
     "folder": _BESIDE, "csv": (8, {"ok": 2, "failed": 3, "invalid_text": 1}), "textgrid": _BESIDE,
-    "elan": _BESIDE, "audacity": _BESIDE, "subtitles": _BESIDE,
+    "elan": _BESIDE, "audacity": (8, {"ok": 2, "failed": 3, "invalid_text": 1}),
+    "subtitles": _BESIDE,
     "huggingface": (8, {"ok": 2, "failed": 3, "invalid_text": 1}),
     "lhotse": (11, {"ok": 2, "failed": 5, "invalid_text": 2}),
     "webdataset": (7, {"ok": 2, "failed": 2, "invalid_text": 1}),

@@ -28,7 +28,7 @@ def read_subtitles(text: str, name: str) -> list[tuple[Interval, str]]:
         name: what messages call it.
 
     Returns:
-        The speaker is that of a WebVTT voice tag, else empty.
+        The speaker is that of a WebVTT voice tag; empty without one, or if there are several.
 
     Raises:
         DataError: there is a time line whose times cannot be, or none at all.
@@ -56,20 +56,24 @@ def read_subtitles(text: str, name: str) -> list[tuple[Interval, str]]:
         while number < len(lines) and lines[number].strip():
             body.append(lines[number].strip())
             number += 1
-        voice = _VOICE.search(" ".join(body))
+        voices = {voice.strip() for voice in _VOICE.findall(" ".join(body))}
         words = html.unescape(_TAG.sub("", " ".join(body))).strip()
         if words and start < end:
-            found.append((Interval(start, end, words), voice[1].strip() if voice else ""))
+            found.append((Interval(start, end, words), voices.pop() if len(voices) == 1 else ""))
     if not seen and text.strip():
         raise _broken(name, 1, "there is no line with two times")
     return found
 
 
-def read_labels(text: str, name: str) -> list[Interval]:
+def read_labels(text: str, name: str, *, points: bool = False) -> list[Interval]:
     """An Audacity label track: start, end and label, separated by tabs; seconds.
 
-    Labels of a point (start = end) have no duration and are left out, and so are the lines with
-    frequencies, which start with a backslash.
+    Lines with frequencies, which start with a backslash, are left out.
+
+    Args:
+        text: text of the file.
+        name: what messages call it.
+        points: labels of a point, without duration, are returned as well, with start = end.
 
     Raises:
         DataError: a line that is not of this kind.
@@ -87,7 +91,7 @@ def read_labels(text: str, name: str) -> list[Interval]:
         if not 0 <= start <= end < math.inf:
             raise _broken(name, number, f"{start:g} to {end:g} s is not a stretch of time")
         label = " ".join(cells[2:]).strip()
-        if start < end and label:
+        if label and (start < end or points):
             found.append(Interval(start, end, label))
     return found
 

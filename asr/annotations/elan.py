@@ -1,7 +1,9 @@
 """ELAN's .eaf, read into tiers of intervals.
 
 In: the XML of a file. Out: `Tiers`, with the participant of each tier. An annotation without a
-time of its own (a translation, a gloss) has that of the annotation it refers to.
+time of its own (a translation, a gloss) has that of the annotation it refers to; several of one
+tier that refer to the same one, as words or morphemes do, are one interval with all their labels.
+Annotations that divide another one without times inside share it evenly, as ELAN shows them.
 Reference: the EAF annotation format, EAFv3.0.xsd (mpi.nl/tools/elan). External entities and DTDs
 are refused: the file may be from a stranger.
 """
@@ -41,20 +43,47 @@ def read_eaf(data: bytes, name: str) -> tuple[Tiers, dict[str, str], str]:
                  for slot in root.iter("TIME_SLOT") if "TIME_VALUE" in slot.attrib}
     except (KeyError, ValueError) as error:
         raise _broken(name, f"a TIME_SLOT is wrong ({error})") from error
-    times = _times(root, slots)
+    times = _times(root, slots | _between(root, slots))
     tiers: Tiers = {}
     speakers: dict[str, str] = {}
     for tier in root.iter("TIER"):
         title = tier.get("TIER_ID", "")
         speakers[title] = tier.get("PARTICIPANT", "")
-        found = []
+        found: list[Interval] = []
+        referring: dict[tuple[float, float], str] = {}
         for annotation in tier.iter():
             text = annotation.findtext("ANNOTATION_VALUE") or ""
             start, end = times.get(annotation.get("ANNOTATION_ID", ""), (0.0, 0.0))
-            if text.strip() and start < end:
+            if not text.strip() or start >= end:
+                continue
+            if annotation.tag == "REF_ANNOTATION":
+                before = referring.get((start, end))
+                referring[start, end] = text if before is None else f"{before} {text}"
+            else:
                 found.append(Interval(start, end, text))
+        found += [Interval(*span, text) for span, text in referring.items()]
         tiers[title] = sorted(found)
     return tiers, speakers, _media(root)
+
+
+def _between(root: ElementTree.Element, slots: dict[str, float]) -> dict[str, float]:
+    """Times of the slots that have none, between annotations of a tier that follow each other."""
+    found: dict[str, float] = {}
+    for tier in root.iter("TIER"):
+        begin, inner = "", []
+        for annotation in tier.iter("ALIGNABLE_ANNOTATION"):
+            first = annotation.get("TIME_SLOT_REF1", "")
+            last = annotation.get("TIME_SLOT_REF2", "")
+            if not inner or inner[-1] != first:
+                begin, inner = first, []
+            if last not in slots:
+                inner.append(last)
+                continue
+            if begin in slots:
+                step = (slots[last] - slots[begin]) / (len(inner) + 1)
+                found |= {slot: slots[begin] + step * k for k, slot in enumerate(inner, start=1)}
+            inner = []
+    return found
 
 
 def _times(root: ElementTree.Element, slots: dict[str, float]) -> dict[str, tuple[float, float]]:

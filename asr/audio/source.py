@@ -21,6 +21,11 @@ from asr.manifest.address import is_address
 
 AUDIO_SUFFIXES = (".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3",
                   *other_containers.SUFFIXES)  # read by default
+# Recordings and films that are never read, besides those that need PyAV where it is missing.
+OTHER_MEDIA = frozenset((".aa", ".aax", ".ac3", ".alac", ".ape", ".avi", ".awb", ".dsf", ".dss",
+                         ".ds2", ".dts", ".dvf", ".flv", ".m4v", ".mid", ".mp2", ".mpc", ".mpeg",
+                         ".mpg", ".msv", ".mts", ".ogm", ".ogv", ".qcp", ".ra", ".ram", ".spx",
+                         ".ts", ".tta", ".vob", ".voc", ".wmv", ".wv"))
 
 MAX_STREAM_BYTES = 1 << 30  # of a pipe, which has to be held in memory
 

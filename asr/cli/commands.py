@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from asr.cli.next_step import typed
 from asr.cli.output_paths import OUTPUT, refuse_existing, refuse_no_file
 
 
@@ -76,5 +77,5 @@ def commands(words: Path, output: Path, minutes: float, recordings: tuple[Path, 
                          per_hour=false_accepts, overwrite=overwrite, say=say,
                          progress=partial(count_on_stderr, unit="clips", piped=True))
     print(f"{made.bundle}: {len(phrases)} phrases, {made.size / 1e6:.2f} MB, recipe {made.recipe}")
-    say(f"Next: asr transcribe {made.bundle} RECORDING; asr tune {made.bundle} DEV.jsonl --refusal "
-        "on recordings of yours")
+    say(f"Next: {typed('asr', 'transcribe', made.bundle, 'RECORDING')}; "
+        f"{typed('asr', 'tune', made.bundle, 'DEV.jsonl', '--refusal')} on recordings of yours")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from asr.cli.next_step import typed
 from asr.cli.output_paths import OUTPUT
 from asr.cli.progress import count_on_stderr
 from asr.corpora import CORPORA, load_corpus
@@ -79,7 +80,7 @@ def download(corpus: str, dest: Path | None, parts: tuple[str, ...], url: str | 
                        f"SHA-256 of what came is {digest}.", err=True)
         else:
             click.echo(f"{place}: fetched, SHA-256 as published.", err=True)
-    click.echo(f"Next: asr prepare {corpus} {dest} OUT", err=True)
+    click.echo(f"Next: {typed('asr', 'prepare', corpus, dest, 'OUT')}", err=True)
     return EXIT_OK
 
 
@@ -92,5 +93,5 @@ def _download_bundle(name: str, dest: Path, url: str, sha256: str) -> int:
         digest = fetch_bundle(archive_of(name, url, sha256), path, show)
     click.echo(f"{path}: fetched, SHA-256 as published." if digest
                else f"{path} is there already; nothing was fetched.", err=True)
-    click.echo(f"Next: asr transcribe {path} YOUR.wav", err=True)
+    click.echo(f"Next: {typed('asr', 'transcribe', path, 'YOUR.wav')}", err=True)
     return EXIT_OK

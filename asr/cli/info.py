@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from asr.cli.next_step import typed
 from asr.errors import EXIT_OK
 
 
@@ -59,5 +60,5 @@ def info(bundle: Path | None, as_json: bool) -> int:
     width = max(map(len, rows))
     for name, text in rows.items():
         click.echo(f"{name:<{width}}  {text}")
-    click.echo(f"Next: asr transcribe {path} RECORDING", err=True)
+    click.echo(f"Next: {typed('asr', 'transcribe', path, 'RECORDING')}", err=True)
     return EXIT_OK

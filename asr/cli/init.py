@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from asr.cli.inputs import audio_root_option
+from asr.cli.next_step import typed
 from asr.cli.output_paths import OUTPUT, refuse_existing, refuse_no_file
 from asr.cli.progress import count_on_stderr
 from asr.errors import EXIT_OK
@@ -72,5 +73,6 @@ def init(data: tuple[Path, ...], output: Path, minutes: float, audio_root: Path 
         "asr recipe SECTION.KEY explains a setting."]), overwrite=overwrite)
     for line in [*facts, *found.about_texts, *(f"Warning: {w}" for w in proposal.warnings)]:
         print(line, file=sys.stderr)
-    print(f"written: {output}\nNext: asr train {output} runs/{output.stem}", file=sys.stderr)
+    print(f"written: {output}\n"
+          f"Next: {typed('asr', 'train', output, f'runs/{output.stem}')}", file=sys.stderr)
     return EXIT_OK

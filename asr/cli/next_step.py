@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 
 # What usually follows a verb; the others say it themselves, with names.
@@ -27,6 +28,16 @@ NEXT = {
     "export": "asr doctor tells what runs here; docs/deployment.md how to use the files",
     "doctor": "asr transcribe RECORDING",
 }
+
+
+def typed(*words: object) -> str:
+    """A command, or paths, as they are typed: in quotes where there are spaces.
+
+    Example:
+        >>> typed("asr", "validate", "my data/train.jsonl")
+        "asr validate 'my data/train.jsonl'"
+    """
+    return shlex.join(map(str, words))
 
 
 def say_next(arguments: list[str]) -> None:

@@ -19,6 +19,7 @@ import click
 
 from asr.cli.channel import Channel
 from asr.cli.inputs import TRUNCATED_HELP
+from asr.cli.next_step import typed
 from asr.cli.output_paths import OUTPUT
 from asr.cli.progress import count_on_stderr
 from asr.cli.voices import SUMMARY, voices
@@ -36,6 +37,7 @@ REPORT = "report.json"
 COLUMNS = "columns.tsv"  # what else is known of the utterances, by id
 # What to do about utterances that were left out; messages of other codes say it themselves.
 _REMEDIES = {
+    "annotation.point": "Label the stretch in which it is said, not a point.",
     "audio.too_short": "Lower --min-seconds to take them.",
     "audio.too_long": "Raise --max-seconds to take them, or split them at pauses.",
     "audio.missing": "Copy the recordings, or name their folder: --audio-root.",
@@ -57,7 +59,7 @@ class Share(click.ParamType):
         """0 .. 1, exclusive of 1."""
         text = str(value).strip()
         try:
-            share = float(text.rstrip("%")) / (100 if text.endswith("%") else 1)
+            share = float(text.rstrip("% ").replace(",", ".")) / (100 if text.endswith("%") else 1)
         except ValueError:
             share = -1.0
         if not 0 <= share < 1:
@@ -170,6 +172,8 @@ def _prepare(corpus: str, src: Path, out: Path, split_by: str | None, dev: float
 
     module = load_corpus(corpus)
     given = {name: value for name, value in options.items() if value not in (None, ())}
+    if (dev or test) and options.get("dev_every", 0) is None:
+        given["dev_every"] = 0   # one way to make splits, the one that was asked for
     if channel < 0 and "tiers" not in options:
         raise UsageError(f"--channel each is for layouts with a tier for each speaker; {corpus} "
                          "has none. Give left, right, a number or mix.")
@@ -192,8 +196,8 @@ def _prepare(corpus: str, src: Path, out: Path, split_by: str | None, dev: float
             raise _with_guess(error, corpus, src, out) from error
     if not prepared.counts["ok"] and (other := _guess(corpus, src)):
         prepared.notes.append(_looks_like(other, src, out))
-    splits = {split: chosen for split, utterances in prepared.items()
-              if (chosen := _of_words(utterances, only_words))}
+    splits = {split: chosen for split in sorted(prepared, key=_in_order)
+              if (chosen := _of_words(prepared[split], only_words))}
     paths = {split: out / f"{split}.jsonl" for split in splits}
     table = _columns(prepared.columns, splits)
     new = [*paths.values(), *[out / COLUMNS] * bool(table)]
@@ -237,10 +241,16 @@ def _prepare(corpus: str, src: Path, out: Path, split_by: str | None, dev: float
     if prepared.excluded:
         click.echo(f"What was left out is listed in {out / REPORT}.", err=True)
     first = paths.get("train") or next(iter(paths.values()))
-    click.echo(f"Next: asr validate {' '.join(map(str, paths.values()))}, then "
-               f"asr init {out} -o mine.toml" if "train" in paths else
-               f"Next: asr validate {first}", err=True)
+    click.echo(f"Next: {typed('asr', 'validate', *paths.values())}, then "
+               f"{typed('asr', 'init', out, '-o', 'mine.toml')}" if "train" in paths else
+               f"Next: {typed('asr', 'validate', first)}", err=True)
     return EXIT_SOME_FAILED if prepared.excluded else EXIT_OK
+
+
+def _in_order(split: str) -> int:
+    """Training first, then what settings are chosen with, then the test; others as they come."""
+    words = ("train", "dev", "val", "test", "eval")
+    return next((n for n, word in enumerate(words) if split.startswith(word)), len(words))
 
 
 def _guess(corpus: str, src: Path) -> str:
@@ -261,7 +271,7 @@ def _guess(corpus: str, src: Path) -> str:
 
 
 def _looks_like(other: str, src: Path, out: Path) -> str:
-    return f"It looks like the layout {other}: asr prepare {other} {src} {out}"
+    return f"It looks like the layout {other}: {typed('asr', 'prepare', other, src, out)}"
 
 
 def _with_guess(error: CorpusError, corpus: str, src: Path, out: Path) -> CorpusError:
@@ -324,7 +334,8 @@ def _keep_roots(splits: dict[str, list[Utterance]], src: Path, out: Path,
         common = os.path.commonpath(outside)
         if os.path.dirname(named[0]) in map(str, Path(common).parents):
             named.append(common)   # WAVE/ beside the data directory train/, never what holds both
-    used = [root for root in named if any(Path(f).is_relative_to(root) for f in outside)]
+    used = [root for root in dict.fromkeys(named)
+            if any(Path(f).is_relative_to(root) for f in outside)]
     missing = sorted(f for f in outside if not any(Path(f).is_relative_to(r) for r in used))
     if used and record_roots(out, used):
         click.echo(f"The recordings are in {' and '.join(map(display_name, used))}; {out / RECORD} "

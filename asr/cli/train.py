@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from asr.cli.inputs import truncated_option
+from asr.cli.next_step import typed
 from asr.cli.output_paths import OUTPUT
 from asr.cli.places import cluster_options
 
@@ -77,5 +78,5 @@ def train(recipe: Path, run_dir: Path, overrides: tuple[str, ...], allow_truncat
     result = run(settings, run_dir, stop_after_epochs=stop_after, quiet=quiet)
     print(result)
     if not quiet:
-        print(f"Next: asr evaluate {result.run_dir} TEST.jsonl, "
-              f"asr transcribe {result.run_dir} RECORDING", file=sys.stderr)
+        print(f"Next: {typed('asr', 'evaluate', result.run_dir, 'TEST.jsonl')}, "
+              f"{typed('asr', 'transcribe', result.run_dir, 'RECORDING')}", file=sys.stderr)

@@ -97,10 +97,15 @@ def transcribe(inputs: tuple[str, ...], bundle: str | None, formats: tuple[str, 
     if knobs.get("num_hypotheses", 1) > 1 and odd:
         raise UsageError(f"--nbest is shown by txt and json; {odd} has one reading. Leave out "
                          "one of them.")
-    if speakers and channel != CHANNELS["each"]:
+    named = tuple(filter(None, map(str.strip, (speakers or "").split(","))))
+    if named and channel != CHANNELS["each"]:
         raise UsageError("--speakers names the people on the channels. Give --channel each, too.")
+    if twice := [name for name in named if named.count(name) > 1]:
+        raise UsageError(f"--speakers names {twice[0]!r} twice; their words would be on one tier. "
+                         f"Tell them apart: {twice[0]} 1,{twice[0]} 2.")
 
-    from asr.fleet.worklist import OutputFolder, count_other_audio, find_items, taken_suffixes
+    from asr.audio import display_name
+    from asr.fleet.worklist import OutputFolder, find_items, other_audio, taken_suffixes
 
     items, missing = find_items(inputs, recursive=recursive)
     if not outputs and formats[0] in ONE_FILE_FORMATS and len(items) > 1:
@@ -117,8 +122,10 @@ def transcribe(inputs: tuple[str, ...], bundle: str | None, formats: tuple[str, 
     report = _Report(as_json, len(items) + len(missing))
     for error in missing:
         report.failure(error.as_record("find"))
-    if others := count_other_audio(inputs, recursive=recursive):
-        kinds = ", ".join(f"{count} {suffix}" for suffix, count in others.items())
+    if others := other_audio(inputs, recursive=recursive):
+        kinds = ", ".join(
+            f"{len(names)} {suffix} ({', '.join(map(display_name, names[:3]))}"
+            f"{', ...' * (len(names) > 3)})" for suffix, names in others.items())
         report.notice(f"Left alone: {kinds}. Taken from a folder are "
                       f"{', '.join(sorted(taken_suffixes()))}"
                       f"{_install(others)}; convert the others: ffmpeg -i INPUT "
@@ -138,7 +145,7 @@ def transcribe(inputs: tuple[str, ...], bundle: str | None, formats: tuple[str, 
                  engine=engine, cluster=cluster, knobs=knobs, formats=formats, overwrite=overwrite,
                  timings=timings, style=style, loading={
                      "allow_truncated": allow_truncated, "channel": channel,
-                     "speakers": tuple(filter(None, map(str.strip, (speakers or "").split(","))))})
+                     "speakers": named})
     except KeyboardInterrupt:
         report.close()
         again = " Finished transcripts are kept; the same command goes on." if folder else ""
@@ -184,7 +191,7 @@ def _names_a_file(output: str) -> bool:
     return bool(format_of(output)) and not os.path.isdir(output)
 
 
-def _install(others: dict[str, int]) -> str:
+def _install(others: dict[str, list[str]]) -> str:
     """What reads more kinds of recordings, where that would help."""
     from asr.audio import av_decoder
     more = av_decoder.SUFFIXES
@@ -209,8 +216,9 @@ def _check_options(inputs: tuple[str, ...], formats: tuple[str, ...], files: lis
                              "the ending of a file names its format.")
         return named
     if output_dir is None and (len(formats) > 1 or formats == ("docx",)):
-        raise UsageError(f"{' and '.join(formats)} do not fit on standard output. Give a folder or "
-                         "files: -o transcripts, or -o talk.docx.")
+        raise UsageError(f"{' and '.join(formats)} {'do' if formats[1:] else 'does'} not fit on "
+                         "standard output. Give a folder or files: -o transcripts, or -o "
+                         "talk.docx.")
     return ("json",) if as_json else formats or ("txt",)
 
 

@@ -3,28 +3,28 @@
 In: a folder. Out: (recording, annotation file) pairs and candidates, for the layouts `folder`,
 `textgrid`, `elan`, `audacity` and `subtitles`.
 
-A subfolder train, dev, valid or test is the split; the subfolder right above a recording is the
+A subfolder train, dev, val, test or such is the split; the subfolder right above a recording is the
 speaker, if it is not the split.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from asr.annotations import Interval, Tiers
-from asr.audio.source import is_recording
-from asr.corpora.collect import EACH, Candidate, Checks, Excluded
-from asr.corpora.naming import unique_names
+from asr.audio.source import OTHER_MEDIA, is_recording
+from asr.corpora.collect import EACH, Candidate, Checks, Excluded, told_apart
+from asr.corpora.naming import SPLIT_WORDS, split_word, unique_names
 from asr.corpora.tables import corpus_folder
 from asr.errors import CorpusError, DataError, UsageError
 
 Content = TypeVar("Content")
 
-SPLIT_NAMES = ("train", "dev", "valid", "test")
 # Names of tiers that hold what is said, in the order of preference.
 TIER_NAMES = ("utterance", "utterances", "transcription", "transcript", "text", "phrase",
               "phrases", "sentence", "sentences", "ort", "orthography", "words", "word")
@@ -63,49 +63,74 @@ class Pair:
                         error.message)
 
 
-def find_pairs(corpus_dir: str | Path, suffixes: Iterable[str], wanted: str) -> list[Pair]:
+def find_pairs(corpus_dir: str | Path, suffixes: Sequence[str], wanted: str,
+               notes: list[str] | None = None) -> list[Pair]:
     """Every recording below a folder, with the file beside it that has one of the suffixes.
 
     Args:
         corpus_dir: the folder.
         suffixes: file endings of annotation files, in the order of preference; any capitalisation.
         wanted: what the folder should look like, for messages.
+        notes: gets sentences on annotation files without a recording, and on other media.
 
     Raises:
         CorpusError: no folder, or no recording in it has such a file.
     """
     root = corpus_folder(corpus_dir, wanted)
     found: list[tuple[Path, Path | None]] = []
+    alone: list[str] = []
+    media: list[str] = []
     for folder, subfolders, files in os.walk(root):
         subfolders[:] = sorted(name for name in subfolders if name[:1] != ".")
-        beside = {name.casefold(): name for name in files}
+        beside = {_alike(name): name for name in files}
         for name in sorted(files):
             if name[:1] == "." or not is_recording(name):
                 continue
             stem = os.path.splitext(name)[0]
-            notes = (beside.get((stem + suffix).casefold()) or
-                     beside.get((name + suffix).casefold()) for suffix in suffixes)
-            note = next((note for note in notes if note), None)
+            note = next((beside[key] for suffix in suffixes for key in (
+                _alike(stem + suffix), _alike(name + suffix)) if key in beside), None)
             found.append((Path(folder) / name, None if note is None else Path(folder) / note))
+        known = {_alike(part) for name in files if is_recording(name)
+                 for part in (name, os.path.splitext(name)[0])}
+        seen = [name for name in sorted(files) if name[:1] != "."]
+        alone += [name for name in seen for suffix in suffixes
+                  if _alike(name).endswith(suffix.casefold())
+                  and _alike(name[:-len(suffix)]) not in known]
+        media += [name for name in seen if os.path.splitext(name)[1].lower() in OTHER_MEDIA]
     if not any(note for _, note in found):
         raise CorpusError(f"{corpus_dir} holds {len(found):,} recordings and none has a "
                           f"{' or '.join(suffixes)} file beside it; expected {wanted}.",
                           path=corpus_dir)
+    if notes is not None:
+        notes += [_left_alone(names, reason) for names, reason in (
+            (alone, "there is no recording of the same name beside them; copy or rename it"),
+            (media, "recordings of this kind are not read; convert them: ffmpeg -i INPUT -ar 16000 "
+                    "-ac 1 OUTPUT.wav")) if names]
     relative = [audio.relative_to(root) for audio, _ in found]
     names = unique_names(path.as_posix() for path in relative)
     return [_pair(audio, note, path, names[path.as_posix()])
             for (audio, note), path in zip(found, relative, strict=True)]
 
 
+def _left_alone(names: list[str], reason: str) -> str:
+    return (f"Left alone: {len(names):,} ({', '.join(names[:3])}{', ...' if names[3:] else ''}). "
+            f"The reason: {reason}.")
+
+
+def _alike(name: str) -> str:
+    """The same for a name in other capitals, and with é as one character or as two, as macOS."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
 def _pair(audio: Path, note: Path | None, relative: Path, name: str) -> Pair:
     folders = list(relative.parts[:-1])
     split = "train"
-    if folders and folders[0].casefold() in SPLIT_NAMES:
-        split = folders.pop(0).casefold()
+    if folders and folders[0].casefold() in SPLIT_WORDS:
+        split = split_word(folders.pop(0).casefold())
     return Pair(audio, note, split, folders[-1] if folders else "", name)
 
 
-def has_pair(path: Path, suffixes: Iterable[str]) -> bool:
+def has_pair(path: Path, suffixes: Sequence[str]) -> bool:
     """Whether a folder, or a subfolder of it, has a recording with such a file beside it."""
     try:
         find_pairs(path, suffixes, "")
@@ -137,13 +162,19 @@ def annotated(pairs: Iterable[Pair], what: str, read: Callable[[Path], Content],
         yield from candidates(pair, content)
 
 
-def timed(pair: Pair, rows: Iterable[tuple[Interval, str, int]]) -> Iterator[Candidate]:
+def timed(pair: Pair, rows: Sequence[tuple[Interval, str, int]]) -> Iterator[Candidate | Excluded]:
     """One utterance a labelled interval: (interval, speaker, channel; 0 is the mix of all)."""
-    for (start, end, text), speaker, channel in rows:
-        identifier = f"{pair.name}-{start:.3f}" + (f"-{channel}" if channel else "")
-        yield Candidate(pair.split, identifier, pair.audio, " ".join(text.split()),
-                        f"{pair.source}:{start:.3f}", speaker or pair.speaker, start, end - start,
-                        channel)
+    if not rows:
+        yield Excluded("invalid_text", pair.name, pair.source, str(pair.audio), "text.empty",
+                       f"{pair.source} has no label.")
+    yield from told_apart(
+        Excluded("failed", f"{pair.name}-{start:.3f}", f"{pair.source}:{start:.3f}",
+                 str(pair.audio), "annotation.point", f"{pair.source}: the label {text[:60]!r} "
+                 f"is a point at {start:.3f} s, without duration.") if start == end else
+        Candidate(pair.split, f"{pair.name}-{start:.3f}{f'-{channel}' * (channel > 0)}", pair.audio,
+                  " ".join(text.split()), f"{pair.source}:{start:.3f}", speaker or pair.speaker,
+                  start, end - start, channel)
+        for (start, end, text), speaker, channel in rows)
 
 
 def tier_candidates(pairs: Iterable[Pair], tiers: tuple[str, ...], checks: Checks, what: str,
@@ -169,10 +200,11 @@ def tier_candidates(pairs: Iterable[Pair], tiers: tuple[str, ...], checks: Check
                 ) -> Iterator[Candidate | Excluded]:
         found, speakers = content
         chosen = [t for t in tiers if t in found] if tiers else _usual(found, pair.source)
-        if not chosen:
+        if not any(found[tier] for tier in chosen):
             yield Excluded("invalid_text", pair.name, pair.source, str(pair.audio), "text.empty",
                            f"{pair.source} has no label in "
                            f"{'the tiers ' + ', '.join(tiers) if tiers else 'any tier'}.")
+            return
         rows = []
         for number, tier in enumerate(chosen, start=1):
             used[tier] = used.get(tier, 0) + len(found[tier])
@@ -185,7 +217,7 @@ def tier_candidates(pairs: Iterable[Pair], tiers: tuple[str, ...], checks: Check
     unused = [tier for tier in tiers if not used[tier]]
     if unused:
         raise UsageError(f"No file has a tier {unused[0]!r} with labels; look at the names of the "
-                         "tiers, which are case-sensitive.")
+                         "tiers, which are case-sensitive; points have no duration.")
     notes.append("Tiers: " + ", ".join(f"{tier} ({count:,} labels)"
                                        for tier, count in used.items()))
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -164,6 +164,24 @@ def collect(items: Iterable[Candidate | Excluded], checks: Checks,
             seen[item.id] = item.source
             prepared[item.split].append(result)
     return prepared
+
+
+def told_apart(items: Iterable[Candidate | Excluded]) -> Iterator[Candidate | Excluded]:
+    """The same items; ids made from a start get a number where several utterances start there.
+
+    People who talk at once do. A copy, of the same length, text and speaker, keeps its id, so that
+    `collect` leaves it out.
+    """
+    seen: dict[str, list[tuple]] = {}
+    for item in items:
+        if isinstance(item, Candidate):
+            same = seen.setdefault(item.id, [])
+            what = (item.split, item.text, item.speaker, item.duration)
+            if what not in same:
+                same.append(what)
+            if number := same.index(what):
+                item = replace(item, id=f"{item.id}_{number + 1}")
+        yield item
 
 
 def exclude(item: Candidate, outcome: str, code: str, message: str) -> Excluded:

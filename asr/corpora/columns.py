@@ -6,6 +6,7 @@ In: the names of columns, or the keys of an object. Out: {role: column}.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 
 from asr.errors import UsageError
@@ -24,6 +25,8 @@ GUESSES: dict[str, tuple[str, ...]] = {
     "duration": ("duration", "dur", "length", "duration_s", "duration_ms"),
     "channel": ("channel",),
 }
+
+_CLOCK = re.compile(r"(?:(\d{1,4}):)?(\d{1,4}):(\d{1,2}(?:\.\d*)?)", re.ASCII)
 
 
 def guess_columns(names: Iterable[str], given: Iterable[str] = (), where: str = "the table",
@@ -68,6 +71,8 @@ def guess_columns(names: Iterable[str], given: Iterable[str] = (), where: str = 
 def seconds(row: Mapping[str, object], column: str | None) -> float | None:
     """A time in a row, in seconds; a column that ends in _ms has milliseconds.
 
+    A decimal comma is read, and so are hours and minutes before colons: 0:01:23.5.
+
     Raises:
         ValueError: it is no number, or none of a time.
     """
@@ -76,8 +81,12 @@ def seconds(row: Mapping[str, object], column: str | None) -> float | None:
         return None
     if not isinstance(value, (str, int, float)) or isinstance(value, bool):
         raise ValueError(f"{column} is {value!r}, expected seconds")
+    text = str(value).strip()
+    text = text.replace(",", ".") if text.count(",") == 1 and "." not in text else text
+    if clock := _CLOCK.fullmatch(text):
+        return int(clock[1] or 0) * 3_600 + int(clock[2]) * 60 + float(clock[3])
     try:
-        number = float(value)
+        number = float(text)
     except ValueError:
         raise ValueError(f"{column} is {value!r}, expected seconds") from None
     if not 0 <= number < math.inf:

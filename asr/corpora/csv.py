@@ -4,9 +4,10 @@
     clips/a.wav
 
 Columns are found by the usual names and shown; `--column text=NAME` names one that is not. Times
-(start, end or duration, in seconds; in milliseconds if the name ends in _ms), channel (1 is the
-first), speaker, split and id are used where there are such columns. Commas, semicolons and tabs
-separate. Of several tables, or without a split column, the file's name is the split.
+(start, end or duration, in seconds, also as 0:01:23.5; in milliseconds if the name ends in _ms),
+channel (1 is the first), speaker, split and id are used where there are such columns. Commas,
+semicolons, tabs and bars separate; a number may have a decimal comma. Of several tables, or without
+a split column, the file's name is the split, from the word train, dev, valid or test on.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from asr.corpora.collect import Candidate, Checks, Excluded, Prepared, collect
+from asr.corpora.collect import Candidate, Checks, Excluded, Prepared, collect, told_apart
 from asr.corpora.columns import guess_columns, segment
-from asr.corpora.naming import unique_names
-from asr.corpora.tables import file_name, read_lines, read_table
+from asr.corpora.naming import split_word, unique_names
+from asr.corpora.tables import file_name, read_table, table_header
 from asr.errors import CorpusError, UsageError
 
 SUMMARY = "a CSV or TSV table with a header; columns are found by their names"
@@ -25,12 +26,13 @@ SUFFIXES = (".csv", ".tsv")
 
 
 def prepare(corpus_dir: str | Path, *, columns: tuple[str, ...] = (),
-            checks: Checks | None = None) -> Prepared:
+            encoding: str = "", checks: Checks | None = None) -> Prepared:
     """One utterance a row.
 
     Args:
         corpus_dir: a table, or a folder of them.
         columns: "role=column" for what the names do not tell.
+        encoding: encoding of the text files where it is not UTF-8 or UTF-16, such as cp1252.
         checks: limits of duration; `audio_root` is where paths are looked for as well.
 
     Raises:
@@ -43,7 +45,8 @@ def prepare(corpus_dir: str | Path, *, columns: tuple[str, ...] = (),
         raise CorpusError(f"{corpus_dir} is neither a table nor a folder with one; expected a .csv "
                           "or .tsv file with a header line.", path=corpus_dir)
     items = [item for table in tables
-             for item in _candidates(table, tuple(columns), len(tables) == 1, checks, notes)]
+             for item in _candidates(table, tuple(columns), len(tables) == 1, encoding, checks,
+                                     notes)]
     return collect(items, checks, notes)
 
 
@@ -51,7 +54,7 @@ def looks_like(path: Path) -> bool:
     """Whether there is a table with a recording and a text column."""
     for table in _tables(path)[:1]:
         try:
-            guess_columns(_header(table))
+            guess_columns(table_header(table)[1])
             return True
         except (CorpusError, UsageError):
             return False
@@ -63,30 +66,25 @@ def _tables(path: Path) -> list[Path]:
         p for p in path.glob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
 
 
-def _delimiter(header: str) -> str:
-    return max("\t;,|", key=header.count)
-
-
-def _header(table: Path) -> list[str]:
-    line = next((line for _, line in read_lines(table)), "")
-    return [name.strip().strip('"') for name in line.split(_delimiter(line))]
-
-
-def _candidates(table: Path, given: tuple[str, ...], is_only: bool, checks: Checks,
-                notes: list[str]) -> Iterator[Candidate | Excluded]:
-    header = _header(table)
+def _candidates(table: Path, given: tuple[str, ...], is_only: bool, encoding: str,
+                checks: Checks, notes: list[str]) -> Iterator[Candidate | Excluded]:
+    delimiter, header = table_header(table, encoding)
     columns = guess_columns(header, given, table.name)
     notes.append(f"{table.name}: " + ", ".join(f"{role} = {name}"
                                                for role, name in columns.items()))
-    line = next((line for _, line in read_lines(table)), "")
-    rows = list(read_table(table, (), delimiter=_delimiter(line)))
+    rows = list(read_table(table, (), delimiter=delimiter, encoding=encoding))
     names = unique_names(row[columns["audio"]] for _, row in rows if isinstance(row, dict))
-    for source, row in rows:
-        if isinstance(row, str):
-            yield Excluded("failed", "", source, "", "corpus.row", f"{source}: {row}.")
-            continue
-        yield row_candidate(row, columns, names, table, source,
-                            "train" if is_only else table.stem, checks)
+    split = "train" if is_only else split_word(table.stem)
+    found = (Excluded("failed", "", source, "", "corpus.row", f"{source}: {row}.")
+             if isinstance(row, str) else
+             row_candidate(row, columns, names, table, source, split, checks)
+             for source, row in rows)
+    yield from told_apart(found) if has_own_ids(columns) else found
+
+
+def has_own_ids(columns: dict[str, str]) -> bool:
+    """Whether ids are made here from recordings and times, so that several may be the same."""
+    return "start" in columns and "id" not in columns
 
 
 def row_candidate(row: dict, columns: dict[str, str], names: dict[str, str], table: Path,
@@ -111,8 +109,8 @@ def row_candidate(row: dict, columns: dict[str, str], names: dict[str, str], tab
         return Excluded("failed", "", source, str(path)[:200], "corpus.row", f"{source}: {error}.")
     name = names[path]
     identifier = (row.get(columns.get("id", "")) or "").strip() or (
-        f"{name}-{offset:.3f}" if "start" in columns else name)
+        f"{name}-{offset:.3f}{f'-{channel}' * (channel > 0)}" if "start" in columns else name)
     split = (row.get(columns.get("split", "")) or "").strip() or split
     return Candidate(split, identifier, checks.locate(table.parent, file_name(path)),
-                     row[columns["text"]], source,
+                     " ".join(row[columns["text"]].split()), source,
                      (row.get(columns.get("speaker", "")) or "").strip(), offset, duration, channel)

@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from asr.corpora.collect import Candidate, Checks, Excluded, Prepared, collect
-from asr.corpora.naming import unique_names
+from asr.corpora.naming import split_word, unique_names
 from asr.corpora.tables import file_name, found_path, read_table
 from asr.errors import CorpusError
 
@@ -68,7 +68,7 @@ def _candidates(tables: list[Path]) -> Iterator[Candidate | Excluded]:
             if size and audio.is_file() and audio.stat().st_size != int(size):
                 stale.append(f"{source}: {audio} has {audio.stat().st_size:,} bytes, wav_filesize "
                              f"says {int(size):,}")
-        yield Candidate(table.stem, names[name], audio, row["transcript"], source)
+        yield Candidate(split_word(table.stem), names[name], audio, row["transcript"], source)
     if stale:
         warnings.warn(f"{stale[0]}. It is used, since the size is not needed"
                       f"{f'; so are {len(stale) - 1:,} more like it' if stale[1:] else ''}. If the "

@@ -36,7 +36,7 @@ def prepare(corpus_dir: str | Path, *, tiers: tuple[str, ...] = (),
         UsageError: it is not clear which tier is meant, or none has that name.
     """
     checks, notes = checks or Checks(), []
-    pairs = find_pairs(corpus_dir, SUFFIXES, "recordings with one .eaf file each")
+    pairs = find_pairs(corpus_dir, SUFFIXES, "recordings with one .eaf file each", notes)
     return collect(tier_candidates(pairs, tuple(tiers), checks, ".eaf file", _read, notes), checks,
                    notes)
 

@@ -3,13 +3,15 @@
     anna/one.wav   anna/one.txt      what is said; .lab is read the same way
     ben/two.flac   ben/two.json      {"text": "...", "speaker": "ben"}
 
-The subfolder is the speaker; subfolders train, dev, valid and test are splits. White space and line
-ends inside a text become single spaces. A JSON file may call the text "transcript" or "sentence".
+The subfolder is the speaker; subfolders train, dev, val, test and such are splits. White space and
+line ends inside a text become single spaces. A JSON file may call the text "transcript" or
+"sentence".
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from asr.corpora.beside import Pair, annotated, find_pairs, has_pair
@@ -23,19 +25,24 @@ SUMMARY = "recordings with a .txt, .lab or .json file of the same name beside ea
 SUFFIXES = (".txt", ".lab", ".json")
 
 
-def prepare(corpus_dir: str | Path, *, checks: Checks | None = None) -> Prepared:
+def prepare(corpus_dir: str | Path, *, encoding: str = "",
+            checks: Checks | None = None) -> Prepared:
     """One utterance a recording.
 
     Args:
         corpus_dir: the folder; subfolders are looked into.
+        encoding: encoding of the text files where it is not UTF-8 or UTF-16, such as cp1252.
         checks: limits of duration.
 
     Raises:
         CorpusError: there is no recording with a text beside it.
     """
-    pairs = find_pairs(corpus_dir, SUFFIXES, "recordings with one .txt, .lab or .json file each")
-    return collect(annotated(pairs, "text file (.txt, .lab or .json)", _read, _candidates),
-                   checks or Checks())
+    notes: list[str] = []
+    pairs = find_pairs(corpus_dir, SUFFIXES, "recordings with one .txt, .lab or .json file each",
+                       notes)
+    found = annotated(pairs, "text file (.txt, .lab or .json)", partial(_read, encoding),
+                      _candidates)
+    return collect(found, checks or Checks(), notes)
 
 
 def looks_like(path: Path) -> bool:
@@ -43,17 +50,18 @@ def looks_like(path: Path) -> bool:
     return has_pair(path, SUFFIXES)
 
 
-def _read(path: Path) -> tuple[str, str | None]:
+def _read(encoding: str, path: Path) -> tuple[str, str | None]:
     """Text and speaker; None where the file does not name one."""
-    text = read_text(path)
+    text = read_text(path, encoding)
     if path.suffix.lower() != ".json":
         return text, None
     row = parse_object(text)
     if isinstance(row, str):
         raise DataError(f"{path.name}: {row}", code="corpus.row")
-    named = {key.casefold(): value for key, value in row.items() if isinstance(value, str)}
-    return (next((named[name] for name in GUESSES["text"] if name in named), ""),
-            next((named[name] for name in GUESSES["speaker"] if name in named), None))
+    named = {key.casefold(): value for key, value in row.items()}
+    return (next((named[name] for name in GUESSES["text"] if isinstance(named.get(name), str)), ""),
+            next((str(named[name]) for name in GUESSES["speaker"]
+                  if isinstance(named.get(name), (str, int))), None))
 
 
 def _candidates(pair: Pair, content: tuple[str, str | None]) -> Iterator[Candidate]:

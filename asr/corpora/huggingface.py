@@ -13,9 +13,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from asr.corpora.collect import Candidate, Checks, Excluded, Prepared, collect
+from asr.corpora.collect import Candidate, Checks, Excluded, Prepared, collect, told_apart
 from asr.corpora.columns import guess_columns
-from asr.corpora.csv import row_candidate
+from asr.corpora.csv import has_own_ids, row_candidate
 from asr.corpora.extracting import write_recording
 from asr.corpora.naming import split_name, unique_names
 from asr.corpora.tables import corpus_folder, read_lines, read_table
@@ -83,12 +83,11 @@ def _of_metadata(table: Path, folder: Path, given: tuple[str, ...], checks: Chec
               for key, value in row.items()} for row in good]
     names = unique_names(row.get("file_name", "") for row in texts)
     coming = iter(texts)
-    for source, row in rows:
-        if isinstance(row, str):
-            yield Excluded("failed", "", source, "", "corpus.row", f"{source}: {row.rstrip('.')}.")
-            continue
-        cells = dict.fromkeys(columns.values(), "") | next(coming)
-        yield row_candidate(cells, columns, names, table, source, split, checks)
+    found = (Excluded("failed", "", source, "", "corpus.row", f"{source}: {row.rstrip('.')}.")
+             if isinstance(row, str) else
+             row_candidate(dict.fromkeys(columns.values(), "") | next(coming), columns, names,
+                           table, source, split, checks) for source, row in rows)
+    yield from told_apart(found) if has_own_ids(columns) else found
 
 
 def _of_parquet(shard: Path, given: tuple[str, ...], checks: Checks, notes: list[str]

@@ -3,7 +3,8 @@
     cuts_train.jsonl.gz
     mini_recordings_dev.jsonl.gz   mini_supervisions_dev.jsonl.gz
 
-Each supervision is one utterance. The rest of a file's name is the split. Paths are taken from the
+Each supervision is one utterance. The rest of a file's name is the split, from the word train, dev,
+valid or test on. Paths are taken from the
 manifest's folder, from the working directory, or from `--audio-root`. Audio behind commands and
 addresses, and features, are not read. Channels count from 0 in lhotse and from 1 here.
 Format: https://lhotse.readthedocs.io/en/latest/corpus.html
@@ -45,13 +46,12 @@ def prepare(corpus_dir: str | Path, *, checks: Checks | None = None) -> Prepared
                           "expected .jsonl or .jsonl.gz files with these words in their names.",
                           path=corpus_dir)
     items: list[Candidate | Excluded] = []
-    for (split, kind), path in files.items():
-        if kind == "cuts":
-            for source, row in _rows(path):
+    for split, path, other in files:
+        recordings = None if other is None else _recordings(other)
+        for source, row in _rows(path):
+            if recordings is None:
                 items += _cut(row, split, source, path, checks)
-        elif kind == "supervisions":
-            recordings = _recordings(files, split, path)
-            for source, row in _rows(path):
+            else:
                 items.append(_supervision(row, recordings, split, source, path, checks, 0.0))
     return collect(items, checks)
 
@@ -61,19 +61,23 @@ def looks_like(path: Path) -> bool:
     return bool(_files(path))
 
 
-def _files(path: Path) -> dict[tuple[str, str], Path]:
-    """{(split, kind): file}; cuts come before supervisions, which they include."""
-    found = {}
+def _files(path: Path) -> list[tuple[str, Path, Path | None]]:
+    """(split, cuts, None) or (split, supervisions, recordings); cuts include the other two.
+
+    Files belong together whose names differ in the kind alone; several may be of one split, as
+    train-clean-100 and train-clean-360 are.
+    """
+    found: dict[tuple[str, str], Path] = {}
     for file in [path] if path.is_file() else sorted(path.glob("*.jsonl*")):
         kind = _NAME.search(file.name)
         if kind and file.name.endswith((".jsonl", ".jsonl.gz")):
             rest = _NAME.sub("", file.name.partition(".jsonl")[0])
-            found[split_name(rest), kind["kind"].lower()] = file
-    splits = {split for split, kind in found if kind == "cuts"}
-    pairs = {split for split, kind in found if kind == "supervisions"
-             and (split, "recordings") in found} - splits
-    return {key: file for key, file in found.items()
-            if key[1] == "cuts" or key[0] in pairs}
+            found[rest.strip("-_. "), kind["kind"].lower()] = file
+    cuts = {rest for rest, kind in found if kind == "cuts"}
+    return [(split_name(rest), file, None if kind == "cuts" else found[rest, "recordings"])
+            for (rest, kind), file in found.items()
+            if kind == "cuts" or kind == "supervisions" and rest not in cuts
+            and (rest, "recordings") in found]
 
 
 def _rows(path: Path) -> Iterator[tuple[str, dict | str]]:
@@ -92,8 +96,7 @@ def _rows(path: Path) -> Iterator[tuple[str, dict | str]]:
             yield f"{path.name}:{number}", parse_object(line)
 
 
-def _recordings(files: dict[tuple[str, str], Path], split: str, path: Path) -> dict[str, dict]:
-    other = files[split, "recordings"]
+def _recordings(other: Path) -> dict[str, dict]:
     return {row["id"]: row for _, row in _rows(other)
             if isinstance(row, dict) and isinstance(row.get("id"), str)}
 
@@ -105,26 +108,35 @@ def _cut(row: dict | str, split: str, source: str, path: Path, checks: Checks
         kind = row if isinstance(row, str) else (
             f"a {row.get('type', 'row')} without a recording; write the cuts again with "
             "cuts.save_audios(...) or as MonoCut")
-        yield Excluded("failed", "", source, "", "corpus.row", f"{source}: {kind}.")
+        yield Excluded("failed", "", source, "", "corpus.row", f"{source}: {kind.rstrip('.')}.")
         return
     supervisions = row.get("supervisions") or []
     recordings = {"": row["recording"]}
     if not supervisions:
         yield Excluded("invalid_text", str(row.get("id", "")), source, "", "text.empty",
                        f"{source}: the cut has no supervision.")
-    for supervision in supervisions:
-        named = supervision | {"recording_id": "", "start": max(0.0, _number(supervision, "start"))}
+    for supervision in supervisions if isinstance(supervisions, list) else [supervisions]:
+        try:
+            shift, start = _number(row, "start"), _number(supervision, "start")
+            # What begins before its cut is known from the cut on.
+            end = start + _number(supervision, "duration")
+            named = supervision | {"recording_id": "", "start": max(0.0, start),
+                                   "duration": end - max(0.0, start)}
+        except (TypeError, ValueError, AttributeError) as error:
+            yield Excluded("failed", str(row.get("id", "")), source, "", "corpus.row",
+                           f"{source}: {error}: this is no row of lhotse.")
+            continue
         if len(supervisions) == 1:
             named["id"] = row.get("id", supervision.get("id"))
         if "channel" in row and "channel" not in supervision:
             named["channel"] = row["channel"]
-        yield _supervision(named, recordings, split, source, path, checks, _number(row, "start"))
+        yield _supervision(named, recordings, split, source, path, checks, shift)
 
 
 def _supervision(row: dict | str, recordings: dict[str, dict], split: str, source: str,
                  path: Path, checks: Checks, shift: float) -> Candidate | Excluded:
     if isinstance(row, str):
-        return Excluded("failed", "", source, "", "corpus.row", f"{source}: {row}")
+        return Excluded("failed", "", source, "", "corpus.row", f"{source}: {row.rstrip('.')}.")
     identifier = str(row.get("id", ""))
 
     def failed(reason: str, code: str = "corpus.row") -> Excluded:

@@ -10,6 +10,8 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import PurePosixPath
 
+SPLIT_WORDS = ("train", "training", "dev", "val", "valid", "validation", "test", "eval")
+
 
 def unique_names(paths: Iterable[str]) -> dict[str, str]:
     """The file name without its suffix where that is unique, else as much of the path as is.
@@ -30,12 +32,28 @@ def unique_names(paths: Iterable[str]) -> dict[str, str]:
     return names
 
 
+def split_word(stem: str) -> str:
+    """The name of a file from a word for a split on, such as train, dev or val; else all of it.
+
+    Example:
+        >>> split_word("mini_libri_dev-clean-2"), split_word("my-Training"), split_word("latest")
+        ('dev-clean-2', 'train', 'latest')
+    """
+    word = re.search(rf"(?<![^\W\d_])(?:{'|'.join(SPLIT_WORDS)})(?![^\W\d_])", stem, re.IGNORECASE)
+    if not word:
+        return stem
+    return word[0].lower().replace("training", "train") + stem[word.end():]
+
+
 def split_name(stem: str) -> str:
     """The split in the name of a shard or manifest: without numbers and signs at its edges.
 
     Example:
         >>> split_name("train-00000-of-00002"), split_name("dev_0"), split_name("_000")
         ('train', 'dev', 'train')
+        >>> split_name("voices-train-000")
+        'train'
     """
+    stem = split_word(stem)
     name = re.sub(r"(?:[-_. ]*(?:\d+|of(?=[-_. ]*\d)))+$", "", stem).strip("-_. ")
     return name or "train"

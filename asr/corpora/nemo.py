@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from asr.corpora.collect import Candidate, Checks, Excluded, Prepared, collect
-from asr.corpora.naming import unique_names
+from asr.corpora.naming import split_word, unique_names
 from asr.corpora.tables import file_name, read_lines
 from asr.errors import CorpusError
 from asr.manifest.rows import parse_object
@@ -75,7 +75,7 @@ def _candidates(manifests: list[Path]) -> Iterator[Candidate | Excluded]:
 
 
 def _split_name(manifest: Path) -> str:
-    return re.sub(r"^manifest[_.-]|[_.-]manifest$", "", manifest.stem)
+    return split_word(re.sub(r"^manifest[_.-]|[_.-]manifest$", "", manifest.stem))
 
 
 def _row(line: str) -> dict | str:

@@ -10,31 +10,35 @@ The subfolder is the speaker where the cues name none.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from asr.annotations import Interval
 from asr.annotations.cues import read_subtitles
 from asr.corpora.beside import Pair, annotated, find_pairs, has_pair, timed
-from asr.corpora.collect import Candidate, Checks, Prepared, collect
+from asr.corpora.collect import Candidate, Checks, Excluded, Prepared, collect
 from asr.corpora.tables import read_text
 
 SUMMARY = "recordings with subtitles (.srt or .vtt) beside each; cues become utterances"
 SUFFIXES = (".srt", ".vtt")
 
 
-def prepare(corpus_dir: str | Path, *, checks: Checks | None = None) -> Prepared:
+def prepare(corpus_dir: str | Path, *, encoding: str = "",
+            checks: Checks | None = None) -> Prepared:
     """One utterance a cue.
 
     Args:
         corpus_dir: the folder; subfolders are looked into.
+        encoding: encoding of the text files where it is not UTF-8 or UTF-16, such as cp1252.
         checks: limits of duration.
 
     Raises:
         CorpusError: no recording has subtitles beside it.
     """
-    pairs = find_pairs(corpus_dir, SUFFIXES, "recordings with one .srt or .vtt file each")
-    return collect(annotated(pairs, "subtitle file (.srt or .vtt)", _read, _candidates),
-                   checks or Checks())
+    notes: list[str] = []
+    pairs = find_pairs(corpus_dir, SUFFIXES, "recordings with one .srt or .vtt file each", notes)
+    found = annotated(pairs, "subtitle file (.srt or .vtt)", partial(_read, encoding), _candidates)
+    return collect(found, checks or Checks(), notes)
 
 
 def looks_like(path: Path) -> bool:
@@ -42,9 +46,9 @@ def looks_like(path: Path) -> bool:
     return has_pair(path, SUFFIXES)
 
 
-def _read(path: Path) -> list[tuple[Interval, str]]:
-    return read_subtitles(read_text(path), path.name)
+def _read(encoding: str, path: Path) -> list[tuple[Interval, str]]:
+    return read_subtitles(read_text(path, encoding), path.name)
 
 
-def _candidates(pair: Pair, cues: list[tuple[Interval, str]]) -> Iterator[Candidate]:
+def _candidates(pair: Pair, cues: list[tuple[Interval, str]]) -> Iterator[Candidate | Excluded]:
     return timed(pair, [(cue, speaker, 0) for cue, speaker in cues])

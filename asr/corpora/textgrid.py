@@ -10,6 +10,7 @@ is the speaker where tiers are not.
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from asr.annotations import Tiers
@@ -23,12 +24,13 @@ SUFFIXES = (".TextGrid",)
 
 
 def prepare(corpus_dir: str | Path, *, tiers: tuple[str, ...] = (),
-            checks: Checks | None = None) -> Prepared:
+            encoding: str = "", checks: Checks | None = None) -> Prepared:
     """One utterance a label.
 
     Args:
         corpus_dir: the folder; subfolders are looked into.
         tiers: which tiers hold what is said; empty: the one that must be meant.
+        encoding: encoding of the text files where it is not UTF-8 or UTF-16, such as cp1252.
         checks: limits of duration, and channels.
 
     Raises:
@@ -36,9 +38,10 @@ def prepare(corpus_dir: str | Path, *, tiers: tuple[str, ...] = (),
         UsageError: it is not clear which tier is meant, or none has that name.
     """
     checks, notes = checks or Checks(), []
-    pairs = find_pairs(corpus_dir, SUFFIXES, "recordings with one .TextGrid file each")
-    return collect(tier_candidates(pairs, tuple(tiers), checks, "TextGrid", _read, notes), checks,
-                   notes)
+    pairs = find_pairs(corpus_dir, SUFFIXES, "recordings with one .TextGrid file each", notes)
+    items = tier_candidates(pairs, tuple(tiers), checks, "TextGrid", partial(_read, encoding),
+                            notes)
+    return collect(items, checks, notes)
 
 
 def looks_like(path: Path) -> bool:
@@ -46,5 +49,5 @@ def looks_like(path: Path) -> bool:
     return has_pair(path, SUFFIXES)
 
 
-def _read(path: Path) -> tuple[Tiers, dict[str, str]]:
-    return read_textgrid(read_text(path, utf16=True), path.name), {}
+def _read(encoding: str, path: Path) -> tuple[Tiers, dict[str, str]]:
+    return read_textgrid(read_text(path, encoding), path.name), {}

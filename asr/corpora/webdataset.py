@@ -3,9 +3,10 @@
     train-000000.tar    0001.flac  0001.txt        or 0001.json {"text": "...", "speaker": "anna"}
     train-000001.tar    0002.flac  0002.txt
 
-The name of a shard without its numbers is the split. Recordings are written to OUT/audio as they
-are, or stay in the shards: --recordings leave. `asr shard` writes such shards. Links and paths in
-a shard lead nowhere. Format: https://github.com/webdataset/webdataset
+The name of a shard without its numbers is the split, from the word train, dev, valid or test on.
+Recordings are written to OUT/audio as they are, or stay in the shards: --recordings leave. `asr
+shard` writes such shards. Links and paths in a shard lead nowhere. Format:
+https://github.com/webdataset/webdataset
 """
 
 from __future__ import annotations
@@ -113,7 +114,10 @@ def _utterance(shard: Path, key: str, parts: dict[str, Any], checks: Checks
     try:
         if "json" in parts:
             found = parse_object(parts["json"].decode("utf-8-sig"))
-            row = {k.casefold(): v for k, v in found.items()} if isinstance(found, dict) else {}
+            if isinstance(found, str):
+                yield Excluded("failed", key, source, "", "corpus.row", f"{source}: {found}")
+                return
+            row = {k.casefold(): v for k, v in found.items()}
         text = next((row[name] for name in GUESSES["text"] if isinstance(row.get(name), str)), None)
         if text is None:
             text = next((parts[name] for name in ("txt", "text", "lab", "transcript")

@@ -18,14 +18,13 @@ import glob
 import io
 import os
 import unicodedata
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from urllib.parse import unquote
 
 from asr.audio import av_decoder, display_name
-from asr.audio.source import AUDIO_SUFFIXES, is_recording, open_regular
+from asr.audio.source import AUDIO_SUFFIXES, OTHER_MEDIA, is_recording, open_regular
 from asr.audio.tar import SUFFIX, list_members, list_members_at, split_path
 from asr.errors import AudioError, UsageError
 from asr.files import parse_json
@@ -34,11 +33,6 @@ from asr.fleet.places import place_of
 from asr.manifest.address import Address, is_address
 
 STDIN = "-"
-# Recordings and films that are never read, besides those that need PyAV where it is missing.
-OTHER_MEDIA = frozenset((".aa", ".aax", ".ac3", ".alac", ".ape", ".avi", ".awb", ".dsf", ".dss",
-                         ".ds2", ".dts", ".dvf", ".flv", ".m4v", ".mid", ".mp2", ".mpc", ".mpeg",
-                         ".mpg", ".msv", ".mts", ".ogm", ".ogv", ".qcp", ".ra", ".ram", ".spx",
-                         ".ts", ".tta", ".vob", ".voc", ".wmv", ".wv"))
 MAX_STEM_BYTES = 180  # of 255 that file systems allow; the rest is for suffix and temporary name
 
 
@@ -113,13 +107,17 @@ def find_items(inputs: Iterable[str], *, recursive: bool = False) -> tuple[list[
     return list(items.values()), errors
 
 
-def count_other_audio(inputs: Iterable[str], *, recursive: bool = False) -> dict[str, int]:
-    """How many files of which suffix look like recordings but are not taken from a folder."""
-    counts = Counter(os.path.splitext(file)[1].lower() for text in inputs if os.path.isdir(text)
-                     for _, files in _folders(text, recursive) for file in files
-                     if file[:1] != ".")
-    return {suffix: count for suffix, count in sorted(counts.items())
-            if suffix in OTHER_MEDIA or suffix in {*av_decoder.SUFFIXES} - taken_suffixes()}
+def other_audio(inputs: Iterable[str], *, recursive: bool = False) -> dict[str, list[str]]:
+    """{suffix: names} of the files that look like recordings but are not taken from a folder."""
+    wanted = OTHER_MEDIA | ({*av_decoder.SUFFIXES} - taken_suffixes())
+    found: dict[str, list[str]] = {}
+    for text in filter(os.path.isdir, inputs):
+        for _, files in _folders(text, recursive):
+            for file in sorted(files):
+                suffix = os.path.splitext(file)[1].lower()
+                if file[:1] != "." and suffix in wanted:
+                    found.setdefault(suffix, []).append(file)
+    return dict(sorted(found.items()))
 
 
 def taken_suffixes() -> set[str]:

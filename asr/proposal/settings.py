@@ -152,8 +152,8 @@ def _network(found: Survey, result: Proposal, minutes: float) -> None:
     limit = float(min(30, max(2, np.ceil(longest + 0.1))))
     result.set("data.max_seconds", limit, f"99.5 % of the utterances last at most {usual:.1f} s")
     result.set("data.batch_frames", max(batch, int(limit * 100)), f"10 ms each; {size}")
-    _left_out(found, result, limit)
     subsampling = _subsampling(found)
+    _left_out(found, result, limit, subsampling)
     is_short = np.median(found.seconds) < SHORT_SECONDS
     if layers < 3 or is_short:
         result.set("model.stacking", 3)
@@ -174,26 +174,40 @@ def _network(found: Survey, result: Proposal, minutes: float) -> None:
         result.set("train.intermediate_ctc", 0.3, "a second loss at the middle layer")
 
 
-def _left_out(found: Survey, result: Proposal, limit: float) -> None:
+def _left_out(found: Survey, result: Proposal, limit: float, subsampling: int) -> None:
     """Let a run begin although more of the data than usual cannot be used, and say so."""
-    for name, seconds, foreign in (("training", found.seconds, 0),
-                                   ("development", found.valid_seconds, found.num_foreign)):
-        long = int(np.sum(seconds > limit))
-        share = (long + foreign) / max(1, len(seconds))
+    allowed = DataSettings().max_bad_fraction
+    for name, seconds, labels, foreign, empty, unreadable in (
+            ("training", found.seconds, found.labels, 0, found.num_empty[0], found.unreadable),
+            ("development", found.valid_seconds, found.valid_labels, found.num_foreign,
+             found.num_empty[1], 0)):
+        short = seconds <= limit
+        counts = {f"last longer than {limit:g} s": int(np.sum(~short)),
+                  "have characters that the training texts lack": foreign,
+                  "have no letter": empty,
+                  "cannot be read": unreadable,
+                  "are too short for their texts": int(np.sum(
+                      short & (_frames(seconds, subsampling) < labels)))}
+        share = sum(counts.values()) / max(1, len(seconds))
         if share <= DataSettings().max_bad_fraction:
             continue
-        result.set("data.max_bad_fraction", min(1.0, float(np.ceil(100 * share) / 100)),
-                   "this much of the data is left out")
+        allowed = max(allowed, min(1.0, float(np.ceil(100 * share) / 100)))
+        result.set("data.max_bad_fraction", allowed, "this much of the data is left out")
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in counts.items() if count)
         result.warnings.append(
-            f"{long + foreign:,} of {len(seconds):,} {name} utterances will be left out: {long:,} "
-            f"last longer than {limit:g} s, {foreign:,} have characters that the training texts "
-            "lack. Shorten or correct them; asr validate --recipe lists them.")
+            f"{sum(counts.values()):,} of {len(seconds):,} {name} utterances will be left out: "
+            f"{reasons}. Correct them; asr validate --recipe lists them.")
+
+
+def _frames(seconds: np.ndarray, subsampling: int) -> np.ndarray:
+    """Frames that the network writes, about a tenth fewer than it has, to be sure."""
+    frames = np.array([feature_length(round(s * 16_000), 160, 512) for s in seconds])
+    return frames / subsampling / 1.1
 
 
 def _subsampling(found: Survey) -> int:
-    frames = np.array([feature_length(round(s * 16_000), 160, 512) for s in found.seconds])
     for factor in (3, 2):
-        if np.mean(frames / factor / 1.1 < found.labels) <= 0.002:
+        if np.mean(_frames(found.seconds, factor) < found.labels) <= 0.002:
             return factor
     return 1
 
@@ -229,8 +243,9 @@ def _warn(found: Survey, result: Proposal) -> None:
         say("No speaker is named, so it is unknown whether new voices are understood. Name the "
             "speakers, for example by subfolders.")
     if found.shared_speakers:
-        say(f"{len(found.shared_speakers)} speakers are in training and in development data "
-            f"({', '.join(sorted(found.shared_speakers)[:3])}, ...): the error rate says nothing "
+        some = sorted(found.shared_speakers)
+        say(f"{len(some)} speakers are in training and in development data "
+            f"({', '.join(some[:3])}{', ...' if some[3:] else ''}): the error rate says nothing "
             "about new voices. Split by speaker: asr prepare ... --split speaker --dev 10%.")
     if len(found.rates) > 1:
         low = {rate: count for rate, count in found.rates.items() if rate < 16_000}
@@ -243,10 +258,9 @@ def _warn(found: Survey, result: Proposal) -> None:
         say(f"{len(rare)} characters occur fewer than {MIN_COUNT} times: "
             f"{' '.join(sorted(rare)[:20])}. They will not be learnt; correct the texts, or "
             "replace them.")
-    frames = found.seconds * 100 / _subsampling(found)
-    if too_long := int(np.sum(frames < found.labels)):
-        say(f"{too_long:,} texts are too long for their audio and will be left out: asr validate "
-            "--recipe lists them.")
+    if too_long := int(np.sum(_frames(found.seconds, _subsampling(found)) < found.labels)):
+        say(f"{too_long:,} texts are too long for their audio and will be left out: asr "
+            "validate --recipe lists them.")
     if found.noise_db is not None and found.noise_db < LOW_NOISE_DISTANCE:
         say(f"Speech is only {found.noise_db:.0f} dB above the quiet parts: the recordings are "
             "noisy, or cut without pauses.")

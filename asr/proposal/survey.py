@@ -16,6 +16,7 @@ import numpy as np
 from asr.audio import load_utterance
 from asr.audio.loudness import LoudnessMeter
 from asr.audio.probing import probe_all
+from asr.corpora.naming import split_word
 from asr.errors import AudioError, DataError
 from asr.manifest import Utterance
 from asr.text import normalize
@@ -39,10 +40,12 @@ class Survey:
         seconds: (N,) lengths of the training utterances.
         valid_seconds: (M,) those of the development data.
         num_foreign: development texts with characters that those of training lack.
+        num_empty: texts of training, and of development, of which the normaliser leaves nothing.
         normalizer: basic or marks, see `asr.text.evidence`.
         characters: characters of the normalised training texts, with counts.
         words: the same of words.
         labels: (N,) characters of each normalised text, plus its repeats.
+        valid_labels: (M,) those of the development data.
         noise_db: median distance of speech and quiet in dB; None if it could not be measured.
         unreadable: recordings that cannot be read.
         about_texts: sentences on what the normaliser drops.
@@ -56,10 +59,12 @@ class Survey:
     seconds: np.ndarray
     valid_seconds: np.ndarray
     num_foreign: int
+    num_empty: tuple[int, int]
     normalizer: str
     characters: Counter[str]
     words: Counter[str]
     labels: np.ndarray
+    valid_labels: np.ndarray
     noise_db: float | None
     unreadable: int
     about_texts: tuple[str, ...] = ()
@@ -79,7 +84,7 @@ def survey(train: Sequence[Utterance], valid: Sequence[Utterance]) -> Survey:
     """Look at texts, headers and some recordings.
 
     Raises:
-        DataError: no recording can be read.
+        DataError: no recording can be read, or no text has a letter.
     """
     probes = probe_all({u.audio for u in train})
     rates = Counter(probes[u.audio].info.sample_rate for u in train   # type: ignore[union-attr]
@@ -92,18 +97,26 @@ def survey(train: Sequence[Utterance], valid: Sequence[Utterance]) -> Survey:
     normalizer = "marks" if marks_that_are_letters(texts) else "basic"
     normalized = [normalize(text, normalizer) for text in texts]
     characters = Counter("".join(normalized))
-    foreign = sum(bool(set(normalize(u.text, normalizer)) - {*characters, " "}) for u in valid)
+    if not characters.keys() - {" "}:
+        raise DataError(f"None of the {len(train):,} texts has a letter or a digit, the first is "
+                        f"{texts[0][:60]!r}. Write down what is said.", path=train[0].audio)
+    valid_texts = [normalize(u.text, normalizer) for u in valid]
+    foreign = sum(bool(set(text) - {*characters, " "}) for text in valid_texts)
+    empty = tuple(sum(not text.strip() for text in found) for found in (normalized, valid_texts))
     speakers = frozenset(u.speaker for u in train if u.speaker)
     return Survey(
         sum(u.duration for u in train) / 3_600, len(train), speakers,
         speakers & {u.speaker for u in valid}, dict(rates.most_common()),
         np.array([u.duration for u in train]), np.array([u.duration for u in valid]), foreign,
-        normalizer, characters,
+        (empty[0], empty[1]), normalizer, characters,
         Counter(word for text in normalized for word in text.split()),
-        np.array([len(t) + sum(a == b for a, b in zip(t, t[1:], strict=False))
-                  for t in normalized]),
+        _labels(normalized), _labels(valid_texts),
         _noise(train), sum(probe.info is None for probe in probes.values()),
         tuple(about(texts, normalizer)))
+
+
+def _labels(texts: Sequence[str]) -> np.ndarray:
+    return np.array([len(t) + sum(a == b for a, b in zip(t, t[1:], strict=False)) for t in texts])
 
 
 def _noise(rows: Sequence[Utterance]) -> float | None:
@@ -127,16 +140,22 @@ def find_manifests(data: Sequence[Path]) -> tuple[list[Path], list[Path]]:
     """Manifests to train on and to validate with, as `asr prepare` names them.
 
     Args:
-        data: folders with train.jsonl and dev.jsonl or valid.jsonl, or manifests; a manifest whose
-            name begins with dev or valid validates, the others train.
+        data: folders with train.jsonl and dev.jsonl or valid.jsonl, or manifests; those with dev
+            or val in their names validate, those with test or eval are left for the end, the others
+            train.
 
     Raises:
-        DataError: one of the two is missing.
+        DataError: a path does not exist, or one of the two is missing.
     """
+    for path in data:
+        if not path.exists():
+            raise DataError(f"{path} does not exist; expected a folder as `asr prepare` writes it, "
+                            "or manifests.", path=path)
     files = [file for path in data for file in (sorted(path.glob("*.jsonl")) if path.is_dir()
                                                 else [path])]
-    valid = [p for p in files if p.stem.startswith(("dev", "valid"))]
-    train = [p for p in files if p not in valid and not p.stem.startswith("test")]
+    valid = [p for p in files if split_word(p.stem).startswith(("dev", "val"))]
+    train = [p for p in files if p not in valid
+             and not split_word(p.stem).startswith(("test", "eval"))]
     where = ", ".join(map(str, data))
     if not train:
         raise DataError(f"{where} holds no manifest to train on; expected a folder with "

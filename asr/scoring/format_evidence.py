@@ -74,6 +74,7 @@ def _refuse_other_formats(path: str | Path) -> None:
             head = file.read(2_000).decode("utf-8", "replace").removeprefix("\ufeff").splitlines()
         kind = ("WebVTT subtitles" if head[:1] and head[0].startswith("WEBVTT") else
                 "a Praat TextGrid" if any("ooTextFile" in line for line in head[:2]) else
+                "a table of subtitles" if head[:1] == ["start\tend\ttext"] else
                 "SubRip subtitles" if any(map(_SUBTITLE.match, head[:3])) else None)
     if kind:
         raise DataError(f"{path}: this is {kind}, which asr score does not read; expected one "

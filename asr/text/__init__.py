@@ -7,8 +7,9 @@ The standard library only.
     none      Dr. Müller's  CAFÉ-Bar, No. 21!            Unicode NFC, nothing else
     case      dr. müller's  café-bar, no. 21!            lower case, nothing else (as sclite does)
     basic     dr müller's café bar no 21                 lower case, no punctuation, single spaces
-    marks     dr müller's café bar no 21                 basic, but ' beside a letter and : inside
-                                                         a word stay: letters in some languages
+    marks     dr müller's café bar no 21                 basic, but ' beside a letter and : · ״
+                                                         inside a word stay: letters in some
+                                                         languages
     english   doctor müller's café bar number twenty one basic + numbers, contractions, spelling
     german    doktor müller's café bar no einundzwanzig  basic + numbers, abbreviations
 
@@ -39,8 +40,11 @@ _ONE_APOSTROPHE = {ord(character): "'" for character in _APOSTROPHES}
 # Spacing modifier letters, tone letters, and the length marks of Unicode's Latin Extended-D.
 _MODIFIERS = range(0x2B0, 0x300), range(0xA700, 0xA722), range(0xA788, 0xA78C)
 _NO_LETTER_BESIDE = re.compile(r"(?<![\w'])'+(?![\w'])")
-_COLON_INSIDE = re.compile(r"(?<=\w):(?=[^\W\d])")   # not that of 10:30
-_COLON = "\ufdd0"   # a code point that no text has, while punctuation is dropped
+# Of length (ka:na, sa\u00b7sa), of col\u00b7legi and of Hebrew acronyms: MidLetter in UAX #29.
+INSIDE_MARKS = ":\u00b7\u05f4"
+_MARK_INSIDE = re.compile(rf"(?<=\w)[{INSIDE_MARKS}](?=[^\W\d])")   # not that of 10:30
+# Code points that no text has, in their place while punctuation is dropped.
+_STAND_INS = {mark: chr(0xFDD0 + number) for number, mark in enumerate(INSIDE_MARKS)}
 _LONE_APOSTROPHE = re.compile(r"(?<!\w)'+|'+(?!\w)")
 
 
@@ -79,7 +83,8 @@ class _BasicTable(dict):
 
 _PLAIN_TABLE, _LETTERS_TABLE = _BasicTable(letters=False), _BasicTable(letters=True)
 _MARKS_TABLE = _BasicTable(letters=True)
-_MARKS_TABLE[ord(_COLON)] = ":"
+_MARKS_TABLE.update({ord(code): mark for mark, code in _STAND_INS.items()})
+_NO_STAND_INS = dict.fromkeys(map(ord, _STAND_INS.values()))
 
 
 def _none(text: str) -> str:
@@ -105,8 +110,9 @@ def _basic(text: str) -> str:
 
 
 def _marks(text: str) -> str:
-    """As `_basic`; an apostrophe beside a letter and a colon between letters stay."""
-    text = _COLON_INSIDE.sub(_COLON, _lower(text).replace(_COLON, ""))
+    """As `_basic`; an apostrophe beside a letter and marks between letters stay."""
+    text = _MARK_INSIDE.sub(lambda found: _STAND_INS[found[0]],
+                            _lower(text).translate(_NO_STAND_INS))
     text = _NO_LETTER_BESIDE.sub(" ", text.translate(_MARKS_TABLE))
     return unicodedata.normalize("NFC", " ".join(text.split()))
 
@@ -134,7 +140,7 @@ _NORMALIZERS: dict[str, tuple[int, Callable[[str], str]]] = {
     "none": (1, _none),
     "case": (1, _lower),
     "basic": (2, _basic),
-    "marks": (1, _marks),
+    "marks": (2, _marks),
     "english": (3, _english),
     "german": (3, _german),
 }
@@ -161,7 +167,7 @@ _PROBES = (
 _MORE_PROBES = {
     "basic": ("ha\u02bc ka\ua789na ma\u02e5ma\u02e9 \u02bbokina t\u02b0a 'o o' ka:na 10:30",),
     "marks": ("ha\u02bc ka\ua789na ma\u02e5ma\u02e9 \u02bbokina t\u02b0a 'o o' ka:na 10:30",
-              "' : a: '"),
+              "' : a: '", "sa\u00b7sa \u00b7 a\u00b7 \u05e6\u05d4\u05f4\u05dc \u05f4\u05d0\u05f4"),
     "english": (
         "$20 million €3bn 3.5kg 10 km 5g 5% per cent -500 +3 20°C ¢3 1/2 2½ #1 $2.70 5:05 pm .5",
         "Jr. she's been he's here I'd better I'd been I'd go ain't one and a half nineteen oh two",

@@ -10,13 +10,14 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 
-from asr.text import normalize
+from asr.text import INSIDE_MARKS, normalize
 
 MIN_WORDS = 10       # with a mark at the edge or inside, before it can be a letter
 MIN_SHARE = 0.02     # of all words
 _MAX_SHOWN = 12
 
-_EDGE = re.compile(r"(?<![^\s(\[„“\"-])(['’`]?)(\w(?:[\w'’:-]*\w)?)(['’`]?)(?![^\s.,;:!?)\]“”\"-])")
+_EDGE = re.compile(r"(?<![^\s(\[„“\"-])(['’`]?)"
+                   r"(\w(?:[\w'’:\u00b7\u05f4-]*\w)?)(['’`]?)(?![^\s.,;:!?)\]“”\"-])")
 
 
 def dropped(texts: Iterable[str], normalizer: str) -> Counter[str]:
@@ -42,7 +43,7 @@ def marks_that_are_letters(texts: Iterable[str]) -> dict[str, int]:
     """Marks that `basic` drops or splits words at and that are used like letters in many words.
 
     An apostrophe at one edge of a word (o', haʼ) counts if there is none at the other, as quotes
-    have; a colon counts between two letters (ka:na).
+    have; a colon, a middle dot and a gershayim count between two letters (ka:na, col·legi).
 
     Returns:
         {mark: words that have it}, only of marks in at least `MIN_WORDS` words and `MIN_SHARE`
@@ -55,7 +56,8 @@ def marks_that_are_letters(texts: Iterable[str]) -> dict[str, int]:
         total += len(text.split())
         opened = closed = 0
         for before, word, after in _EDGE.findall(text):
-            found[":"] += bool(re.search(r"[^\W\d]:[^\W\d]", word))
+            for mark in INSIDE_MARKS:
+                found[mark] += bool(re.search(rf"[^\W\d]{mark}[^\W\d]", word))
             opened += bool(before) and not after
             closed += bool(after) and not before
         found["'"] += abs(opened - closed)   # quotes around several words come in pairs

@@ -85,7 +85,7 @@ def _eaf_document(tiers: Mapping[str, Sequence[tuple[float, float, str]]],
         "RELATIVE_MEDIA_URL": f"./{file.name}",
         "MIME_TYPE": _MEDIA_TYPES.get(file.suffix.lower(), "audio/*")})
     order = ElementTree.SubElement(root, "TIME_ORDER")
-    number = 0
+    number, slots = 0, []
     for tier, intervals in tiers.items():
         element = ElementTree.SubElement(root, "TIER", {
             "TIER_ID": _xml_text(plain(tier)), "LINGUISTIC_TYPE_REF": "default-lt"})
@@ -93,14 +93,14 @@ def _eaf_document(tiers: Mapping[str, Sequence[tuple[float, float, str]]],
             element.set("PARTICIPANT", _xml_text(plain(speakers[tier])))
         for start, end, text in _milliseconds(intervals):
             number += 1
-            for side, value in (("a", start), ("b", end)):
-                ElementTree.SubElement(order, "TIME_SLOT", {
-                    "TIME_SLOT_ID": f"ts{number}{side}", "TIME_VALUE": str(value)})
+            slots += [(start, f"ts{number}a"), (end, f"ts{number}b")]
             annotation = ElementTree.SubElement(
                 ElementTree.SubElement(element, "ANNOTATION"), "ALIGNABLE_ANNOTATION",
                 {"ANNOTATION_ID": f"a{number}", "TIME_SLOT_REF1": f"ts{number}a",
                  "TIME_SLOT_REF2": f"ts{number}b"})
             ElementTree.SubElement(annotation, "ANNOTATION_VALUE").text = _xml_text(plain(text))
+    for value, slot in sorted(slots, key=lambda pair: pair[0]):   # over all tiers, as ELAN's
+        ElementTree.SubElement(order, "TIME_SLOT", {"TIME_SLOT_ID": slot, "TIME_VALUE": str(value)})
     ElementTree.SubElement(root, "LINGUISTIC_TYPE", {
         "LINGUISTIC_TYPE_ID": "default-lt", "TIME_ALIGNABLE": "true",
         "GRAPHIC_REFERENCES": "false"})

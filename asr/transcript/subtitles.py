@@ -6,7 +6,8 @@ The rules are `SubtitleRules`, in one place: two lines of 42 characters, 1 to 7 
 characters a second where the pauses allow it, two frames between cues (Netflix Timed Text Style
 Guide, general requirements; BBC Subtitle Guidelines). Where to break is the cheapest path over all
 ways to cut the words, as in line breaking of paragraphs (Knuth and Plass 1981): pauses, punctuation
-and conjunctions are good places, articles and prepositions are bad ones.
+and conjunctions are good places, articles and prepositions are bad ones. People who answer each
+other faster than cues may follow share one, a line each, so that no cue falls behind the speech.
 """
 
 from __future__ import annotations
@@ -73,6 +74,8 @@ _NOT_AFTER = frozenset("""a an the of in on at to for with from by my your his h
     ein eine einen einem einer der die das den dem des im am zum zur von mit für in an auf
     un une le la les de du des à au aux el los las una""".split())
 _CLAUSE_ENDS = ",;:.!?…،؛。、！？"
+_SHARED = 2.0         # price of a turn inside a cue; less than that of a cue 0.1 s too short
+_SHARED_LINE = 2.0    # and of one that is not at the line break either
 
 
 class _Piece(NamedTuple):
@@ -112,11 +115,11 @@ def cues(words: Sequence[Word], *, rules: SubtitleRules = RULES, speakers: Seque
     found = []
     for number, (group, start) in enumerate(zip(groups, starts, strict=True)):
         last = number + 1 == len(groups)
-        limit = max(duration, group[-1].end, start + rules.min_seconds) if last else \
+        limit = max(duration, _end(group), start + rules.min_seconds) if last else \
             starts[number + 1] - rules.gap
         text = _lines(group, rules)
         read = len(text) / rules.characters_per_second
-        end = max(group[-1].end, start + max(rules.min_seconds, read))
+        end = max(_end(group), start + max(rules.min_seconds, read))
         found.append(Cue(start, min(end, limit, start + rules.max_seconds), text))
     return found
 
@@ -141,12 +144,14 @@ def _pieces(words: Sequence[Word], rules: SubtitleRules, speakers: Sequence[str]
 
 
 def _stretches(pieces: Sequence[_Piece], rules: SubtitleRules) -> list[list[_Piece]]:
-    """Cut at long pauses and where another person speaks."""
+    """Cut at long pauses, in which all are silent."""
     found: list[list[_Piece]] = []
+    spoken_until = 0.0
     for piece in pieces:
-        if not found or piece.is_turn or piece.start - found[-1][-1].end > rules.pause:
+        if not found or piece.start - spoken_until > rules.pause:
             found.append([])
         found[-1].append(piece)
+        spoken_until = max(spoken_until, piece.end)
     return found
 
 
@@ -174,7 +179,7 @@ def _best_cuts(pieces: Sequence[_Piece], rules: SubtitleRules) -> list[list[_Pie
 def _price(pieces: Sequence[_Piece], start: int, stop: int, rules: SubtitleRules) -> float:
     """What a cue costs: how badly it can be read, and how bad the break behind it is."""
     group = pieces[start:stop]
-    spoken = group[-1].end - group[0].start
+    spoken = _end(group) - group[0].start
     if len(group) > 1 and (spoken > rules.max_seconds or not _lines(group, rules)):
         return math.inf
     characters = sum(len(p.text) + (not p.is_joined) for p in group) - 1
@@ -184,6 +189,8 @@ def _price(pieces: Sequence[_Piece], start: int, stop: int, rules: SubtitleRules
     shown = min(max(spoken, read), max(room, 0.01), rules.max_seconds)
     price = 1.0 + 20.0 * max(0.0, rules.min_seconds - shown)
     price += 0.3 * max(0.0, characters / max(shown, 0.1) - rules.characters_per_second)
+    turns = sum(p.is_turn for p in group[1:])
+    price += (_SHARED + _SHARED_LINE) * turns - _SHARED_LINE * (turns > 0)
     if follows is not None:
         price += 1.0 - _break_quality(group[-1], follows)
         price += max(0.0, 1.0 - characters / rules.line_characters)   # not one word alone
@@ -191,9 +198,11 @@ def _price(pieces: Sequence[_Piece], start: int, stop: int, rules: SubtitleRules
 
 
 def _break_quality(last: _Piece, following: _Piece) -> float:
-    """How good it is to break between two words: -1 .. 1."""
+    """How good it is to break between two words: -1 .. 1; 2 between two people."""
     if following.is_joined:
         return -1.0
+    if following.is_turn:
+        return 2.0
     if last.text[-1:] in _CLAUSE_ENDS:
         return 1.0
     quality = min(0.8, 2.0 * max(0.0, following.start - last.end))
@@ -203,9 +212,13 @@ def _break_quality(last: _Piece, following: _Piece) -> float:
 
 
 def _lines(group: Sequence[_Piece], rules: SubtitleRules) -> str:
-    """One or two lines; empty if they do not fit. The upper one is rarely the longer one."""
+    """One or two lines; empty if they do not fit. The upper one is rarely the longer one.
+
+    Two people have a line each, where both fit.
+    """
     whole = _text(group)
-    if len(whole) <= rules.line_characters:
+    if len(whole) <= rules.line_characters and not (
+            rules.lines > 1 and any(piece.is_turn for piece in group[1:])):
         return whole
     best, price = "", math.inf
     for place in range(1, len(group)) if rules.lines > 1 else ():
@@ -217,6 +230,11 @@ def _lines(group: Sequence[_Piece], rules: SubtitleRules) -> str:
         if here < price:
             best, price = f"{upper}\n{lower}", here
     return best
+
+
+def _end(group: Sequence[_Piece]) -> float:
+    """When the last of them has ended; people may talk at once."""
+    return max(piece.end for piece in group)
 
 
 def _text(group: Sequence[_Piece]) -> str:

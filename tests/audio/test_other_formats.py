@@ -14,7 +14,7 @@ import soundfile
 from asr.audio import load_audio, load_utterance, probe_audio
 from asr.audio.recording import open_recording
 from asr.errors import AudioError
-from asr.fleet.worklist import count_other_audio, find_items
+from asr.fleet.worklist import find_items, other_audio
 from asr.manifest import Utterance, read_manifest, write_manifest
 
 av = pytest.importorskip("av", reason="PyAV is the extra keras-asr[av]")
@@ -213,7 +213,7 @@ def test_without_pyav_one_sentence_says_what_to_install(tmp_path, monkeypatch):
         load_audio(path, sample_rate=RATE)
     assert caught.value.code == "audio.no_av"
     assert [item.relative.name for item in find_items([str(tmp_path)])[0]] == ["a.wav"]
-    assert count_other_audio([str(tmp_path)]) == {".m4a": 1}
+    assert other_audio([str(tmp_path)]) == {".m4a": ["talk.m4a"]}
 
 
 def test_pyav_is_not_imported_for_other_recordings(tmp_path):

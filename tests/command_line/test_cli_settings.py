@@ -12,6 +12,7 @@ from layout_examples import speech
 
 from asr.cli import GROUPS, VERBS, run
 from asr.cli.recipe import ADVICE, _settings
+from asr.errors import DataError
 from asr.manifest import Utterance, read_manifest, write_manifest
 from asr.recipe import dump_recipe, load_recipe
 
@@ -143,6 +144,32 @@ def test_development_data_that_differ_do_not_stop_the_run(tmp_path):
     assert data.max_seconds == plain.max_seconds and data.max_bad_fraction == 0.06  # 5 of 90
     assert "5 of 90 development utterances will be left out: 2 last" in warning
     assert "3 have characters that the training texts lack" in warning
+
+
+def test_training_data_that_cannot_be_used_do_not_stop_the_run_either(tmp_path):
+    """Texts too long for their audio, texts without a letter: `asr train` leaves them out."""
+    from asr.features.lengths import feasible, feature_length, output_length
+    from asr.proposal.settings import propose
+    from asr.proposal.survey import survey
+
+    data = corpus(tmp_path / "data", text="the quick brown fox", seconds=4.0)
+    train, valid = (read_manifest(data / f"{name}.jsonl") for name in ("train", "dev"))
+    fast = [dataclasses.replace(train[0], text="the quick brown fox " * 25)] * 3
+    mute = [dataclasses.replace(train[0], text="?!")] * 2
+    found = propose(survey([*fast, *mute, *train[:1] * 25], valid), ["a"], ["b"])
+    assert found.recipe.data.max_bad_fraction == 0.17   # 5 of 30
+    warning, = (w for w in found.warnings if "will be left out: " in w and "training" in w)
+    assert "5 of 30 training utterances" in warning and "2 have no letter" in warning
+    assert "3 are too short for their texts" in warning
+    frames = output_length(feature_length(4 * 16_000, 160, 512), found.recipe.model)
+    assert not feasible(frames, list(range(1, 475))), "which is what training refuses, too"
+    with pytest.raises(DataError, match="None of the 2 texts has a letter or a digit"):
+        survey(mute, valid)
+
+
+def test_data_that_are_not_there_are_said_to_be_not_there(tmp_path, capsys):
+    code, _, err = asr(capsys, "init", tmp_path / "none", "-o", tmp_path / "m.toml")
+    assert code == 4 and f"{tmp_path / 'none'} does not exist" in err
 
 
 def test_a_budget_that_does_not_suffice_is_said(capsys, tmp_path):

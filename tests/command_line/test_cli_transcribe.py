@@ -92,6 +92,8 @@ def test_channels_that_are_not_there(capsys, call):
     assert code == 3 and "has 2 channels, so there is no channel 3" in err
     code, _, err = asr(capsys, "transcribe", call, "--channel", "each", "--speakers", "Anna")
     assert code == 3 and "has 2 channels, but 1 speakers are named" in err
+    code, _, err = asr(capsys, "transcribe", call, "--channel", "each", "--speakers", "Jo, Jo")
+    assert code == 2 and "--speakers names 'Jo' twice" in err and "Jo 1,Jo 2" in err
     assert asr(capsys, "transcribe", ONE, "--channel", "each")[0] == 0, "mono is one speaker"
     assert "--channel each" in asr(capsys, "transcribe", call, "--speakers", "A,B")[2]
 
@@ -120,8 +122,8 @@ def test_one_recording_into_one_file(capsys, tmp_path):
 
 
 @pytest.mark.parametrize("arguments, words", [
-    ([ONE, "-f", "txt", "-f", "srt"], "do not fit on standard output"),
-    ([ONE, "-f", "docx"], "do not fit on standard output"),
+    ([ONE, "-f", "txt", "-f", "srt"], "not fit on standard output"),
+    ([ONE, "-f", "docx"], "not fit on standard output"),
     ([ONE, OTHER, "-o", "a.srt"], "do not fit into the file"),
     ([ONE, "-f", "vtt", "-o", "a.srt"], "contradict"),
     ([ONE, "-o", "a.srt", "-o", "folder"], "give one folder, or files whose endings"),
@@ -163,9 +165,10 @@ def test_paragraphs(capsys, call):
 
 def test_left_alone_names_media_and_what_to_install(capsys, tmp_path, monkeypatch):
     monkeypatch.setattr("asr.audio.av_decoder.find_spec", lambda name: None)
-    for name in ("a.m4a", "b.avi", "notes.txt"):
+    for name in ("a.m4a", "b.avi", "notes.txt", *(f"{n}.dss" for n in range(5))):
         (tmp_path / name).touch()
     (tmp_path / "c.ogg").write_bytes(ONE.read_bytes())
     code, _, err = asr(capsys, "transcribe", tmp_path)
-    assert code == 0 and "Left alone: 1 .avi, 1 .m4a." in err
+    assert code == 0 and ("Left alone: 1 .avi (b.avi), 5 .dss (0.dss, 1.dss, 2.dss, ...), "
+                          "1 .m4a (a.m4a).") in err
     assert "pip install 'keras-asr[av]'" in err

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asr.errors import UsageError
-from asr.fleet.worklist import Item, OutputFolder, _clean, count_other_audio, find_items
+from asr.fleet.worklist import Item, OutputFolder, _clean, find_items, other_audio
 
 
 def touch(folder, *names):
@@ -82,10 +82,11 @@ def test_a_folder_that_may_not_be_listed_is_an_error(tree, monkeypatch):
                                         "Check the permissions of this folder."]
 
 
-def test_recordings_of_other_kinds_are_counted(tree):
+def test_recordings_of_other_kinds_are_named(tree):
     touch(tree, "x.dss", "Y.DSS", "sub/z.mp2", ".hidden.dss")
-    assert count_other_audio([str(tree), str(tree / "x.dss")]) == {".dss": 2}
-    assert count_other_audio([str(tree)], recursive=True) == {".dss": 2, ".mp2": 1}
+    assert other_audio([str(tree), str(tree / "x.dss")]) == {".dss": ["Y.DSS", "x.dss"]}
+    assert other_audio([str(tree)], recursive=True) == {
+        ".dss": ["Y.DSS", "x.dss"], ".mp2": ["z.mp2"]}
 
 
 def test_a_dangling_link_is_an_item_whose_loading_fails(tmp_path):

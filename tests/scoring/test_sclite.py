@@ -575,6 +575,7 @@ def test_comments_after_blanks(tmp_path):
     ("x.srt", "1\n00:00:01,000 --> 00:00:02,000\nhello\n", "SubRip subtitles"),
     ("x.vtt", "WEBVTT\n\n00:01.000 --> 00:02.000\nhello\n", "WebVTT subtitles"),
     ("x.csv", "id,text\nu1,hello\n", "a table"),
+    ("x.tsv", "start\tend\ttext\n0\t900\thello\n", "a table of subtitles"),
     ("x.TextGrid", 'File type = "ooTextFile"\nObject class = "TextGrid"\n', "a Praat TextGrid"),
     ("x.txt", "1\n00:00:01,000 --> 00:00:02,000\nhello\n", "SubRip subtitles"),
     ("x", "\ufeffWEBVTT\n\n00:01.000 --> 00:02.000\nhello\n", "WebVTT subtitles"),

@@ -17,7 +17,7 @@ PINNED = {
     "none": "none-1-c928d392",
     "case": "case-1-55e16958",
     "basic": "basic-2-287251f2",
-    "marks": "marks-1-5dfc6625",
+    "marks": "marks-2-6654570b",
     "english": "english-3-50237f87",
     "german": "german-3-8d8b1295",
 }
@@ -56,6 +56,7 @@ def test_basic(text, expected):
     ("ma˥ma˩ pă˧˥", "ma˥ma˩ pă˧˥", "ma˥ma˩ pă˧˥"),                # tone letters
     ("ʻOkina, tʰa! kʷʼ.", "ʻokina tʰa kʷʼ", "ʻokina tʰa kʷʼ"),
     ("o' ka:na, haˈ", "o ka na haˈ", "o' ka:na haˈ"),             # typewriters
+    ("col·legi, sa·sa · a· צה״ל", "col legi sa sa a צה ל", "col·legi sa·sa a צה״ל"),
     ("at 10:30: 'n' o’", "at 10 30 n o", "at 10 30 'n' o'"),
     ("שָׁלוֹם, עולם!", "שָׁלוֹם עולם", "שָׁלוֹם עולם"),                    # right to left, with points
     ("「今日は」、晴れ。", "今日は 晴れ", "今日は 晴れ"),                 # no spaces
@@ -77,6 +78,7 @@ def test_what_is_dropped_is_counted():
 def test_marks_are_letters_by_evidence():
     words = ["o' mana ha' ka:na"] * 10
     assert marks_that_are_letters(words) == {"'": 20, ":": 10}
+    assert marks_that_are_letters(["el col·legi nou", "צה״ל כאן"] * 10) == {"·": 10, "״": 10}
     quotes = ["he said 'so it is' and 'yes' at 10:30", "it's the dogs bones: 'no'"] * 20
     assert marks_that_are_letters(quotes) == {}
     assert marks_that_are_letters(["the dogs' bones are in the old house"] * 3) == {}, "too few"

@@ -51,6 +51,9 @@ def test_two_speakers_in_every_format():
     found, speakers, media = read_eaf(render(CALL, "eaf", "x/call.m4a").encode(), "a.eaf")
     assert found["utterance@Ben"] == [(2.0, 2.5, "yes"), (5.2, 5.6, "no")]
     assert speakers["word@Anna"] == "Anna" and media == "call.m4a"
+    slots = ElementTree.fromstring(render(CALL, "eaf", "call.m4a")).iter("TIME_SLOT")
+    times = [int(slot.get("TIME_VALUE", -1)) for slot in slots]
+    assert times == sorted(times), "the slots of all tiers in order of time"
 
 
 def test_a_long_recording_has_a_line_an_utterance_and_paragraphs():

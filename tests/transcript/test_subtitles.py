@@ -89,6 +89,44 @@ def test_speakers_are_named_at_each_turn():
                                                                       "Ben: yes"]
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.floats(0.2, 2.5), st.floats(-0.5, 0.3)), min_size=2, max_size=60))
+def test_no_cue_falls_behind_people_who_answer_each_other_fast(turns):
+    """Turns as short as "yes", some while the other still talks; each is a word a 0.3 s."""
+    now, words = 0.0, []
+    for number, (length, gap) in enumerate(turns):
+        start = max(0.0, now + gap, words[-1].start if words else 0.0)
+        count = max(1, round(length / 0.3))
+        words += [Word(f"w{len(words)}", start + k * length / count,
+                       start + (k + 1) * length / count, 1.0, 1 + number % 2)
+                  for k in range(count)]
+        now = start + length
+    starts = {word.text: word.start for word in words}
+    found = cues(words, speakers=("A", "B"), duration=now)
+    for cue in found:
+        first = next(text for text in cue.text.split() if text in starts)
+        assert cue.start - starts[first] <= 1.1, "about one shortest cue late, never more"
+    for one, other in zip(found, found[1:], strict=False):
+        assert other.start - one.end >= RULES.gap - 1e-9
+        assert RULES.min_seconds - 1e-9 <= one.end - one.start <= RULES.max_seconds + 1e-9
+
+
+def test_people_who_answer_each_other_fast_share_a_cue():
+    words = [Word(text, 0.4 * n, 0.4 * n + 0.35, 1.0, 1 + n % 2)
+             for n, text in enumerate(("ready", "yes", "go"))]
+    assert [c.text for c in cues(words[:2], speakers=("Anna", "Ben"))] == ["Anna: ready\nBen: yes"]
+    assert cues(words, speakers=("Anna", "Ben"))[0].text.count("\n") == 1
+    slow = [Word("ready", 0.0, 1.2, 1.0, 1), Word("yes", 1.3, 2.5, 1.0, 2)]
+    assert [c.text for c in cues(slow, speakers=("Anna", "Ben"))] == ["Anna: ready", "Ben: yes"]
+
+
+def test_a_cue_lasts_until_both_have_ended():
+    words = [Word(f"w{n}", 0.5 * n, 0.5 * n + 0.4, 1.0, 1) for n in range(8)] + [
+        Word("mhm", 1.0, 1.3, 1.0, 2)]   # in the order of turns, as channels are joined
+    cue, = cues(words, speakers=("Anna", "Ben"))
+    assert (cue.start, cue.end) == (0.0, 3.9) and cue.text.endswith("\nBen: mhm")
+
+
 def test_scripts_without_spaces_are_cut():
     text = "今日は晴れです" * 20
     found = cues([Word(text, 0.0, 40.0, 1.0)])

@@ -31,7 +31,7 @@ def page_model(bundle: Bundle, quantize: str = "float16") -> dict:
         UsageError: features that the page cannot compute.
     """
     constants = spectrum(bundle.features)
-    kind = "lexicon" if bundle.decoder.kind == "lexicon" else "greedy"
+    kind = page_decoder(bundle)
     calibration = bundle.calibration.get(kind)
     cmvn = bundle.cmvn
     return {
@@ -49,6 +49,11 @@ def page_model(bundle: Bundle, quantize: str = "float16") -> dict:
         "frame_origin": frame_origin(bundle.model),
         "weights": {name: _tensor(name, array, quantize)
                     for name, array in bundle.weights.items()}}
+
+
+def page_decoder(bundle: Bundle) -> str:
+    """The kind of decoder that the page has for a bundle."""
+    return "lexicon" if bundle.decoder.kind == "lexicon" else "greedy"
 
 
 def _sparse(row: np.ndarray) -> list:

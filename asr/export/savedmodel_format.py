@@ -87,6 +87,12 @@ def write(recognizer: Recognizer, path: Path, options: Options) -> Exported:
                                       fused_direction)
             return {"logits": logits, "num_logits": lengths}
 
+    def layers(features, num_frames):  # by the operations of the saved graph
+        seen: dict[str, Any] = {}
+        network(bundle, bundle.weights, tf.constant(features),
+                tf.constant(num_frames.astype(np.int32)), fused_direction, seen)
+        return {name: value.numpy() for name, value in seen.items()}
+
     module: Any = Exportable()
     signatures = {"features": module.features, "serving_default": module.features}
     try:
@@ -105,4 +111,4 @@ def write(recognizer: Recognizer, path: Path, options: Options) -> Exported:
     engine = SavedModelEngine(path)
     return Exported("savedmodel", "", [path], engine,
                     engine.samples_to_logits if "samples" in signatures else None, notes=notes,
-                    runtime=("tensorflow",))
+                    runtime=("tensorflow",), layers=layers)

@@ -26,7 +26,8 @@ Direction = Callable[..., tf.Tensor]
 
 
 def network(bundle: Bundle, weights: Mapping, features: tf.Tensor, num_frames: tf.Tensor,
-            direction: Direction) -> tuple[tf.Tensor, tf.Tensor]:
+            direction: Direction, layers: dict[str, tf.Tensor] | None = None
+            ) -> tuple[tf.Tensor, tf.Tensor]:
     """Normalised features to logits.
 
     Args:
@@ -35,6 +36,7 @@ def network(bundle: Bundle, weights: Mapping, features: tf.Tensor, num_frames: t
         features: (B, T, F) float32; what lies beyond a length is ignored.
         num_frames: (B,) int32.
         direction: computes one direction of an LSTM layer.
+        layers: receives "front_end", "lstm_0", ..., (B, T', D) each.
 
     Returns:
         (B, T', V) float32, zero beyond each length, and (B,) int32.
@@ -65,6 +67,8 @@ def network(bundle: Bundle, weights: Mapping, features: tf.Tensor, num_frames: t
             x = _masked(tf.nn.relu(x + weights[f"conv_{index}/bias"]), num_frames)
         columns = (x.shape[2] or 0) * (x.shape[3] or 0)  # never None: only batch and time are
         x = tf.reshape(x, [tf.shape(x)[0], tf.shape(x)[1], columns])
+    seen = {} if layers is None else layers
+    seen["front_end"] = x
     for layer in range(settings.num_layers):
         x = tf.concat([direction(x, num_frames,
                                  *(weights[f"lstm_{layer}/{name}/{part}"]
@@ -76,7 +80,7 @@ def network(bundle: Bundle, weights: Mapping, features: tf.Tensor, num_frames: t
             variance = tf.reduce_mean(tf.square(x - mean), axis=-1, keepdims=True)
             x = (x - mean) * tf.math.rsqrt(variance + LAYER_NORM_EPSILON) * \
                 weights[f"norm_{layer}/gamma"] + weights[f"norm_{layer}/beta"]
-        x = _masked(x, num_frames)
+        x = seen[f"lstm_{layer}"] = _masked(x, num_frames)
     size, inputs = tf.shape(x), x.shape[2]
     logits = tf.matmul(tf.reshape(x, [-1, inputs]), weights["output/kernel"])
     logits = tf.reshape(logits + weights["output/bias"], [size[0], size[1], bundle.

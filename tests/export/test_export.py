@@ -17,7 +17,7 @@ from asr.bundle import reference_clip
 from asr.bundle.find import SHIPPED
 from asr.cli import run
 from asr.errors import AsrError, BundleError, UsageError
-from asr.export import FORMATS, Options, certificate, export, onnx_format
+from asr.export import FORMATS, Options, certificate, export, html_format, onnx_format
 from asr.manifest import read_manifest
 from asr.network.onnx_engine import OnnxAcousticModel
 
@@ -135,6 +135,53 @@ def test_a_wrong_graph_is_refused_and_its_first_wrong_layer_named(tmp_path, monk
         export(small(tmp_path), tmp_path / "out.onnx")
     assert caught.value.code == "export.parity"
     assert not list(tmp_path.glob("out*"))
+
+
+@pytest.mark.tf
+@pytest.mark.parametrize("name", ["out.savedmodel", "out.tflite", "out.keras", "out.html"])
+def test_every_format_names_the_first_wrong_layer(tmp_path, monkeypatch, name):
+    """Its file gets other weights in the second LSTM layer than the reference has."""
+    if name.endswith("tflite"):
+        pytest.importorskip("ai_edge_litert", reason="the extra litert is not installed")
+    if name.endswith("html") and html_format.shutil.which("node") is None:
+        pytest.skip("Node is not installed")
+    right = small(tmp_path)
+    wrong = dict(right.bundle.weights)
+    kernel = "lstm_1/forward/kernel"
+    wrong[kernel] = wrong[kernel][::-1].copy()
+    right.bundle = dataclasses.replace(right.bundle, weights=wrong)  # the engine has the others
+    monkeypatch.setattr(html_format, "PageEngine", page_of(right.engine))
+    with pytest.raises(AsrError, match="first layer that differs is lstm_1"):
+        export(right, tmp_path / name)
+    assert not list(tmp_path.glob("out*"))
+
+
+def page_of(reference):
+    """A page's engine that is compared with this one."""
+    def engine(*arguments):
+        made = PAGE_ENGINE(*arguments)
+        made.reference = reference
+        return made
+
+    return engine
+
+
+PAGE_ENGINE = html_format.PageEngine
+
+
+@pytest.mark.tf
+def test_litert_is_compared_over_short_recordings_too(tmp_path):
+    """It takes one recording at a time: batches are run one by one, from one frame."""
+    pytest.importorskip("ai_edge_litert", reason="the extra litert is not installed")
+    found = export(small(tmp_path), tmp_path / "m.tflite")
+    assert [(one.batch, one.seconds[0] < 0.001) for one in found.batches] == [
+        (1, False), (7, True), (32, True)]
+
+
+def test_a_quantised_file_without_a_manifest_says_that_its_cost_is_unknown(tmp_path):
+    found = export(small(tmp_path), tmp_path / "q.onnx", quantize="int8")
+    assert any("was not measured" in note and "--verify" in note for note in found.notes)
+    assert found.tolerance is None
 
 
 def test_nothing_is_overwritten(tmp_path):

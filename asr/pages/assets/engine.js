@@ -303,8 +303,8 @@ function layerNorm(x, gamma, beta) {
   }
 }
 
-// Normalised features -> logits, both matrices.
-function network(model, x) {
+// Normalised features -> logits, both matrices. `seen(name, x)` is told each layer.
+function network(model, x, seen = () => {}) {
   const s = model.model, w = model.weights;
   x = quietEdges(x, s.edge_frames * s.subsampling);
   if (s.front_end === "stack") {
@@ -317,12 +317,14 @@ function network(model, x) {
       mels = Math.ceil(mels / 2); channels = s.conv_channels;
     });
   }
+  seen("front_end", x);
   for (let layer = 0; layer < s.num_layers; layer++) {
     const y = matrix(x.rows, 2 * s.units);
     lstmDirection(model, x, `lstm_${layer}/forward`, false, y, 0);
     lstmDirection(model, x, `lstm_${layer}/backward`, true, y, s.units);
     if (s.layer_norm) layerNorm(y, w[`norm_${layer}/gamma`].values, w[`norm_${layer}/beta`].values);
     x = y;
+    seen(`lstm_${layer}`, x);
   }
   const kernel = model.prepared.output ??= transposed(w["output/kernel"]);
   return dense(x, kernel, w["output/bias"].values, w["output/bias"].shape[0]);

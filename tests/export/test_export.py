@@ -304,6 +304,11 @@ def exported_digits(tmp_path):
     with wave.open(str(tmp_path / "talk.wav"), "wb") as file:
         file.setparams((1, 2, 8000, 0, "NONE", ""))
         file.writeframes(samples.astype("<i2").tobytes())
+    with open(tmp_path / "talk.wav", "ab") as file:  # what editors put behind the samples
+        file.write(b"LIST" + (4000).to_bytes(4, "little") + bytes(range(250)) * 16)
+    with wave.open(str(tmp_path / "fast.wav"), "wb") as file:
+        file.setparams((1, 2, 16_000, 0, "NONE", ""))
+        file.writeframes(bytes(200))
     text = recognizer.with_decoder(kind="greedy").transcribe(tmp_path / "talk.wav").text
     return tmp_path, text
 
@@ -338,6 +343,9 @@ def test_the_cpp_example_decodes(exported_digits):
     done = subprocess.run(["./greedy", "digits.samples.onnx", asr.load().tokenizer.alphabet,
                            "talk.wav"], cwd=folder, capture_output=True, text=True, check=True)
     assert done.stdout.split() == text.split()
+    done = subprocess.run(["./greedy", "digits.samples.onnx", "abc", "fast.wav"], cwd=folder,
+                          capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (4, "fast.wav must be mono, 16 bit, 8000 Hz.\n")
 
 
 FRESH = """

@@ -14,7 +14,7 @@ import numpy as np
 from asr.bundle import Bundle
 from asr.decoding.calibration import PARAMETERS
 from asr.errors import UsageError
-from asr.export.spectrum import spectrum
+from asr.export.spectrum import not_computed, spectrum
 from asr.features.lengths import frame_origin
 
 MATRICES = ("kernel", "recurrent_kernel")  # of float16; vectors stay as they are: they are small
@@ -30,6 +30,9 @@ def page_model(bundle: Bundle, quantize: str = "float16") -> dict:
     Raises:
         UsageError: features that the page cannot compute.
     """
+    if odd := not_computed(bundle.features):
+        raise UsageError(f"A page computes log_mel and mfcc from samples, not {odd}. Export with "
+                         "--format onnx, whose entry for features takes any.")
     constants = spectrum(bundle.features)
     kind = page_decoder(bundle)
     calibration = bundle.calibration.get(kind)

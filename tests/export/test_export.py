@@ -152,7 +152,7 @@ def test_every_format_names_the_first_wrong_layer(tmp_path, monkeypatch, name):
     right.bundle = dataclasses.replace(right.bundle, weights=wrong)  # the engine has the others
     monkeypatch.setattr(html_format, "PageEngine", page_of(right.engine))
     with pytest.raises(AsrError, match="first layer that differs is lstm_1"):
-        export(right, tmp_path / name)
+        export(right, tmp_path / name, quantize="float32" if name.endswith("html") else "")
     assert not list(tmp_path.glob("out*"))
 
 

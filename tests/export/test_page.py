@@ -15,7 +15,7 @@ from test_export import CLIPS, VARIANTS, brief, small  # noqa: F401 (a fixture)
 import asr
 from asr.bundle import reference_clip
 from asr.bundle.find import SHIPPED
-from asr.errors import AsrError
+from asr.errors import AsrError, UsageError
 from asr.export import export, html_format, html_model
 from asr.features import normalize_features
 from asr.manifest import read_manifest
@@ -168,6 +168,14 @@ def test_a_page_that_computes_something_else_is_refused(tmp_path, monkeypatch, r
     with pytest.raises(AsrError, match=words):
         export(small(tmp_path), tmp_path / "p.html", quantize=quantize)
     assert not list(tmp_path.glob("p*"))
+
+
+def test_features_that_a_page_does_not_compute_are_refused_in_one_sentence(tmp_path):
+    bundle = small(tmp_path).bundle
+    for changes, name in (({"preemphasis": 0.97}, "preemphasis"), ({"kind": "pcen"}, "pcen")):
+        odd = dataclasses.replace(bundle, features=dataclasses.replace(bundle.features, **changes))
+        with pytest.raises(UsageError, match=f"not {name}. Export with --format onnx"):
+            html_model.page_model(odd)
 
 
 def test_the_digits_page_is_below_3_megabytes(digits):

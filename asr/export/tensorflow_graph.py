@@ -181,7 +181,8 @@ def _normalized(bundle: Bundle, x: tf.Tensor, num_frames: tf.Tensor) -> tf.Tenso
         above = (tf.math.log(power) - tf.math.log(mean(power))) / NEPERS_PER_DB + s.cmvn_range_db
         loud = tf.clip_by_value(above / WEIGHT_RAMP_DB, 0.0, 1.0)
         quiet = 1.0 - loud
-        weights = loud + quiet * tf.minimum(1.0, total(loud) / tf.maximum(total(quiet), 1e-9))
+        # The tensor first: a graph takes the type of a call from its first argument.
+        weights = loud + quiet * tf.minimum(total(loud) / tf.maximum(total(quiet), 1e-9), 1.0)
         count = total(weights)
     if s.cmvn == "map":
         power = tf.reduce_mean(mean(tf.exp(x - peak)), axis=2, keepdims=True)

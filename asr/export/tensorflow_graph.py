@@ -20,6 +20,7 @@ from asr.features.lengths import CONV_TIME_STRIDES
 from asr.features.normalization import NEPERS_PER_DB, WEIGHT_RAMP_DB
 from asr.features.twin import POWER_FLOOR
 from asr.network.weights import LAYER_NORM_EPSILON
+from asr.recipe import FeatureSettings
 
 # x (B, T, D), lengths (B,), kernel, recurrent_kernel, bias, backward? -> (B, T, U)
 Direction = Callable[..., tf.Tensor]
@@ -128,6 +129,18 @@ def loop_direction(x: tf.Tensor, lengths: tf.Tensor, kernel, recurrent_kernel, b
     return (tf.reverse(y, [0]) if backward else y)[tf.newaxis]
 
 
+def check_features(settings: FeatureSettings) -> None:
+    """Before a graph is traced: TensorFlow would put its own error around ours.
+
+    Raises:
+        UsageError: a kind of features that the graph does not have.
+    """
+    if settings.deltas:
+        raise UsageError("The graph from samples has no deltas: only the entry for features is "
+                         "exported.")
+    spectrum(settings)
+
+
 def features_of_samples(bundle: Bundle, samples: tf.Tensor,
                         num_samples: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Samples (B, N) float32 and (B,) int32 -> normalised features (B, T, F) and num_frames.
@@ -136,9 +149,7 @@ def features_of_samples(bundle: Bundle, samples: tf.Tensor,
         UsageError: a kind of features that the graph does not have.
     """
     s = bundle.features
-    if s.deltas:
-        raise UsageError("The graph from samples has no deltas: only the entry for features is "
-                         "exported.")
+    check_features(s)
     constants, odd = spectrum(s), s.n_fft % 2
     x = tf.where(tf.sequence_mask(num_samples, tf.shape(samples)[1]), samples, 0.0)
     count = 1 + (tf.shape(samples)[1] - odd) // s.hop_length

@@ -14,7 +14,7 @@ import numpy as np
 from asr.bundle import Bundle
 from asr.decoding.calibration import PARAMETERS
 from asr.errors import UsageError
-from asr.export.spectrum import spectrum
+from asr.export.spectrum import not_computed, spectrum
 from asr.features.lengths import frame_origin
 
 MATRICES = ("kernel", "recurrent_kernel")  # of float16; vectors stay as they are: they are small
@@ -30,8 +30,11 @@ def page_model(bundle: Bundle, quantize: str = "float16") -> dict:
     Raises:
         UsageError: features that the page cannot compute.
     """
+    if odd := not_computed(bundle.features):
+        raise UsageError(f"A page computes log_mel and mfcc from samples, not {odd}. Export with "
+                         "--format onnx, whose entry for features takes any.")
     constants = spectrum(bundle.features)
-    kind = "lexicon" if bundle.decoder.kind == "lexicon" else "greedy"
+    kind = page_decoder(bundle)
     calibration = bundle.calibration.get(kind)
     cmvn = bundle.cmvn
     return {
@@ -49,6 +52,11 @@ def page_model(bundle: Bundle, quantize: str = "float16") -> dict:
         "frame_origin": frame_origin(bundle.model),
         "weights": {name: _tensor(name, array, quantize)
                     for name, array in bundle.weights.items()}}
+
+
+def page_decoder(bundle: Bundle) -> str:
+    """The kind of decoder that the page has for a bundle."""
+    return "lexicon" if bundle.decoder.kind == "lexicon" else "greedy"
 
 
 def _sparse(row: np.ndarray) -> list:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from asr.bundle.onnx_file import language_model_path, metadata_text
 from asr.export.certificate import Exported
 
@@ -45,4 +47,11 @@ def write(recognizer: Recognizer, path: Path, options: Options) -> Exported:
         files[-1].write_bytes(bundle.lm)
         notes.append("The language model lies beside the file: logits hold none of it.")
     engine = KerasAcousticModel.of(loaded, bundle.model, bundle.num_features)
-    return Exported("keras", "", files, engine, notes=notes, runtime=("tensorflow", "keras"))
+
+    def layers(features, num_frames):  # a wrong front end shows in the first of them
+        hidden = loaded.hidden_layers({"features": features,
+                                       "num_frames": num_frames.astype(np.int32)})
+        return {f"lstm_{k}": np.asarray(x) for k, x in enumerate(hidden)}
+
+    return Exported("keras", "", files, engine, notes=notes, runtime=("tensorflow", "keras"),
+                    layers=layers)

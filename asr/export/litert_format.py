@@ -74,20 +74,29 @@ def write(recognizer: Recognizer, path: Path, options: Options) -> Exported:
 
     bundle = recognizer.bundle
 
-    @tf.function(jit_compile=False, input_signature=[
-        tf.TensorSpec([1, None, bundle.num_features], tf.float32, "features")])
-    def one(features):
-        logits, _ = network(bundle, bundle.weights, features, tf.shape(features)[1:2],
-                            loop_direction)
-        return {"logits": logits}
+    def convert(layer: str = "") -> bytes:
+        @tf.function(jit_compile=False, input_signature=[
+            tf.TensorSpec([1, None, bundle.num_features], tf.float32, "features")])
+        def one(features):
+            seen: dict = {}
+            logits, _ = network(bundle, bundle.weights, features, tf.shape(features)[1:2],
+                                loop_direction, seen)
+            return {"logits": seen[layer] if layer else logits}
 
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([one.get_concrete_function()])
-    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-    if options.quantize:
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    if options.quantize == "float16":
-        converter.target_spec.supported_types = [tf.float16]
-    data = converter.convert()
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([one.get_concrete_function()])
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+        if options.quantize:
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        if options.quantize == "float16":
+            converter.target_spec.supported_types = [tf.float16]
+        return converter.convert()
+
+    def layers(features, num_frames):  # a file for each: where a converted graph goes wrong
+        names = ["front_end", *(f"lstm_{k}" for k in range(bundle.model.num_layers))]
+        return {name: LiteRtEngine(convert(name)).logits(features, num_frames)[0]
+                for name in names}
+
+    data = convert()
     path.write_bytes(data)
     description = path.with_name(path.name + METADATA)
     description.write_text(metadata_text(bundle, "features"), encoding="utf-8")
@@ -96,5 +105,5 @@ def write(recognizer: Recognizer, path: Path, options: Options) -> Exported:
         files.append(path.with_name(f"{path.name}.lm.arpa.gz"))
         files[-1].write_bytes(bundle.lm)
         notes.append("The language model lies beside the file: logits hold none of it.")
-    return Exported("litert", options.quantize, files, LiteRtEngine(data), largest_batch=1,
-                    notes=notes, runtime=("tensorflow", "ai-edge-litert"))
+    return Exported("litert", options.quantize, files, LiteRtEngine(data), notes=notes,
+                    runtime=("tensorflow", "ai-edge-litert"), layers=layers)

@@ -57,7 +57,12 @@ def write(recognizer: Recognizer, path: Path, options: Options) -> Exported:
     import_tensorflow()
     import tensorflow as tf
 
-    from asr.export.tensorflow_graph import features_of_samples, fused_direction, network
+    from asr.export.tensorflow_graph import (
+        check_features,
+        features_of_samples,
+        fused_direction,
+        network,
+    )
 
     bundle, notes = recognizer.bundle, []
 
@@ -78,22 +83,29 @@ def write(recognizer: Recognizer, path: Path, options: Options) -> Exported:
                                       fused_direction)
             return {"logits": logits, "num_logits": lengths}
 
-        @tf.function(jit_compile=False, input_signature=[
-            tf.TensorSpec([None, None], tf.float32, "samples"),
-            tf.TensorSpec([None], tf.int32, "num_samples")])
-        def samples(self, samples, num_samples):
-            features, num_frames = features_of_samples(bundle, samples, num_samples)
-            logits, lengths = network(bundle, self.weights, features, num_frames,
-                                      fused_direction)
-            return {"logits": logits, "num_logits": lengths}
+    def layers(features, num_frames):  # by the operations of the saved graph
+        seen: dict[str, Any] = {}
+        network(bundle, bundle.weights, tf.constant(features),
+                tf.constant(num_frames.astype(np.int32)), fused_direction, seen)
+        return {name: value.numpy() for name, value in seen.items()}
 
     module: Any = Exportable()
     signatures = {"features": module.features, "serving_default": module.features}
     try:
-        module.samples.get_concrete_function()
-        signatures["samples"] = module.samples
+        check_features(bundle.features)
     except UsageError as error:
         notes.append(str(error))
+    else:
+        @tf.function(jit_compile=False, input_signature=[
+            tf.TensorSpec([None, None], tf.float32, "samples"),
+            tf.TensorSpec([None], tf.int32, "num_samples")])
+        def samples(samples, num_samples):
+            features, num_frames = features_of_samples(bundle, samples, num_samples)
+            logits, lengths = network(bundle, module.weights, features, num_frames,
+                                      fused_direction)
+            return {"logits": logits, "num_logits": lengths}
+
+        module.samples = signatures["samples"] = samples
     tf.saved_model.save(module, str(path), signatures)
     assets = path / "assets"
     assets.mkdir(exist_ok=True)
@@ -105,4 +117,4 @@ def write(recognizer: Recognizer, path: Path, options: Options) -> Exported:
     engine = SavedModelEngine(path)
     return Exported("savedmodel", "", [path], engine,
                     engine.samples_to_logits if "samples" in signatures else None, notes=notes,
-                    runtime=("tensorflow",))
+                    runtime=("tensorflow",), layers=layers)

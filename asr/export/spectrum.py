@@ -34,15 +34,19 @@ class Spectrum:
     cosines: np.ndarray | None
 
 
+def not_computed(settings: FeatureSettings) -> str:
+    """What an exported file cannot compute of these features, by name; "": it can."""
+    return settings.kind if settings.kind not in twin.TWINS else \
+        "preemphasis" if settings.preemphasis else "trim_db" if settings.trim_db else ""
+
+
 def spectrum(settings: FeatureSettings) -> Spectrum:
     """The constants of these settings.
 
     Raises:
         UsageError: features that exported graphs do not compute.
     """
-    s = settings
-    odd = s.kind if s.kind not in twin.TWINS else "preemphasis" if s.preemphasis else \
-        "trim_db" if s.trim_db else ""
+    s, odd = settings, not_computed(settings)
     if odd:
         raise UsageError(f"An exported graph computes log_mel and mfcc from samples, not {odd}: "
                          "only the entry for features is written.")

@@ -20,13 +20,15 @@ from asr.features.lengths import CONV_TIME_STRIDES
 from asr.features.normalization import NEPERS_PER_DB, WEIGHT_RAMP_DB
 from asr.features.twin import POWER_FLOOR
 from asr.network.weights import LAYER_NORM_EPSILON
+from asr.recipe import FeatureSettings
 
 # x (B, T, D), lengths (B,), kernel, recurrent_kernel, bias, backward? -> (B, T, U)
 Direction = Callable[..., tf.Tensor]
 
 
 def network(bundle: Bundle, weights: Mapping, features: tf.Tensor, num_frames: tf.Tensor,
-            direction: Direction) -> tuple[tf.Tensor, tf.Tensor]:
+            direction: Direction, layers: dict[str, tf.Tensor] | None = None
+            ) -> tuple[tf.Tensor, tf.Tensor]:
     """Normalised features to logits.
 
     Args:
@@ -35,6 +37,7 @@ def network(bundle: Bundle, weights: Mapping, features: tf.Tensor, num_frames: t
         features: (B, T, F) float32; what lies beyond a length is ignored.
         num_frames: (B,) int32.
         direction: computes one direction of an LSTM layer.
+        layers: receives "front_end", "lstm_0", ..., (B, T', D) each.
 
     Returns:
         (B, T', V) float32, zero beyond each length, and (B,) int32.
@@ -65,6 +68,8 @@ def network(bundle: Bundle, weights: Mapping, features: tf.Tensor, num_frames: t
             x = _masked(tf.nn.relu(x + weights[f"conv_{index}/bias"]), num_frames)
         columns = (x.shape[2] or 0) * (x.shape[3] or 0)  # never None: only batch and time are
         x = tf.reshape(x, [tf.shape(x)[0], tf.shape(x)[1], columns])
+    seen = {} if layers is None else layers
+    seen["front_end"] = x
     for layer in range(settings.num_layers):
         x = tf.concat([direction(x, num_frames,
                                  *(weights[f"lstm_{layer}/{name}/{part}"]
@@ -76,7 +81,7 @@ def network(bundle: Bundle, weights: Mapping, features: tf.Tensor, num_frames: t
             variance = tf.reduce_mean(tf.square(x - mean), axis=-1, keepdims=True)
             x = (x - mean) * tf.math.rsqrt(variance + LAYER_NORM_EPSILON) * \
                 weights[f"norm_{layer}/gamma"] + weights[f"norm_{layer}/beta"]
-        x = _masked(x, num_frames)
+        x = seen[f"lstm_{layer}"] = _masked(x, num_frames)
     size, inputs = tf.shape(x), x.shape[2]
     logits = tf.matmul(tf.reshape(x, [-1, inputs]), weights["output/kernel"])
     logits = tf.reshape(logits + weights["output/bias"], [size[0], size[1], bundle.
@@ -124,6 +129,18 @@ def loop_direction(x: tf.Tensor, lengths: tf.Tensor, kernel, recurrent_kernel, b
     return (tf.reverse(y, [0]) if backward else y)[tf.newaxis]
 
 
+def check_features(settings: FeatureSettings) -> None:
+    """Before a graph is traced: TensorFlow would put its own error around ours.
+
+    Raises:
+        UsageError: a kind of features that the graph does not have.
+    """
+    if settings.deltas:
+        raise UsageError("The graph from samples has no deltas: only the entry for features is "
+                         "exported.")
+    spectrum(settings)
+
+
 def features_of_samples(bundle: Bundle, samples: tf.Tensor,
                         num_samples: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Samples (B, N) float32 and (B,) int32 -> normalised features (B, T, F) and num_frames.
@@ -132,9 +149,7 @@ def features_of_samples(bundle: Bundle, samples: tf.Tensor,
         UsageError: a kind of features that the graph does not have.
     """
     s = bundle.features
-    if s.deltas:
-        raise UsageError("The graph from samples has no deltas: only the entry for features is "
-                         "exported.")
+    check_features(s)
     constants, odd = spectrum(s), s.n_fft % 2
     x = tf.where(tf.sequence_mask(num_samples, tf.shape(samples)[1]), samples, 0.0)
     count = 1 + (tf.shape(samples)[1] - odd) // s.hop_length
@@ -177,7 +192,8 @@ def _normalized(bundle: Bundle, x: tf.Tensor, num_frames: tf.Tensor) -> tf.Tenso
         above = (tf.math.log(power) - tf.math.log(mean(power))) / NEPERS_PER_DB + s.cmvn_range_db
         loud = tf.clip_by_value(above / WEIGHT_RAMP_DB, 0.0, 1.0)
         quiet = 1.0 - loud
-        weights = loud + quiet * tf.minimum(1.0, total(loud) / tf.maximum(total(quiet), 1e-9))
+        # The tensor first: a graph takes the type of a call from its first argument.
+        weights = loud + quiet * tf.minimum(total(loud) / tf.maximum(total(quiet), 1e-9), 1.0)
         count = total(weights)
     if s.cmvn == "map":
         power = tf.reduce_mean(mean(tf.exp(x - peak)), axis=2, keepdims=True)

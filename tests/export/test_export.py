@@ -17,7 +17,7 @@ from asr.bundle import reference_clip
 from asr.bundle.find import SHIPPED
 from asr.cli import run
 from asr.errors import AsrError, BundleError, UsageError
-from asr.export import FORMATS, Options, certificate, export, onnx_format
+from asr.export import FORMATS, Options, certificate, export, html_format, onnx_format
 from asr.manifest import read_manifest
 from asr.network.onnx_engine import OnnxAcousticModel
 
@@ -137,6 +137,53 @@ def test_a_wrong_graph_is_refused_and_its_first_wrong_layer_named(tmp_path, monk
     assert not list(tmp_path.glob("out*"))
 
 
+@pytest.mark.tf
+@pytest.mark.parametrize("name", ["out.savedmodel", "out.tflite", "out.keras", "out.html"])
+def test_every_format_names_the_first_wrong_layer(tmp_path, monkeypatch, name):
+    """Its file gets other weights in the second LSTM layer than the reference has."""
+    if name.endswith("tflite"):
+        pytest.importorskip("ai_edge_litert", reason="the extra litert is not installed")
+    if name.endswith("html") and html_format.shutil.which("node") is None:
+        pytest.skip("Node is not installed")
+    right = small(tmp_path)
+    wrong = dict(right.bundle.weights)
+    kernel = "lstm_1/forward/kernel"
+    wrong[kernel] = wrong[kernel][::-1].copy()
+    right.bundle = dataclasses.replace(right.bundle, weights=wrong)  # the engine has the others
+    monkeypatch.setattr(html_format, "PageEngine", page_of(right.engine))
+    with pytest.raises(AsrError, match="first layer that differs is lstm_1"):
+        export(right, tmp_path / name, quantize="float32" if name.endswith("html") else "")
+    assert not list(tmp_path.glob("out*"))
+
+
+def page_of(reference):
+    """A page's engine that is compared with this one."""
+    def engine(*arguments):
+        made = PAGE_ENGINE(*arguments)
+        made.reference = reference
+        return made
+
+    return engine
+
+
+PAGE_ENGINE = html_format.PageEngine
+
+
+@pytest.mark.tf
+def test_litert_is_compared_over_short_recordings_too(tmp_path):
+    """It takes one recording at a time: batches are run one by one, from one frame."""
+    pytest.importorskip("ai_edge_litert", reason="the extra litert is not installed")
+    found = export(small(tmp_path), tmp_path / "m.tflite")
+    assert [(one.batch, one.seconds[0] < 0.001) for one in found.batches] == [
+        (1, False), (7, True), (32, True)]
+
+
+def test_a_quantised_file_without_a_manifest_says_that_its_cost_is_unknown(tmp_path):
+    found = export(small(tmp_path), tmp_path / "q.onnx", quantize="int8")
+    assert any("was not measured" in note and "--verify" in note for note in found.notes)
+    assert found.tolerance is None
+
+
 def test_nothing_is_overwritten(tmp_path):
     (tmp_path / "m.samples.onnx").write_text("mine")
     with pytest.raises(UsageError, match="exists and is not overwritten"):
@@ -196,12 +243,20 @@ def test_the_language_model_travels_beside_the_file(tmp_path):
 
 
 @pytest.mark.tf
-@pytest.mark.parametrize("variant", ["stack", "edges", "conv", "conv 4", "mfcc", "odd"])
-def test_savedmodel_and_litert_agree(tmp_path, variant):
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_savedmodel_agrees_for_every_front_end_and_normalisation(tmp_path, variant):
+    found = export(small(tmp_path, variant), tmp_path / "m.savedmodel")
+    assert found.largest_difference < 1e-4
+    entries = {"features"} if variant == "deltas" else {"features", "samples"}
+    assert {one.entry for one in found.batches} == entries
+    assert any("deltas" in note for note in found.notes) == (variant == "deltas")
+
+
+@pytest.mark.tf
+@pytest.mark.parametrize("variant", ["stack", "edges", "conv", "conv 4", "stack 4 of 5", "odd"])
+def test_litert_agrees_for_every_front_end(tmp_path, variant):
     pytest.importorskip("ai_edge_litert", reason="the extra litert is not installed")
-    recognizer = small(tmp_path, variant)
-    for name in ("m.savedmodel", "m.tflite"):
-        assert export(recognizer, tmp_path / name).largest_difference < 1e-4
+    assert export(small(tmp_path, variant), tmp_path / "m.tflite").largest_difference < 1e-4
 
 
 @pytest.mark.tf
@@ -257,6 +312,11 @@ def exported_digits(tmp_path):
     with wave.open(str(tmp_path / "talk.wav"), "wb") as file:
         file.setparams((1, 2, 8000, 0, "NONE", ""))
         file.writeframes(samples.astype("<i2").tobytes())
+    with open(tmp_path / "talk.wav", "ab") as file:  # what editors put behind the samples
+        file.write(b"LIST" + (4000).to_bytes(4, "little") + bytes(range(250)) * 16)
+    with wave.open(str(tmp_path / "fast.wav"), "wb") as file:
+        file.setparams((1, 2, 16_000, 0, "NONE", ""))
+        file.writeframes(bytes(200))
     text = recognizer.with_decoder(kind="greedy").transcribe(tmp_path / "talk.wav").text
     return tmp_path, text
 
@@ -291,6 +351,9 @@ def test_the_cpp_example_decodes(exported_digits):
     done = subprocess.run(["./greedy", "digits.samples.onnx", asr.load().tokenizer.alphabet,
                            "talk.wav"], cwd=folder, capture_output=True, text=True, check=True)
     assert done.stdout.split() == text.split()
+    done = subprocess.run(["./greedy", "digits.samples.onnx", "abc", "fast.wav"], cwd=folder,
+                          capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (4, "fast.wav must be mono, 16 bit, 8000 Hz.\n")
 
 
 FRESH = """

@@ -1,5 +1,6 @@
 """The page that recognises speech: the same transcripts in a real browser, and no network."""
 
+import base64
 import dataclasses
 import json
 import re
@@ -14,10 +15,12 @@ from test_export import CLIPS, VARIANTS, brief, small  # noqa: F401 (a fixture)
 import asr
 from asr.bundle import reference_clip
 from asr.bundle.find import SHIPPED
+from asr.errors import AsrError, UsageError
 from asr.export import export, html_format, html_model
 from asr.features import normalize_features
 from asr.manifest import read_manifest
 from asr.network.engine import NumpyAcousticModel
+from asr.text.tokenizer import CharTokenizer
 
 needs_chromium = pytest.mark.skipif(BINARY is None, reason="Chromium is not installed")
 pytestmark = pytest.mark.skipif(html_format.shutil.which("node") is None,
@@ -42,7 +45,7 @@ def run_engine(bundle, clips, tmp_path, quantize=""):
         "console.log(JSON.stringify(d.clips.map(c=>{c=Float32Array.from(c);"
         "const f=e.features(m,c),l=e.network(m,e.normalize(m,f)),r=e.recognize(m,c);"
         "return{features:Array.from(f.values),logits:Array.from(l.values),text:r.text,"
-        "words:r.words}})))")
+        "words:r.words,pauses:e.longPauses(m,f)}})))")
     done = subprocess.run(["node", "-e", program], cwd=tmp_path, check=True, capture_output=True)
     return json.loads(done.stdout)
 
@@ -76,22 +79,30 @@ def test_sample_clips_have_the_words_times_and_confidences_of_python(tmp_path):
             assert mine["confidence"] == pytest.approx(word.confidence, abs=0.02)
 
 
-def test_long_pauses_are_shortened_as_in_python(tmp_path):
+# Half of 0.25 and of 0.65 s ends in half a frame, which Python rounds to the even number.
+@pytest.mark.parametrize("max_pause", [0.4, 0.25, 0.65, 0.01])
+def test_long_pauses_are_shortened_as_in_python(tmp_path, max_pause):
     recognizer = asr.load()
     assert recognizer.pauses.kept
+    recognizer = recognizer.with_decoder(max_pause=max_pause)
+    bundle = dataclasses.replace(recognizer.bundle, decoder=recognizer.decoder_settings)
     clip = recognizer.load_audio(CLIPS / "1-rms.ogg")
     rng = np.random.default_rng(3)
     room, silence = rng.normal(0, 5e-4, 30_000).astype("f4"), np.zeros(20_000, "f4")
     audios = [np.concatenate(parts) for parts in (
         (room, clip, room, clip, room), (clip, silence, clip, room), (silence, clip, room[:9_000]),
-        (clip, room[:3_300], clip), (clip, 0.1 * clip, room[:8_000], clip))]
-    for audio, got in zip(audios, run_engine(recognizer.bundle, audios, tmp_path), strict=True):
-        assert recognizer.pauses.find(recognizer.features(audio))
+        (clip, room[:5_300], clip), (clip, 0.1 * clip, room[:8_000], clip))]
+    found = 0
+    for audio, got in zip(audios, run_engine(bundle, audios, tmp_path), strict=True):
+        spans = recognizer.pauses.find(recognizer.features(audio))
+        assert [tuple(span) for span in got["pauses"]] == spans
+        found += bool(spans)
         expected = recognizer.transcribe(audio)
         assert got["text"] == expected.text
         assert [(w["start"], w["end"], w["confidence"]) for w in got["words"]] == [
             (pytest.approx(w.start, abs=1e-4), pytest.approx(w.end, abs=1e-4),
              pytest.approx(w.confidence, abs=1e-3)) for w in expected.words]
+    assert found >= 3
 
 
 @pytest.mark.slow
@@ -135,12 +146,84 @@ def test_a_beam_bundle_becomes_greedy_and_says_so(tmp_path):
     assert any("decodes greedily" in note for note in result.notes)
 
 
+@pytest.mark.parametrize("quantize", ["", "float16", "float32"])
+def test_the_certificate_runs_features_network_and_decoder_of_the_page(tmp_path, quantize):
+    found = export(small(tmp_path), tmp_path / "p.html", quantize=quantize)
+    assert found.tolerance and found.quantized == ("" if quantize == "float32" else "float16")
+    assert [(one.entry, one.batch) for one in found.batches] == [
+        (entry, size) for entry in ("features", "samples") for size in (1, 7, 32)]
+    assert found.same_transcripts == (2, 2)
+
+
+@pytest.mark.parametrize(("right", "wrong", "words"), [
+    ("Math.log(Math.max(energy, 1e-10))", "Math.log(Math.max(energy, 1e-3))", "its features"),
+    ("Math.tanh(c[u])", "c[u]", "first layer that differs is lstm_0"),
+    ('words.map((word) => word.text).join(" ")', '"wrong"', "sample transcripts differ")])
+@pytest.mark.parametrize("quantize", ["", "float32"])
+def test_a_page_that_computes_something_else_is_refused(tmp_path, monkeypatch, right, wrong, words,
+                                                         quantize):
+    script = html_format.engine_script()
+    assert right in script
+    monkeypatch.setattr(html_format, "engine_script", lambda: script.replace(right, wrong))
+    with pytest.raises(AsrError, match=words):
+        export(small(tmp_path), tmp_path / "p.html", quantize=quantize)
+    assert not list(tmp_path.glob("p*"))
+
+
+def test_features_that_a_page_does_not_compute_are_refused_in_one_sentence(tmp_path):
+    bundle = small(tmp_path).bundle
+    for changes, name in (({"preemphasis": 0.97}, "preemphasis"), ({"kind": "pcen"}, "pcen")):
+        odd = dataclasses.replace(bundle, features=dataclasses.replace(bundle.features, **changes))
+        with pytest.raises(UsageError, match=f"not {name}. Export with --format onnx"):
+            html_model.page_model(odd)
+
+
+def test_the_digits_page_is_below_3_megabytes(digits):
+    assert digits.stat().st_size < 3e6
+
+
 def test_hostile_names_stay_text(tmp_path):
     bundle = asr.load().bundle
     evil = "<img src=x onerror=alert(1)>"
     hostile = dataclasses.replace(bundle, path=SHIPPED.with_name(f"{evil}.asr"))
     page = html_format.render(hostile)
     assert "<img src=x" not in page and page.count("</script>") == 2
+
+
+@needs_chromium
+def test_an_alphabet_of_markup_stays_text_in_the_browser(tmp_path):
+    """The digits model with other characters: what it reads looks like tags."""
+    bundle = asr.load().bundle
+    other = str.maketrans(bundle.tokenizer.alphabet, " <>/scriptalx(1)")
+    hostile = dataclasses.replace(
+        bundle, tokenizer=CharTokenizer(bundle.tokenizer.alphabet.translate(other)),
+        decoder=dataclasses.replace(bundle.decoder, lexicon=tuple(
+            word.translate(other) for word in bundle.decoder.lexicon)),
+        path=SHIPPED.with_name("<script>alert(1)<script>.asr"))
+    page_path = tmp_path / "hostile.html"
+    page_path.write_text(html_format.render(hostile), encoding="utf-8")
+    clip = asr.load().load_audio(CLIPS / "1-rms.ogg")
+    name = "<img src=x onerror=alert(1)>.wav"
+    soundfile.write(tmp_path / name, clip, 8000, subtype="FLOAT")
+    data = base64.b64encode((tmp_path / name).read_bytes()).decode()
+    with Page(120.0) as page:
+        page.open(page_path)
+        page.wait("document.documentElement.dataset.ready === 'yes'")
+        page.run(f"""(() => {{
+          const moved = new DataTransfer();
+          moved.items.add(new File([Uint8Array.from(atob("{data}"), (c) => c.charCodeAt(0))],
+            {json.dumps(name)}, {{ type: "audio/wav" }}));
+          document.getElementById("drop").dispatchEvent(new DragEvent("drop",
+            {{ dataTransfer: moved, bubbles: true, cancelable: true }})); }})()""")
+        page.wait("document.querySelector('.take .tools')?.hidden === false")
+        words = page.run("[...document.querySelectorAll('.words button')]"
+                         ".map((b) => b.textContent)")
+        assert " ".join(words) == asr.load().transcribe(clip).text.translate(other)
+        assert any("<" in word for word in words)
+        assert page.run("document.querySelector('.take h3 bdi').textContent") == name
+        assert page.run("document.querySelectorAll('main img, main script').length") == 0
+        assert page.run("document.scripts.length") == 2
+        assert page.dialogs == [] and page.problems == []
 
 
 @needs_chromium

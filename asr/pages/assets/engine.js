@@ -303,8 +303,8 @@ function layerNorm(x, gamma, beta) {
   }
 }
 
-// Normalised features -> logits, both matrices.
-function network(model, x) {
+// Normalised features -> logits, both matrices. `seen(name, x)` is told each layer.
+function network(model, x, seen = () => {}) {
   const s = model.model, w = model.weights;
   x = quietEdges(x, s.edge_frames * s.subsampling);
   if (s.front_end === "stack") {
@@ -317,12 +317,14 @@ function network(model, x) {
       mels = Math.ceil(mels / 2); channels = s.conv_channels;
     });
   }
+  seen("front_end", x);
   for (let layer = 0; layer < s.num_layers; layer++) {
     const y = matrix(x.rows, 2 * s.units);
     lstmDirection(model, x, `lstm_${layer}/forward`, false, y, 0);
     lstmDirection(model, x, `lstm_${layer}/backward`, true, y, s.units);
     if (s.layer_norm) layerNorm(y, w[`norm_${layer}/gamma`].values, w[`norm_${layer}/beta`].values);
     x = y;
+    seen(`lstm_${layer}`, x);
   }
   const kernel = model.prepared.output ??= transposed(w["output/kernel"]);
   return dense(x, kernel, w["output/bias"].values, w["output/bias"].shape[0]);
@@ -607,17 +609,18 @@ function pauseOf(levels, speech, frame) {
   return best && (best[1] - best[0]) * frame >= 0.03 - 1e-9 ? best : null;
 }
 
+function roundHalfEven(v) {  // halves go to the even number, as in Python and NumPy
+  const r = Math.round(v);
+  return Math.abs(v % 1) === 0.5 && r % 2 ? r - 1 : r;
+}
+
 function timesOf(model, words, x, duration) {
   const hop = model.features.hop_length / model.features.sample_rate, step = model.model.subsampling;
   const origin = model.frame_origin, total = x.rows, levels = speechLevels(model, x);
   const starts = words.map((w) => origin + 0.5 + w.start * step);
   const ends = words.map((w) => origin + 0.5 + w.end * step);
   const newStarts = starts.slice(), newEnds = ends.slice();
-  const even = (v) => {  // halves go to the even number, as in NumPy
-    const r = Math.round(v);
-    return Math.abs(v % 1) === 0.5 && r % 2 ? r - 1 : r;
-  };
-  const inside = (v) => Math.min(Math.max(even(v), 0), total);
+  const inside = (v) => Math.min(Math.max(roundHalfEven(v), 0), total);
   const first = starts.map(inside), last = ends.map(inside), count = words.length;
   const loudest = (a, b) => Math.max(-Infinity, ...levels.subarray(a, Math.max(a, b)));
   for (let gap = 0; gap <= count; gap++) {
@@ -653,11 +656,12 @@ function timesOf(model, words, x, duration) {
 // ---- Long pauses: their middle is not read (asr/inference/long_pauses.py) ----
 
 function longPauses(model, x) {  // output frames [first, stop) each
-  const hop = model.features.hop_length / model.features.sample_rate, step = model.model.subsampling;
-  const kept = Math.max(1, Math.round(model.decoder.max_pause / hop / 2)), size = 2 * kept;
-  if (!model.decoder.max_pause || x.rows <= size) return [];
+  const { sample_rate: rate, hop_length: hop } = model.features, step = model.model.subsampling;
+  const limitSeconds = model.decoder.max_pause;
+  const kept = Math.max(1, roundHalfEven(limitSeconds * rate / hop / 2)), size = 2 * kept;
+  if (!limitSeconds || x.rows <= size) return [];
   const levels = speechLevels(model, x), nats = Math.log(10) / 10, spans = [];
-  const loud = Math.floor(Math.min(0.02 * x.rows, 0.3 / hop));
+  const loud = Math.floor(Math.min(0.02 * x.rows, 0.3 * rate / hop));
   const speech = Float64Array.from(levels).sort()[x.rows - 1 - loud];
   let sum = 0, silent = -1, floor = Infinity, lowest = Infinity;  // of the quietest stretch
   levels.forEach((v, t) => {
@@ -728,7 +732,7 @@ function recognize(model, samples) {
 const now = () => (typeof performance !== "undefined" ? performance : Date).now();
 
 if (typeof module !== "undefined") {
-  module.exports = { features, loadModel, network, normalize, recognize, resample };
+  module.exports = { features, loadModel, longPauses, network, normalize, recognize, resample };
 } else if (typeof WorkerGlobalScope !== "undefined") {
   let model = null;
   self.onmessage = ({ data }) => {

@@ -51,7 +51,7 @@ def refuse_existing(path: Path | Address, overwrite: bool, *, other: str) -> Non
         UsageError: it exists, or is an address that cannot be reached or written.
     """
     if isinstance(path, Address):
-        from asr.fleet.bucket import exists_at
+        from asr.audio.objects import exists_at
 
         exists = exists_at(str(path))
     else:

@@ -13,9 +13,10 @@ from itertools import count
 from pathlib import Path
 from typing import Protocol
 
+from asr.audio.objects import write_at
 from asr.errors import UsageError
 from asr.files import alone, sweep, write_atomic
-from asr.fleet.bucket import INDEX, Bucket, index_name, index_rows, write_at
+from asr.fleet.bucket import INDEX, Bucket, index_name, index_rows
 from asr.manifest.address import Address, is_address
 
 

@@ -22,10 +22,10 @@ from tiny_bundle import FEATURES, write_bundle
 
 import asr.fleet.transcribe
 import asr.recognizer
+from asr.audio import objects as stored
 from asr.audio import remote
 from asr.cli import run
 from asr.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_SOME_FAILED, EXIT_USAGE, UsageError
-from asr.fleet import bucket as buckets
 from asr.fleet.places import place_of
 from asr.fleet.transcribe import Outcome, transcribe_to_folder
 from asr.fleet.worklist import Item, OutputFolder
@@ -225,11 +225,12 @@ def test_runs_at_the_same_time_claim_different_names(monkeypatch):
         def __init__(self):
             self.there, self.lock = {}, threading.Lock()
 
-        def find(self, prefix):
-            return [path for path in self.there if path.startswith(prefix)]
+        def find(self, prefix, detail):
+            return {path: {"size": len(data)} for path, data in self.there.items()
+                    if path.startswith(prefix)}
 
-        def cat_file(self, path):
-            return self.there[path]
+        def cat_file(self, path, start=None, end=None):
+            return self.there[path][start:end]
 
         def pipe_file(self, path, data, mode="overwrite"):
             with self.lock:
@@ -358,7 +359,7 @@ def test_one_recording_to_one_object(objects, bundle, recordings, tmp_path, caps
 def test_an_object_that_appears_during_the_work_is_kept(objects, bundle, recordings, capsys,
                                                        monkeypatch):
     found, address = objects
-    monkeypatch.setattr(buckets, "exists_at", lambda address: False)
+    monkeypatch.setattr(stored, "exists_at", lambda address: False)
     place_of(address, ()).write("a.txt", b"theirs", overwrite=True)
     assert run(["transcribe", bundle, str(recordings / "0.wav"), "-o", f"{address}/a.txt"]) == \
         EXIT_SOME_FAILED
@@ -371,7 +372,7 @@ def test_a_listing_comes_by_pages(objects, monkeypatch):
     for number in range(5):
         place.write(f"{number}.txt", "x", overwrite=False)
     place.write("other.bin", "x", overwrite=False)
-    monkeypatch.setattr(buckets, "PAGE", 2)
+    monkeypatch.setattr(stored, "PAGE", 2)
     again = place_of(address, ("txt",))
     assert all(again.exists(f"{number}.txt") for number in range(5))
     assert not again.exists("other.bin"), "only names that matter are kept"
@@ -400,7 +401,7 @@ def test_other_stores_by_fsspec_alone(monkeypatch, old, tmp_path):
         tmp_path)
     with pytest.raises(FileExistsError):
         far.place.write("x.txt", "y", overwrite=False)
-    assert buckets.exists_at("gs://speech/texts") is False
+    assert stored.exists_at("gs://speech/texts") is False
 
 
 def test_a_conflict_is_tried_again(monkeypatch):
@@ -416,12 +417,12 @@ def test_a_conflict_is_tried_again(monkeypatch):
             if self.left >= 0:
                 raise OSError("conflict") from Conflict()
 
-    monkeypatch.setattr(buckets.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(stored.time, "sleep", lambda seconds: None)
     monkeypatch.setattr(remote, "_file_system", lambda address: (Files(), "x"))
-    buckets.write_at("s3://speech/x", "text", overwrite=False)
-    monkeypatch.setattr(Files, "left", buckets.TRIES)
+    stored.write_at("s3://speech/x", "text", overwrite=False)
+    monkeypatch.setattr(Files, "left", stored.TRIES)
     with pytest.raises(OSError, match="conflict"):
-        buckets.write_at("s3://speech/x", "text", overwrite=False)
+        stored.write_at("s3://speech/x", "text", overwrite=False)
 
 
 def test_an_index_that_is_not_ours(objects):

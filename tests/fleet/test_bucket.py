@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from local_s3 import s3_server
+from local_s3 import new_place, s3_server
 from tiny_bundle import FEATURES, write_bundle
 
 import asr.fleet.transcribe
@@ -26,7 +26,7 @@ from asr.audio import objects as stored
 from asr.audio import remote
 from asr.cli import run
 from asr.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_SOME_FAILED, EXIT_USAGE, UsageError
-from asr.fleet.places import place_of
+from asr.fleet.places import in_order, place_of
 from asr.fleet.transcribe import Outcome, transcribe_to_folder
 from asr.fleet.worklist import Item, OutputFolder
 from asr.manifest.address import Address
@@ -44,15 +44,7 @@ def server():
 
 @pytest.fixture
 def objects(server):
-    """The names and contents below an address of this test alone, and this address."""
-    prefix = f"{uuid.uuid4()}/texts"
-
-    def found() -> dict[str, bytes]:
-        listed = server.list_objects_v2(Bucket="speech", Prefix=prefix + "/").get("Contents", ())
-        return {entry["Key"][len(prefix) + 1:]: server.get_object(
-            Bucket="speech", Key=entry["Key"])["Body"].read() for entry in listed}
-
-    return found, f"s3://speech/{prefix}"
+    return new_place(server, "texts")
 
 
 @pytest.fixture(scope="module")
@@ -446,7 +438,7 @@ def test_a_few_are_written_at_a_time_and_come_in_order():
         gates[number].wait()
         return number
 
-    results = asr.fleet.transcribe._in_order(save, numbers(), 4)
+    results = in_order(save, numbers(), 4)
     for gate in gates[1:]:
         gate.set()
     threading.Timer(0.05, gates[0].set).start()

@@ -69,7 +69,8 @@ def align(arguments: tuple[str, ...], bundle: str | None, manifest: Path | None,
         if cluster is not None:
             raise UsageError("One recording needs no cluster. Give --manifest, or leave out "
                              "--engine ray.")
-        return _align_one(*arguments, bundle, engine, allow_truncated, format_, output_dir,
+        clip, text = arguments
+        return _align_one(clip, text, bundle, engine, allow_truncated, format_, output_dir,
                           overwrite)
     rows = read_manifest(manifest, audio_root=audio_root, allow_outside_root=allow_outside_root)
     place = None
@@ -128,7 +129,7 @@ def _align_one(clip: str, text: str, bundle: str | None, engine: str, allow_trun
     return EXIT_OK
 
 
-def _check(arguments: tuple[str, ...], manifest: Path | None, output_dir: Path | None,
+def _check(arguments: tuple[str, ...], manifest: Path | None, output_dir: Path | Address | None,
            overwrite: bool, format_: str) -> None:
     """Refuse contradictory options before any work."""
     if manifest is None and len(arguments) != 2:

@@ -38,15 +38,17 @@ _READERS = 16  # of headers at a time
 
 
 class Store(Protocol):
-    """What `build_cache` needs of the place of its shards.
+    """What `build_cache` needs of the place of its shards."""
 
-    Attributes:
-        folder: where the shards are.
-        memory: a file that remembers hashes of recordings; None: there is none.
-    """
+    @property
+    def folder(self) -> Path | Address:
+        """Where the shards are."""
+        ...
 
-    folder: Path | Address
-    memory: Path | None
+    @property
+    def memory(self) -> Path | None:
+        """A file that remembers hashes of recordings; None: there is none."""
+        ...
 
     def locked(self) -> AbstractContextManager[None]:
         """One process at a time, where the place has locks."""

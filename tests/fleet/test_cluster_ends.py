@@ -38,9 +38,12 @@ def memory() -> tuple[int, int]:
 
 
 def test_a_worker_that_takes_all_memory_is_killed_and_its_item_is_named(tmp_path, monkeypatch):
-    """Ray's own monitor kills it, long before the machine is full; all others are done."""
+    """Ray's own monitor kills it, long before the machine is full; all others are done.
+
+    The monitor measures the whole machine, so other programs may have workers killed, too.
+    """
     total, free = memory()
-    allowed = min(2 << 30, free * 2 // 5)
+    allowed = min(3 << 30, free * 2 // 5)
     monkeypatch.setenv("RAY_memory_usage_threshold", str((total - free + allowed) / total))
     monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "50")
     errors: list[AsrError] = []
@@ -52,6 +55,8 @@ def test_a_worker_that_takes_all_memory_is_killed_and_its_item_is_named(tmp_path
     job = Job(str(tmp_path), hungry=13, most=min(free * 4 // 5, 2 * allowed))
     with two_nodes() as nodes:
         outcomes = list(Cluster(nodes.address).run(job, range(40), lost, shard_items=10))
+    if memory()[1] < free - allowed // 2:
+        pytest.skip("other programs took much of the memory meanwhile; run this test again")
     assert outcomes == [2 * n if n != 13 else "13: worker.died" for n in range(40)]
     (error,) = errors
     assert f"{TRIES} workers died of it" in error.message and "memory" in error.message.lower()

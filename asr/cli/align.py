@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ import click
 from asr.cli.inputs import truncated_option
 from asr.cli.output_paths import PLACE
 from asr.cli.places import absolute, open_recognizer, place_options
+from asr.cli.progress import count_on_stderr
 from asr.cli.transcribe import is_model
 from asr.errors import EXIT_OK, EXIT_SOME_FAILED, UsageError
 from asr.manifest.address import Address
@@ -85,15 +87,20 @@ def align(arguments: tuple[str, ...], bundle: str | None, manifest: Path | None,
         aligner = partial(align_on, cluster, partial(open_recognizer, absolute(bundle), engine,
                                                      {}), allow_truncated=allow_truncated)
     failed = kept = 0
-    for result in aligner(rows) if place is None else align_to_place(
-            place, rows, format_, aligner=aligner, overwrite=overwrite):
-        kept += result.kept
-        if result.error is not None:
-            failed += 1
-            print(json.dumps(result.record(), ensure_ascii=False), file=sys.stderr)
-        elif place is None and result.transcript is not None:
-            sys.stdout.write(str(render(result.transcript, format_, result.utterance.id,
-                                        characters=True)))
+    # On a terminal that shows the times themselves, a bar would only be in their way.
+    with count_on_stderr("aligning") if place is not None or not sys.stdout.isatty() \
+            else nullcontext() as progress:
+        for number, result in enumerate(aligner(rows) if place is None else align_to_place(
+                place, rows, format_, aligner=aligner, overwrite=overwrite), start=1):
+            kept += result.kept
+            if result.error is not None:
+                failed += 1
+                print(json.dumps(result.record(), ensure_ascii=False), file=sys.stderr)
+            elif place is None and result.transcript is not None:
+                sys.stdout.write(str(render(result.transcript, format_, result.utterance.id,
+                                            characters=True)))
+            if progress is not None:
+                progress(number, len(rows))
     if kept:
         print(f"{kept} of {len(rows)} files existed and were kept; --overwrite makes them again.",
               file=sys.stderr)

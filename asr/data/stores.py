@@ -73,7 +73,7 @@ def store_of(cache_dir: str | os.PathLike, name: str, identity: dict) -> Store:
 
     Args:
         cache_dir: folder, which is made, or address.
-        name: of the place in it.
+        name: what the place is called in it.
         identity: what decides on the numbers, written beside them.
 
     Raises:

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 
+from asr.audio.objects import Objects, exists_at
 from asr.decoding import decoder_class
 from asr.errors import AsrError, DataError, UsageError
 from asr.inference.long_pauses import described_pauses
@@ -21,6 +22,7 @@ from asr.inference.loop import transcribe_tasks
 from asr.inference.tasks import Result, Task, Timings
 from asr.inference.warps import described_warps
 from asr.manifest import Utterance
+from asr.manifest.address import Address
 from asr.recognizer import Recognizer
 from asr.results import write_together
 from asr.scoring import Conditions, Score, score
@@ -70,6 +72,30 @@ class Evaluation:
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
+        write_together(folder, self._files())
+        return folder / ROWS, folder / SCORE
+
+    def upload(self, address: str, *, overwrite: bool = False) -> tuple[Address, Address]:
+        """Write the files of `write` to an address such as s3://bucket/results.
+
+        SCORE comes last, and goes first if it is replaced: it is never there beside old rows.
+
+        Returns:
+            Their two addresses.
+
+        Raises:
+            FileExistsError: one exists and `overwrite` is False.
+            OSError: one cannot be written; `strerror` says why.
+        """
+        place, files = Objects(address), self._files()
+        if overwrite and exists_at(f"{place.address}/{SCORE}"):
+            place.remove(SCORE)
+        for name in (ROWS, SCORE):
+            place.write(name, files[name], overwrite=overwrite)
+        return Address(f"{place.address}/{ROWS}"), Address(f"{place.address}/{SCORE}")
+
+    def _files(self) -> dict[str, str]:
+        """Content by name."""
         lines = []
         for row in self.score.rows:
             transcript = self.transcripts[row.id]
@@ -83,9 +109,8 @@ class Evaluation:
         table = {**self.score.to_dict(), "failed": self.failed,
                  "confidence": self.confidence and self.confidence.to_dict(),
                  "timings": self.timings.to_dict()}
-        write_together(folder, {ROWS: "\n".join(lines) + "\n",
-                                SCORE: json.dumps(table, ensure_ascii=False, indent=2) + "\n"})
-        return folder / ROWS, folder / SCORE
+        return {ROWS: "\n".join(lines) + "\n",
+                SCORE: json.dumps(table, ensure_ascii=False, indent=2) + "\n"}
 
 
 def evaluate(recognizer: Recognizer, utterances: Sequence[Utterance], *,

@@ -14,6 +14,8 @@ from pathlib import Path
 class Job:
     """Doubles numbers; dies of `poison`; dies once of `once`, where `folder` remembers it.
 
+    Fills the memory of the machine for `hungry`, up to `most` bytes, until it is killed.
+
     Each shard is noted in `folder` by the node that works on it, so that a test can see that the
     work has begun; `gate` holds work back until the file of that name is there.
     """
@@ -23,6 +25,8 @@ class Job:
     once: int | None = None
     gate: str = ""
     slow_first: bool = False
+    hungry: int | None = None
+    most: int = 0
 
     def __call__(self) -> Callable[[list[int]], list[int]]:
         (Path(self.folder) / f"started-{os.getpid()}").touch()
@@ -38,9 +42,19 @@ class Job:
         for item in items:
             if item == self.poison or item == self.once and self._first_time():
                 os.kill(os.getpid(), signal.SIGKILL)
+            if item == self.hungry:
+                self._eat()
             if self.slow_first and item == 0:
                 time.sleep(1.0)
         return [2 * item for item in items]
+
+    def _eat(self) -> None:
+        eaten = []
+        while len(eaten) << 26 < self.most:
+            eaten.append(b"\1" * (1 << 26))  # 64 MB, written to
+            time.sleep(0.01)
+        time.sleep(5)
+        raise RuntimeError(f"not killed, with {self.most:_} bytes")
 
     def _first_time(self) -> bool:
         try:

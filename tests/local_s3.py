@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import uuid
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -33,3 +34,15 @@ def s3_server() -> Iterator[tuple[Any, str]]:
     finally:
         server.stop()
         fsspec.get_filesystem_class("s3").clear_instance_cache()
+
+
+def new_place(server: Any, name: str) -> tuple[Callable[[], dict[str, bytes]], str]:
+    """The names and contents below an address of one test alone, and this address."""
+    prefix = f"{uuid.uuid4()}/{name}"
+
+    def found() -> dict[str, bytes]:
+        listed = server.list_objects_v2(Bucket="speech", Prefix=prefix + "/").get("Contents", ())
+        return {entry["Key"][len(prefix) + 1:]: server.get_object(
+            Bucket="speech", Key=entry["Key"])["Body"].read() for entry in listed}
+
+    return found, f"s3://speech/{prefix}"

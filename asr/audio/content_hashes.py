@@ -39,26 +39,26 @@ class FileHash:
     fingerprint: tuple[int, ...]
 
 
-def hash_files(paths: Iterable[Path | Address], *, memory: Path
+def hash_files(paths: Iterable[Path | Address], *, memory: Path | None
                ) -> dict[Path | Address, FileHash | AudioError]:
     """Hash every file once; of an address, what its server says of its version.
 
     Args:
         paths: absolute.
         memory: a JSON file of earlier results, updated; it is believed where size, inode,
-            modification and change time are all the same.
+            modification and change time are all the same. None: nothing is remembered.
 
     Returns:
         By path: the hash, or the error (audio.missing, audio.unreadable).
     """
-    known = _read_memory(memory)
+    known = _read_memory(memory) if memory else {}
     versions: dict[str, list[str]] = {}
     results = {path: _hash(path, known, versions) for path in dict.fromkeys(paths)}
     settled = time.time_ns() - SETTLED_NS
     fresh = {str(path): [*result.fingerprint, result.sha256] for path, result in results.items()
              if isinstance(result, FileHash) and result.fingerprint
              and max(result.fingerprint[1:3]) < settled}
-    if any(known.get(path) != entry for path, entry in fresh.items()):
+    if memory and any(known.get(path) != entry for path, entry in fresh.items()):
         write_atomic(memory, json.dumps({**known, **fresh}))
     return results
 

@@ -1,14 +1,14 @@
 """`asr align [BUNDLE] CLIP TEXT`: arguments to `Recognizer.align` and `asr.fleet.align`.
 
-In: argv. Out: times of words and characters, on stdout or in a folder; failures on stderr.
+In: argv. Out: times of words and characters, on stdout, in a folder or in a bucket; failures on
+stderr.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-import re
 import sys
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,15 +16,16 @@ from typing import TYPE_CHECKING
 import click
 
 from asr.cli.inputs import audio_root_option, outside_root_option, truncated_option
-from asr.cli.output_paths import OUTPUT
+from asr.cli.output_paths import PLACE
 from asr.cli.places import absolute, open_recognizer, place_options
+from asr.cli.progress import count_on_stderr
 from asr.cli.transcribe import is_model
 from asr.errors import EXIT_OK, EXIT_SOME_FAILED, UsageError
+from asr.manifest.address import Address
 from asr.transcript import FORMATS, ONE_FILE_FORMATS, SUFFIXES, render
 
 if TYPE_CHECKING:
     from asr.fleet.cluster import Cluster
-    from asr.manifest import Utterance
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -36,14 +37,15 @@ if TYPE_CHECKING:
 @outside_root_option
 @click.option("-f", "--format", "format_", type=click.Choice(list(FORMATS)), default="ctm",
               show_default=True, help="json and textgrid have characters too.")
-@click.option("-o", "--output-dir", type=OUTPUT,
-              help="Write one file a recording into this folder.")
+@click.option("-o", "--output-dir", type=PLACE,
+              help="Write one file a recording into this folder, or at this address, such as "
+              "s3://bucket/times.")
 @click.option("--overwrite", is_flag=True, help="Write again what exists in the output folder.")
 @truncated_option
 @place_options
 def align(arguments: tuple[str, ...], bundle: str | None, manifest: Path | None,
           audio_root: Path | None, allow_outside_root: bool, format_: str,
-          output_dir: Path | None, overwrite: bool, allow_truncated: bool, engine: str,
+          output_dir: Path | Address | None, overwrite: bool, allow_truncated: bool, engine: str,
           cluster: Cluster | None) -> int:
     """Align a known text with a recording: the time of each word.
 
@@ -59,7 +61,9 @@ def align(arguments: tuple[str, ...], bundle: str | None, manifest: Path | None,
     if bundle is None and arguments and is_model(arguments[0]):
         bundle, arguments = arguments[0], arguments[1:]
     _check(arguments, manifest, output_dir, overwrite, format_)
-    from asr.audio import display_name
+    from asr.fleet.align import align_to_place, align_utterances, output_names
+    from asr.fleet.places import place_of
+    from asr.manifest import read_manifest
     from asr.recognizer import load
 
     if manifest is None:
@@ -67,41 +71,71 @@ def align(arguments: tuple[str, ...], bundle: str | None, manifest: Path | None,
             raise UsageError("One recording needs no cluster. Give --manifest, or leave out "
                              "--engine ray.")
         clip, text = arguments
-        transcript = load(bundle, engine=engine).align(clip, text,
-                                                       allow_truncated=allow_truncated)
-        path = None if output_dir is None else _paths(output_dir, [Path(clip).stem], format_)[0]
-        return _write(render(transcript, format_, display_name(clip), characters=True), path,
-                      overwrite)
-    from asr.fleet.align import align_utterances
-    from asr.manifest import read_manifest
-
+        return _align_one(clip, text, bundle, engine, allow_truncated, format_, output_dir,
+                          overwrite)
     rows = read_manifest(manifest, audio_root=audio_root, allow_outside_root=allow_outside_root)
+    place = None
+    if output_dir is not None:  # an address that cannot be reached is said before the work
+        output_names([row.id for row in rows], format_)
+        place = place_of(output_dir, (SUFFIXES[format_],))
     recognizer = load(bundle, engine=engine)
-    paths: list[Path] | list[None] = [None] * len(rows) if output_dir is None else _paths(
-        output_dir, [row.id for row in rows], format_)
-    aligner = partial(align_utterances, recognizer)
+    aligner = partial(align_utterances, recognizer, allow_truncated=allow_truncated)
     if cluster is not None:
         from asr.fleet.shards import align_on
 
         aligner = partial(align_on, cluster, partial(open_recognizer, absolute(bundle), engine,
-                                                     {}))
-    failed = 0
-    wanted, kept = _unfinished(rows, paths, overwrite)
-    for (_, path), result in zip(wanted, aligner(
-            (u for u, _ in wanted), allow_truncated=allow_truncated), strict=True):
-        if result.transcript is None:
-            failed += 1
-            print(json.dumps(result.record(), ensure_ascii=False), file=sys.stderr)
-        else:
-            _write(render(result.transcript, format_, result.utterance.id, characters=True), path,
-                   overwrite)
+                                                     {}), allow_truncated=allow_truncated)
+    failed = kept = 0
+    # On a terminal that shows the times themselves, a bar would only be in their way.
+    with count_on_stderr("aligning") if place is not None or not sys.stdout.isatty() \
+            else nullcontext() as progress:
+        for number, result in enumerate(aligner(rows) if place is None else align_to_place(
+                place, rows, format_, aligner=aligner, overwrite=overwrite), start=1):
+            kept += result.kept
+            if result.error is not None:
+                failed += 1
+                print(json.dumps(result.record(), ensure_ascii=False), file=sys.stderr)
+            elif place is None and result.transcript is not None:
+                sys.stdout.write(str(render(result.transcript, format_, result.utterance.id,
+                                            characters=True)))
+            if progress is not None:
+                progress(number, len(rows))
     if kept:
         print(f"{kept} of {len(rows)} files existed and were kept; --overwrite makes them again.",
               file=sys.stderr)
     return EXIT_SOME_FAILED if failed else EXIT_OK
 
 
-def _check(arguments: tuple[str, ...], manifest: Path | None, output_dir: Path | None,
+def _align_one(clip: str, text: str, bundle: str | None, engine: str, allow_truncated: bool,
+               format_: str, output_dir: Path | Address | None, overwrite: bool) -> int:
+    """One recording and its text, to standard output or a file."""
+    from asr.audio import display_name
+    from asr.fleet.align import output_names
+    from asr.fleet.places import not_written, place_of
+    from asr.recognizer import load
+
+    place, name = None, ""
+    if output_dir is not None:
+        place = place_of(output_dir, (SUFFIXES[format_],))
+        (name,) = output_names([Path(clip).stem], format_)
+    transcript = load(bundle, engine=engine).align(clip, text, allow_truncated=allow_truncated)
+    rendered = render(transcript, format_, display_name(clip), characters=True)
+    if place is None:
+        sys.stdout.write(str(rendered))
+        return EXIT_OK
+    path = place.shown(name)
+    try:
+        place.write(name, rendered, overwrite=overwrite)
+    except FileExistsError:
+        raise UsageError(f"{path} exists; --overwrite makes it again.", path=path) from None
+    except OSError as error:
+        if isinstance(path, Path):
+            raise  # the name of the file is in it
+        raise not_written(path, error, place.remedy) from error
+    return EXIT_OK
+
+
+def _check(arguments: tuple[str, ...], manifest: Path | None, output_dir: Path | Address | None,
            overwrite: bool, format_: str) -> None:
     """Refuse contradictory options before any work."""
     if manifest is None and len(arguments) != 2:
@@ -116,48 +150,3 @@ def _check(arguments: tuple[str, ...], manifest: Path | None, output_dir: Path |
     if manifest is not None and output_dir is None and format_ in ONE_FILE_FORMATS:
         raise UsageError(f"Many recordings in {format_} make no valid file on standard output. "
                          "Give --output-dir.")
-
-
-def _stem(name: str) -> str:
-    """A file name for an id; of a long one the start and a hash, which names it alone."""
-    from asr.fleet.worklist import MAX_STEM_BYTES
-
-    stem = re.sub(r"[^\w.+=,@-]", "_", name).lstrip(".") or "_"
-    if len(stem.encode()) <= MAX_STEM_BYTES:
-        return stem
-    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:16]
-    return stem.encode()[:MAX_STEM_BYTES - 17].decode("utf-8", "ignore") + "-" + digest
-
-
-def _paths(folder: Path, names: list[str], format_: str) -> list[Path]:
-    """An output path for each name, unique on every system."""
-    stems = [_stem(name) for name in names]
-    seen: dict[str, str] = {}
-    for name, stem in zip(names, stems, strict=True):
-        other = seen.setdefault(stem.casefold(), name)
-        if other != name:
-            raise UsageError(f"The ids {other!r} and {name!r} would share the file {stem}. Rename "
-                             "one of them.")
-    folder.mkdir(parents=True, exist_ok=True)
-    return [folder / f"{stem}.{SUFFIXES[format_]}" for stem in stems]
-
-
-def _unfinished(rows: list[Utterance], paths: list[Path] | list[None], overwrite: bool
-                ) -> tuple[list[tuple[Utterance, Path | None]], int]:
-    """The rows whose file is not there yet, and how many were left out."""
-    wanted = [(row, path) for row, path in zip(rows, paths, strict=True)
-              if path is None or overwrite or not path.exists()]
-    return wanted, len(rows) - len(wanted)
-
-
-def _write(text: str | bytes, path: Path | None, overwrite: bool) -> int:
-    if path is None:
-        sys.stdout.write(str(text))
-        return EXIT_OK
-    from asr.files import write_atomic
-
-    try:
-        write_atomic(path, text, overwrite=overwrite)
-    except FileExistsError:
-        raise UsageError(f"{path} exists; --overwrite makes it again.", path=path) from None
-    return EXIT_OK

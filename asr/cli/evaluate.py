@@ -15,12 +15,14 @@ import click
 from asr.cli.decoding import decoder_options, with_knobs
 from asr.cli.grouping import by_options, group_json, group_text, groups_by, labels_by
 from asr.cli.inputs import audio_root_option, outside_root_option, truncated_option
-from asr.cli.output_paths import OUTPUT, refuse_existing, refuse_no_file
+from asr.cli.output_paths import OUTPUT, PLACE, refuse_existing, refuse_no_file
 from asr.cli.places import absolute, open_recognizer, place_options
+from asr.manifest.address import Address
 from asr.recipe import TextSettings
 from asr.settings import choices_of
 
 if TYPE_CHECKING:
+    from asr.evaluation import Evaluation
     from asr.fleet.cluster import Cluster
 
 
@@ -29,8 +31,9 @@ if TYPE_CHECKING:
 @click.argument("manifests", nargs=-1, required=True, type=click.Path(path_type=Path))
 @audio_root_option
 @outside_root_option
-@click.option("--output-dir", type=OUTPUT,
-              help="Write utterances.jsonl and score.json here.")
+@click.option("--output-dir", type=PLACE,
+              help="Write utterances.jsonl and score.json here; also an address, such as "
+              "s3://bucket/results.")
 @click.option("--overwrite", is_flag=True, help="Replace the results of an earlier evaluation.")
 @click.option("--normalizer", type=click.Choice(choices_of(TextSettings, "normalizer")),
               help="Instead of the bundle's.")
@@ -50,7 +53,7 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print the score as JSON.")
 @decoder_options
 def evaluate(bundle: Path, manifests: tuple[Path, ...], audio_root: Path | None,
-             allow_outside_root: bool, output_dir: Path | None, overwrite: bool,
+             allow_outside_root: bool, output_dir: Path | Address | None, overwrite: bool,
              normalizer: str | None, non_speech: str, knobs: dict, engine: str,
              cluster: Cluster | None, allow_truncated: bool, on_error: str,
              report: Path | None, silence: bool, targets: tuple[float, ...],
@@ -92,7 +95,8 @@ def evaluate(bundle: Path, manifests: tuple[Path, ...], audio_root: Path | None,
                                                     words_without_speech(recognizer)))
     groups = groups_by(result.score.rows, labels)
     if output_dir:  # before stdout, whose reader may be gone
-        for path in result.write(output_dir):
+        for path in _upload(result, output_dir, overwrite) if isinstance(
+                output_dir, Address) else result.write(output_dir):
             print(f"written: {path}", file=sys.stderr)
     if report:
         _write_report(report, result, utterances, bundle, groups)
@@ -118,11 +122,30 @@ def _listen(cluster: Cluster | None, bundle: Path, engine: str, knobs: dict) -> 
     return partial(listen_on, cluster, partial(open_recognizer, absolute(bundle), engine, knobs))
 
 
-def _refuse_places(output_dir: Path | None, report: Path | None, overwrite: bool) -> None:
+def _upload(result: Evaluation, address: Address, overwrite: bool) -> tuple[Address, Address]:
+    """Write to an address; what the work of hours has found is kept here if that fails."""
+    import tempfile
+
+    from asr.errors import AsrError
+    try:
+        return result.upload(str(address), overwrite=overwrite)
+    except OSError as error:
+        folder = tempfile.mkdtemp(prefix="asr-evaluate-")
+        result.write(folder)
+        raise AsrError(f"Cannot write {address}: {error.strerror}. The results are in {folder}; "
+                       "copy them from there.", code="output.write", path=str(address)) from error
+
+
+def _refuse_places(output_dir: Path | Address | None, report: Path | None, overwrite: bool
+                   ) -> None:
     """Refuse output folders that cannot be made or that have other results."""
     from asr.evaluation import ROWS, SCORE
     from asr.results import settle
-    if output_dir and output_dir.is_dir():
+    if isinstance(output_dir, Address):
+        for name in (ROWS, SCORE):
+            refuse_existing(Address(f"{output_dir}/{name}"), overwrite, other="another place")
+        output_dir = None
+    elif output_dir and output_dir.is_dir():
         settle(output_dir)
     places = [report] if report else []
     places += [output_dir / ROWS, output_dir / SCORE] if output_dir else []

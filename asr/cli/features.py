@@ -10,25 +10,27 @@ from typing import TYPE_CHECKING
 import click
 
 from asr.cli.inputs import truncated_option
-from asr.cli.output_paths import OUTPUT
+from asr.cli.output_paths import PLACE
 from asr.cli.places import cluster_options
 
 if TYPE_CHECKING:
     from asr.fleet.cluster import Cluster
+    from asr.manifest.address import Address
 
 
 @click.command()
 @click.argument("recipe", type=click.Path(path_type=Path))
-@click.argument("cache_dir", required=False, type=OUTPUT)
+@click.argument("cache_dir", required=False, type=PLACE)
 @click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE",
               help="Change one setting; may be repeated.")
 @truncated_option
 @cluster_options
-def features(recipe: Path, cache_dir: Path | None, overrides: tuple[str, ...],
+def features(recipe: Path, cache_dir: Path | Address | None, overrides: tuple[str, ...],
              allow_truncated: bool, cluster: Cluster | None) -> int:
     """Fill the feature cache of RECIPE: CACHE_DIR, or the recipe's data.cache_dir.
 
-    `asr train` with the same data.cache_dir then extracts nothing. An interrupted run goes on where
+    `asr train` with the same data.cache_dir then extracts nothing. CACHE_DIR may be an address,
+    such as s3://bucket/cache; for a training, copy it to a folder. An interrupted run goes on where
     it stopped. Exit code 3: some recordings failed; they are listed on stderr.
 
     \b

@@ -1,6 +1,7 @@
 """Check output paths before the work: not an existing file, and in a usable folder.
 
-`OUTPUT` is the type of every option and argument that names an output on this machine.
+`OUTPUT` is the type of every option and argument that names an output on this machine, `PLACE` of
+those that may be an address, too.
 """
 
 from __future__ import annotations
@@ -30,7 +31,19 @@ class _Output(click.Path):
         return super().convert(value, param, ctx)
 
 
+class _Place(click.Path):
+    """A path on this machine, or an address that can be written, as an `Address`."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if scheme_of(str(value)):
+            from asr.audio.objects import check_address
+
+            return Address(check_address(str(value)).rstrip("/"))
+        return super().convert(value, param, ctx)
+
+
 OUTPUT = _Output(path_type=Path)
+PLACE = _Place(path_type=Path)
 
 
 def scheme_of(text: str) -> str:
@@ -51,7 +64,7 @@ def refuse_existing(path: Path | Address, overwrite: bool, *, other: str) -> Non
         UsageError: it exists, or is an address that cannot be reached or written.
     """
     if isinstance(path, Address):
-        from asr.fleet.bucket import exists_at
+        from asr.audio.objects import exists_at
 
         exists = exists_at(str(path))
     else:

@@ -184,7 +184,7 @@ def _outputs(outputs: tuple[str, ...]) -> tuple[list[Path | Address], str | None
 def _names_a_file(output: str) -> bool:
     """Whether -o is a file; a bucket or folder may be called a.txt, too."""
     if scheme_of(output):
-        from asr.fleet.bucket import check_address
+        from asr.audio.objects import check_address
 
         check_address(output)
         return bool(format_of(output)) and "/" in output.partition("://")[2]

@@ -10,32 +10,20 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import sys
-import time
 from collections.abc import Callable, Container, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
 from asr.audio import RESAMPLER, check_length, display_name
 from asr.audio.content_hashes import FileHash, hash_files
-from asr.data.extraction import Progress, run_tasks, shown
-from asr.data.shards import (
-    FORMAT_VERSION,
-    Location,
-    ShardReader,
-    damaged_shards,
-    read_indexes,
-    remove_unfinished,
-    warn_of_damage,
-)
+from asr.data.extraction import Progress, remedy, run_tasks, shown
+from asr.data.shards import FORMAT_VERSION, Location, ShardReader
+from asr.data.stores import Store, store_of
 from asr.data.worker import Config, Job, run_task
 from asr.errors import AsrError, AudioError, UsageError
 from asr.features import FEATURES_VERSION, FeatureExtractor, global_cmvn_statistics
-from asr.files import lock, write_atomic
 from asr.kernels import processors
 from asr.manifest import Utterance
 from asr.manifest.address import Address
@@ -86,7 +74,7 @@ class FeatureCache:
         num_extracted: arrays that had to be made; the others were there.
     """
 
-    def __init__(self, folder: Path, rows: list[CacheRow], locations: list[Location],
+    def __init__(self, folder: Path | Address, rows: list[CacheRow], locations: list[Location],
                  failed: list[dict], num_features: int, num_extracted: int):
         self.folder = folder
         self.rows = rows
@@ -124,7 +112,8 @@ def build_cache(utterances: Sequence[Utterance], settings: FeatureSettings,
     Args:
         utterances: rows of manifests; several may share a recording.
         settings: what to extract; `cmvn` is applied by the reader and changes nothing here.
-        cache_dir: made if missing; may serve any number of settings and manifests.
+        cache_dir: made if missing; may serve any number of settings and manifests. It may be an
+            address, such as s3://bucket/cache, which has no locks and remembers no hashes.
         speeds: factors, each cached once.
         num_workers: processes; 0: one a core, or none for little work.
         progress: called with (arrays done, arrays to do, seconds of audio done); None: a bar on
@@ -141,14 +130,12 @@ def build_cache(utterances: Sequence[Utterance], settings: FeatureSettings,
     """
     speeds = _check_arguments(speeds, on_error)
     extractor = FeatureExtractor(settings)
-    folder = _make_folder(Path(cache_dir), settings)
-    config = Config(settings, str(folder), min_seconds, max_seconds, allow_truncated)
-    hashes = hash_files((u.audio for u in utterances), memory=Path(cache_dir) / "hashes.json")
+    store = _store(cache_dir, settings)
+    config = Config(settings, str(store.folder), min_seconds, max_seconds, allow_truncated)
+    hashes = hash_files((u.audio for u in utterances), memory=store.memory)
     wanted = _Wanted(utterances, speeds, on_error, hashes, config)
-    with _locked(folder):
-        locations = read_indexes(folder, extractor.num_features)
-        remove_unfinished(folder, {location.shard for location in locations.values()})
-        locations = _without_damage(folder, locations, wanted.keys, extractor.num_features)
+    with store.locked():
+        locations = store.sound(wanted.keys, extractor.num_features)
         jobs = wanted.jobs(_usable(locations, allow_truncated))
         with shown(progress, sum(map(_seconds, jobs))) as report:
             if spread is None:
@@ -156,9 +143,9 @@ def build_cache(utterances: Sequence[Utterance], settings: FeatureSettings,
             else:
                 _extract_elsewhere(spread, config, jobs, report, wanted.fail)
         if jobs:
-            locations = read_indexes(folder, extractor.num_features)
+            locations = store.there(extractor.num_features)
     rows, places, failed = wanted.rows(_usable(locations, allow_truncated))
-    return FeatureCache(folder, rows, places, failed, extractor.num_features,
+    return FeatureCache(store.folder, rows, places, failed, extractor.num_features,
                         sum(len(job.outputs) for job in jobs))
 
 
@@ -166,12 +153,12 @@ def missing_bytes(utterances: Sequence[Utterance], settings: FeatureSettings,
                   cache_dir: str | os.PathLike, *, speeds: Sequence[float] = (1.0,),
                   allow_truncated: bool = False) -> int:
     """About how many bytes `build_cache` will write for the same arguments."""
-    folder = _make_folder(Path(cache_dir), settings)
-    config = Config(settings, str(folder), None, None, allow_truncated)
-    hashes = hash_files((u.audio for u in utterances), memory=Path(cache_dir) / "hashes.json")
+    store = _store(cache_dir, settings)
+    config = Config(settings, str(store.folder), None, None, allow_truncated)
+    hashes = hash_files((u.audio for u in utterances), memory=store.memory)
     num_features = FeatureExtractor(settings).num_features
     jobs = _Wanted(utterances, tuple(speeds), "skip", hashes, config).jobs(
-        _usable(read_indexes(folder, num_features), allow_truncated))
+        _usable(store.there(num_features), allow_truncated))
     frames = sum(_seconds(job) * settings.sample_rate / settings.hop_length for job in jobs)
     return round(4 * num_features * frames) + ROW_BYTES * sum(len(job.outputs) for job in jobs)
 
@@ -179,17 +166,6 @@ def missing_bytes(utterances: Sequence[Utterance], settings: FeatureSettings,
 def _usable(locations: dict[str, Location], allow_truncated: bool) -> dict[str, Location]:
     """Without those of cut recordings, unless they are wanted."""
     return {key: place for key, place in locations.items() if allow_truncated or not place.cut}
-
-
-def _without_damage(folder: Path, locations: dict[str, Location], keys: list[list[str]],
-                    num_features: int) -> dict[str, Location]:
-    """The locations without those in damaged shards, which are removed."""
-    wanted = dict.fromkeys(key for some in keys for key in some if key in locations)
-    damaged = damaged_shards(folder, ((key, locations[key]) for key in wanted), num_features)
-    for shard in sorted(damaged):
-        warn_of_damage(folder / shard)
-        (folder / shard).unlink(missing_ok=True)
-    return {key: place for key, place in locations.items() if place.shard not in damaged}
 
 
 class _Wanted:
@@ -299,8 +275,8 @@ def _extract(config: Config, jobs: list[Job], num_workers: int, progress: Progre
             fail(run_task(config, task, report))
         except OSError as error:
             raise AsrError(f"The features cannot be written to {config.folder}: "
-                           f"{error.strerror or error}. Make room, or name another cache folder "
-                           "(data.cache_dir); finished parts stay.", code="cache.write") from error
+                           f"{error.strerror or error}. {remedy(config.folder)}; finished parts "
+                           "stay.", code="cache.write") from error
 
 
 def _extract_elsewhere(spread: Spread, config: Config, jobs: list[Job], progress: Progress,
@@ -366,34 +342,5 @@ def _identity(settings: FeatureSettings) -> dict:
             "format_version": FORMAT_VERSION, **installed(("librosa",))}
 
 
-def _make_folder(cache_dir: Path, settings: FeatureSettings) -> Path:
-    folder = cache_dir / f"features-{cache_key(settings)}"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if not (folder / "settings.json").exists():  # for people; the name of the folder decides
-            write_atomic(folder / "settings.json", json.dumps(_identity(settings), indent=2) + "\n")
-    except OSError as error:
-        raise UsageError(f"The feature cache {folder} cannot be made: {error.strerror or error}. "
-                         "Name another folder (data.cache_dir).", path=folder) from error
-    return folder
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock; the system drops it when the process ends, however it ends."""
-    with open(folder / "lock", "a+b") as file:
-        told = False
-        while not _try_lock(file):
-            if not told:
-                print(f"Waiting for another process that fills {folder} ...", file=sys.stderr)
-                told = True
-            time.sleep(0.2)
-        yield
-
-
-def _try_lock(file: BinaryIO) -> bool:
-    try:
-        lock(file.fileno())
-    except OSError:
-        return False
-    return True
+def _store(cache_dir: str | os.PathLike, settings: FeatureSettings) -> Store:
+    return store_of(cache_dir, f"features-{cache_key(settings)}", _identity(settings))

@@ -23,6 +23,7 @@ from typing import BinaryIO
 
 from asr.data.worker import Config, Job
 from asr.errors import AsrError, InputWarning
+from asr.manifest.address import is_address
 from asr.terminal import own_controls
 
 THREAD_NAME = "asr-features"
@@ -66,6 +67,14 @@ def run_tasks(config: Config, tasks: Sequence[list[Job]], num_workers: int,
         pool.end()
 
 
+def remedy(folder: str) -> str:
+    """What may help where features cannot be written; without a full stop."""
+    if is_address(folder):
+        return ("Check the network, the address and its credentials, and run the same command "
+                "again")
+    return "Make room, or name another cache folder (data.cache_dir)"
+
+
 class _Pool:
     """One thread a process: it writes a task, then reads lines up to the answer."""
 
@@ -74,7 +83,7 @@ class _Pool:
         self._tasks: queue.SimpleQueue[list[Job]] = queue.SimpleQueue()
         for task in tasks:
             self._tasks.put(task)
-        self._config = json.dumps(asdict(config))
+        self._config, self._folder = json.dumps(asdict(config)), config.folder
         self._ended = False
         self._processes: list[subprocess.Popen] = []
         self._threads = []
@@ -133,9 +142,8 @@ class _Pool:
             except ValueError:  # killed in the middle of a line
                 return False
             if "fatal" in message:
-                raise AsrError(f"The features cannot be written: {message['fatal']}. Make room, or "
-                               "name another cache folder (data.cache_dir); finished parts stay.",
-                               code="cache.write")
+                raise AsrError(f"The features cannot be written: {message['fatal']}. "
+                               f"{remedy(self._folder)}; finished parts stay.", code="cache.write")
             self.messages.put(message)
             if "failed" in message:
                 return True

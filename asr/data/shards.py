@@ -1,10 +1,10 @@
 """The feature cache on disk: safetensors files of many feature arrays.
 
-In: feature arrays with keys. Out: `shard-<name>.safetensors`: an array (T, F) float32 a key, and
-in the metadata of each "num_samples cut crc32": the samples that it was made from, whether the
-recording was cut, and a checksum over both and the array, which is compared when a cache is opened.
-A shard is written in one step, so one of another size than its header says is damaged: it is
-removed, never read.
+In: feature arrays with keys. Out: `shard-<name>.safetensors`: an array (T, F) float32 a key, and in
+the metadata of each "num_samples cut crc32": the samples that it was made from, whether the
+recording was cut, and a checksum over both and the array, which is compared when a cache in a
+folder is opened. A shard is written in one step, so one of another size than its header says is
+damaged: it is removed, never read. `asr.data.stores` knows folders and addresses.
 """
 
 from __future__ import annotations
@@ -14,16 +14,18 @@ import os
 import warnings
 import zlib
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from safetensors.numpy import save
 
+from asr.audio.objects import Objects, write_at
 from asr.errors import DataError, InputWarning
 from asr.files import parse_json, sweep, write_atomic
+from asr.manifest.address import Address
 
 FORMAT_VERSION = 3
 
@@ -48,18 +50,19 @@ class Location:
     checksum: int = 0
 
 
-def write_shard(folder: Path, records: Iterable[tuple[str, np.ndarray, int, bool]]) -> str:
+def write_shard(folder: Path | Address, records: Iterable[tuple[str, np.ndarray, int, bool]]
+                ) -> str:
     """Write one shard, atomically.
 
     Args:
-        folder: folder of the cache.
+        folder: folder or address of the cache.
         records: (key, (T, F) float32, num_samples, whether the recording was cut).
 
     Returns:
         The shard's file name, made from its keys.
 
     Raises:
-        OSError: the disk is full or the folder cannot be written.
+        OSError: the disk is full or the folder cannot be written; `strerror` says why.
     """
     arrays, facts = {}, {}
     for key, features, num_samples, cut in records:
@@ -67,7 +70,11 @@ def write_shard(folder: Path, records: Iterable[tuple[str, np.ndarray, int, bool
         checksum = _checksum(key, num_samples, cut, arrays[key].data.cast("B"))
         facts[key] = f"{num_samples} {int(cut)} {checksum}"
     name = f"shard-{hashlib.sha256(''.join(arrays).encode()).hexdigest()[:16]}.safetensors"
-    write_atomic(folder / name, save(arrays, metadata=facts))
+    data = save(arrays, metadata=facts)
+    if isinstance(folder, Address):
+        write_at(f"{folder}/{name}", data, overwrite=True)  # of this name, all have this content
+    else:
+        write_atomic(folder / name, data)
     return name
 
 
@@ -86,23 +93,34 @@ def read_indexes(folder: Path, num_features: int) -> dict[str, Location]:
     for path in sorted(folder.glob("shard-*.safetensors")):
         try:
             with open(path, "rb") as file:
-                found.update(_read_header(file, path.name, num_features))
+                def read(start: int, stop: int, file=file) -> bytes:
+                    file.seek(start)
+                    return file.read(stop - start)
+
+                found.update(read_header(read, os.fstat(file.fileno()).st_size, path.name,
+                                         num_features))
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             continue  # not ours, or damaged: its features are extracted again
     return found
 
 
-def _read_header(file: BinaryIO, shard: str, num_features: int) -> dict[str, Location]:
+def read_header(read: Callable[[int, int], bytes], size: int, shard: str, num_features: int
+                ) -> dict[str, Location]:
     """The arrays of one shard, each inside the file.
+
+    Args:
+        read: gives the bytes from the first number on, before the second one.
+        size: bytes of the file.
+        shard: its name.
+        num_features: F.
 
     Raises:
         ValueError, KeyError, TypeError, AttributeError: it is not one that `write_shard` wrote.
     """
-    size = os.fstat(file.fileno()).st_size
-    start = 8 + int.from_bytes(file.read(8), "little")
+    start = 8 + int.from_bytes(read(0, 8), "little")
     if not 8 < start <= size:
         raise ValueError("cut")
-    header: Any = parse_json(file.read(start - 8))
+    header: Any = parse_json(read(8, start))
     facts = header.pop("__metadata__")
     found, end = {}, start
     for key, entry in header.items():
@@ -154,7 +172,7 @@ def remove_unfinished(folder: Path, complete: Iterable[str]) -> None:
     sweep(folder)
 
 
-def warn_of_damage(path: Path) -> None:
+def warn_of_damage(path: Path | str) -> None:
     """Say that a shard is removed and made again."""
     warnings.warn(InputWarning(f"The feature cache {path} is damaged: it is not what was written. "
                                "Its features are made again; if this repeats, check the disk.",
@@ -168,11 +186,11 @@ class ShardReader:
     read gives an error that has a name. An open file costs less than the copy of an utterance.
 
     Args:
-        folder: folder of the cache.
+        folder: folder or address of the cache.
         num_features: F.
     """
 
-    def __init__(self, folder: Path, num_features: int):
+    def __init__(self, folder: Path | Address, num_features: int):
         self.folder = folder
         self.num_features = num_features
 
@@ -182,11 +200,15 @@ class ShardReader:
         Raises:
             DataError: the shard cannot be read, or has become shorter.
         """
-        path, size = self.folder / location.shard, 4 * location.num_frames * self.num_features
+        path, size = f"{self.folder}/{location.shard}", 4 * location.num_frames * self.num_features
         try:
-            with open(path, "rb", buffering=0) as file:
-                file.seek(location.offset)
-                data = file.read(size)
+            if isinstance(self.folder, Address):
+                data = Objects(str(self.folder)).read(location.shard, location.offset,
+                                                      location.offset + size)
+            else:
+                with open(path, "rb", buffering=0) as file:
+                    file.seek(location.offset)
+                    data = file.read(size)
         except OSError as error:
             raise _unreadable(path, str(error.strerror)) from error
         if len(data) != size:
@@ -194,7 +216,7 @@ class ShardReader:
         return np.frombuffer(data, "<f4").reshape(-1, self.num_features)
 
 
-def _unreadable(path: Path, why: str) -> DataError:
+def _unreadable(path: str, why: str) -> DataError:
     return DataError(f"The feature cache {path} can no longer be read ({why}). Check the disk, "
                      "then start again: training goes on from its last checkpoint, and damaged "
                      "features are made again.", code="cache.unreadable", path=path)

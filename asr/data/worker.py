@@ -30,6 +30,7 @@ from asr.data.shards import write_shard
 from asr.errors import AudioError, InputWarning
 from asr.features import FeatureExtractor
 from asr.files import failpoint
+from asr.manifest.address import Address, is_address
 from asr.recipe import FeatureSettings
 
 REPORT_SECONDS = 0.2  # between two messages of progress
@@ -59,7 +60,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Config:
-    """What all tasks share: the features, the folder, the accepted lengths in seconds.
+    """What all tasks share: the features, the folder or address, the accepted lengths in seconds.
 
     `allow_truncated` is that of `load_audio`.
     """
@@ -101,7 +102,8 @@ def run_task(config: Config, jobs: list[Job], report: Callable[[int, float], Non
         failpoint("features.worker")
         report(len(job.outputs), sum(job.duration / speed for _, speed in job.outputs))
     if records:
-        write_shard(Path(config.folder), records)
+        write_shard(Address(config.folder) if is_address(config.folder) else Path(config.folder),
+                    records)
     return failed
 
 

@@ -1,7 +1,7 @@
 """Features of many recordings on a cluster, into one feature cache.
 
 In: a recipe, or the tasks of `asr.data.cache.build_cache`. Out: a cache; what failed. Workers write
-shards into the cache's folder, which must be on a disk that every node has.
+shards into the cache's folder, which must be on a disk that every node has, or to its address.
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ from functools import partial
 from pathlib import Path
 
 from asr.data.cache import build_cache
+from asr.data.extraction import remedy
 from asr.data.worker import Config, Job, run_task
 from asr.errors import AsrError, InputWarning
 from asr.fleet.cluster import Cluster
 from asr.manifest import read_manifest
+from asr.manifest.address import Address, is_address
 from asr.recipe import Recipe
 
 Failed = list[dict]
@@ -32,12 +34,13 @@ class Filled:
     failed: Failed = field(default_factory=list)
 
 
-def fill_cache(recipe: Recipe, folder: Path, cluster: Cluster | None = None) -> Filled:
+def fill_cache(recipe: Recipe, folder: Path | Address, cluster: Cluster | None = None) -> Filled:
     """Make the features that `asr.train` will want of both splits of a recipe.
 
     Args:
         recipe: its manifests, features, speeds.
-        folder: the cache, `data.cache_dir` of the training.
+        folder: the cache, `data.cache_dir` of the training; or an address, see
+            `asr.data.cache.build_cache`.
         cluster: where; None: this machine.
 
     Raises:
@@ -45,14 +48,15 @@ def fill_cache(recipe: Recipe, folder: Path, cluster: Cluster | None = None) -> 
         AsrError: the shards cannot be written; finished ones stay.
     """
     spread = None if cluster is None else partial(extract_on, cluster)
+    place = folder.absolute() if isinstance(folder, Path) else folder  # workers may be elsewhere
     found = Filled()
     for split, speeds in (("train", recipe.augment.speeds), ("valid", (1.0,))):
         utterances = [u for path in getattr(recipe.data, split) for u in read_manifest(
             path, audio_root=recipe.data.audio_root or None)]
         if not utterances:
             continue
-        cache = build_cache(utterances, recipe.features, folder.absolute(), speeds=speeds,
-                            spread=spread, num_workers=recipe.data.num_workers,
+        cache = build_cache(utterances, recipe.features, place, speeds=speeds, spread=spread,
+                            num_workers=recipe.data.num_workers,
                             allow_truncated=recipe.data.allow_truncated)
         found.failed += cache.failed
         found.arrays += len(cache)
@@ -89,6 +93,11 @@ def extract_on(cluster: Cluster, config: Config, tasks: Sequence[list[Job]]
             return
 
 
+def _remedy(folder: str) -> str:
+    return remedy(folder) if is_address(folder) else (
+        "The cache must be a folder that every node has (data.cache_dir)")
+
+
 def _lost(task: list[Job], error: AsrError) -> _Answer:
     return [{**error.as_record("features"), "path": job.path,
              "keys": [key for key, _ in job.outputs]} for job in task], [], True
@@ -107,8 +116,8 @@ def _work(config: Config, tasks: list[list[Job]]) -> list[_Answer]:
                 failed = run_task(config, task, lambda count, seconds: None)
             except OSError as error:
                 raise AsrError(f"The features cannot be written to {config.folder}: "
-                               f"{error.strerror or error}. The cache must be a folder that every "
-                               "node has (data.cache_dir); finished parts stay.",
+                               f"{error.strerror or error}. {_remedy(config.folder)}; finished "
+                               "parts stay.",
                                code="cache.write") from error
         answers.append((failed, [(str(one.message), getattr(one.message, "code", ""))
                                  for one in said if isinstance(one.message, InputWarning)], False))

@@ -1,22 +1,29 @@
-"""Where transcripts are written: a folder of this machine, or an address such as s3://bucket/texts.
+"""Where results are written: a folder of this machine, or an address such as s3://bucket/texts.
 
 In: names below the place, and whole contents. Out: files or objects that appear whole or not at
-all. `asr.fleet.worklist.OutputFolder` decides on the names, for both in the same way.
+all. `asr.fleet.worklist.OutputFolder` and
+`asr.fleet.align` decide on the names, for both in the same way.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from itertools import count
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
-from asr.errors import UsageError
+from asr.audio.objects import write_at
+from asr.errors import AsrError, UsageError
 from asr.files import alone, sweep, write_atomic
-from asr.fleet.bucket import INDEX, Bucket, index_name, index_rows, write_at
+from asr.fleet.bucket import INDEX, Bucket, index_name, index_rows
 from asr.manifest.address import Address, is_address
+
+Given = TypeVar("Given")
+Found = TypeVar("Found")
 
 
 class Place(Protocol):
@@ -150,3 +157,31 @@ def write_file(path: Path | Address, data: str | bytes, *, overwrite: bool) -> N
     if not isinstance(path, Address):
         return write_atomic(path, data, overwrite=overwrite)
     return write_at(str(path), data, overwrite=overwrite)
+
+
+def in_order(save: Callable[[Given], Found], given: Iterable[Given], writers: int
+             ) -> Iterator[Found]:
+    """`map`, with several at a time where waiting for a server is most of the work.
+
+    Args:
+        save: called from threads if there are several writers.
+        given: what it is called with; taken while at most so many are in work.
+        writers: see `Place`.
+    """
+    if writers == 1:
+        yield from map(save, given)
+        return
+    with ThreadPoolExecutor(writers) as pool:
+        begun: deque[Future[Found]] = deque()
+        for one in given:
+            begun.append(pool.submit(save, one))
+            while begun and (begun[0].done() or len(begun) > writers):
+                yield begun.popleft().result()
+        for future in begun:
+            yield future.result()
+
+
+def not_written(path: Path | Address, error: OSError, remedy: str) -> AsrError:
+    """The error of a file that `Place.write` could not write."""
+    return AsrError(f"Cannot write {path}: {error.strerror}. Nothing was left there; {remedy}, "
+                    "and run the same command again.", code="output.write", path=str(path))

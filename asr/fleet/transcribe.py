@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, partial
@@ -21,6 +19,7 @@ from pathlib import Path, PurePath
 from asr.audio import MAX_STREAM_BYTES, AudioInfo, probe_audio
 from asr.errors import AsrError, AudioError, UsageError
 from asr.files import failpoint
+from asr.fleet.places import in_order, not_written
 from asr.fleet.worklist import Item, OutputFolder
 from asr.inference.loop import transcribe_tasks
 from asr.inference.tasks import Result, Task, Timings
@@ -107,7 +106,7 @@ def transcribe_to_folder(recognizer: Recognizer, items: Sequence[Item], folder: 
     transcriber = transcriber or partial(transcribe_items, recognizer)
     style = {"escape_cells": escape_cells, "characters": characters, "paragraphs": paragraphs}
     save = partial(_save, folder=folder, formats=formats, overwrite=overwrite, style=style)
-    for outcome, seconds in _in_order(save, transcriber(waiting, timings, **loading),
+    for outcome, seconds in in_order(save, transcriber(waiting, timings, **loading),
                                       folder.place.writers):
         timings.write += seconds
         yield outcome
@@ -132,27 +131,8 @@ def _save(outcome: Outcome, *, folder: OutputFolder, formats: Sequence[str], ove
         outcome = Outcome(outcome.item, outcome.transcript if is_new else None, output=path,
                           kept=not is_new)
     except OSError as error:
-        failure = AsrError(f"Cannot write {path}: {error.strerror}. Nothing was left there; "
-                           f"{place.remedy}, and run the same command again.",
-                           code="output.write", path=str(path))
-        outcome = Outcome(outcome.item, error=failure, stage="write")
+        outcome = Outcome(outcome.item, error=not_written(path, error, place.remedy), stage="write")
     return outcome, time.perf_counter() - started
-
-
-def _in_order(save: Callable[[Outcome], _Saved], outcomes: Iterable[Outcome], writers: int
-              ) -> Iterator[_Saved]:
-    """`map`, with several at a time where waiting for a server is most of the work."""
-    if writers == 1:
-        yield from map(save, outcomes)
-        return
-    with ThreadPoolExecutor(writers) as pool:
-        begun: deque[Future[_Saved]] = deque()
-        for outcome in outcomes:
-            begun.append(pool.submit(save, outcome))
-            while begun and (begun[0].done() or len(begun) > writers):
-                yield begun.popleft().result()
-        for future in begun:
-            yield future.result()
 
 
 def transcribe_items(recognizer: Recognizer, items: Iterable[Item],

@@ -17,16 +17,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from local_s3 import s3_server
+from local_s3 import new_place, s3_server
 from tiny_bundle import FEATURES, write_bundle
 
 import asr.fleet.transcribe
 import asr.recognizer
+from asr.audio import objects as stored
 from asr.audio import remote
 from asr.cli import run
 from asr.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_SOME_FAILED, EXIT_USAGE, UsageError
-from asr.fleet import bucket as buckets
-from asr.fleet.places import place_of
+from asr.fleet.places import in_order, place_of
 from asr.fleet.transcribe import Outcome, transcribe_to_folder
 from asr.fleet.worklist import Item, OutputFolder
 from asr.manifest.address import Address
@@ -44,15 +44,7 @@ def server():
 
 @pytest.fixture
 def objects(server):
-    """The names and contents below an address of this test alone, and this address."""
-    prefix = f"{uuid.uuid4()}/texts"
-
-    def found() -> dict[str, bytes]:
-        listed = server.list_objects_v2(Bucket="speech", Prefix=prefix + "/").get("Contents", ())
-        return {entry["Key"][len(prefix) + 1:]: server.get_object(
-            Bucket="speech", Key=entry["Key"])["Body"].read() for entry in listed}
-
-    return found, f"s3://speech/{prefix}"
+    return new_place(server, "texts")
 
 
 @pytest.fixture(scope="module")
@@ -225,11 +217,12 @@ def test_runs_at_the_same_time_claim_different_names(monkeypatch):
         def __init__(self):
             self.there, self.lock = {}, threading.Lock()
 
-        def find(self, prefix):
-            return [path for path in self.there if path.startswith(prefix)]
+        def find(self, prefix, detail):
+            return {path: {"size": len(data)} for path, data in self.there.items()
+                    if path.startswith(prefix)}
 
-        def cat_file(self, path):
-            return self.there[path]
+        def cat_file(self, path, start=None, end=None):
+            return self.there[path][start:end]
 
         def pipe_file(self, path, data, mode="overwrite"):
             with self.lock:
@@ -358,7 +351,7 @@ def test_one_recording_to_one_object(objects, bundle, recordings, tmp_path, caps
 def test_an_object_that_appears_during_the_work_is_kept(objects, bundle, recordings, capsys,
                                                        monkeypatch):
     found, address = objects
-    monkeypatch.setattr(buckets, "exists_at", lambda address: False)
+    monkeypatch.setattr(stored, "exists_at", lambda address: False)
     place_of(address, ()).write("a.txt", b"theirs", overwrite=True)
     assert run(["transcribe", bundle, str(recordings / "0.wav"), "-o", f"{address}/a.txt"]) == \
         EXIT_SOME_FAILED
@@ -371,7 +364,7 @@ def test_a_listing_comes_by_pages(objects, monkeypatch):
     for number in range(5):
         place.write(f"{number}.txt", "x", overwrite=False)
     place.write("other.bin", "x", overwrite=False)
-    monkeypatch.setattr(buckets, "PAGE", 2)
+    monkeypatch.setattr(stored, "PAGE", 2)
     again = place_of(address, ("txt",))
     assert all(again.exists(f"{number}.txt") for number in range(5))
     assert not again.exists("other.bin"), "only names that matter are kept"
@@ -400,7 +393,7 @@ def test_other_stores_by_fsspec_alone(monkeypatch, old, tmp_path):
         tmp_path)
     with pytest.raises(FileExistsError):
         far.place.write("x.txt", "y", overwrite=False)
-    assert buckets.exists_at("gs://speech/texts") is False
+    assert stored.exists_at("gs://speech/texts") is False
 
 
 def test_a_conflict_is_tried_again(monkeypatch):
@@ -416,12 +409,12 @@ def test_a_conflict_is_tried_again(monkeypatch):
             if self.left >= 0:
                 raise OSError("conflict") from Conflict()
 
-    monkeypatch.setattr(buckets.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(stored.time, "sleep", lambda seconds: None)
     monkeypatch.setattr(remote, "_file_system", lambda address: (Files(), "x"))
-    buckets.write_at("s3://speech/x", "text", overwrite=False)
-    monkeypatch.setattr(Files, "left", buckets.TRIES)
+    stored.write_at("s3://speech/x", "text", overwrite=False)
+    monkeypatch.setattr(Files, "left", stored.TRIES)
     with pytest.raises(OSError, match="conflict"):
-        buckets.write_at("s3://speech/x", "text", overwrite=False)
+        stored.write_at("s3://speech/x", "text", overwrite=False)
 
 
 def test_an_index_that_is_not_ours(objects):
@@ -445,7 +438,7 @@ def test_a_few_are_written_at_a_time_and_come_in_order():
         gates[number].wait()
         return number
 
-    results = asr.fleet.transcribe._in_order(save, numbers(), 4)
+    results = in_order(save, numbers(), 4)
     for gate in gates[1:]:
         gate.set()
     threading.Timer(0.05, gates[0].set).start()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 import json
 import os
@@ -12,13 +11,13 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 from cluster_jobs import Job, trivial
+from local_cluster import two_nodes, wait_for, workers_in
 from tiny_bundle import FEATURES, write_bundle
 
 from asr.cli import run
@@ -39,29 +38,12 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def nodes():
     """Two nodes on this machine, and a way to add and remove others."""
-    from ray.cluster_utils import Cluster as Nodes
-
-    before = os.environ.get("PYTHONPATH", "")
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(TESTS), str(TESTS.parent), before])
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    found = Nodes(initialize_head=True, head_node_args={
-        "num_cpus": 1, "object_store_memory": 100_000_000, "include_dashboard": False})
-    found.add_node(num_cpus=1, object_store_memory=100_000_000)
-    found.wait_for_nodes()
-    yield found
-    found.shutdown()
-    os.environ["PYTHONPATH"] = before
+    with two_nodes() as found:
+        yield found
 
 
 def lost(item: int, error: AsrError) -> str:
     return f"{item}: {error.code}"
-
-
-def wait_for(condition, seconds: float = 120) -> None:
-    limit = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < limit, f"nothing happened in {seconds} s"
-        time.sleep(0.05)
 
 
 def test_outcomes_come_in_order_though_the_first_shard_is_slow(nodes, tmp_path):
@@ -297,16 +279,6 @@ def several_processes():
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
-
-
-def workers_in(folder: Path, driver: int) -> list[int]:
-    """Processes other than the driver that work in a folder: the workers of a training."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        with contextlib.suppress(OSError):
-            if entry.name.isdecimal() and Path(os.readlink(entry / "cwd")) == folder:
-                found.append(int(entry.name))
-    return sorted({*found} - {driver})
 
 
 @pytest.mark.tf

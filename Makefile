@@ -64,7 +64,8 @@ test-ray:  ## Ray at work, on a cluster of two nodes: Python 3.11, in .legs/ray 
 	    tests/fleet/test_cluster.py tests/fleet/test_cluster_options.py
 
 QUICK := tests/features tests/test_recipe.py tests/test_recognizer.py tests/data tests/bundle \
-    tests/network tests/augment tests/training/test_processes.py
+    tests/network tests/augment tests/training/test_processes.py \
+    tests/scoring/test_scoring.py tests/command_line/test_cli_settings.py
 
 test-versions:  ## quick tests on the oldest and newest versions, Python 3.11 and 3.13, in .legs (6 GB)
 	@sh tests/leg.sh oldest python3.11 test tests/oldest.txt $(QUICK)

@@ -65,7 +65,8 @@ test-ray:  ## Ray at work, on a cluster of two nodes, and outputs in a bucket: P
 	    tests/fleet/test_bucket.py tests/fleet/test_far_outputs.py
 
 QUICK := tests/features tests/test_recipe.py tests/test_recognizer.py tests/data tests/bundle \
-    tests/network tests/augment tests/training/test_processes.py
+    tests/network tests/augment tests/training/test_processes.py \
+    tests/scoring/test_scoring.py tests/command_line/test_cli_settings.py
 
 test-versions:  ## quick tests on the oldest and newest versions, Python 3.11 and 3.13, in .legs (6 GB)
 	@sh tests/leg.sh oldest python3.11 test tests/oldest.txt $(QUICK)

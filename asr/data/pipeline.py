@@ -17,6 +17,7 @@ seeds in it alone, whatever the number of threads.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -32,6 +33,8 @@ from asr.errors import AsrError, DataError, UsageError
 from asr.recipe import AugmentSettings
 
 PREFETCH_BATCHES = 4
+OPEN_PASSES = 8  # whose plans are kept while they are read; the plans of
+OPEN_BATCHES = 20_000  # fewer: one of a million utterances takes hundreds of megabytes
 
 Begin = Callable[[], tuple[Sequence[Batch], int]]  # the plan of a pass, the number of its first
 
@@ -58,8 +61,10 @@ class BatchReader:
         self.augment = augment
         self.begin_epoch = begin
         self.failures = failures
+        # Passes that are not at their end yet; the one that was read last comes last.
         self._plans: dict[int, Sequence[Batch]] = {}
         self._count = 0
+        self._lock = threading.Lock()
 
     def begin(self) -> np.ndarray:
         """Number of a new pass over the data, its first batch, the batches of its plan: (3,)."""
@@ -68,10 +73,25 @@ class BatchReader:
         except AsrError as error:
             self.failures.append(error)
             raise
-        self._count += 1
-        self._plans.pop(self._count - 2, None)  # the one before may still be read ahead
-        self._plans[self._count] = plan
-        return np.array([self._count, start, len(plan)], np.int64)
+        with self._lock:
+            self._count += 1
+            self._plans[self._count] = plan
+            while len(self._plans) > 2 and (len(self._plans) > OPEN_PASSES or sum(
+                    map(len, self._plans.values())) > OPEN_BATCHES):
+                del self._plans[next(iter(self._plans))]  # left in the middle, or about to be
+            return np.array([self._count, start, len(plan)], np.int64)
+
+    def _batch(self, epoch: int, index: int) -> Batch:
+        """A batch of a pass, which is forgotten with its last one."""
+        with self._lock:
+            plan = self._plans.pop(epoch, None)
+            if plan is None:
+                raise UsageError(f"A pass over the dataset goes on after {OPEN_PASSES} others, or "
+                                 f"more than {OPEN_BATCHES:_} batches of them, began. Read it to "
+                                 "its end first.")
+            if index < len(plan) - 1:
+                self._plans[epoch] = plan
+            return plan[index]
 
     def read(self, epoch: int, index: int) -> tuple[np.ndarray, ...]:
         """Frames (sum T, F), lengths (B,), num_frames (B,), seeds (B,), labels, num_labels.
@@ -79,7 +99,7 @@ class BatchReader:
         Of recordings their rows (B,) int32 instead of frames, with lengths of 1.
         """
         try:
-            items = self._plans[int(epoch)][int(index)].items
+            items = self._batch(int(epoch), int(index)).items
             if isinstance(self.cache, Recordings):
                 clips = [np.array([item.rows[0]], np.int32) for item in items]
             else:

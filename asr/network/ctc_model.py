@@ -18,7 +18,13 @@ import tensorflow as tf
 
 import asr.network.metrics  # noqa: F401  (registered with Keras wherever a model is loaded)
 from asr.errors import UsageError
-from asr.network.contract import batch_signature, check_batch, check_inputs
+from asr.network.contract import (
+    batch_signature,
+    check_batch,
+    check_inputs,
+    check_metrics,
+    explain,
+)
 from asr.network.ctc import CTCLoss
 from asr.network.layer import portable_graph
 from asr.network.named_weights import NamedWeightsModel
@@ -84,17 +90,18 @@ class CTCModel(NamedWeightsModel):
             jit_compile: XLA cannot compile an LSTM of variable length; must be False or "auto".
 
         Raises:
-            UsageError: another loss, a metric that is not an object, or jit_compile=True.
+            UsageError: another loss, a metric that is not an object or has another tokenizer than
+                the network, jit_compile=True, or a network that does not say its output length.
         """
+        if type(self).output_length is CTCModel.output_length \
+                and "output_length" not in self.__dict__:
+            self.output_length(1)  # which says what is missing
         if loss is not None and not isinstance(loss, CTCLoss):
             raise UsageError(f"loss={loss!r} is a loss on dense labels, and this network is "
                              "trained by CTC, from explicit lengths: compile(..., "
                              "loss=asr.CTCLoss()).")
-        given = [*(metrics or ()), *(evaluation_metrics or ())]
-        odd = [m for m in given if not isinstance(m, keras.metrics.Metric)]
-        if odd:
-            raise UsageError(f"metrics must be objects that read logits and lengths, such as "
-                             f"asr.WordErrorRate(tokenizer); got {odd[0]!r}.")
+        for given in (metrics, evaluation_metrics):
+            check_metrics(given, getattr(self, "vocab_size", None))
         if jit_compile is True:
             raise UsageError("jit_compile=True: XLA cannot compile an LSTM over sequences of "
                              "different lengths; leave it out.")
@@ -105,6 +112,11 @@ class CTCModel(NamedWeightsModel):
         self._training = CompiledParts(
             loss or CTCLoss(), keras.metrics.Mean(name="loss", dtype="float64"), steps,
             tuple(metrics or ()), tuple(evaluation_metrics or ()))
+
+    def __call__(self, x, *args, **kwargs):
+        """Logits of the x of the batch contract, which is looked at first."""
+        check_inputs(x, getattr(self, "num_features", None))
+        return super().__call__(x, *args, **kwargs)
 
     def get_compile_config(self) -> dict:
         """The arguments of `compile`, for `save`."""
@@ -258,7 +270,7 @@ class CTCModel(NamedWeightsModel):
                         raise
                     break
                 fetched = time.perf_counter()
-                x, y = check_batch(batch)
+                x, y = check_batch(batch, getattr(self, "num_features", None))
                 num_features = int(x["features"].shape[-1])
                 if num_features not in traced:
                     self._make_variables(x)
@@ -266,7 +278,11 @@ class CTCModel(NamedWeightsModel):
                         step, jit_compile=False,
                         input_signature=[batch_signature(num_features)])
                 with nullcontext() if self.replicas is None else self.replicas.watched():
-                    logs = traced[num_features]((x, y))
+                    try:
+                        logs = traced[num_features]((x, y))
+                    except (tf.errors.InvalidArgumentError, tf.errors.UnknownError) as error:
+                        explain(error, x, y)
+                        raise
                 self.data_wait_seconds += fetched - started
                 self.step_seconds += time.perf_counter() - fetched
             return logs
@@ -317,7 +333,8 @@ class CTCModel(NamedWeightsModel):
             UsageError: x is not of the contract.
         """
         spec = x.element_spec if isinstance(x, tf.data.Dataset) else x
-        check_inputs(spec[0] if isinstance(spec, tuple) else spec)
+        check_inputs(spec[0] if isinstance(spec, tuple) else spec,
+                     getattr(self, "num_features", None))
         return super().predict(x, *args, **kwargs)
 
     def export(self, filepath, format: str = "tf_saved_model", verbose=None,  # noqa: A002
@@ -345,6 +362,7 @@ class CTCModel(NamedWeightsModel):
         self.compile(optimizer, evaluation_metrics=evaluation_metrics, jit_compile=False)
         self.optimizer.build(self.trainable_variables)
         self.start_ema(ema)
+
 
 @keras.saving.register_keras_serializable(package="asr")
 class WrappedModel(CTCModel):

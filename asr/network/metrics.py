@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from asr.decoding import GreedyDecoder
 from asr.decoding.decoder import Decoder
+from asr.errors import UsageError
 from asr.network.ctc import check_targets
 from asr.scoring.counts import count_characters, count_words
 from asr.text.tokenizer import CharTokenizer
@@ -46,8 +47,13 @@ class _ErrorRate(keras.metrics.Metric):
                 are OUTPUT frames T'.
             y_pred: logits (B, T', V). A row that is not finite reads as the empty text.
             sample_weight: must be None.
+
+        Raises:
+            UsageError: dense labels, or sample weights.
         """
-        del sample_weight
+        if sample_weight is not None:
+            raise UsageError(f"{type(self).__name__} takes no sample weights; repeat an utterance "
+                             "to weigh it more (data.repeats in a recipe).")
         check_targets(y_true)
         counts = tf.numpy_function(self._count, (y_pred, y_true["num_frames"], y_true["labels"],
                                                  y_true["num_labels"]), tf.int64)
@@ -56,6 +62,10 @@ class _ErrorRate(keras.metrics.Metric):
         self.units.assign_add(counts[1])
 
     def _count(self, logits, num_frames, labels, num_labels) -> np.ndarray:
+        if logits.shape[-1] != self.tokenizer.vocab_size:
+            raise UsageError(f"The network has {logits.shape[-1]} outputs, and the tokenizer of "
+                             f"the metric {self.name!r} {self.tokenizer.vocab_size} labels; give "
+                             "both that of the training set: asr.dataset(...).tokenizer.")
         finite = np.isfinite(logits).all(axis=(1, 2))
         heard = [""] * len(logits)
         rows = np.flatnonzero(finite)

@@ -147,15 +147,23 @@ def _finished_before(recipe: Recipe, run_dir: Path) -> TrainingResult | None:
     return TrainingResult(run_dir, **facts, finished=True)
 
 
+# Callbacks of Keras that do what a run does by itself, and why.
+_NOT_NEEDED = {
+    "BackupAndRestore": "asr.train resumes an interrupted run by itself, from the checkpoints of "
+                        "the run directory",
+    "SwapEMAWeights": "asr.train validates and keeps averaged weights by itself, with the momentum "
+                      "train.ema of the recipe"}
+
+
 def _check_callbacks(callbacks: Sequence) -> None:
-    """Refuse what would break the resume of a run, without importing Keras for it."""
+    """Refuse what a run does by itself, without importing Keras for it."""
     for callback in callbacks:
         if not hasattr(callback, "on_epoch_end"):
             raise UsageError(f"callbacks must be keras.callbacks.Callback objects; got "
                              f"{callback!r}.")
-        if type(callback).__name__ == "BackupAndRestore":
-            raise UsageError("BackupAndRestore is not needed: asr.train resumes an interrupted run "
-                             "by itself, from the checkpoints of the run directory. Leave it out.")
+        if type(callback).__name__ in _NOT_NEEDED:
+            name = type(callback).__name__
+            raise UsageError(f"{name} is not needed: {_NOT_NEEDED[name]}. Leave it out.")
 
 
 def describe(recipe: Recipe, prepared: Prepared, model) -> str:

@@ -141,6 +141,33 @@ def test_threads_batches_and_resumption_do_not_matter(augmenters):
         assert_equal_batches(as_arrays(resumed), once[start:])
 
 
+def test_several_passes_at_once(augmenters, monkeypatch):
+    """A callback that looks at a batch in the middle of an epoch does not end the epoch."""
+    from asr.data import pipeline
+
+    cache = MemoryCache(range(40, 90))
+    plan = plan_epoch(cache.clips(), PLAN, seed=1, epoch=0)
+    dataset = pipeline.training_dataset(cache, plan, augmenters["plain"])
+    assert len(plan) > 3 * pipeline.PREFETCH_BATCHES
+    expected = as_arrays(dataset)
+    for open_batches in (1_000_000, 0):  # 0: of the largest plans two are kept
+        monkeypatch.setattr(pipeline, "OPEN_BATCHES", open_batches)
+        under_way, seen = iter(dataset), []
+        for _ in range(2 if open_batches else 1):
+            seen.append(next(under_way))
+            for _ in range(3 if open_batches else 1):
+                next(iter(dataset))
+        assert_equal_batches(as_arrays([*seen, *under_way]), expected)
+    for _ in range(2):
+        next(iter(dataset))
+    under_way = iter(dataset)
+    next(under_way)
+    for _ in range(2):
+        next(iter(dataset))
+    with pytest.raises(Exception, match="Read it to its end first"):
+        list(under_way)
+
+
 def test_one_utterance_is_the_same_in_any_batch(augmenters):
     from asr.data.pipeline import training_dataset
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import importlib.util
 import json
 import subprocess
 import sys
@@ -132,6 +133,18 @@ def test_other_rates_are_resampled_in_place(tmp_path, rate):
 
 
 @needs_tfio
+def test_no_python_runs_for_an_utterance(tmp_path):
+    """Decoding, resampling, spectrum and filters are operations of the graph."""
+    found, _ = features_of([recording(tmp_path, "a.wav", voice())])
+    graph = found.graph._one.get_concrete_function().graph.as_graph_def()
+    ops = {node.op for function in graph.library.function for node in function.node_def} | {
+        node.op for node in graph.node}
+    assert not {op for op in ops if "PyFunc" in op}
+    for name in ("AudioDecodeWAV", "AudioDecodeFLAC", "AudioResample", "RFFT"):
+        assert any(name in op for op in ops), f"{name} is not in {sorted(ops)}"
+
+
+@needs_tfio
 def test_a_faster_voice_is_shorter(tmp_path):
     u = recording(tmp_path, "a.wav", voice(1.1))
     found, recipe = features_of([u], speeds=(1.0, 1.1))
@@ -142,7 +155,7 @@ def test_a_faster_voice_is_shorter(tmp_path):
 
 
 @needs_tfio
-def test_recordings_at_an_address_are_read_by_its_file_systems(tmp_path):
+def test_recordings_at_an_address_are_read_by_its_file_systems(tmp_path, monkeypatch):
     import functools
 
     recording(tmp_path, "a.flac", voice())
@@ -159,6 +172,12 @@ def test_recordings_at_an_address_are_read_by_its_file_systems(tmp_path):
         found, recipe = features_of([Utterance("a", Address(address), "a", 1.0)])
         local, _ = features_of([Utterance("a", tmp_path / "a.flac", "a", 1.0)])
         np.testing.assert_array_equal(found.read(0), local.read(0))
+        # The same file systems read for everything else where fsspec is not installed.
+        from asr.audio import remote
+        find = importlib.util.find_spec
+        monkeypatch.setattr(importlib.util, "find_spec",
+                            lambda name, *rest: None if name == "fsspec" else find(name, *rest))
+        assert remote.read_address(address) == (tmp_path / "a.flac").read_bytes()
     finally:
         server.shutdown()
         server.server_close()

@@ -225,7 +225,7 @@ def test_wrong_use_gets_one_sentence(data, rng):
     model = model_of()
     with pytest.raises(UsageError, match="is a loss on dense labels.*CTCLoss"):
         model.compile("adam", loss="sparse_categorical_crossentropy")
-    with pytest.raises(UsageError, match="must be objects.*WordErrorRate.*'accuracy'"):
+    with pytest.raises(UsageError, match="must be a list, .*WordErrorRate.*'accuracy'"):
         model.compile("adam", metrics=["accuracy"])
     with pytest.raises(UsageError, match="XLA cannot compile"):
         model.compile("adam", jit_compile=True)
@@ -251,10 +251,43 @@ def test_wrong_use_gets_one_sentence(data, rng):
         asr.AcousticModel(SETTINGS, vocab_size=9)
     with pytest.raises(UsageError, match="not compiled"):
         model_of().train_step((x, Y))
+    with pytest.raises(UsageError, match="must be a list, and of objects .* got <WordErrorRate"):
+        model.compile("adam", metrics=asr.WordErrorRate(TOKENIZER))
+    with pytest.raises(UsageError, match="metric 'wer' has 4 labels and the network 9 outputs"):
+        model.compile("adam", metrics=[asr.WordErrorRate(" ab")])
+    with pytest.raises(UsageError, match="WordErrorRate takes no sample weights"):
+        asr.WordErrorRate(TOKENIZER).update_state(Y, model(x), np.ones(2))
     config = model.get_config()
     config["settings"]["units"] = 0
     with pytest.raises(RecipeError, match="units must be between"):
         asr.AcousticModel.from_config(config)
+
+
+def test_batches_of_another_recipe_get_one_sentence(rng):
+    """Other features, labels of another tokenizer, other types: no page of TensorFlow's."""
+    x, few = batch_of(rng), batch_of(rng, num_features=5)
+    model = compiled()
+    for use in (lambda: model.predict(few, verbose=0), lambda: model(few),
+                lambda: model.fit(few, Y, verbose=0), lambda: model.evaluate(few, Y, verbose=0)):
+        with pytest.raises(UsageError, match="takes 6 features a frame, and this batch has 5"):
+            use()
+    with pytest.raises(UsageError, match="A batch must be .* got .2, 30, 6. float32"):
+        model(x["features"])
+    for wrong, sentence in (
+            (({**x, "features": np.float64(x["features"])}, Y), "got .*30, 6. float64"),
+            ((x, {**Y, "labels": np.float32(Y["labels"])}), "got .*2, 3. float32"),
+            (({**x, "num_frames": np.int64([30, 26])}, Y), "'num_frames': .2,. int64"),
+            (({**x, "num_frames": np.int32([30, 31])}, Y), "num_frames 31, .* room for 30"),
+            ((x, {**Y, "num_labels": np.int32([3, 4])}), "num_labels 4, .* room for 3"),
+            ((x, {**Y, "labels": Y["labels"] + 6}), "[Ll]abels? .* 1 .. 8")):
+        for use in (model.fit, model.evaluate):
+            with pytest.raises(UsageError, match=sentence) as caught:
+                use(tf.data.Dataset.from_tensors(wrong), verbose=0)
+            assert "\n" not in str(caught.value)
+    own = asr.CTCModel.of(Small(5))  # says nothing of its outputs: the step finds out
+    own.compile("adam", metrics=[asr.WordErrorRate(TOKENIZER)])
+    with pytest.raises(UsageError, match="has 5 outputs, .* metric 'wer' 9 labels"):
+        own.fit(x, Y, verbose=0)
 
 
 def test_a_recipe_is_enough_to_build_one():
@@ -330,5 +363,6 @@ def test_a_network_that_does_not_say_its_length_is_refused():
         asr.CTCModel.of(plain)
     with pytest.raises(UsageError, match="must be a keras.Model, got dict"):
         asr.CTCModel.of({})
-    with pytest.raises(UsageError, match="Define output_length"):
-        asr.CTCModel().output_length(3)
+    for use in (lambda: asr.CTCModel().output_length(3), lambda: asr.CTCModel().compile("adam")):
+        with pytest.raises(UsageError, match="Define output_length"):
+            use()

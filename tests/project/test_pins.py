@@ -55,3 +55,14 @@ def test_make_install_believes_the_hashes_and_builds_nothing():
     assert len(installs) == 2
     assert "--require-hashes" in installs[0] and "--only-binary :all:" in installs[0]
     assert "--no-deps" in installs[1] and "--no-build-isolation" in installs[1]
+
+
+def test_the_oldest_leg_installs_the_lower_end_of_every_range():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    lowest = dict(re.match(r"([\w.-]+)>=([\d.]+)", one).groups() for one in project["dependencies"])
+    page = (ROOT / "tests/oldest.txt").read_text("utf-8")
+    oldest = dict(re.findall(r"^([\w.-]+)==([\d.]+)$", page, re.MULTILINE))
+    assert oldest.keys() == lowest.keys()
+    for name, version in lowest.items():  # 3 is 3.0.0, and 2.16 may be its first release, 2.16.1
+        parts = version.split(".")
+        assert oldest[name].split(".")[:len(parts)] == parts, name

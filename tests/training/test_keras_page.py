@@ -198,10 +198,40 @@ def test_tensorboard_s_callback(tones, tmp_path):
     assert {p.name for p in (tmp_path / "board").iterdir()} >= {"train", "validation"}
 
 
+def test_callbacks_that_report_elsewhere(tones, tmp_path, capsys):
+    import http.server
+    import threading
+    received = []
+
+    class Keep(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            received.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    history = keras.callbacks.History()
+    with http.server.HTTPServer(("127.0.0.1", 0), Keep) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monitor = keras.callbacks.RemoteMonitor(f"http://127.0.0.1:{server.server_port}",
+                                                send_as_json=True)
+        asr.train(recipe_for(tones, "train.epochs=1"), tmp_path / "run", quiet=True,
+                  callbacks=[history, monitor, keras.callbacks.ProgbarLogger()])
+        server.shutdown()
+    (epoch,) = [r for r in read_log(tmp_path / "run") if r["event"] == "epoch"]
+    assert history.history["val_wer"] == [epoch["wer"]]
+    assert [(r["epoch"], r["val_wer"]) for r in received] == [(0, epoch["wer"])]
+    assert "val_wer" in capsys.readouterr().out
+
+
 def test_callbacks_that_cannot_work_are_refused(tones, tmp_path):
     with pytest.raises(UsageError, match="BackupAndRestore is not needed"):
         asr.train(recipe_for(tones), tmp_path / "run",
                   callbacks=[keras.callbacks.BackupAndRestore(str(tmp_path))])
+    with pytest.raises(UsageError, match="SwapEMAWeights is not needed: .* train.ema"):
+        asr.train(recipe_for(tones), tmp_path / "run", callbacks=[keras.callbacks.SwapEMAWeights()])
     with pytest.raises(UsageError, match="must be keras.callbacks.Callback objects; got 'csv'"):
         asr.train(recipe_for(tones), tmp_path / "run", callbacks=["csv"])
 

@@ -250,7 +250,7 @@ class Recognizer(Acoustics):
         Args:
             sample_rate: Hz of the samples; None: the recogniser's own rate.
             settings: seconds: end_pause, right_context, left_context, stable_pause, chunk,
-                max_utterance, see `asr.live.StreamSettings`.
+                max_utterance, max_lag, see `asr.live.StreamSettings`.
 
         Raises:
             UsageError: a setting or a sample rate that cannot be.

@@ -16,6 +16,8 @@ with room noise (-66 dB) before, between and after, and read 0.1 s at a time. By
   audio from the end of the last word to the final text, p50 and p99. Computing comes on top:
   `compute` is how long the longest piece of each recording took, p50 and p99.
 - flicker: words shown that changed or went away afterwards, of all words shown.
+- stable: seconds of audio from the end of a word of a final text to the first moment that shows it
+  among those that never change, p50 and p99, the final text included.
 - cpu: processor seconds a second of audio.
 
 `--forget` reads every utterance without the statistics of those before it in the stream.
@@ -34,6 +36,7 @@ from pathlib import Path
 import numpy as np
 
 import asr
+from asr.live import StreamSettings
 from asr.live.normalizing import OnlineNormalizer
 from asr.scoring import score
 
@@ -70,27 +73,34 @@ class Reading:
     """One recording through a stream; what a reader sees is all finals and the partial text."""
 
     def __init__(self, recognizer: asr.Recognizer, audio: np.ndarray, right: float,
-                 stable: float):
-        stream = recognizer.stream(right_context=right, stable_pause=stable)
+                 stable: float, lag: float):
+        stream = recognizer.stream(right_context=right, stable_pause=stable, max_lag=lag)
         size = round(PIECE * recognizer.sample_rate)
         self.streamed: list[asr.Word] = []
+        self.stable: list[float] = []
         self.final: list[asr.Word] = []
         self.last: list[float] = []
         self.compute = 0.0
         self.shown = self.changed = 0
         views: list[tuple[float, list[asr.Word]]] = [(0.0, [])]
+        settled: list[tuple[float, int]] = []
         partial: tuple[asr.Word, ...] = ()
         for at in range(0, len(audio), size):
             before = time.perf_counter()
             finals = stream.feed(audio[at:at + size])
-            words = stream.partial().words
+            partial_now = stream.partial()
+            words, count = partial_now.words, len(partial_now.stable_text.split())
             self.compute = max(self.compute, time.perf_counter() - before)
             now = (at + size) / recognizer.sample_rate
             self._ended(finals, partial, now)
             partial = words
             views.append((now, [*self.final, *words]))
+            settled.append((now, len(self.final) + count))
         self._ended(stream.finish(), partial, None)
         views.append((len(audio) / recognizer.sample_rate, self.final))
+        settled.append((len(audio) / recognizer.sample_rate, len(self.final)))
+        self.stable = [next(now for now, count in settled if count > i) - word.end
+                       for i, word in enumerate(self.final)]
         for (_, old), (_, new) in itertools.pairwise(views):
             alike = next((i for i, (a, b) in enumerate(zip(old, new, strict=False))
                           if a.text != b.text), min(len(old), len(new)))
@@ -119,9 +129,9 @@ def word_at(word: asr.Word) -> Callable[[asr.Word], bool]:
 
 
 def measure(recognizer: asr.Recognizer, found: list[tuple[str, np.ndarray]], right: float,
-            stable: float) -> dict:
+            stable: float, lag: float) -> dict:
     started = time.process_time()
-    readings = [Reading(recognizer, audio, right, stable) for _, audio in found]
+    readings = [Reading(recognizer, audio, right, stable, lag) for _, audio in found]
     cpu = time.process_time() - started
     seconds = sum(len(audio) for _, audio in found) / recognizer.sample_rate
     references = {str(i): text for i, (text, _) in enumerate(found)}
@@ -131,8 +141,9 @@ def measure(recognizer: asr.Recognizer, found: list[tuple[str, np.ndarray]], rig
                  for i, reading in enumerate(readings)}
         wers[name] = 100 * score(references, texts).wer
     every = {name: [value for reading in readings for value in getattr(reading, name)]
-             for name in ("first", "last")}
-    return {"right_context": right, **{name: round(value, 2) for name, value in wers.items()},
+             for name in ("first", "last", "stable")}
+    return {"right_context": right, "max_lag": lag,
+            **{name: round(value, 2) for name, value in wers.items()},
             **{name: [round(float(np.quantile(values, q)), 2) for q in (0.5, 0.99)]
                for name, values in every.items()},
             "within_1s": round(float(np.mean(np.array(every["first"]) <= 1.0)), 3),
@@ -152,6 +163,8 @@ def main() -> None:
     parser.add_argument("--right", type=float, nargs="+", default=[0.3, 0.6, 1.0, 2.0])
     parser.add_argument("--gap", type=float, default=0.2, help="seconds between utterances")
     parser.add_argument("--stable-pause", type=float, default=0.5, help="60: no stable words")
+    parser.add_argument("--max-lag", type=float, nargs="+", default=[StreamSettings.max_lag],
+                        help="seconds; inf: words are stable by pauses alone")
     parser.add_argument("--forget", action="store_true", help="no utterance knows those before")
     arguments = parser.parse_args()
     if arguments.forget:
@@ -164,9 +177,9 @@ def main() -> None:
     print(json.dumps({"recordings": len(found), "seconds": round(sum(
         len(audio) for _, audio in found) / recognizer.sample_rate),
         "offline": round(100 * score(references, offline).wer, 2)}), flush=True)
-    for right in arguments.right:
-        print(json.dumps(measure(recognizer, found, right,
-                                 arguments.stable_pause)), flush=True)
+    for right, lag in itertools.product(arguments.right, arguments.max_lag):
+        print(json.dumps(measure(recognizer, found, right, arguments.stable_pause, lag)),
+              flush=True)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ if wanted, a file.
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import sys
 from collections.abc import Generator, Iterator
@@ -49,11 +50,14 @@ FILE_PIECE = 0.1  # seconds of a recording at a time
 @click.option("--right-context", type=click.FloatRange(0, 10), default=0.6, show_default=True,
               metavar="S", help="How much is read beyond a word before its text is kept: more is "
               "more accurate, and later.")
+@click.option("--max-lag", type=click.FloatRange(0.3), default=math.inf,
+              show_default=True, metavar="S", help="Words that ended so long ago never change; "
+              "inf: only those before a pause.")
 @engine_option
 @decoder_options
 def listen(inputs: tuple[str, ...], output: Path | None, format_: str | None, as_json: bool,
            overwrite: bool, device: str | None, list_devices: bool, seconds: float | None,
-           end_pause: float, right_context: float, engine: str, knobs: dict) -> int:
+           end_pause: float, right_context: float, max_lag: float, engine: str, knobs: dict) -> int:
     """Transcribe a microphone while you speak.
 
     BUNDLE is an .asr file or a run directory; without one the shipped digits recogniser is used.
@@ -78,7 +82,8 @@ def listen(inputs: tuple[str, ...], output: Path | None, format_: str | None, as
 
     recognizer = with_knobs(load(bundle, engine=engine), knobs)
     rate, pieces = _pieces(recording, device, recognizer.sample_rate)
-    stream = recognizer.stream(sample_rate=rate, end_pause=end_pause, right_context=right_context)
+    stream = recognizer.stream(sample_rate=rate, end_pause=end_pause, right_context=right_context,
+                               max_lag=max_lag)
     shown = _Shown(as_json)
     code, failure = EXIT_OK, None
     with closing(pieces):

@@ -6,6 +6,7 @@ In: argv. Out: a server until a signal ends it; its address and its log on stder
 from __future__ import annotations
 
 import ipaddress
+import math
 import re
 import sys
 from pathlib import Path
@@ -25,6 +26,7 @@ GROUPS = {
     "Where it listens, and who may use it": ("host", "port", "token_file", "origins",
                                              "wyoming_port", "wyoming_language"),
     "How much at a time": ("workers", "batch", "max_queue", "max_streams"),
+    "Live speech": ("max_lag",),
     "Limits of a request": ("max_body", "max_seconds", "timeout"),
     "Log": ("log_transcripts",),
 }
@@ -75,12 +77,15 @@ class _Grouped(click.Command):
               show_default=True, metavar="S", help="Length of a recording.")
 @click.option("--timeout", type=click.FloatRange(0, min_open=True), default=120.0,
               show_default=True, metavar="S", help="Time from a request to its answer.")
+@click.option("--max-lag", type=click.FloatRange(0.3), default=math.inf,
+              show_default=True, metavar="S", help="Words of a stream that ended so long ago never "
+              "change; inf: only those before a pause.")
 @click.option("--log-transcripts", is_flag=True, help="Write what was said into the log.")
 def serve(bundle: str | None, models: tuple[str, ...], engine: str, host: str, port: int,
           token_file: Path | None, origins: tuple[str, ...], wyoming_port: int | None,
           wyoming_language: str, workers: int, batch: int,
           max_queue: int, max_streams: int, max_body: float, max_seconds: float, timeout: float,
-          log_transcripts: bool) -> int:
+          max_lag: float, log_transcripts: bool) -> int:
     """Serve models to browsers, scripts and apps.
 
     BUNDLE is an .asr file or a run directory; without one the shipped digits recogniser is served.
@@ -106,6 +111,7 @@ def serve(bundle: str | None, models: tuple[str, ...], engine: str, host: str, p
     settings = ServerSettings(
         workers=workers, batch=batch, max_body=round(max_body * MIB), max_seconds=max_seconds,
         max_queue=max_queue, max_streams=max_streams, timeout=timeout, token=token,
+        max_lag=max_lag,
         origins=origins, log_transcripts=log_transcripts)
     found = load_models(bundle, models, max_seconds, engine)
     _check_access(host, token, wyoming_port)

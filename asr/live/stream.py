@@ -8,102 +8,35 @@ At a short pause the utterance is transcribed so as far as it goes; these words 
 later pass reads them otherwise, the utterance ends at that pause: the stable words are its final
 text, and what follows is an utterance of its own. So stable words never change, and every final
 text is that of a file.
+
+With `max_lag`, words that ended that long ago become stable as they are (`Utterance.commit`), pause
+or not. Of later passes only the words behind them count then, so no utterance ends early.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Protocol
+from dataclasses import replace
 
 import numpy as np
 
-from asr.audio.loudness import all_silent
-from asr.bundle import Bundle
 from asr.errors import UsageError
 from asr.inference.windows import quietest
-from asr.live.ending import first_spoken, is_steady, pause_after
-from asr.live.network import ChunkedNetwork, Contexts
+from asr.live.network import Contexts
 from asr.live.normalizing import OnlineNormalizer
 from asr.live.samples import BLOCK_SECONDS, Blocks
-from asr.network.engine import Engine
-from asr.recipe import DecoderSettings
-from asr.transcript import Transcript, Word
-from asr.transcript.timing import FrameClock
+from asr.live.utterance import (
+    LEAD_LIMIT,
+    Listener,
+    Partial,
+    StreamSettings,
+    Utterance,
+    continues,
+    shifted,
+)
+from asr.transcript import Transcript
 
 LEAD_SECONDS = 1.5  # kept while nothing has been said
-LEAD_LIMIT = 4.0  # silence that may gather before it is cut back to `LEAD_SECONDS`
-ONSET_SECONDS = 0.5  # kept in front of the first label, once there is one
-
-
-class Listener(Protocol):
-    """What is needed of a `Recognizer`."""
-
-    bundle: Bundle
-    engine: Engine
-    decoder_settings: DecoderSettings
-
-    @property
-    def sample_rate(self) -> int: ...  # noqa: D102
-
-    @property
-    def clock(self) -> FrameClock: ...  # noqa: D102
-
-    def decode(self, logits: np.ndarray) -> Transcript: ...  # noqa: D102
-
-    def transcribe(self, audio: np.ndarray) -> Transcript: ...  # noqa: D102
-
-
-@dataclass(frozen=True)
-class StreamSettings:
-    """How a stream is read; seconds.
-
-    Attributes:
-        end_pause: an utterance ends when nothing has been said for so long.
-        right_context: what the network reads after a frame before its output stays.
-        left_context: what it reads before a chunk.
-        stable_pause: the words before a pause so long become stable; longer than `end_pause`: none.
-        chunk: how often the text so far is brought up to date; a multiple of 0.1.
-        max_utterance: a longer utterance is cut at a quiet place.
-
-    Raises:
-        UsageError: numbers that cannot be.
-    """
-
-    end_pause: float = 0.8
-    right_context: float = 0.6
-    left_context: float = 3.0
-    stable_pause: float = 0.5
-    chunk: float = 0.3
-    max_utterance: float = 30.0
-
-    def __post_init__(self) -> None:
-        limits = {"end_pause": (0.1, 60), "right_context": (0, 10), "left_context": (0.5, 60),
-                  "stable_pause": (0.1, 60),
-                  "chunk": (BLOCK_SECONDS, 10), "max_utterance": (2 * LEAD_LIMIT, 300)}
-        for field in fields(self):
-            value, (low, high) = getattr(self, field.name), limits[field.name]
-            if isinstance(value, bool) or not isinstance(value, (int, float)) \
-                    or not low <= value <= high:
-                raise UsageError(f"{field.name} is {value!r}; expected {low:g} to {high:g} "
-                                 "seconds.")
-
-
-@dataclass(frozen=True)
-class Partial:
-    """The text of an utterance that is still going on.
-
-    Attributes:
-        text: the words so far; begins with `stable_text`.
-        stable_text: the words that never change: every later text of this utterance, its final one
-            too, begins with them.
-        words: in order, seconds from the start of the stream.
-    """
-
-    text: str = ""
-    stable_text: str = ""
-    words: tuple[Word, ...] = ()
 
 
 class Stream:
@@ -131,7 +64,7 @@ class Stream:
         self._normalize = OnlineNormalizer(listener.bundle.features, listener.bundle.cmvn)
         self._closed = False
         self._start = 0  # samples of the stream before the open utterance
-        self._open: _Utterance = self._new_utterance()
+        self._open: Utterance = self._new_utterance()
 
     @property
     def seconds(self) -> float:
@@ -213,7 +146,10 @@ class Stream:
         cut = self._cut()
         if cut is not None:
             return self._end(cut, finals)
-        return None if self._open.settle(self.settings) else self._split(finals)
+        if not self._open.settle(self.settings):
+            return self._split(finals)
+        self._open.commit(self._chunk * BLOCK_SECONDS)
+        return None
 
     def _cut(self) -> int | None:
         """Where the open utterance ends, in samples, on the grid of blocks; None: it goes on."""
@@ -232,9 +168,10 @@ class Stream:
 
     def _end(self, cut: int, finals: list[Transcript]) -> np.ndarray:
         """Close the open utterance at a sample; returns the samples behind it."""
+        cut = max(cut, self._open.least_cut(self._blocks.size))
         if self._open.pause is not None:
             found = self._open.transcribed(cut)
-            if not _continues(found, self._open.stable):
+            if not continues(found, self._open.stable):
                 return self._split(finals)
             self._finish_as(found, cut, finals)
         return self._begin(cut)
@@ -254,14 +191,15 @@ class Stream:
 
     def _begin(self, cut: int, *, trimmed: bool = False) -> np.ndarray:
         """Another utterance begins at a sample of the open one; returns the samples from there."""
-        rest = self._open.samples()[cut:]
+        rest, late = self._open.samples()[cut:], self._open.bounded
+        settled = max(0, self._open.stable_samples - cut) if late else 0
         self._start += cut
         self._open = self._new_utterance()
-        self._open.trimmed = trimmed
+        self._open.trimmed, self._open.stable_samples = trimmed, settled
         return rest
 
-    def _new_utterance(self) -> _Utterance:
-        return _Utterance(self._listener, self._contexts, self._normalize)
+    def _new_utterance(self) -> Utterance:
+        return Utterance(self._listener, self._contexts, self._normalize, self.settings.max_lag)
 
     def _require_open(self) -> None:
         if self._closed:
@@ -269,127 +207,8 @@ class Stream:
                              "recognizer.stream().")
 
 
-class _Utterance:
-    """The open utterance: its samples, its logits so far, its text so far."""
-
-    def __init__(self, listener: Listener, contexts: Contexts, normalize: OnlineNormalizer):
-        self._listener = listener
-        self._network = ChunkedNetwork(listener, contexts, normalize)
-        self._samples: list[np.ndarray] = []
-        self._powers: list[float] = []
-        self._rest: list[Word] = []
-        self._first_label = 0.0  # seconds
-        self.stable: Transcript | None = None  # of the samples up to `stable_samples`
-        self.stable_samples = 0
-        self.trimmed = False  # whether quiet in front of it has been dropped
-        self.num_samples = 0
-        self.pause: float | None = None  # seconds of quiet at the end; None: nothing said yet
-
-    @property
-    def num_blocks(self) -> int:
-        return len(self._samples)
-
-    @property
-    def seconds(self) -> float:
-        return self.num_samples / self._listener.sample_rate
-
-    @property
-    def powers(self) -> np.ndarray:
-        """(blocks,) mean square of each block."""
-        return np.array(self._powers)
-
-    def samples(self) -> np.ndarray:
-        return np.concatenate([np.empty(0, np.float32), *self._samples])
-
-    def features(self) -> np.ndarray:
-        """(T, F) float32, before normalisation."""
-        return self._network.features()
-
-    def add(self, block: np.ndarray) -> None:
-        self._samples.append(block)
-        self._powers.append(float(np.mean(np.square(block), dtype=np.float64)))
-        self.num_samples += len(block)
-        self._network.feed(block)
-
-    def advance(self) -> None:
-        """Bring the text up to date; silence is not given to the network."""
-        if all_silent(self.powers):
-            return
-        self._network.advance()
-        logits, clock = self._network.logits(), self._listener.clock
-        labels = np.flatnonzero(logits.argmax(axis=1))
-        levels = self._network.levels()
-        if not len(labels) or is_steady(levels):
-            return
-        first = first_spoken(labels, levels, clock)
-        if first is None and self.pause is None:  # nothing was said: words found in the quiet
-            return
-        self.pause = pause_after(labels, levels, self.seconds, clock)
-        self._first_label = clock.seconds(int(labels[0]) if first is None else first)
-        self._rest = self._behind_stable(self._listener.decode(logits).words)
-
-    def long_lead(self, block: int) -> int:
-        """How many samples of quiet are too many in front of the first word; whole blocks.
-
-        They would change the statistics of the utterance, and with them what is read.
-        """
-        if self.pause is None or self.trimmed or self.stable is not None:
-            return 0
-        return max(0, math.floor((self._first_label - ONSET_SECONDS) / BLOCK_SECONDS)) * block
-
-    def blocks_behind(self, quiet: float) -> int:
-        """How many blocks at the end lie more than `quiet` seconds after what has been said."""
-        return max(0, math.floor(((self.pause or 0.0) - quiet) / BLOCK_SECONDS))
-
-    def transcribed(self, upto: int) -> Transcript:
-        """The samples before `upto` as a file."""
-        if self.stable is not None and self.stable_samples == upto:
-            return self.stable
-        return self._listener.transcribe(self.samples()[:upto])
-
-    def settle(self, settings: StreamSettings) -> bool:
-        """Make the words before a pause stable; False if a pass reads the stable ones otherwise.
-
-        As much quiet is read behind them as behind a final text: more can have words of its own.
-        """
-        if self.pause is None or self.pause < settings.stable_pause or not self._rest \
-                or self._listener.decoder_settings.grammar:  # which reads whole sentences alone
-            return True
-        upto = self.num_samples - \
-            self.blocks_behind(settings.end_pause / 2) * len(self._samples[0])
-        if upto <= self.stable_samples:
-            return True
-        found = self.transcribed(upto)
-        if not _continues(found, self.stable):
-            return False
-        if found.text:
-            self.stable, self.stable_samples = found, upto
-            self._rest = self._behind_stable(self._rest)
-        return True
-
-    def partial(self, start: float) -> Partial:
-        stable = self.stable or Transcript("")
-        words = tuple(_shifted(word, start) for word in (*stable.words, *self._rest))
-        texts = [stable.text, *(word.text for word in self._rest)]
-        return Partial(" ".join(text for text in texts if text), stable.text, words)
-
-    def _behind_stable(self, words: Sequence[Word]) -> list[Word]:
-        until = self.stable_samples / self._listener.sample_rate
-        return [replace(word, start=max(word.start, until)) for word in words
-                if (word.start + word.end) / 2 > until]
-
-
-def _continues(found: Transcript, stable: Transcript | None) -> bool:
-    """Whether a text begins with the stable words."""
-    return stable is None or found.text == stable.text or found.text.startswith(stable.text + " ")
-
-
-def _shifted(word: Word, seconds: float) -> Word:
-    return replace(word, start=word.start + seconds, end=word.end + seconds)
-
-
 def _later(transcript: Transcript, seconds: float) -> Transcript:
     """The same, so many seconds later in the stream."""
     return replace(transcript, duration=transcript.duration + seconds,
-                   words=tuple(_shifted(word, seconds) for word in transcript.words),
-                   characters=tuple(_shifted(one, seconds) for one in transcript.characters))
+                   words=tuple(shifted(word, seconds) for word in transcript.words),
+                   characters=tuple(shifted(one, seconds) for one in transcript.characters))

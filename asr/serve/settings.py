@@ -5,6 +5,7 @@ In: nothing. Out: `ServerSettings`. The standard library only.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from asr.errors import UsageError
@@ -30,6 +31,7 @@ class ServerSettings:
         timeout: seconds from the head of a request to its answer.
         head_seconds: for the head of a request, and from a request to the next.
         idle_seconds: between two pieces of a body, and between two messages of a stream.
+        max_lag: seconds after which the words of a stream never change, see `asr.live`.
         drain_seconds: for open streams to end when the server ends.
         token: what a client must present; None: nothing.
         origins: web sites whose scripts may use the server, besides its own page.
@@ -48,6 +50,7 @@ class ServerSettings:
     timeout: float = 120.0
     head_seconds: float = 10.0
     idle_seconds: float = 30.0
+    max_lag: float = math.inf
     drain_seconds: float = 5.0
     token: str | None = None
     origins: tuple[str, ...] = ()
@@ -55,6 +58,7 @@ class ServerSettings:
 
     def __post_init__(self) -> None:
         for name in ("workers", "batch", "max_body", "max_seconds", "max_queue", "max_streams",
-                     "max_connections", "max_message", "timeout", "head_seconds", "idle_seconds"):
+                     "max_connections", "max_message", "timeout", "head_seconds", "idle_seconds",
+                     "max_lag"):
             if not getattr(self, name) > 0:
                 raise UsageError(f"{name} must be above 0, got {getattr(self, name)!r}.")

@@ -197,7 +197,8 @@ class Session:
     def _opened(self) -> Stream:
         if self._stream is None:
             recognizer = self.config.model.recognizer_for(self.config.wanted)
-            self._stream = recognizer.stream(sample_rate=self.config.sample_rate)
+            self._stream = recognizer.stream(sample_rate=self.config.sample_rate,
+                                             max_lag=self._state.settings.max_lag)
         return self._stream
 
     def _result(self, finals: Sequence[Transcript]) -> dict:

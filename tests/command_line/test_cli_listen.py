@@ -13,6 +13,9 @@ import pytest
 from asr import load_audio
 from asr.annotations.cues import read_subtitles
 from asr.cli import run
+from asr.live import StreamSettings
+from asr.recognizer import Recognizer
+from asr.serve.settings import ServerSettings
 
 CLIPS = Path(__file__).parents[2] / "asr" / "assets" / "clips"
 RATE = 48_000
@@ -118,11 +121,22 @@ def test_a_recording_in_its_place(capsys):
     assert code == 0 and json.loads(out)["text"] == "four two zero nine"
 
 
+@pytest.mark.parametrize("option,expected", [
+    ([], StreamSettings.max_lag), (["--max-lag", "1.5"], 1.5)])
+def test_the_lag_reaches_the_stream(capsys, monkeypatch, option, expected):
+    given, stream = [], Recognizer.stream
+    monkeypatch.setattr(Recognizer, "stream", lambda self, **options: (
+        given.append(options["max_lag"]), stream(self, **options))[1])
+    assert asr(capsys, "listen", CLIPS / "1-rms.ogg", *option)[0] == 0
+    assert given == [expected] and ServerSettings().max_lag == StreamSettings.max_lag
+
+
 @pytest.mark.parametrize("arguments,words", [
     (["nope.wav"], "neither a model nor a recording"),
     (["-o", "a.xyz"], "No format has the ending"),
     ([CLIPS / "1-rms.ogg", CLIPS / "2-slt.ogg"], "one recording, not 2"),
-    (["-f", "srt"], "name it: -o talk.srt"), (["--end-pause", "0"], "0.1<=x<=60")])
+    (["-f", "srt"], "name it: -o talk.srt"), (["--end-pause", "0"], "0.1<=x<=60"),
+    (["--max-lag", "0.2"], "x>=0.3")])
 def test_what_cannot_be(capsys, arguments, words):
     code, out, err = asr(capsys, "listen", *arguments)
     assert (code, out) == (2, "") and words in err

@@ -218,9 +218,74 @@ def test_stable_words_begin_the_final_text_whatever_the_network_does(fickle, see
     assert times == sorted(times)
 
 
+READERS = {"greedy": {"kind": "greedy"}, "beam": {"kind": "beam", "beam_width": 8},
+           "lexicon": {"kind": "beam", "beam_width": 8,
+                       "lexicon": ["bad", "cab", "fade", "hedge", "a", "face"]}}
+
+
+@pytest.mark.parametrize("reader", sorted(READERS))
+@pytest.mark.parametrize("seed,lag,stable_pause", [
+    (0, 0.3, 0.2), (1, 0.5, 60), (2, 1.0, 0.2), (3, 2.0, 60)])
+def test_no_word_is_later_than_the_lag(fickle, reader, seed, lag, stable_pause):
+    """Stable words begin every later text, and none joins them from before the lag. A word that was
+    being spoken then may be read otherwise, so its start counts."""
+    stream = fickle.with_decoder(**READERS[reader]).stream(
+        max_lag=lag, stable_pause=stable_pause, end_pause=0.8, right_context=0.2,
+        max_utterance=9.0)
+    audio = made_speech(12, seed)
+    stable, seen, at, sizes = [], [], 0, np.random.default_rng(seed)
+    while True:
+        size = int(sizes.integers(1, 801))
+        finals = stream.feed(audio[at:at + size]) if at < len(audio) else stream.finish()
+        for i, final in enumerate(finals):
+            texts = [word.text for word in final.words]
+            assert final.text.split() == texts
+            assert "".join(one.text for one in final.characters) == "".join(texts)
+            assert i or texts[:len(stable)] == stable
+            for count, floor in seen if not i else ():
+                assert all(word.end >= floor - 1e-6 for word in final.words[count:])
+            stable, seen = [], []
+        if at >= len(audio):
+            break
+        at += size
+        partial = stream.partial()
+        words = [word.text for word in partial.words]
+        count = len(partial.stable_text.split())
+        assert words[:len(stable)] == stable and count >= len(stable)
+        assert partial.text.split() == words
+        late = stream.seconds - lag
+        assert not partial.words or all(word.end >= late - 1e-6 for word in partial.words[count:])
+        for before, floor in seen:
+            assert all(word.end >= floor - 1e-6 for word in partial.words[before:])
+        stable = words[:count]
+        if partial.words:
+            seen.append((count, min([late, *(word.start for word in partial.words[count:])])))
+
+
+@pytest.mark.parametrize("reader", sorted(READERS))
+def test_words_of_an_utterance_without_pauses_become_stable(fickle, reader):
+    audio = made_speech(20, 3)
+    found = {lag: heard(fickle.with_decoder(**READERS[reader]), audio, range(0, len(audio), 800),
+                        stable_pause=60, right_context=0.2, max_lag=lag)[1]
+             for lag in (0.5, np.inf)}
+    assert not any(partial.stable_text for partial in found[np.inf])
+    assert sum(len(partial.stable_text) > 0 for partial in found[0.5]) > 20
+
+
+def test_a_lag_that_is_never_reached_changes_nothing(recognizer, fickle, speech):
+    for model, audio in ((recognizer, speech), (fickle, made_speech(20, 1))):
+        endless, long, default = (
+            heard(model, audio, range(0, len(audio), 800), **options)
+            for options in ({"max_lag": np.inf}, {"max_lag": 1e9, "stable_pause": 60}, {}))
+        assert endless == default or StreamSettings.max_lag < np.inf
+        assert long == heard(model, audio, range(0, len(audio), 800), stable_pause=60,
+                             max_lag=np.inf)
+
+
 def test_a_grammar_has_no_stable_words(recognizer, speech):
     closed = recognizer.with_decoder(kind="beam", grammar="four two zero nine", lexicon=[])
-    _, partials = heard(closed, speech[:40_000], range(0, 40_000, 800), stable_pause=0.1)
+    _, partials = heard(closed, speech[:40_000], range(0, 40_000, 800), stable_pause=0.1,
+                        max_lag=0.5)
     assert any(partial.text for partial in partials)
     assert not any(partial.stable_text for partial in partials)
 
@@ -366,6 +431,8 @@ def test_pieces_that_cannot_be(recognizer, piece, error, message):
 @pytest.mark.parametrize("options,message", [
     ({"end_pause": 0}, "end_pause is 0; expected 0.1 to 60"), ({"chunk": "1"}, "chunk is '1'"),
     ({"right_context": float("nan")}, "right_context is nan"), ({"sample_rate": -1}, "1,000 to"),
+    ({"max_lag": 0.2}, "max_lag is 0.2; expected at least chunk, 0.3 seconds"),
+    ({"max_lag": float("nan")}, "max_lag is nan"),
     ({"pause": 1.0}, "no setting pause; it has end_pause")])
 def test_settings_that_cannot_be(recognizer, options, message):
     with pytest.raises(UsageError, match=message):

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import asr
 from asr.audio import probe_audio
-from asr.cli.places import absolute, open_recognizer
+from asr.cli.engine_options import absolute, open_recognizer
 from asr.fleet.cluster import Cluster
 from asr.fleet.shards import transcribe_on
 from asr.fleet.transcribe import transcribe_items

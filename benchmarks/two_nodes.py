@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 
 import asr
-from asr.cli.places import open_recognizer
+from asr.cli.engine_options import open_recognizer
 from asr.fleet.cluster import Cluster
 from asr.fleet.shards import transcribe_on
 from asr.fleet.transcribe import transcribe_to_folder

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from asr.cli.engine_options import absolute, open_recognizer, place_options
 from asr.cli.inputs import audio_root_option, outside_root_option, truncated_option
 from asr.cli.output_paths import PLACE
-from asr.cli.places import absolute, open_recognizer, place_options
 from asr.cli.progress import count_on_stderr
 from asr.cli.transcribe import is_model
 from asr.errors import EXIT_OK, EXIT_SOME_FAILED, UsageError
@@ -62,7 +62,7 @@ def align(arguments: tuple[str, ...], bundle: str | None, manifest: Path | None,
         bundle, arguments = arguments[0], arguments[1:]
     _check(arguments, manifest, output_dir, overwrite, format_)
     from asr.fleet.align import align_to_place, align_utterances, output_names
-    from asr.fleet.places import place_of
+    from asr.fleet.output_places import place_of
     from asr.manifest import read_manifest
     from asr.recognizer import load
 
@@ -111,7 +111,7 @@ def _align_one(clip: str, text: str, bundle: str | None, engine: str, allow_trun
     """One recording and its text, to standard output or a file."""
     from asr.audio import display_name
     from asr.fleet.align import output_names
-    from asr.fleet.places import not_written, place_of
+    from asr.fleet.output_places import not_written, place_of
     from asr.recognizer import load
 
     place, name = None, ""

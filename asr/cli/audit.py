@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from asr.cli.engine_options import absolute, cluster_options, open_recognizer
 from asr.cli.inputs import audio_root_option, outside_root_option, truncated_option
 from asr.cli.output_paths import OUTPUT
-from asr.cli.places import absolute, cluster_options, open_recognizer
 
 if TYPE_CHECKING:
     from asr.audit import Audit

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 import click
 
 from asr.cli.decoding import decoder_options, with_knobs
+from asr.cli.engine_options import absolute, open_recognizer, place_options
 from asr.cli.grouping import by_options, group_json, group_text, groups_by, labels_by
 from asr.cli.inputs import audio_root_option, outside_root_option, truncated_option
 from asr.cli.output_paths import OUTPUT, PLACE, refuse_existing, refuse_no_file
-from asr.cli.places import absolute, open_recognizer, place_options
 from asr.manifest.address import Address
 from asr.recipe import TextSettings
 from asr.settings import choices_of

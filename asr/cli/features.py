@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from asr.cli.engine_options import cluster_options
 from asr.cli.inputs import truncated_option
 from asr.cli.output_paths import PLACE
-from asr.cli.places import cluster_options
 
 if TYPE_CHECKING:
     from asr.fleet.cluster import Cluster

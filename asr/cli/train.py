@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from asr.cli.engine_options import cluster_options
 from asr.cli.inputs import truncated_option
 from asr.cli.next_step import typed
 from asr.cli.output_paths import OUTPUT
-from asr.cli.places import cluster_options
 
 if TYPE_CHECKING:
     from asr.fleet.cluster import Cluster

@@ -20,10 +20,10 @@ import click
 
 from asr.cli.channel import CHANNELS, Channel
 from asr.cli.decoding import decoder_options, with_knobs
+from asr.cli.engine_options import absolute, open_recognizer, place_options
 from asr.cli.inputs import truncated_option
 from asr.cli.notices import warnings_as_notices
 from asr.cli.output_paths import refuse_existing, refuse_no_file, scheme_of
-from asr.cli.places import absolute, open_recognizer, place_options
 from asr.cli.progress import count_on_stderr
 from asr.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_SOME_FAILED, AsrError, UsageError
 from asr.manifest.address import Address, is_address
@@ -290,7 +290,7 @@ def _say_if_compiling() -> None:
 def _save(outcome: Outcome, files: list[Path | Address], formats: tuple[str, ...],
           report: _Report, *, overwrite: bool, style: dict[str, bool]) -> None:
     """One result in the files that were named."""
-    from asr.fleet.places import write_file
+    from asr.fleet.output_places import write_file
 
     if outcome.transcript is None:
         return

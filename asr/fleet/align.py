@@ -15,7 +15,7 @@ from functools import partial
 
 from asr.errors import AsrError, UsageError
 from asr.files import failpoint
-from asr.fleet.places import Place, in_order, not_written
+from asr.fleet.output_places import Place, in_order, not_written
 from asr.fleet.worklist import MAX_STEM_BYTES
 from asr.inference.loop import infer
 from asr.inference.tasks import Result, Task, caught
@@ -72,7 +72,7 @@ def align_to_place(place: Place, utterances: Sequence[Utterance], format_: str, 
     """Align into files or objects; each is written, whole, before its `Aligned` is yielded.
 
     Args:
-        place: where, see `asr.fleet.places.place_of`.
+        place: where, see `asr.fleet.output_places.place_of`.
         utterances: rows; what exists is yielded first, as `kept`.
         format_: one of `asr.transcript.FORMATS`.
         aligner: `align_utterances` of a recogniser, or `asr.fleet.shards.align_on` of a cluster.

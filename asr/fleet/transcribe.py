@@ -19,7 +19,7 @@ from pathlib import Path, PurePath
 from asr.audio import MAX_STREAM_BYTES, AudioInfo, probe_audio
 from asr.errors import AsrError, AudioError, UsageError
 from asr.files import failpoint
-from asr.fleet.places import in_order, not_written
+from asr.fleet.output_places import in_order, not_written
 from asr.fleet.worklist import Item, OutputFolder
 from asr.inference.loop import transcribe_tasks
 from asr.inference.tasks import Result, Task, Timings

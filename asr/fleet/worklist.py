@@ -9,7 +9,7 @@ front (monday-talk.txt), then a number (talk-2.txt). Names are claimed in index.
 output folder, before the first transcript is written, so a run that was killed goes on where it
 stopped: a recording keeps its name, what exists is complete (files appear whole or not at all), and
 files of other origin are never touched. Several runs may write into one folder at the same time.
-The folder may be an address: `asr.fleet.places` says how files get there.
+The folder may be an address: `asr.fleet.output_places` says how files get there.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from asr.audio.tar import SUFFIX, list_members, list_members_at, split_path
 from asr.errors import AudioError, UsageError
 from asr.files import parse_json
 from asr.fleet.bucket import INDEX
-from asr.fleet.places import place_of
+from asr.fleet.output_places import place_of
 from asr.manifest.address import Address, is_address
 
 STDIN = "-"

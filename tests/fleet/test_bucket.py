@@ -26,7 +26,7 @@ from asr.audio import objects as stored
 from asr.audio import remote
 from asr.cli import run
 from asr.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_SOME_FAILED, EXIT_USAGE, UsageError
-from asr.fleet.places import in_order, place_of
+from asr.fleet.output_places import in_order, place_of
 from asr.fleet.transcribe import Outcome, transcribe_to_folder
 from asr.fleet.worklist import Item, OutputFolder
 from asr.manifest.address import Address

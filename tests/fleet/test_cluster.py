@@ -106,7 +106,7 @@ def test_an_error_of_the_work_ends_the_run_with_its_own_sentence(nodes, tmp_path
     with pytest.raises(AsrError, match="no/such/bundle"):
         from functools import partial
 
-        from asr.cli.places import open_recognizer
+        from asr.cli.engine_options import open_recognizer
         from asr.fleet.shards import transcribe_on
         from asr.fleet.worklist import find_items
 

@@ -134,14 +134,14 @@ def test_what_exists_is_kept_unless_told(recognizer, folder, tmp_path):
 
 def test_a_full_disk_is_a_record_and_leaves_nothing_torn(recognizer, folder, tmp_path,
                                                          monkeypatch):
-    original = asr.fleet.places.write_atomic
+    original = asr.fleet.output_places.write_atomic
 
     def full(path, data, **options):
         if path.name == "1.txt":
             raise OSError(errno.ENOSPC, "No space left on device")
         original(path, data, **options)
 
-    monkeypatch.setattr(asr.fleet.places, "write_atomic", full)
+    monkeypatch.setattr(asr.fleet.output_places, "write_atomic", full)
     outcomes = list(transcribe_to_folder(recognizer, items_of(folder),
                                          OutputFolder(tmp_path / "out", "txt"), "txt"))
     (failure,) = [o for o in outcomes if o.stage == "write"]

@@ -1,8 +1,8 @@
 """Where results are written: a folder of this machine, or an address such as s3://bucket/texts.
 
 In: names below the place, and whole contents. Out: files or objects that appear whole or not at
-all. `asr.fleet.worklist.OutputFolder` and
-`asr.fleet.align` decide on the names, for both in the same way.
+all. `asr.fleet.worklist.OutputFolder` and `asr.fleet.align` decide on the names, for both in the
+same way.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from asr.export.certificate import Exported
 
 if TYPE_CHECKING:
     from asr.export import Options
+    from asr.network.model import AcousticModel
     from asr.recognizer import Recognizer
 
 SUMMARY = "Keras: asr.AcousticModel as a .keras file; features to logits"
@@ -35,7 +36,7 @@ def write(recognizer: Recognizer, path: Path, options: Options) -> Exported:
                                bundle.weights).model
     named = path.with_name(f"{path.name}.keras")  # Keras wants this ending
     model.save(named)
-    loaded = keras.saving.load_model(named)
+    loaded = cast("AcousticModel", keras.saving.load_model(named))
     named.rename(path)
     description = path.with_name(path.name + METADATA)
     description.write_text(metadata_text(bundle, "features"), encoding="utf-8")

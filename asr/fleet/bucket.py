@@ -85,7 +85,7 @@ class Bucket:
         return True
 
     def prepare(self, folders: Iterable[str]) -> None:
-        """See `asr.fleet.output_places.Place`; names need no folders, and nothing half-written is left."""
+        """See `Place`; names need no folders, and nothing half-written is left."""
 
     def write(self, name: str, data: str | bytes, *, overwrite: bool) -> None:
         """See `asr.fleet.output_places.Place`."""

@@ -378,7 +378,7 @@ def test_names_from_outside_never_steer_the_terminal(tmp_path, capsys, monkeypat
     (["train", "/dev/zero", "run"], 2, "more than 16_777_216 bytes"),
     (["score", "/dev/zero", "/dev/zero"], 4, "more than 1_000_000 bytes"),
     (["compare", "/dev/zero", "/dev/zero"], 4, "more than 1_000_000 bytes"),
-    (["transcribe", str(CLIP), "--words", "/dev/zero"], 4, "more than 16_777_216 bytes"),
+    (["transcribe", str(CLIP), "--words", "/dev/zero"], 4, "more than 16_777_216 characters"),
     (["transcribe", str(CLIP), "--grammar", "/dev/zero"], 4, "a grammar at most 2,000,000"),
     (["lm", "train", "/dev/zero", "-o", "lm.arpa"], 4, "more than 1_000_000 characters"),
     (["validate", "/dev/zero"], 4, "not a regular file"),

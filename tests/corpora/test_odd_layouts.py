@@ -189,7 +189,7 @@ def test_text_files_of_windows(tmp_path, capsys, name, file, text):
     (tmp_path / "in" / file).write_bytes(text.encode("cp1252"))
     command = ["prepare", name, str(tmp_path / "in"), str(tmp_path / "o"), "--overwrite"]
     assert run(command) == 4
-    assert "byte 0xe9 is not UTF-8. Give --encoding, such as cp1252" in capsys.readouterr().err
+    assert "byte 0xe9 is not UTF-8; give --encoding, such as cp1252" in capsys.readouterr().err
     assert run([*command, "--encoding", "cp1252"]) == 0
     assert [u.text for u in read_manifest(tmp_path / "o" / "train.jsonl")] == ["café"]
     for wrong in ("cp12345", "hex"):

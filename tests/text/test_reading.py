@@ -10,6 +10,7 @@ from asr.decoding.grammar import read_grammar
 from asr.decoding.lexicon import read_words
 from asr.decoding.phrases import read_hot_words
 from asr.errors import DataError
+from asr.files import CONVERT
 from asr.text.reading import read_text_file
 
 READERS = {"commands.file": (read_phrases, "phrases"), "lexicon.file": (read_words, "words"),
@@ -25,7 +26,7 @@ def test_a_list_that_cannot_be_read_names_file_reason_and_remedy(code, tmp_path)
     for path, reason in (
             (tmp_path / "none.txt", "No such file or directory. Give the path of a text file"),
             (tmp_path, "Is a directory. Give the path of a text file"),
-            (latin, "byte 0xe4 is not UTF-8; convert the file from the encoding")):
+            (latin, f"byte 0xe4 is not UTF-8; {CONVERT}")):
         with pytest.raises(DataError) as raised:
             read(path)
         assert raised.value.message == f"Cannot read the {what} {path}: {reason}."

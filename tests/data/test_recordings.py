@@ -140,7 +140,8 @@ def test_no_python_runs_for_an_utterance(tmp_path):
     ops = {node.op for function in graph.library.function for node in function.node_def} | {
         node.op for node in graph.node}
     assert not {op for op in ops if "PyFunc" in op}
-    for name in ("AudioDecodeWAV", "AudioDecodeFLAC", "AudioResample", "RFFT"):
+    for name in ("AudioDecodeWAV", "AudioDecodeFlac", "AudioDecodeMP3", "AudioDecodeVorbis",
+                 "AudioResample", "RFFT"):
         assert any(name in op for op in ops), f"{name} is not in {sorted(ops)}"
 
 

@@ -29,6 +29,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -142,7 +143,7 @@ def measure(recognizer: asr.Recognizer, found: list[tuple[str, np.ndarray]], rig
         wers[name] = 100 * score(references, texts).wer
     every = {name: [value for reading in readings for value in getattr(reading, name)]
              for name in ("first", "last", "stable")}
-    return {"right_context": right, "max_lag": lag,
+    return {"right_context": right, "max_lag": None if math.isinf(lag) else lag,
             **{name: round(value, 2) for name, value in wers.items()},
             **{name: [round(float(np.quantile(values, q)), 2) for q in (0.5, 0.99)]
                for name, values in every.items()},

@@ -7,7 +7,7 @@ set -eu
 name=$1 python=$2 extras=$3 constraints=$4
 shift 4
 found=
-for candidate in "$python" "$HOME"/.pyenv/versions/"${python#python}".*/bin/"$python"; do
+for candidate in "$python" "${PYENV_ROOT:-$HOME/.pyenv}"/versions/"${python#python}".*/bin/"$python"; do
   if "$candidate" -c 'import venv' 2>/dev/null; then found=$candidate; break; fi
 done
 if [ -z "$found" ]; then

@@ -6,7 +6,7 @@
 The last manifest is the development set; it chooses the epoch of both and is what is read, so both
 numbers flatter alike. Both are trained at the same time, each on the cores that are there, with
 `train.max_minutes`; the recipe's decay follows the clock then. `--set` changes the recipe, such as
-repeats for fewer manifests.
+repeats for fewer manifests, or `data.generate=""` of recipes/tones.toml.
 """
 
 from __future__ import annotations
@@ -59,7 +59,8 @@ def main() -> None:
                              normalizer=load_recipe(options.recipe).text.normalizer).score
         result[name] = {"wer": round(100 * score.wer, 2), "cer": round(100 * score.cer, 2),
                         "of": str(score)}
-    result["init_over_written"] = round(result["init"]["wer"] / result["written"]["wer"], 3)
+    if result["written"]["wer"]:
+        result["init_over_written"] = round(result["init"]["wer"] / result["written"]["wer"], 3)
     print(json.dumps(result, indent=1))
 
 

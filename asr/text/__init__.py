@@ -29,6 +29,7 @@ import re
 import unicodedata
 from collections.abc import Callable
 from difflib import get_close_matches
+from functools import lru_cache
 
 from asr.errors import UsageError
 from asr.text.abbreviations import spell_abbreviations, spell_german_abbreviations
@@ -258,11 +259,13 @@ def normalizer_id(name: str) -> str:
     return f"{name}-{version}-{hashlib.sha256(outcome.encode()).hexdigest()[:8]}"
 
 
+@lru_cache(maxsize=64)  # asked for every text
 def _unit_of(name: str) -> str:
     """What ends the name, if its words are not those of the text."""
     return next((unit for unit in _UNITS if name.endswith(unit)), "")
 
 
+@lru_cache(maxsize=64)
 def _base(name: str) -> str:
     return name.removesuffix(_unit_of(name)).removesuffix(_DROP)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import json
 import math
 import os
@@ -287,6 +288,16 @@ def read_limited(path: str | Path, limit: int = MAX_SETTINGS) -> bytes:
     if len(data) > limit:
         raise OSError(errno.EFBIG, f"it has more than {limit:_} bytes", str(path))
     return data
+
+
+def read_page(path: str | Path) -> str:
+    """The text of a UTF-8 file that a person writes, its lines ended by a line feed.
+
+    Raises:
+        OSError: it cannot be read, or is larger than `MAX_SETTINGS`.
+        UnicodeDecodeError: it is not UTF-8.
+    """
+    return io.StringIO(read_limited(path).decode("utf-8-sig"), newline=None).read()
 
 
 def read_whole_objects(path: str | Path) -> tuple[list[dict], int]:

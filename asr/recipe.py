@@ -7,7 +7,6 @@ An unknown key, a wrong type or an impossible number is an error with file, key 
 from __future__ import annotations
 
 import dataclasses
-import io
 import tomllib
 import typing
 from collections.abc import Iterable, Mapping
@@ -15,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from asr.errors import RecipeError
-from asr.files import read_limited
+from asr.files import read_page
 from asr.settings import apply_override, knob, settings_from_dict, to_toml, why_not_toml
 
 SCHEMA_VERSION = 1
@@ -280,10 +279,6 @@ class Recipe:
     decoder: DecoderSettings = field(default_factory=DecoderSettings)
 
 
-def _page(path: Path) -> str:
-    return io.StringIO(read_limited(path).decode("utf-8-sig"), newline=None).read()
-
-
 def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
     """Read a recipe page.
 
@@ -298,7 +293,7 @@ def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
     path = Path(path)
     try:
         # Editors on Windows write a byte order mark, which TOML does not know.
-        table = tomllib.loads(_page(path))
+        table = tomllib.loads(read_page(path))
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise RecipeError(f"Cannot read the recipe {path}: {reason}. Give the path of a .toml "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -46,3 +47,9 @@ def new_place(server: Any, name: str) -> tuple[Callable[[], dict[str, bytes]], s
             Bucket="speech", Key=entry["Key"])["Body"].read() for entry in listed}
 
     return found, f"s3://speech/{prefix}"
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """The names and contents below a folder, as `new_place` gives those of an address."""
+    return {path.relative_to(folder).as_posix(): path.read_bytes()
+            for path in folder.rglob("*") if path.is_file()}

@@ -193,6 +193,7 @@ class ShardReader:
     def __init__(self, folder: Path | Address, num_features: int):
         self.folder = folder
         self.num_features = num_features
+        self._objects = Objects(str(folder)) if isinstance(folder, Address) else None
 
     def read(self, location: Location) -> np.ndarray:
         """(T, F) float32, read-only.
@@ -202,9 +203,8 @@ class ShardReader:
         """
         path, size = f"{self.folder}/{location.shard}", 4 * location.num_frames * self.num_features
         try:
-            if isinstance(self.folder, Address):
-                data = Objects(str(self.folder)).read(location.shard, location.offset,
-                                                      location.offset + size)
+            if self._objects is not None:
+                data = self._objects.read(location.shard, location.offset, location.offset + size)
             else:
                 with open(path, "rb", buffering=0) as file:
                     file.seek(location.offset)

@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from local_s3 import new_place, s3_server
-from tiny_bundle import FEATURES, write_bundle
+from local_s3 import contents, new_place
+from tiny_bundle import FEATURES
 
 import asr.fleet.transcribe
 import asr.recognizer
@@ -36,20 +36,9 @@ from asr.transcript import Transcript
 fsspec = pytest.importorskip("fsspec", reason="the extra [remote] is not installed")
 
 
-@pytest.fixture(scope="module")
-def server():
-    with s3_server() as found:
-        yield found[0]
-
-
 @pytest.fixture
 def objects(server):
     return new_place(server, "texts")
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory) -> str:
-    return str(write_bundle(tmp_path_factory.mktemp("bundle") / "tiny.asr"))
 
 
 @pytest.fixture(scope="module")
@@ -62,11 +51,6 @@ def recordings(tmp_path_factory) -> Path:
         soundfile.write(folder / name, noise * number / 8, FEATURES.sample_rate)
     (folder / "bad.wav").write_bytes(b"RIFF, but no more")
     return folder
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes()
-            for path in folder.rglob("*") if path.is_file()}
 
 
 def texts(items, *_, **__):

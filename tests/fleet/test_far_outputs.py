@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from local_s3 import new_place, s3_server
-from tiny_bundle import FEATURES, write_bundle
+from local_s3 import contents, new_place
+from tiny_bundle import FEATURES
 
 import asr.recognizer
 from asr.audio import objects as stored
@@ -30,21 +30,10 @@ from asr.recipe import load_recipe
 pytest.importorskip("fsspec", reason="the extra [remote] is not installed")
 
 
-@pytest.fixture(scope="module")
-def server():
-    with s3_server() as found:
-        yield found[0]
-
-
 @pytest.fixture
 def objects(server):
     """The names and contents below an address of this test alone, and this address."""
     return new_place(server, "out")
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory) -> str:
-    return str(write_bundle(tmp_path_factory.mktemp("bundle") / "tiny.asr"))
 
 
 @pytest.fixture(scope="module")
@@ -60,11 +49,6 @@ def rows(tmp_path_factory) -> Path:
                                16_000 / FEATURES.sample_rate))
     write_manifest(folder / "rows.jsonl", found)
     return folder / "rows.jsonl"
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes()
-            for path in folder.rglob("*") if path.is_file()}
 
 
 def denied(*_, **__):

@@ -326,8 +326,7 @@ def recipe_to_dict(recipe: Recipe) -> dict:
 
 def dump_recipe(recipe: Recipe) -> str:
     """The resolved recipe as TOML; `load(dump(r)) == r`."""
-    lines = []
-    table = recipe_to_dict(recipe)
+    lines, table = [], recipe_to_dict(recipe)
     for key, value in table.items():
         if not isinstance(value, dict):
             lines.append(f"{key} = {to_toml(value)}")

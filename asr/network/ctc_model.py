@@ -18,13 +18,7 @@ import tensorflow as tf
 
 import asr.network.metrics  # noqa: F401  (registered with Keras wherever a model is loaded)
 from asr.errors import UsageError
-from asr.network.contract import (
-    batch_signature,
-    check_batch,
-    check_inputs,
-    check_metrics,
-    explain,
-)
+from asr.network.contract import batch_signature, check_batch, check_inputs, check_metrics, explain
 from asr.network.ctc import CTCLoss
 from asr.network.layer import portable_graph
 from asr.network.named_weights import NamedWeightsModel

@@ -14,7 +14,6 @@ import os
 import re
 import shutil
 import sys
-import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -24,6 +23,7 @@ import numpy as np
 import pytest
 import soundfile
 from forged_bundle import forge, members
+from pace import assert_quick
 from tiny_bundle import write_bundle
 
 from asr.audio import load_audio, probe_audio
@@ -423,7 +423,9 @@ def test_many_bad_rows_are_counted_and_the_first_are_shown(tmp_path, capsys):
 @pytest.mark.slow
 def test_a_million_bad_rows_take_less_than_30_seconds(tmp_path, capsys):
     rows = bad_rows(tmp_path / "m.jsonl", 1_000_000)
-    started = time.process_time()
-    assert run(["validate", str(rows)]) == 4
-    assert time.process_time() - started < 30
-    assert len(capsys.readouterr().out) < 20_000
+
+    def validate():
+        assert run(["validate", str(rows)]) == 4
+        assert len(capsys.readouterr().out) < 20_000
+
+    assert_quick(validate, 30)

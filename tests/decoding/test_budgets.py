@@ -7,12 +7,12 @@ import os
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from forged_bundle import forge, forge_config, members, write_zip
+from pace import assert_quick
 from tiny_bundle import ARPA, write_bundle
 
 from asr.bundle import LIMITS, WEIGHTS
@@ -25,7 +25,7 @@ from asr.recipe import MAX_WARPS, DecoderSettings
 from asr.recognizer import load
 from asr.text.tokenizer import CharTokenizer
 
-SECONDS = 2 * 2  # the budget, on a machine under other load
+SECONDS = 2
 MEGABYTES = 500
 LINES = gzip.compress(b"\n" * (1 << 24))  # gzip members one after the other are one file
 
@@ -87,11 +87,13 @@ def test_a_hostile_bundle_is_refused_at_once(name, tmp_path):
     change, message = HOSTILE[name]
     path = write_bundle(tmp_path / "hostile.asr")
     change(path)
-    start = time.process_time()
-    with pytest.raises(AsrError, match=message) as error:
-        load(path)
-    assert time.process_time() - start < SECONDS
-    assert len(str(error.value)) < 2_000
+
+    def refuse():
+        with pytest.raises(AsrError, match=message) as error:
+            load(path)
+        assert len(str(error.value)) < 2_000
+
+    assert_quick(refuse, SECONDS)
 
 
 @pytest.mark.slow
@@ -144,10 +146,10 @@ def test_many_labels_times_many_states_are_refused():
 def test_as_many_hot_words_as_are_allowed_are_quick():
     rng = np.random.default_rng(0)
     words = ["".join(rng.choice([*"abcdefghij"], 15)) for _ in range(10_000)]
-    start = time.process_time()
-    part = phrase_part([HotWord(word) for word in words], CharTokenizer(" abcdefghij"))
-    assert time.process_time() - start < SECONDS
-    assert len(part.targets) > 100_000
+    parts = []
+    assert_quick(lambda: parts.append(phrase_part([HotWord(word) for word in words],
+                                                  CharTokenizer(" abcdefghij"))), SECONDS)
+    assert len(parts[0].targets) > 100_000
 
 
 def test_a_long_recording_and_many_words_are_too_much_for_the_exact_search():

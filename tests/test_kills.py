@@ -366,7 +366,10 @@ JOBS = {job.__name__: job for job in (prepare, evaluation, first_evaluation, sav
                                       bundle, run_directory, tones, transcripts, archive, shards)}
 
 
-@pytest.mark.parametrize("job", JOBS)
+# features and tones take most of a minute on a slow core: nightly.
+@pytest.mark.parametrize("job", [
+    pytest.param(job, marks=pytest.mark.slow) if job in ("features", "tones") else job
+    for job in JOBS])
 def test_a_kill_at_any_file_operation_leaves_a_whole_result(job, tmp_path):
     done = subprocess.run([sys.executable, Path(__file__).with_name("killing.py"), job, tmp_path],
                           capture_output=True, text=True, timeout=300,

@@ -189,6 +189,7 @@ def test_from_a_list_to_a_bundle(tmp_path, voices):
     assert again.bundle.read_bytes() == made.bundle.read_bytes()
 
 
+@pytest.mark.slow
 def test_training_begins_at_the_base_and_the_result_is_small(tmp_path, voices, monkeypatch):
     others = tmp_path / "others.txt"
     others.write_text("\n".join(OTHERS))

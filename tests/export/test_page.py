@@ -80,7 +80,8 @@ def test_sample_clips_have_the_words_times_and_confidences_of_python(tmp_path):
 
 
 # Half of 0.25 and of 0.65 s ends in half a frame, which Python rounds to the even number.
-@pytest.mark.parametrize("max_pause", [0.4, 0.25, 0.65, 0.01])
+@pytest.mark.parametrize("max_pause", [
+    0.25, *(pytest.param(rest, marks=pytest.mark.slow) for rest in (0.4, 0.65, 0.01))])
 def test_long_pauses_are_shortened_as_in_python(tmp_path, max_pause):
     recognizer = asr.load()
     assert recognizer.pauses.kept

@@ -178,7 +178,8 @@ def test_an_export_holds_nothing_that_needs_python_or_a_gpu(tmp_path):
     assert not {op for op in ops if "PyFunc" in op or "Cudnn" in op}
 
 
-@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("policy", [
+    pytest.param("mixed_bfloat16", marks=pytest.mark.slow), "mixed_float16"])
 def test_mixed_precision_computes_in_16_bits_and_loses_in_32(policy, data, rng):
     model = model_of(dtype=policy)
     assert {layer.compute_dtype for layer in model.lstm_layers} == {policy.removeprefix("mixed_")}

@@ -200,7 +200,8 @@ def traced_train_step(model):
         *batch_signature(6))
 
 
-@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("policy", [
+    pytest.param("mixed_bfloat16", marks=pytest.mark.slow), "mixed_float16"])
 def test_on_a_gpu_mixed_precision_runs_cudnn_in_16_bits(policy, as_if_on_a_gpu):
     from asr.network.model import AcousticModel
     function = traced_train_step(AcousticModel(STACK, 6, 9, dtype=policy))

@@ -124,11 +124,11 @@ def test_the_interval_covers_the_ece_of_the_population():
     rng = np.random.default_rng(2)
     everyone, truth = words_of(rng, 400_000)
     ece, inside = reliability(everyone, truth, draws=100).ece, 0
-    for _ in range(60):
+    for _ in range(30):
         chosen = rng.choice(len(everyone), 2_000)
-        interval = reliability(everyone[chosen], truth[chosen], draws=300).interval
+        interval = reliability(everyone[chosen], truth[chosen], draws=200).interval
         inside += interval.low <= ece <= interval.high
-    assert inside >= 50, "95 % of 60 is 57"
+    assert inside >= 25, "95 % of 30 is 28.5"
 
 
 def test_whole_speakers_are_drawn():

@@ -187,6 +187,7 @@ def test_too_little_room_is_said_before_anything_is_written(run, monkeypatch):
     assert {p.name: p.read_bytes() for p in (run / "checkpoints/last").iterdir()} == before
 
 
+@pytest.mark.slow
 def test_what_is_not_a_number_is_never_the_best_and_the_best_outlives_a_resume(tmp_path,
                                                                                monkeypatch):
     from asr.bundle import load_bundle

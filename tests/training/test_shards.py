@@ -69,6 +69,7 @@ def test_a_cache_of_the_files_is_that_of_the_shards(tones, tmp_path):
         assert build_cache(rows, settings, tmp_path).num_extracted == made
 
 
+@pytest.mark.slow
 def test_other_processes_read_shards(tones, tmp_path):
     from asr.data.cache import build_cache
     settings = load_recipe(RECIPE).features

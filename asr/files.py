@@ -15,6 +15,7 @@ import math
 import os
 import re
 import signal
+import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
@@ -31,6 +32,7 @@ MAX_DIGITS = 20  # of a whole number: 64 bits and a sign
 
 STALE_SECONDS = 3_600  # after which a temporary file is taken for abandoned where locks are unknown
 
+_OPEN = {"/dev/stdout": 1, "/dev/stderr": 2}  # opened by name they would have another position
 _TEMPORARY = re.compile(r"\..+\.asr-[a-z0-9_]{8}\.tmp")
 _SWEPT: set[str] = set()
 
@@ -41,6 +43,8 @@ _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 def write_atomic(path: str | Path, data: bytes | str | Iterable[bytes | memoryview], *,
                  overwrite: bool = True) -> None:
     """Write a whole file; a crash at any point leaves the old file or the new one.
+
+    A device or a pipe, such as /dev/stdout, is written as it is and never replaced.
 
     Args:
         path: the final name; its folder must exist.
@@ -56,12 +60,23 @@ def write_atomic(path: str | Path, data: bytes | str | Iterable[bytes | memoryvi
     if isinstance(data, str):
         data = data.encode("utf-8")
     try:
+        if _is_stream(path):
+            sys.stdout.flush()  # what was printed comes first
+            with open(_OPEN.get(str(path), path), "ab", closefd=str(path) not in _OPEN) as file:
+                file.writelines([data] if isinstance(data, bytes) else data)
+            return
         _write(path, [data] if isinstance(data, bytes) else data, overwrite)
     except OSError as error:  # a person knows the final name, not the temporary one
         error.filename = str(path)
         raise
     failpoint("file.after_rename")
     sync_folder(path.parent)
+
+
+def _is_stream(path: Path) -> bool:
+    """Whether a name is that of a device, a pipe or an open file; renaming would replace it."""
+    return (str(path.parent) in ("/dev", "/dev/fd", "/proc/self/fd")
+            or (path.exists() and not path.is_file() and not path.is_dir()))
 
 
 def place_new(temporary: str | Path, path: str | Path) -> None:

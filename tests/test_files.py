@@ -123,6 +123,24 @@ def test_failpoints_sleep_outside_tests(tmp_path):
     assert child.returncode == 0
 
 
+@pytest.mark.skipif(os.name == "nt", reason="devices are files on Unix")
+def test_devices_pipes_and_open_files_are_written_and_stay(tmp_path):
+    """`--pra /dev/stdout` replaced the name in /dev by a file where the user may write there."""
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    with subprocess.Popen(["cat", str(fifo)], stdout=subprocess.PIPE) as reader:
+        write_atomic(fifo, "through")
+        assert reader.communicate(timeout=20)[0] == b"through"
+    write_atomic("/dev/null", b"nothing")
+    assert stat.S_ISFIFO(fifo.stat().st_mode) and stat.S_ISCHR(os.stat("/dev/null").st_mode)
+    program = ("from asr.files import write_atomic; print('first'); "
+               "write_atomic('/dev/stdout', 'second\\n'); print('third')")
+    out = tmp_path / "out"
+    with out.open("wb") as file:
+        subprocess.run([sys.executable, "-c", program], stdout=file, check=True)
+    assert out.read_text() == "first\nsecond\nthird\n" and names(tmp_path) == ["fifo", "out"]
+
+
 def test_sha256(tmp_path):
     (tmp_path / "abc").write_bytes(b"abc")
     assert sha256_file(tmp_path / "abc") == (

@@ -147,9 +147,11 @@ def score(reference: Path, hypothesis: Path, text_format: str, hyp_format: str |
         if listed:
             tables = {"Words that matter": listed.groups(), **tables}
         write_report(report, result, audio=recordings, groups=tables, tables=False)
+    remarks = []
     if summary:
-        from asr.scoring.summary import sclite_summary
-        print(sclite_summary(result, str(hypothesis)), end="")
+        from asr.scoring.summary import sclite_summary, word_confidences
+        sure, remarks = word_confidences(result, hypotheses.confidences)
+        print(sclite_summary(result, str(hypothesis), sure), end="")
     elif as_json:
         print(json.dumps({**result.to_dict(), "focus": listed and listed.to_dict(),
                           "groups": group_json(groups)}, ensure_ascii=False, indent=1))
@@ -159,7 +161,7 @@ def score(reference: Path, hypothesis: Path, text_format: str, hyp_format: str |
               + group_text(groups))
         for name, reason in result.receipt.skipped:
             print(f"skipped {name!r}: {reason}", file=sys.stderr)
-    for note in (*references.notes, *hypotheses.notes):
+    for note in (*references.notes, *hypotheses.notes, *remarks):
         print(note, file=sys.stderr)
     if (references.format, hypotheses.format) != (text_format, hyp_format or text_format):
         print(f"Read as {references.format} and {hypotheses.format}.", file=sys.stderr)

@@ -10,6 +10,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 from asr.errors import DataError
@@ -24,7 +25,8 @@ class TimedWord:
     """One line of a ctm: a word, from `start` for `duration` seconds.
 
     Or the lines of an alternation, with the text `{ a / b c / @ }`, from its first word on;
-    `latest` is the latest middle of its words, 0 without words, as in sclite.
+    `latest` is the latest middle of its words, 0 without words, as in sclite; `pieces` are its
+    words, and an @ for each variant without.
     """
 
     file: str
@@ -35,6 +37,7 @@ class TimedWord:
     confidence: float | None = None
     line: int = field(default=0, compare=False)
     latest: float | None = field(default=None, compare=False)
+    pieces: tuple[TimedWord, ...] = field(default=(), compare=False)
 
     @property
     def middle(self) -> float:
@@ -137,10 +140,13 @@ def _grouped(group: _Group | None, parts: list[str], tag: str, number: int, wher
     found = [word for variant in group.variants for word in variant]
     near = [*found[:1], *words[-1:]][:1]  # without a word it stays where the file has it
     start = near[0].start if near else 0.0
-    text = " / ".join(" ".join(word.text for word in variant) or "@" for variant in group.variants)
+    nothing = TimedWord(group.file, group.channel, start, 0.0, "@", line=group.line)
+    variants = [variant or [nothing] for variant in group.variants]
+    text = " / ".join(" ".join(word.text for word in variant) for variant in variants)
     words.append(TimedWord(group.file, group.channel, start, 0.0, f"{{ {text} }}",
                            line=group.line,
-                           latest=max([0.0, *(word.middle for word in found)])))
+                           latest=max([0.0, *(word.middle for word in found)]),
+                           pieces=tuple(chain.from_iterable(variants))))
     return None
 
 
@@ -150,15 +156,14 @@ def _not_an_alternation(where: str, got: str) -> DataError:
                      code="text.alternation")
 
 
-def texts_of_ctm(words: Iterable[TimedWord]) -> dict[str, str]:
+def words_of_ctm(words: Iterable[TimedWord]) -> dict[str, list[TimedWord]]:
     """All words of each file and channel, in time order; the id is "file" or "file-channel"."""
     spoken: dict[tuple[str, str], list[TimedWord]] = defaultdict(list)
     for word in words:
         spoken[word.file, word.channel].append(word)
     files = [file for file, _ in spoken]
     return {file if files.count(file) == 1 else f"{file}-{channel}":
-            " ".join(word.text for word in sorted(found, key=lambda word: word.start))
-            for (file, channel), found in spoken.items()}
+            sorted(found, key=lambda word: word.start) for (file, channel), found in spoken.items()}
 
 
 def write_ctm(path: str | Path, words: Iterable[TimedWord]) -> None:

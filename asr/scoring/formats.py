@@ -13,15 +13,16 @@ In: a path and a format. Out: texts by utterance id, and back.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from asr.errors import DataError, UsageError
 from asr.files import write_atomic
-from asr.scoring.ctm import read_ctm_noted, texts_of_ctm
+from asr.scoring.ctm import TimedWord, read_ctm_noted, words_of_ctm
 from asr.scoring.format_evidence import TRN, guess_formats, refuse_plain_beside_ids
 from asr.scoring.result import Reading
 from asr.scoring.sclite_notation import FRAGMENT, plain_word, settle, word_graph
@@ -31,6 +32,7 @@ from asr.scoring.timed import Segment, assign_words, in_case_of, read_stm, segme
 FORMATS = ("plain", "kaldi", "trn", "jsonl", "stm", "ctm")
 _SCLITE = ("trn", "stm", "ctm")  # they have alternations, optional words, fragments and tags
 _ALTERNATION = re.compile(r"[{}]")
+_SEVERAL = re.compile(r"[{}]|(?<!\S)@(?!\S)")
 _OPTIONAL = re.compile(r"(?<!\S)\([^()\s]+\)(?!\S)")
 _MARKED = re.compile(r"[@;*]")
 _SENTENCE_MARKS = ("<s>", "</s>")
@@ -44,7 +46,8 @@ class TextFile:
 
     `notes` are sentences for the person, such as that sentence marks were left out; `lines` says
     in which line of the file an id is. `readings` says of references in sclite's notation what
-    they are a reading of.
+    they are a reading of. `confidences` has those of the words of a ctm, None where a word has no
+    readable one, NaN for a word that was added; it is empty where no word has one.
     """
 
     format: str
@@ -54,6 +57,7 @@ class TextFile:
     notes: tuple[str, ...] = ()
     lines: dict[str, int] = field(default_factory=dict)
     readings: dict[str, Reading] = field(default_factory=dict)
+    confidences: dict[str, list[float | None]] = field(default_factory=dict)
 
 
 def read_pair(reference: str | Path, hypothesis: str | Path, *, format: str = "auto",  # noqa: A002
@@ -94,13 +98,12 @@ def read_pair(reference: str | Path, hypothesis: str | Path, *, format: str = "a
         spoken, notes = read_ctm_noted(hypothesis, braces=True)
         spoken, more = in_case_of(spoken, segments, hypothesis)
         sides = (_stm(reference, segments),
-                 TextFile("ctm", assign_words(spoken, segments, hypothesis),
-                          notes=notes + more))
+                 _ctm(assign_words(spoken, segments, hypothesis), notes + more))
     else:
         sides = (_read(reference, formats[0], "reference", braces=True),
                  _read(hypothesis, formats[1], "hypothesis", braces=formats[0] in _SCLITE))
-    first, second = (_noted(path, side, fragments) for path, side in
-                     zip((reference, hypothesis), sides, strict=True))
+    first, second = (_noted(path, side, fragments, settled=sides[0].format in _SCLITE)
+                     for path, side in zip((reference, hypothesis), sides, strict=True))
     if first.format in _SCLITE and second.format in _SCLITE:
         second = _in_case_of(first.texts, hypothesis, second)
     if missing == "deletions":
@@ -141,7 +144,7 @@ def _read(path: str | Path, format: str, role: str, *,  # noqa: A002
         return _stm(path, read_stm(path, braces=braces))
     if format == "ctm":
         words, notes = read_ctm_noted(path, braces=braces)
-        return TextFile("ctm", texts_of_ctm(words), notes=notes)
+        return _ctm(words_of_ctm(words), notes)
     file = TextFile(format, {})
     for number, line in enumerate(read_lines(path), 1):
         if format == "plain":
@@ -168,6 +171,17 @@ def _stm(path: str | Path, segments: list[Segment]) -> TextFile:
                     lines={segment.id: segment.line for segment in segments})
 
 
+def _ctm(words: Mapping[str, Sequence[TimedWord]], notes: tuple[str, ...]) -> TextFile:
+    confidences = {}
+    for name, found in words.items():
+        confidences[name] = [piece.confidence for word in found for piece in word.pieces or (word,)
+                             if piece.text.lower() not in _SENTENCE_MARKS]
+    known = any(value is not None for values in confidences.values() for value in values)
+    return TextFile("ctm", {name: " ".join([word.text for word in found])
+                            for name, found in words.items()},
+                    notes=notes, confidences=confidences if known else {})
+
+
 def _in_case_of(known: Mapping[str, str], path: str | Path, file: TextFile) -> TextFile:
     """The file with the ids of the references, as far as only the case differs."""
     odd = [name for name in file.texts if name not in known]
@@ -183,11 +197,17 @@ def _in_case_of(known: Mapping[str, str], path: str | Path, file: TextFile) -> T
             f"first is {next(iter(names))[:80]!r}); they were taken for the same, as in sclite.")
     return replace(file, notes=(*file.notes, note),
                    texts={names.get(name, name): text for name, text in file.texts.items()},
-                   lines={names.get(name, name): line for name, line in file.lines.items()})
+                   lines={names.get(name, name): line for name, line in file.lines.items()},
+                   confidences={names.get(name, name): values
+                                for name, values in file.confidences.items()})
 
 
-def _noted(path: str | Path, file: TextFile, fragments: bool = True) -> TextFile:
-    """The file without sentence marks, tags and empty words, and what to say about that."""
+def _noted(path: str | Path, file: TextFile, fragments: bool = True, *,
+           settled: bool = False) -> TextFile:
+    """The file without sentence marks and tags, and what to say about that.
+
+    An @ stays where readings are `settled` afterwards, because it decides between alignments.
+    """
     sclite = file.format in _SCLITE
     marks, tags, notes, texts = 0, 0, [*file.notes], {}
     for name, text in file.texts.items():
@@ -202,7 +222,7 @@ def _noted(path: str | Path, file: TextFile, fragments: bool = True) -> TextFile
             plain = [plain_word(word) for word in words]
             tags += sum(word not in ("@", other) for word, other in zip(words, plain, strict=True))
             if not _ALTERNATION.search(text):
-                texts[name] = " ".join(filter(None, plain))
+                texts[name] = " ".join([word or "@" for word in plain if word or settled])
     if marks:
         notes.append(f"{path}: {marks:,} sentence marks (<s>, </s>) are not words and were left "
                      "out.")
@@ -222,12 +242,13 @@ def _settle_notation(paths: tuple[str | Path, str | Path], reference: TextFile,
                      fragments: bool) -> tuple[TextFile, TextFile]:
     """The readings that are scored, and what to say about them."""
     texts, heard, readings = dict(reference.texts), dict(hypothesis.texts), {}
+    confidences = dict(hypothesis.confidences)
     alternatives = added = matched = required = 0
     for name, text in reference.texts.items():
         said = heard.get(name, "")
         alternatives += text.count("{") + said.count("{")
         required += len(_OPTIONAL.findall(text))
-        if not (_ALTERNATION.search(text) or _ALTERNATION.search(said)
+        if not (_SEVERAL.search(text) or _SEVERAL.search(said)
                 or (optionally_deletable and re.search(r"[()]", text + said))
                 or (fragments and (FRAGMENT.search(text) or FRAGMENT.search(said)))):
             continue
@@ -244,6 +265,9 @@ def _settle_notation(paths: tuple[str | Path, str | Path], reference: TextFile,
         texts[name] = settled.reference
         if name in heard:
             heard[name] = settled.hypothesis
+        if name in confidences:
+            confidences[name] = [math.nan if place < 0 else confidences[name][place]
+                                 for place in settled.places]
         added += settled.added
         matched += settled.matched
     notes = [*reference.notes]
@@ -262,7 +286,7 @@ def _settle_notation(paths: tuple[str | Path, str | Path], reference: TextFile,
                      "or ending in -), as in sclite -F: the hypotheses have the references' "
                      "spelling there.")
     return (replace(reference, texts=texts, notes=tuple(notes), readings=readings),
-            replace(hypothesis, texts=heard))
+            replace(hypothesis, texts=heard, confidences=confidences))
 
 
 def write_texts(path: str | Path, texts: Mapping[str, str], format: str) -> None:  # noqa: A002

@@ -47,7 +47,8 @@ class Settled:
 
     `added` optional words were on one side only and are now on both; of `matched` fragments the
     hypothesis has the reference's spelling; so both count as correct. `path` is the alignment of
-    the normalised words, a letter a step: = S D I.
+    the normalised words, a letter a step: = S D I. `places` says which word of the text (see
+    `Arc`) each word of the hypothesis is, -1 for one that was added.
     """
 
     reference: str
@@ -55,6 +56,7 @@ class Settled:
     added: int
     matched: int
     path: str
+    places: tuple[int, ...]
 
 
 def plain_word(piece: str) -> str:
@@ -194,6 +196,7 @@ def settle(reference: Sequence[Arc], hypothesis: Sequence[Arc], normalizer: str,
             align_graphs(*_arrays(sides[0]), *_arrays(sides[1]), same)]
     words: list[str] = []
     heard: list[str] = []
+    places: list[int] = []
     steps: list[str] = []
     added = matched = 0
     for a, b in zip(*path, strict=True):
@@ -205,22 +208,26 @@ def settle(reference: Sequence[Arc], hypothesis: Sequence[Arc], normalizer: str,
         granted = alone is not None and alone.optional and alone.key != ""
         if alone and granted:
             (words if a < 0 else heard).append(alone.raw)
+            places += [-1] * (b < 0)
             added += 1
         if said and said.raw:
             fits = spoken is not None and bool(same[a, b]) and spoken.key != said.key
             heard.append(spoken.raw if spoken and fits else said.raw)
+            places.append(said.origin)
             matched += fits
         steps.append("=" if granted or (spoken and said and same[a, b]) else
                      ("I" if said and said.key else "") if not spoken or not spoken.key else
                      "S" if said and said.key else "D")
-    return Settled(" ".join(words), " ".join(heard), added, matched, "".join(steps))
+    return Settled(" ".join(words), " ".join(heard), added, matched, "".join(steps),
+                   tuple(places))
 
 
 @dataclass(frozen=True, slots=True)
 class _KeyArc:
     """One word under the normaliser; only the first that a written word gives has `raw`.
 
-    Each that an optional word gives has it, because each may be left out.
+    Each that an optional word gives has it, because each may be left out. `origin` is the place of
+    the written word.
     """
 
     source: int
@@ -229,6 +236,7 @@ class _KeyArc:
     raw: str
     optional: bool
     place: int
+    origin: int
 
 
 def _expanded(arcs: Sequence[Arc], keys: dict[str, list[str]],
@@ -250,7 +258,7 @@ def _expanded(arcs: Sequence[Arc], keys: dict[str, list[str]],
             newest += 1
             target = arc.target if number == len(pieces) - 1 else newest
             raw = key if arc.optional and len(pieces) > 1 else "" if number else arc.word
-            found.append(_KeyArc(node, target, key, raw, arc.optional, place))
+            found.append(_KeyArc(node, target, key, raw, arc.optional, place, arc.place))
             node = target
     return found
 

@@ -15,19 +15,21 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from asr.scoring.counts import Step
-from asr.scoring.result import Row, Score, align_rows
-from asr.text import UNITS
+from asr.scoring.result import Row, Score, align_rows, plural
+from asr.text import UNITS, normalize
 
 _PAGE = 80
 _HEADS = ("Corr", " Sub", " Del", " Ins", " Err", "S.Err")
-_BARS = (0, 2)  # columns with a bar to their right
+_BARS = (0, 2, 8)  # columns with a bar to their right
+_SMALLEST = 1e-7  # of a confidence, and of its distance to 1
 _NO_WORDS = ("\n* No Reference words for this/these speaker(s).  Word counts supplied\n"
              "  rather than percents.\n"
              "# No Reference words for this/these speaker(s).  NCE not computable.\n"
              "+ Speaker(s) with no reference data is ignored\n")
 
 
-def sclite_summary(result: Score, title: str) -> str:
+def sclite_summary(result: Score, title: str,
+                   confidences: Mapping[str, Sequence[float | None]] | None = None) -> str:
     """Percentages by speaker (sclite's .sys), counts by speaker (.raw) and details (.dtl).
 
     Args:
@@ -35,14 +37,49 @@ def sclite_summary(result: Score, title: str) -> str:
             cut at its first "-", or else "_", as sclite -i rm does; where some id has neither,
             there is one speaker, "unknown".
         title: name of the system; sclite takes the name of the hypothesis file.
+        confidences: of the normalised words of each hypothesis by utterance id, from
+            `word_confidences`; the tables then have sclite's column NCE.
 
     Returns:
         Text that ends with a line's end. Speakers come in the order of the utterances.
     """
+    steps = dict(zip((row.id for row in result.rows),
+                     align_rows(result.rows, result.receipt.alignment), strict=True))
     speakers = _by_speaker(result.rows)
     unit = "# Chr" if result.receipt.normalizer.partition("-")[0].endswith(UNITS) else "# Wrd"
-    return (_table(speakers, title, unit, raw=False) + _table(speakers, title, unit, raw=True)
-            + _details(result, title))
+    nce = [*(_nce(rows, steps, confidences, 0.0) for rows in speakers.values()),
+           _nce(result.rows, steps, confidences, math.nan)] if confidences else []
+    return (_table(speakers, title, unit, nce, raw=False)
+            + _table(speakers, title, unit, nce, raw=True)
+            + _details(result, title, list(steps.values())))
+
+
+def word_confidences(result: Score, confidences: Mapping[str, Sequence[float | None]]
+                     ) -> tuple[dict[str, list[float | None]], list[str]]:
+    """The confidence of each normalised word of the hypotheses.
+
+    Args:
+        result: from `asr.scoring.score`.
+        confidences: of the words as they were given, see `asr.scoring.formats.TextFile`.
+
+    Returns:
+        Confidences by utterance id, and sentences for the person. Nothing by id where no word has a
+        confidence or the normaliser joins words.
+    """
+    normalizer = result.receipt.normalizer.partition("-")[0]
+    found: dict[str, list[float | None]] = {}
+    for row in result.rows if confidences else ():
+        given, words = confidences.get(row.id, ()), row.hypothesis.split()
+        pieces = [normalize(word, normalizer).split() for word in words]
+        whole = row.normalized_hypothesis.split()
+        if len(given) != len(words) or [token for piece in pieces for token in piece] != whole:
+            return {}, [f"Utterance {row.id[:80]!r}: the normaliser {normalizer} joins words, so "
+                        "that no confidence belongs to the new one. The column NCE is left out; "
+                        "choose --normalizer case for it."]
+        found[row.id] = [value for value, piece in zip(given, pieces, strict=True) for _ in piece]
+    unknown = sum(value is None for values in found.values() for value in values)
+    return found, [f"{plural(unknown, 'word')} without a confidence that can be read; for NCE 0 "
+                   "was taken, as in sclite."] if unknown else []
 
 
 def _by_speaker(rows: Sequence[Row]) -> dict[str, list[Row]]:
@@ -55,12 +92,16 @@ def _by_speaker(rows: Sequence[Row]) -> dict[str, list[Row]]:
     return speakers
 
 
-def _table(speakers: Mapping[str, Sequence[Row]], title: str, unit: str, *, raw: bool) -> str:
-    """One table; `raw` counts, otherwise percentages. `unit` heads the number of words."""
+def _table(speakers: Mapping[str, Sequence[Row]], title: str, unit: str, nce: Sequence[float], *,
+           raw: bool) -> str:
+    """One table; `raw` counts, otherwise percentages.
+
+    `unit` heads the number of words; `nce` is that of each speaker and of all, or empty.
+    """
     counts = [_counts(rows) for rows in speakers.values()]
     without = not raw and any(row[1] == 0 for row in counts)
-    lines: list[tuple[str, ...]] = [(" SPKR", " # Snt", unit, *_HEADS)]
-    for name, row in zip(speakers, counts, strict=True):
+    lines: list[tuple[str, ...]] = [(" SPKR", " # Snt", unit, *_HEADS, *["NCE"] * bool(nce))]
+    for number, (name, row) in enumerate(zip(speakers, counts, strict=True)):
         shown = row[2:] if raw else _percentages(row)
         if raw:
             cells = [f"{_round(value, 0):5.0f} " for value in shown]
@@ -68,21 +109,26 @@ def _table(speakers: Mapping[str, Sequence[Row]], title: str, unit: str, *, raw:
             cells = [f"{value:5.0f}*" for value in row[2:7]] + [f"{_round(shown[5], 1):5.1f} "]
         else:
             cells = [f"{_round(value, 1):5.1f} " for value in shown]
+        if nce:
+            cells.append(f"{_round(nce[number], 3):7.3f} " if row[1] else "# ")
         lines.append((f" {name} ", f"{row[0]:5d}", f"{row[1]:5d}", *cells))
     sums = [sum(column) for column in zip(*counts, strict=True)]
     lines.append((" Sum" if raw else " Sum/Avg", f"{sums[0]:5d}", f"{sums[1]:5d}", *(
         f"{_round(value, 0):5.0f} " if raw else f"{_round(value, 1):5.1f} "
-        for value in (sums[2:] if raw else _percentages(sums)))))
+        for value in (sums[2:] if raw else _percentages(sums))),
+        *(f"{_round(value, 3):7.3f} " for value in nce[-1:])))
     spoken = [row for row in counts if row[1] or raw]
     columns = [[row[0] for row in counts], [row[1] for row in counts],
                *([row[k] if raw else _percentages(row)[k - 2] for row in spoken]
                  for k in range(2, 7)),
                [row[7] if raw else _percentages(row)[5] for row in counts]]
     for name, function in ((" Mean ", statistics.fmean), (" S.D. ", _deviation),
-                           ("Median", statistics.median)):
+                           ("Median", _median)):
         lines.append((name, *(f"{_round(function(column) if column else 0, 1):5.1f}"
                               f"{'+' if without and 2 <= k <= 6 else ' '}"
-                              for k, column in enumerate(columns))))
+                              for k, column in enumerate(columns)),
+                      *(f"{_round(function(found), 3):7.3f}{'#' if without else ' '}"
+                        for found in [nce[:-1]] if nce)))
     return (f"\n\n\n{_centre('SYSTEM SUMMARY PERCENTAGES by SPEAKER', _PAGE)}\n\n"
             f"{_box(lines, title)}{_NO_WORDS if without else ''}")
 
@@ -100,6 +146,28 @@ def _percentages(counts: Sequence[int]) -> list[float]:
     """What follows the number of words, in percent: of words, the last one of sentences."""
     return [100 * value / counts[1] if counts[1] else 0.0 for value in counts[2:7]] + [
         100 * counts[7] / counts[0]]
+
+
+def _nce(rows: Sequence[Row], steps: Mapping[str, Sequence[Step]],
+         confidences: Mapping[str, Sequence[float | None]], without: float) -> float:
+    """Normalised cross entropy; NaN where all words are right, or all wrong; or `without` a word.
+
+    A word that was added, with the confidence NaN, counts among the right ones alone, as in sclite.
+    """
+    _, _, right, wrong, _, extra, *_ = _counts(rows)
+    words, bits = 0, 0.0
+    for row in rows:
+        heard = [step for step in steps[row.id] if step.hypothesis is not None]
+        for step, value in zip(heard, confidences[row.id], strict=True):
+            if value is None or not math.isnan(value):
+                sure = min(max(value or 0.0, _SMALLEST), 1 - _SMALLEST)
+                bits += math.log2(sure if step.kind == "equal" else 1 - sure)
+                words += 1
+    if not words or not right or not wrong + extra:
+        return math.nan if words else without
+    whole = right + wrong + extra
+    entropy = -sum(count * math.log2(count / whole) for count in (right, wrong + extra))
+    return (entropy + bits) / entropy
 
 
 def _box(lines: Sequence[tuple[str, ...]], title: str) -> str:
@@ -139,9 +207,8 @@ def _box(lines: Sequence[tuple[str, ...]], title: str) -> str:
     return "".join(f"{pad}{line}\n" for line in drawn)
 
 
-def _details(result: Score, title: str) -> str:
+def _details(result: Score, title: str, steps: Sequence[Sequence[Step]]) -> str:
     rows = result.rows
-    steps = list(align_rows(rows, result.receipt.alignment))
     sentences, words, right, wrong, lost, extra, errors, with_errors = _counts(rows)
     with_wrong, with_lost, with_extra = (
         sum(getattr(row.words, kind) > 0 for row in rows)
@@ -207,10 +274,27 @@ def _centre(text: str, size: int) -> str:
 
 
 def _round(value: float, digits: int) -> float:
-    """Halves away from zero, as sclite rounds; Python's own go to the even digit."""
+    """Halves away from zero, as sclite rounds; Python's own go to the even digit.
+
+    NaN is the number that sclite's rounding to a whole number of 32 bits makes of it.
+    """
     scale = 10 ** digits
-    return math.floor(value * scale + 0.5) / scale
+    whole = -2 ** 31 if math.isnan(value) else int(value * scale + math.copysign(0.5, value))
+    return whole / scale
 
 
 def _deviation(values: Sequence[float]) -> float:
-    return statistics.stdev(values) if len(values) > 1 else 0.0
+    return (math.nan if any(map(math.isnan, values)) else
+            statistics.stdev(values) if len(values) > 1 else 0.0)
+
+
+def _median(values: Sequence[float]) -> float:
+    """The middle of the sorted values; each NaN stays in its place, as in sclite's sorting."""
+    ordered, block = [], []
+    for value in (*values, math.nan):
+        block.append(value)
+        if math.isnan(value):
+            ordered += [*sorted(block[:-1]), value]
+            block = []
+    half = len(values) // 2
+    return ordered[half] if len(values) % 2 else (ordered[half - 1] + ordered[half]) / 2

@@ -99,14 +99,14 @@ def segment_texts(segments: Sequence[Segment]) -> tuple[dict[str, str], dict[str
 
 
 def assign_words(words: Iterable[TimedWord], segments: Sequence[Segment],
-                 path: str | Path = "ctm") -> dict[str, str]:
-    """Hypotheses by segment id, as sclite assigns them.
+                 path: str | Path = "ctm") -> dict[str, list[TimedWord]]:
+    """The words of each segment, by its id, as sclite assigns them.
 
     The segments of a channel are gone through in order of time; each takes the words, in order of
     time, up to the first whose middle is not before its end; the last takes all that are left. So
     a word in a gap belongs to the segment after it, and of segments that overlap the first has the
     words. Words in ignored segments are dropped; no other word is, so that text invented between
-    the segments counts as insertions. A segment without words gets an empty hypothesis.
+    the segments counts as insertions.
 
     Raises:
         DataError: a word of a file and channel that the references do not have.
@@ -123,15 +123,14 @@ def assign_words(words: Iterable[TimedWord], segments: Sequence[Segment],
                             "references do not have. Correct the word or the references.",
                             code="score.ids", path=path)
         spoken[key].append(word)
-    found: dict[str, list[str]] = {segment.id: [] for segment in segments}
+    found: dict[str, list[TimedWord]] = {segment.id: [] for segment in segments}
     for key, channel in by_channel.items():
         left = deque(sorted(spoken[key], key=lambda word: word.start))
         for segment in channel:
             while left and (segment is channel[-1]
                             or left[0].middle < segment.end):
-                found[segment.id].append(left.popleft().text)
-    return {segment.id: " ".join(found[segment.id]) for segment in segments
-            if not segment.ignored}
+                found[segment.id].append(left.popleft())
+    return {segment.id: found[segment.id] for segment in segments if not segment.ignored}
 
 
 def in_case_of(words: Iterable[TimedWord], segments: Sequence[Segment],

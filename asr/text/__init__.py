@@ -43,7 +43,7 @@ _MODIFIERS = range(0x2B0, 0x300), range(0xA700, 0xA722), range(0xA788, 0xA78C)
 _NO_LETTER_BESIDE = re.compile(r"(?<![\w'])'+(?![\w'])")
 # Of length (ka:na, sa\u00b7sa), of col\u00b7legi and of Hebrew acronyms: MidLetter in UAX #29.
 INSIDE_MARKS = ":\u00b7\u05f4"
-_MARK_INSIDE = re.compile(rf"(?<=\w)[{INSIDE_MARKS}](?=[^\W\d])")   # not that of 10:30
+_MARK_INSIDE = re.compile(rf"(?<=[^\W_])[{INSIDE_MARKS}](?=[^\W\d_])")  # not that of 10:30
 # Code points that no text has, in their place while punctuation is dropped.
 _STAND_INS = {mark: chr(0xFDD0 + number) for number, mark in enumerate(INSIDE_MARKS)}
 _LONE_APOSTROPHE = re.compile(r"(?<!\w)'+|'+(?!\w)")
@@ -168,7 +168,8 @@ _PROBES = (
 _MORE_PROBES = {
     "basic": ("ha\u02bc ka\ua789na ma\u02e5ma\u02e9 \u02bbokina t\u02b0a 'o o' ka:na 10:30",),
     "marks": ("ha\u02bc ka\ua789na ma\u02e5ma\u02e9 \u02bbokina t\u02b0a 'o o' ka:na 10:30",
-              "' : a: '", "sa\u00b7sa \u00b7 a\u00b7 \u05e6\u05d4\u05f4\u05dc \u05f4\u05d0\u05f4"),
+              "' : a: '", "0:_ _:a",
+              "sa\u00b7sa \u00b7 a\u00b7 \u05e6\u05d4\u05f4\u05dc \u05f4\u05d0\u05f4"),
     "english": (
         "$20 million €3bn 3.5kg 10 km 5g 5% per cent -500 +3 20°C ¢3 1/2 2½ #1 $2.70 5:05 pm .5",
         "Jr. she's been he's here I'd better I'd been I'd go ain't one and a half nineteen oh two",

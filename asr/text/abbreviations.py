@@ -16,6 +16,8 @@ _TITLES = {"Gen": "General", "Col": "Colonel", "Maj": "Major", "Adm": "Admiral",
            "Sen": "Senator", "Rep": "Representative", "Pres": "President", "Rev": "Reverend",
            "Hon": "Honorable", "Mt": "Mount", "Ft": "Fort"}
 _GERMAN_TITLES = {"Hr": "Herr", "Hrn": "Herrn", "Fr": "Frau", "St": "Sankt", "Hl": "Heilige"}
+_TITLE, _GERMAN_TITLE = (re.compile(rf"\b({'|'.join(titles)})\.(?=\s+[^\W\d_a-zß-ÿ])")
+                         for titles in (_TITLES, _GERMAN_TITLES))
 _WAYS = {"St": "Street", "Dr": "Drive", "Ave": "Avenue", "Rd": "Road", "Blvd": "Boulevard",
          "Ln": "Lane", "Ct": "Court", "Sq": "Square"}
 # A street has a name with its number before it; "St." alone has a name before it and none behind.
@@ -36,12 +38,13 @@ def spell_abbreviations(text: str) -> str:
     """
     if text.islower():
         return text
-    text = _WAY.sub(lambda match: match[1] + _WAYS[match[2]], text)
+    if any(way in text for way in _WAYS):
+        text = _WAY.sub(lambda match: match[1] + _WAYS[match[2]], text)
     if " St" in text:
         text = _STREET.sub(r"\1 Street", text)
     if any(letters in text for letters in _LETTERS) and not text.isupper():
         text = _CAPITALS.sub(lambda match: " ".join(match[0]), text)
-    return _before_names(text, _TITLES)
+    return _before_names(text, _TITLES, _TITLE)
 
 
 def spell_german_abbreviations(text: str) -> str:
@@ -51,7 +54,7 @@ def spell_german_abbreviations(text: str) -> str:
         >>> spell_german_abbreviations("Hr. Beck am St. Pauli am Fr.")
         'Herr Beck am Sankt Pauli am Fr.'
     """
-    return _before_names(text, _GERMAN_TITLES)
+    return _before_names(text, _GERMAN_TITLES, _GERMAN_TITLE)
 
 
 def split_initials(words: str) -> dict[str, str]:
@@ -64,9 +67,8 @@ def split_initials(words: str) -> dict[str, str]:
     return {word: " ".join(word) for word in words.split()}
 
 
-def _before_names(text: str, titles: Mapping[str, str]) -> str:
+def _before_names(text: str, titles: Mapping[str, str], dotted: re.Pattern[str]) -> str:
     """Each of these abbreviations in full where it has its dot and a capital letter follows."""
-    if "." not in text:
+    if "." not in text[:-1]:  # nothing follows the last one
         return text
-    return re.sub(rf"\b({'|'.join(titles)})\.(?=\s+[^\W\d_a-zß-ÿ])",
-                  lambda match: titles[match[1]], text)
+    return dotted.sub(lambda match: titles[match[1]], text)

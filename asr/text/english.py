@@ -11,6 +11,7 @@ next word leaves no choice ("she's been"). "ain't" may be am, is, are, has or ha
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from asr.text.abbreviations import split_initials
 from asr.text.english_numbers import ONES, TENS, spell_cardinal, spell_symbols
@@ -90,6 +91,18 @@ _NUMBER_RULES = (  # one of these must be in the text, the rule, what becomes of
 )
 
 
+# Of each rule a word that it cannot do without: no text of plain words without these changes.
+_RULED = _ABBREVIATED.union(
+    "st cent imma woulda coulda shoulda half third quarter fourths oh am pm".split(),
+    _SCALE_WORDS.split("|"))
+
+
+@lru_cache(maxsize=100_000)
+def _stays(word: str) -> bool:
+    """Whether no rule changes a word, whatever is beside it; most words of most texts."""
+    return (word.isascii() and word.isalnum() and word not in _RULED and american(word) == word)
+
+
 def expand_english(text: str) -> str:
     """Symbols, digits and the signs beside them become words; punctuation is left alone."""
     if "@" in text:
@@ -107,6 +120,8 @@ def unify_english(text: str) -> str:
     Every rule sees words only, and the rules run until none changes anything, so that one
     rule's outcome cannot be news for another when the text is normalised again.
     """
+    if all(map(_stays, text.split(" "))):
+        return text
     for _ in range(20):
         before = text
         if "'" in text or "oulda" in text or "imma" in text or "per cent" in text:

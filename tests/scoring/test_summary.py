@@ -2,23 +2,27 @@
 
 sclite_summary/*.txt are by sclite 2.4.10 (Debian's sctk), in that folder:
 sclite -r NAME_ref.trn trn -h NAME_hyp.trn trn -i rm -o sum rsum dtl stdout > NAME.txt
-(wide_hyp.trn had the long name that stands in wide.txt).
+(wide_hyp.trn had the long name that stands in wide.txt), and confidences.txt by
+sclite -r confidences_ref.stm stm -h confidences_hyp.ctm ctm -o sum rsum dtl stdout
 """
 
 from __future__ import annotations
 
 import json
+import random
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+import sclite_files as made
 
 from asr.cli import run
 from asr.scoring import read_pair, score
-from asr.scoring.summary import sclite_summary
+from asr.scoring.summary import sclite_summary, word_confidences
 
+with_sclite = pytest.mark.skipif(made.COMMAND is None,
+                                      reason="sclite (Debian's sctk) is missing")
 FOLDER = Path(__file__).with_name("sclite_summary")
 WIDE = "a_system_whose_name_is_so_long_that_it_is_wider_than_the_table_that_sclite_draws_below_it"
 
@@ -54,6 +58,28 @@ def test_command_prints_it_for_the_scripts_that_read_it(capsys, monkeypatch):
     assert json.loads(capsys.readouterr().out)["wer"] == 0.4
 
 
+def test_confidences_of_a_ctm_give_the_column_nce(capsys, monkeypatch, tmp_path):
+    """A speaker without words (#), one without an error (a number of 32 bits for none), a word
+    without confidence, alternations on both sides, an @."""
+    monkeypatch.chdir(FOLDER)
+    files = ["confidences_ref.stm", "confidences_hyp.ctm"]
+    assert run(["score", *files, "--normalizer", "case", "--summary", "sclite"]) == 0
+    out, err = capsys.readouterr()
+    assert out == (FOLDER / "confidences.txt").read_text()
+    assert "| bob    |    1      6 |100.0    0.0    0.0    0.0    0.0    0.0 |-2147483.648 |" in out
+    assert "2 words without a confidence that can be read; for NCE 0 was taken" in err
+    (tmp_path / "h.ctm").write_text("f A 0.0 0.5 twenty 0.9\nf A 1.0 0.5 one 0.9\n")
+    (tmp_path / "r.stm").write_text("f A anna 0 5 <o> it is 21\n")
+    assert run(["score", str(tmp_path / "r.stm"), str(tmp_path / "h.ctm"), "--summary", "sclite",
+                "--normalizer", "basic"]) == 0
+    assert "NCE  " in capsys.readouterr().out
+    (tmp_path / "h.ctm").write_text("f A 0.0 0.5 [noise 0.9\nf A 1.0 0.5 here] 0.9\n")
+    assert run(["score", str(tmp_path / "r.stm"), str(tmp_path / "h.ctm"), "--summary", "sclite",
+                "--non-speech", "drop"]) == 0
+    out, err = capsys.readouterr()
+    assert "NCE  " not in out and "joins words, so that no confidence belongs to" in err
+
+
 def test_known_speakers_come_before_those_in_the_ids():
     out = sclite_summary(scored("speakers", speakers=dict.fromkeys(
         ["anna_1", "anna_2", "bob_1", "bob_2", "carl-longname-x_1"], "Eve")), "h")
@@ -76,7 +102,36 @@ def test_the_alignment_is_that_of_sclite_unless_named(tmp_path, capsys):
         assert line.replace("|", " ").split()[3] == correct
 
 
-@pytest.mark.skipif(shutil.which("sctk") is None, reason="sclite (Debian's sctk) is missing")
+@with_sclite
+def test_confidences_beside_sclite(tmp_path, monkeypatch):
+    """Random files: several channels, overlaps, alternations, optional words, odd confidences."""
+    monkeypatch.chdir(tmp_path)
+    for seed in range(12):
+        draw = random.Random(seed)
+        if seed % 2:
+            (reference, hypothesis), kind, options = made.timed_files(seed), "stm", []
+        else:
+            reference, kind, hypothesis, options = made.marked_files(seed)
+        if seed % 6 == 2:
+            options = ["-c"]
+        Path(f"r.{kind}").write_text(reference)
+        Path("h.ctm").write_text("".join(
+            line.removesuffix(" 0.5") + draw.choice(["", " 0", " 1", " NA", " 1.5", *[
+                f" {draw.random():.3f}"] * 30]) * ("<ALT" not in line) + "\n"
+            for line in hypothesis.splitlines()))
+        expected = subprocess.run([*made.COMMAND, "-r", f"r.{kind}", kind, "-h", "h.ctm", "ctm",
+                                   "-o", "sum", "rsum", "stdout", *options],
+                                  capture_output=True, text=True, check=True).stdout
+        name = "case+characters" if "-c" in options else "case"
+        pair = read_pair(f"r.{kind}", "h.ctm", normalizer=name,
+                         optionally_deletable="-D" in options)
+        result = score(pair[0].texts, pair[1].texts, normalizer=name, alignment="sclite",
+                       readings=pair[0].readings, speakers=pair[0].speakers or None, draws=100)
+        known = word_confidences(result, pair[1].confidences)[0]
+        assert sclite_summary(result, "h.ctm", known).startswith(expected)
+
+
+@with_sclite
 @pytest.mark.parametrize("seed", range(6))
 def test_random_files_beside_sclite(tmp_path, rng, monkeypatch, seed):
     monkeypatch.chdir(tmp_path)

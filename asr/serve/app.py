@@ -70,6 +70,8 @@ def _as_problem(request: Request, error: Exception) -> Response:
         raise Problem(404, "There is no such address; docs/serving.md lists those there are.",
                       "not_found")
     if isinstance(error, HTTPException):
-        raise Problem(error.status_code, f"{error.detail}.", "http",
-                      headers=dict(error.headers or {}))
+        headers = dict(error.headers or {})
+        raise Problem(error.status_code, f"{request.method[:20]} is not for this address; it takes "
+                      f"{headers['Allow']}." if "Allow" in headers else f"{error.detail}.", "http",
+                      headers=headers)
     raise error

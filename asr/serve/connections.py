@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 
+import h11
 import uvicorn
 from starlette.applications import Starlette
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -21,6 +23,8 @@ from asr.serve.wyoming import Wyoming
 
 _FULL = (b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\nRetry-After: 5\r\n"
          b"Content-Length: 22\r\nConnection: close\r\n\r\nToo many connections.\n")
+_NO_HANDSHAKE = (b"HTTP/1.1 400 Bad Request\r\nContent-Length: 23\r\nConnection: close\r\n\r\n"
+                 b"No websocket handshake.")
 ANSWER_SECONDS = 10.0  # to read an answer, once it is there
 MAX_HEAD = 1 << 16  # bytes
 
@@ -56,6 +60,13 @@ def protocol_with(settings: ServerSettings) -> type[H11Protocol]:
             self._stop()
             super().handle_websocket_upgrade(event)
 
+        def send_400_response(self, msg: str) -> None:
+            with suppress(h11.LocalProtocolError):  # it has an answer already
+                super().send_400_response(msg)
+            self.transport.close()
+            if self.cycle is not None:
+                self.cycle.disconnected = True  # its endpoint cannot answer any more
+
         def connection_lost(self, exc: Exception | None) -> None:
             self._stop()
             super().connection_lost(exc)
@@ -77,12 +88,28 @@ def protocol_with(settings: ServerSettings) -> type[H11Protocol]:
 
 
 def websocket_with(settings: ServerSettings) -> type[WebSocketsSansIOProtocol]:
-    """Uvicorn's websocket, whose connection is cut when its client does not read the last words."""
+    """Uvicorn's websocket with limits to what its client can leave open or unread."""
     class BoundedWebSocket(WebSocketsSansIOProtocol):
         """A connection that does not outlive its endpoint for long."""
 
         _deadline: asyncio.TimerHandle | None = None
         _lost = False
+
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            if not self.handshake_initiated:  # a head that cannot be read, and that has no answer
+                self.transport.write(b"".join(self.conn.data_to_send()) or _NO_HANDSHAKE)
+                self.transport.close()
+
+        def handle_ping(self) -> None:
+            super().handle_ping()
+            if self.transport.get_write_buffer_size() > settings.max_message:  # unread pongs
+                self.transport.abort()
+
+        async def send(self, message) -> None:
+            await super().send(message)
+            if message["type"] == "websocket.http.response.body":
+                self.handshake_complete = True  # refused; uvicorn logs an error otherwise
 
         async def run_asgi(self) -> None:
             await super().run_asgi()
@@ -120,7 +147,9 @@ class Server(uvicorn.Server):
             app, host=host, port=port, log_config=None, access_log=False, server_header=False,
             proxy_headers=False, lifespan="on", http=protocol_with(settings), loop="asyncio",
             ws=websocket_with(settings), ws_max_size=settings.max_message,
-            ws_per_message_deflate=False, h11_max_incomplete_event_size=MAX_HEAD,
+            ws_per_message_deflate=False,
+            ws_ping_timeout=None,  # a pong waits behind audio that is not read yet
+            h11_max_incomplete_event_size=MAX_HEAD,
             timeout_graceful_shutdown=round(settings.timeout + ANSWER_SECONDS)))
         self.wyoming = None if wyoming is None else Wyoming(self.state, wyoming[1])
         self._wyoming_port = 0 if wyoming is None else wyoming[0]

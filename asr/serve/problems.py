@@ -5,10 +5,13 @@ In: what went wrong. Out: a status and {"error": {"message", "type", "param", "c
 
 from __future__ import annotations
 
+import errno
+
 from starlette.responses import JSONResponse
 
 from asr.errors import AsrError, AudioError, DataError, UsageError
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE)  # for a while
 _TYPES = {401: "authentication_error", 403: "permission_error", 404: "invalid_request_error"}
 
 
@@ -70,5 +73,7 @@ def problem_of(error: BaseException) -> Problem:
         return Problem(400, error.message, error.code)
     if isinstance(error, AsrError) and error.code == "memory":
         return Busy("The server has no memory left for this", retry_after=10)
+    if isinstance(error, OSError) and error.errno in _FULL:
+        return Busy("The server has no room left for this", retry_after=10)
     return Problem(500, "Internal error of the server. Its log has the reason, under the id that "
                    "the header X-Request-Id gives.", "internal")

@@ -1,10 +1,10 @@
 """The websocket: vosk-server's protocol.
 
 In: a text {"config": {"sample_rate": ...}}, binary pieces of 16-bit little-endian PCM of any size,
-and {"eof": 1}. Out: one answer to each piece of audio: {"partial": ...} while an utterance is open,
-{"result": [{"word", "start", "end", "conf"}], "text": ...} when one has ended, and the last one to
-the eof, after which the server closes. Times are seconds from the start of the stream. As in
-vosk-server, which this is compatible with: https://github.com/alphacep/vosk-server
+{"reset": 1} and {"eof": 1}. Out: one answer to each piece of audio: {"partial": ...} while an
+utterance is open, {"result": [{"word", "start", "end", "conf"}], "text": ...} when one has ended,
+and to the reset and the eof, after which the server closes. Times are seconds from the start of the
+stream. As in vosk-server, which this is compatible with: https://github.com/alphacep/vosk-server
 
 What cannot be understood is answered by {"error": ...} and a close: 1003 for a message in the wrong
 place, 1007 for one that is damaged, 1008 for a client that is silent too long, 1009 for one that is
@@ -80,6 +80,7 @@ class Session:
         self._state = state
         self._stream: Stream | None = None
         self._rest = b""  # half a sample
+        self._start = 0.0  # seconds of the stream before the last reset
 
     async def run(self) -> None:
         """Work until an end of any kind; closes the websocket."""
@@ -121,12 +122,14 @@ class Session:
             data = message.get("bytes")
             if data is not None:
                 await self._send(await self._feed(data))
-            elif self._is_eof(message.get("text") or ""):
+            elif (said := self._understood(message.get("text") or "")) != "config":
                 if self._rest:
                     raise Refused(DAMAGED, "The audio ends with half a sample; expected 16-bit "
                                    "PCM, two bytes a sample.")
                 await self._send(await self._finish())
-                return
+                if said == "eof":
+                    return
+                self._stream, self._start = None, self.seconds
 
     async def _next(self) -> Any:
         """The next message; None when the server ends.
@@ -140,11 +143,11 @@ class Session:
             raise WebSocketDisconnect(message.get("code") or 1005)
         return message
 
-    def _is_eof(self, text: str) -> bool:
-        """Whether a text is the end; a configuration is taken over.
+    def _understood(self, text: str) -> str:
+        """What a text is: "config", which is taken over, "reset" or "eof".
 
         Raises:
-            Refused: it is neither.
+            Refused: none of them.
         """
         try:
             message = parse_json(text)
@@ -154,10 +157,12 @@ class Session:
             if self._stream is not None:
                 raise Refused(UNSUPPORTED, "A config after audio; send it first.")
             self.config.update(message["config"], self._state.models)
-            return False
-        if isinstance(message, dict) and message.get("eof"):
-            return True
-        raise Refused(UNSUPPORTED, 'A text is {"config": {...}} or {"eof": 1}; audio is binary.')
+            return "config"
+        for said in ("reset", "eof"):
+            if isinstance(message, dict) and message.get(said):
+                return said
+        raise Refused(UNSUPPORTED, 'A text is {"config": {...}}, {"reset": 1} or {"eof": 1}; audio '
+                      "is binary.")
 
     async def _feed(self, data: bytes) -> dict:
         """The answer to a piece of audio."""
@@ -204,10 +209,10 @@ class Session:
     def _result(self, finals: Sequence[Transcript]) -> dict:
         """Utterances that have ended as one result, because a message has one answer."""
         text = " ".join(final.text for final in finals if final.text)
-        words = [word for final in finals for word in final.words]
+        words = [self._word(word) for final in finals for word in final.words]
         if self._state.settings.log_transcripts:
             self.texts.append(text)
-        told = {"result": [_word(word) for word in words]} if words and self.config.words else {}
+        told = {"result": words} if words and self.config.words else {}
         if not self.config.max_alternatives:
             return told | {"text": text}
         sure = min((final.confidence for final in finals), default=0.0)
@@ -220,7 +225,7 @@ class Session:
     def _partial(self, partial: Partial) -> dict:
         answer: dict = {"partial": partial.text}
         if self.config.words and partial.words:
-            answer["partial_result"] = [_word(word) for word in partial.words]
+            answer["partial_result"] = [self._word(word) for word in partial.words]
         if partial.stable_text:  # the beginning of it that will not change; vosk has no such key
             answer["partial_stable"] = partial.stable_text
         return answer
@@ -230,9 +235,13 @@ class Session:
 
         Raises:
             TimeoutError: it did not read.
+            WebSocketDisconnect: it is gone, or sent what ends a connection.
         """
-        async with asyncio.timeout(self._idle):
-            await self._websocket.send_text(json.dumps(table, ensure_ascii=False))
+        try:
+            async with asyncio.timeout(self._idle):
+                await self._websocket.send_text(json.dumps(table, ensure_ascii=False))
+        except RuntimeError:  # closed meanwhile, because of a frame that cannot be
+            raise WebSocketDisconnect(1006) from None
 
     async def _say_why(self, code: int, message: str) -> None:
         self._state.metrics.errors.labels(f"stream.{code}").inc()
@@ -250,7 +259,6 @@ class Session:
             async with asyncio.timeout(self._idle):
                 await self._websocket.close(code, reason)
 
-
-def _word(word: Word) -> dict:
-    return {"conf": round(word.confidence, 4), "end": round(word.end, 3),
-            "start": round(word.start, 3), "word": word.text}
+    def _word(self, word: Word) -> dict:
+        return {"conf": round(word.confidence, 4), "end": round(self._start + word.end, 3),
+                "start": round(self._start + word.start, 3), "word": word.text}

@@ -153,9 +153,10 @@ def read_options(fields: Mapping[str, list[str]], state: ServerState) -> Options
         raise Problem(400, "timestamp_granularities needs response_format=verbose_json.",
                       "invalid_parameter", param="timestamp_granularities")
     stream = one("stream", ("false", "true"), "false") == "true"
-    if stream and format_ in ("srt", "vtt"):
-        raise Problem(400, f"stream=true sends events with text; {format_} has none. Leave one of "
-                      "them out.", "invalid_parameter", param="stream")
+    if stream and (granularities or format_ in ("srt", "vtt")):
+        raise Problem(400, "stream=true sends events with text alone: no srt, no vtt, no "
+                      "timestamp_granularities. Leave one of them out.", "invalid_parameter",
+                      param="stream")
     language = fields.get("language", [""])[0]
     if len(language) > 20:
         raise Problem(400, "language is a code such as en.", "invalid_parameter", param="language")

@@ -253,8 +253,9 @@ def _within(form: dict[str, Any], name: str, bounds: tuple[int, int]) -> int:
 
 def _wanted(data: dict[str, Any]) -> Wanted:
     """Names and terms to expect as hot words."""
-    found = [word for key in ("transcript_names", "transcript_terms")
-             for word in data.get(key) or () if isinstance(word, str)]
+    lists = [data.get(key) for key in ("transcript_names", "transcript_terms")]
+    found = [word for words in lists if isinstance(words, list)
+             for word in words if isinstance(word, str)]
     return Wanted(hot_words=tuple(dict.fromkeys(found)))
 
 

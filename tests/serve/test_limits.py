@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import struct
@@ -21,6 +22,8 @@ from asr.serve.settings import MIB
 HEAD = "POST /v1/audio/transcriptions HTTP/1.1\r\nHost: x\r\n"
 BOUNDARY = "Content-Type: multipart/form-data; boundary=b\r\n"
 PART = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n'
+UPGRADE = (b"GET /v1/stream HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+           b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n")
 PATIENCE = 50.0  # of a test, never reached
 
 
@@ -358,14 +361,16 @@ def test_malformed_bodies(module_server, kind):
 
 
 @pytest.mark.parametrize(("method", "path", "status"), [
-    ("GET", "/v1/audio/transcriptions", 405), ("DELETE", "/v1/models", 405),
+    ("GET", "/v1/audio/transcriptions", 405), ("DELETE", "/v1/models", 405), ("FOO", "/", 405),
     ("GET", "/v1/stream", 404), ("GET", "/../../etc/passwd", 404),
     ("GET", "/v1/models/..%2f..%2fetc%2fpasswd", 404), ("GET", "/%0d%0aSet-Cookie:%20a=b", 404),
     ("POST", "/v1/audio/translations", 404), ("GET", "/docs", 404)])
 def test_other_addresses_are_errors_in_json(module_server, method, path, status):
     with module_server.client() as client:
         answer = client.request(method, path)
-    assert answer.status_code == status and answer.json()["error"]["message"]
+    assert answer.status_code == status
+    told = answer.json()["error"]["message"]
+    assert answer.headers["allow"] in told and method in told if status == 405 else told
     assert "set-cookie" not in answer.headers
 
 
@@ -387,6 +392,44 @@ def test_malformed_heads(module_server, head):
             answer = connection.recv(12)
     assert answer == b"" or answer[:9] == b"HTTP/1.1 " and answer[9:10] in b"45"
     assert module_server.post().status_code == 200
+
+
+def test_an_answer_that_garbage_follows(module_server, caplog):
+    """Without a traceback of ours, whether the answer is there, coming or not."""
+    chunk = b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello"
+    for first, then in ((HEAD.encode() + chunk + b"\r\n", b"z\r\n"),
+                        (b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n", b"\0\r\n\r\n")):
+        with raw(module_server) as connection:
+            connection.sendall(first)
+            assert connection.recv(12)[:9] == b"HTTP/1.1 "
+            connection.sendall(then)
+            read_all(connection)
+    with raw(module_server) as connection:
+        connection.sendall(f"{HEAD}{BOUNDARY}".encode() + chunk + b"X")
+        assert read_all(connection).startswith(b"HTTP/1.1 400")
+    assert module_server.post().status_code == 200
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+@pytest.mark.parametrize("more", [b"A: " + b"a" * 20_000, b"\r\n".join([b"A: a"] * 300), b"POST"])
+def test_a_handshake_that_cannot_be_read_is_answered_and_closed(module_server, more):
+    head = UPGRADE.replace(b"GET", b"POST") if more == b"POST" else UPGRADE + more + b"\r\n"
+    with raw(module_server) as connection:
+        connection.sendall(head + b"\r\n")
+        assert read_all(connection).startswith(b"HTTP/1.1 4")
+    until(lambda: not module_server.server.server_state.connections)
+
+
+@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EMFILE])
+def test_a_full_disk_is_for_a_while(tmp_path, monkeypatch, error):
+    def full(*_, **__):
+        raise OSError(error, os.strerror(error))
+
+    with served(tiny_model(tmp_path)) as server:
+        monkeypatch.setattr("starlette.formparsers.SpooledTemporaryFile", full)
+        answer = server.post()
+        assert answer.status_code == 503 and answer.headers["Retry-After"] == "10"
+        assert "no room" in answer.json()["error"]["message"] and free(server)
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "/etc/passwd", "a\r\nX: y.wav", "C:\\x.wav",
@@ -460,9 +503,7 @@ def one_of_each(server, number: int) -> None:
                                + PART + bytes(1_200_000 if number % 3 else 10))
     elif kind == 4:
         with raw(server) as connection:
-            connection.sendall(b"GET /v1/stream HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n"
-                               b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-                               b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
+            connection.sendall(UPGRADE + b"\r\n")
             connection.recv(12)
     elif kind == 5:
         with raw(server) as connection:

@@ -105,6 +105,7 @@ def test_every_route_but_health_needs_the_token(tmp_path, path):
     with served(tiny_model(tmp_path), token=TOKEN) as server, server.client() as client:
         wrong = [{}, {"Authorization": f"Bearer {TOKEN}x"}, {"Authorization": "Bearer"},
                  {"Authorization": TOKEN}, {"Authorization": "Basic !!!"},
+                 {"Authorization": "Basic \u00e9".encode("latin-1")},
                  {"Authorization": "Bearer \u00e9".encode("latin-1")}]
         for headers in wrong:
             answer = client.get(path, headers=headers)
@@ -162,6 +163,9 @@ def test_forms_of_other_sites_are_refused(tmp_path):
             answer = client.post("/v1/audio/transcriptions", files={"file": ("a.wav", wav())},
                                  headers={"Origin": origin})
             assert answer.status_code == status
+        answer = client.post("/v1/audio/transcriptions", files={"file": ("a.wav", wav())},
+                             headers={"Origin": "null", "Host": ""})
+        assert answer.status_code == 403
         until(lambda: free(server))
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
+import time
 from contextlib import suppress
 
 import numpy as np
 import pytest
 from serving import RATE, CountingStream, Partial, served, tiny_model, wav
-from test_limits import raw, until
+from test_limits import UPGRADE, raw, read_all, until
 
 websockets = pytest.importorskip("websockets")
 from websockets.asyncio.client import connect  # noqa: E402
@@ -96,6 +98,13 @@ def test_one_byte_at_a_time(server):
     assert len(got) == 61 and got[-2]["partial"] == "open 30" and code == 1000
 
 
+def test_a_reset_gives_what_there_is_and_times_go_on(server):
+    got, code, _ = talk(server, '{"reset": 1}', CONFIG, SECOND + SECOND[:RATE], '{"reset" : 1}',
+                        CONFIG, SECOND, '{"eof": 1}')
+    assert [one["text"] for one in got] == ["", "u0", "u1", "u0", ""] and code == 1000
+    assert [one["result"][0]["start"] for one in got[1:4]] == [0, 1, 1.5]
+
+
 def test_config_of_words_and_alternatives(server):
     (answer, last), _, _ = talk(server, json.dumps({"config": {
         "sample_rate": str(RATE), "words": False, "unknown": [1]}}), SECOND, '{"eof": 1}')
@@ -174,6 +183,55 @@ def test_one_client_does_not_disturb_another(server):
     asyncio.run(asyncio.wait_for(run(), 50))
 
 
+def test_a_client_that_is_far_ahead_is_not_cut(tmp_path):
+    """Its pongs wait behind its audio, so that none comes in time."""
+    model = tiny_model(tmp_path)
+    frame = b"\x82\x84\0\0\0\0" + bytes(4)
+    with served(model) as server, raw(server) as connection:
+        config = server.server.config
+        config.ws_ping_interval, config.ws_ping_timeout = 0.05, config.ws_ping_timeout and 0.05
+        connection.sendall(UPGRADE + b"\r\n")
+        assert connection.recv(12) == b"HTTP/1.1 101"
+        time.sleep(0.5)
+        connection.sendall(frame + b"\x81\x8a\0\0\0\0" + b'{"eof": 1}')
+        answer = read_all(connection)
+        assert b"open 2" in answer and answer.endswith(b"\x88\x02\x03\xe8")  # closed with 1000
+
+
+def test_pongs_that_are_not_read_are_bounded(tmp_path):
+    with served(tiny_model(tmp_path), max_message=10_000) as server, raw(server) as connection:
+        connection.sendall(UPGRADE + b"\r\n")
+        assert connection.recv(12) == b"HTTP/1.1 101"
+        with pytest.raises(OSError):
+            while True:
+                connection.sendall((b"\x89\xfd\0\0\0\0" + bytes(125)) * 1_000)
+        until(lambda: not server.server.server_state.connections)
+
+
+def test_a_wrong_frame_while_audio_is_read_is_no_fault_of_ours(tmp_path, caplog):
+    model = tiny_model(tmp_path)
+    begun, go_on = threading.Event(), threading.Event()
+
+    class Slow(CountingStream):
+        def feed(self, samples):
+            begun.set()
+            assert go_on.wait(50)
+            return super().feed(samples)
+
+    model.recognizer.stream = lambda sample_rate, **_: Slow(sample_rate)
+    with served(model) as server, raw(server) as connection:
+        connection.sendall(UPGRADE + b"\r\n")
+        assert connection.recv(12) == b"HTTP/1.1 101"
+        connection.sendall(b"\x82\x84\0\0\0\0" + bytes(4))
+        assert begun.wait(50)
+        connection.sendall(b"\x83\x80\0\0\0\0")  # no such kind of frame
+        time.sleep(0.2)
+        go_on.set()
+        assert read_all(connection)
+        until(lambda: server.state.places.taken == 0)
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
 def test_a_silent_client_is_closed(tmp_path):
     with served(tiny_model(tmp_path), idle_seconds=0.5) as server:
         got, code, reason = talk(server, CONFIG, SECOND)
@@ -191,9 +249,7 @@ def test_a_client_that_does_not_read_is_cut(tmp_path):
     model.recognizer.stream = lambda sample_rate, **_: Long(sample_rate)
     frame = b"\x82\x84\0\0\0\0" + bytes(4)  # masked, two samples
     with served(model, idle_seconds=0.5, head_seconds=0.5) as server, raw(server) as connection:
-        connection.sendall(b"GET /v1/stream HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n"
-                           b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-                           b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
+        connection.sendall(UPGRADE + b"\r\n")
         assert connection.recv(12) == b"HTTP/1.1 101"
         with suppress(OSError):
             connection.sendall(frame * 40)
@@ -201,7 +257,7 @@ def test_a_client_that_does_not_read_is_cut(tmp_path):
               and not server.server.server_state.connections)
 
 
-def test_more_streams_than_allowed(tmp_path):
+def test_more_streams_than_allowed(tmp_path, caplog):
     with served(tiny_model(tmp_path), max_streams=2) as server:
         async def run():
             async with connect(server.ws), connect(server.ws):
@@ -213,6 +269,7 @@ def test_more_streams_than_allowed(tmp_path):
         assert response.status_code == 503 and response.headers["Retry-After"] == "1"
         assert json.loads(response.body)["error"]["code"] == "busy"
         assert talk(server, '{"eof": 1}')[1] == 1000  # their places are free again
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
 def test_the_end_of_the_server_gives_what_there_is(tmp_path):
@@ -233,7 +290,8 @@ def test_the_end_of_the_server_gives_what_there_is(tmp_path):
 
 
 @pytest.mark.parametrize(("origin", "status"), [
-    ("http://evil.example", 403), ("null", 403), ("https://app.example", 101), (None, 101)])
+    ("http://evil.example", 403), ("null", 403), ("http://[", 403),
+    ("https://app.example", 101), (None, 101)])
 def test_scripts_of_other_sites(tmp_path, origin, status):
     with served(tiny_model(tmp_path), origins=("https://app.example",)) as server:
         headers = {"Origin": origin} if origin else None

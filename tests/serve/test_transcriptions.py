@@ -134,6 +134,8 @@ def problem(answer) -> dict:
      "timestamp_granularities", "invalid_parameter"),
     ({"stream": "maybe"}, "stream", "invalid_parameter"),
     ({"stream": "true", "response_format": "srt"}, "stream", "invalid_parameter"),
+    ({"stream": "true", "response_format": "verbose_json", "timestamp_granularities[]": "word"},
+     "stream", "invalid_parameter"),
     ({"language": "x" * 21}, "language", "invalid_parameter"),
     ({"beam": "9"}, "beam", "unknown_parameter"),
     ({"prompt": "a:b"}, None, "usage"),

@@ -102,6 +102,20 @@ def test_what_is_no_event_ends_its_connection(tmp_path, data):
     assert json.loads(answer.split(b"\n")[0])["type"] == "error" and b"no event" in answer
 
 
+def test_words_of_no_list_are_left_out(tmp_path):
+    async def talk() -> bytes:
+        async with Adapter(tiny_model(tmp_path)) as adapter:
+            reader, writer = await asyncio.open_connection("127.0.0.1",
+                                                           adapter.server.wyoming.port)
+            writer.write(b'{"type": "transcribe", "data": {"transcript_names": 5}}\n'
+                         b'{"type": "describe"}\n')
+            answer = await reader.readline()
+            writer.close()
+            return answer
+
+    assert json.loads(asyncio.run(asyncio.wait_for(talk(), PATIENCE)))["type"] == "info"
+
+
 def test_too_much_audio_and_too_many_connections(tmp_path):
     head = b'{"type": "audio-chunk", "data": {"rate": 8000, "width": 2, "channels": 1}, ' \
            b'"payload_length": 6000}\n' + bytes(6_000)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -31,6 +32,7 @@ from asr.scoring.risk import check_targets
 from asr.transcript import Transcript
 
 ROWS, SCORE = "utterances.jsonl", "score.json"  # what `Evaluation.write` makes in a folder
+STAGED = "new-"  # in front of the names of a result that is about to replace another at an address
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,9 @@ class Evaluation:
     def upload(self, address: str, *, overwrite: bool = False) -> tuple[Address, Address]:
         """Write the files of `write` to an address such as s3://bucket/results.
 
-        SCORE comes last, and goes first if it is replaced: it is never there beside old rows.
+        SCORE comes last. What replaces an earlier result is stored beside it beforehand, under
+        names that begin with `STAGED`; then the old SCORE goes: it is never there beside new rows,
+        and there is a whole result at any time.
 
         Returns:
             Their two addresses.
@@ -88,10 +92,17 @@ class Evaluation:
             OSError: one cannot be written; `strerror` says why.
         """
         place, files = Objects(address), self._files()
-        if overwrite and exists_at(f"{place.address}/{SCORE}"):
+        replaced = overwrite and exists_at(f"{place.address}/{SCORE}")
+        if replaced:
+            for name in (ROWS, SCORE):
+                place.write(STAGED + name, files[name], overwrite=True)
             place.remove(SCORE)
         for name in (ROWS, SCORE):
             place.write(name, files[name], overwrite=overwrite)
+        if replaced:
+            with suppress(OSError):  # the result is there, and the next one replaces them
+                for name in (ROWS, SCORE):
+                    place.remove(STAGED + name)
         return Address(f"{place.address}/{ROWS}"), Address(f"{place.address}/{SCORE}")
 
     def _files(self) -> dict[str, str]:

@@ -34,10 +34,19 @@ STALE_SECONDS = 3_600  # after which a temporary file is taken for abandoned whe
 
 _OPEN = {"/dev/stdout": 1, "/dev/stderr": 2}  # opened by name they would have another position
 _TEMPORARY = re.compile(r"\..+\.asr-[a-z0-9_]{8}\.tmp")
+_WAS_ADDRESS = re.compile(r"(?:^|[/\\])(s3|gs|https?):[/\\]")
 _SWEPT: set[str] = set()
 
 # What exFAT and FAT disks, shared folders and network drives answer to a hard link.
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
+
+
+def why_unread(path: str | os.PathLike, error: Exception) -> str:
+    """Why a file could not be opened, for a sentence; of what was meant as an address, that."""
+    if found := _WAS_ADDRESS.search(os.fspath(path)):  # a `Path` has taken a slash away
+        return (f"this is an address ({found[1]}://), and asr reads it from a disk; copy the file "
+                "there first")
+    return getattr(error, "strerror", None) or str(error)
 
 
 def write_atomic(path: str | Path, data: bytes | str | Iterable[bytes | memoryview], *,

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from asr.errors import RecipeError
-from asr.files import read_page
+from asr.files import read_page, why_unread
 from asr.settings import apply_override, knob, settings_from_dict, to_toml, why_not_toml
 
 SCHEMA_VERSION = 1
@@ -295,9 +295,8 @@ def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
         # Editors on Windows write a byte order mark, which TOML does not know.
         table = tomllib.loads(read_page(path))
     except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise RecipeError(f"Cannot read the recipe {path}: {reason}. Give the path of a .toml "
-                          "file, such as recipes/tones.toml.", path=path) from error
+        raise RecipeError(f"Cannot read the recipe {path}: {why_unread(path, error)}. Give the "
+                          "path of a .toml file, such as recipes/tones.toml.", path=path) from error
     except (ValueError, RecursionError) as error:  # also a number of more than 4,300 digits
         raise RecipeError(f"{path} is not TOML: {why_not_toml(error)}.", path=path) from error
     for override in overrides:
@@ -367,7 +366,8 @@ def _check_together(recipe: Recipe, source: str) -> None:
          f"{len(recipe.data.train)}, got {len(recipe.data.repeats)}"),
         (recipe.data.min_seconds < recipe.data.max_seconds, "data.min_seconds must be below "
                                                             "data.max_seconds"),
-        ("://" not in recipe.data.cache_dir, "data.cache_dir must be a folder, not an address"),
+        ("://" not in recipe.data.cache_dir, "data.cache_dir must be a folder, not an "
+                                                 "address; copy the features to a disk"),
         (recipe.decoder.kind != "lexicon" or bool(recipe.decoder.lexicon),
          "decoder.kind = \"lexicon\" needs decoder.lexicon, the list of words"),
         (not recipe.decoder.warps or log_power,

@@ -1,10 +1,11 @@
 """Time and memory of planning an epoch over many utterances; prints JSON, a line a size.
 
     python benchmarks/large_manifest.py --rows 100000 200000
-    python benchmarks/large_manifest.py --rows 5000000          about 11 GB of memory
+    python benchmarks/large_manifest.py --rows 5000000          about 10 GB of memory
 
 Utterances are made up: 5 to 15 s, 40 labels, 500 speakers. `kept` is what lives on between epochs
-(the clips), `epoch` what the plan of an epoch adds; both without the rows that they are made from.
+(the clips), `epoch` what the plan of an epoch adds; both without the rows and labels that they are
+made from. `process` is the peak of everything, the made-up rows and labels too.
 Every size runs in a process of its own.
 """
 
@@ -34,6 +35,7 @@ class Row:
 
 
 def measure(count: int, traced: bool) -> dict:
+    empty = peak_bytes()
     rows = [Row(f"utterance-{i:08d}", 1.0, 500 + i * 7_919 % 1_000, f"speaker-{i % 500:03d}")
             for i in range(count)]
     labels = {row.id: tuple((i + j) % 28 + 1 for j in range(40)) for i, row in enumerate(rows)}
@@ -50,7 +52,14 @@ def measure(count: int, traced: bool) -> dict:
                                 "peak": round(peak / count)}}
     return {"rows": count, "batches": plans.num_batches,
             "gather_seconds": round(gathered - start, 1),
-            "two_plans_seconds": round(planned - gathered, 1)}
+            "two_plans_seconds": round(planned - gathered, 1),
+            "process_bytes_a_row": round((peak_bytes() - empty) / count)}
+
+
+def peak_bytes() -> int:
+    """The peak of the memory of this process."""
+    return 1_024 * next(int(line.split()[1]) for line in open("/proc/self/status")
+                        if line.startswith("VmHWM"))
 
 
 def main() -> None:

@@ -45,7 +45,7 @@ class Job:
             if item == self.hungry:
                 self._eat()
             if self.slow_first and item == 0:
-                time.sleep(1.0)
+                self._await_another_node()
         return [2 * item for item in items]
 
     def _eat(self) -> None:
@@ -55,6 +55,15 @@ class Job:
             time.sleep(0.01)
         time.sleep(5)
         raise RuntimeError(f"not killed, with {self.most:_} bytes")
+
+    def _await_another_node(self) -> None:
+        """Until one has begun a shard, and a second longer, in which it finishes some."""
+        limit = time.monotonic() + 120
+        while len({path.name.split("-")[1] for path in Path(self.folder).glob("shard-*")}) < 2:
+            if time.monotonic() > limit:
+                raise RuntimeError("no other node began to work in 120 s")
+            time.sleep(0.02)
+        time.sleep(1.0)
 
     def _first_time(self) -> bool:
         try:

@@ -69,6 +69,15 @@ class Objects:
         _put(self._files, f"{self._path}/{name}", data.encode() if isinstance(data, str) else data,
              overwrite)
 
+    def put(self, name: str, path: str | os.PathLike) -> None:
+        """Make an object of a file of any size, or replace it: all of it or nothing.
+
+        Raises:
+            OSError: it cannot be written; `strerror` says why.
+        """
+        with _as_os_errors(f"{self.address}/{name}"):
+            self._files.put_file(os.fspath(path), f"{self._path}/{name}")
+
     def remove(self, name: str) -> None:
         """Remove an object.
 

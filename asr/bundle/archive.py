@@ -19,6 +19,7 @@ from typing import Any
 
 from asr.errors import BundleError
 from asr.files import parse_json as parse_strict_json
+from asr.files import why_unread
 
 MANIFEST = "manifest.json"
 MAX_MANIFEST_BYTES = 65_536
@@ -247,8 +248,8 @@ def _open_regular(path: Path):
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)
                              | getattr(os, "O_BINARY", 0))
     except (OSError, ValueError) as error:
-        raise BundleError(f"Cannot open the bundle {path}: {getattr(error, 'strerror', error)}. "
-                          "Give the path of an .asr file or of a run directory.",
+        raise BundleError(f"Cannot open the bundle {path}: {why_unread(path, error)}. Give the "
+                          "path of an .asr file or of a run directory.",
                           code="bundle.open", path=path) from error
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)

@@ -44,6 +44,9 @@ def features(recipe: Path, cache_dir: Path | Address | None, overrides: tuple[st
     if allow_truncated:
         overrides += ("data.allow_truncated=true",)
     settings = load_recipe(recipe, overrides)
+    if settings.data.generate:
+        raise UsageError(f"{recipe} makes its recordings itself (data.generate), and asr train "
+                         "their features. Give a recipe with manifests (data.train).")
     folder = cache_dir or (Path(settings.data.cache_dir) if settings.data.cache_dir else None)
     if folder is None:
         raise UsageError(f"{recipe} names no data.cache_dir. Give CACHE_DIR, and the same to "

@@ -19,15 +19,24 @@ from asr.manifest.address import Address
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")  # one letter is a disk of Windows
 
 
-class _Output(click.Path):
-    """A path on this machine; an address would become a folder called s3: here."""
+class Output(click.Path):
+    """A path on this machine; an address would become a folder called s3: here.
+
+    Args:
+        remedy: the sentence for a person who gave one.
+    """
+
+    def __init__(self, remedy: str):
+        super().__init__(path_type=Path)
+        self._remedy = remedy
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """See click."""
         if found := scheme_of(str(value)):
             name = param.opts[0] if isinstance(param, click.Option) else "" if param is None \
                 else param.human_readable_name
             raise UsageError(f"{name}: got an address ({found}://), but this command writes only "
-                             "to this machine. Give a path, and copy the result from there.")
+                             f"to this machine. {self._remedy}.")
         return super().convert(value, param, ctx)
 
 
@@ -42,7 +51,7 @@ class _Place(click.Path):
         return super().convert(value, param, ctx)
 
 
-OUTPUT = _Output(path_type=Path)
+OUTPUT = Output("Give a path, and copy the result from there")
 PLACE = _Place(path_type=Path)
 
 

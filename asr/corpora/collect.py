@@ -232,7 +232,8 @@ def _utterance(item: Candidate, probe: Probe, checks: Checks) -> Utterance | Exc
         return exclude(item, "failed", "corpus.duration",
                        f"{item.source}: utterance {item.id!r} should be {duration:.3f} s from "
                        f"{item.offset:.3f} s on, but {item.audio} has {whole:.3f} s.")
-    duration = min(duration, whole - item.offset)   # the tolerance is not audio
+    # The tolerance is not audio; 1.0 - 0.9 is 0.1 s.
+    duration = round(min(duration, whole - item.offset), 6)
     if duration < checks.min_seconds:
         return exclude(item, "too_short", "audio.too_short",
                        f"{item.source}: utterance {item.id!r} has {duration:.3f} s, less than "
@@ -241,5 +242,5 @@ def _utterance(item: Candidate, probe: Probe, checks: Checks) -> Utterance | Exc
         return exclude(item, "too_long", "audio.too_long",
                        f"{item.source}: utterance {item.id!r} has {duration:.3f} s, more than "
                        f"{checks.max_seconds} s.")
-    return Utterance(item.id, item.audio, item.text.strip(), round(duration, 6), item.speaker,
+    return Utterance(item.id, item.audio, item.text.strip(), duration, item.speaker,
                      item.offset, item.channel)

@@ -10,7 +10,8 @@ In: utterances by the name of their manifest. Out: a new folder, written whole o
 
 The bytes of each recording are those of its file, so features and transcripts are the same. A
 recording of which a manifest has several parts is there once. Shards grow in a hidden folder beside
-the new one; the same arguments go on there after an interruption.
+the new one; the same arguments go on there after an interruption. With `upload` each shard goes to
+the address when it is full, and train-000000.json stays here: which of its bytes are which file.
 """
 
 from __future__ import annotations
@@ -27,9 +28,10 @@ from typing import BinaryIO
 
 import numpy as np
 
+from asr.audio.objects import Objects
 from asr.audio.source import is_recording, open_regular, open_source, reading
 from asr.audio.tar import MAX_MEMBERS, SUFFIX, list_members
-from asr.errors import AudioError, UsageError
+from asr.errors import AsrError, AudioError, UsageError
 from asr.files import StrictJsonError, alone, parse_json, place_new, sha256_file, write_atomic
 from asr.manifest import Utterance, manifest_content
 from asr.manifest.address import Address, is_address
@@ -41,6 +43,7 @@ MAX_RECORDINGS = MAX_MEMBERS // 2  # in a shard: each has a row beside it
 MAX_KEY = 80  # characters: of 100 that every reader of tar files knows
 
 _ODD = re.compile(r"[^A-Za-z0-9_-]")  # WebDataset cuts a key at its first dot
+_SHARD = re.compile(r"(.*)-[0-9]{6,}\.tar", re.DOTALL)
 _PLAIN = re.compile(r"[A-Za-z0-9._-]+")  # in an address as it is
 _CHUNK = 1 << 20
 _BLOCK = 512
@@ -58,12 +61,14 @@ class Settings:
         shard_recordings: or when there are so many of them; 0: up to `MAX_RECORDINGS`.
         address: folder to which the shards will be copied, such as "s3://speech/shards"; "":
             none.
+        upload: copy them there, to s3:// or gs://, and keep none of them here.
     """
 
     seed: int | None = 0
     shard_bytes: int = DEFAULT_BYTES
     shard_recordings: int = 0
     address: str = ""
+    upload: bool = False
 
 
 @dataclass(frozen=True)
@@ -96,28 +101,33 @@ def write_shards(manifests: Mapping[str, Sequence[Utterance]], folder: str | Pat
 
     Raises:
         UsageError: the folder exists, an interrupted run had other arguments, or the address is
-            none.
+            none, or cannot be written or has shards of these names.
+        AsrError: a shard cannot be uploaded; the same arguments go on with it.
         AudioError: a recording cannot be read; nothing appears, and finished shards are kept for
             the next run.
     """
     settings = settings or Settings()
     folder = Path(os.path.realpath(folder))
     _check(folder, settings, manifests)
+    far = Objects(settings.address) if settings.upload else None
     work = folder.with_name(f".{folder.name}.asr-shards")
     work.mkdir(exist_ok=True)
     with alone(work):
         _refuse_existing(folder)
+        if far and not (work / RECORD).exists():
+            _refuse_taken(far, manifests)
         packed = {name: _in_order(rows, settings.seed) for name, rows in manifests.items()}
         _claim(work, {"format": FORMAT, "seed": settings.seed,
                       "shard_bytes": settings.shard_bytes,
                       "shard_recordings": settings.shard_recordings, "address": settings.address,
+                      **({"upload": True} if far else {}),
                       "manifests": {name: _digest(some) for name, some in packed.items()}})
         total, done, sums, counts = sum(map(len, packed.values())), 0, [], {}
         for name, recordings in packed.items():
             counts[name] = 0
-            for tar, some in _pack(work, folder, name, recordings, settings):
+            for tar, some, digest in _pack(work, folder, name, recordings, settings, far):
                 counts[name] += 1
-                sums.append(f"{sha256_file(tar)}  {tar.name}\n")
+                sums.append(f"{digest}  {tar.name}\n")
                 done += len(some)
                 if progress:
                     progress(done, total)
@@ -126,18 +136,19 @@ def write_shards(manifests: Mapping[str, Sequence[Utterance]], folder: str | Pat
     return counts
 
 
-def _pack(work: Path, folder: Path, name: str, recordings: list[_Recording], settings: Settings
-          ) -> Iterator[tuple[Path, list[_Recording]]]:
-    """The shards of one manifest, and then the manifest itself."""
+def _pack(work: Path, folder: Path, name: str, recordings: list[_Recording], settings: Settings,
+          far: Objects | None) -> Iterator[tuple[Path, list[_Recording], str]]:
+    """The shards of one manifest, with SHA-256, and then the manifest itself."""
     rows: list[Utterance] = []
     remote: list[Utterance] = []
-    for tar, some, places in _fill(work, name, recordings, settings):
-        rows += _moved(some, lambda one, tar=tar: folder / tar.name / one.member)
+    for tar, some, places, digest in _fill(work, name, recordings, settings, far):
+        if not far:
+            rows += _moved(some, lambda one, tar=tar: folder / tar.name / one.member)
         if settings.address:
             there = f"{settings.address.rstrip('/')}/{tar.name}"
             remote += _moved(some, lambda one, places=places, there=there: Address(
                 f"{there}#bytes={places[one.member].start}-{places[one.member].stop - 1}"))
-        yield tar, some
+        yield tar, some, digest
     for path, some in ((f"{name}.jsonl", rows), (f"{name}.remote.jsonl", remote)):
         if some:
             write_atomic(work / path, manifest_content(folder / path, some))
@@ -168,6 +179,18 @@ def _check(folder: Path, settings: Settings, names: Collection[str]) -> None:
 def _refuse_existing(folder: Path) -> None:
     if os.path.lexists(folder):
         raise UsageError(f"{folder} exists and is kept. Name a new folder.", path=folder)
+
+
+def _refuse_taken(far: Objects, names: Collection[str]) -> None:
+    """Refuse an address that cannot be listed, or that has shards of these names."""
+    try:
+        there = [name for name, _ in far.listed()
+                 if (found := _SHARD.fullmatch(name)) and found[1] in names]
+    except OSError as error:
+        raise UsageError(f"{far.address} cannot be listed: {error.strerror}. Check the network, "
+                         "the address and its credentials.") from error
+    if there:
+        raise UsageError(f"{far.address}/{there[0]} exists and is kept. Give another --address.")
 
 
 def _claim(work: Path, plan: dict) -> None:
@@ -219,24 +242,59 @@ def _in_order(rows: Sequence[Utterance], seed: int | None) -> list[_Recording]:
     return recordings
 
 
-def _fill(work: Path, name: str, recordings: list[_Recording], settings: Settings
-          ) -> Iterator[tuple[Path, list[_Recording], dict[str, range]]]:
-    """Shard by shard: the file, which recordings are in it, and where; what is there is kept."""
+def _fill(work: Path, name: str, recordings: list[_Recording], settings: Settings,
+          far: Objects | None
+          ) -> Iterator[tuple[Path, list[_Recording], dict[str, range], str]]:
+    """Shard by shard: the file, which recordings are in it, and where; what is there is kept.
+
+    The last is its SHA-256.
+    """
     start = number = 0
     while start < len(recordings):
         tar = work / f"{name}-{number:06d}{SUFFIX}"
-        if not tar.exists():
-            write_atomic(tar, _pieces(recordings[start:], settings), overwrite=False)
-        with open_regular(tar) as file:
-            places = list_members(file, str(tar))
+        uploaded = tar.with_suffix(".json")
+        if far and uploaded.exists():
+            places, digest = _read_places(uploaded)
+        else:
+            if not tar.exists():
+                write_atomic(tar, _pieces(recordings[start:], settings), overwrite=False)
+            with open_regular(tar) as file:
+                places = list_members(file, str(tar))
+            digest = sha256_file(tar)
         names = list(places)
         some = recordings[start:start + sum(not member.endswith(".json") for member in names)]
         wanted = [file for one in some for file in (one.member, f"{one.key}.json")]
         if not names or names != wanted:
-            raise UsageError(f"{tar} is not what this command wrote. Remove it and run again.",
-                             path=tar)
-        yield tar, some, places
+            wrong = tar if tar.exists() else uploaded
+            raise UsageError(f"{wrong} is not what this command wrote. Remove it and run again.",
+                             path=wrong)
+        if far and not uploaded.exists():
+            _upload(tar, far)
+            write_atomic(uploaded, json.dumps({"sha256": digest, "files": {
+                name: [place.start, place.stop] for name, place in places.items()}}) + "\n")
+        if far:
+            tar.unlink(missing_ok=True)
+        yield tar, some, places, digest
         start, number = start + len(some), number + 1
+
+
+def _upload(tar: Path, far: Objects) -> None:
+    try:
+        far.put(tar.name, tar)
+    except OSError as error:
+        raise AsrError(f"Cannot write {far.address}/{tar.name}: {error.strerror}. Check the "
+                       "network, the address and its credentials, and run the same command again.",
+                       code="output.write", path=f"{far.address}/{tar.name}") from error
+
+
+def _read_places(path: Path) -> tuple[dict[str, range], str]:
+    """What is in a shard that was uploaded, and its SHA-256; nothing if the file is not ours."""
+    try:
+        table = parse_json(path.read_bytes())
+        return ({name: range(*place) for name, place in table["files"].items()},
+                str(table["sha256"]))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return {}, ""
 
 
 def _pieces(recordings: Iterable[_Recording], settings: Settings) -> Iterator[bytes]:

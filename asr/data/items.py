@@ -166,9 +166,9 @@ def _choose_rendition(clip: Clip, settings: PlanSettings, rng: np.random.Generat
 def item_of(string: list[Choice], settings: PlanSettings, tempo: float, seed: int,
           rng: np.random.Generator) -> BatchItem:
     """A string with its gaps, stretched unless that would leave CTC too few frames."""
-    labels: list[int] = []
-    for clip, _ in string:
-        labels += [settings.space_label, *clip.labels] if labels else clip.labels
+    labels = string[0][0].labels  # of most items all: there may be millions, and no copies
+    for clip, _ in string[1:]:
+        labels = *labels, settings.space_label, *clip.labels
     gaps = [0] * (len(string) + 1)
     joined = settings.concat_max > 1 and re.search(settings.concat_pattern, string[0][0].id)
     longest = settings.gap_frames if joined else settings.pad_frames
@@ -184,7 +184,7 @@ def item_of(string: list[Choice], settings: PlanSettings, tempo: float, seed: in
     if not _fits(stretched, labels, settings):
         tempo, stretched = 1.0, frames
     return BatchItem(tuple(clip.id for clip, _ in string), tuple(r.row for _, r in string),
-                tuple(gaps), tempo, seed, tuple(labels), stretched)
+                tuple(gaps), tempo, seed, labels, stretched)
 
 
 def _fits(num_frames: int, labels: Sequence[int], settings: PlanSettings) -> bool:

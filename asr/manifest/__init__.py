@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from asr.errors import ManifestError, shorten
-from asr.files import write_atomic
+from asr.files import why_unread, write_atomic
 from asr.manifest.address import Address, is_address
 from asr.manifest.rows import (
     AudioFolders,
@@ -290,9 +290,8 @@ def _open(path: Path) -> BinaryIO:
     except (OSError, ValueError) as error:  # ValueError: NUL in the name
         if isinstance(error, ManifestError):
             raise
-        reason = getattr(error, "strerror", None) or error
-        raise ManifestError(f"Cannot read the manifest {path}: {reason}. `asr prepare` writes "
-                            "manifests.",
+        raise ManifestError(f"Cannot read the manifest {path}: {why_unread(path, error)}. `asr "
+                            "prepare` writes manifests.",
                             code="manifest.unreadable", path=path) from error
 
 

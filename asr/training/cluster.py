@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 EXAMPLE = ('{"cluster": {"worker": ["host-a:12345", "host-b:12345"]}, '
            '"task": {"type": "worker", "index": 0}}')
+_HOST = re.compile(r"[^\s/]+:[0-9]{1,5}")
 OF_THE_HOST = ("cache_dir", "audio_root", "num_workers", "train", "valid")  # of data; may differ
 SEED_STRIDE = 7_919  # between the dropout seeds of two processes
 
@@ -51,20 +53,32 @@ def place_of_process() -> Place:
         return Place()
     try:
         config = json.loads(text)
-        cluster = {str(kind): list(hosts) for kind, hosts in config.get("cluster", {}).items()}
+        cluster = config.get("cluster", {})
+        named = [host for hosts in cluster.values() for host in _hosts(hosts)]
         if not cluster:
             return Place()
-        kind, index = str(config["task"]["type"]), int(config["task"]["index"])
+        if len({*named}) < len(named):
+            raise ValueError("it has the same HOST:PORT twice")
+        kind, index = config["task"]["type"], int(str(config["task"]["index"]))
         others = set(cluster) - {"chief", "worker"}
         order = [(k, i) for k in ("chief", "worker") for i in range(len(cluster.get(k, ())))]
-        if others or index < 0:
-            raise ValueError(f"it names {', '.join(sorted(others))}" if others else
-                             f"index {index}")
+        if others:
+            raise ValueError(f"it names {', '.join(sorted(others))}")
+        if (kind, index) not in order:
+            raise ValueError(f"it has no {kind} of index {index}")
         return Place(order.index((kind, index)), len(order))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UsageError(f"TF_CONFIG cannot be used ({error}); got {text[:200]}. Name the workers "
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        reason = error if isinstance(error, ValueError) else "it is no table of this form"
+        raise UsageError(f"TF_CONFIG cannot be used ({reason}); got {text[:200]}. Name the workers "
                          f"and which of them this is: TF_CONFIG='{EXAMPLE}'",
                          code="usage.tf_config") from error
+
+
+def _hosts(hosts: object) -> list[str]:
+    if not isinstance(hosts, list) or not all(
+            isinstance(host, str) and _HOST.fullmatch(host) for host in hosts):
+        raise ValueError("its workers are no list of HOST:PORT")
+    return hosts
 
 
 @contextmanager

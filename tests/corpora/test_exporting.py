@@ -36,7 +36,8 @@ def rows(tmp_path) -> list[Utterance]:
 
 def parts(rows: list[Utterance]) -> list[Utterance]:
     return [replace(rows[2], id="a", offset=0.0, duration=0.4),
-            replace(rows[2], id="b", offset=0.25, duration=0.5), *rows[:2]]
+            replace(rows[2], id="b", offset=0.25, duration=0.5),
+            replace(rows[2], id="c", offset=0.9, duration=0.1), *rows[:2]]  # 1.0 - 0.9 < 0.1
 
 
 def back(folder: Path, layout: str) -> list[Utterance]:

@@ -79,7 +79,11 @@ def test_ctrl_c_ends_the_workers_and_the_same_command_goes_on(tmp_path, capsys):
                               text=True, cwd=tmp_path) as driver:
             wait_for(lambda: list(made.glob("*.txt")))
             driver.send_signal(signal.SIGINT)
-            said = driver.communicate(timeout=120)[1]
+            try:
+                said = driver.communicate(timeout=120)[1]
+            except subprocess.TimeoutExpired:
+                driver.kill()  # or the test waits for it without end
+                raise
         assert driver.returncode == EXIT_INTERRUPTED, said
         assert "Interrupted. Finished transcripts are kept; the same command goes on." in said
         assert "Traceback" not in said

@@ -303,12 +303,27 @@ def test_a_score_in_a_bucket(objects, bundle, rows, tmp_path, capsys, monkeypatc
     assert f"{address}/utterances.jsonl exists and is kept" in capsys.readouterr().err
     assert found() == far
 
-    files, _ = remote.file_system(address)
-    monkeypatch.setattr(files, "pipe_file", denied)
+    earlier = {**far, "score.json": b"of an earlier run"}
+    stored.write_at(f"{address}/score.json", earlier["score.json"], overwrite=True)
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
-    assert run([*command, f"{address}/", "--overwrite"]) not in (EXIT_OK, EXIT_USAGE)
-    assert "Access Denied. The results are in" in capsys.readouterr().err
-    (kept,) = tmp_path.glob("asr-evaluate-*")
-    assert (kept / "utterances.jsonl").read_bytes() == near["utterances.jsonl"]
-    assert set(found()) == {"utterances.jsonl"}, "no score beside rows of another run"
+    files, _ = remote.file_system(address)
+    write = files.pipe_file
+    for number, left in ((1, earlier), (2, earlier), (3, far), (4, far)):
+        calls = []
+        with monkeypatch.context() as patch:
+            patch.setattr(files, "pipe_file", lambda *given, n=number, calls=calls, **options: (
+                denied if len(calls) + 1 == n else calls.append(given) or write)(*given, **options))
+            assert run([*command, f"{address}/", "--overwrite"]) not in (EXIT_OK, EXIT_USAGE)
+        assert "Access Denied. The results are in" in capsys.readouterr().err
+        kept = [path.read_bytes() for path in tmp_path.glob("asr-evaluate-*/utterances.jsonl")]
+        assert kept == [near["utterances.jsonl"]] * number
+        if left is earlier:  # nothing of it is touched before the new one is in the bucket
+            assert left.items() <= found().items()
+        else:  # no score beside the rows of another run, and a whole result
+            assert set(found()) - {"utterances.jsonl"} == {"new-utterances.jsonl", "new-score.json"}
+        stored.write_at(f"{address}/score.json", earlier["score.json"], overwrite=True)
+    assert run([*command, address, "--overwrite"]) == EXIT_OK
+    assert set(found()) == set(far)
+    assert found()["utterances.jsonl"] == far["utterances.jsonl"]
+    assert json.loads(found()["score.json"])["wer"] == json.loads(far["score.json"])["wer"]

@@ -74,9 +74,20 @@ def test_place_from_tf_config(monkeypatch):
     for cluster, index in (({"worker": ["a:1"], "ps": ["b:1"]}, 0), ({"worker": ["a:1"]}, 1)):
         with pytest.raises(UsageError, match="TF_CONFIG cannot be used"):
             place(cluster, "worker", index)
-    monkeypatch.setenv("TF_CONFIG", "worker 1")
-    with pytest.raises(UsageError, match="TF_CONFIG cannot be used"):
-        place_of_process()
+    for wrong, says in ((("a:1", "worker", 0), "no table of this form"),
+                        (({"worker": "a:1"}, "worker", 0), "no list of HOST:PORT"),
+                        (({"worker": ["a"]}, "worker", 0), "no list of HOST:PORT"),
+                        (({"worker": [["a:1"]]}, "worker", 0), "no list of HOST:PORT"),
+                        (({"worker": ["a:1", "b:1", "a:1"]}, "worker", 0), "HOST:PORT twice"),
+                        (({"worker": ["a:1", "b:1"]}, "worker", 0.7), "0.7"),
+                        (({"worker": ["a:1", "b:1"]}, "worker", -1), "no worker of index -1"),
+                        (({"worker": ["a:1", "b:1"]}, "evaluator", 0), "no evaluator of index 0")):
+        with pytest.raises(UsageError, match=f"TF_CONFIG cannot be used .*{says}"):
+            place(*wrong)
+    for text in ("worker 1", "null", '["a:1"]', '{"cluster": {"worker": ["a:1"]}}', "[" * 9_999):
+        monkeypatch.setenv("TF_CONFIG", text)
+        with pytest.raises(UsageError, match="TF_CONFIG cannot be used"):
+            place_of_process()
     monkeypatch.delenv("TF_CONFIG")
     assert place_of_process() == Place()
 

@@ -83,7 +83,7 @@ def info(model: Path, texts: tuple[Path, ...], normalizer: str | None, as_json: 
     """What a language model holds, and how well it predicts a text."""
     from asr.language_model import load_ngram
     from asr.language_model.training_text import read_sentences
-    from asr.scoring.result import plural
+    from asr.terminal import plural
 
     ngrams = load_ngram(model)
     normalizer, notes = _normalizer_of(ngrams.normalizer, normalizer) if texts else ("none", [])

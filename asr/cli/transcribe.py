@@ -104,8 +104,7 @@ def transcribe(inputs: tuple[str, ...], bundle: str | None, formats: tuple[str, 
         raise UsageError(f"--speakers names {twice[0]!r} twice; their words would be on one tier. "
                          f"Tell them apart: {twice[0]} 1,{twice[0]} 2.")
 
-    from asr.audio import display_name
-    from asr.fleet.worklist import OutputFolder, find_items, other_audio, taken_suffixes
+    from asr.fleet.worklist import OutputFolder, find_items, other_audio
 
     items, missing = find_items(inputs, recursive=recursive)
     if not outputs and formats[0] in ONE_FILE_FORMATS and len(items) > 1:
@@ -123,13 +122,7 @@ def transcribe(inputs: tuple[str, ...], bundle: str | None, formats: tuple[str, 
     for error in missing:
         report.failure(error.as_record("find"))
     if others := other_audio(inputs, recursive=recursive):
-        kinds = ", ".join(
-            f"{len(names)} {suffix} ({', '.join(map(display_name, names[:3]))}"
-            f"{', ...' * (len(names) > 3)})" for suffix, names in others.items())
-        report.notice(f"Left alone: {kinds}. Taken from a folder are "
-                      f"{', '.join(sorted(taken_suffixes()))}"
-                      f"{_install(others)}; convert the others: ffmpeg -i INPUT "
-                      "-ar 16000 -ac 1 OUTPUT.wav")
+        _say_left_alone(others, report)
 
     style = {"escape_cells": not raw_csv, "characters": characters, "paragraphs": paragraphs}
 
@@ -189,6 +182,21 @@ def _names_a_file(output: str) -> bool:
         check_address(output)
         return bool(format_of(output)) and "/" in output.partition("://")[2]
     return bool(format_of(output)) and not os.path.isdir(output)
+
+
+def _say_left_alone(others: dict[str, list[str]], report: _Report) -> None:
+    """Some media files of each kind that are not taken; all of them with --json."""
+    from asr.audio import display_name
+    from asr.fleet.worklist import taken_suffixes
+
+    kinds = [f"{len(paths):,} {suffix} ("
+             f"{', '.join(display_name(os.path.basename(path)) for path in paths[:3])}"
+             f"{', ...' * (len(paths) > 3)})" for suffix, paths in others.items()]
+    bounded = any(len(paths) > 3 for paths in others.values())
+    report.notice(f"Left alone: {', '.join(kinds)}{'; --json lists all' * bounded}. Taken from a "
+                  f"folder are {', '.join(sorted(taken_suffixes()))}{_install(others)}; convert "
+                  "the others: ffmpeg -i INPUT -ar 16000 -ac 1 OUTPUT.wav",
+                  files=[display_name(path) for paths in others.values() for path in paths])
 
 
 def _install(others: dict[str, list[str]]) -> str:
@@ -336,9 +344,10 @@ class _Report:
         if error is not None and error.__cause__ is not None and "--debug" in sys.argv:
             traceback.print_exception(error.__cause__)
 
-    def notice(self, sentence: str) -> None:
-        print(json.dumps({"notice": sentence}) if self.as_json else sentence, file=sys.stderr,
-              flush=True)
+    def notice(self, sentence: str, **details: object) -> None:
+        """A sentence; with --json, what it is about in full as well."""
+        print(json.dumps({"notice": sentence, **details}) if self.as_json else sentence,
+              file=sys.stderr, flush=True)
 
     def rejection(self, outcome: Outcome) -> None:
         """A note where a closed grammar has no such sentence; JSON says it in the result."""

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from asr.audio.probing import Probe, probe_all
@@ -16,6 +16,7 @@ from asr.corpora.tables import found_path
 from asr.manifest import Utterance, duration_tolerance
 
 EACH = -1   # of `Checks.channel`: the layout says which channel each utterance is on
+SHOWN = 3   # of a kind, in a message
 OUTCOMES = ("ok", "failed", "too_short", "too_long", "invalid_text")
 
 _SPLIT = re.compile(r"[\w+=@][\w.+=@ -]{0,79}")   # becomes the name of a file
@@ -36,6 +37,7 @@ class Checks:
         extract_to: receives recordings that a corpus keeps inside other files.
         channel: in every recording: 1 is the first or left one, 0 the mix of all, `EACH` as the
             layout says.
+        replacements: {letters: what is written in their place} for the texts.
         arrange: is given everything that the corpus lists, before recordings are looked at, and
             returns it with other splits; see `asr.corpora.splitting`.
     """
@@ -47,6 +49,7 @@ class Checks:
     audio_root: Path | None = None
     extract_to: Path | None = None
     channel: int = 0
+    replacements: Mapping[str, str] = field(default_factory=dict)
     arrange: Callable[[list[Candidate | Excluded]], list[Candidate | Excluded]] | None = None
 
     def locate(self, folder: Path, name: str) -> Path:
@@ -99,6 +102,20 @@ class Excluded:
                 "source": self.source}
 
 
+class LeftAlone(str):
+    """A note that files are not taken; its text names the first three, `files` has all."""
+
+    reason: str
+    files: list[str]
+
+    def __new__(cls, files: Sequence[str], reason: str):
+        """`files` are paths from the folder of the corpus; `reason` ends with what to do."""
+        shown = f"{', '.join(files[:SHOWN])}{', ...' if files[SHOWN:] else ''}"
+        self = super().__new__(cls, f"Left alone: {len(files):,} ({shown}). The reason: {reason}.")
+        self.reason, self.files = reason, list(files)
+        return self
+
+
 class Prepared(dict[str, list[Utterance]]):
     """{split: [Utterance]}, and in `excluded` what was left out, in the order of the corpus.
 
@@ -133,8 +150,8 @@ def collect(items: Iterable[Candidate | Excluded], checks: Checks,
         notes: become those of the result; read after all items are there.
     """
     items = [replace(item, audio=found_path(item.audio), channel=item.channel or
-                     max(0, checks.channel)) if isinstance(item, Candidate) else item
-             for item in items]
+                     max(0, checks.channel), text=_written(item.text, checks.replacements))
+             if isinstance(item, Candidate) else item for item in items]
     if checks.arrange:
         items = checks.arrange(items)
     paths = dict.fromkeys(item.audio for item in items if isinstance(item, Candidate))
@@ -164,6 +181,12 @@ def collect(items: Iterable[Candidate | Excluded], checks: Checks,
             seen[item.id] = item.source
             prepared[item.split].append(result)
     return prepared
+
+
+def _written(text: str, replacements: Mapping[str, str]) -> str:
+    for letters, others in replacements.items():
+        text = text.replace(letters, others)
+    return text
 
 
 def told_apart(items: Iterable[Candidate | Excluded]) -> Iterator[Candidate | Excluded]:

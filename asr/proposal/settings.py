@@ -13,6 +13,7 @@ import numpy as np
 from asr.features.lengths import feature_length
 from asr.proposal.survey import Survey
 from asr.recipe import DataSettings, Recipe, recipe_from_dict
+from asr.terminal import plural
 
 MIN_COUNT = 5  # of a character in the training texts, below which it is hardly learnt
 MAX_CLOSED = 60  # words, up to which the vocabulary is taken as closed
@@ -178,14 +179,14 @@ def _left_out(found: Survey, result: Proposal, limit: float, subsampling: int) -
     """Let a run begin although more of the data than usual cannot be used, and say so."""
     allowed = DataSettings().max_bad_fraction
     for name, seconds, labels, foreign, empty, unreadable in (
-            ("training", found.seconds, found.labels, 0, found.num_empty[0], found.unreadable),
+            ("training", found.seconds, found.labels, 0, found.num_empty[0], found.unreadable[0]),
             ("development", found.valid_seconds, found.valid_labels, found.num_foreign,
-             found.num_empty[1], 0)):
+             found.num_empty[1], found.unreadable[1])):
         short = seconds <= limit
         counts = {f"last longer than {limit:g} s": int(np.sum(~short)),
                   "have characters that the training texts lack": foreign,
                   "have no letter": empty,
-                  "cannot be read": unreadable,
+                  "cannot be read": len(unreadable),
                   "are too short for their texts": int(np.sum(
                       short & (_frames(seconds, subsampling) < labels)))}
         share = sum(counts.values()) / max(1, len(seconds))
@@ -267,8 +268,12 @@ def _warn(found: Survey, result: Proposal) -> None:
     if len(found.valid_seconds) < 30:
         say(f"{len(found.valid_seconds)} development utterances choose the best epoch by chance. "
             "Take more: --dev 10%.")
-    if found.unreadable:
-        say(f"{found.unreadable:,} recordings cannot be read; asr validate lists them.")
+    for what, failed in zip(("training", "development"), found.unreadable, strict=True):
+        if failed:
+            names = list(failed)
+            say(f"{plural(len(failed), f'{what} utterance')} cannot be read and will be left out "
+                f"({', '.join(names[:3])}{', ...' * (len(names) > 3)}); the first: "
+                f"{failed[names[0]]} asr validate lists them.")
 
 
 def in_words(value: float) -> str:

@@ -16,8 +16,9 @@ import numpy as np
 
 from asr.errors import DataError
 from asr.scoring.breakdown import Group, group_of
-from asr.scoring.result import Row, plural, with_interval
+from asr.scoring.result import Row, with_interval
 from asr.scoring.text_lines import read_lines, read_objects
+from asr.terminal import plural
 
 MAX_VALUES = 1_000
 """A column with more different values describes single utterances, not conditions."""

@@ -21,8 +21,9 @@ import numpy as np
 from asr.errors import UsageError
 from asr.scoring.bootstrap import CONFIDENCE, DRAWS
 from asr.scoring.comparison import Comparison, compare, p_value, points
-from asr.scoring.result import Score, plural, with_interval
+from asr.scoring.result import Score, with_interval
 from asr.scoring.significance import Paired, binomial_p
+from asr.terminal import plural
 
 
 @dataclass(frozen=True)

@@ -209,9 +209,14 @@ def _header(path: Path, line: str, number: int, delimiter: str, *, quotes: bool)
 
 
 def _fields(lines: list[str], delimiter: str, quotes: bool) -> list[str]:
-    return next(csv.reader([line + "\n" for line in lines], delimiter=delimiter, strict=True,
-                           quoting=csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE,
-                           skipinitialspace=delimiter in ",;"), [])
+    try:
+        return next(csv.reader([line + "\n" for line in lines], delimiter=delimiter, strict=True,
+                               quoting=csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE,
+                               skipinitialspace=delimiter in ",;"), [])
+    except csv.Error as error:
+        if str(error) != "unexpected end of data":
+            raise
+        raise csv.Error("a quotation mark is opened and not closed") from error
 
 
 def _row(lines: list[str], width: int, delimiter: str, quotes: bool) -> tuple[list[str] | str, int]:

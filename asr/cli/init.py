@@ -47,7 +47,7 @@ def init(data: tuple[Path, ...], output: Path, minutes: float, normalizer: str |
     refuse_existing(output, overwrite, other="another name")
     from asr.manifest import read_manifest
     from asr.proposal.page import page
-    from asr.proposal.settings import fit_to_budget, in_words, propose
+    from asr.proposal.settings import fit_to_budget, in_words, propose, speakers_of
     from asr.proposal.survey import find_manifests, survey
 
     train, valid = find_manifests(data)
@@ -72,9 +72,9 @@ def init(data: tuple[Path, ...], output: Path, minutes: float, normalizer: str |
     recipe = proposal.recipe
     expected = min(minutes, per_epoch * recipe.train.epochs) if recipe.train.max_minutes else \
         per_epoch * recipe.train.epochs
-    facts = [f"{found.num_utterances:,} utterances, {found.hours:.2f} h, "
-             f"{len(found.speakers) or 'unknown'} speakers, {len(found.words):,} words, "
-             f"{len(found.characters)} characters",
+    facts = [f"{plural(found.num_utterances, 'utterance')}, {found.hours:.2f} h, "
+             f"{speakers_of(found)}, {plural(len(found.words), 'word')}, "
+             f"{plural(len(found.characters), 'character')}",
              f"expected: {recipe.train.epochs} epochs, about {in_words(expected)} on this machine"]
     write_atomic(output, page(proposal, [
         f"Written by asr init from {', '.join(map(str, (*train, *valid)))}.",

@@ -30,6 +30,7 @@ from asr.files import parse_json
 from asr.manifest import Utterance, manifest_content
 from asr.manifest.roots import RECORD, record_roots
 from asr.results import settle, write_together
+from asr.terminal import plural
 
 if TYPE_CHECKING:
     from asr.corpora.collect import Excluded
@@ -216,8 +217,9 @@ def _prepare(corpus: str, src: Path, out: Path, split_by: str | None, dev: float
         click.echo(f"{line} {out / REPORT} lists all." if bounded else line, err=True)
     counts = ", ".join(f"{name.replace('_', ' ')} {count:,}"
                        for name, count in prepared.counts.items())
-    cut = f"; {prepared.num_cut:,} recordings are cut, and what is left of them is used"
-    click.echo(f"{corpus}: {counts}{cut * bool(prepared.num_cut)}", err=True)
+    cut = plural(prepared.num_cut, "recording is", "recordings are")
+    counts += f"; {cut} cut, and what is left of them is used" * bool(prepared.num_cut)
+    click.echo(f"{corpus}: {counts}", err=True)
     if not splits:
         raise CorpusError(f"No utterance of {src} could be used; {out / REPORT} says why of each."
                           if not prepared.counts["ok"] else f"No utterance of {src} consists of "

@@ -27,6 +27,7 @@ from asr.cli.output_paths import refuse_existing, refuse_no_file, scheme_of
 from asr.cli.progress import count_on_stderr
 from asr.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_SOME_FAILED, AsrError, UsageError
 from asr.manifest.address import Address, is_address
+from asr.terminal import plural
 from asr.transcript import FORMATS, ONE_FILE_FORMATS, SUFFIXES, format_of, plain, render
 
 if TYPE_CHECKING:
@@ -108,11 +109,11 @@ def transcribe(inputs: tuple[str, ...], bundle: str | None, formats: tuple[str, 
 
     items, missing = find_items(inputs, recursive=recursive)
     if not outputs and formats[0] in ONE_FILE_FORMATS and len(items) > 1:
-        raise UsageError(f"{len(items)} recordings in {formats[0]} make no valid file on standard "
-                         "output. Give --output-dir, or one recording at a time.")
+        raise UsageError(f"{plural(len(items), 'recording')} in {formats[0]} make no valid file "
+                         "on standard output. Give --output-dir, or one recording at a time.")
     if files and len(items) > 1:
-        raise UsageError(f"{len(items)} recordings do not fit into the file {files[0]}. Give a "
-                         f"folder, such as -o transcripts -f {formats[0]}.")
+        raise UsageError(f"{plural(len(items), 'recording')} do not fit into the file {files[0]}. "
+                         f"Give a folder, such as -o transcripts -f {formats[0]}.")
     for path in files:
         refuse_no_file(path, "-o")
         refuse_existing(path, overwrite, other="another -o")
@@ -367,15 +368,15 @@ class _Report:
 
     def close(self) -> int:
         if self.kept and not self.as_json:
-            print(f"{self.kept} of {self.total} transcripts existed and were kept; --overwrite "
-                  "makes them again.", file=sys.stderr)
+            print(f"{self.kept:,} of {self.total:,} transcripts existed and were kept; "
+                  "--overwrite makes them again.", file=sys.stderr)
         if not self.failures:
             return EXIT_OK
         if not self.as_json:
             rows = [(plain(str(r["path"])), r["stage"], r["code"], plain(r["message"]))
                     for r in self.failures]
             widths = [max(len(row[i]) for row in rows) for i in range(3)]
-            print(f"{len(rows)} of {self.total} recordings failed:", file=sys.stderr)
+            print(f"{len(rows)} of {plural(self.total, 'recording')} failed:", file=sys.stderr)
             for row in rows:
                 cells = "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=False))
                 print(f"  {cells}  {row[3]}", file=sys.stderr)

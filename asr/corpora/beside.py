@@ -22,6 +22,7 @@ from asr.corpora.collect import EACH, Candidate, Checks, Excluded, LeftAlone, to
 from asr.corpora.naming import SPLIT_WORDS, split_word, unique_names
 from asr.corpora.tables import corpus_folder
 from asr.errors import CorpusError, DataError, UsageError
+from asr.terminal import plural
 
 Content = TypeVar("Content")
 
@@ -100,7 +101,7 @@ def find_pairs(corpus_dir: str | Path, suffixes: Sequence[str], wanted: str,
             if os.path.splitext(name)[1].lower() in OTHER_MEDIA:
                 media.append(path)
     if not any(note for _, note in found):
-        raise CorpusError(f"{corpus_dir} holds {len(found):,} recordings and none has a "
+        raise CorpusError(f"{corpus_dir} holds {plural(len(found), 'recording')} and none has a "
                           f"{' or '.join(suffixes)} file beside it; expected {wanted}.",
                           path=corpus_dir)
     if notes is not None:
@@ -215,7 +216,7 @@ def tier_candidates(pairs: Iterable[Pair], tiers: tuple[str, ...], checks: Check
     if unused:
         raise UsageError(f"No file has a tier {unused[0]!r} with labels; look at the names of the "
                          "tiers, which are case-sensitive; points have no duration.")
-    notes.append("Tiers: " + ", ".join(f"{tier} ({count:,} labels)"
+    notes.append("Tiers: " + ", ".join(f"{tier} ({plural(count, 'label')})"
                                        for tier, count in used.items()))
 
 

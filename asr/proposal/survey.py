@@ -110,8 +110,9 @@ def survey(train: Sequence[Utterance], valid: Sequence[Utterance],
     normalized = [normalize(text, normalizer) for text in texts]
     characters = Counter("".join(normalized))
     if not characters.keys() - {" "}:
-        raise DataError(f"None of the {len(train):,} texts has a letter or a digit, the first is "
-                        f"{texts[0][:60]!r}. Write down what is said.", path=train[0].audio)
+        raise DataError(f"None of the {plural(len(train), 'text')} has a letter or a digit, the "
+                        f"first is {texts[0][:60]!r}. Write down what is said.",
+                        path=train[0].audio)
     valid_texts = [normalize(u.text, normalizer) for u in valid]
     foreign = sum(bool(set(text) - {*characters, " "}) for text in valid_texts)
     empty = tuple(sum(not text.strip() for text in found) for found in (normalized, valid_texts))

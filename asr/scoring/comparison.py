@@ -245,5 +245,5 @@ def _reference_detail(rows_a: Sequence[Row], rows_b: Sequence[Row]) -> str:
     second = {row.id: row.written for row in rows_b}
     common = first.keys() & second.keys()
     changed = sum(first[name] != second[name] for name in common)
-    return (f": {len(first) - len(common):,} utterances only in the first, "
+    return (f": {plural(len(first) - len(common), 'utterance')} only in the first, "
             f"{len(second) - len(common):,} only in the second, {changed:,} with another text")

@@ -11,6 +11,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 
+from asr.terminal import plural
 from asr.text import INSIDE_MARKS, is_variation_selector, normalize
 
 # What keyboards have in the place of letters they lack (ha?a, !xoo, k@t), and where in a word it is
@@ -116,11 +117,11 @@ def report(texts: list[str], normalizer: str) -> list[str]:
     shown = ", ".join(f"{show(c)} {n:,}" for c, n in lost.most_common(_MAX_SHOWN))
     more = len(lost) - _MAX_SHOWN
     lines = [f"The normaliser {normalizer} drops: {shown}"
-             f"{f' and {more} more characters' if more > 0 else ''}."]
+             f"{' and ' + plural(more, 'more character') if more > 0 else ''}."]
     letters = {mark: count for mark, count in typed_letters(texts).items() if mark in lost}
     kept = marks_that_are_letters(texts) if normalizer == "basic" else {}
-    lines += [f"{show(mark)} may be a letter here: {count:,} words have it where letters are. "
-              f"To keep it, {_remedy(mark, mark in kept)}."
+    lines += [f"{show(mark)} may be a letter here: {plural(count, 'word has', 'words have')} it "
+              f"where letters are. To keep it, {_remedy(mark, mark in kept)}."
               for mark, count in {**kept, **letters}.items()]
     return lines
 

@@ -91,7 +91,7 @@ def test_channels_that_are_not_there(capsys, call):
     code, _, err = asr(capsys, "transcribe", call, "--channel", "3")
     assert code == 3 and "has 2 channels, so there is no channel 3" in err
     code, _, err = asr(capsys, "transcribe", call, "--channel", "each", "--speakers", "Anna")
-    assert code == 3 and "has 2 channels, but 1 speakers are named" in err
+    assert code == 3 and "has 2 channels, but 1 speaker is named" in err
     code, _, err = asr(capsys, "transcribe", call, "--channel", "each", "--speakers", "Jo, Jo")
     assert code == 2 and "--speakers names 'Jo' twice" in err and "Jo 1,Jo 2" in err
     assert asr(capsys, "transcribe", ONE, "--channel", "each")[0] == 0, "mono is one speaker"

@@ -61,7 +61,7 @@ ONE_LINE_FAULTS = {
     "bad json": (b'{"id": ', "not JSON", "manifest.json"),
     "trailing comma": (b'{"id": "a",}', "not JSON", "manifest.json"),
     "two objects": (row() + row(id="b"), "not JSON", "manifest.json"),
-    "no object": (b'["a"]', r"a row is a JSON object, got \['a'\]", "manifest.json"),
+    "no object": (b'["a"]', r'a row is a JSON object, got \["a"\]', "manifest.json"),
     "deep": (b"[" * 200_000, "nested too deeply", "manifest.json"),
     "huge integer": (row().replace(b"0.5", b"9" * 5_000), "not JSON", "manifest.json"),
     "nan": (row().replace(b"0.5", b"NaN"), "NaN is not a JSON number", "manifest.json"),

@@ -23,6 +23,21 @@ class ReaderGone(Exception):
     """Nothing reads what is written any more, as with `asr ... | head -1`."""
 
 
+def plural(number: int, noun: str, many: str = "") -> str:
+    """A count with its noun, and what follows it.
+
+    Args:
+        number: how many.
+        noun: for one, such as "word" or "word is".
+        many: for others; "": the noun with an s.
+
+    Example:
+        >>> plural(1, "word"), plural(2_500, "word"), plural(0, "word is", "words are")
+        ('1 word', '2,500 words', '0 words are')
+    """
+    return f"{number:,} {noun if number == 1 else many or noun + 's'}"
+
+
 def visible(text: str) -> str:
     r"""The text with each control character as its escape; tab and line feed stay.
 

@@ -15,6 +15,7 @@ from asr.audit.fingerprint import Print, find_copies, fingerprints
 from asr.audit.validate import SILENT, validate
 from asr.errors import ManifestError
 from asr.manifest import Problem, Utterance, scan_manifest
+from asr.terminal import plural
 
 if TYPE_CHECKING:
     from asr.audit.suspects import Suspect
@@ -128,5 +129,5 @@ def _add_copies(audit: Audit, manifests: Sequence[str | Path], audio_root: str |
                     message))
     if prints.failed:
         audit.notes.append(Problem(str(manifests[0]), 0, "", "audio.unreadable",
-                                   f"{len(prints.failed):,} recordings could not be read, among "
-                                   f"them {prints.failed[0]!r}; `asr validate` says why."))
+                                   f"{plural(len(prints.failed), 'recording')} could not be read, "
+                                   f"among them {prints.failed[0]!r}; `asr validate` says why."))

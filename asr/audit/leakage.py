@@ -14,6 +14,7 @@ from itertools import accumulate, combinations
 from typing import Any
 
 from asr.manifest import Problem, Row
+from asr.terminal import plural
 from asr.text import normalize
 
 
@@ -101,9 +102,9 @@ def _shared_speakers(first: str, before: list[Row], second: str, after: list[Row
         if row.utterance.speaker and row.utterance.speaker in lines:
             counts[row.utterance.speaker].append(row)
     return [Problem(second, rows[0].line, rows[0].utterance.id, "split.speaker",
-                    f"the speaker {speaker!r} ({len(rows):,} utterances, here first) also speaks "
-                    f"in {first}:{lines[speaker]}; a result on this split says little about new "
-                    "voices.")
+                    f"the speaker {speaker!r} ({plural(len(rows), 'utterance')}, here first) also "
+                    f"speaks in {first}:{lines[speaker]}; a result on this split says little "
+                    "about new voices.")
             for speaker, rows in counts.items()]
 
 
@@ -112,5 +113,5 @@ def _shared_texts(first: str, before: list[Row], second: str, after: list[Row]) 
     count = sum(normalize(row.utterance.text, "basic") in known for row in after)
     if not count:
         return []
-    return [Problem(second, 0, "", "split.text", f"{count:,} of {len(after):,} texts also occur in "
-                    f"{first}.")]
+    return [Problem(second, 0, "", "split.text", f"{count:,} of {plural(len(after), 'text')} also "
+                    f"occur in {first}.")]

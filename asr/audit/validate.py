@@ -20,6 +20,7 @@ from asr.features.lengths import feasible, feature_length, output_length
 from asr.manifest import Findings, Problem, Row, duration_tolerance, scan_manifest
 from asr.manifest.address import Address
 from asr.recipe import FeatureSettings, ModelSettings, Recipe
+from asr.terminal import plural
 from asr.text import normalize
 from asr.text.evidence import report as about_texts
 from asr.text.tokenizer import CharTokenizer, build_alphabet, count_repeats, describe
@@ -212,13 +213,15 @@ def _check_manifest(path: str, rows: list[Row], probes: dict[Audio, Probe],
     for character, seen in characters.items():
         report.problems.add(
             path, seen.line, seen.id, "text.out_of_alphabet",
-            f"{describe(character)} is not in the alphabet; it occurs {seen.count:,} times, here "
+            f"{describe(character)} is not in the alphabet; it occurs "
+            f"{plural(seen.count, 'time')}, here "
             "first. Extend the alphabet, choose a normaliser that maps it, or drop these "
             "utterances.")
     for rate, count in rates.items():
         if target and rate != target.features.sample_rate:
             report.notes.add(
-                path, 0, "", "audio.resampled", f"{count:,} of {len(rows):,} recordings have "
+                path, 0, "", "audio.resampled", f"{count:,} of {plural(len(rows), 'recording')} "
+                                                "have "
                 f"{rate:,} Hz and will be resampled to {target.features.sample_rate:,} Hz.")
 
 
@@ -299,8 +302,8 @@ def _length_problems(row: Row, probe: Probe, target: Target, tokenizer: CharToke
     labels = tokenizer.encode(text)
     frames = _output_frames(row, probe, target, 1.0)
     needed = len(labels) + count_repeats(labels)
-    what = (f"the transcript has {len(labels)} labels and {count_repeats(labels)} repeats, CTC "
-            f"needs at least {needed} frames but the model will see ")
+    what = (f"the transcript has {plural(len(labels), 'label')} and {count_repeats(labels)} "
+            f"repeats, CTC needs at least {needed} frames but the model will see ")
     if not feasible(frames, labels):
         return [("ctc.infeasible", f"{what}{frames}. Lower model.subsampling or drop the "
                  "utterance.")]

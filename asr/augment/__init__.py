@@ -27,6 +27,7 @@ from asr.features import LOG_FLOOR
 from asr.features.normalization import NEPERS_PER_DB
 from asr.files import write_atomic
 from asr.recipe import FeatureSettings
+from asr.terminal import plural
 
 # Gaps between joined clips lie at the quiet tenth of each bin of the clips, with at most this much
 # flutter (nats; a stationary noise seen through mel filters has about this spread in log power).
@@ -235,8 +236,8 @@ def _extract_noise(files: Sequence[Path], extractor: Extractor) -> NoiseBank:
         except AsrError as error:
             failures.append(f"{path}: {error.message}")
     if failures:
-        raise DataError(f"{len(failures)} of {len(files)} noise recordings cannot be used; remove "
-                        "or repair them:\n  " + "\n  ".join(failures[:20]),
+        raise DataError(f"{len(failures)} of {plural(len(files), 'noise recording')} cannot be "
+                        "used; remove or repair them:\n  " + "\n  ".join(failures[:20]),
                         code="augment.bad_noise")
     return NoiseBank(np.concatenate(recordings),
                      np.array([len(r) for r in recordings], np.int32))

@@ -22,6 +22,7 @@ from asr.cli.progress import count_on_stderr
 from asr.cli.transcribe import is_model
 from asr.errors import EXIT_OK, EXIT_SOME_FAILED, UsageError
 from asr.manifest.address import Address
+from asr.terminal import plural
 from asr.transcript import FORMATS, ONE_FILE_FORMATS, SUFFIXES, render
 
 if TYPE_CHECKING:
@@ -101,8 +102,8 @@ def align(arguments: tuple[str, ...], bundle: str | None, manifest: Path | None,
             if progress is not None:
                 progress(number, len(rows))
     if kept:
-        print(f"{kept} of {len(rows)} files existed and were kept; --overwrite makes them again.",
-              file=sys.stderr)
+        print(f"{kept:,} of {len(rows):,} files existed and were kept; --overwrite makes them "
+              "again.", file=sys.stderr)
     return EXIT_SOME_FAILED if failed else EXIT_OK
 
 
@@ -140,7 +141,7 @@ def _check(arguments: tuple[str, ...], manifest: Path | None, output_dir: Path |
     """Refuse contradictory options before any work."""
     if manifest is None and len(arguments) != 2:
         raise UsageError(f"Give a recording and its text in quotes, or --manifest; got "
-                         f"{len(arguments)} arguments after the bundle.")
+                         f"{plural(len(arguments), 'argument')} after the bundle.")
     if manifest is not None and arguments:
         raise UsageError(f"A manifest has recordings and texts; {arguments[0]!r} is one too many.")
     if overwrite and output_dir is None:

@@ -18,6 +18,7 @@ import click
 from asr.cli.engine_options import absolute, cluster_options, open_recognizer
 from asr.cli.inputs import audio_root_option, outside_root_option, truncated_option
 from asr.cli.output_paths import OUTPUT
+from asr.terminal import plural
 
 if TYPE_CHECKING:
     from asr.audit import Audit
@@ -84,9 +85,10 @@ def audit(manifests: tuple[Path, ...], bundle: Path | None, silence: bool, noise
         click.echo(json.dumps(found.to_dict(), ensure_ascii=False, indent=1))
     else:
         _print(found, top)
-    silent = f"{len(found.silent):,} silent recordings with a text, " if found.silent else ""
-    counts = f"{len(found.leaks):,} leaks, {silent}{len(found.notes):,} notes"
-    click.echo(f"{', '.join(map(str, manifests))}: {counts}.", err=True)
+    counts = [plural(len(found.leaks), "leak"), plural(len(found.notes), "note")]
+    if found.silent:
+        counts.insert(1, plural(len(found.silent), "silent recording") + " with a text")
+    click.echo(f"{', '.join(map(str, manifests))}: {', '.join(counts)}.", err=True)
     return EXIT_DATA if found.leaks or found.silent else EXIT_OK
 
 
@@ -135,7 +137,7 @@ def _write_report(found: Audit, recognizer: Recognizer, path: Path) -> None:
              for rank, s in enumerate(found.listed, 1)}
     write_report(path, result, audio={s.utterance.id: s.utterance for s in ranked},
                  words={s.utterance.id: s.transcript.words for s in ranked}, flags=flags,
-                 title=f"Audit: {len(flags):,} of {len(ranked):,} references in doubt",
+                 title=f"Audit: {len(flags):,} of {plural(len(ranked), 'reference')} in doubt",
                  show="flagged", tables=False)
     click.echo(f"written: {path}", err=True)
 

@@ -10,6 +10,7 @@ import click
 
 from asr.cli.next_step import typed
 from asr.cli.output_paths import OUTPUT, refuse_existing, refuse_no_file
+from asr.terminal import plural
 
 
 @click.command()
@@ -60,7 +61,7 @@ def commands(words: Path, output: Path, minutes: float, recordings: tuple[Path, 
         from asr.commands.pronunciation import pronounce, warnings_of
 
         found = warnings_of(pronounce(phrases))
-        print("\n".join(found) or f"{len(phrases)} phrases, nothing to warn of.")
+        print("\n".join(found) or f"{plural(len(phrases), 'phrase')}, nothing to warn of.")
         return
     for path in (output, output.with_suffix(".toml")):
         refuse_no_file(path, "OUT.asr")
@@ -76,6 +77,7 @@ def commands(words: Path, output: Path, minutes: float, recordings: tuple[Path, 
                          base=None if base == Path("none") else base or COMMANDS_BASE,
                          per_hour=false_accepts, overwrite=overwrite, say=say,
                          progress=partial(count_on_stderr, unit="clips", piped=True))
-    print(f"{made.bundle}: {len(phrases)} phrases, {made.size / 1e6:.2f} MB, recipe {made.recipe}")
+    print(f"{made.bundle}: {plural(len(phrases), 'phrase')}, {made.size / 1e6:.2f} MB, recipe "
+          f"{made.recipe}")
     say(f"Next: {typed('asr', 'transcribe', made.bundle, 'RECORDING')}; "
         f"{typed('asr', 'tune', made.bundle, 'DEV.jsonl', '--refusal')} on recordings of yours")

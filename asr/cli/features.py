@@ -12,6 +12,7 @@ import click
 from asr.cli.engine_options import cluster_options
 from asr.cli.inputs import truncated_option
 from asr.cli.output_paths import PLACE
+from asr.terminal import plural
 
 if TYPE_CHECKING:
     from asr.fleet.cluster import Cluster
@@ -54,5 +55,5 @@ def features(recipe: Path, cache_dir: Path | Address | None, overrides: tuple[st
     found = fill_cache(settings, folder, cluster)
     for record in found.failed:
         print(json.dumps(record, ensure_ascii=False), file=sys.stderr)
-    print(f"{found.arrays:,} arrays in {folder}, {found.made:,} of them made now")
+    print(f"{plural(found.arrays, 'array')} in {folder}, {found.made:,} of them made now")
     return EXIT_SOME_FAILED if found.failed else EXIT_OK

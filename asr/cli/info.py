@@ -9,6 +9,7 @@ import click
 
 from asr.cli.next_step import typed
 from asr.errors import EXIT_OK
+from asr.terminal import plural
 
 
 @click.command()
@@ -40,15 +41,15 @@ def info(bundle: Path | None, as_json: bool) -> int:
              f"convolutions with {model.conv_channels} channels")
     rows = {
         "bundle": f"{path} ({path.stat().st_size / 1e6:.1f} MB)",
-        "alphabet": f"{len(alphabet)} characters: {alphabet!r}",
+        "alphabet": f"{plural(len(alphabet), 'character')}: {alphabet!r}",
         "texts": f"normaliser {found.normalizer}",
         "features": f"{features.kind}, {found.num_features} numbers every "
                     f"{1_000 * features.hop_length / features.sample_rate:g} ms, "
                     f"{features.sample_rate:,} Hz, normalisation {features.cmvn}",
         "network": f"{front}, {model.num_layers} x {model.units} bidirectional LSTM, "
-                   f"{sum(int(w.size) for w in found.weights.values()):,} weights"
+                   f"{plural(sum(int(w.size) for w in found.weights.values()), 'weight')}"
                    f"{', matrices as int8 with a scale for each column' * bool(found.quantized)}",
-        "decoder": found.decoder.kind + (f", {len(found.decoder.lexicon)} words"
+        "decoder": found.decoder.kind + (f", {plural(len(found.decoder.lexicon), 'word')}"
                                          if found.decoder.lexicon else "")
                    + described_warps(found.decoder) + described_pauses(found.decoder),
         "training": "; ".join(f"{key} {value}" for key, value in training.items()

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import click
 
-from asr.cli.inputs import audio_root_option
+from asr.cli.inputs import audio_root_option, truncated_option
 from asr.cli.next_step import typed
 from asr.cli.output_paths import OUTPUT, refuse_existing, refuse_no_file
 from asr.cli.progress import count_on_stderr
 from asr.errors import EXIT_OK
 from asr.files import write_atomic
+from asr.terminal import plural
+from asr.text import NORMALIZERS
 
 
 @click.command()
@@ -21,12 +23,16 @@ from asr.files import write_atomic
               help="The recipe to write, such as my.toml.")
 @click.option("--minutes", type=click.FloatRange(0.1, 100_000), default=60.0, show_default=True,
               help="How long training may take on this machine.")
+@click.option("--normalizer", type=click.Choice(NORMALIZERS), help="How texts are compared and "
+              "learnt. Default: basic, or marks where marks are used like letters; case keeps "
+              "every mark.")
 @audio_root_option
+@truncated_option
 @click.option("--no-trial", is_flag=True, help="Do not time a training step; assume a slow "
               "machine.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing file.")
-def init(data: tuple[Path, ...], output: Path, minutes: float, audio_root: Path | None,
-         no_trial: bool, overwrite: bool) -> int:
+def init(data: tuple[Path, ...], output: Path, minutes: float, normalizer: str | None,
+         audio_root: Path | None, allow_truncated: bool, no_trial: bool, overwrite: bool) -> int:
     """Write a recipe for the manifests in DATA: settings with reasons, warnings, expected time.
 
     DATA is a folder as `asr prepare` writes it (train.jsonl, dev.jsonl), or manifests. The size of
@@ -41,16 +47,19 @@ def init(data: tuple[Path, ...], output: Path, minutes: float, audio_root: Path 
     refuse_existing(output, overwrite, other="another name")
     from asr.manifest import read_manifest
     from asr.proposal.page import page
-    from asr.proposal.settings import fit_to_budget, in_words, propose
+    from asr.proposal.settings import fit_to_budget, in_words, propose, speakers_of
     from asr.proposal.survey import find_manifests, survey
 
     train, valid = find_manifests(data)
     with count_on_stderr("Looking at recordings"):
         found = survey(*([u for path in paths for u in read_manifest(path, audio_root=audio_root)]
-                         for paths in (train, valid)))
+                         for paths in (train, valid)), normalizer, allow_truncated)
     proposal = propose(found, list(map(str, train)), list(map(str, valid)), minutes)
     if audio_root is not None:
         proposal.set("data.audio_root", str(audio_root))
+    if allow_truncated:
+        proposal.set("data.allow_truncated", True,
+                     plural(found.num_cut, "recording is cut", "recordings are cut"))
     if no_trial:
         speed = 2e-5 * proposal.table["model"]["num_layers"] * \
             (proposal.table["model"]["units"] / 128) ** 1.5
@@ -63,9 +72,9 @@ def init(data: tuple[Path, ...], output: Path, minutes: float, audio_root: Path 
     recipe = proposal.recipe
     expected = min(minutes, per_epoch * recipe.train.epochs) if recipe.train.max_minutes else \
         per_epoch * recipe.train.epochs
-    facts = [f"{found.num_utterances:,} utterances, {found.hours:.2f} h, "
-             f"{len(found.speakers) or 'unknown'} speakers, {len(found.words):,} words, "
-             f"{len(found.characters)} characters",
+    facts = [f"{plural(found.num_utterances, 'utterance')}, {found.hours:.2f} h, "
+             f"{speakers_of(found)}, {plural(len(found.words), 'word')}, "
+             f"{plural(len(found.characters), 'character')}",
              f"expected: {recipe.train.epochs} epochs, about {in_words(expected)} on this machine"]
     write_atomic(output, page(proposal, [
         f"Written by asr init from {', '.join(map(str, (*train, *valid)))}.",

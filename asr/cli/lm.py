@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from asr.cli.output_paths import OUTPUT, refuse_existing, refuse_inputs, refuse_no_file
+from asr.terminal import plural
 
 
 @click.group()
@@ -69,7 +70,7 @@ def train(texts: tuple[Path, ...], output: Path, order: int, prune: str, min_cou
             print(f"Order {n}: the text is too small or too regular to estimate discounts; "
                   "0.5, 1 and 1.5 are used.", file=sys.stderr)
     sizes = " + ".join(f"{len(table.words):,}" for table in model.tables)
-    print(f"{output}: {sizes} n-grams of {model.num_tokens:,} tokens.", file=sys.stderr)
+    print(f"{output}: {sizes} n-grams of {plural(model.num_tokens, 'token')}.", file=sys.stderr)
 
 
 @lm.command()
@@ -83,7 +84,6 @@ def info(model: Path, texts: tuple[Path, ...], normalizer: str | None, as_json: 
     """What a language model holds, and how well it predicts a text."""
     from asr.language_model import load_ngram
     from asr.language_model.training_text import read_sentences
-    from asr.scoring.result import plural
 
     ngrams = load_ngram(model)
     normalizer, notes = _normalizer_of(ngrams.normalizer, normalizer) if texts else ("none", [])
@@ -120,7 +120,8 @@ def info(model: Path, texts: tuple[Path, ...], normalizer: str | None, as_json: 
         print(f"{n}-grams {count:,}")
     print(f"{ngrams.num_bytes / 1e6:.1f} MB in memory, {found['bytes_per_ngram']} bytes an n-gram")
     for row in found["perplexity"]:
-        print(f"{row['path']}: perplexity {row['perplexity']:.2f} on {row['tokens']:,} tokens, "
+        print(f"{row['path']}: perplexity {row['perplexity']:.2f} on "
+              f"{plural(row['tokens'], 'token')}, "
               f"{plural(row['unknown'], 'unknown word')}")
 
 

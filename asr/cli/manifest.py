@@ -9,6 +9,7 @@ import click
 
 from asr.cli.inputs import audio_root_option, outside_root_option
 from asr.cli.output_paths import OUTPUT
+from asr.terminal import plural
 
 LAYOUTS = ("lhotse", "kaldi", "nemo", "huggingface", "deepspeech")
 
@@ -43,5 +44,5 @@ def export(path: Path, out: Path, layout: str, split: str | None, audio_root: Pa
     rows = read_manifest(path, audio_root=audio_root, allow_outside_root=allow_outside_root)
     folder = export_manifest(rows, out, layout, split=split or path.stem)
     print(folder)
-    print(f"{len(rows):,} utterances. Back again: asr prepare {layout} {folder} NEW_FOLDER",
+    print(f"{plural(len(rows), 'utterance')}. Back again: asr prepare {layout} {folder} NEW_FOLDER",
           file=sys.stderr)

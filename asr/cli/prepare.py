@@ -22,6 +22,7 @@ from asr.cli.inputs import TRUNCATED_HELP
 from asr.cli.next_step import typed
 from asr.cli.output_paths import OUTPUT
 from asr.cli.progress import count_on_stderr
+from asr.cli.values import Replacement, Share
 from asr.cli.voices import SUMMARY, voices
 from asr.corpora import CORPORA, load_corpus
 from asr.errors import EXIT_OK, EXIT_SOME_FAILED, CorpusError, UsageError
@@ -29,6 +30,7 @@ from asr.files import parse_json
 from asr.manifest import Utterance, manifest_content
 from asr.manifest.roots import RECORD, record_roots
 from asr.results import settle, write_together
+from asr.terminal import plural
 
 if TYPE_CHECKING:
     from asr.corpora.collect import Excluded
@@ -48,23 +50,6 @@ _REMEDIES = {
     "text.empty": "Write down what is said, or leave them out.",
     "text.missing": "Write down what is said, or leave them out.",
 }
-
-
-class Share(click.ParamType):
-    """A share of everything, such as 10% or 0.1."""
-
-    name = "share"
-
-    def convert(self, value, param, ctx) -> float:
-        """0 .. 1, exclusive of 1."""
-        text = str(value).strip()
-        try:
-            share = float(text.rstrip("% ").replace(",", ".")) / (100 if text.endswith("%") else 1)
-        except ValueError:
-            share = -1.0
-        if not 0 <= share < 1:
-            self.fail(f"{value!r} is no share; write 10% or 0.1.", param, ctx)
-        return share
 
 
 class _Layouts(click.Group):
@@ -135,6 +120,9 @@ _OPTIONS = (
             "default), or each (the n-th tier is about the n-th channel)."),
     _option("--audio-root", type=click.Path(path_type=Path, file_okay=False, exists=True),
             help="Folder of the recordings where they are not below SRC."),
+    _option("--replace", "replacements", type=Replacement(), multiple=True, metavar="OLD=NEW",
+            help="Write NEW where the texts have OLD, such as '?=ʔ' where a keyboard lacked the "
+            "letter. May be repeated."),
     _option("--only-words", metavar="WORDS", help="Keep the utterances that consist of these words "
             "alone, such as \"zero one two\"; case and punctuation do not matter."),
     _option("--min-seconds", type=float, default=0.1, show_default=True, help="Shorter utterances "
@@ -163,11 +151,11 @@ def prepare() -> None:
 
 
 def _prepare(corpus: str, src: Path, out: Path, split_by: str | None, dev: float, test: float,
-             channel: int, audio_root: Path | None, only_words: str | None, min_seconds: float,
-             max_seconds: float, allow_truncated: bool, jobs: int, overwrite: bool,
-             **options) -> int:
+             channel: int, audio_root: Path | None, replacements: tuple[tuple[str, str], ...],
+             only_words: str | None, min_seconds: float, max_seconds: float,
+             allow_truncated: bool, jobs: int, overwrite: bool, **options) -> int:
     """One import; see `prepare`."""
-    from asr.corpora.collect import Checks
+    from asr.corpora.collect import SHOWN, Checks, LeftAlone
     from asr.corpora.splitting import split_everything
 
     module = load_corpus(corpus)
@@ -189,7 +177,7 @@ def _prepare(corpus: str, src: Path, out: Path, split_by: str | None, dev: float
     with count_on_stderr("Looking at recordings") as show:
         checks = Checks(min_seconds, max_seconds, jobs, show, audio_root=audio_root,
                         extract_to=out / "audio", channel=channel, arrange=arrange,
-                        allow_truncated=allow_truncated)
+                        allow_truncated=allow_truncated, replacements=dict(replacements))
         try:
             prepared = module.prepare(src, checks=checks, **given)
         except CorpusError as error:
@@ -205,12 +193,15 @@ def _prepare(corpus: str, src: Path, out: Path, split_by: str | None, dev: float
     out.mkdir(parents=True, exist_ok=True)
     stale = _earlier_files(out) - set(new)
     given |= shares | ({"only_words": only_words} if only_words else {})
+    given |= {"replace": dict(replacements)} if replacements else {}
     if allow_truncated:
         given["allow_truncated"] = True
     report = {"corpus": corpus, "options": given, "counts": prepared.counts,
               "cut": prepared.num_cut,
               "columns": table.partition("\n")[0].split("\t")[1:],
               "splits": {split: _summary(splits[split]) for split in splits},
+              "left_alone": [{"reason": note.reason, "files": note.files}
+                             for note in prepared.notes if isinstance(note, LeftAlone)],
               "excluded": [item.as_record() for item in prepared.excluded]}
     files = {paths[split].name: manifest_content(paths[split], utterances)
              for split, utterances in splits.items()}
@@ -222,11 +213,13 @@ def _prepare(corpus: str, src: Path, out: Path, split_by: str | None, dev: float
     for path in sorted(stale):
         click.echo(f"{path}: removed; it was of the import that this one replaces", err=True)
     for line in [*prepared.notes, *_left_out(prepared.excluded)]:
-        click.echo(line, err=True)
+        bounded = isinstance(line, LeftAlone) and line.files[SHOWN:]
+        click.echo(f"{line} {out / REPORT} lists all." if bounded else line, err=True)
     counts = ", ".join(f"{name.replace('_', ' ')} {count:,}"
                        for name, count in prepared.counts.items())
-    cut = f"; {prepared.num_cut:,} recordings are cut, and what is left of them is used"
-    click.echo(f"{corpus}: {counts}{cut * bool(prepared.num_cut)}", err=True)
+    cut = plural(prepared.num_cut, "recording is", "recordings are")
+    counts += f"; {cut} cut, and what is left of them is used" * bool(prepared.num_cut)
+    click.echo(f"{corpus}: {counts}", err=True)
     if not splits:
         raise CorpusError(f"No utterance of {src} could be used; {out / REPORT} says why of each."
                           if not prepared.counts["ok"] else f"No utterance of {src} consists of "

@@ -9,6 +9,7 @@ import click
 
 from asr.cli.inputs import audio_root_option, outside_root_option
 from asr.cli.output_paths import Output
+from asr.terminal import plural
 
 
 @click.command()
@@ -64,5 +65,6 @@ def shard(manifests: tuple[Path, ...], out: Path, seed: int, keep_order: bool, m
             print(out / f"{name}.jsonl")
         if address:
             print(out / f"{name}.remote.jsonl")
-    print(f"{sum(map(len, rows.values())):,} utterances in {sum(shards.values()):,} shards",
+    print(f"{plural(sum(map(len, rows.values())), 'utterance')} in "
+          f"{plural(sum(shards.values()), 'shard')}",
           file=sys.stderr)

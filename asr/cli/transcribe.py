@@ -27,6 +27,7 @@ from asr.cli.output_paths import refuse_existing, refuse_no_file, scheme_of
 from asr.cli.progress import count_on_stderr
 from asr.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_SOME_FAILED, AsrError, UsageError
 from asr.manifest.address import Address, is_address
+from asr.terminal import plural
 from asr.transcript import FORMATS, ONE_FILE_FORMATS, SUFFIXES, format_of, plain, render
 
 if TYPE_CHECKING:
@@ -104,16 +105,15 @@ def transcribe(inputs: tuple[str, ...], bundle: str | None, formats: tuple[str, 
         raise UsageError(f"--speakers names {twice[0]!r} twice; their words would be on one tier. "
                          f"Tell them apart: {twice[0]} 1,{twice[0]} 2.")
 
-    from asr.audio import display_name
-    from asr.fleet.worklist import OutputFolder, find_items, other_audio, taken_suffixes
+    from asr.fleet.worklist import OutputFolder, find_items, other_audio
 
     items, missing = find_items(inputs, recursive=recursive)
     if not outputs and formats[0] in ONE_FILE_FORMATS and len(items) > 1:
-        raise UsageError(f"{len(items)} recordings in {formats[0]} make no valid file on standard "
-                         "output. Give --output-dir, or one recording at a time.")
+        raise UsageError(f"{plural(len(items), 'recording')} in {formats[0]} make no valid file "
+                         "on standard output. Give --output-dir, or one recording at a time.")
     if files and len(items) > 1:
-        raise UsageError(f"{len(items)} recordings do not fit into the file {files[0]}. Give a "
-                         f"folder, such as -o transcripts -f {formats[0]}.")
+        raise UsageError(f"{plural(len(items), 'recording')} do not fit into the file {files[0]}. "
+                         f"Give a folder, such as -o transcripts -f {formats[0]}.")
     for path in files:
         refuse_no_file(path, "-o")
         refuse_existing(path, overwrite, other="another -o")
@@ -123,13 +123,7 @@ def transcribe(inputs: tuple[str, ...], bundle: str | None, formats: tuple[str, 
     for error in missing:
         report.failure(error.as_record("find"))
     if others := other_audio(inputs, recursive=recursive):
-        kinds = ", ".join(
-            f"{len(names)} {suffix} ({', '.join(map(display_name, names[:3]))}"
-            f"{', ...' * (len(names) > 3)})" for suffix, names in others.items())
-        report.notice(f"Left alone: {kinds}. Taken from a folder are "
-                      f"{', '.join(sorted(taken_suffixes()))}"
-                      f"{_install(others)}; convert the others: ffmpeg -i INPUT "
-                      "-ar 16000 -ac 1 OUTPUT.wav")
+        _say_left_alone(others, report)
 
     style = {"escape_cells": not raw_csv, "characters": characters, "paragraphs": paragraphs}
 
@@ -189,6 +183,21 @@ def _names_a_file(output: str) -> bool:
         check_address(output)
         return bool(format_of(output)) and "/" in output.partition("://")[2]
     return bool(format_of(output)) and not os.path.isdir(output)
+
+
+def _say_left_alone(others: dict[str, list[str]], report: _Report) -> None:
+    """Some media files of each kind that are not taken; all of them with --json."""
+    from asr.audio import display_name
+    from asr.fleet.worklist import taken_suffixes
+
+    kinds = [f"{len(paths):,} {suffix} ("
+             f"{', '.join(display_name(os.path.basename(path)) for path in paths[:3])}"
+             f"{', ...' * (len(paths) > 3)})" for suffix, paths in others.items()]
+    bounded = any(len(paths) > 3 for paths in others.values())
+    report.notice(f"Left alone: {', '.join(kinds)}{'; --json lists all' * bounded}. Taken from a "
+                  f"folder are {', '.join(sorted(taken_suffixes()))}{_install(others)}; convert "
+                  "the others: ffmpeg -i INPUT -ar 16000 -ac 1 OUTPUT.wav",
+                  files=[display_name(path) for paths in others.values() for path in paths])
 
 
 def _install(others: dict[str, list[str]]) -> str:
@@ -336,9 +345,10 @@ class _Report:
         if error is not None and error.__cause__ is not None and "--debug" in sys.argv:
             traceback.print_exception(error.__cause__)
 
-    def notice(self, sentence: str) -> None:
-        print(json.dumps({"notice": sentence}) if self.as_json else sentence, file=sys.stderr,
-              flush=True)
+    def notice(self, sentence: str, **details: object) -> None:
+        """A sentence; with --json, what it is about in full as well."""
+        print(json.dumps({"notice": sentence, **details}) if self.as_json else sentence,
+              file=sys.stderr, flush=True)
 
     def rejection(self, outcome: Outcome) -> None:
         """A note where a closed grammar has no such sentence; JSON says it in the result."""
@@ -358,15 +368,15 @@ class _Report:
 
     def close(self) -> int:
         if self.kept and not self.as_json:
-            print(f"{self.kept} of {self.total} transcripts existed and were kept; --overwrite "
-                  "makes them again.", file=sys.stderr)
+            print(f"{self.kept:,} of {self.total:,} transcripts existed and were kept; "
+                  "--overwrite makes them again.", file=sys.stderr)
         if not self.failures:
             return EXIT_OK
         if not self.as_json:
             rows = [(plain(str(r["path"])), r["stage"], r["code"], plain(r["message"]))
                     for r in self.failures]
             widths = [max(len(row[i]) for row in rows) for i in range(3)]
-            print(f"{len(rows)} of {self.total} recordings failed:", file=sys.stderr)
+            print(f"{len(rows)} of {plural(self.total, 'recording')} failed:", file=sys.stderr)
             for row in rows:
                 cells = "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=False))
                 print(f"  {cells}  {row[3]}", file=sys.stderr)

@@ -11,6 +11,7 @@ import click
 
 from asr.cli.inputs import audio_root_option, outside_root_option, truncated_option
 from asr.cli.output_paths import OUTPUT, refuse_existing, refuse_no_file
+from asr.terminal import plural
 
 if TYPE_CHECKING:
     from asr.recognizer import Recognizer
@@ -236,7 +237,8 @@ def _hot_lines(result: HotTuning) -> list[str]:
         lines.append(f"{boost:6g} {recall:>9} {precision:>12} {counts.f_score:>8.3f} "
                      f"{counts.false_alarms_per_thousand:>27.1f} {100 * counts.wer:>7.2f}"
                      + ("  <- best" if boost == result.boost else ""))
-    return [*lines, f"{len(result.phrases)} phrases, {result.tried[0.0].spoken} times spoken; F-"
-            f"score gain {result.tried[result.boost].f_score - result.tried[0.0].f_score:.3f}, "
+    return [*lines, f"{plural(len(result.phrases), 'phrase')}, spoken "
+            f"{plural(result.tried[0.0].spoken, 'time')}; F-score gain "
+            f"{result.tried[result.boost].f_score - result.tried[0.0].f_score:.3f}, "
             f"95 % interval {gain.low:.3f} .. {gain.high:.3f} over {gain.clusters} {gain.unit}s",
             f"best boost {result.boost:g} nats per character", *result.notes]

@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from asr.terminal import plural
+
 if TYPE_CHECKING:
     from asr.recognizer import Recognizer
     from asr.tuning import DevSet
@@ -57,5 +59,6 @@ def lines(fit: Fit) -> list[str]:
              f"\"after\" is by {fit.folds} fits, each judged on {drawn}s that it has not seen; the "
              "bundle gets one fit to all."]
     if fit.left_out:
-        found.append(f"{fit.left_out} utterances are left out, whose words the normaliser joins.")
+        found.append(f"{plural(fit.left_out, 'utterance is', 'utterances are')} left out, whose "
+                     "words the normaliser joins.")
     return found

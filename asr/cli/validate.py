@@ -15,6 +15,7 @@ import click
 from asr.cli.inputs import audio_root_option, outside_root_option, truncated_option
 from asr.cli.progress import count_on_stderr
 from asr.errors import EXIT_DATA, EXIT_OK, UsageError
+from asr.terminal import plural
 
 if TYPE_CHECKING:
     from asr.manifest import Findings
@@ -90,10 +91,11 @@ def validate(manifests: tuple[Path, ...], recipe: Path | None, bundle: Path | No
         click.echo(f"note: {note}", err=True)
     _say_rest(report.notes, "note: ", err=True)
     if report.num_cut:
-        click.echo(f"{report.num_cut:,} recordings are cut; what is left of them was looked at.",
+        click.echo(f"{plural(report.num_cut, 'recording is', 'recordings are')} cut; what is left "
+                   "of them was looked at.",
                    err=True)
     counts = ", ".join(f"{count:,} {code}" for code, count in report.counts.items())
-    click.echo(f"{report.num_utterances:,} utterances, {report.seconds / 3_600:.2f} h: "
+    click.echo(f"{plural(report.num_utterances, 'utterance')}, {report.seconds / 3_600:.2f} h: "
                f"{counts or 'no problem'}.", err=True)
     return EXIT_DATA if report.problems else EXIT_OK
 

@@ -14,6 +14,7 @@ from asr.cli.output_paths import OUTPUT
 from asr.cli.progress import count_on_stderr
 from asr.errors import EXIT_OK, UsageError
 from asr.files import read_limited
+from asr.terminal import plural
 
 SUMMARY = "Texts read by synthesised voices"
 
@@ -66,7 +67,7 @@ def voices(texts: Path | None, out: Path | None, names: tuple[str, ...],
     if only_list:
         for voice in chosen:
             click.echo(voice.id)
-        click.echo(f"{len(chosen)} voices; sets: {', '.join(room.SETS)}; engines here: "
+        click.echo(f"{plural(len(chosen), 'voice')}; sets: {', '.join(room.SETS)}; engines here: "
                    f"{', '.join(room.available_engines()) or 'none'}.", err=True)
         return EXIT_OK
     if texts is None or out is None:
@@ -74,14 +75,15 @@ def voices(texts: Path | None, out: Path | None, names: tuple[str, ...],
                          "folder; or --list.")
     lines = _lines(texts)
     if num_always > len(lines):
-        raise UsageError(f"--every-voice is {num_always}, but {texts} has {len(lines)} texts.")
+        raise UsageError(f"--every-voice is {num_always}, but {texts} has "
+                         f"{plural(len(lines), 'text')}.")
     with count_on_stderr("Synthesising", piped=True) as show:
         splits = prepare(out, lines[num_always:], chosen, seed=seed, always=lines[:num_always],
                          texts_per_voice=texts_per_voice, valid_every=valid_every, jobs=jobs,
                          progress=show)
     for split, rows in splits.items():
-        click.echo(f"{out / split}.jsonl: {len(rows):,} utterances of "
-                   f"{len({u.speaker for u in rows}):,} voices, "
+        click.echo(f"{out / split}.jsonl: {plural(len(rows), 'utterance')} of "
+                   f"{plural(len({u.speaker for u in rows}), 'voice')}, "
                    f"{sum(u.duration for u in rows) / 3_600:.2f} h", err=True)
     licences = sorted({room.ENGINES[voice.engine].licence for voice in chosen})
     click.echo(f"Licences, for the model card: {'; '.join(licences)}.", err=True)

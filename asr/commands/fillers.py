@@ -12,6 +12,7 @@ import numpy as np
 
 from asr.commands.pronunciation import Pronunciation, distance
 from asr.errors import DataError
+from asr.terminal import plural
 from asr.text.reading import read_text_file
 
 WORDS = Path(__file__).with_name("words.txt")
@@ -31,7 +32,8 @@ def read_filler_words(path: str | Path = WORDS) -> list[str]:
     lines = read_text_file(path, "words", code="commands.file").splitlines()
     words = [line.strip().lower() for line in lines if line.strip() and line[0] != "#"]
     if len(words) < 20:
-        raise DataError(f"{path} holds {len(words)} words of other speech; give 20 or more.",
+        raise DataError(f"{path} holds {plural(len(words), 'word')} of other speech; give 20 or "
+                        "more.",
                         code="commands.file", path=path)
     return list(dict.fromkeys(words))
 

@@ -23,6 +23,7 @@ from asr.files import write_atomic
 from asr.manifest import Utterance, read_manifest
 from asr.recipe import DecoderSettings, Recipe, dump_recipe
 from asr.recognizer import Recognizer, load
+from asr.terminal import plural
 from asr.text import normalize
 from asr.training import train
 from asr.tuning import read_dev_set
@@ -96,9 +97,10 @@ def make_commands(phrases: Sequence[str], out: Path, work: Path, *, minutes: flo
         say(f"Warning: {line}")
     voices = list(voices) if voices is not None else default_voices(seed)
     if len(voices) < 3:
-        raise UsageError(f"{len(voices)} voices are too few: one trains, one validates, one tunes. "
-                         "Install hibari-tts (pip install 'keras-asr[voices]') or espeak-ng.")
-    say(f"{len(phrases)} phrases, {len(voices)} voices, of which "
+        raise UsageError(f"{plural(len(voices), 'voice is', 'voices are')} too few: one trains, "
+                         "one validates, one tunes. Install hibari-tts (pip install "
+                         "'keras-asr[voices]') or espeak-ng.")
+    say(f"{plural(len(phrases), 'phrase')}, {plural(len(voices), 'voice')}, of which "
         f"{len(split_voices(voices, seed)[0])} train")
     work = work.resolve()
     shown = progress or (lambda name: nullcontext(lambda done, total: None))
@@ -149,8 +151,8 @@ def _rows(path: Path, phrases: Sequence[str], say: Callable[[str], None]) -> lis
     """The recordings; says how many are phrases."""
     rows = read_manifest(path)
     known = sum(" ".join(normalize(u.text, NORMALIZER).split()) in set(phrases) for u in rows)
-    say(f"{path}: {known} recordings of the phrases, {len(rows) - known} of other speech, which "
-        "is to be refused")
+    say(f"{path}: {plural(known, 'recording')} of the phrases, {len(rows) - known} of other "
+        "speech, which is to be refused")
     return rows
 
 

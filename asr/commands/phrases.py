@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from asr.errors import DataError
+from asr.terminal import plural
 from asr.text import normalize
 from asr.text.reading import read_text_file
 
@@ -37,7 +38,8 @@ def read_phrases(path: str | Path) -> list[str]:
                             "write each phrase once.", code="commands.file", path=path)
         found[phrase] = number
     if not 2 <= len(found) <= MAX_PHRASES:
-        raise DataError(f"{path} holds {len(found)} phrases; expected 2 to {MAX_PHRASES}, one a "
+        raise DataError(f"{path} holds {plural(len(found), 'phrase')}; expected 2 to "
+                        f"{MAX_PHRASES}, one a "
                         "line.", code="commands.file", path=path)
     return list(found)
 
@@ -48,6 +50,6 @@ def _checked(line: str, where: str, path: str | Path) -> str:
         raise DataError(f"{where}: {line.strip()[:40]!r} must be written in letters, as it is "
                         "said: \"two\", not \"2\".", code="commands.file", path=path)
     if len(phrase) > MAX_LENGTH:
-        raise DataError(f"{where}: {phrase[:40]!r}... has {len(phrase)} characters; at most "
-                        f"{MAX_LENGTH} are allowed.", code="commands.file", path=path)
+        raise DataError(f"{where}: {phrase[:40]!r}... has {plural(len(phrase), 'character')}; at "
+                        f"most {MAX_LENGTH} are allowed.", code="commands.file", path=path)
     return phrase

@@ -18,10 +18,11 @@ from typing import TypeVar
 
 from asr.annotations import Interval, Tiers
 from asr.audio.source import OTHER_MEDIA, is_recording
-from asr.corpora.collect import EACH, Candidate, Checks, Excluded, told_apart
+from asr.corpora.collect import EACH, Candidate, Checks, Excluded, LeftAlone, told_apart
 from asr.corpora.naming import SPLIT_WORDS, split_word, unique_names
 from asr.corpora.tables import corpus_folder
 from asr.errors import CorpusError, DataError, UsageError
+from asr.terminal import plural
 
 Content = TypeVar("Content")
 
@@ -92,17 +93,19 @@ def find_pairs(corpus_dir: str | Path, suffixes: Sequence[str], wanted: str,
             found.append((Path(folder) / name, None if note is None else Path(folder) / note))
         known = {_alike(part) for name in files if is_recording(name)
                  for part in (name, os.path.splitext(name)[0])}
-        seen = [name for name in sorted(files) if name[:1] != "."]
-        alone += [name for name in seen for suffix in suffixes
-                  if _alike(name).endswith(suffix.casefold())
-                  and _alike(name[:-len(suffix)]) not in known]
-        media += [name for name in seen if os.path.splitext(name)[1].lower() in OTHER_MEDIA]
+        for name in (name for name in sorted(files) if name[:1] != "."):
+            path = Path(folder, name).relative_to(root).as_posix()
+            if any(_alike(name).endswith(suffix.casefold())
+                   and _alike(name[:-len(suffix)]) not in known for suffix in suffixes):
+                alone.append(path)
+            if os.path.splitext(name)[1].lower() in OTHER_MEDIA:
+                media.append(path)
     if not any(note for _, note in found):
-        raise CorpusError(f"{corpus_dir} holds {len(found):,} recordings and none has a "
+        raise CorpusError(f"{corpus_dir} holds {plural(len(found), 'recording')} and none has a "
                           f"{' or '.join(suffixes)} file beside it; expected {wanted}.",
                           path=corpus_dir)
     if notes is not None:
-        notes += [_left_alone(names, reason) for names, reason in (
+        notes += [LeftAlone(names, reason) for names, reason in (
             (alone, "there is no recording of the same name beside them; copy or rename it"),
             (media, "recordings of this kind are not read; convert them: ffmpeg -i INPUT -ar 16000 "
                     "-ac 1 OUTPUT.wav")) if names]
@@ -110,11 +113,6 @@ def find_pairs(corpus_dir: str | Path, suffixes: Sequence[str], wanted: str,
     names = unique_names(path.as_posix() for path in relative)
     return [_pair(audio, note, path, names[path.as_posix()])
             for (audio, note), path in zip(found, relative, strict=True)]
-
-
-def _left_alone(names: list[str], reason: str) -> str:
-    return (f"Left alone: {len(names):,} ({', '.join(names[:3])}{', ...' if names[3:] else ''}). "
-            f"The reason: {reason}.")
 
 
 def _alike(name: str) -> str:
@@ -218,7 +216,7 @@ def tier_candidates(pairs: Iterable[Pair], tiers: tuple[str, ...], checks: Check
     if unused:
         raise UsageError(f"No file has a tier {unused[0]!r} with labels; look at the names of the "
                          "tiers, which are case-sensitive; points have no duration.")
-    notes.append("Tiers: " + ", ".join(f"{tier} ({count:,} labels)"
+    notes.append("Tiers: " + ", ".join(f"{tier} ({plural(count, 'label')})"
                                        for tier, count in used.items()))
 
 

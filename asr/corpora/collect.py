@@ -5,19 +5,22 @@ In: candidates, in the order of the corpus. Out: `Prepared`.
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from asr.audio.probing import Probe, probe_all
-from asr.corpora.tables import found_path
+from asr.corpora.tables import file_name, found_path
 from asr.manifest import Utterance, duration_tolerance
 
 EACH = -1   # of `Checks.channel`: the layout says which channel each utterance is on
+SHOWN = 3   # of a kind, in a message
 OUTCOMES = ("ok", "failed", "too_short", "too_long", "invalid_text")
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _SPLIT = re.compile(r"[\w+=@][\w.+=@ -]{0,79}")   # becomes the name of a file
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 _DAMAGED = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffd]")   # U+FFFD: decoded wrongly once
@@ -36,6 +39,7 @@ class Checks:
         extract_to: receives recordings that a corpus keeps inside other files.
         channel: in every recording: 1 is the first or left one, 0 the mix of all, `EACH` as the
             layout says.
+        replacements: {letters: what is written in their place} for the texts.
         arrange: is given everything that the corpus lists, before recordings are looked at, and
             returns it with other splits; see `asr.corpora.splitting`.
     """
@@ -47,14 +51,15 @@ class Checks:
     audio_root: Path | None = None
     extract_to: Path | None = None
     channel: int = 0
+    allow_truncated: bool = False
+    replacements: Mapping[str, str] = field(default_factory=dict)
     arrange: Callable[[list[Candidate | Excluded]], list[Candidate | Excluded]] | None = None
 
     def locate(self, folder: Path, name: str) -> Path:
         """The recording that a list means by a path: from the list's folder, or `audio_root`."""
         roots = [folder, *([self.audio_root.absolute()] if self.audio_root else []), Path.cwd()]
-        places = [root / name for root in roots]
-        return next((place for place in places if found_path(place).is_file()), places[0])
-    allow_truncated: bool = False
+        places = [root / file_name(name) for root in roots]
+        return next((place for place in places if os.path.isfile(found_path(place))), places[0])
 
 
 @dataclass(frozen=True)
@@ -99,6 +104,20 @@ class Excluded:
                 "source": self.source}
 
 
+class LeftAlone(str):
+    """A note that files are not taken; its text names the first three, `files` has all."""
+
+    reason: str
+    files: list[str]
+
+    def __new__(cls, files: Sequence[str], reason: str):
+        """`files` are paths from the folder of the corpus; `reason` ends with what to do."""
+        shown = f"{', '.join(files[:SHOWN])}{', ...' if files[SHOWN:] else ''}"
+        self = super().__new__(cls, f"Left alone: {len(files):,} ({shown}). The reason: {reason}.")
+        self.reason, self.files = reason, list(files)
+        return self
+
+
 class Prepared(dict[str, list[Utterance]]):
     """{split: [Utterance]}, and in `excluded` what was left out, in the order of the corpus.
 
@@ -133,8 +152,8 @@ def collect(items: Iterable[Candidate | Excluded], checks: Checks,
         notes: become those of the result; read after all items are there.
     """
     items = [replace(item, audio=found_path(item.audio), channel=item.channel or
-                     max(0, checks.channel)) if isinstance(item, Candidate) else item
-             for item in items]
+                     max(0, checks.channel), text=_written(item.text, checks.replacements))
+             if isinstance(item, Candidate) else item for item in items]
     if checks.arrange:
         items = checks.arrange(items)
     paths = dict.fromkeys(item.audio for item in items if isinstance(item, Candidate))
@@ -164,6 +183,12 @@ def collect(items: Iterable[Candidate | Excluded], checks: Checks,
             seen[item.id] = item.source
             prepared[item.split].append(result)
     return prepared
+
+
+def _written(text: str, replacements: Mapping[str, str]) -> str:
+    for letters, others in replacements.items():
+        text = text.replace(letters, others)
+    return text
 
 
 def told_apart(items: Iterable[Candidate | Excluded]) -> Iterator[Candidate | Excluded]:
@@ -197,10 +222,10 @@ def _name_fault(item: Candidate, seen: dict[str, str]) -> Excluded | None:
         return exclude(item, "failed", "corpus.name", f"{item.source}: the split {item.split!r} "
                        "is no name of a file; use letters and digits.")
     for what, name in (("id", item.id), ("speaker", item.speaker)):
-        if _CONTROL.search(name) or what == "id" and not name:
+        if _CONTROL.search(name) or _SURROGATE.search(name) or what == "id" and not name:
             return exclude(item, "failed", "corpus.name",
-                           f"{item.source}: the {what} {name!r} is empty or holds a control "
-                           "character.")
+                           f"{item.source}: the {what} {name!r} is empty or holds a character "
+                           "that no name can have.")
     return None
 
 
@@ -214,6 +239,10 @@ def _text_fault(item: Candidate) -> Excluded | None:
                        f"{item.source}: the text of {item.id!r} holds U+{ord(damage[0]):04X}, "
                        "which no transcript should.")
     return None
+
+
+def _time(value: float) -> str:
+    return f"{value:.3f} s" if abs(value) < 1e6 else f"{value:g} s"   # not 300 digits
 
 
 def _utterance(item: Candidate, probe: Probe, checks: Checks) -> Utterance | Excluded:
@@ -230,8 +259,8 @@ def _utterance(item: Candidate, probe: Probe, checks: Checks) -> Utterance | Exc
     tolerance = duration_tolerance(duration)
     if not (item.offset >= 0 and 0 < duration and item.offset + duration <= whole + tolerance):
         return exclude(item, "failed", "corpus.duration",
-                       f"{item.source}: utterance {item.id!r} should be {duration:.3f} s from "
-                       f"{item.offset:.3f} s on, but {item.audio} has {whole:.3f} s.")
+                       f"{item.source}: utterance {item.id!r} should be {_time(duration)} from "
+                       f"{_time(item.offset)} on, but {item.audio} has {_time(whole)}.")
     # The tolerance is not audio; 1.0 - 0.9 is 0.1 s.
     duration = round(min(duration, whole - item.offset), 6)
     if duration < checks.min_seconds:

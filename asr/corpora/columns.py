@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 
 from asr.errors import UsageError
+from asr.manifest.rows import MAX_CHANNELS, show
 
 # role: names of columns in lower case, the most telling first.
 GUESSES: dict[str, tuple[str, ...]] = {
@@ -68,6 +69,51 @@ def guess_columns(names: Iterable[str], given: Iterable[str] = (), where: str = 
     return {role: chosen[role] for role in GUESSES if role in chosen}
 
 
+def words(row: Mapping[str, object], key: str | None) -> str:
+    """A text in a row, such as an id or what is said; a number as it is written; "" without one.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    value = row.get(key) if key else None
+    if isinstance(value, bool) or not isinstance(value, (str, int, float, type(None))):
+        raise ValueError(f"{key} is {show(value)}, expected text")
+    return "" if value is None else str(value)
+
+
+def channel(row: Mapping[str, object], key: str | None) -> int:
+    """The channel in a row, from 1 on; 0, the mix of all, where there is none.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    text = words(row, key).strip()
+    number = int(text[0]) if re.fullmatch(r"[0-9](\.0*)?", text) else -1 if text else 0
+    if not 0 <= number <= MAX_CHANNELS:
+        raise ValueError(f"{key} is {show(text)}, expected 1 for the first channel, 2 for the "
+                         f"second, at most {MAX_CHANNELS}")
+    return number
+
+
+def text_and_speaker(row: Mapping[str, object]) -> tuple[str, str | None]:
+    """What is said and by whom, under the usual names in any capitalisation.
+
+    Returns:
+        Text and speaker; a speaker of None is not named.
+
+    Raises:
+        ValueError: a value is no text, or no key is that of a text.
+    """
+    named = {key.casefold(): value for key, value in row.items()}
+    told = [key for key in GUESSES["text"] if key in named]
+    if row and not told:
+        raise ValueError(f"it has the keys {', '.join(row)[:200]}, expected one of "
+                         f"{', '.join(GUESSES['text'])}")
+    said = next((key for key in told if isinstance(named[key], str)), told[0] if told else None)
+    who = next((key for key in GUESSES["speaker"] if named.get(key) not in (None, "")), None)
+    return words(named, said), words(named, who) if who else None
+
+
 def seconds(row: Mapping[str, object], column: str | None) -> float | None:
     """A time in a row, in seconds; a column that ends in _ms has milliseconds.
 
@@ -80,7 +126,7 @@ def seconds(row: Mapping[str, object], column: str | None) -> float | None:
     if value is None or value == "":
         return None
     if not isinstance(value, (str, int, float)) or isinstance(value, bool):
-        raise ValueError(f"{column} is {value!r}, expected seconds")
+        raise ValueError(f"{column} is {show(value)}, expected seconds")
     text = str(value).strip()
     text = text.replace(",", ".") if text.count(",") == 1 and "." not in text else text
     if clock := _CLOCK.fullmatch(text):
@@ -88,9 +134,9 @@ def seconds(row: Mapping[str, object], column: str | None) -> float | None:
     try:
         number = float(text)
     except ValueError:
-        raise ValueError(f"{column} is {value!r}, expected seconds") from None
+        raise ValueError(f"{column} is {show(value)}, expected seconds") from None
     if not 0 <= number < math.inf:
-        raise ValueError(f"{column} is {value!r}, expected seconds of 0 or more")
+        raise ValueError(f"{column} is {show(value)}, expected seconds of 0 or more")
     return number / 1_000 if str(column).casefold().endswith("_ms") else number
 
 

@@ -16,9 +16,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from asr.corpora.collect import Candidate, Checks, Excluded, Prepared, collect, told_apart
-from asr.corpora.columns import guess_columns, segment
+from asr.corpora.columns import channel, guess_columns, segment
 from asr.corpora.naming import split_word, unique_names
-from asr.corpora.tables import file_name, read_table, table_header
+from asr.corpora.tables import read_table, table_header
 from asr.errors import CorpusError, UsageError
 
 SUMMARY = "a CSV or TSV table with a header; columns are found by their names"
@@ -104,13 +104,13 @@ def row_candidate(row: dict, columns: dict[str, str], names: dict[str, str], tab
         if not path or "\0" in path:
             raise ValueError(f"the path of the recording is {path!r}")
         offset, duration = segment(row, columns)
-        channel = int(row.get(columns.get("channel", "")) or 0)
+        number = channel(row, columns.get("channel"))
     except ValueError as error:
         return Excluded("failed", "", source, str(path)[:200], "corpus.row", f"{source}: {error}.")
     name = names[path]
     identifier = (row.get(columns.get("id", "")) or "").strip() or (
-        f"{name}-{offset:.3f}{f'-{channel}' * (channel > 0)}" if "start" in columns else name)
+        f"{name}-{offset:.3f}{f'-{number}' * (number > 0)}" if "start" in columns else name)
     split = (row.get(columns.get("split", "")) or "").strip() or split
-    return Candidate(split, identifier, checks.locate(table.parent, file_name(path)),
+    return Candidate(split, identifier, checks.locate(table.parent, path),
                      " ".join(row[columns["text"]].split()), source,
-                     (row.get(columns.get("speaker", "")) or "").strip(), offset, duration, channel)
+                     (row.get(columns.get("speaker", "")) or "").strip(), offset, duration, number)

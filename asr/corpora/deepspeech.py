@@ -16,7 +16,7 @@ from pathlib import Path
 
 from asr.corpora.collect import Candidate, Checks, Excluded, Prepared, collect
 from asr.corpora.naming import split_word, unique_names
-from asr.corpora.tables import file_name, found_path, read_table
+from asr.corpora.tables import found_path, read_table
 from asr.errors import CorpusError
 
 SUMMARY = "DeepSpeech or Coqui CSV (wav_filename, wav_filesize, transcript)"
@@ -38,7 +38,8 @@ def prepare(corpus_dir: str | Path, *, checks: Checks | None = None) -> Prepared
     if not tables:
         raise CorpusError(f"{corpus_dir} is neither a CSV file nor a folder with one; expected "
                           f"columns {', '.join(COLUMNS)}.", path=corpus_dir)
-    return collect(_candidates(tables), checks or Checks())
+    checks = checks or Checks()
+    return collect(_candidates(tables, checks), checks)
 
 
 def looks_like(path: Path) -> bool:
@@ -48,7 +49,7 @@ def looks_like(path: Path) -> bool:
                for table in tables if table.suffix == ".csv")
 
 
-def _candidates(tables: list[Path]) -> Iterator[Candidate | Excluded]:
+def _candidates(tables: list[Path], checks: Checks) -> Iterator[Candidate | Excluded]:
     rows = [(table, source, row) for table in tables
             for source, row in read_table(table, COLUMNS, delimiter=",")]
     names = unique_names(row["wav_filename"] for _, _, row in rows if isinstance(row, dict))
@@ -58,7 +59,7 @@ def _candidates(tables: list[Path]) -> Iterator[Candidate | Excluded]:
             yield Excluded("failed", "", source, "", "corpus.row", f"{source}: {row}.")
             continue
         name, size = row["wav_filename"], row["wav_filesize"].strip()
-        audio = found_path(table.parent / file_name(name))
+        audio = found_path(checks.locate(table.parent, name))
         reason = _fault(audio, size)
         if reason:
             yield Excluded("failed", names[name], source, str(audio), "corpus.audio",

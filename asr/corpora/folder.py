@@ -16,7 +16,7 @@ from pathlib import Path
 
 from asr.corpora.beside import Pair, annotated, find_pairs, has_pair
 from asr.corpora.collect import Candidate, Checks, Prepared, collect
-from asr.corpora.columns import GUESSES
+from asr.corpora.columns import text_and_speaker
 from asr.corpora.tables import read_text
 from asr.errors import DataError
 from asr.manifest.rows import parse_object
@@ -58,10 +58,10 @@ def _read(encoding: str, path: Path) -> tuple[str, str | None]:
     row = parse_object(text)
     if isinstance(row, str):
         raise DataError(f"{path.name}: {row}", code="corpus.row")
-    named = {key.casefold(): value for key, value in row.items()}
-    return (next((named[name] for name in GUESSES["text"] if isinstance(named.get(name), str)), ""),
-            next((str(named[name]) for name in GUESSES["speaker"]
-                  if isinstance(named.get(name), (str, int))), None))
+    try:
+        return text_and_speaker(row)
+    except ValueError as error:
+        raise DataError(f"{path.name}: {error}.", code="corpus.row") from error
 
 
 def _candidates(pair: Pair, content: tuple[str, str | None]) -> Iterator[Candidate]:

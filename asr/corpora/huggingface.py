@@ -10,11 +10,11 @@ it is, without decoding; reading parquet needs pyarrow (pip install "keras-asr[p
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from asr.corpora.collect import Candidate, Checks, Excluded, Prepared, collect, told_apart
-from asr.corpora.columns import guess_columns
+from asr.corpora.columns import guess_columns, words
 from asr.corpora.csv import has_own_ids, row_candidate
 from asr.corpora.extracting import write_recording
 from asr.corpora.naming import split_name, unique_names
@@ -24,6 +24,7 @@ from asr.manifest.rows import parse_object
 
 SUMMARY = "Hugging Face on disk: audiofolder with metadata.csv/.jsonl, or parquet files"
 
+_OF_PARQUET = ("audio", "text", "id", "speaker", "split")
 _METADATA = ("metadata.csv", "metadata.jsonl")
 
 
@@ -73,21 +74,27 @@ def _of_metadata(table: Path, folder: Path, given: tuple[str, ...], checks: Chec
         rows = list(read_table(table, ("file_name",), delimiter=","))
     else:
         rows = [(source, parse_object(line)) for source, line in read_lines(table)]
-    good = [row for _, row in rows if isinstance(row, dict)]
-    columns = guess_columns(good[0] if good else (), ("audio=file_name", *given),
-                            str(table.relative_to(folder)))
+    keys = dict.fromkeys(key for _, row in rows if isinstance(row, dict) for key in row)
+    columns = guess_columns({"file_name": "", **keys}, ("audio=file_name", *given),
+                            str(table.relative_to(folder)), ["text"] if keys else ())
     notes.append(f"{table.relative_to(folder)}: " + ", ".join(
         f"{role} = {name}" for role, name in columns.items()))
     split = "train" if table.parent == folder else table.parent.name
-    texts = [{key: value if isinstance(value, str) else "" if value is None else str(value)
-              for key, value in row.items()} for row in good]
-    names = unique_names(row.get("file_name", "") for row in texts)
-    coming = iter(texts)
+    rows = [(source, _in_words(row, columns.values())) for source, row in rows]
+    names = unique_names(row["file_name"] for _, row in rows if isinstance(row, dict))
     found = (Excluded("failed", "", source, "", "corpus.row", f"{source}: {row.rstrip('.')}.")
              if isinstance(row, str) else
-             row_candidate(dict.fromkeys(columns.values(), "") | next(coming), columns, names,
-                           table, source, split, checks) for source, row in rows)
+             row_candidate(row, columns, names, table, source, split, checks)
+             for source, row in rows)
     yield from told_apart(found) if has_own_ids(columns) else found
+
+
+def _in_words(row: dict | str, columns: Iterable[str]) -> dict[str, str] | str:
+    """The columns of a row that are used, or what is wrong with it."""
+    try:
+        return row if isinstance(row, str) else {name: words(row, name) for name in columns}
+    except ValueError as error:
+        return str(error)
 
 
 def _of_parquet(shard: Path, given: tuple[str, ...], checks: Checks, notes: list[str]
@@ -100,7 +107,9 @@ def _of_parquet(shard: Path, given: tuple[str, ...], checks: Checks, notes: list
                           "'keras-asr[parquet]'.", code="corpus.no_pyarrow", path=shard) from error
     try:
         file = ParquetFile(shard)
-        columns = guess_columns(file.schema_arrow.names, given, shard.name)
+        # Start and end would be times of the source that the clip was cut from.
+        columns = {role: name for role, name in guess_columns(
+            file.schema_arrow.names, given, shard.name).items() if role in _OF_PARQUET}
         notes.append(f"{shard.name}: " + ", ".join(f"{role} = {name}"
                                                    for role, name in columns.items()))
         number = 0
@@ -115,14 +124,16 @@ def _of_parquet(shard: Path, given: tuple[str, ...], checks: Checks, notes: list
 
 def _parquet_row(row: dict, columns: dict[str, str], shard: Path, source: str, number: int,
                  checks: Checks) -> Candidate | Excluded:
-    audio, text = row.get(columns["audio"]), row.get(columns["text"])
+    audio = row.get(columns["audio"])
     path = audio.get("path") if isinstance(audio, dict) else audio
     data = audio.get("bytes") if isinstance(audio, dict) else None
-    split = str(row.get(columns.get("split", "")) or split_name(shard.stem))
-    name = str(row.get(columns.get("id", "")) or f"{shard.stem}-{number:06d}")
-    if not isinstance(text, str):
-        return Excluded("invalid_text", name, source, "", "text.empty", f"{source}: no text.")
-    speaker = row.get(columns.get("speaker", ""))
+    name = f"{shard.stem}-{number:06d}"
+    try:
+        split, own, text, speaker = (words(row, columns.get(role))
+                                     for role in ("split", "id", "text", "speaker"))
+    except ValueError as error:
+        return Excluded("failed", name, source, "", "corpus.row", f"{source}: {error}.")
+    name = own or name
     try:
         if data:
             place = write_recording(checks, f"{shard.stem}/{number:06d}", Path(str(path)).suffix,
@@ -133,6 +144,6 @@ def _parquet_row(row: dict, columns: dict[str, str], shard: Path, source: str, n
             raise DataError(f"{source}: neither audio bytes nor a path.", code="corpus.audio")
     except DataError as error:
         return Excluded("failed", name, source, "", error.code, error.message)
-    return Candidate(split, name, place, text, source, "" if speaker is None else str(speaker))
+    return Candidate(split or split_name(shard.stem), name, place, text, source, speaker)
 
 

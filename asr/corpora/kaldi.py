@@ -6,9 +6,10 @@
     train/segments     {utterance id} {recording id} {start s} {end s}   optional
     train/spk2age, spk2gender, utt2lang ...   {speaker or utterance id} {value}   optional
 
-Paths are taken from the data directory's parent, then from the data directory itself. A command
-(`sox ... |`) is never run, it is listed as failed; so is an archive (`foo.ark:17`). What is known
-of speakers and utterances becomes columns, see `asr.corpora.collect.Prepared`.
+Paths are taken from the data directory's parent, then from the data directory itself, then from
+`--audio-root`. A command (`sox ... |`) is never run, it is listed as failed; so is an archive
+(`foo.ark:17`). What is known of speakers and utterances becomes columns, see
+`asr.corpora.collect.Prepared`.
 Format: https://kaldi-asr.org/doc/data_prep.html
 """
 
@@ -56,8 +57,9 @@ def prepare(corpus_dir: str | Path, *, dev_every: int = 0,
     if not splits:
         raise CorpusError(f"Neither {folder} nor a folder in it holds wav.scp; expected a Kaldi "
                           "data directory.", path=folder)
-    items = [item for split in splits for item in _candidates(split)]
-    prepared = collect(every_nth(items, dev_every, by="speaker"), checks or Checks())
+    checks = checks or Checks()
+    items = [item for split in splits for item in _candidates(split, checks)]
+    prepared = collect(every_nth(items, dev_every, by="speaker"), checks)
     for split in splits:
         _add_columns(split, prepared)
     return prepared
@@ -74,7 +76,7 @@ class _Segment(NamedTuple):
     duration: float | None   # seconds; None: to the end of the recording
 
 
-def _candidates(folder: Path) -> Iterator[Candidate | Excluded]:
+def _candidates(folder: Path, checks: Checks) -> Iterator[Candidate | Excluded]:
     recordings = _pairs(folder / "wav.scp")
     speakers = _pairs(folder / "utt2spk") if (folder / "utt2spk").is_file() else {}
     segments = _segments(folder / "segments") if (folder / "segments").is_file() else None
@@ -90,7 +92,7 @@ def _candidates(folder: Path) -> Iterator[Candidate | Excluded]:
             continue
         if segment.recording not in located:
             entry = recordings.get(segment.recording)
-            located[segment.recording] = (_locate(folder, entry[1]) if entry else
+            located[segment.recording] = (_locate(folder, entry[1], checks) if entry else
                                           f"{segment.recording!r} is not in wav.scp.")
         audio = located[segment.recording]
         if isinstance(audio, str):
@@ -150,15 +152,14 @@ def _segments(path: Path) -> dict[str, _Segment | str]:
     return segments
 
 
-def _locate(folder: Path, entry: str) -> Path | str:
+def _locate(folder: Path, entry: str, checks: Checks) -> Path | str:
     """The recording that an entry of wav.scp means, or why there is none."""
     if entry.endswith("|") or entry.startswith("|"):
         return (f"wav.scp names a command, {entry[:80]!r}, which is not run; write the recording "
                 "to a file and name that.")
     if _ARCHIVE.fullmatch(entry) or entry in ("", "-") or "\0" in entry:
         return f"wav.scp names {entry[:80]!r}, expected the path of a recording."
-    entry = file_name(entry)
     for base in (folder.parent, folder):
-        if os.path.isfile(base / entry):  # no error of the disk: collect() meets it
-            return base / entry
-    return folder.parent / entry   # collect() says that it is missing
+        if os.path.isfile(base / file_name(entry)):   # no error of the disk: collect() meets it
+            return base / file_name(entry)
+    return checks.locate(folder.parent, entry)   # collect() says if it is missing

@@ -19,10 +19,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from asr.corpora.collect import Candidate, Checks, Excluded, Prepared, collect
+from asr.corpora.columns import words
 from asr.corpora.naming import split_name
 from asr.corpora.tables import MAX_TABLE_BYTES
 from asr.errors import CorpusError
-from asr.manifest.rows import parse_object
+from asr.manifest.rows import parse_object, show
 
 SUMMARY = "lhotse: cuts, or recordings and supervisions (.jsonl, .jsonl.gz)"
 
@@ -47,7 +48,13 @@ def prepare(corpus_dir: str | Path, *, checks: Checks | None = None) -> Prepared
                           path=corpus_dir)
     items: list[Candidate | Excluded] = []
     for split, path, other in files:
-        recordings = None if other is None else _recordings(other)
+        recordings = None
+        if other is not None:
+            rows = list(_rows(other))
+            recordings = {row["id"]: row for _, row in rows
+                          if isinstance(row, dict) and isinstance(row.get("id"), str)}
+            items += [Excluded("failed", "", source, "", "corpus.row", f"{source}: {row}")
+                      for source, row in rows if isinstance(row, str)]
         for source, row in _rows(path):
             if recordings is None:
                 items += _cut(row, split, source, path, checks)
@@ -96,11 +103,6 @@ def _rows(path: Path) -> Iterator[tuple[str, dict | str]]:
             yield f"{path.name}:{number}", parse_object(line)
 
 
-def _recordings(other: Path) -> dict[str, dict]:
-    return {row["id"]: row for _, row in _rows(other)
-            if isinstance(row, dict) and isinstance(row.get("id"), str)}
-
-
 def _cut(row: dict | str, split: str, source: str, path: Path, checks: Checks
          ) -> Iterator[Candidate | Excluded]:
     """One candidate a supervision; those of a cut count their times from its start."""
@@ -117,14 +119,16 @@ def _cut(row: dict | str, split: str, source: str, path: Path, checks: Checks
                        f"{source}: the cut has no supervision.")
     for supervision in supervisions if isinstance(supervisions, list) else [supervisions]:
         try:
+            if not isinstance(supervision, dict):
+                raise ValueError(f"a supervision is {show(supervision)}, expected an object")
             shift, start = _number(row, "start"), _number(supervision, "start")
             # What begins before its cut is known from the cut on.
             end = start + _number(supervision, "duration")
             named = supervision | {"recording_id": "", "start": max(0.0, start),
                                    "duration": end - max(0.0, start)}
-        except (TypeError, ValueError, AttributeError) as error:
+        except ValueError as error:
             yield Excluded("failed", str(row.get("id", "")), source, "", "corpus.row",
-                           f"{source}: {error}: this is no row of lhotse.")
+                           f"{source}: {error}.")
             continue
         if len(supervisions) == 1:
             named["id"] = row.get("id", supervision.get("id"))
@@ -137,38 +141,47 @@ def _supervision(row: dict | str, recordings: dict[str, dict], split: str, sourc
                  path: Path, checks: Checks, shift: float) -> Candidate | Excluded:
     if isinstance(row, str):
         return Excluded("failed", "", source, "", "corpus.row", f"{source}: {row.rstrip('.')}.")
-    identifier = str(row.get("id", ""))
-
-    def failed(reason: str, code: str = "corpus.row") -> Excluded:
-        return Excluded("failed", identifier, source, "", code, f"{source}: {reason}.")
-
-    recording = recordings.get(row.get("recording_id", ""))
-    if recording is None:
-        return failed(f"the recording {row.get('recording_id')!r} is not in the recordings")
     try:
-        places = recording["sources"]
-        if len(places) != 1 or places[0]["type"] != "file":
-            return failed(f"the recording has {len(places)} sources, the first of type "
-                          f"{places[0]['type']!r}; expected one file", "corpus.audio")
-        if recording.get("transforms"):
-            return failed("the recording has transforms, which are not applied; save it first")
-        name, text = places[0]["source"], row["text"] or ""
+        identifier, of, text, speaker = (words(row, key) for key in (
+            "id", "recording_id", "text", "speaker"))
+        if of not in recordings:
+            raise ValueError(f"the recording {of!r} is not in the recordings")
+        name, count = _file(recordings[of])
         start, duration = shift + _number(row, "start"), _number(row, "duration")
-        count = len(recording.get("channel_ids") or places[0]["channels"])
-        channel = row.get("channel", 0)
-        channel = channel[0] if isinstance(channel, list) and len(channel) == 1 else channel
-        speaker = row.get("speaker") or ""
-    except (KeyError, TypeError, IndexError, ValueError) as error:
-        return failed(f"{type(error).__name__} {error}: this is no row of lhotse")
-    if not (isinstance(name, str) and isinstance(text, str) and name and "\0" not in name):
-        return failed("source and text must be strings")
+    except ValueError as error:
+        return Excluded("failed", str(row.get("id", "")), source, "", "corpus.row",
+                        f"{source}: {error}.")
+    channel = row.get("channel", 0)
+    channel = channel[0] if isinstance(channel, list) and len(channel) == 1 else channel
     number = channel + 1 if isinstance(channel, int) and count > 1 else 0
     return Candidate(split, identifier, checks.locate(path.parent, name), text, source,
-                     str(speaker), round(start, 6), duration or None, number)
+                     speaker, round(start, 6), duration or None, number)
+
+
+def _file(recording: dict) -> tuple[str, int]:
+    """The path of a recording and how many channels it has.
+
+    Raises:
+        ValueError: it is not one file, or has to be computed first.
+    """
+    places = recording.get("sources")
+    place = places[0] if isinstance(places, list) and len(places) == 1 else None
+    if not isinstance(place, dict) or place.get("type") != "file":
+        raise ValueError(f"the recording has the sources {show(places)}, expected one of type "
+                         "\"file\"; save the audio first: cuts.save_audios(...)")
+    if recording.get("transforms"):
+        raise ValueError("the recording has transforms, which are not applied; save it first: "
+                         "cuts.save_audios(...)")
+    name, channels = words(place, "source"), recording.get("channel_ids") or place.get("channels")
+    if not name or "\0" in name:
+        raise ValueError(f"the source of the recording is {name!r}, expected a path")
+    if not isinstance(channels, list):
+        raise ValueError(f"channels of the recording is {show(channels)}, expected a list")
+    return name, len(channels)
 
 
 def _number(row: dict, key: str) -> float:
     value = row.get(key) or 0.0
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ValueError(f"{key} is {value!r}, expected seconds")
+        raise ValueError(f"{key} is {show(value)}, expected seconds")
     return float(value)

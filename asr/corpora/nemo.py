@@ -15,10 +15,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from asr.corpora.collect import Candidate, Checks, Excluded, Prepared, collect
+from asr.corpora.columns import words
 from asr.corpora.naming import split_word, unique_names
-from asr.corpora.tables import file_name, read_lines
+from asr.corpora.tables import read_lines
 from asr.errors import CorpusError
-from asr.manifest.rows import parse_object
+from asr.manifest.rows import parse_object, show
 
 SUMMARY = "NeMo manifest (JSON lines with audio_filepath, text, duration)"
 
@@ -41,7 +42,8 @@ def prepare(corpus_dir: str | Path, *, checks: Checks | None = None) -> Prepared
     if not manifests:
         raise CorpusError(f"{corpus_dir} is neither a manifest nor a folder with one; expected a "
                           "file of JSON lines, .jsonl or .json.", path=corpus_dir)
-    return collect(_candidates(manifests), checks or Checks())
+    checks = checks or Checks()
+    return collect(_candidates(manifests, checks), checks)
 
 
 def looks_like(path: Path) -> bool:
@@ -55,7 +57,7 @@ def _is_nemo(path: Path) -> bool:
         return b'"audio_filepath"' in file.read(4_096)
 
 
-def _candidates(manifests: list[Path]) -> Iterator[Candidate | Excluded]:
+def _candidates(manifests: list[Path], checks: Checks) -> Iterator[Candidate | Excluded]:
     rows = [(manifest, source, _row(line)) for manifest in manifests
             for source, line in read_lines(manifest)]
     names = unique_names(row["audio_filepath"] for _, _, row in rows if isinstance(row, dict))
@@ -65,12 +67,11 @@ def _candidates(manifests: list[Path]) -> Iterator[Candidate | Excluded]:
             continue
         offset = float(row.get("offset") or 0.0)
         name = names[row["audio_filepath"]]
-        identifier = str(row.get("id") or (f"{name}-{offset:.3f}" if "offset" in row else name))
+        identifier = row["id"] or (f"{name}-{offset:.3f}" if "offset" in row else name)
         declared = row.get("duration")
         split = "train" if len(manifests) == 1 else _split_name(manifest)
-        yield Candidate(split, identifier, manifest.parent / file_name(row["audio_filepath"]),
-                        row["text"],
-                        source, str(row.get("speaker") or ""), offset,
+        yield Candidate(split, identifier, checks.locate(manifest.parent, row["audio_filepath"]),
+                        row["text"], source, row["speaker"], offset,
                         None if declared is None else float(declared))
 
 
@@ -85,12 +86,15 @@ def _row(line: str) -> dict | str:
         return row
     for key in ("audio_filepath", "text"):
         if not isinstance(row.get(key), str):
-            return f"{key} must be a string, got {row.get(key)!r}."
+            return f"{key} must be a string, got {show(row.get(key))}."
     if not row["audio_filepath"] or "\0" in row["audio_filepath"]:
         return "audio_filepath is empty or holds a NUL character."
     for key in ("duration", "offset"):
         value = row.get(key, 0.0)
         if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))
                                   or not 0 <= value < math.inf):
-            return f"{key} must be a number of seconds, got {value!r}."
-    return row
+            return f"{key} must be a number of seconds, got {show(value)}."
+    try:
+        return row | {key: words(row, key) for key in ("id", "speaker")}
+    except ValueError as error:
+        return f"{error}."

@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from asr.corpora.collect import Candidate, Excluded
 from asr.errors import UsageError
+from asr.terminal import plural
 from asr.text import normalize
 
 Items = list[Candidate | Excluded]
@@ -78,8 +79,8 @@ def by_fraction(items: Iterable[Candidate | Excluded], fractions: dict[str, floa
     for item in _of(items, split):
         groups[key(item)] += 1
     if len(groups) <= len(fractions):
-        raise UsageError(f"By {by} there {'is 1 group' if len(groups) == 1 else ''}"
-                         f"{f'are {len(groups)} groups' if len(groups) != 1 else ''}, and none may "
+        are = f"{'is' if len(groups) == 1 else 'are'} {plural(len(groups), 'group')}"
+        raise UsageError(f"By {by} there {are}, and none may "
                          f"be divided, so there cannot be {len(fractions) + 1} splits; split by "
                          f"{' or '.join(sorted(set(GROUPS) - {by}))}.")
     order = sorted(groups, key=lambda name: hashlib.sha256(name.encode()).digest())

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from asr.errors import CorpusError, UsageError
 from asr.files import CONVERT
+from asr.terminal import plural
 
 MAX_TABLE_BYTES = 1 << 30   # of a file that lists utterances
 _MAX_ROW_LINES = 20   # of a row whose quoted fields have line ends
@@ -185,7 +186,7 @@ def read_table(path: Path, columns: tuple[str, ...], *, delimiter: str,
         elif len(row) == len(header):
             yield source, dict(zip(header, row, strict=True))
         elif row:
-            yield source, f"the row has {len(row)} columns, expected {len(header)}"
+            yield source, f"the row has {plural(len(row), 'column')}, expected {len(header)}"
 
 
 def _header_line(lines: list[str]) -> tuple[int, str]:
@@ -209,9 +210,14 @@ def _header(path: Path, line: str, number: int, delimiter: str, *, quotes: bool)
 
 
 def _fields(lines: list[str], delimiter: str, quotes: bool) -> list[str]:
-    return next(csv.reader([line + "\n" for line in lines], delimiter=delimiter, strict=True,
-                           quoting=csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE,
-                           skipinitialspace=delimiter in ",;"), [])
+    try:
+        return next(csv.reader([line + "\n" for line in lines], delimiter=delimiter, strict=True,
+                               quoting=csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE,
+                               skipinitialspace=delimiter in ",;"), [])
+    except csv.Error as error:
+        if str(error) != "unexpected end of data":
+            raise
+        raise csv.Error("a quotation mark is opened and not closed") from error
 
 
 def _row(lines: list[str], width: int, delimiter: str, quotes: bool) -> tuple[list[str] | str, int]:

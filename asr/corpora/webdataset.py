@@ -18,7 +18,7 @@ from typing import Any
 
 from asr.audio.source import is_recording
 from asr.corpora.collect import Candidate, Checks, Excluded, Prepared, collect
-from asr.corpora.columns import GUESSES
+from asr.corpora.columns import text_and_speaker
 from asr.corpora.extracting import MAX_RECORDING_BYTES, write_recording
 from asr.corpora.naming import split_name
 from asr.errors import CorpusError, UsageError
@@ -117,18 +117,21 @@ def _utterance(shard: Path, key: str, parts: dict[str, Any], checks: Checks
             if isinstance(found, str):
                 yield Excluded("failed", key, source, "", "corpus.row", f"{source}: {found}")
                 return
-            row = {k.casefold(): v for k, v in found.items()}
-        text = next((row[name] for name in GUESSES["text"] if isinstance(row.get(name), str)), None)
-        if text is None:
-            text = next((parts[name] for name in ("txt", "text", "lab", "transcript")
-                         if name in parts), b"").decode("utf-8-sig")
+            row = found
+        beside = next((parts[name] for name in ("txt", "text", "lab", "transcript")
+                       if name in parts), None)
+        text, speaker = text_and_speaker(row if beside is None else {"text": None} | row)
+        if not text and beside is not None:
+            text = beside.decode("utf-8-sig")
     except UnicodeDecodeError:
         yield Excluded("invalid_text", key, source, "", "text.encoding",
                        f"{source}: the text is not UTF-8.")
         return
-    speaker = next((str(row[name]) for name in GUESSES["speaker"] if row.get(name)), "")
+    except ValueError as error:
+        yield Excluded("failed", key, source, "", "corpus.row", f"{source}: {error}.")
+        return
     place = parts[kind]
     if isinstance(place, bytes):
         place = write_recording(checks, f"{shard.name.partition('.')[0]}/{key}", f".{kind}", place)
     yield Candidate(split_name(shard.name.partition(".")[0]), key, place, " ".join(text.split()),
-                    source, speaker)
+                    source, speaker or "")

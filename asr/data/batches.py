@@ -20,6 +20,7 @@ import numpy as np
 
 from asr.data.items import BatchItem, Clip, PlanSettings, Rendition, item_of, join_clips
 from asr.errors import DataError
+from asr.terminal import plural
 
 # Lengths are sorted after multiplication by 1 ± this, so that neighbours change every epoch while
 # a batch stays nearly free of padding.
@@ -88,7 +89,8 @@ def gather_clips(rows: Sequence[PlanRow], labels: Mapping[str, Sequence[int]]) -
         speakers[row.id] = row.speaker
     missing = sorted(set(labels) - set(renditions))
     if missing:
-        raise DataError(f"The feature cache lacks {len(missing)} of {len(labels)} utterances, "
+        raise DataError(f"The feature cache lacks {len(missing)} of "
+                        f"{plural(len(labels), 'utterance')}, "
                         f"{missing[0]!r} first; build it again, or take them out of the "
                         "training set.")
     return [Clip(name, speakers[name], tuple(labels[name]), tuple(renditions[name]))

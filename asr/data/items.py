@@ -16,6 +16,7 @@ import numpy as np
 from asr.errors import DataError, RecipeError
 from asr.features.lengths import feasible, output_length
 from asr.recipe import ModelSettings, Recipe
+from asr.terminal import plural
 from asr.text.tokenizer import CharTokenizer
 
 DEFAULT_FRAMES = 8_000  # of a batch whose recipe leaves it open
@@ -156,7 +157,8 @@ def _choose_rendition(clip: Clip, settings: PlanSettings, rng: np.random.Generat
     usable = [r for r in clip.renditions if _fits(r.num_frames, clip.labels, settings)]
     if not usable:
         frames = max(r.num_frames for r in clip.renditions)
-        raise DataError(f"Utterance {clip.id!r} has {len(clip.labels)} labels and {frames} frames, "
+        raise DataError(f"Utterance {clip.id!r} has {plural(len(clip.labels), 'label')} and "
+                        f"{frames} frames, "
                         f"{output_length(frames, settings.model)} after subsampling; CTC needs at "
                         "least one label, and a frame for each label and each repeated label. "
                         "Drop it, or lower model.subsampling.", code="ctc.infeasible")

@@ -14,6 +14,7 @@ import numpy as np
 from asr.decoding.hypothesis import Hypothesis, WordSpan, collapse, hypothesis_from_path
 from asr.errors import DataError, UsageError
 from asr.kernels.jit import compiled
+from asr.terminal import plural
 from asr.text.tokenizer import CharTokenizer, frames_needed
 
 
@@ -56,9 +57,9 @@ def align(log_probs: np.ndarray, labels: Sequence[int] | np.ndarray) -> Alignmen
                          "is not part of a text.")
     needed = frames_needed(labels.tolist())
     if num_frames < needed:
-        raise DataError(f"{len(labels)} labels need at least {needed} output frames, the utterance "
-                        f"has {num_frames}; the text is too long for the audio, or is not its "
-                        "text.", code="align.infeasible")
+        raise DataError(f"{plural(len(labels), 'label needs', 'labels need')} at least {needed} "
+                        f"output frames, the utterance has {num_frames}; the text is too long for "
+                        "the audio, or is not its text.", code="align.infeasible")
     starts, ends, path, score = _viterbi(
         np.ascontiguousarray(log_probs, dtype=np.float64), labels)
     return Alignment(labels, starts, ends, path, float(score))

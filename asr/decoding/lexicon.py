@@ -15,6 +15,7 @@ from asr.decoding.hypothesis import Hypothesis, hypothesis_from_path
 from asr.errors import DataError, UsageError
 from asr.kernels.jit import compiled
 from asr.recipe import DecoderSettings
+from asr.terminal import plural
 from asr.text import normalize
 from asr.text.reading import read_text_file
 from asr.text.tokenizer import CharTokenizer
@@ -64,7 +65,7 @@ class LexiconDecoder(Decoder):
     @classmethod
     def describe(cls, settings: DecoderSettings) -> str:
         """See `Decoder.describe`."""
-        return f"lexicon of {len(settings.lexicon)} words, bonus {settings.word_bonus:g}"
+        return f"lexicon of {plural(len(settings.lexicon), 'word')}, bonus {settings.word_bonus:g}"
 
     def search(self, log_probs: np.ndarray) -> list[Hypothesis]:
         """See `Decoder.search`; always one hypothesis.
@@ -73,7 +74,8 @@ class LexiconDecoder(Decoder):
             UsageError: the recording is too long for so many words.
         """
         if not self.fits(len(log_probs)):
-            raise UsageError(f"{len(self.words):,} words and {len(log_probs):,} frames are too "
+            raise UsageError(f"{plural(len(self.words), 'word')} and "
+                             f"{plural(len(log_probs), 'frame')} are too "
                              "much for the exact search of the lexicon decoder. Use the beam "
                              "decoder.", code="lexicon.size")
         path, score = _viterbi(log_probs, self._labels, self._parents, self._terminal, self._space,
@@ -132,7 +134,8 @@ def check_words(words: Sequence[str]) -> None:
                              f"than {MAX_WORD} characters; write one word an entry.",
                              code="lexicon.word")
     if sum(map(len, words)) > MAX_CHARACTERS:
-        raise UsageError(f"A lexicon of {len(words):,} words has more than {MAX_CHARACTERS:,} "
+        raise UsageError(f"A lexicon of {plural(len(words), 'word')} has more than "
+                         f"{MAX_CHARACTERS:,} "
                          "characters; use a language model instead.", code="lexicon.size")
 
 

@@ -14,6 +14,7 @@ from asr.decoding.lexicon import MAX_WORD, check_words
 from asr.errors import UsageError
 from asr.language_model.model import SPECIAL, LanguageModel
 from asr.language_model.prefix_tree import best_below, build_tree
+from asr.terminal import plural
 from asr.text.tokenizer import CharTokenizer
 
 MAX_CELLS = 50_000_000  # words times letters of the longest, 8 bytes each
@@ -75,8 +76,9 @@ def spelled_words(model: LanguageModel, tokenizer: CharTokenizer) -> list[str]:
     if not spelled or len(spelled) < MIN_SPELLED * len(words):
         example = next((word for word in words if tokenizer.unknown(word)), "")
         raise UsageError(
-            f"The tokenizer can write {len(spelled):,} of the {len(words):,} words of the language "
-            f"model (not {example!r}, for example). Its alphabet is {tokenizer.alphabet!r}: train "
+            f"The tokenizer can write {len(spelled):,} of the {plural(len(words), 'word')} of the "
+            f"language model (not {example!r}, for example). Its alphabet is "
+            f"{tokenizer.alphabet!r}: train "
             "the language model on texts of the same normaliser.", code="lm.units")
     return spelled
 
@@ -114,7 +116,7 @@ def word_part(model: LanguageModel | None, tokenizer: CharTokenizer, lexicon: Se
     spellings = [tokenizer.encode(word) for word in words]
     lengths = np.array([len(spelling) for spelling in spellings])
     if len(words) * lengths.max() > MAX_CELLS:
-        raise UsageError(f"A vocabulary of {len(words):,} words of up to {lengths.max()} "
+        raise UsageError(f"A vocabulary of {plural(len(words), 'word')} of up to {lengths.max()} "
                          "characters is too large; prune the language model.", code="lm.size")
     sequences = np.zeros((len(words), lengths.max()), dtype=np.int64)
     for row, spelling in zip(sequences, spellings, strict=True):

@@ -21,6 +21,7 @@ import numpy as np
 from asr.decoding.fusion import PhrasePart
 from asr.errors import DataError, UsageError
 from asr.recipe import DecoderSettings
+from asr.terminal import plural
 from asr.text import normalize
 from asr.text.reading import read_text_file
 from asr.text.tokenizer import CharTokenizer
@@ -183,7 +184,8 @@ def _check_size(phrases: Sequence[str]) -> None:
     """Refuse, before any work, what would take the machine."""
     characters = sum(map(len, phrases))
     if len(phrases) > MAX_HOT_WORDS or characters > MAX_CHARACTERS:
-        raise UsageError(f"{len(phrases):,} hot words of {characters:,} characters; at most "
+        raise UsageError(f"{plural(len(phrases), 'hot word')} of "
+                         f"{plural(characters, 'character')}; at most "
                          f"{MAX_HOT_WORDS:,} of {MAX_CHARACTERS:,} are allowed. A language model "
                          "is the place for a whole vocabulary.", code="hot_words.size")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from asr.doctor.tensorflow_io import lines
+from asr.terminal import plural
 
 KERNELS = {"cudnn": "cuDNN", "cpu": "compiled CPU", "generic": "generic loop"}
 
@@ -25,7 +26,8 @@ def _machine(report: dict) -> Iterator[str]:
                          if version)
     processor, threads, numba = report["processor"], report["threads"], report["numba"]
     yield from _wrapped("versions", versions)
-    yield f"processor      {processor['name']}, {processor['cores']} cores, {processor['system']}"
+    yield (f"processor      {processor['name']}, {plural(processor['cores'], 'core')}, "
+           f"{processor['system']}")
     settings = " ".join(f"{k}={v}" for k, v in threads["environment"].items())
     yield (f"threads        kernels {threads['kernels']}, TensorFlow "
            f"{threads['tensorflow'] or '-'}{'; ' + settings if settings else ''}")

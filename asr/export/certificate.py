@@ -23,6 +23,7 @@ from asr.errors import AsrError
 from asr.files import sha256_file
 from asr.manifest import Utterance
 from asr.network.engine import NumpyAcousticModel, pad_batch
+from asr.terminal import plural
 from asr.versions import installed
 
 if TYPE_CHECKING:
@@ -195,7 +196,7 @@ def certify(recognizer: Recognizer, exported: Exported, *, verify: Sequence[Utte
         problem = (f"its logits differ by {largest:.2e}, more than {TOLERANCE:g} and "
                    f"{RELATIVE_TOLERANCE:g} of the largest logit{where}.")
     elif not quantized and same < len(clips):
-        problem = f"{len(clips) - same} of {len(clips)} sample transcripts differ."
+        problem = f"{len(clips) - same} of {plural(len(clips), 'sample transcript')} differ."
     elif verification and verification.exported_wer - verification.ours_wer > max_wer_cost:
         problem = (f"its WER is {verification.exported_wer:.2f} %, ours {verification.ours_wer:.2f}"
                    f" %: more than {max_wer_cost:g} points. Raise --max-wer-cost, or quantise "

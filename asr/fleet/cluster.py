@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from asr.errors import AsrError, UsageError
+from asr.terminal import plural
 
 MISSING = ("Work on a cluster needs Ray, which is not installed. Run: pip install "
            "\"keras-asr[ray]\"")
@@ -210,9 +211,9 @@ class _Run:
             return
         self._free.append(actor)
         if len(outcomes) != len(shard.items):
-            raise AsrError(f"A worker of the cluster returned {len(outcomes)} outcomes for "
-                           f"{len(shard.items)} items. The machines have different versions of "
-                           "keras-asr; install the same one on all.")
+            raise AsrError(f"A worker of the cluster returned {plural(len(outcomes), 'outcome')} "
+                           f"for {plural(len(shard.items), 'item')}. The machines have different "
+                           "versions of keras-asr; install the same one on all.")
         self._keep(shard, outcomes)
 
     def _keep(self, shard: _Shard, outcomes: Sequence) -> None:

@@ -28,6 +28,7 @@ from asr.fleet.cluster import Cluster, count_of, processors
 from asr.fleet.features import fill_cache
 from asr.network.framework import import_tensorflow
 from asr.recipe import Recipe
+from asr.terminal import plural
 from asr.training import TrainingResult, read_log, train
 from asr.training.cluster import place_of_process
 
@@ -99,8 +100,8 @@ def train_on(cluster: Cluster, recipe: Recipe, run_dir: str | Path, *,
             if own or not gained or gained == left:
                 raise (own or errors)[0]
             left = left and left - gained
-            say(f"A worker was lost after {before + gained:,} epochs. All are started again, and "
-                "go on from the last checkpoint ...")
+            say(f"A worker was lost after {plural(before + gained, 'epoch')}. All are started "
+                "again, and go on from the last checkpoint ...")
 
 
 def _epochs(run_dir: str) -> int:

@@ -25,6 +25,7 @@ from asr.inference.loop import transcribe_tasks
 from asr.inference.tasks import Result, Task, Timings
 from asr.manifest.address import Address, is_address
 from asr.recognizer import Recognizer
+from asr.terminal import plural
 from asr.transcript import FORMATS, Transcript, render
 from asr.transcript.segments import merge_channels, speaker_names
 
@@ -214,7 +215,8 @@ def _outcome(item: Item, parts: Sequence[Result], speakers: Sequence[str]) -> Ou
         return Outcome(item, found[0])
     if speakers and len(speakers) != len(found):
         return Outcome(item, error=UsageError(
-            f"{item.name} has {len(found)} channels, but {len(speakers)} speakers are named; name "
+            f"{item.name} has {plural(len(found), 'channel')}, but "
+            f"{plural(len(speakers), 'speaker is', 'speakers are')} named; name "
             "one a channel.", code="audio.channel"), stage="load")
     return Outcome(item, merge_channels(found, speakers or speaker_names(len(found))))
 

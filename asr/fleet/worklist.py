@@ -108,15 +108,15 @@ def find_items(inputs: Iterable[str], *, recursive: bool = False) -> tuple[list[
 
 
 def other_audio(inputs: Iterable[str], *, recursive: bool = False) -> dict[str, list[str]]:
-    """{suffix: names} of the files that look like recordings but are not taken from a folder."""
+    """{suffix: paths} of the files that look like recordings but are not taken from a folder."""
     wanted = OTHER_MEDIA | ({*av_decoder.SUFFIXES} - taken_suffixes())
     found: dict[str, list[str]] = {}
     for text in filter(os.path.isdir, inputs):
-        for _, files in _folders(text, recursive):
-            for file in sorted(files):
+        for folder, files in _folders(text, recursive):
+            for file in files:
                 suffix = os.path.splitext(file)[1].lower()
                 if file[:1] != "." and suffix in wanted:
-                    found.setdefault(suffix, []).append(file)
+                    found.setdefault(suffix, []).append(os.path.join(folder, file))
     return dict(sorted(found.items()))
 
 

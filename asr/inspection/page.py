@@ -25,6 +25,7 @@ from asr.inspection.view import (
 from asr.network.equations import Trace
 from asr.pages.clips import CLIP_RATE, encode_mp3
 from asr.pages.frame import THEME, escape, fill_page, visible
+from asr.terminal import plural
 
 MAX_VALUES = 4_000_000  # of all gates, two bytes each: beyond that only the asked layer comes along
 FULL_SCALE = 32_767  # arrays travel as int16: a gate is true to 0.00003
@@ -51,7 +52,7 @@ def page(view: View, *, clip: str, bundle: str, with_sound: bool = True) -> str:
         f"<header><div class='top'><h1>Inside the LSTM: {escape(clip)}</h1>{THEME}</div>"
         f"<p class='headline' dir='auto'>{escape(view.headline())}</p>"
         f"<p>Heard by {escape(bundle)}: {model} of {inspection.num_units} cells a direction. "
-        f"{inspection.transcript.duration:.2f} s, {len(inspection.logits)} steps of "
+        f"{inspection.transcript.duration:.2f} s, {plural(len(inspection.logits), 'step')} of "
         f"{1000 * inspection.seconds_per_frame:g} ms.</p>"
         f"<details open><summary>How to read this</summary><ul>{sentences}</ul></details></header>"
         "<noscript><p class='note'>The picture needs a browser with scripts on.</p></noscript>"

@@ -6,6 +6,7 @@ In: bytes from a file that may not be trusted. Out: a checked dictionary, or fau
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import re
@@ -136,8 +137,8 @@ def _is_seconds(value: object, *, zero: bool) -> bool:
 
 
 def show(value: object) -> str:
-    """A short, printable form of anything."""
-    text = ascii(value)
+    """A short, printable form of what JSON holds: null for None."""
+    text = ascii(value) if isinstance(value, str) else json.dumps(value, default=ascii)
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 

@@ -11,7 +11,8 @@ from asr.pages.clips import CLIP_SECONDS, Clips
 from asr.pages.frame import THEME, escape, section
 from asr.scoring.comparison import Comparison, p_value, points
 from asr.scoring.counts import Counts
-from asr.scoring.result import Receipt, Score, percent, plural, with_interval
+from asr.scoring.result import Receipt, Score, percent, with_interval
+from asr.terminal import plural
 
 _KEYS = ("<p class='soft wide'>Keys: <kbd>/</kbd> search, <kbd>j</kbd> <kbd>k</kbd> next and "
          "previous utterance, <kbd>Enter</kbd> listen, <kbd>n</kbd> <kbd>p</kbd> pages.</p>")

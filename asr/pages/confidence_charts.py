@@ -13,6 +13,7 @@ from asr.pages.frame import escape
 from asr.scoring.confidence import ConfidenceReport
 from asr.scoring.reliability import Reliability
 from asr.scoring.risk import STORED_POINTS, RiskCoverage, share
+from asr.terminal import plural
 
 QUARTERS = {number / 4: f"{25 * number} %" for number in range(5)}
 
@@ -23,15 +24,15 @@ def confidence_charts(report: ConfidenceReport) -> str:
     if report.words is not None:
         cards += _card("Are the confidences true?", reliability_diagram(report.words),
                        [_sentence(report.words.line()),
-                        f"{len(report.words.bins)} groups of words of like confidence. On the "
-                        "dashed line as many words are right as claimed; above it the recogniser "
-                        "is too modest, below it too sure."])
+                        f"{plural(len(report.words.bins), 'group')} of words of like confidence. "
+                        "On the dashed line as many words are right as claimed; above it the "
+                        "recogniser is too modest, below it too sure."])
     cards += _card("What should a person look at?", risk_curve(report.utterances), [
         _sentence(line) for line in report.utterances.lines()])
     left_out = ""
     if report.left_out:
-        left_out = (f"<p class='note'>{report.left_out:,} utterances are not among the words, "
-                    "because the normaliser joins or splits them.</p>")
+        left_out = (f"<p class='note'>{plural(report.left_out, 'utterance is', 'utterances are')} "
+                    "not among the words, because the normaliser joins or splits them.</p>")
     return f"<div class='grid roomy'>{cards}</div>{left_out}"
 
 
@@ -40,7 +41,7 @@ def reliability_diagram(words: Reliability) -> str:
     plot = Plot()
     points = "".join(plot.dot((b.confidence, b.right), "f0", 4,
                               f"claimed {share(b.confidence)}, right {share(b.right)}, "
-                              f"{b.words:,} words") for b in words.bins)
+                              f"{plural(b.words, 'word')}") for b in words.bins)
     (x1, y1), (x2, y2) = plot.place(0, 0), plot.place(1, 1)
     exact = f"<line class='ideal' x1='{x1}' y1='{y1}' x2='{x2}' y2='{y2}'/>"
     return plot.svg("Share of right words by confidence",

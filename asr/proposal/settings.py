@@ -13,6 +13,7 @@ import numpy as np
 from asr.features.lengths import feature_length
 from asr.proposal.survey import Survey
 from asr.recipe import DataSettings, Recipe, recipe_from_dict
+from asr.terminal import plural
 
 MIN_COUNT = 5  # of a character in the training texts, below which it is hardly learnt
 MAX_CLOSED = 60  # words, up to which the vocabulary is taken as closed
@@ -122,15 +123,21 @@ def _features(found: Survey, result: Proposal) -> None:
     result.set("features.cmvn_range_db", 35.0, "long pauses count no more than the words")
 
 
+def speakers_of(found: Survey) -> str:
+    """How many there are."""
+    return plural(len(found.speakers), "speaker") if found.speakers else "unknown speakers"
+
+
 def _text(found: Survey, result: Proposal) -> None:
     result.set("text.normalizer", found.normalizer, "marks that are used like letters stay"
                if found.normalizer == "marks" else "lower case, no punctuation, letters stay")
     joined = " " * (found.words_per_text <= SINGLE_WORDS)   # single words will be joined
     result.set("text.alphabet", "".join(sorted({*found.characters, *joined})),
-               f"the {len(found.characters)} characters of the training texts"
+               f"the {plural(len(found.characters), 'character')} of the training texts"
                f"{', and the space' if joined and ' ' not in found.characters else ''}")
     if len(found.words) <= MAX_CLOSED and min(found.words.values()) >= MIN_COUNT:
-        result.set("decoder.kind", "lexicon", f"the texts consist of {len(found.words)} words; "
+        result.set("decoder.kind", "lexicon", f"the texts consist of "
+                                              f"{plural(len(found.words), 'word')}; "
                    "remove both lines if others may be said")
         result.set("decoder.lexicon", sorted(found.words))
 
@@ -178,14 +185,14 @@ def _left_out(found: Survey, result: Proposal, limit: float, subsampling: int) -
     """Let a run begin although more of the data than usual cannot be used, and say so."""
     allowed = DataSettings().max_bad_fraction
     for name, seconds, labels, foreign, empty, unreadable in (
-            ("training", found.seconds, found.labels, 0, found.num_empty[0], found.unreadable),
+            ("training", found.seconds, found.labels, 0, found.num_empty[0], found.unreadable[0]),
             ("development", found.valid_seconds, found.valid_labels, found.num_foreign,
-             found.num_empty[1], 0)):
+             found.num_empty[1], found.unreadable[1])):
         short = seconds <= limit
         counts = {f"last longer than {limit:g} s": int(np.sum(~short)),
                   "have characters that the training texts lack": foreign,
                   "have no letter": empty,
-                  "cannot be read": unreadable,
+                  "cannot be read": len(unreadable),
                   "are too short for their texts": int(np.sum(
                       short & (_frames(seconds, subsampling) < labels)))}
         share = sum(counts.values()) / max(1, len(seconds))
@@ -217,7 +224,8 @@ def _augmentation(found: Survey, result: Proposal) -> None:
     if found.hours > 0.5:
         result.set("augment.speeds", [0.9, 1.0, 1.1], "each is cached once")
     result.set("augment.warp", 0.2 if few and found.hours > TINY_HOURS else 0.1,
-               f"{len(found.speakers) or 'unknown'} speakers: others speak with other voices")
+               f"{speakers_of(found)}: others speak with other "
+               "voices")
     if few and len(found.speakers) > 1 and found.hours > TINY_HOURS:
         result.set("augment.tilt_db", 8.0, "other microphones")
         result.set("augment.curve_db", 4.0, "other rooms")
@@ -244,31 +252,36 @@ def _warn(found: Survey, result: Proposal) -> None:
             "speakers, for example by subfolders.")
     if found.shared_speakers:
         some = sorted(found.shared_speakers)
-        say(f"{len(some)} speakers are in training and in development data "
-            f"({', '.join(some[:3])}{', ...' if some[3:] else ''}): the error rate says nothing "
-            "about new voices. Split by speaker: asr prepare ... --split speaker --dev 10%.")
+        say(f"{plural(len(some), 'speaker is', 'speakers are')} in training and in development "
+            f"data ({', '.join(some[:3])}{', ...' if some[3:] else ''}): the error rate says "
+            "nothing about new voices. Split by speaker: asr prepare ... --split speaker --dev "
+            "10%.")
     if len(found.rates) > 1:
         low = {rate: count for rate, count in found.rates.items() if rate < 16_000}
-        say("Sample rates are mixed: " + ", ".join(f"{count:,} recordings with {rate:,} Hz"
+        say("Sample rates are mixed: " + ", ".join(f"{plural(count, 'recording')} with {rate:,} Hz"
                                                    for rate, count in found.rates.items())
             + (". Where the low ones come from telephones, set augment.band_limit_probability."
                if low else ". All are resampled."))
     rare = [c for c, n in found.characters.items() if n < MIN_COUNT]
     if rare:
-        say(f"{len(rare)} characters occur fewer than {MIN_COUNT} times: "
-            f"{' '.join(sorted(rare)[:20])}. They will not be learnt; correct the texts, or "
+        say(f"{plural(len(rare), 'character occurs', 'characters occur')} fewer than {MIN_COUNT} "
+            f"times: {' '.join(sorted(rare)[:20])}. They will not be learnt; correct the texts, or "
             "replace them.")
     if too_long := int(np.sum(_frames(found.seconds, _subsampling(found)) < found.labels)):
-        say(f"{too_long:,} texts are too long for their audio and will be left out: asr "
-            "validate --recipe lists them.")
+        say(f"{plural(too_long, 'text is too long for its', 'texts are too long for their')} "
+            "audio and will be left out: asr validate --recipe lists them.")
     if found.noise_db is not None and found.noise_db < LOW_NOISE_DISTANCE:
         say(f"Speech is only {found.noise_db:.0f} dB above the quiet parts: the recordings are "
             "noisy, or cut without pauses.")
-    if len(found.valid_seconds) < 30:
-        say(f"{len(found.valid_seconds)} development utterances choose the best epoch by chance. "
-            "Take more: --dev 10%.")
-    if found.unreadable:
-        say(f"{found.unreadable:,} recordings cannot be read; asr validate lists them.")
+    if (few := len(found.valid_seconds)) < 30:
+        say(f"{plural(few, 'development utterance chooses', 'development utterances choose')} the "
+            "best epoch by chance. Take more: --dev 10%.")
+    for what, failed in zip(("training", "development"), found.unreadable, strict=True):
+        if failed:
+            names = list(failed)
+            say(f"{plural(len(failed), f'{what} utterance')} cannot be read and will be left out "
+                f"({', '.join(names[:3])}{', ...' * (len(names) > 3)}); the first: "
+                f"{failed[names[0]]} asr validate lists them.")
 
 
 def in_words(value: float) -> str:

@@ -19,6 +19,7 @@ from asr.audio.probing import probe_all
 from asr.corpora.naming import split_word
 from asr.errors import AudioError, DataError
 from asr.manifest import Utterance
+from asr.terminal import plural
 from asr.text import normalize
 from asr.text.evidence import marks_that_are_letters
 from asr.text.evidence import report as about
@@ -41,13 +42,15 @@ class Survey:
         valid_seconds: (M,) those of the development data.
         num_foreign: development texts with characters that those of training lack.
         num_empty: texts of training, and of development, of which the normaliser leaves nothing.
-        normalizer: basic or marks, see `asr.text.evidence`.
+        normalizer: basic or marks, see `asr.text.evidence`, or what was asked for.
         characters: characters of the normalised training texts, with counts.
         words: the same of words.
         labels: (N,) characters of each normalised text, plus its repeats.
         valid_labels: (M,) those of the development data.
         noise_db: median distance of speech and quiet in dB; None if it could not be measured.
-        unreadable: recordings that cannot be read.
+        unreadable: ids of training, and of development, utterances whose recordings cannot be
+            read, with what is wrong with each.
+        num_cut: recordings that are cut, of which what is left is used.
         about_texts: sentences on what the normaliser drops.
     """
 
@@ -66,7 +69,8 @@ class Survey:
     labels: np.ndarray
     valid_labels: np.ndarray
     noise_db: float | None
-    unreadable: int
+    unreadable: tuple[dict[str, str], dict[str, str]]
+    num_cut: int = 0
     about_texts: tuple[str, ...] = ()
 
     @property
@@ -80,26 +84,35 @@ class Survey:
         return next(iter(self.rates))
 
 
-def survey(train: Sequence[Utterance], valid: Sequence[Utterance]) -> Survey:
+def survey(train: Sequence[Utterance], valid: Sequence[Utterance],
+           normalizer: str | None = None, allow_truncated: bool = False) -> Survey:
     """Look at texts, headers and some recordings.
 
+    Args:
+        train, valid: utterances to train on, and to validate with.
+        normalizer: None: basic or marks, by evidence.
+        allow_truncated: see `asr.audio.load_audio`.
+
     Raises:
-        DataError: no recording can be read, or no text has a letter.
+        DataError: no recording of one of the two can be read, or no text has a letter.
     """
-    probes = probe_all({u.audio for u in train})
+    probes = probe_all({u.audio for u in (*train, *valid)}, allow_truncated=allow_truncated)
     rates = Counter(probes[u.audio].info.sample_rate for u in train   # type: ignore[union-attr]
                     if probes[u.audio].info)
-    if not rates:
-        error = probes[train[0].audio].error
-        raise DataError(f"None of the {len(train):,} recordings can be read; the first: {error}",
-                        path=train[0].audio)
+    bad = [{u.id: str(probes[u.audio].error) for u in rows if probes[u.audio].info is None}
+           for rows in (train, valid)]
+    for what, rows, failed in zip(("training", "development"), (train, valid), bad, strict=True):
+        if len(failed) == len(rows):
+            raise DataError(f"None of the {plural(len(rows), f'{what} recording')} can be read; "
+                            f"the first: {probes[rows[0].audio].error}", path=rows[0].audio)
     texts = [u.text for u in train]
-    normalizer = "marks" if marks_that_are_letters(texts) else "basic"
+    normalizer = normalizer or ("marks" if marks_that_are_letters(texts) else "basic")
     normalized = [normalize(text, normalizer) for text in texts]
     characters = Counter("".join(normalized))
     if not characters.keys() - {" "}:
-        raise DataError(f"None of the {len(train):,} texts has a letter or a digit, the first is "
-                        f"{texts[0][:60]!r}. Write down what is said.", path=train[0].audio)
+        raise DataError(f"None of the {plural(len(train), 'text')} has a letter or a digit, the "
+                        f"first is {texts[0][:60]!r}. Write down what is said.",
+                        path=train[0].audio)
     valid_texts = [normalize(u.text, normalizer) for u in valid]
     foreign = sum(bool(set(text) - {*characters, " "}) for text in valid_texts)
     empty = tuple(sum(not text.strip() for text in found) for found in (normalized, valid_texts))
@@ -111,7 +124,7 @@ def survey(train: Sequence[Utterance], valid: Sequence[Utterance]) -> Survey:
         (empty[0], empty[1]), normalizer, characters,
         Counter(word for text in normalized for word in text.split()),
         _labels(normalized), _labels(valid_texts),
-        _noise(train), sum(probe.info is None for probe in probes.values()),
+        _noise(train, allow_truncated), (bad[0], bad[1]), sum(p.cut for p in probes.values()),
         tuple(about(texts, normalizer)))
 
 
@@ -119,11 +132,11 @@ def _labels(texts: Sequence[str]) -> np.ndarray:
     return np.array([len(t) + sum(a == b for a, b in zip(t, t[1:], strict=False)) for t in texts])
 
 
-def _noise(rows: Sequence[Utterance]) -> float | None:
+def _noise(rows: Sequence[Utterance], allow_truncated: bool) -> float | None:
     distances = []
     for row in rows[::max(1, len(rows) // NOISE_SAMPLE)]:
         try:
-            audio = load_utterance(row, sample_rate=8_000)
+            audio = load_utterance(row, sample_rate=8_000, allow_truncated=allow_truncated)
         except AudioError:
             continue
         meter = LoudnessMeter(8_000)

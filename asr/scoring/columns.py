@@ -16,8 +16,9 @@ import numpy as np
 
 from asr.errors import DataError
 from asr.scoring.breakdown import Group, group_of
-from asr.scoring.result import Row, plural, with_interval
+from asr.scoring.result import Row, with_interval
 from asr.scoring.text_lines import read_lines, read_objects
+from asr.terminal import plural
 
 MAX_VALUES = 1_000
 """A column with more different values describes single utterances, not conditions."""
@@ -106,7 +107,7 @@ def label_by(ids: Sequence[str], column: str, columns: Columns) -> dict[str, tup
         labels = [(math.inf, _UNKNOWN) if number is None else (number, f"{number:g}")
                   for number in numbers]
     if len(set(labels)) > MAX_VALUES:
-        raise DataError(f"column {column!r}: got {len(set(labels)):,} different values for "
+        raise DataError(f"column {column!r}: got {plural(len(set(labels)), 'different value')} for "
                         f"{plural(len(ids), 'utterance')}, expected at most {MAX_VALUES:,}. "
                         "Choose another column.", code="columns.many")
     return dict(zip(ids, labels, strict=True))
@@ -155,8 +156,8 @@ def _rows(path: Path) -> Iterator[tuple[int, dict]]:
                             "Rename one.", code="columns.header", path=path)
         for row in reader:
             if row and len(row) != len(heads):
-                raise DataError(f"{path}:{reader.line_num}: got {len(row)} fields, expected "
-                                f"{len(heads)} as in the header. Correct the line.",
+                raise DataError(f"{path}:{reader.line_num}: got {plural(len(row), 'field')}, "
+                                f"expected {len(heads)} as in the header. Correct the line.",
                                 code="columns.fields", path=path)
             if row:
                 yield reader.line_num, dict(zip(heads, row, strict=True))

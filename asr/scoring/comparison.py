@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from asr.errors import DataError
 from asr.scoring.bootstrap import CONFIDENCE, DRAWS, FEW_CLUSTERS
-from asr.scoring.result import Row, Score, percent, plural
+from asr.scoring.result import Row, Score, percent
 from asr.scoring.significance import (
     MatchedPairs,
     McNemar,
@@ -21,6 +21,7 @@ from asr.scoring.significance import (
     mcnemar,
     paired_bootstrap,
 )
+from asr.terminal import plural
 
 _POWER = 1.96 + 0.8416  # 95 % two-sided, 80 % power: quantiles of the normal distribution
 _FIELDS = {"reference_hash": "reference set", "normalizer": "normaliser",
@@ -244,5 +245,5 @@ def _reference_detail(rows_a: Sequence[Row], rows_b: Sequence[Row]) -> str:
     second = {row.id: row.written for row in rows_b}
     common = first.keys() & second.keys()
     changed = sum(first[name] != second[name] for name in common)
-    return (f": {len(first) - len(common):,} utterances only in the first, "
+    return (f": {plural(len(first) - len(common), 'utterance')} only in the first, "
             f"{len(second) - len(common):,} only in the second, {changed:,} with another text")

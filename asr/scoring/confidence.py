@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from asr.scoring.reliability import ConfidentWord, Reliability, judge_rows, reliability
-from asr.scoring.result import Score, plural
+from asr.scoring.result import Score
 from asr.scoring.risk import RiskCoverage, risk_coverage
+from asr.terminal import plural
 
 
 class ConfidentTranscript(Protocol):

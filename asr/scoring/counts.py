@@ -17,6 +17,7 @@ import numpy as np
 from rapidfuzz.distance import Levenshtein
 
 from asr.errors import DataError, UsageError
+from asr.terminal import plural
 
 ALIGNMENTS = ("unit", "sclite")
 _BATCH = 100  # pairs at once; with more, the garbage collector walks their alignments for long
@@ -116,8 +117,9 @@ def refuse_long(names: Iterable[str], references: Iterable[str], hypotheses: Ite
     for name, reference, hypothesis in zip(names, references, hypotheses, strict=True):
         if len(reference) * len(hypothesis) > most:
             raise DataError(
-                f"Utterance {name[:80]!r}: got {len(reference):,} characters in the reference and "
-                f"{len(hypothesis):,} in the hypothesis, expected a product of at most {most:,}. "
+                f"Utterance {name[:80]!r}: got {plural(len(reference), 'character')} in the "
+                f"reference and {len(hypothesis):,} in the hypothesis, expected a product of at "
+                f"most {most:,}. "
                 "Cut the recording into utterances.", code="score.long")
 
 
@@ -147,7 +149,8 @@ def align_many(references: Sequence[str], hypotheses: Sequence[str],
                alignment: str = "unit") -> Iterator[list[Step]]:
     """The word alignment of each pair, in order."""
     if len(references) != len(hypotheses):
-        raise ValueError(f"{len(references)} references but {len(hypotheses)} hypotheses; "
+        raise ValueError(f"{plural(len(references), 'reference')} but "
+                         f"{plural(len(hypotheses), 'hypothesis', 'hypotheses')}; "
                          "each reference needs one.")
     paths = (map(_sclite_path, references, hypotheses)
              if checked_alignment(alignment) == "sclite" else _unit_paths(references, hypotheses))
@@ -208,7 +211,8 @@ def steps_of(path: str, reference: str, hypothesis: str) -> list[Step]:
 def _count(references: Sequence[str], hypotheses: Sequence[str], alignment: str,
            split: Callable[[str], Sequence[str]]) -> np.ndarray:
     if len(references) != len(hypotheses):
-        raise ValueError(f"{len(references)} references but {len(hypotheses)} hypotheses; "
+        raise ValueError(f"{plural(len(references), 'reference')} but "
+                         f"{plural(len(hypotheses), 'hypothesis', 'hypotheses')}; "
                          "each reference needs one.")
     if checked_alignment(alignment) == "sclite":
         return np.concatenate([np.empty((0, 4), np.int64), *(

@@ -16,6 +16,7 @@ from pathlib import Path
 from asr.errors import DataError
 from asr.files import write_atomic
 from asr.scoring.text_lines import read_lines
+from asr.terminal import plural
 
 _BRACES = re.compile(r"[{}]")
 
@@ -99,16 +100,17 @@ def read_ctm_noted(path: str | Path, *,
 def _notes(path: str | Path, early: list[int], negative: list[int],
            unreadable: list[tuple[int, str]]) -> Iterable[str]:
     if early:
-        yield (f"{path}: {len(early):,} words start before 0 s (the first in line "
-               f"{early[0]}); their times were taken as they are, as in sclite.")
+        yield (f"{path}: {plural(len(early), 'word starts', 'words start')} before 0 s (the first "
+               f"in line {early[0]}); their times were taken as they are, as in sclite.")
     if negative:
-        yield (f"{path}: {len(negative):,} words have a negative duration (the first in line "
-               f"{negative[0]}); their middle was taken as it is, as in sclite.")
+        yield (f"{path}: {plural(len(negative), 'word has', 'words have')} a negative duration "
+               f"(the first in line {negative[0]}); their middle was taken as it is, as in sclite.")
     if unreadable:
         number, text = unreadable[0]
-        yield (f"{path}: {len(unreadable):,} confidences are no numbers (the first in line "
-               f"{number}: {text[:40]!r}); the words were scored, these confidences are "
-               "unknown. A field too many may also be a word with a blank.")
+        what = plural(len(unreadable), "confidence is no number", "confidences are no numbers")
+        yield (f"{path}: {what} (the first in line {number}: {text[:40]!r}); the words were "
+               "scored, these confidences are unknown. A field too many may also be a word with a "
+               "blank.")
 
 
 @dataclass(slots=True)

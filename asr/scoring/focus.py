@@ -20,8 +20,9 @@ from asr.errors import DataError
 from asr.scoring.bootstrap import CONFIDENCE, DRAWS, Interval, resample
 from asr.scoring.breakdown import Group
 from asr.scoring.counts import Counts, Step
-from asr.scoring.result import Score, align_rows, plural, rate_line
+from asr.scoring.result import Score, align_rows, rate_line
 from asr.scoring.text_lines import parse_object, read_lines
+from asr.terminal import plural
 from asr.text import normalize
 
 _KINDS = {"substitute": 0, "delete": 1, "insert": 2}

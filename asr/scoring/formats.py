@@ -28,6 +28,7 @@ from asr.scoring.result import Reading
 from asr.scoring.sclite_notation import FRAGMENT, plain_word, settle, word_graph
 from asr.scoring.text_lines import read_lines, read_objects
 from asr.scoring.timed import Segment, assign_words, in_case_of, read_stm, segment_texts
+from asr.terminal import plural
 
 FORMATS = ("plain", "kaldi", "trn", "jsonl", "stm", "ctm")
 _SCLITE = ("trn", "stm", "ctm")  # they have alternations, optional words, fragments and tags
@@ -164,9 +165,10 @@ def _stm(path: str | Path, segments: list[Segment]) -> TextFile:
         when = segment.file, segment.channel, segment.speaker, segment.start, segment.end
         again += [segment.line] * (when in seen)
         seen.add(when)
-    notes = [f"{path}: {len(again):,} segments have the file, channel, speaker and times of "
-             f"another (the first in line {again[0]}); the first of them has all words and the "
-             "others none, as in sclite. Remove lines that are there twice."] if again else []
+    notes = [f"{path}: {plural(len(again), 'segment has', 'segments have')} the file, channel, "
+             f"speaker and times of another (the first in line {again[0]}); the first of them has "
+             "all words and the others none, as in sclite. Remove lines that are there twice."
+             ] if again else []
     return TextFile("stm", *segment_texts(segments), notes=tuple(notes),
                     lines={segment.id: segment.line for segment in segments})
 
@@ -224,16 +226,16 @@ def _noted(path: str | Path, file: TextFile, fragments: bool = True, *,
             if not _ALTERNATION.search(text):
                 texts[name] = " ".join([word or "@" for word in plain if word or settled])
     if marks:
-        notes.append(f"{path}: {marks:,} sentence marks (<s>, </s>) are not words and were left "
-                     "out.")
+        notes.append(f"{path}: {plural(marks, 'sentence mark')} (<s>, </s>) are not words and "
+                     "were left out.")
     if tags:
-        notes.append(f"{path}: {tags:,} words have a tag after ; or a * at their end; the word "
-                     "alone was scored, as in sclite.")
+        notes.append(f"{path}: {plural(tags, 'word has', 'words have')} a tag after ; or a * at "
+                     "their end; the word alone was scored, as in sclite.")
     found = 0 if fragments or not sclite else \
         sum(len(FRAGMENT.findall(text)) for text in texts.values())
     if found:
-        notes.append(f"{path}: {found:,} fragments of words (beginning or ending in -) were "
-                     "compared as whole words, as in sclite without -F (--fragments).")
+        notes.append(f"{path}: {plural(found, 'fragment')} of words (beginning or ending in -) "
+                     "were compared as whole words, as in sclite without -F (--fragments).")
     return replace(file, texts=texts, notes=tuple(notes))
 
 
@@ -272,19 +274,20 @@ def _settle_notation(paths: tuple[str | Path, str | Path], reference: TextFile,
         matched += settled.matched
     notes = [*reference.notes]
     if alternatives:
-        notes.append(f"{paths[0]}: of {alternatives:,} alternations such as {{ a / b }} the "
-                     "reading was scored that sclite takes.")
+        notes.append(f"{paths[0]}: of {plural(alternatives, 'alternation')} such as {{ a / b }} "
+                     "the reading was scored that sclite takes.")
     if optionally_deletable:
-        notes.append(f"{paths[0]}: {required:,} optionally deletable words (in parentheses); "
-                     f"{added:,} were not said and count as correct, as in sclite -D: they were "
-                     "added to the hypotheses.")
+        notes.append(f"{paths[0]}: {plural(required, 'optionally deletable word')} (in "
+                     f"parentheses); {added:,} were not said and count as correct, as in sclite "
+                     "-D: they were added to the hypotheses.")
     elif required:
-        notes.append(f"{paths[0]}: {required:,} optionally deletable words (in parentheses) were "
-                     "required, as sclite requires them without -D (--optionally-deletable).")
+        notes.append(f"{paths[0]}: {plural(required, 'optionally deletable word')} (in "
+                     "parentheses) were required, as sclite requires them without -D "
+                     "(--optionally-deletable).")
     if fragments:
-        notes.append(f"{paths[0]}: {matched:,} words were right because of a fragment (beginning "
-                     "or ending in -), as in sclite -F: the hypotheses have the references' "
-                     "spelling there.")
+        notes.append(f"{paths[0]}: {plural(matched, 'word was', 'words were')} right because of a "
+                     "fragment (beginning or ending in -), as in sclite -F: the hypotheses have "
+                     "the references' spelling there.")
     return (replace(reference, texts=texts, notes=tuple(notes), readings=readings),
             replace(hypothesis, texts=heard, confidences=confidences))
 

@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 from asr.errors import DataError
+from asr.terminal import plural
 from asr.text import normalize
 
 Texts = Mapping[str, str] | Sequence[str]
@@ -28,7 +29,8 @@ def match_texts(references: Texts, hypotheses: Texts,
                         code="score.kinds")
     if not isinstance(references, Mapping) or not isinstance(hypotheses, Mapping):
         if len(references) != len(hypotheses):
-            raise DataError(f"{len(references)} references but {len(hypotheses)} hypotheses; "
+            raise DataError(f"{plural(len(references), 'reference')} but "
+                            f"{plural(len(hypotheses), 'hypothesis', 'hypotheses')}; "
                             "texts without ids are matched by position and need equal numbers.",
                             code="score.length")
         references = {str(index): text for index, text in enumerate(references, 1)}  # type: ignore
@@ -73,8 +75,8 @@ def attached(values, ids: list[str], references: Texts, name: str, default) -> l
     if isinstance(values, Mapping):
         return [values.get(identifier, default) for identifier in ids]
     if len(values) != len(references):
-        raise DataError(f"{len(values)} {name} for {len(references)} references; give one each, "
-                        "or a dict by id.", code="score.length")
+        raise DataError(f"{len(values)} {name} for {plural(len(references), 'reference')}; give "
+                        "one each, or a dict by id.", code="score.length")
     keys = references if isinstance(references, Mapping) else map(str, range(1, len(values) + 1))
     by_id = dict(zip(keys, values, strict=True))
     return [by_id[identifier] for identifier in ids]

@@ -21,8 +21,9 @@ import numpy as np
 from asr.errors import UsageError
 from asr.scoring.bootstrap import CONFIDENCE, DRAWS
 from asr.scoring.comparison import Comparison, compare, p_value, points
-from asr.scoring.result import Score, plural, with_interval
+from asr.scoring.result import Score, with_interval
 from asr.scoring.significance import Paired, binomial_p
+from asr.terminal import plural
 
 
 @dataclass(frozen=True)
@@ -74,11 +75,12 @@ class Ranking:
              f"{points(pair.comparison.paired.interval.high)}", p_value(pair.p),
              p_value(pair.matched_p)) for pair in self.pairs)]
         sizes = [max(len(row[k]) for row in table) for k in range(len(heads))]
-        return [f"{len(self.names)} systems on {on}, the best first", *systems, "",
-                f"{len(self.pairs)} pairs: difference with its {100 * self.confidence:g} % "
-                f"interval (paired bootstrap over {plural(first.clusters, first.unit)}, each pair "
+        return [f"{plural(len(self.names), 'system')} on {on}, the best first", *systems, "",
+                f"{plural(len(self.pairs), 'pair')}: difference with its "
+                f"{100 * self.confidence:g} % interval (paired bootstrap over "
+                f"{plural(first.clusters, first.unit)}, each pair "
                 "for itself); p of paired bootstrap and of matched pairs, both corrected for "
-                f"{len(self.pairs)} tests (Holm)",
+                f"{plural(len(self.pairs), 'test')} (Holm)",
                 *("  ".join(cell.ljust(size) for cell, size in zip(row, sizes, strict=True))
                   .rstrip() for row in table), "", *self.verdicts(), *self.notes]
 

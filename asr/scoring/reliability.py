@@ -33,6 +33,7 @@ from asr.scoring.bootstrap import (
 )
 from asr.scoring.counts import align_many
 from asr.scoring.result import Row
+from asr.terminal import plural
 from asr.text import normalize
 
 BINS = 15
@@ -95,7 +96,7 @@ class Reliability:
                  f"{100 * self.chance:.1f})", f"Brier {self.brier:.3f}"]
         if self.nce is not None and self.auc is not None:
             parts += [f"NCE {self.nce:.2f}", f"AUC {self.auc:.2f}"]
-        return f"word confidence: {', '.join(parts)}, over {self.words:,} words"
+        return f"word confidence: {', '.join(parts)}, over {plural(self.words, 'word')}"
 
     def to_dict(self) -> dict:
         """JSON-ready."""
@@ -192,7 +193,8 @@ def reliability(confidences: np.ndarray, right: np.ndarray, *,
         0.567
     """
     if bins < 1 or len(confidences) != len(right):
-        raise UsageError(f"{len(confidences)} confidences, {len(right)} verdicts and {bins} bins; "
+        raise UsageError(f"{plural(len(confidences), 'confidence')}, "
+                         f"{plural(len(right), 'verdict')} and {bins} bins; "
                          "expected as many verdicts as confidences, and one bin or more.")
     if not len(confidences):
         raise DataError("No word to measure confidences on.", code="score.no_words")

@@ -28,6 +28,7 @@ from asr.scoring.counts import (
 )
 from asr.scoring.measures import NAMES, Measure, measure
 from asr.scoring.pairing import Texts, attached, hash_references, match_texts
+from asr.terminal import plural
 from asr.text import normalize, normalizer_id
 from asr.versions import installed
 
@@ -372,8 +373,3 @@ def with_interval(name: str, rate: float | None, interval: Interval | None) -> s
 def percent(rate: float | None) -> str:
     """A fraction as "8.31 %", None as "undefined"."""
     return "undefined" if rate is None or not math.isfinite(rate) else f"{100 * rate:.2f} %"
-
-
-def plural(number: int, noun: str) -> str:
-    """A count with its noun: "1 word", "2,500 words"."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -15,6 +15,7 @@ from pathlib import Path
 from asr.errors import DataError
 from asr.files import write_atomic
 from asr.scoring.ctm import TimedWord, entries, refuse_blanks, seconds
+from asr.terminal import plural
 
 IGNORED = "IGNORE_TIME_SEGMENT_IN_SCORING"
 _BRACES, _ALTERNATION = re.compile(r"[{}]"), re.compile(r"<ALT", re.IGNORECASE)
@@ -154,7 +155,7 @@ def in_case_of(words: Iterable[TimedWord], segments: Sequence[Segment],
             changed.append(word)
             word = replace(word, file=same[0][0], channel=same[0][1])
         found.append(word)
-    notes = [f"{path}: file and channel of {len(changed):,} words differ from those of the "
+    notes = [f"{path}: file and channel of {plural(len(changed), 'word')} differ from those of the "
              f"references only in case (the first in line {changed[0].line}: "
              f"{changed[0].file[:80]!r} {changed[0].channel[:80]!r}); they were taken for the "
              "same, as in sclite."] if changed else []

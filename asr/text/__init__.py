@@ -40,13 +40,12 @@ _APOSTROPHES = "'\u2018\u2019\u201b\u02bc\u02b9\u00b4`\uff07"
 _ONE_APOSTROPHE = {ord(character): "'" for character in _APOSTROPHES}
 # Spacing modifier letters, tone letters, and the length marks of Unicode's Latin Extended-D.
 _MODIFIERS = range(0x2B0, 0x300), range(0xA700, 0xA722), range(0xA788, 0xA78C)
-_NO_LETTER_BESIDE = re.compile(r"(?<![\w'])'+(?![\w'])")
 # Of length (ka:na, sa\u00b7sa), of col\u00b7legi and of Hebrew acronyms: MidLetter in UAX #29.
 INSIDE_MARKS = ":\u00b7\u05f4"
-_MARK_INSIDE = re.compile(rf"(?<=[^\W_])[{INSIDE_MARKS}](?=[^\W\d_])")  # not that of 10:30
+_MARK_INSIDE = re.compile(rf"[{INSIDE_MARKS}](?=[^\W\d_])")  # not that of 10:30
 # Code points that no text has, in their place while punctuation is dropped.
 _STAND_INS = {mark: chr(0xFDD0 + number) for number, mark in enumerate(INSIDE_MARKS)}
-_LONE_APOSTROPHE = re.compile(r"(?<!\w)'+|'+(?!\w)")
+_RUN = re.compile("'+")   # of apostrophes
 
 
 class _BasicTable(dict):
@@ -58,8 +57,8 @@ class _BasicTable(dict):
             dropped.
 
     Letters, digits and combining marks stay. Punctuation, symbols, spaces and control characters
-    become a space; invisible format characters (zero width, bidi, soft hyphen, BOM) vanish, because
-    they split words that a reader sees as one. Apostrophes become ' and are judged later.
+    become a space; invisible ones (zero width, bidi, soft hyphen, BOM, variation selectors) vanish,
+    because they split words that a reader sees as one. Apostrophes become ' and are judged later.
     """
 
     def __init__(self, letters: bool):
@@ -72,7 +71,7 @@ class _BasicTable(dict):
             result = character
         elif character in _APOSTROPHES:
             result = "'"
-        elif category == "Cf":
+        elif category == "Cf" or is_variation_selector(code):
             result = ""
         elif category[0] in "PSZ" or category in ("Cc", "Cs", "Co", "Cn"):
             result = " "
@@ -102,8 +101,21 @@ def _strip(text: str, table: _BasicTable = _PLAIN_TABLE) -> str:
     """Lower-cased text without punctuation; apostrophes only inside words; single spaces."""
     text = text.translate(table)
     if "'" in text:
-        text = _LONE_APOSTROPHE.sub(" ", text)
+        text = _RUN.sub(lambda found: "'" if found[0] == "'" and all(_beside(found)) else " ", text)
     return unicodedata.normalize("NFC", " ".join(text.split()))
+
+
+def _beside(found: re.Match[str]) -> tuple[bool, bool]:
+    """Whether a letter, a digit or a combining mark is before, and behind, a match."""
+    text, start, end = found.string, found.start(), found.end()
+    before, behind = (side.isalnum() or side != "" and unicodedata.category(side)[0] == "M"
+                      for side in (text[start - 1:start] if start else "", text[end:end + 1]))
+    return before, behind
+
+
+def is_variation_selector(code: int) -> bool:
+    """Whether a code point only chooses the look of the character before it."""
+    return 0xFE00 <= code <= 0xFE0F or 0xE0100 <= code <= 0xE01EF
 
 
 def _basic(text: str) -> str:
@@ -112,9 +124,10 @@ def _basic(text: str) -> str:
 
 def _marks(text: str) -> str:
     """As `_basic`; an apostrophe beside a letter and marks between letters stay."""
-    text = _MARK_INSIDE.sub(lambda found: _STAND_INS[found[0]],
+    text = _MARK_INSIDE.sub(lambda found: _STAND_INS[found[0]] if _beside(found)[0] else found[0],
                             _lower(text).translate(_NO_STAND_INS))
-    text = _NO_LETTER_BESIDE.sub(" ", text.translate(_MARKS_TABLE))
+    text = _RUN.sub(lambda found: found[0] if any(_beside(found)) else " ",
+                    text.translate(_MARKS_TABLE))
     return unicodedata.normalize("NFC", " ".join(text.split()))
 
 
@@ -140,10 +153,10 @@ def _plain(text: str) -> str:
 _NORMALIZERS: dict[str, tuple[int, Callable[[str], str]]] = {
     "none": (1, _none),
     "case": (1, _lower),
-    "basic": (2, _basic),
-    "marks": (2, _marks),
-    "english": (3, _english),
-    "german": (3, _german),
+    "basic": (3, _basic),
+    "marks": (3, _marks),
+    "english": (4, _english),
+    "german": (4, _german),
 }
 _DROP = "+drop"
 # [] and <> around anything, () around one word; each by itself, so that neither "word(s)"
@@ -164,23 +177,27 @@ _PROBES = (
     "two hundred and five organised neighbours cannot've gonna travelled "
     "\u4f60\u597d\u3002 100 000",
 )
+_COMBINING = "\u025b\u0300'\u025b ka\u0330:na \u0254\u0300' \u2764\ufe0f a''b"
 # More behaviours of one normaliser; the ids of the others must not change with them.
 _MORE_PROBES = {
-    "basic": ("ha\u02bc ka\ua789na ma\u02e5ma\u02e9 \u02bbokina t\u02b0a 'o o' ka:na 10:30",),
+    "basic": ("ha\u02bc ka\ua789na ma\u02e5ma\u02e9 \u02bbokina t\u02b0a 'o o' ka:na 10:30",
+              _COMBINING),
     "marks": ("ha\u02bc ka\ua789na ma\u02e5ma\u02e9 \u02bbokina t\u02b0a 'o o' ka:na 10:30",
               "' : a: '", "0:_ _:a",
-              "sa\u00b7sa \u00b7 a\u00b7 \u05e6\u05d4\u05f4\u05dc \u05f4\u05d0\u05f4"),
+              "sa\u00b7sa \u00b7 a\u00b7 \u05e6\u05d4\u05f4\u05dc \u05f4\u05d0\u05f4",
+              _COMBINING),
     "english": (
         "$20 million €3bn 3.5kg 10 km 5g 5% per cent -500 +3 20°C ¢3 1/2 2½ #1 $2.70 5:05 pm .5",
         "Jr. she's been he's here I'd better I'd been I'd go ain't one and a half nineteen oh two",
         "grey ploughing organisational customise dialogue yoghurt promise aesthetic fibreglass",
         "The U.S. and U.K. Ph.D. of Gen. Lee, Sgt. Po, St. John, Main St., No. 5, etc.; the U.K.'s "
         "10k 3x $20-30 million EUR 5 \u00b15 10 kms 3/4 e-mail i'd've what's happened approx.",
+        _COMBINING,
     ),
     "german": (
         "$20 €20 20 Mio. Euro 1 Mrd. € 2,70 € 3,5kg 10 km 1 h 5% -500 +3 20°C 1/2 2½ #1 10:30 Uhr",
         "Dr Abt, Hr. Beck, Fr. Conz, St. Pauli, Hauptstr. 3, zB usw, U.S.A., ggf. evtl. inkl. "
-        "EUR 5 3 Std. 2x 90er 10%ig 10-j\u00e4hrig 100 hundert 50 ct \u00b15",
+        "EUR 5 3 Std. 2x 90er 10%ig 10-j\u00e4hrig 100 hundert 50 ct \u00b15", _COMBINING,
     ),
 }
 

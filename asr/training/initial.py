@@ -16,6 +16,7 @@ from asr.bundle.find import find_bundle
 from asr.errors import RecipeError, UsageError
 from asr.recipe import Recipe
 from asr.settings import to_toml
+from asr.terminal import plural
 from asr.text.tokenizer import CharTokenizer, describe
 
 # What may differ between a bundle and the run that goes on from it: no weight depends on it.
@@ -66,7 +67,7 @@ def alphabet_difference(old: CharTokenizer, new: CharTokenizer) -> str:
         "alphabet: 2 characters as before; new: 'c' (U+0063); no longer there: 'a' (U+0061)"
     """
     kept = [c for c in new.alphabet if c in old.alphabet]
-    parts = [f"alphabet: {len(kept)} characters as before"]
+    parts = [f"alphabet: {plural(len(kept), 'character')} as before"]
     for said, characters in (("new", [c for c in new.alphabet if c not in old.alphabet]),
                              ("no longer there", [c for c in old.alphabet
                                                   if c not in new.alphabet])):

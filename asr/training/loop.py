@@ -27,6 +27,7 @@ from asr.errors import Interrupted, TrainingStopped
 from asr.network.ctc_model import CTCModel
 from asr.network.replicas import LOST, Replicas, lost_sentence
 from asr.recipe import Recipe
+from asr.terminal import plural
 from asr.training import setup
 from asr.training.checkpoints import Checkpoints, TrainingState
 from asr.training.cluster import agree, take_over
@@ -73,7 +74,7 @@ def start(recipe: Recipe, run: RunDirectory, data: Prepared, table: EpochTable,
                     data.train.cache, augmenter)
     if replicas.count > 1:
         table.write(f"{replicas.count} replicas ({replicas.world} processes, each with "
-                    f"{len(replicas.devices)} devices) share each batch; their work is "
+                    f"{plural(len(replicas.devices), 'device')}) share each batch; their work is "
                     f"{balance(plans.first, replicas.count):.1%} of the fullest replica's")
     checkpoints = Checkpoints(run.path / "checkpoints", model, run.run_id,
                               writes=replicas.is_chief)

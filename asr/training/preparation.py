@@ -27,6 +27,7 @@ from asr.features import training_statistics
 from asr.features.lengths import feasible, output_length
 from asr.manifest import Utterance, read_manifest
 from asr.recipe import Recipe
+from asr.terminal import plural
 from asr.text import normalize
 from asr.text.tokenizer import CharTokenizer, build_alphabet, describe
 from asr.training.room import require_room
@@ -145,8 +146,8 @@ def prepare(recipe: Recipe, run: RunDirectory, say: Callable[[str], None],
     say_excluded(excluded, sizes, listed, say)
     for split in splits:
         if cut := len({row.id for row in splits[split].cache.rows if row.cut}):
-            say(f"{split}: {cut:,} recordings are cut; what is left of them is used "
-                "(data.allow_truncated).")
+            say(f"{split}: {plural(cut, 'recording is', 'recordings are')} cut; what is left of "
+                "them is used (data.allow_truncated).")
     cmvn = statistics_of(splits["train"].cache, recipe)
     repeats = _repeats(recipe)
     epoch_clips = [clip for clip in splits["train"].clips
@@ -306,7 +307,7 @@ def labelled(split: str, cache: FeatureCache | Recordings, utterances: list[Utte
             labels[u.id] = encoded
         else:
             excluded.append(_record(u.id, split, "ctc.infeasible",
-                                    f"{len(encoded)} labels on {frames} output frames"))
+                                    f"{plural(len(encoded), 'label')} on {frames} output frames"))
     return Split(cache, gather_clips(cache.rows, labels), {k: texts[k] for k in labels})
 
 
@@ -321,8 +322,8 @@ def _warn_of_overlap(chosen: dict[str, list[Utterance]], memory: Path,
     shared = len(recordings("train") & recordings("valid"))
     ids = len({u.id for u in chosen["train"]} & {u.id for u in chosen["valid"]})
     if shared or ids:
-        say(f"warning: {shared} recordings and {ids} ids are in both data.train and data.valid; "
-            "the validation WER is too optimistic.")
+        say(f"warning: {plural(shared, 'recording')} and {plural(ids, 'id')} are in both "
+            "data.train and data.valid; the validation WER is too optimistic.")
 
 
 def refuse_too_many(excluded: list[dict], sizes: dict[str, int], recipe: Recipe,
@@ -348,8 +349,8 @@ def say_excluded(excluded: list[dict], sizes: dict[str, int], file: Path | None,
 def _summary(records: list[dict], split: str, size: int, file: Path | None) -> str:
     counts = Counter(r["code"] for r in records)
     reasons = ", ".join(f"{n} {code}" for code, n in counts.most_common())
-    return (f"{split}: {len(records)} of {size} utterances cannot be used ({reasons}), first "
-            f"{records[0]['id']!r}: {records[0]['message'].rstrip('.')}. "
+    return (f"{split}: {len(records)} of {plural(size, 'utterance')} cannot be used ({reasons}), "
+            f"first {records[0]['id']!r}: {records[0]['message'].rstrip('.')}. "
             + (f"All: {file}." if file else ""))
 
 

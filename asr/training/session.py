@@ -16,6 +16,7 @@ from asr.errors import UsageError
 from asr.network.framework import import_tensorflow
 from asr.network.weights import network_name
 from asr.recipe import Recipe
+from asr.terminal import plural
 from asr.training.cluster import place_of_process, room_of
 from asr.training.initial import alphabet_difference, check_initial_bundle
 from asr.training.preparation import Prepared, prepare, require_files, settings_summary
@@ -57,7 +58,7 @@ class TrainingResult:
                 found = (f"best validation CER {100 * self.best_cer:.2f} %, which decides while "
                          f"WER is above 80 %: {100 * self.best_wer:.2f} %")
             found += f" (epoch {self.best_epoch})" if self.best_epoch else " (what it started from)"
-        return f"{self.run_dir}: {self.epochs} epochs, {self.minutes:.1f} min, {found}"
+        return f"{self.run_dir}: {plural(self.epochs, 'epoch')}, {self.minutes:.1f} min, {found}"
 
 
 def train(recipe: Recipe, run_dir: str | Path, *, stop_after_epochs: int = 0,
@@ -171,9 +172,10 @@ def describe(recipe: Recipe, prepared: Prepared, model) -> str:
     clips = len(prepared.train.clips)
     seconds = sum(r.num_frames for c in prepared.train.clips for r in c.renditions
                   if r.speed == 1.0) * recipe.features.hop_length / recipe.features.sample_rate
-    return (f"{clips:,} training utterances, {seconds / 3600:.2f} h, "
+    return (f"{plural(clips, 'training utterance')}, {seconds / 3600:.2f} h, "
             f"{len(prepared.valid.clips):,} for validation; "
-            f"{prepared.network or settings_summary(recipe)}, {model.count_params():,} weights"
+            f"{prepared.network or settings_summary(recipe)}, "
+            f"{plural(model.count_params(), 'weight')}"
             + ("" if prepared.network else
                f", LSTM kernel: {model.lstm_layers[0].resolved_kernel}"))
 

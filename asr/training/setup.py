@@ -36,6 +36,7 @@ from asr.network.own import Build, build_own
 from asr.network.quantization import say_dequantized
 from asr.network.replicas import Replicas
 from asr.recipe import Recipe, TrainSettings
+from asr.terminal import plural
 from asr.text.tokenizer import CharTokenizer
 from asr.training.coach import listening_floor
 from asr.training.initial import remap_rows, slow_layers
@@ -133,8 +134,8 @@ def validation_dataset(recipe: Recipe, data: Prepared, augmenter: FeatureAugment
         DataError: there are more processes than utterances.
     """
     if replicas.world > len(data.valid.clips):
-        raise DataError(f"The validation set has {len(data.valid.clips)} utterances, too few for "
-                        f"{replicas.world} processes; use fewer.")
+        raise DataError(f"The validation set has {plural(len(data.valid.clips), 'utterance')}, "
+                        f"too few for {replicas.world} processes; use fewer.")
     clips = data.valid.clips[replicas.rank::replicas.world]
     bounds = replace(data.plan, max_utterances=max(MIN_BATCH_FOR_COACH, data.plan.max_utterances))
     return evaluation_dataset(data.valid.cache, plan_evaluation(clips, bounds),
@@ -159,8 +160,8 @@ def try_batch(model: CTCModel, batch: Batch, cache: FeatureCache | Recordings,
         tape.gradient(loss, [v.value for v in model.trainable_variables])
     except (tf.errors.ResourceExhaustedError, MemoryError) as error:
         raise TrainingStopped(
-            f"The largest batch, {len(batch)} utterances of up to {batch.max_frames} frames, "
-            "does not fit into memory. Lower data.batch_frames or data.max_seconds.",
+            f"The largest batch, {plural(len(batch), 'utterance')} of up to {batch.max_frames} "
+            "frames, does not fit into memory. Lower data.batch_frames or data.max_seconds.",
             code="train.memory") from error
     for variable, value in zip(variables, before, strict=True):
         variable.assign(value)

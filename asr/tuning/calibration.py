@@ -27,6 +27,7 @@ from asr.kernels import pool
 from asr.recognizer import Recognizer
 from asr.scoring.bootstrap import clusters_of
 from asr.scoring.reliability import Reliability, judge_words, reliability
+from asr.terminal import plural
 from asr.text import normalize
 from asr.tuning import DevSet
 
@@ -214,9 +215,9 @@ def _check_enough(judged: Judged) -> None:
     right = int(judged.right.sum())
     wrong = len(judged.right) - right
     if min(right, wrong) < FEWEST:
-        raise DataError(f"{right} right and {wrong} wrong words are too few to calibrate on: "
-                        f"confidence is learnt from both. Give development data with at least "
-                        f"{FEWEST} of each, which the network was not trained on.",
+        raise DataError(f"{right} right and {plural(wrong, 'wrong word')} are too few to "
+                        "calibrate on: confidence is learnt from both. Give development data with "
+                        f"at least {FEWEST} of each, which the network was not trained on.",
                         code="tune.few_words")
 
 

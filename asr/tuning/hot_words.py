@@ -20,6 +20,7 @@ from asr.recipe import DecoderSettings
 from asr.recognizer import Recognizer
 from asr.scoring.bootstrap import Interval, cluster_sums, clusters_of, draw_sums, interval_of
 from asr.scoring.counts import count_words
+from asr.terminal import plural
 from asr.text import normalize
 from asr.tuning import DRAWS, DevSet, narrow_notes, read_texts
 
@@ -216,7 +217,8 @@ def tune_hot_words(recognizer: Recognizer, dev: DevSet, hot_words: Sequence[HotW
     missing = [phrase for phrase in decoders.phrases
                if not any(occurrences(text, phrase) for text in dev.references)]
     if len(missing) == len(decoders.phrases):
-        raise DataError(f"None of the {len(missing)} hot words ({', '.join(missing[:5])}, ...) is "
+        raise DataError(f"None of the {plural(len(missing), 'hot word')} "
+                        f"({', '.join(missing[:5])}, ...) is "
                         "spoken in the development set, so no boost can be chosen on it; take "
                         "recordings that hold them.", code="hot_words.unspoken")
     tried: dict[float, np.ndarray] = {}
@@ -252,9 +254,9 @@ def _summary(dev: DevSet, decoders: HotDecoders, tried: dict[float, np.ndarray],
     if best >= boosts[-1]:
         notes.append(f"The best boost {best:g} lies at the edge of the grid; widen it.")
     if missing:
-        notes.append(f"{len(missing)} of the {len(decoders.phrases)} phrases are never spoken in "
-                     f"the development set ({', '.join(missing[:5])}); they count as false alarms "
-                     "only.")
+        notes.append(f"{len(missing)} of the {plural(len(decoders.phrases), 'phrase')} are never "
+                     f"spoken in the development set ({', '.join(missing[:5])}); they count as "
+                     "false alarms only.")
     return HotTuning(decoders.phrases, {boost: total_counts(rows) for boost, rows in tried.items()},
                      best, decoders.settings_at(best), gain, tuple(notes))
 

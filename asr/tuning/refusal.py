@@ -23,6 +23,7 @@ from asr.errors import DataError, UsageError
 from asr.kernels import pool
 from asr.recipe import NEVER_REFUSED, DecoderSettings
 from asr.recognizer import Recognizer
+from asr.terminal import plural
 from asr.text import normalize
 from asr.tuning.dev_set import DevSet
 
@@ -130,8 +131,8 @@ class Refusal:
 
     def lines(self) -> list[str]:
         """The result for people."""
-        lines = [f"{self.inside:,} utterances of the grammar, {self.others:,} of other speech "
-                 f"({self.hours:.2f} h)",
+        lines = [f"{plural(self.inside, 'utterance')} of the grammar, {self.others:,} of other "
+                 f"speech ({self.hours:.2f} h)",
                  f"never refusing: {100 * self.never.right:.1f} % read rightly, "
                  f"{self.never.accepted:,} of other speech taken for a sentence",
                  f"{self.measure} {self.point.limit:.3f}: {100 * self.point.right:.1f} % read "
@@ -273,9 +274,9 @@ def _refuse_few(judged: Judgement) -> None:
     """Fewer than `FEWEST` of a kind say nothing."""
     inside, others = int(judged.inside.sum()), int((~judged.inside).sum())
     if min(inside, others) < FEWEST:
-        raise DataError(f"{inside} utterances of the grammar and {others} of other speech are too "
-                        f"few to tune on; give at least {FEWEST} of each, which the network was "
-                        "not trained on.", code="tune.few_words")
+        raise DataError(f"{plural(inside, 'utterance')} of the grammar and {others} of other "
+                        f"speech are too few to tune on; give at least {FEWEST} of each, which "
+                        "the network was not trained on.", code="tune.few_words")
 
 
 def _refusal(recognizer: Recognizer, judged: Judgement, limit: float, allowed: float | None,

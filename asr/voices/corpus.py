@@ -18,6 +18,7 @@ from asr.corpora.generated import CONTENT, content_hash, is_made
 from asr.errors import CorpusError, UsageError
 from asr.files import write_atomic
 from asr.manifest import Utterance, read_manifest, write_manifest
+from asr.terminal import plural
 from asr.voices import ENGINES, SAMPLE_RATE, Voice, available_engines, say, with_noise_bed
 from asr.voices.respelling import spelling
 from asr.voices.sound import flac_bytes
@@ -147,8 +148,8 @@ def _seconds(path: Path) -> float:
 
 def _check(texts: Sequence[str], voices: Sequence[Voice], valid_every: int) -> None:
     if len(voices) < 2 or not texts:
-        raise UsageError(f"Got {len(voices)} voices and {len(texts)} texts; give at least one "
-                         "text and two voices, one to train and one to validate.")
+        raise UsageError(f"Got {plural(len(voices), 'voice')} and {plural(len(texts), 'text')}; "
+                         "give at least one text and two voices, one to train and one to validate.")
     if valid_every < 2:
         raise UsageError(f"valid_every is {valid_every}, which leaves no voice to train on; give "
                          "2 or more.")

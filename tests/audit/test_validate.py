@@ -349,7 +349,7 @@ def test_the_command_says_that_all_is_well(corpus, capsys):
     corpus.add("train")
     assert run(["validate", *map(str, corpus.write())]) == 0
     captured = capsys.readouterr()
-    assert captured.out == "" and "1 utterances, 0.00 h: no problem." in captured.err
+    assert captured.out == "" and "1 utterance, 0.00 h: no problem." in captured.err
 
 
 def test_json_is_all_that_stdout_holds(corpus, tmp_path, capsys):

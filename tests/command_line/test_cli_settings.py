@@ -98,7 +98,7 @@ def _written(path, text: str):
 
 
 @pytest.mark.parametrize("settings, words", [
-    ({"speakers": 1}, "There is one speaker"), ({"speakers": 1}, "speakers are in training and in"),
+    ({"speakers": 1}, "There is one speaker"), ({"speakers": 1}, "1 speaker is in training and in"),
     ({"text": "ñ yes"}, "minutes of speech are little"),
     ({"count": 3, "text": "yes x"}, "occur fewer than 5 times"),
     ({"text": "yes no " * 40}, "texts are too long for their audio"),
@@ -165,6 +165,42 @@ def test_training_data_that_cannot_be_used_do_not_stop_the_run_either(tmp_path):
     assert not feasible(frames, list(range(1, 475))), "which is what training refuses, too"
     with pytest.raises(DataError, match="None of the 2 texts has a letter or a digit"):
         survey(mute, valid)
+
+
+def test_recordings_that_cannot_be_read_are_named(capsys, tmp_path):
+    """In development data, too: training leaves them out, and the run does not stop for them."""
+    data = corpus(tmp_path / "data", text="the quick brown fox", seconds=4.0)
+    valid = [dataclasses.replace(u, audio=data / f"{u.id}.wav")
+             for u in read_manifest(data / "dev.jsonl")]
+    whole = (data / "a.wav").read_bytes()
+    for utterance in valid:
+        utterance.audio.write_bytes(whole)
+    write_manifest(data / "dev.jsonl", valid, overwrite=True)
+    valid[0].audio.write_bytes(b"RIFF")
+    code, _, err = asr(capsys, "init", data, "-o", tmp_path / "m.toml", "--no-trial")
+    assert code == 0, err
+    assert ("1 development utterance cannot be read and will be left out (dev0); the first: "
+            f"{valid[0].audio} is") in err
+    assert load_recipe(tmp_path / "m.toml").data.max_bad_fraction >= 1 / len(valid)
+    valid[0].audio.write_bytes(whole[:-100])
+    options = ("-o", tmp_path / "m.toml", "--no-trial", "--overwrite")
+    assert "cannot be read" in asr(capsys, "init", data, *options)[2]
+    code, _, err = asr(capsys, "init", data, *options, "--allow-truncated")
+    assert code == 0 and "cannot be read" not in err
+    assert "allow_truncated = true  # 1 recording is cut" in (tmp_path / "m.toml").read_text()
+    for utterance in valid:
+        utterance.audio.write_bytes(b"RIFF")
+    code, _, err = asr(capsys, "init", data, *options)
+    assert code == 4 and f"None of the {len(valid)} development recordings can be read" in err
+
+
+def test_the_normaliser_of_init_may_be_chosen(capsys, tmp_path):
+    data = corpus(tmp_path / "data", text="ha?a !xoo, the quick brown fox", seconds=4.0)
+    options = ("-o", tmp_path / "m.toml", "--no-trial", "--overwrite")
+    assert "--replace '?=ʔ'" in asr(capsys, "init", data, *options)[2]
+    asr(capsys, "init", data, *options, "--normalizer", "case")
+    text = load_recipe(tmp_path / "m.toml").text
+    assert text.normalizer == "case" and {"?", "!", ","} < set(text.alphabet)
 
 
 def test_data_that_are_not_there_are_said_to_be_not_there(tmp_path, capsys):

@@ -91,7 +91,7 @@ def test_channels_that_are_not_there(capsys, call):
     code, _, err = asr(capsys, "transcribe", call, "--channel", "3")
     assert code == 3 and "has 2 channels, so there is no channel 3" in err
     code, _, err = asr(capsys, "transcribe", call, "--channel", "each", "--speakers", "Anna")
-    assert code == 3 and "has 2 channels, but 1 speakers are named" in err
+    assert code == 3 and "has 2 channels, but 1 speaker is named" in err
     code, _, err = asr(capsys, "transcribe", call, "--channel", "each", "--speakers", "Jo, Jo")
     assert code == 2 and "--speakers names 'Jo' twice" in err and "Jo 1,Jo 2" in err
     assert asr(capsys, "transcribe", ONE, "--channel", "each")[0] == 0, "mono is one speaker"
@@ -170,5 +170,8 @@ def test_left_alone_names_media_and_what_to_install(capsys, tmp_path, monkeypatc
     (tmp_path / "c.ogg").write_bytes(ONE.read_bytes())
     code, _, err = asr(capsys, "transcribe", tmp_path)
     assert code == 0 and ("Left alone: 1 .avi (b.avi), 5 .dss (0.dss, 1.dss, 2.dss, ...), "
-                          "1 .m4a (a.m4a).") in err
+                          "1 .m4a (a.m4a); --json lists all.") in err
     assert "pip install 'keras-asr[av]'" in err
+    _, _, err = asr(capsys, "transcribe", tmp_path, "--json")
+    left = next(json.loads(line) for line in err.splitlines() if "notice" in line)["files"]
+    assert sorted(map(str, tmp_path.glob("*.dss"))) == [f for f in left if f.endswith(".dss")]

@@ -32,7 +32,7 @@ def test_train_and_info(tmp_path, capsys):
     found = json.loads(capsys.readouterr().out)
     assert (found["order"], found["units"], found["perplexity"][0]["tokens"]) == (3, "words", 17)
     assert found["perplexity"][0]["unknown"] == 0
-    assert found["normalizer"].startswith("basic-2-") and found["notes"] == []
+    assert found["normalizer"].startswith("basic-3-") and found["notes"] == []
     assert run(["lm", "info", str(output), "--perplexity", str(source), "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == found, "the model knows its normaliser"
     assert run(["lm", "info", str(output), "--perplexity", str(source), "--normalizer",

@@ -90,7 +90,7 @@ def test_every_other_verb_names_it_and_goes_on(with_eio, capsys, verb):
         "evaluate": ([str(CLIP.parents[1] / "digits.asr"), str(rows), "--on-error", "skip",
                       "--output-dir", out], 3, "audio.unreadable"),
         "validate": ([str(rows), "--decode"], 4, "Input/output error"),
-        "audit": ([str(rows)], 0, "1 recordings could not be read"),
+        "audit": ([str(rows)], 0, "1 recording could not be read"),
         "prepare": (["nemo", str(rows), out], 3, "failed 1")}[verb]
     if verb in ("align", "evaluate", "validate", "audit"):
         arguments.append("--allow-outside-root")
@@ -184,7 +184,7 @@ def test_one_option_one_meaning_at_every_verb(cut, capsys):
     shutil.rmtree(out)
     capsys.readouterr()
     assert run(["prepare", "kaldi", str(cut), str(out), "--allow-truncated"]) == 0
-    assert "1 recordings are cut" in capsys.readouterr().err
+    assert "1 recording is cut" in capsys.readouterr().err
     (made,) = out.glob("*.jsonl")
     rows = [json.loads(line) for line in made.read_text().splitlines()]
     assert rows[0]["duration"] == pytest.approx(1.0 - missing)

@@ -75,7 +75,7 @@ def test_tiers_are_speakers_and_channels(tmp_path):
     rows = result["train"]
     assert [(u.text, u.speaker, u.channel, u.offset, u.duration) for u in rows] == [
         ("yes", "A", 1, 0.0, 1.0), ("no", "B", 2, 1.0, 1.5)]
-    assert result.notes == ["Tiers: A (1 labels), B (1 labels)"]
+    assert result.notes == ["Tiers: A (1 label), B (1 label)"]
     peaks = [np.abs(np.fft.rfft(load_utterance(u, sample_rate=8_000))).argmax() / u.duration
              for u in rows]
     assert peaks == pytest.approx([440, 880], abs=2), "each row is heard on its own channel"

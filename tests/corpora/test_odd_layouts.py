@@ -128,13 +128,29 @@ def test_what_lies_beside_is_told(tmp_path, capsys):
         speech(tmp_path / "in" / name)
     (tmp_path / "in" / "a.srt").write_text("1\n0:00:00,0 --> 0:00:01,0\nyes\n")
     (tmp_path / "in" / "b.vtt").touch()
-    for name in ("a.en.srt", "c.srt", "d.ape", "e.wmv", "a.vtt"):
+    (tmp_path / "in" / "more").mkdir()
+    for name in ("a.en.srt", "c.srt", "d.ape", "e.wmv", "f.wmv", "more/g.wmv", "a.vtt"):
         (tmp_path / "in" / name).touch()
     assert run(["prepare", "subtitles", str(tmp_path / "in"), str(tmp_path / "o")]) == 3
     said = capsys.readouterr().err
     assert "Left alone: 2 (a.en.srt, c.srt). The reason: there is no recording" in said
-    assert "Left alone: 2 (d.ape, e.wmv). The reason: recordings of this kind" in said
+    assert "Left alone: 4 (d.ape, e.wmv, f.wmv, ...). The reason: recordings of this kind" in said
+    assert f"{tmp_path / 'o' / 'report.json'} lists all." in said
+    left = json.loads((tmp_path / "o" / "report.json").read_text())["left_alone"]
+    assert [one["files"] for one in left] == [["a.en.srt", "c.srt"],
+                                              ["d.ape", "e.wmv", "f.wmv", "more/g.wmv"]]
     assert "text.empty: 1 (b). b.vtt has no label." in said
+
+
+def test_letters_are_replaced(tmp_path, capsys):
+    speech(tmp_path / "in" / "a.wav")
+    (tmp_path / "in" / "a.txt").write_text("ha?a ||xam =ana")
+    assert run(["prepare", "folder", str(tmp_path / "in"), str(tmp_path / "o"), "--replace", "?=ʔ",
+                "--replace", "||=ǁ", "--replace", "==ǂ"]) == 0
+    assert read_manifest(tmp_path / "o" / "train.jsonl")[0].text == "haʔa ǁxam ǂana"
+    for wrong in ("x", "=x", ""):
+        assert run(["prepare", "folder", "in", "o", "--replace", wrong]) == 2
+        assert "write OLD=NEW" in capsys.readouterr().err
 
 
 def test_a_point_of_audacity_is_told(tmp_path):
@@ -231,9 +247,9 @@ def test_every_manifest_of_a_split_is_read(tmp_path):
 
 
 @pytest.mark.parametrize("row", [
-    cut("x", "words"), cut("x", supervisions={"a": 1}), cut("x", supervision("s", start="soon")),
+    cut("x", "words"), cut("x", supervisions=[[]]), cut("x", supervision("s", start="soon")),
     cut("x", supervision("s", duration=[1])), cut("x", supervision("s"), start="0"),
-    cut("x", supervisions=7), cut("x", supervision("s", text=5))])
+    cut("x", supervisions=7), cut("x", supervision("s", text=[5]))])
 def test_a_cut_that_is_none_stops_nothing(tmp_path, row):
     speech(tmp_path / "a.wav", 2.0)
     write_cuts(tmp_path / "cuts.jsonl.gz", row, cut("good", supervision("s")))

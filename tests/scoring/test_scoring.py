@@ -150,7 +150,7 @@ def test_receipt_names_every_condition():
                    draws=100)
     line = result.receipt.line()
     assert "\n" not in line
-    for part in ("1 utterance, 1 speaker, 2 words", "0 skipped", "normaliser basic-2-",
+    for part in ("1 utterance, 1 speaker, 2 words", "0 skipped", "normaliser basic-3-",
                  "references ", "decoder greedy", "bundle bbbb", "manifest cccc", "seed 3",
                  "RTF 0.0123", "rapidfuzz ", "alignment unit"):
         assert part in line

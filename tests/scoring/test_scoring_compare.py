@@ -215,7 +215,7 @@ def test_points():
 def test_unlike_normalisers_are_refused_by_name():
     a = score({"u": "One two"}, {"u": "one"}, normalizer="basic", draws=100)
     b = score({"u": "One two"}, {"u": "one"}, normalizer="none", draws=100)
-    with pytest.raises(DataError, match=r"normaliser \(normalizer\) basic-2-\w+ against none-1"):
+    with pytest.raises(DataError, match=r"normaliser \(normalizer\) basic-3-\w+ against none-1"):
         compare(a, b)
     with pytest.raises(DataError, match="no reference word in common"):
         compare(a, b, force=True)
@@ -269,7 +269,7 @@ def test_command_refuses_unlike_receipts(two_runs, capsys):
     stored["receipt"]["normalizer"] = "english-9-00000000"
     Path(receipt).write_text(json.dumps(stored))
     assert run(["compare", *two_runs]) == 4
-    assert "normaliser (normalizer) basic-2-" in capsys.readouterr().err
+    assert "normaliser (normalizer) basic-3-" in capsys.readouterr().err
     assert run(["compare", *two_runs, "--normalizer", "english"]) == 0
     assert run(["compare", *two_runs, "--force"]) == 0
 
@@ -311,7 +311,7 @@ def test_folders_of_evaluate(tmp_path, rng, capsys):
     assert run(["compare", str(tmp_path / "old"), str(tmp_path / "new")]) == 0
     assert capsys.readouterr().out.startswith("new is better: ")
     stored = tmp_path / "new" / "score.json"
-    stored.write_text(stored.read_text().replace("basic-2-", "basic-7-"))
+    stored.write_text(stored.read_text().replace("basic-3-", "basic-7-"))
     assert run(["compare", str(tmp_path / "old"), str(tmp_path / "new")]) == 4
 
 

@@ -17,10 +17,10 @@ from asr.text.german import spell_cardinal_german
 PINNED = {
     "none": "none-1-c928d392",
     "case": "case-1-55e16958",
-    "basic": "basic-2-287251f2",
-    "marks": "marks-2-2181497f",
-    "english": "english-3-50237f87",
-    "german": "german-3-8d8b1295",
+    "basic": "basic-3-4fb79ab7",
+    "marks": "marks-3-8c5483ec",
+    "english": "english-4-febdded2",
+    "german": "german-4-97d2ea22",
 }
 
 
@@ -64,6 +64,9 @@ def test_basic(text, expected):
     ("สวัสดี ครับ", "สวัสดี ครับ", "สวัสดี ครับ"),                      # combining vowels
     ("e\u0323\u0301 ɛ\u0303\u0300", "\u1eb9\u0301 ɛ\u0303\u0300", "\u1eb9\u0301 ɛ\u0303\u0300"),
     ("ʘa ǃa ǁa", "ʘa ǃa ǁa", "ʘa ǃa ǁa"),                         # clicks
+    ("ɛ\u0300'ɛ kà̰:na", "ɛ\u0300'ɛ kà̰ na", "ɛ\u0300'ɛ kà̰:na"),  # beside combining marks
+    ("का'ना ɔ\u0300'", "का'ना ɔ\u0300", "का'ना ɔ\u0300'"),
+    ("I \u2764\ufe0f it", "i it", "i it"),                          # a selector is no word
 ])
 def test_no_letter_disappears(text, basic, marks):
     for name, expected in (("basic", basic), ("marks", marks)):
@@ -74,6 +77,29 @@ def test_no_letter_disappears(text, basic, marks):
 def test_what_is_dropped_is_counted():
     assert dropped(["Yes, SIR!", "No, no."], "basic") == {",": 2, "!": 1, ".": 1}
     assert dropped(["haʼ ka꞉na ma˥"], "basic") == {}
+
+
+def test_what_cannot_be_seen_is_listed_by_name():
+    said, = report(["می\u200cخواهم a\u00adb \u2764\ufe0f \u200f"], "basic")
+    for name in ("ZERO WIDTH NON-JOINER (U+200C) 1", "SOFT HYPHEN (U+00AD) 1",
+                 "VARIATION SELECTOR-16 (U+FE0F) 1", "RIGHT-TO-LEFT MARK (U+200F) 1"):
+        assert name in said
+
+
+@pytest.mark.parametrize("normalizer", ["basic", "marks"])
+@pytest.mark.parametrize("word, mark, remedy", [
+    ("ha?a", "? may be", "--replace '?=ʔ'"), ("!xoo", "! may be", "--replace '!=ǃ'"),
+    ("|xam", "| may be", "--replace '|=ǀ'"), ("ka\u0330*\u0330na", "* may be", "'*=LETTER'"),
+    ("ma~", "~ may be", "--normalizer case"), ("k@t", "@ may be", "@=ə"),
+    ("می\u200cخواهم", "ZERO WIDTH NON-JOINER (U+200C) may be", "--normalizer case")])
+def test_marks_that_typewriters_have_for_letters(normalizer, word, mark, remedy):
+    told = [line for line in report([f"mana {word} tu, na?"] * 12, normalizer) if mark in line]
+    assert told and "12 words have it" in told[0] and remedy in told[0]
+
+
+def test_punctuation_is_no_letter():
+    texts = ["Is it so? Yes! *laughs* 5% of R&D, ¿cómo? 你好。我。 and/or e-mail a.b"] * 20
+    assert [line for line in report(texts, "basic") if "may be" in line] == []
 
 
 def test_marks_are_letters_by_evidence():

@@ -273,6 +273,21 @@ def parse_json(text: str | bytes, *, surrogates: bool = False) -> Any:
     return value
 
 
+def number_of(text: str) -> float:
+    """A finite number as other programs write it: no underscores, no digits of other scripts.
+
+    Raises:
+        ValueError: it is none.
+    """
+    value = math.nan
+    if text.isascii() and "_" not in text:
+        with suppress(ValueError):
+            value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text[:LONGEST_KEY]!r} is no number")
+    return value
+
+
 def read_limited(path: str | Path, limit: int = MAX_SETTINGS) -> bytes:
     """All bytes of a file, a pipe or a device, of which some never end.
 

@@ -14,6 +14,7 @@ from xml.etree import ElementTree
 
 from asr.annotations import Interval, Tiers
 from asr.errors import DataError
+from asr.files import number_of
 
 
 def read_eaf(data: bytes, name: str) -> tuple[Tiers, dict[str, str], str]:
@@ -39,7 +40,7 @@ def read_eaf(data: bytes, name: str) -> tuple[Tiers, dict[str, str], str]:
     if root.tag != "ANNOTATION_DOCUMENT":
         raise _broken(name, f"it is XML of another kind, {root.tag[:40]}")
     try:
-        slots = {slot.attrib["TIME_SLOT_ID"]: int(slot.attrib["TIME_VALUE"]) / 1_000
+        slots = {slot.attrib["TIME_SLOT_ID"]: number_of(slot.attrib["TIME_VALUE"]) / 1_000
                  for slot in root.iter("TIME_SLOT") if "TIME_VALUE" in slot.attrib}
     except (KeyError, ValueError) as error:
         raise _broken(name, f"a TIME_SLOT is wrong ({error})") from error

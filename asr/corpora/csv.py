@@ -20,6 +20,7 @@ from asr.corpora.columns import guess_columns, segment
 from asr.corpora.naming import split_word, unique_names
 from asr.corpora.tables import file_name, read_table, table_header
 from asr.errors import CorpusError, UsageError
+from asr.files import number_of
 
 SUMMARY = "a CSV or TSV table with a header; columns are found by their names"
 SUFFIXES = (".csv", ".tsv")
@@ -104,7 +105,10 @@ def row_candidate(row: dict, columns: dict[str, str], names: dict[str, str], tab
         if not path or "\0" in path:
             raise ValueError(f"the path of the recording is {path!r}")
         offset, duration = segment(row, columns)
-        channel = int(row.get(columns.get("channel", "")) or 0)
+        channel = number_of(row.get(columns.get("channel", "")) or "0")  # 1.0 of a spreadsheet
+        if not 0 <= channel < 1_000 or not channel.is_integer():
+            raise ValueError(f"the channel is {channel:g}, expected a number from 1 on")
+        channel = int(channel)
     except ValueError as error:
         return Excluded("failed", "", source, str(path)[:200], "corpus.row", f"{source}: {error}.")
     name = names[path]

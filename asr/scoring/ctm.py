@@ -5,7 +5,6 @@ In: a path. Out: words. Times are seconds, as in the file.
 
 from __future__ import annotations
 
-import math
 import re
 from collections import defaultdict
 from collections.abc import Iterable
@@ -13,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from asr.errors import DataError
-from asr.files import write_atomic
+from asr.files import number_of, write_atomic
 from asr.scoring.text_lines import read_lines
 
 _BRACES = re.compile(r"[{}]")
@@ -189,10 +188,9 @@ def entries(path: str | Path) -> Iterable[tuple[int, str]]:
 
 def _number(text: str) -> float | None:
     try:
-        value = float(text)
+        return number_of(text)
     except ValueError:
         return None
-    return value if math.isfinite(value) else None
 
 
 def seconds(text: str) -> float | None:

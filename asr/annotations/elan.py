@@ -93,11 +93,14 @@ def _times(root: ElementTree.Element, slots: dict[str, float]) -> dict[str, tupl
                                           slots[a.get("TIME_SLOT_REF2", "")])
              for a in root.iter("ALIGNABLE_ANNOTATION")
              if a.get("TIME_SLOT_REF1") in slots and a.get("TIME_SLOT_REF2") in slots}
-    waiting = {a.get("ANNOTATION_ID", ""): a.get("ANNOTATION_REF", "")
-               for a in root.iter("REF_ANNOTATION")}
-    while ready := [key for key, other in waiting.items() if other in times]:
-        for key in ready:
-            times[key] = times[waiting.pop(key)]
+    waiting: dict[str, list[str]] = {}
+    for a in root.iter("REF_ANNOTATION"):
+        waiting.setdefault(a.get("ANNOTATION_REF", ""), []).append(a.get("ANNOTATION_ID", ""))
+    known = list(times)
+    for key in known:  # which grows
+        for other in waiting.pop(key, ()):
+            times[other] = times[key]
+            known.append(other)
     return times
 
 

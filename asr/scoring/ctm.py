@@ -16,6 +16,7 @@ from asr.files import number_of, write_atomic
 from asr.scoring.text_lines import read_lines
 
 _BRACES = re.compile(r"[{}]")
+_LONGEST = 1e9  # seconds; no recording lasts 30 years
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,9 +189,10 @@ def entries(path: str | Path) -> Iterable[tuple[int, str]]:
 
 def _number(text: str) -> float | None:
     try:
-        return number_of(text)
+        value = number_of(text)
     except ValueError:
         return None
+    return value if abs(value) <= _LONGEST else None
 
 
 def seconds(text: str) -> float | None:

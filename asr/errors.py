@@ -30,6 +30,7 @@ EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 143
 EXIT_BROKEN_PIPE = 141  # 128 + SIGPIPE: the reader went away, as for any Unix tool
 
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # of an OSError: the disk is full
 LONGEST_PATH = 4_096  # bytes, of Linux; shorter elsewhere
 MAX_MESSAGE_BYTES = 4_000  # with the text around it, a line of at most 4,096
 

@@ -14,6 +14,7 @@ import json
 import math
 import os
 import re
+import shutil
 import signal
 import sys
 import tempfile
@@ -104,6 +105,35 @@ def place_new(temporary: str | Path, path: str | Path) -> None:
     sync_folder(path.parent)
 
 
+@contextmanager
+def staging_beside(path: Path) -> Iterator[Path]:
+    """A temporary folder beside a result, on its disk, that goes with the block.
+
+    If the process is killed, the next that writes beside the result removes it.
+
+    Raises:
+        OSError: as raised inside; what the disk refuses in the folder is said of `path`.
+    """
+    parent, start = path.absolute().parent, f".{path.name[:80]}.asr-"
+    _sweep_once(parent)
+    folder, descriptor = parent, None
+    try:
+        folder = Path(tempfile.mkdtemp(prefix=start, suffix=".tmp", dir=parent))
+        with suppress(OSError):  # Windows opens no folder, and some drives know no locks
+            descriptor = os.open(folder, os.O_RDONLY)
+            lock(descriptor)
+        yield folder
+    except OSError as error:
+        if error.filename is None or f"{os.sep}{start}" in str(error.filename):
+            error.filename = str(path)
+        raise
+    finally:
+        if folder != parent:
+            shutil.rmtree(folder, ignore_errors=True)
+        if descriptor is not None:
+            os.close(descriptor)
+
+
 def _write(path: Path, pieces: Iterable[bytes | memoryview], overwrite: bool) -> None:
     _sweep_once(path.parent)
     file, temporary = _temporary(path)
@@ -149,16 +179,18 @@ def _sweep_once(folder: Path) -> None:
 
 
 def sweep(folder: str | Path) -> None:
-    """Remove the half-written files that killed processes left in a folder, and nothing else."""
+    """Remove the half-written results that killed processes left in a folder, and nothing else."""
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in [entry for entry in entries if _TEMPORARY.fullmatch(entry.name)]:
             if _is_abandoned(entry.path):
+                if entry.is_dir(follow_symlinks=False):
+                    shutil.rmtree(entry.path, ignore_errors=True)
                 with suppress(OSError):
                     os.unlink(entry.path)
 
 
 def _is_abandoned(path: str) -> bool:
-    """Whether no process writes a temporary file: its lock is free, or it is an hour old."""
+    """Whether no process writes it: its lock is free, or it is an hour old."""
     with suppress(OSError):
         descriptor = os.open(path, os.O_RDONLY)
         try:
@@ -294,6 +326,21 @@ def parse_json(text: str | bytes, *, surrogates: bool = False) -> Any:
         raise StrictJsonError("it is nested too deeply") from None
     except ValueError as error:
         raise StrictJsonError(str(error)) from None
+    return value
+
+
+def number_of(text: str) -> float:
+    """A finite number as other programs write it: no underscores, no digits of other scripts.
+
+    Raises:
+        ValueError: it is none.
+    """
+    value = math.nan
+    if text.isascii() and "_" not in text:
+        with suppress(ValueError):
+            value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text[:LONGEST_KEY]!r} is no number")
     return value
 
 

@@ -45,21 +45,29 @@ def write_together(folder: str | Path, files: Mapping[str, str | bytes], *,
         OSError: the disk is full or the folder cannot be written; the old result is whole.
     """
     folder = Path(folder)
+    remove = tuple(remove)
     with alone(folder):
-        _settle(folder)
-        for name in files:
-            if not overwrite and os.path.lexists(folder / name):
-                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(folder / name))
-        staging = Path(tempfile.mkdtemp(prefix=_STAGING, dir=folder))
+        staging, name = folder, next(iter(files), "")
         try:
+            _settle(folder)
+            for name in (*files, *remove):
+                if (folder / name).is_dir():  # which would stop the moves after the journal
+                    raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+                if not overwrite and name in files and os.path.lexists(folder / name):
+                    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+            name = next(iter(files), "")
+            staging = Path(tempfile.mkdtemp(prefix=_STAGING, dir=folder))
             staging.chmod(0o755)
             for name, content in files.items():
                 write_atomic(staging / name, content)
             sync_folder(staging)
             journal = {"staging": staging.name, "files": list(files), "remove": list(remove)}
             write_atomic(folder / JOURNAL, json.dumps(journal) + "\n")
-        except BaseException:
-            shutil.rmtree(staging, ignore_errors=True)
+        except BaseException as error:
+            if staging != folder:
+                shutil.rmtree(staging, ignore_errors=True)
+            if isinstance(error, OSError):  # a person knows the final name
+                error.filename = str(folder / name)
             raise
         _settle(folder)
 

@@ -17,11 +17,13 @@ import urllib.error
 import urllib.request
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 from forged_bundle import forge, members
+from layout_examples import eaf
 from tiny_bundle import write_bundle
 
 from asr.errors import MAX_MESSAGE_BYTES, AsrError
@@ -31,7 +33,9 @@ NUMBERS = [b"-1", b"0", b"1e400", b"-1e-400", b"9" * 30, b"9" * 5_000, b"1" + b"
            b"0x" + b"f" * 4_500, b"-0.0", b"1e308", b"18446744073709551616"]
 PIECES = [b"null", b"[]", b"{}", b"true", b'""', b"[" * 6_000, b'{"a":' * 3_000, b"\x00",
           b"\xff\xfe", b"\xed\xa0\x80", b"\xef\xbb\xbf", b"\xe2\x80\xae", b"\x1b[2J", b"\r\n",
-          b"\n", b"\\", b'"', b"\t", b"=", b"-" * 3_000, b"../..", b"\xc3\xa9", b" " * 2_000, b"#"]
+          b"\n", b"\\", b'"', b"\t", b"=", b"-" * 3_000, b"../..", b"\xc3\xa9", b" " * 2_000, b"#",
+          b"\x1d", b"\x0c", b"\xc2\x85", b"\xe2\x80\xa8", b"\xc2\xa0", b"_",
+          b"\xc2\xb2", b"\xd9\xa3"]
 Read = Callable[[bytes], object]
 
 
@@ -186,6 +190,41 @@ def hot_words(folder: Path) -> tuple[bytes, Read]:
     from asr.decoding.phrases import read_hot_words
 
     return b"anna smith:1.5\nbob\n", file_reader(folder / "w.txt", read_hot_words)
+
+
+def annotations(folder: Path) -> tuple[bytes, Read]:
+    """Praat's, ELAN's, subtitles' and Audacity's, one after the other."""
+    from asr.annotations.cues import read_labels, read_subtitles
+    from asr.annotations.elan import read_eaf
+    from asr.annotations.textgrid import read_textgrid
+    from asr.transcript.praat import textgrid
+
+    parts = (textgrid({"words": [(0.0, 1.5, "one")]}, 2.0), eaf([(0.0, 0.5, "a"), (1.0, 2.0, "b")]),
+             "1\n00:00:01,5 --> 0:00:02.75\n<b>one</b>\n", "0.5\t1\tyes sir\n")
+    readers = (read_textgrid, lambda text, name: read_eaf(text.encode(), name), read_subtitles,
+               read_labels)
+
+    def read(data: bytes) -> None:
+        for reader, part in zip(readers, data.decode("utf-8", "replace").split("----\n"),
+                                strict=False):
+            with suppress(AsrError):
+                reader(part, "a")
+
+    return "----\n".join(parts).encode(), read
+
+
+def scored_texts(folder: Path) -> tuple[bytes, Read]:
+    """STM, CTM and trn."""
+    from asr.scoring.formats import read_texts
+
+    def read(data: bytes) -> None:
+        for name, part in zip(("stm", "ctm", "trn"), data.split(b"----\n"), strict=False):
+            (folder / "a").write_bytes(part)
+            with suppress(AsrError):
+                read_texts(folder / "a", name)
+
+    return (b";; c\na A s 0.5 1.5 <o,f0> one (uh) two\n----\na A 0.5 0.25 one 0.9\n----\n"
+            b"one two- (s_1)\n"), read
 
 
 def run_files(folder: Path) -> tuple[bytes, Read]:
@@ -381,8 +420,9 @@ def part_notes(folder: Path) -> tuple[bytes, Read]:
 
 READERS = {reader.__name__: reader for reader in (
     recipe, override, manifest, nemo, bundle_file, bundle_config, bundle_manifest, bundle_weights,
-    arpa, arpa_gz, lm_cache, grammar, hot_words, run_files, cache_header, cache_shard, hash_memory,
-    journal, transcript_index, receipt, score_rows, archive, archive_gz, http_answer, part_notes)}
+    arpa, arpa_gz, lm_cache, grammar, hot_words, annotations, scored_texts, run_files,
+    cache_header, cache_shard, hash_memory, journal, transcript_index, receipt, score_rows, archive,
+    archive_gz, http_answer, part_notes)}
 
 
 def attack(name: str, folder: Path, count: int, seed: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -362,8 +363,40 @@ def shards(root: Path) -> int:
     return survive(root / "before", root / "scratch", work, check)
 
 
+def exported(root: Path) -> int:
+    """`asr manifest export`: the folder appears whole or not at all, and clears up after others."""
+    from killing import survive
+
+    from asr import files
+    from asr.corpora.exporting import export_manifest
+    from asr.manifest import Utterance
+
+    (root / "before").mkdir()
+    a_wav(root / "before/a.wav", 1)
+
+    def work(folder: Path) -> None:
+        files._SWEPT.clear()
+        export_manifest([Utterance("a", folder / "a.wav", "a", 0.5, speaker="s")], folder / "out",
+                        "kaldi")
+
+    work(root / "before")
+    names = {path.name for path in (root / "before/out/train").iterdir()}
+    shutil.rmtree(root / "before/out")
+
+    def check(folder: Path) -> None:
+        if not (folder / "out").exists():
+            work(folder)
+        assert {path.name for path in (folder / "out/train").iterdir()} == names
+        files._SWEPT.clear()
+        files._sweep_once(folder)
+        nothing_is_left(folder)
+
+    return survive(root / "before", root / "scratch", work, check)
+
+
 JOBS = {job.__name__: job for job in (prepare, evaluation, first_evaluation, saved_score, features,
-                                      bundle, run_directory, tones, transcripts, archive, shards)}
+                                      bundle, run_directory, tones, transcripts, archive, shards,
+                                      exported)}
 
 
 # features and tones take most of a minute on a slow core: nightly.

@@ -8,13 +8,13 @@ Labels".
 from __future__ import annotations
 
 import html
-import math
 import re
 
 from asr.annotations import Interval
 from asr.errors import DataError
+from asr.files import number_of
 
-_CLOCK = r"(?:(\d+):)?(\d+):(\d+)[,.](\d{1,3})"
+_CLOCK = r"(?:([0-9]{1,4}):)?([0-9]{1,4}):([0-9]{1,4})[,.]([0-9]{1,3})"
 _TIMES = re.compile(rf"^\s*{_CLOCK}\s*-->\s*{_CLOCK}(?:\s.*)?$")
 _TAG = re.compile(r"<[^<>]*>|\{\\[^{}]*\}")   # <i>, <v Anna>, {\an8}
 _VOICE = re.compile(r"<v(?:\.[^\s>]*)?\s+([^>]+)>")
@@ -38,7 +38,7 @@ def read_subtitles(text: str, name: str) -> list[tuple[Interval, str]]:
         [(Interval(start=1.0, end=2.5, text='Good day'), '')]
     """
     found: list[tuple[Interval, str]] = []
-    lines = text.lstrip("\ufeff").splitlines()
+    lines = text.lstrip("\ufeff").split("\n")
     number, seen = 0, False
     while number < len(lines):
         times = _TIMES.match(lines[number])
@@ -79,16 +79,16 @@ def read_labels(text: str, name: str, *, points: bool = False) -> list[Interval]
         DataError: a line that is not of this kind.
     """
     found = []
-    for number, line in enumerate(text.lstrip("\ufeff").splitlines(), start=1):
+    for number, line in enumerate(text.lstrip("\ufeff").split("\n"), start=1):
         if not line.strip() or line.startswith("\\"):
             continue
         cells = line.split("\t")
         try:
-            start, end = (float(cell.replace(",", ".")) for cell in cells[:2])
+            start, end = (number_of(cell.replace(",", ".")) for cell in cells[:2])
         except ValueError:
             raise _broken(name, number, f"{line[:60]!r} is not start, end and label with tabs "
                                         "between") from None
-        if not 0 <= start <= end < math.inf:
+        if not 0 <= start <= end:
             raise _broken(name, number, f"{start:g} to {end:g} s is not a stretch of time")
         label = " ".join(cells[2:]).strip()
         if label and (start < end or points):

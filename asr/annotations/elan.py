@@ -14,6 +14,7 @@ from xml.etree import ElementTree
 
 from asr.annotations import Interval, Tiers
 from asr.errors import DataError
+from asr.files import number_of
 
 
 def read_eaf(data: bytes, name: str) -> tuple[Tiers, dict[str, str], str]:
@@ -39,7 +40,7 @@ def read_eaf(data: bytes, name: str) -> tuple[Tiers, dict[str, str], str]:
     if root.tag != "ANNOTATION_DOCUMENT":
         raise _broken(name, f"it is XML of another kind, {root.tag[:40]}")
     try:
-        slots = {slot.attrib["TIME_SLOT_ID"]: int(slot.attrib["TIME_VALUE"]) / 1_000
+        slots = {slot.attrib["TIME_SLOT_ID"]: number_of(slot.attrib["TIME_VALUE"]) / 1_000
                  for slot in root.iter("TIME_SLOT") if "TIME_VALUE" in slot.attrib}
     except (KeyError, ValueError) as error:
         raise _broken(name, f"a TIME_SLOT is wrong ({error})") from error
@@ -92,11 +93,14 @@ def _times(root: ElementTree.Element, slots: dict[str, float]) -> dict[str, tupl
                                           slots[a.get("TIME_SLOT_REF2", "")])
              for a in root.iter("ALIGNABLE_ANNOTATION")
              if a.get("TIME_SLOT_REF1") in slots and a.get("TIME_SLOT_REF2") in slots}
-    waiting = {a.get("ANNOTATION_ID", ""): a.get("ANNOTATION_REF", "")
-               for a in root.iter("REF_ANNOTATION")}
-    while ready := [key for key, other in waiting.items() if other in times]:
-        for key in ready:
-            times[key] = times[waiting.pop(key)]
+    waiting: dict[str, list[str]] = {}
+    for a in root.iter("REF_ANNOTATION"):
+        waiting.setdefault(a.get("ANNOTATION_REF", ""), []).append(a.get("ANNOTATION_ID", ""))
+    known = list(times)
+    for key in known:  # which grows
+        for other in waiting.pop(key, ()):
+            times[other] = times[key]
+            known.append(other)
     return times
 
 

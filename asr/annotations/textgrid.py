@@ -8,12 +8,12 @@ Reference: the manual page "TextGrid file formats" (fon.hum.uva.nl/praat/manual)
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator
 
 from asr.annotations import Interval, Tiers
 from asr.errors import DataError
+from asr.files import number_of
 
 # What follows a name, such as `xmin =` or `intervals [1]:`, is not a value.
 _VALUE = re.compile(r'"((?:[^"]|"")*)"|(?<![\w\[.])(-?\d[\d.]*(?:[eE][+-]?\d+)?)(?![\w\]])')
@@ -62,7 +62,7 @@ def _values(text: str, name: str) -> Iterator[str | float]:
             yield match[1].replace('""', '"')
         else:
             try:
-                yield float(match[2])
+                yield number_of(match[2])
             except ValueError:
                 raise _broken(name, f"{match[2]!r} is not a number") from None
     raise _broken(name, "it ends before its last value")
@@ -71,7 +71,7 @@ def _values(text: str, name: str) -> Iterator[str | float]:
 def _interval(values: Iterator[str | float], name: str) -> Interval | None:
     start, end, label = next(values), next(values), next(values)
     if not (isinstance(start, float) and isinstance(end, float) and isinstance(label, str)
-            and 0 <= start <= end < math.inf):
+            and 0 <= start <= end):
         raise _broken(name, f"an interval has the values {start!r}, {end!r}, {label!r}; expected "
                             "start, end and a label")
     return Interval(start, end, label) if start < end else None

@@ -118,10 +118,8 @@ def load_audio(source: Source, *, sample_rate: int, offset: float = 0.0,
         check_length(num_samples / info.sample_rate, min_seconds, max_seconds, name)
         audio, num_decoded = _decode(decoder, start, num_samples, sample_rate, name,
                                      used_channel(decoder, channel, file, name))
-        if not start and num_decoded == info.num_samples:
-            decoder.refuse_another_stream()
-            if decoder.differs_from_md5:
-                warn_of_wrong_md5(name)
+        if not start and num_decoded == info.num_samples and decoder.differs_from_md5:
+            warn_of_wrong_md5(name)
         if fingerprint(file) != before:
             raise AudioError(f"{name} changed while it was read. Do not write to recordings "
                              "while they are read.", code="audio.changed", path=name)

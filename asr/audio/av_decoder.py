@@ -75,9 +75,6 @@ class AvDecoder:
     def __exit__(self, *_) -> None:
         self._input.close()
 
-    def refuse_another_stream(self) -> None:
-        """Nothing: these containers end with the file."""
-
     def restart(self) -> None:
         """Go back to the first sample."""
         self._input.close()

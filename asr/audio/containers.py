@@ -120,20 +120,24 @@ def inspect_container(file: BinaryIO, name: str) -> Layout:
         cut, joined = inspect_mp3(file, size, name, REMEDY)
         parts = tuple(Part(*part) for part in joined)
     elif container in other_containers.SUBTYPES:
-        cut, new_head = other_containers.find_cut(file, size, name, container)
-        parts = (Part(new_head, len(new_head), size),)
+        cut, *part = other_containers.find_cut(file, size, name, container)
+        parts = (Part(*part),)
     elif container in av_decoder.SUBTYPES:
         refuse_joined(file, size, name, container)
-    md5 = _flac_md5(file) if container in ("FLAC", "MP3") else b""  # a tag may come before fLaC
+    md5 = b""
+    if container in ("FLAC", "MP3"):  # a tag may come before fLaC
+        md5 = _inspect_flac(file, size, name)
     file.seek(0)
     return Layout(container, cut, parts, md5)
 
 
-def _flac_md5(file: BinaryIO) -> bytes:
+def _inspect_flac(file: BinaryIO, size: int, name: str) -> bytes:
     """MD5 of all samples from STREAMINFO (RFC 9639, section 8.2); b"" where it is not set."""
     position = skip_id3(file)
     file.seek(position)
     head = file.read(42)
+    if head[:4] == b"fLaC":
+        refuse_joined(file, size, name, "FLAC", position + 4)
     if len(head) < 42 or head[:4] != b"fLaC" or head[4] & 127:
         return b""
     return head[26:42] if any(head[26:42]) else b""
@@ -207,11 +211,13 @@ def _inspect_wav(file: BinaryIO, size: int, name: str) -> tuple[str | None, byte
         elif tag == b"data":
             if not block_align:
                 break
+            streamed = any(length in sizes for sizes in _STREAMED_SIZES)
+            refuse_joined(file, size, name, "WAV", position + length * (not streamed))
             if not length and position < min(size, _MAX_WAV_HEAD):
                 new_head = _replaced_sizes(file, size, position)
                 if new_head:
                     return None, new_head
-            return _inspect_wav_data(length, size - position, block_align, name), b""
+            return _inspect_wav_data(length, size - position, block_align, streamed, name), b""
         position += length + length % 2
     raise AudioError(f"{name} is a WAV file of {size:_} bytes without a complete "
                      f"{'data' if block_align else 'fmt'} chunk. The file is damaged: copy or "
@@ -228,8 +234,8 @@ def _replaced_sizes(file: BinaryIO, size: int, position: int) -> bytes:
     return head[:4] + unknown + head[8:-4] + unknown
 
 
-def _inspect_wav_data(length: int, available: int, block_align: int, name: str) -> str | None:
-    streamed = any(length in sizes for sizes in _STREAMED_SIZES)
+def _inspect_wav_data(length: int, available: int, block_align: int, streamed: bool,
+                      name: str) -> str | None:
     if available <= 0 or not length:
         raise AudioError(f"{name} is a WAV header without samples. Record or copy it again.",
                          code="audio.empty", path=name)

@@ -3,7 +3,7 @@
 In: an open binary file and its `Layout`. Out: (n, channels) float32 samples, one part of the file
 after the other: a chained Ogg file is one recording here, and so is a joined MP3 file. What is
 read from the start to the end of a FLAC file is compared with the MD5 in its header, which
-libsndfile does not do, and what comes behind it is looked at.
+libsndfile does not do.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import re
 from collections import deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, BinaryIO
@@ -21,7 +20,6 @@ import numpy as np
 from asr.audio.av_decoder import CONTAINERS as AV_CONTAINERS
 from asr.audio.av_decoder import AvDecoder
 from asr.audio.containers import REMEDY, Layout, Part
-from asr.audio.mpeg import skip_id3
 from asr.audio.source import reading
 from asr.audio.spliced import Spliced
 from asr.errors import AudioError
@@ -31,9 +29,6 @@ if TYPE_CHECKING:
 
 TRUNCATED = "audio.truncated"
 
-_FLAC_START = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22")  # and STREAMINFO of 34 bytes
-_READ_AHEAD = 1 << 16  # more than libFLAC reads before it needs it
-_SCANNED = 1 << 20
 _FULL_SCALE = {"PCM_S8": (1 << 7, "i1", 1), "PCM_16": (1 << 15, "<i2", 2),
                "PCM_24": (1 << 23, "<i4", 3)}  # of FLAC: factor, type, bytes that count
 
@@ -143,31 +138,6 @@ class Decoder:
     def differs_from_md5(self) -> bool:
         """After the last sample: whether the samples are not those that were encoded."""
         return self._md5 is not None and self._md5.digest() != self._layout.md5
-
-    def refuse_another_stream(self) -> None:
-        """After the last sample: an error if a second FLAC stream follows, which nothing decodes.
-
-        Raises:
-            AudioError: audio.unsupported.
-        """
-        if self.format != "FLAC":
-            return
-        reached = self._file.tell()
-        position = max(skip_id3(self._file) + 4, reached - _READ_AHEAD)
-        self._file.seek(position)
-        while chunk := self._file.read(_SCANNED):
-            found = _FLAC_START.search(chunk)
-            if found:
-                raise AudioError(
-                    f"{self._name} is a chained FLAC file: another stream starts at byte "
-                    f"{position + found.start():_}, and only the first states its length. Cut it "
-                    "there, or join the recordings as WAV.", code="audio.unsupported",
-                    path=self._name)
-            if len(chunk) < _SCANNED:
-                break
-            position += _SCANNED - 7
-            self._file.seek(position)
-        self._raise_disk_error()
 
     def _raise_disk_error(self) -> None:
         error = self._guard and self._guard.take_error()

@@ -14,6 +14,7 @@ import struct
 from collections.abc import Iterator
 from typing import BinaryIO
 
+from asr.audio.joined import refuse_joined
 from asr.errors import AudioError
 
 SUFFIXES = (".aif", ".aiff", ".aifc", ".au", ".snd", ".caf", ".w64", ".rf64", ".sph", ".nist")
@@ -35,11 +36,13 @@ _STREAMED = {"AIFF": (range(0x7EFFF000, 0x7F001000), range(0x7FFFE000, 0x8000100
                       range(0xFFFFF000, 1 << 32)),
              "CAF": (range(-1, 0), *_LARGEST), "W64": _LARGEST,
              "RF64": (range(-1, 0), range(0xFFFFF000, 1 << 32), *_LARGEST)}
+_ENDLESS = ("W64", "NIST")  # of which libsndfile takes what follows the samples for samples
 _MAX_HEAD = 1 << 20  # bytes before the samples, where a size has to be replaced
 _MAX_CHUNKS = 1_000
 
 
-def find_cut(file: BinaryIO, size: int, name: str, container: str) -> tuple[str | None, bytes]:
+def find_cut(file: BinaryIO, size: int, name: str, container: str
+             ) -> tuple[str | None, bytes, int, int]:
     """What shows that data are missing at the end of a recording, or None.
 
     Args:
@@ -49,10 +52,12 @@ def find_cut(file: BinaryIO, size: int, name: str, container: str) -> tuple[str 
         container: a value of `MAGIC`.
 
     Returns:
-        With it a header that states what is there, where libsndfile refuses the file's own.
+        With it a header that states what is there, where libsndfile refuses the file's own, and
+        the bytes of the file, first and last + 1, that a decoder gets behind it.
 
     Raises:
-        AudioError: audio.header (damaged, or no samples), audio.unsupported (compressed SPHERE).
+        AudioError: audio.header (damaged, or no samples), audio.unsupported (compressed SPHERE,
+            joined recordings).
     """
     try:
         start, length = _READERS[container](file, size, name)
@@ -63,15 +68,18 @@ def find_cut(file: BinaryIO, size: int, name: str, container: str) -> tuple[str 
                          "samples. Copy or record it again.", code="audio.header",
                          path=name) from error
     available = max(0, size - start)
-    if any(length in sizes for sizes in _STREAMED.get(container, ())):
+    streamed = any(length in sizes for sizes in _STREAMED.get(container, ()))
+    refuse_joined(file, size, name, container, start + length * (not streamed))
+    if streamed:
         if not 0 < start <= _MAX_HEAD or not available:
             raise AudioError(f"{name} is {container} without samples. Record or copy it again.",
                              code="audio.empty", path=name)
-        return None, _stating(file, start, available, container)
+        head = _stating(file, start, available, container)
+        return None, head, start, size
     if length <= available:
-        return None, b""
+        return None, b"", 0, start + length if container in _ENDLESS else size
     head = _stating(file, start, available, container) if container == "CAF" else b""
-    return f"declares {length:_} bytes of samples but holds {available:_}", head
+    return (f"declares {length:_} bytes of samples but holds {available:_}", head, len(head), size)
 
 
 def _stating(file: BinaryIO, start: int, available: int, container: str) -> bytes:

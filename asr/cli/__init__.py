@@ -26,6 +26,7 @@ from asr.errors import (
     EXIT_INTERRUPTED,
     EXIT_OK,
     EXIT_USAGE,
+    NO_ROOM,
     AsrError,
     out_of_memory,
     shorten,
@@ -73,7 +74,6 @@ GROUPS = {
 }
 VERBS = {verb: entry for verbs in GROUPS.values() for verb, entry in verbs.items()}
 
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _BROKEN = (errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ENODEV, errno.ENXIO)
 
 
@@ -173,7 +173,7 @@ def _explained(error: BaseException) -> tuple[str, int]:
     if out_of_memory(error):
         return ("Error: Out of memory: the system has no more for this work. Give it less at a "
                 "time, or a machine with more; what existed is as it was."), EXIT_INTERNAL
-    if isinstance(error, OSError) and (error.filename is not None or error.errno in _NO_ROOM):
+    if isinstance(error, OSError) and (error.filename is not None or error.errno in NO_ROOM):
         return _cannot_use(error)
     if not isinstance(error, Exception):
         raise error
@@ -189,7 +189,7 @@ def _cannot_use(error: OSError) -> tuple[str, int]:
         if error.errno == errno.EBADF:
             return (f"Error: Cannot write the result to {name}: {reason}. Send it to a file "
                     "(> FILE) or leave the stream open.", EXIT_USAGE)
-    if error.errno in _NO_ROOM:
+    if error.errno in NO_ROOM:
         what = f"use {name}" if name is not None else "write"
         return (f"Error: Cannot {what}: {reason}. Make room and run the same command again; what "
                 "existed is as it was."), EXIT_INTERNAL

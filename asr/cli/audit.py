@@ -17,7 +17,7 @@ import click
 
 from asr.cli.engine_options import absolute, cluster_options, open_recognizer
 from asr.cli.inputs import audio_root_option, outside_root_option, truncated_option
-from asr.cli.output_paths import OUTPUT
+from asr.cli.output_paths import OUTPUT, refuse_no_file
 from asr.terminal import plural
 
 if TYPE_CHECKING:
@@ -66,6 +66,8 @@ def audit(manifests: tuple[Path, ...], bundle: Path | None, silence: bool, noise
 
     if (silence or report) and not bundle:
         raise UsageError("--silence and --report need a model; name one with --bundle.")
+    if report:
+        refuse_no_file(report, "--report")
     if noise and not silence:
         raise UsageError("--noise goes with --silence.")
     spread = None

@@ -5,11 +5,11 @@ In: the names of columns, or the keys of an object. Out: {role: column}.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Mapping
 
 from asr.errors import UsageError
+from asr.files import number_of
 from asr.manifest.rows import MAX_CHANNELS, show
 
 # role: names of columns in lower case, the most telling first.
@@ -132,10 +132,10 @@ def seconds(row: Mapping[str, object], column: str | None) -> float | None:
     if clock := _CLOCK.fullmatch(text):
         return int(clock[1] or 0) * 3_600 + int(clock[2]) * 60 + float(clock[3])
     try:
-        number = float(text)
+        number = number_of(text)
     except ValueError:
         raise ValueError(f"{column} is {show(value)}, expected seconds") from None
-    if not 0 <= number < math.inf:
+    if number < 0:
         raise ValueError(f"{column} is {show(value)}, expected seconds of 0 or more")
     return number / 1_000 if str(column).casefold().endswith("_ms") else number
 

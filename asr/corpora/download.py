@@ -310,7 +310,7 @@ def _start(headers) -> int:
 
 def _number(text: str, otherwise: int) -> int:
     """A count of bytes in a header of a stranger's server."""
-    return int(text) if re.fullmatch("[0-9]{1,18}", text.strip()) else otherwise
+    return int(text) if re.fullmatch("[ \t]*[0-9]{1,18}[ \t]*", text) else otherwise
 
 
 class _SafeRedirects(urllib.request.HTTPRedirectHandler):

@@ -14,7 +14,6 @@ import json
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from asr.audio import probe_audio
 from asr.audio.source import open_regular
 from asr.audio.tar import split_path
 from asr.errors import DataError, UsageError
-from asr.files import place_new, write_atomic
+from asr.files import place_new, staging_beside, write_atomic
 from asr.manifest import Utterance, duration_tolerance
 from asr.manifest.address import Address, split_part
 
@@ -54,15 +53,10 @@ def export_manifest(utterances: Sequence[Utterance], folder: str | Path, layout:
         raise UsageError(f"{folder} exists and is kept. Name a new folder.", path=folder)
     if not folder.absolute().parent.is_dir():
         raise UsageError(f"{folder.parent} is no folder. Make it first.", path=folder.parent)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".tmp",
-                                      dir=folder.absolute().parent))
-    try:
-        LAYOUTS[layout](utterances, temporary, split)
-        temporary.chmod(0o755)
-        place_new(temporary, folder)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+    with staging_beside(folder) as staging:
+        (made := staging / folder.name).mkdir()
+        LAYOUTS[layout](utterances, made, split)
+        place_new(made, folder)
     return folder
 
 

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Collection
 from pathlib import Path
 
-from asr.errors import CorpusError, InputWarning
+from asr.errors import CorpusError, InputWarning, UsageError
 from asr.files import parse_json, sha256_file
 
 CONTENT = "content"  # key of the hash in the settings' file
@@ -41,12 +41,13 @@ def is_made(out_dir: Path, settings_name: str, settings: dict, ours: Collection[
         suffixes: suffixes of the files that are hashed.
 
     Raises:
-        CorpusError: it is a file, holds something else, or a corpus with other settings.
+        UsageError: it is a file.
+        CorpusError: it holds something else, or a corpus with other settings.
     """
     if not out_dir.exists():
         return False
     if not out_dir.is_dir():
-        raise CorpusError(f"{out_dir} is a file; name a folder for the {what}.", path=out_dir)
+        raise UsageError(f"{out_dir} is a file; name a folder for the {what}.", path=out_dir)
     path = out_dir / settings_name
     if path.exists():
         try:

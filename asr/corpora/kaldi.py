@@ -15,7 +15,6 @@ Format: https://kaldi-asr.org/doc/data_prep.html
 
 from __future__ import annotations
 
-import math
 import os
 import re
 from collections.abc import Iterator
@@ -26,6 +25,7 @@ from asr.corpora.collect import Candidate, Checks, Excluded, Prepared, collect
 from asr.corpora.splitting import every_nth
 from asr.corpora.tables import corpus_folder, file_name, read_lines
 from asr.errors import CorpusError
+from asr.files import number_of
 
 SUMMARY = "Kaldi data directory (wav.scp, text, utt2spk, segments), such as speechocean762"
 
@@ -139,12 +139,12 @@ def _segments(path: Path) -> dict[str, _Segment | str]:
     for identifier, (source, rest) in _pairs(path).items():
         try:
             recording, start, end = rest.split()
-            offset, stop = float(start), float(end)
+            offset, stop = number_of(start), number_of(end)
         except ValueError:
             segments[identifier] = f"{source}: expected recording, start and end, got {rest!r}."
             continue
         to_the_end = stop == -1   # Kaldi's way to say so
-        if not (0 <= offset < math.inf and (to_the_end or offset < stop < math.inf)):
+        if not (0 <= offset and (to_the_end or offset < stop)):
             segments[identifier] = f"{source}: {start} to {end} is no stretch of time."
             continue
         segments[identifier] = _Segment(recording, offset,

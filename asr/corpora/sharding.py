@@ -228,15 +228,16 @@ def _in_order(rows: Sequence[Utterance], seed: int | None) -> list[_Recording]:
     groups = list(by_audio.items())
     if seed is not None:
         groups = [groups[i] for i in np.random.default_rng(seed).permutation(len(groups))]
-    taken: set[str] = set()
+    taken: dict[str, int] = {}  # people unpack shards on disks that know no capitals
     recordings = []
     for audio, some in groups:
         key = stem = _ODD.sub("_", some[0].id)[:MAX_KEY]
-        number = 1
-        while key.casefold() in taken:  # people unpack shards on disks that know no capitals
+        number = taken.get(stem.casefold(), 0)
+        while key.casefold() in taken:
             number += 1
             key = f"{stem}-{number}"
-        taken.add(key.casefold())
+        taken[stem.casefold()] = max(1, number)
+        taken.setdefault(key.casefold(), 1)
         suffix = audio.suffix.lower() if is_recording(f"x{audio.suffix}") else ".audio"
         recordings.append(_Recording(audio, key, suffix, tuple(some)))
     return recordings

@@ -20,6 +20,7 @@ import numpy as np
 
 from asr.decoding.fusion import PhrasePart
 from asr.errors import DataError, UsageError
+from asr.files import number_of
 from asr.recipe import DecoderSettings
 from asr.terminal import plural
 from asr.text import normalize
@@ -63,7 +64,7 @@ def parse_hot_word(text: str) -> HotWord:
     if not separator:
         phrase, boost = text, str(DEFAULT_BOOST)
     try:
-        value = float(boost)
+        value = number_of(boost)
     except ValueError:
         value = math.nan
     phrase = " ".join(phrase.split())

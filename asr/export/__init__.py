@@ -11,15 +11,14 @@ from __future__ import annotations
 
 import importlib
 import json
-import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asr.errors import AsrError, UsageError
 from asr.export.certificate import Certificate, Exported, certify
-from asr.files import place_new, write_atomic
+from asr.files import place_new, staging_beside, write_atomic
 from asr.manifest import Utterance
 from asr.versions import installed
 
@@ -110,10 +109,10 @@ def export(recognizer: Recognizer, path: str | Path, format: str = "", *, quanti
 
         recognizer = float32_of(recognizer)
     certificate_path = path.with_name(path.name + CERTIFICATE)
-    with tempfile.TemporaryDirectory(prefix=f".{path.name[:40]}.",
-                                     dir=folder_of_new(path)) as folder:
-        exported: Exported = module.write(recognizer, Path(folder) / path.name,
-                                          Options(quantize))
+    refuse_no_folder(path)
+    _refuse_existing((path, certificate_path))
+    with staging_beside(path) as folder:
+        exported: Exported = module.write(recognizer, folder / path.name, Options(quantize))
         if recognizer.bundle.quantized:
             exported.notes.append("The bundle has weights of 8 bits; the file has the same "
                                   "weights as float32, and was compared with our engine computing "
@@ -130,29 +129,33 @@ def export(recognizer: Recognizer, path: str | Path, format: str = "", *, quanti
             exported.notes.append(f"What {exported.quantized} costs in WER was not measured. Add "
                                   "--verify MANIFEST.")
         names = [file.name for file in exported.files]
-        for target in [certificate_path, *(path.with_name(name) for name in names)]:
-            if target.exists():
-                raise UsageError(f"{target} exists and is not overwritten. Remove it or choose "
-                                 "another name.")
+        _refuse_existing(path.with_name(name) for name in names)
         if progress:
             progress("comparing with our own engine")
         certificate = certify(recognizer, exported, verify=verify, max_wer_cost=max_wer_cost)
         if certificate.problem:
             raise AsrError(f"{path} was not written: {certificate.problem}",
                            code="export.parity", path=path)
-        for file in exported.files:
+        written = folder / certificate_path.name
+        write_atomic(written, json.dumps(certificate.to_dict(), indent=2, ensure_ascii=False)
+                     + "\n")
+        for file in (*exported.files, written):
             place_new(file, path.with_name(file.name))
-    write_atomic(certificate_path, json.dumps(certificate.to_dict(), indent=2,
-                                              ensure_ascii=False) + "\n", overwrite=False)
     return certificate
 
 
-def folder_of_new(path: Path) -> Path:
-    """The folder of a file that will be written.
+def _refuse_existing(paths: Iterable[Path]) -> None:
+    for path in paths:
+        if path.exists():
+            raise UsageError(f"{path} exists and is not overwritten. Remove it or choose another "
+                             "name.")
+
+
+def refuse_no_folder(path: Path) -> None:
+    """Refuse to write a file into a folder that is not there.
 
     Raises:
         UsageError: it does not exist.
     """
     if not path.parent.is_dir():
         raise UsageError(f"The folder {path.parent} does not exist. Create it first.")
-    return path.parent

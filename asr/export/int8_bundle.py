@@ -6,7 +6,6 @@ In: a recogniser. Out: a smaller `.asr` file, with the WER before and after.
 from __future__ import annotations
 
 import dataclasses
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from asr.errors import AsrError, UsageError
-from asr.export import folder_of_new
-from asr.files import place_new
+from asr.export import refuse_no_folder
+from asr.files import place_new, staging_beside
 from asr.manifest import Utterance
 from asr.network.engine import NUMPY_FRONT_ENDS, NumpyAcousticModel
 from asr.network.quantization import Quantized, quantize
@@ -87,9 +86,9 @@ def quantize_bundle(recognizer: Recognizer, path: str | Path, *,
     quantized = quantize(bundle.weights)
     training = {**bundle.training, "quantized_from": bundle.bundle_hash}
     comparison = None
-    with tempfile.TemporaryDirectory(prefix=f".{path.name[:40]}.",
-                                     dir=folder_of_new(path)) as folder:
-        written = Path(folder) / path.name
+    refuse_no_folder(path)
+    with staging_beside(path) as folder:
+        written = folder / path.name
         digest = bundle.save(written, overwrite=False, quantized=quantized, training=training,
                              reference=_reference(bundle, quantized))
         smaller = load(written, engine="numpy", windows=recognizer.windows)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -106,7 +108,14 @@ def write(recognizer: Recognizer, path: Path, options: Options) -> Exported:
             return {"logits": logits, "num_logits": lengths}
 
         module.samples = signatures["samples"] = samples
-    tf.saved_model.save(module, str(path), signatures)
+    path.mkdir()
+    try:
+        tf.saved_model.save(module, str(path), signatures)
+    except tf.errors.OpError as error:  # TensorFlow has errors of its own for a full disk
+        found = next((code for code in errno.errorcode if os.strerror(code) in str(error)), 0)
+        if not found:
+            raise
+        raise OSError(found, os.strerror(found)) from error
     assets = path / "assets"
     assets.mkdir(exist_ok=True)
     for name, text in metadata(bundle, "features").items():

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from asr.audio.objects import write_at
-from asr.errors import AsrError, UsageError
+from asr.errors import NO_ROOM, AsrError, UsageError
 from asr.files import alone, sweep, write_atomic
 from asr.fleet.bucket import INDEX, Bucket, index_name, index_rows
 from asr.manifest.address import Address, is_address
@@ -104,6 +104,8 @@ class Folder:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
+            if error.errno in NO_ROOM:
+                raise
             raise UsageError(f"Cannot make the output folder {folder}: {error.strerror}.") \
                 from error
 

@@ -26,7 +26,7 @@ from urllib.parse import unquote
 from asr.audio import av_decoder, display_name
 from asr.audio.source import AUDIO_SUFFIXES, OTHER_MEDIA, is_recording, open_regular
 from asr.audio.tar import SUFFIX, list_members, list_members_at, split_path
-from asr.errors import AudioError, UsageError
+from asr.errors import NO_ROOM, AudioError, UsageError
 from asr.files import parse_json
 from asr.fleet.bucket import INDEX
 from asr.fleet.output_places import place_of
@@ -226,6 +226,8 @@ class OutputFolder:
                 self._numbers.clear()
             self.place.prepare({self._stems[item.source].rpartition("/")[0] for item in items})
         except OSError as error:
+            if error.errno in NO_ROOM:
+                raise
             raise UsageError(f"Cannot write into {self.place}: {error.strerror}.") from error
 
     def output(self, item: Item) -> Path | Address:

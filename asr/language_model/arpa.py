@@ -211,10 +211,8 @@ def _read_counts(lines: _Lines, max_ngrams: int) -> tuple[str, list[int]]:
     line = lines.next("ngram 1=...")
     while line.startswith("ngram"):
         order, _, count = line[len("ngram"):].partition("=")
-        if order.strip() != str(len(counts) + 1) or not re.fullmatch("[0-9]{1,12}", count.strip()):
+        if order.strip() != str(len(counts) + 1) or not re.fullmatch("[ \t]*[0-9]{1,12}", count):
             raise lines.error(f"expected ngram {len(counts) + 1}=<count>, got {line[:80]!r}")
-        if len(count.strip()) > 15:
-            raise lines.error(f"ngram {len(counts) + 1} has a count of {len(count.strip())} digits")
         counts.append(int(count))
         if len(counts) > MAX_ORDER:
             raise lines.error(f"order {len(counts)} is above the limit of {MAX_ORDER}")

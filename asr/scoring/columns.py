@@ -15,6 +15,7 @@ from typing import Protocol
 import numpy as np
 
 from asr.errors import DataError
+from asr.files import number_of
 from asr.scoring.breakdown import Group, group_of
 from asr.scoring.result import Row, with_interval
 from asr.scoring.text_lines import read_lines, read_objects
@@ -170,10 +171,9 @@ def _number(value: object) -> float | None:
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         return None
     try:
-        number = float(value)
+        return number_of(str(value))
     except ValueError:
         return None
-    return number if math.isfinite(number) else None
 
 
 def _limit(column: str) -> tuple[str, float | None]:

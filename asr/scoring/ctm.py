@@ -5,7 +5,6 @@ In: a path. Out: words. Times are seconds, as in the file.
 
 from __future__ import annotations
 
-import math
 import re
 from collections import defaultdict
 from collections.abc import Iterable
@@ -14,11 +13,12 @@ from itertools import chain
 from pathlib import Path
 
 from asr.errors import DataError
-from asr.files import write_atomic
+from asr.files import number_of, write_atomic
 from asr.scoring.text_lines import read_lines
 from asr.terminal import plural
 
 _BRACES = re.compile(r"[{}]")
+_LONGEST = 1e9  # seconds; no recording lasts 30 years
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,10 +196,10 @@ def entries(path: str | Path) -> Iterable[tuple[int, str]]:
 
 def _number(text: str) -> float | None:
     try:
-        value = float(text)
+        value = number_of(text)
     except ValueError:
         return None
-    return value if math.isfinite(value) else None
+    return value if abs(value) <= _LONGEST else None
 
 
 def seconds(text: str) -> float | None:

@@ -64,6 +64,7 @@ def read_stm(path: str | Path, *, braces: bool = False) -> list[Segment]:
     """
     segments: list[Segment] = []
     seen: set[str] = set()
+    again: dict[tuple, int] = {}  # segments with these fields and times
     for number, line in entries(path):
         where = f"{path}:{number}"
         parts = line.split(maxsplit=5)
@@ -82,10 +83,12 @@ def read_stm(path: str | Path, *, braces: bool = False) -> list[Segment]:
         if _ALTERNATION.search(text) or (not braces and _BRACES.search(text)):
             raise DataError(f"{where}: alternatives such as {{ a / b }} are not supported; write "
                             "one variant.", code="text.alternation", path=path)
-        segment = Segment(parts[0], parts[1], parts[2], start, end, text.strip(), label, number)
+        segment = Segment(parts[0], parts[1], parts[2], start, end, text.strip(), label, number,
+                          again.get(tuple(parts[:5]), 0))
         while segment.id in seen:
             segment = replace(segment, beside=segment.beside + 1)
         seen.add(segment.id)
+        again[tuple(parts[:5])] = segment.beside + 1
         segments.append(segment)
     return segments
 

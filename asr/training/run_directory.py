@@ -23,7 +23,7 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
-from asr.errors import CheckpointError, InputWarning, UsageError
+from asr.errors import NO_ROOM, CheckpointError, InputWarning, UsageError
 from asr.files import lock, parse_json, read_whole_objects, write_atomic
 from asr.kernels import processors
 from asr.recipe import Recipe, dump_recipe, load_recipe, recipe_to_dict
@@ -51,6 +51,8 @@ class RunDirectory:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = open(self.path / ".lock", "a+", encoding="utf-8")  # noqa: SIM115
         except OSError as error:
+            if error.errno in NO_ROOM:
+                raise
             raise UsageError(f"Cannot use {path} as a run directory: {error.strerror}. "
                              "Name a folder that can be written.", path=path) from error
         try:

@@ -56,7 +56,9 @@ def test_an_eaf_with_times_speakers_and_references():
 @pytest.mark.parametrize("data", [
     b"", b"<html/>", b"\xff\xfe", eaf([(0, 1, "a")]).encode()[:-40],
     b'<!DOCTYPE a [<!ENTITY b SYSTEM "/etc/passwd">]><ANNOTATION_DOCUMENT/>',
-    b'<ANNOTATION_DOCUMENT><TIME_SLOT TIME_SLOT_ID="a" TIME_VALUE="soon"/></ANNOTATION_DOCUMENT>'])
+    b'<ANNOTATION_DOCUMENT><TIME_SLOT TIME_SLOT_ID="a" TIME_VALUE="soon"/></ANNOTATION_DOCUMENT>',
+    *(eaf([(0, 1, "a")]).replace('"1000"', f'"{number}"').encode()
+      for number in ("1_000", "\u0663", "9" * 400, "nan"))])
 def test_an_eaf_that_is_none(data):
     with pytest.raises(DataError, match="not an ELAN file that can be read"):
         read_eaf(data, "a.eaf")
@@ -80,7 +82,8 @@ def test_subtitles_of_both_kinds():
 
 
 @pytest.mark.parametrize("text, line", [
-    ("no times", 1), ("1\n00:00:02,000 --> 00:00:01,000\nx", 2), ("1\nsoon --> later\nx", 2)])
+    ("no times", 1), ("1\n00:00:02,000 --> 00:00:01,000\nx", 2), ("1\nsoon --> later\nx", 2),
+    ("1\n" + "9" * 5_000 + ":00:00,000 --> 00:00:01,000\nx", 2)])
 def test_subtitles_that_are_none(text, line):
     with pytest.raises(DataError, match=f"a.srt:{line}: "):
         read_subtitles(text, "a.srt")
@@ -89,7 +92,10 @@ def test_subtitles_that_are_none(text, line):
 def test_label_tracks():
     assert read_labels("0.5\t1\tyes sir\n\\\t1\t2\n\n1\t1\tpoint\n2\t3\t\n", "a") == [
         Interval(0.5, 1.0, "yes sir")]
-    for text in ("a\tb\tc", "1\tx", "3\t1\tx", "-1\t1\tx", "nan\t1\tx"):
+    odd = "a\x85b\u2028c\x0cd"  # no ends of lines there
+    assert read_labels(f"0\t1\t{odd}\n", "a") == [Interval(0.0, 1.0, odd)]
+    for text in ("a\tb\tc", "1\tx", "3\t1\tx", "-1\t1\tx", "nan\t1\tx", "0\t1_0\tx",
+                 "0\t\u0663\tx"):
         with pytest.raises(DataError, match="a.txt:1: "):
             read_labels(text, "a.txt")
 

@@ -15,7 +15,7 @@ from made_recordings import encode, speech
 
 import asr.assets
 from asr.audio import blocks as audio_blocks
-from asr.audio import channels, load_audio, mpeg, ogg, probe_audio, unchanged
+from asr.audio import channels, joined, load_audio, mpeg, ogg, probe_audio, unchanged
 from asr.audio.recording import open_recording
 from asr.errors import AudioError
 
@@ -211,16 +211,32 @@ def test_joined_mp3_files_that_differ_or_are_too_many_are_refused(monkeypatch):
     assert "more than 2 parts" in str(error_of(slow * 3))
 
 
-def test_joined_flac_files_are_refused_where_all_is_read(tmp_path):
-    first, second = (encode(speech(5, seed, RATE), RATE, "FLAC") for seed in (1, 2))
-    (tmp_path / "j.flac").write_bytes(first + second)
-    for source in (first + second, tmp_path / "j.flac"):
-        for read in (load, in_pieces):
-            with pytest.raises(AudioError, match="chained FLAC file: another stream starts at "
-                                                 f"byte {len(first):_},") as caught:
+@pytest.mark.parametrize("form", ["FLAC", "WAV", "AIFF", "AU", "CAF", "W64", "RF64", "NIST"])
+@pytest.mark.parametrize("chunk", [64, 1 << 20])
+def test_other_joined_files_are_refused_before_they_are_decoded(form, chunk, monkeypatch, tmp_path):
+    """`cat a.flac b.flac`: the header speaks of the first alone, and so do decoders."""
+    monkeypatch.setattr(joined, "_CHUNK", chunk)
+    first, second = (encode(speech(seconds, 1, RATE), RATE, form) for seconds in (1, 2))
+    (tmp_path / "j").write_bytes(first + second)
+    for source in (first + second, first + first, tmp_path / "j"):
+        for read in (probe_audio, load, in_pieces):
+            with pytest.raises(AudioError, match=f"chained {form} file: another recording starts "
+                                                 f"at byte {len(first):_},") as caught:
                 read(source)
             assert caught.value.code == "audio.unsupported"
-    np.testing.assert_array_equal(load(first + b"TAG" + bytes(125)), load(first))
+    tagged = first + b"TAG" + bytes(125)
+    assert probe_audio(tagged).num_samples == RATE
+    np.testing.assert_array_equal(load(tagged), load(first))
+
+
+@pytest.mark.parametrize("form", ["FLAC", "WAV", "AU"])
+def test_joined_files_that_state_no_length_or_have_a_tag_first(form):
+    data = encode(speech(1, 1, RATE), RATE, form)
+    unknown = {"FLAC": b"ID3\4\0\0\0\0\0\4abcd" + data, "AU": data[:8] + b"\xff" * 4 + data[12:],
+               "WAV": data[:40] + b"\xff" * 4 + data[44:]}[form]
+    assert probe_audio(unknown).num_samples == len(load(unknown)) == RATE
+    with pytest.raises(AudioError, match=f"starts at byte {len(unknown):_},"):
+        probe_audio(unknown + data)
 
 
 # --- A5: WAV files from a pipe --------------------------------------------------------------------

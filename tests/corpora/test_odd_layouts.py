@@ -55,7 +55,7 @@ def test_an_unclosed_quote_swallows_no_row_behind_it(tmp_path):
 def test_times_with_a_comma_or_colons():
     assert [seconds({"start": text}, "start") for text in ("1,5", "1:02.5", "1:00:00", " 2 ")] == [
         1.5, 62.5, 3_600.0, 2.0]
-    for text in ("1,5.0", "1,000,5", "1:2:3:4", "-0:01"):
+    for text in ("1,5.0", "1,000,5", "1:2:3:4", "-0:01", "1_0", "\u0663", "nan", "inf"):
         with pytest.raises(ValueError, match="expected seconds"):
             seconds({"start": text}, "start")
 
@@ -63,7 +63,7 @@ def test_times_with_a_comma_or_colons():
 def test_channels_and_speakers_may_start_at_one_time(tmp_path):
     speech(tmp_path / "a.wav", 2.0, 2)
     (tmp_path / "t.csv").write_text("path,text,start,end,channel,speaker\na.wav,yes,0,1,1,A\n"
-                                    "a.wav,no,0,1,2,B\na.wav,so,0,1,2,C\na.wav,no,0,1,2,B\n")
+                                    "a.wav,no,0,1,2.0,B\na.wav,so,0,1,2,C\na.wav,no,0,1,2,B\n")
     result = load_corpus("csv").prepare(tmp_path)
     assert [u.id for u in result["train"]] == ["a-0.000-1", "a-0.000-2", "a-0.000-2_2"]
     assert [item.code for item in result.excluded] == ["corpus.duplicate_id"], "a copy is one"

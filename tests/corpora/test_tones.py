@@ -113,7 +113,7 @@ def test_nothing_foreign_is_touched(corpus, tmp_path):
     (tmp_path / "thesis.tex").write_text("mine")
     with pytest.raises(CorpusError, match="already holds 'thesis.tex'"):
         tones.generate(tmp_path, num_train=1, num_valid=1, num_test=1)
-    with pytest.raises(CorpusError, match="is a file"):
+    with pytest.raises(UsageError, match="is a file"):
         tones.generate(tmp_path / "thesis.tex", num_train=1, num_valid=1, num_test=1)
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
 

@@ -1,6 +1,7 @@
 """Exported files compute what the bundle computes, and a file that does not is refused."""
 
 import dataclasses
+import errno
 import json
 import os
 import subprocess
@@ -190,6 +191,22 @@ def test_nothing_is_overwritten(tmp_path):
         export(small(tmp_path), tmp_path / "m.onnx")
     assert (tmp_path / "m.samples.onnx").read_text() == "mine"
     assert not (tmp_path / "m.onnx").exists()
+
+
+def test_a_disk_that_fills_up_inside_tensorflow_is_an_error_of_the_file(tmp_path):
+    resource = pytest.importorskip("resource")
+    recognizer, before = small(tmp_path), resource.getrlimit(resource.RLIMIT_FSIZE)
+    for name in ("m.savedmodel", "m.keras"):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, before[1]))
+        try:
+            with pytest.raises(OSError) as error:
+                export(recognizer, tmp_path / name)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        assert error.value.errno == errno.EFBIG and error.value.filename == str(tmp_path / name)
+    with pytest.raises(OSError, match="File name too long"):
+        export(recognizer, tmp_path / f"{'n' * 300}.savedmodel")
+    assert [path.name for path in tmp_path.iterdir()] == ["stack.asr"]
 
 
 @pytest.mark.parametrize(("name", "options", "words"), [

@@ -199,6 +199,7 @@ def test_without_unk_the_perplexity_is_that_of_the_known_words():
     ("ngram 1=6", "ngram 1=50000001", r"more than the limit of 50,000,000"),
     ("-0.4\ta", "-0.4\t" + "a" * 1_200_000, r"a line of more than 65,536 bytes"),
     ("ngram 2=5", "ngram 3=5", r"toy.arpa:3: expected ngram 2=<count>"),
+    ("ngram 1=6", "ngram 1=\x1d6", r"expected ngram 1=<count>"),
     ("ngram 2=5", "ngram 2=x", r"expected ngram 2=<count>"),
     ("ngram 2=5", "ngram 2=6", r"expected log-probability"),
     ("ngram 2=5", "ngram 2=4", r"expected \\3-grams:"),

@@ -37,7 +37,7 @@ def sclite_summary(result: Score, title: str,
             cut at its first "-", or else "_", as sclite -i rm does; where some id has neither,
             there is one speaker, "unknown".
         title: name of the system; sclite takes the name of the hypothesis file.
-        confidences: of the normalised words of each hypothesis by utterance id, from
+        confidences: those of the normalised words of each hypothesis by utterance id, from
             `word_confidences`; the tables then have sclite's column NCE.
 
     Returns:
@@ -60,7 +60,7 @@ def word_confidences(result: Score, confidences: Mapping[str, Sequence[float | N
 
     Args:
         result: from `asr.scoring.score`.
-        confidences: of the words as they were given, see `asr.scoring.formats.TextFile`.
+        confidences: those of the words as they were given, see `asr.scoring.formats.TextFile`.
 
     Returns:
         Confidences by utterance id, and sentences for the person. Nothing by id where no word has a

@@ -133,7 +133,7 @@ def _text(found: Survey, result: Proposal) -> None:
                if found.normalizer == "marks" else "lower case, no punctuation, letters stay")
     joined = " " * (found.words_per_text <= SINGLE_WORDS)   # single words will be joined
     result.set("text.alphabet", "".join(sorted({*found.characters, *joined})),
-               f"the {plural(len(found.characters), 'character')} of the training texts"
+               f"{plural(len(found.characters), 'character')} of the training texts"
                f"{', and the space' if joined and ' ' not in found.characters else ''}")
     if len(found.words) <= MAX_CLOSED and min(found.words.values()) >= MIN_COUNT:
         result.set("decoder.kind", "lexicon", f"the texts consist of "

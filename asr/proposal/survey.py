@@ -103,14 +103,14 @@ def survey(train: Sequence[Utterance], valid: Sequence[Utterance],
            for rows in (train, valid)]
     for what, rows, failed in zip(("training", "development"), (train, valid), bad, strict=True):
         if len(failed) == len(rows):
-            raise DataError(f"None of the {plural(len(rows), f'{what} recording')} can be read; "
+            raise DataError(f"None of {plural(len(rows), f'{what} recording')} can be read; "
                             f"the first: {probes[rows[0].audio].error}", path=rows[0].audio)
     texts = [u.text for u in train]
     normalizer = normalizer or ("marks" if marks_that_are_letters(texts) else "basic")
     normalized = [normalize(text, normalizer) for text in texts]
     characters = Counter("".join(normalized))
     if not characters.keys() - {" "}:
-        raise DataError(f"None of the {plural(len(train), 'text')} has a letter or a digit, the "
+        raise DataError(f"None of {plural(len(train), 'text')} has a letter or a digit, the "
                         f"first is {texts[0][:60]!r}. Write down what is said.",
                         path=train[0].audio)
     valid_texts = [normalize(u.text, normalizer) for u in valid]

@@ -235,7 +235,8 @@ def _noted(path: str | Path, file: TextFile, fragments: bool = True, *,
         sum(len(FRAGMENT.findall(text)) for text in texts.values())
     if found:
         notes.append(f"{path}: {plural(found, 'fragment')} of words (beginning or ending in -) "
-                     "were compared as whole words, as in sclite without -F (--fragments).")
+                     f"{'was' if found == 1 else 'were'} compared like whole words, as in sclite "
+                     "without -F (--fragments).")
     return replace(file, texts=texts, notes=tuple(notes))
 
 

@@ -288,7 +288,7 @@ def score(references: Texts, hypotheses: Texts, *, normalizer: str = "basic",
             words[index, :3] = [path.count(letter) for letter in "SDI"]
     if not words[:, 3].any():
         emptied = f" under the normaliser {identifier}" if any(raw[0]) else ""
-        raise DataError(f"None of the {plural(len(ids), 'reference')} has a word{emptied}, so "
+        raise DataError(f"None of {plural(len(ids), 'reference')} has a word{emptied}, so "
                         "there is no word error rate. Check that the first file holds the "
                         "references.", code="score.no_words")
     of_speaker = attached(speakers, ids, references, "speakers", "")

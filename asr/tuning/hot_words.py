@@ -217,10 +217,10 @@ def tune_hot_words(recognizer: Recognizer, dev: DevSet, hot_words: Sequence[HotW
     missing = [phrase for phrase in decoders.phrases
                if not any(occurrences(text, phrase) for text in dev.references)]
     if len(missing) == len(decoders.phrases):
-        raise DataError(f"None of the {plural(len(missing), 'hot word')} "
-                        f"({', '.join(missing[:5])}, ...) is "
-                        "spoken in the development set, so no boost can be chosen on it; take "
-                        "recordings that hold them.", code="hot_words.unspoken")
+        raise DataError(f"None of the hot words ({', '.join(missing[:5])}"
+                        f"{', ...' * (len(missing) > 5)}) is spoken in the development set, so "
+                        "no boost can be chosen on it; take recordings that hold them.",
+                        code="hot_words.unspoken")
     tried: dict[float, np.ndarray] = {}
 
     def attempt(boost: float) -> None:
@@ -254,9 +254,9 @@ def _summary(dev: DevSet, decoders: HotDecoders, tried: dict[float, np.ndarray],
     if best >= boosts[-1]:
         notes.append(f"The best boost {best:g} lies at the edge of the grid; widen it.")
     if missing:
-        notes.append(f"{len(missing)} of the {plural(len(decoders.phrases), 'phrase')} are never "
-                     f"spoken in the development set ({', '.join(missing[:5])}); they count as "
-                     "false alarms only.")
+        all_of_them = plural(len(decoders.phrases), "phrase is", "phrases are")
+        notes.append(f"{len(missing)} of {all_of_them} never spoken in the development set "
+                     f"({', '.join(missing[:5])}); they count as false alarms only.")
     return HotTuning(decoders.phrases, {boost: total_counts(rows) for boost, rows in tried.items()},
                      best, decoders.settings_at(best), gain, tuple(notes))
 

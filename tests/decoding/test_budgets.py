@@ -57,7 +57,7 @@ def head(*counts):
 HOSTILE = {
     "members": (many_members, "44 members, a bundle a handful"),
     "member": (large_member, "a tokenizer.json of 1_000_001 bytes, at most 1_000_000"),
-    "hot word": (decoder(hot_words=["ab " * 300_000]), "1 hot words of 900,000 characters"),
+    "hot word": (decoder(hot_words=["ab " * 300_000]), "1 hot word of 900,000 characters"),
     "long hot word": (decoder(hot_words=["ab " * 100]), "has 300 characters, at most 200"),
     "hot words": (decoder(hot_words=["a"] * 300_000), "300,000 hot words"),
     "hot letters": (decoder(hot_words=["ab" * 100] * 5_000), "of 1,000,000 characters"),

@@ -66,7 +66,7 @@ def test_from_an_m4a_to_srt_docx_and_eaf(tmp_path, monkeypatch, capsys, minutes)
     lines = commands("transcriber")
     refused(capsys, lines[0].replace("interview.m4a", "inter.m4a"), "does not exist")
     refused(capsys, lines[0].replace("interview.m4a", "MODEL interview.m4a"), "nor a model")
-    refused(capsys, lines[0].replace("Anna,Ben", "Anna"), "has 2 channels, but 1 speakers")
+    refused(capsys, lines[0].replace("Anna,Ben", "Anna"), "has 2 channels, but 1 speaker is")
     travel(lines, capsys)
     cues = [cue for cue, _ in read_subtitles(Path("interview.srt").read_text("utf-8"), "srt")]
     assert cues[0].text.startswith("Anna: ") and any(c.text.startswith("Ben: ") for c in cues)

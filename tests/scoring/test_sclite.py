@@ -106,7 +106,7 @@ def test_the_choice_is_said_and_follows_the_normaliser(tmp_path, capsys):
                   (".trn", ".trn"))
     reference, _ = read_pair(*paths, normalizer="english")
     assert reference.texts == {"u1": "a Colour, red b"}
-    assert "of 1 alternations such as { a / b } the reading was scored" in reference.notes[0]
+    assert "of 1 alternation such as { a / b } the reading was scored" in reference.notes[0]
     assert run(["score", *map(str, paths), "--normalizer", "english"]) == 0
     assert "WER 0.00 %" in capsys.readouterr().out
 
@@ -293,7 +293,7 @@ def test_fragments_are_said(tmp_path):
     paths = files(tmp_path, "hel- lo (u1)\n", "hello lo (u1)\n", (".trn", ".trn"))
     words = scored(paths)
     assert (words.reference, words.substitutions, words.errors) == (2, 1, 1)
-    assert "1 fragments of words (beginning or ending in -) were compared as whole words" in \
+    assert "1 fragment of words (beginning or ending in -) was compared like whole words" in \
         read_pair(*paths)[0].notes[0]
 
 
@@ -315,7 +315,7 @@ def test_fragments_on_the_command_line(tmp_path, capsys):
     assert run(["score", *map(str, paths), "--fragments", "--json"]) == 0
     out, err = capsys.readouterr()
     assert json.loads(out)["wer"] == 0 and json.loads(out)["receipt"]["rules"] == ["fragments"]
-    assert "1 words were right because of a fragment" in err
+    assert "1 word was right because of a fragment" in err
     kaldi = files(tmp_path, ANNA, ANNA)
     assert run(["score", *map(str, kaldi), "--fragments"]) == 2
 
@@ -398,7 +398,7 @@ def test_negative_durations_and_odd_confidences_are_said(tmp_path, capsys):
     assert (words.reference, words.insertions, words.deletions) == (2, 1, 1)
     assert run(["score", *map(str, paths)]) == 0
     err = capsys.readouterr().err
-    assert "1 words have a negative duration (the first in line 2)" in err
+    assert "1 word has a negative duration (the first in line 2)" in err
     assert "1 confidences are no numbers (the first in line 1: 'NA')" in err
 
 
@@ -432,7 +432,7 @@ def test_words_before_the_recording_are_taken_as_they_are(tmp_path):
     paths = files(tmp_path, "t 1 a 0 2 one two\nt 1 b 2 4 three\n",
                   "t 1 -0.5 0.3 one\nt 1 0.5 0.2 two\nt 1 2.1 0.2 three\n", (".stm", ".ctm"))
     assert scored(paths).errors == 0
-    assert "1 words start before 0 s (the first in line 1)" in read_pair(*paths)[1].notes[0]
+    assert "1 word starts before 0 s (the first in line 1)" in read_pair(*paths)[1].notes[0]
 
 
 def test_two_speakers_at_the_same_time(tmp_path):

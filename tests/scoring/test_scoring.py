@@ -106,12 +106,12 @@ def test_rate_without_a_reference_is_none_never_0():
 @pytest.mark.parametrize("references, hypotheses, message", [
     ({}, {}, "No utterance to score"),
     ([], [], "No utterance to score"),
-    ({"a": "", "b": " "}, {"a": "", "b": "x"}, "None of the 2 references has a word, so"),
+    ({"a": "", "b": " "}, {"a": "", "b": "x"}, "None of 2 references has a word, so"),
     ({"a": "!?"}, {"a": "x"}, "has a word under the normaliser basic-"),
     ({"a": "x"}, {"b": "x"}, "ids differ: 1 without a hypothesis .'a'.; 1 without a reference"),
     ({"a": "x", "b": "y"}, {"a": "x"}, "1 without a hypothesis"),
     ({"a": "x"}, {"a": "x", "b": "y"}, "1 without a reference"),
-    (["a"], ["a", "b"], "1 references but 2 hypotheses"),
+    (["a"], ["a", "b"], "1 reference but 2 hypotheses"),
     (["a"], {"a": "b"}, "both be dicts by id, or both lists"),
     ({"a": "x"}, {"a": None}, "expected two strings"),
 ])
@@ -308,7 +308,7 @@ def test_alignment_spells_both_sides_and_costs_the_distance(reference, hypothesi
 
 
 def test_count_lengths_must_match():
-    with pytest.raises(ValueError, match="2 references but 1 hypotheses"):
+    with pytest.raises(ValueError, match="2 references but 1 hypothesis"):
         count_words(["a", "b"], ["a"])
 
 

@@ -224,7 +224,7 @@ def test_unlike_normalisers_are_refused_by_name():
 def test_unlike_references_are_refused_by_name_and_forced_on_request():
     a = score({"u": "one two", "v": "x", "w": "y"}, {"u": "one", "v": "x", "w": "y"}, draws=100)
     b = score({"u": "one two", "v": "z"}, {"u": "one two", "v": "z"}, draws=100)
-    with pytest.raises(DataError, match=r"reference set \(reference_hash\) .*: 1 utterances only "
+    with pytest.raises(DataError, match=r"reference set \(reference_hash\) .*: 1 utterance only "
                                         r"in the first, 0 only in the second, 1 with another"):
         compare(a, b)
     forced = compare(a, b, force=True)

@@ -148,7 +148,8 @@ def decode_blocks(decoder: Decoder | AvDecoder, start: int, num_samples: int, sa
         rate, sample_rate, 1, dtype="float32", quality="HQ")
     block = np.empty((min(num_samples, max(1, BLOCK_SAMPLES // decoder.channels)),
                       decoder.channels), np.float32)
-    meter = ChannelMeter(decoder.channels) if decoder.channels > 1 and channel is None else None
+    meter = (ChannelMeter(decoder.channels, rate) if decoder.channels > 1 and channel is None
+             else None)
     num_decoded = 0
     try:
         decoder.start_at(start)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from asr.audio.decoder import Decoder
 
 MAX_LOSS_DB = 20.0  # of the mean against the loudest channel; 8 channels, 7 of them empty: 18
+_LIMIT = 10 ** (-MAX_LOSS_DB / 10)
 SECONDS = 30  # of sound, after which it is decided whether the channels cancel each other
 MAX_KEPT = 1 << 22  # numbers, 16 MiB: 30 s of stereo at 48 kHz, and a little silence
 _SOUND = 1e-6  # mean square of the loudest channel, -60 dB; less is no evidence
@@ -35,14 +36,21 @@ class ChannelMeter:
 
     Args:
         num_channels: 1 or more.
+        sample_rate: Hz.
     """
 
-    def __init__(self, num_channels: int):
+    def __init__(self, num_channels: int, sample_rate: int):
+        self._step = max(1, sample_rate // 4)
         self._energies = np.zeros(num_channels)
         self._mean_energy = 0.0
+        self._sounding = self._lost = 0  # quarters of a second; lost in the mean
 
     def add(self, audio: np.ndarray) -> bool:
         """Count a block, (n, channels) float32; returns whether it is more than silence."""
+        return any([self._add(audio[start:start + self._step])
+                    for start in range(0, len(audio), self._step)])
+
+    def _add(self, audio: np.ndarray) -> bool:
         num_samples, num_channels = audio.shape
         with np.errstate(over="ignore", invalid="ignore"):  # the decoder refuses such samples
             products = (audio.T @ audio).astype(np.float64)  # energies, and those of all pairs
@@ -51,8 +59,12 @@ class ChannelMeter:
             energies = products.diagonal()
             if not energies.max() >= _SOUND * num_samples:
                 return False
+            mean_energy = max(0.0, products.sum() / num_channels ** 2)
             self._energies += energies
-            self._mean_energy += max(0.0, products.sum() / num_channels ** 2)
+            self._mean_energy += mean_energy
+            if num_samples == self._step:
+                self._sounding += 1
+                self._lost += bool(mean_energy < _LIMIT * energies.max())
         return True
 
     @property
@@ -62,10 +74,14 @@ class ChannelMeter:
 
     @property
     def cancel(self) -> bool:
-        """Whether the mean loses more than `MAX_LOSS_DB` against the loudest channel."""
+        """Whether the mean loses more than `MAX_LOSS_DB` against the loudest channel.
+
+        In all, or in a tenth of the time: two parts of a recording may have been wired differently.
+        """
         with np.errstate(invalid="ignore"):
-            limit = 10 ** (-MAX_LOSS_DB / 10) * self._energies.max()
-            return bool(self._energies.max() > 0 and self._mean_energy < limit)
+            loudest = self._energies.max()
+            return bool(loudest > 0 and self._mean_energy < _LIMIT * loudest
+                        or self._lost > max(1, self._sounding // 10))
 
 
 def used_channel(decoder: Decoder | AvDecoder, wanted: int, file: BinaryIO, name: str
@@ -106,7 +122,7 @@ def opposite_channel(decoder: Decoder | AvDecoder) -> int | None:
     """
     if decoder.channels == 1:
         return None
-    meter = ChannelMeter(decoder.channels)
+    meter = ChannelMeter(decoder.channels, decoder.samplerate)
     block = np.empty((decoder.samplerate, decoder.channels), np.float32)
     seconds = num_read = 0
     kept: list[np.ndarray] = []
@@ -131,20 +147,21 @@ def opposite_channel(decoder: Decoder | AvDecoder) -> int | None:
 def warn_of_opposite_channels(name: str, channel: int) -> None:
     """Say that one channel is used, not the mean."""
     warnings.warn(InputWarning(
-        f"{name} has channels in opposite phase: their mean is more than {MAX_LOSS_DB:g} dB below "
-        "the loudest, as if a microphone is wired the wrong way round. Using channel "
+        f"{name} has channels in opposite phase: there their mean is more than {MAX_LOSS_DB:g} dB "
+        "below the loudest, as if a microphone is wired the wrong way round. Using channel "
         f"{channel + 1} alone.", "audio.phase"), stacklevel=3)
 
 
 def refuse_cancelled(meter: ChannelMeter, name: str) -> None:
-    """An error where the mean was used and most of the sound is lost in it.
+    """An error where the mean was used and sound is lost in it.
 
     Raises:
         AudioError: audio.phase.
     """
     if meter.cancel:
         raise AudioError(f"{name} has channels that change to opposite phase after its start: "
-                         f"their mean is more than {MAX_LOSS_DB:g} dB below channel "
+                         f"there their mean is more than {MAX_LOSS_DB:g} dB below channel "
                          f"{meter.loudest + 1}; expected channels that agree. Use one alone: "
-                         f"ffmpeg -i INPUT -af 'pan=mono|c0=c{meter.loudest}' OUTPUT.wav",
+                         f"--channel {meter.loudest + 1}, or ffmpeg -i INPUT "
+                         f"-af 'pan=mono|c0=c{meter.loudest}' OUTPUT.wav",
                          code="audio.phase", path=name)

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from asr.audio import av_decoder, other_containers
+from asr.audio.flac import inspect_flac
 from asr.audio.joined import refuse_joined
-from asr.audio.mpeg import inspect_mp3, skip_id3
+from asr.audio.mpeg import inspect_mp3
 from asr.audio.ogg import inspect_ogg
 from asr.errors import AudioError
 
@@ -126,21 +127,10 @@ def inspect_container(file: BinaryIO, name: str) -> Layout:
         refuse_joined(file, size, name, container)
     md5 = b""
     if container in ("FLAC", "MP3"):  # a tag may come before fLaC
-        md5 = _inspect_flac(file, size, name)
+        flac_cut, md5 = inspect_flac(file, size, name)
+        cut = cut or flac_cut
     file.seek(0)
     return Layout(container, cut, parts, md5)
-
-
-def _inspect_flac(file: BinaryIO, size: int, name: str) -> bytes:
-    """MD5 of all samples from STREAMINFO (RFC 9639, section 8.2); b"" where it is not set."""
-    position = skip_id3(file)
-    file.seek(position)
-    head = file.read(42)
-    if head[:4] == b"fLaC":
-        refuse_joined(file, size, name, "FLAC", position + 4)
-    if len(head) < 42 or head[:4] != b"fLaC" or head[4] & 127:
-        return b""
-    return head[26:42] if any(head[26:42]) else b""
 
 
 def check_format(name: str, *, container: str, subtype: str, sample_rate: int,

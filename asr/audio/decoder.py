@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import soundfile
 
 TRUNCATED = "audio.truncated"
+UNKNOWN_LENGTH = 2 ** 63 - 1  # samples, as libsndfile says it
 
 _FULL_SCALE = {"PCM_S8": (1 << 7, "i1", 1), "PCM_16": (1 << 15, "<i2", 2),
                "PCM_24": (1 << 23, "<i4", 3)}  # of FLAC: factor, type, bytes that count
@@ -57,7 +58,9 @@ class Decoder:
         self._open = first = self._open_part(0)
         self.samplerate, self.channels = first.samplerate, first.channels
         self.format, self.subtype = first.format, first.subtype
-        self.frames = first.frames
+        # A cut FLAC file states the length that it had.
+        self._cut_flac = bool(layout.cut) and self.format == "FLAC"
+        self.frames = UNKNOWN_LENGTH if self._cut_flac else first.frames
         self._md5 = hashlib.md5(usedforsecurity=False) if layout.md5 else None
         self._again: deque[np.ndarray] = deque()
         if len(layout.parts) > 1:
@@ -124,7 +127,7 @@ class Decoder:
         repeated = filled
         while filled < len(out):
             try:
-                num_read = len(self._open.read(out=out[filled:]))
+                num_read = self._read(out[filled:])
             finally:
                 self._raise_disk_error()
             filled += num_read
@@ -133,6 +136,16 @@ class Decoder:
         if self._md5 is not None and filled > repeated:
             self._md5.update(_as_integers(out[repeated:filled], self.subtype))
         return out[:filled]
+
+    def _read(self, out: np.ndarray) -> int:
+        if not self._cut_flac:
+            return len(self._open.read(out=out))
+        out.fill(np.nan)  # at its end libFLAC has an error, and does not say how much it decoded
+        try:
+            self._open.read(out=out)
+        except RuntimeError:
+            pass
+        return int(np.isfinite(out[:, 0]).sum())
 
     @property
     def differs_from_md5(self) -> bool:

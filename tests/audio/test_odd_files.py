@@ -16,6 +16,7 @@ from made_recordings import encode, speech
 import asr.assets
 from asr.audio import blocks as audio_blocks
 from asr.audio import channels, joined, load_audio, mpeg, ogg, probe_audio, unchanged
+from asr.audio.flac import coded_number
 from asr.audio.recording import open_recording
 from asr.errors import AudioError
 
@@ -229,6 +230,40 @@ def test_other_joined_files_are_refused_before_they_are_decoded(form, chunk, mon
     np.testing.assert_array_equal(load(tagged), load(first))
 
 
+@pytest.mark.parametrize("subtype, num_channels", [("PCM_16", 1), ("PCM_24", 2), ("PCM_S8", 1)])
+def test_a_cut_flac_file_is_noticed_by_its_frames(subtype, num_channels, tmp_path):
+    """libsndfile believes the length in its header, and decodes nothing of its last block."""
+    audio = np.stack(num_channels * [speech(6, 1, RATE)], axis=1)
+    data = encode(audio, RATE, "FLAC", subtype)
+    whole = load(data)
+    assert probe_audio(data + b"TAG" + bytes(125)).num_samples == len(whole)
+    assert probe_audio(data + bytes(1 << 18)).num_samples == len(whole)
+    for share in (0.2, 0.75, 0.95):
+        cut = data[:round(share * len(data))]
+        for read in (probe_audio, load, in_pieces):
+            with pytest.raises(AudioError, match="it ends before its last frame") as caught:
+                read(cut)
+            assert caught.value.code == "audio.truncated"
+        (tmp_path / "c.flac").write_bytes(cut)
+        for source in (cut, tmp_path / "c.flac"):
+            part, said = with_said(load, source, allow_truncated=True)
+            assert len(said) == 1 and "Using what is left" in said[0]
+            assert (share - 0.1) * len(whole) - 4_096 < len(part) < len(whole)
+            np.testing.assert_array_equal(part, whole[:len(part)])
+            (blocks,), _ = with_said(in_pieces, source, allow_truncated=True)
+            np.testing.assert_array_equal(blocks, part)
+        info, _ = with_said(probe_audio, cut, allow_truncated=True)
+        assert info.num_samples == len(part)
+
+
+@pytest.mark.parametrize("number, coded", [
+    (0, b"\0"), (127, b"\x7f"), (128, "\x80".encode()), (0x7FF, "\u07ff".encode()),
+    (0x800, "\u0800".encode()), (0xFFFF, "\uffff".encode()), (0x10000, "\U00010000".encode()),
+    ((1 << 36) - 1, b"\xfe" + 6 * b"\xbf")])
+def test_numbers_of_flac_frames(number, coded):
+    assert coded_number(number) == coded
+
+
 @pytest.mark.parametrize("form", ["FLAC", "WAV", "AU"])
 def test_joined_files_that_state_no_length_or_have_a_tag_first(form):
     data = encode(speech(1, 1, RATE), RATE, form)
@@ -353,6 +388,18 @@ def test_other_channels_are_averaged_as_ever(others):
     whole, said = with_said(load, data)
     assert not said
     np.testing.assert_allclose(whole, right, atol=1e-7)
+
+
+def test_channels_that_are_opposite_for_a_while_never_give_silence():
+    """Two parts were joined of which one was wired the other way round: half of it was lost."""
+    turned = np.concatenate([VOICE[:RATE], -VOICE[RATE:2 * RATE], VOICE[2 * RATE:]])
+    data = encode(columns(VOICE, turned), RATE, "WAV", "FLOAT")
+    whole, said = with_said(load, data)
+    assert len(said) == 1 and "channel 1 alone" in said[0]
+    np.testing.assert_allclose(whole, VOICE, atol=1e-7)
+    (blocks,), said = with_said(in_pieces, data)
+    assert len(said) == 1
+    np.testing.assert_allclose(blocks, VOICE, atol=1e-7)
 
 
 def test_silence_is_no_opposite_phase():

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from asr.errors import RecipeError
-from asr.files import read_page, why_unread
+from asr.parsing import read_page, why_unread
 from asr.settings import apply_override, knob, settings_from_dict, to_toml, why_not_toml
 
 SCHEMA_VERSION = 1

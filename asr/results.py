@@ -23,7 +23,8 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from asr.files import StrictJsonError, alone, parse_json, sync_folder, write_atomic
+from asr.files import alone, sync_folder, write_atomic
+from asr.parsing import StrictJsonError, parse_json
 
 JOURNAL = ".asr-result.json"
 _STAGING = ".asr-result-"

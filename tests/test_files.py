@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from asr.files import lock, number_of, sha256_file, staging_beside, sync_folder, write_atomic
+from asr.files import lock, sha256_file, staging_beside, sync_folder, write_atomic
 
 
 def names(folder: Path) -> list[str]:
@@ -145,14 +145,6 @@ def test_sha256(tmp_path):
     (tmp_path / "abc").write_bytes(b"abc")
     assert sha256_file(tmp_path / "abc") == (
         "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad")
-
-
-@pytest.mark.parametrize("text", ["1_0", "\u0663", "nan", "-inf", "1e999", "", "24\x1d", "0x10",
-                                  "\u00b2"])
-def test_what_other_programs_call_no_number_is_none(text):
-    assert [number_of(number) for number in ("1.5", " -2e3\n", "007")] == [1.5, -2_000.0, 7.0]
-    with pytest.raises(ValueError, match="is no number"):
-        number_of(text)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows opens no folder")

@@ -12,7 +12,7 @@ import re
 
 from asr.annotations import Interval
 from asr.errors import DataError
-from asr.files import number_of
+from asr.parsing import number_of
 
 _CLOCK = r"(?:([0-9]{1,4}):)?([0-9]{1,4}):([0-9]{1,4})[,.]([0-9]{1,3})"
 _TIMES = re.compile(rf"^\s*{_CLOCK}\s*-->\s*{_CLOCK}(?:\s.*)?$")

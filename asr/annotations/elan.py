@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 
 from asr.annotations import Interval, Tiers
 from asr.errors import DataError
-from asr.files import number_of
+from asr.parsing import number_of
 
 
 def read_eaf(data: bytes, name: str) -> tuple[Tiers, dict[str, str], str]:

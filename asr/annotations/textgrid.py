@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 from asr.annotations import Interval, Tiers
 from asr.errors import DataError
-from asr.files import number_of
+from asr.parsing import number_of
 
 # What follows a name, such as `xmin =` or `intervals [1]:`, is not a value.
 _VALUE = re.compile(r'"((?:[^"]|"")*)"|(?<![\w\[.])(-?\d[\d.]*(?:[eE][+-]?\d+)?)(?![\w\]])')

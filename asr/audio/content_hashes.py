@@ -19,8 +19,9 @@ from asr.audio.source import open_regular
 from asr.audio.spliced import size_of
 from asr.audio.unchanged import SETTLED_NS, stat_fingerprint
 from asr.errors import AudioError
-from asr.files import parse_json, write_atomic
+from asr.files import write_atomic
 from asr.manifest.address import Address
+from asr.parsing import parse_json
 
 _AT_ONCE_BYTES = 1 << 20  # `file_digest` fills a new buffer of 256 KiB, dear for a short clip
 

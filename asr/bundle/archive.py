@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from asr.errors import BundleError
-from asr.files import parse_json as parse_strict_json
-from asr.files import why_unread
+from asr.parsing import parse_json as parse_strict_json
+from asr.parsing import why_unread
 
 MANIFEST = "manifest.json"
 MAX_MANIFEST_BYTES = 65_536

@@ -12,8 +12,8 @@ from pathlib import Path
 from asr.bundle import LIMITS, Bundle
 from asr.bundle.config import CONFIG, LM, TOKENIZER, config_fields, config_table, read_tokenizer
 from asr.errors import BundleError, UsageError
-from asr.files import StrictJsonError, parse_json
 from asr.network.onnx_engine import OnnxAcousticModel
+from asr.parsing import StrictJsonError, parse_json
 
 PREFIX = "asr."  # of our keys in the metadata
 

@@ -26,9 +26,9 @@ from asr.cli.values import Replacement, Share
 from asr.cli.voices import SUMMARY, voices
 from asr.corpora import CORPORA, load_corpus
 from asr.errors import EXIT_OK, EXIT_SOME_FAILED, CorpusError, UsageError
-from asr.files import parse_json
 from asr.manifest import Utterance, manifest_content
 from asr.manifest.roots import RECORD, record_roots
+from asr.parsing import parse_json
 from asr.results import settle, write_together
 from asr.terminal import plural
 

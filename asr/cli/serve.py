@@ -16,7 +16,7 @@ import click
 from asr.cli.decoding import engine_option
 from asr.cli.notices import warnings_as_notices
 from asr.errors import EXIT_OK, UsageError
-from asr.files import read_limited
+from asr.parsing import read_limited
 
 INSTALL = "asr serve needs more packages: pip install 'keras-asr[serve]'."
 MIN_TOKEN = 16  # characters

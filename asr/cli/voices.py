@@ -13,7 +13,7 @@ import click
 from asr.cli.output_paths import OUTPUT
 from asr.cli.progress import count_on_stderr
 from asr.errors import EXIT_OK, UsageError
-from asr.files import read_limited
+from asr.parsing import read_limited
 from asr.terminal import plural
 
 SUMMARY = "Texts read by synthesised voices"

@@ -9,8 +9,8 @@ import re
 from collections.abc import Iterable, Mapping
 
 from asr.errors import UsageError
-from asr.files import number_of
 from asr.manifest.rows import MAX_CHANNELS, show
+from asr.parsing import number_of
 
 # role: names of columns in lower case, the most telling first.
 GUESSES: dict[str, tuple[str, ...]] = {

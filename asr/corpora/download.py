@@ -22,7 +22,8 @@ from pathlib import Path
 
 from asr.corpora.unpack import unpack
 from asr.errors import CorpusError, UsageError
-from asr.files import parse_json, sha256_file, sync_folder, write_atomic
+from asr.files import sha256_file, sync_folder, write_atomic
+from asr.parsing import parse_json
 
 WORK_FOLDER = ".asr-download"      # inside the destination; holds only what we made
 MAX_BYTES = 64 << 30               # of an archive of unpublished size

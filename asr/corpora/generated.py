@@ -11,7 +11,8 @@ from collections.abc import Collection
 from pathlib import Path
 
 from asr.errors import CorpusError, InputWarning, UsageError
-from asr.files import parse_json, sha256_file
+from asr.files import sha256_file
+from asr.parsing import parse_json
 
 CONTENT = "content"  # key of the hash in the settings' file
 SUFFIXES = (".wav", ".flac", ".jsonl")

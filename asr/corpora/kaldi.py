@@ -25,7 +25,7 @@ from asr.corpora.collect import Candidate, Checks, Excluded, Prepared, collect
 from asr.corpora.splitting import every_nth
 from asr.corpora.tables import corpus_folder, file_name, read_lines
 from asr.errors import CorpusError
-from asr.files import number_of
+from asr.parsing import number_of
 
 SUMMARY = "Kaldi data directory (wav.scp, text, utt2spk, segments), such as speechocean762"
 

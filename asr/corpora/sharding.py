@@ -32,9 +32,10 @@ from asr.audio.objects import Objects
 from asr.audio.source import is_recording, open_regular, open_source, reading
 from asr.audio.tar import MAX_MEMBERS, SUFFIX, list_members
 from asr.errors import AsrError, AudioError, UsageError
-from asr.files import StrictJsonError, alone, parse_json, place_new, sha256_file, write_atomic
+from asr.files import alone, place_new, sha256_file, write_atomic
 from asr.manifest import Utterance, manifest_content
 from asr.manifest.address import Address, is_address
+from asr.parsing import StrictJsonError, parse_json
 
 RECORD, SUMS = "shards.json", "SHA256SUMS"
 FORMAT = 1

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from asr.errors import CorpusError, UsageError
-from asr.files import CONVERT
+from asr.parsing import CONVERT
 from asr.terminal import plural
 
 MAX_TABLE_BYTES = 1 << 30   # of a file that lists utterances

@@ -24,8 +24,9 @@ from safetensors.numpy import save
 
 from asr.audio.objects import Objects, write_at
 from asr.errors import DataError, InputWarning
-from asr.files import parse_json, sweep, write_atomic
+from asr.files import sweep, write_atomic
 from asr.manifest.address import Address
+from asr.parsing import parse_json
 
 FORMAT_VERSION = 3
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from asr.decoding.fusion import PhrasePart
 from asr.errors import DataError, UsageError
-from asr.files import number_of
+from asr.parsing import number_of
 from asr.recipe import DecoderSettings
 from asr.terminal import plural
 from asr.text import normalize

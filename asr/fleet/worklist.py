@@ -27,10 +27,10 @@ from asr.audio import av_decoder, display_name
 from asr.audio.source import AUDIO_SUFFIXES, OTHER_MEDIA, is_recording, open_regular
 from asr.audio.tar import SUFFIX, list_members, list_members_at, split_path
 from asr.errors import NO_ROOM, AudioError, UsageError
-from asr.files import parse_json
 from asr.fleet.bucket import INDEX
 from asr.fleet.output_places import place_of
 from asr.manifest.address import Address, is_address
+from asr.parsing import parse_json
 
 STDIN = "-"
 MAX_STEM_BYTES = 180  # of 255 that file systems allow; the rest is for suffix and temporary name

@@ -18,8 +18,9 @@ from pathlib import Path
 
 import numpy as np
 
-from asr.files import parse_json, write_atomic
+from asr.files import write_atomic
 from asr.language_model.ngram_kernel import NgramArrays
+from asr.parsing import parse_json
 
 MAGIC = b"ASRNGRAM"
 VERSION = 2

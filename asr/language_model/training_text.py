@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from asr.errors import DataError
-from asr.files import CONVERT, parse_json
 from asr.language_model.model import SPACE_TOKENS
+from asr.parsing import CONVERT, parse_json
 from asr.text import normalize
 
 MAX_LINE = 1 << 26  # characters

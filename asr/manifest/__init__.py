@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from asr.errors import ManifestError, shorten
-from asr.files import why_unread, write_atomic
+from asr.files import write_atomic
 from asr.manifest.address import Address, is_address
 from asr.manifest.rows import (
     AudioFolders,
@@ -36,6 +36,7 @@ from asr.manifest.rows import (
     relative_path,
     row_faults,
 )
+from asr.parsing import why_unread
 from asr.results import current
 
 MAX_PROBLEMS = 50              # read_manifest stops looking after this many

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from asr.errors import ManifestError
-from asr.files import StrictJsonError, parse_json
 from asr.manifest.address import Address, is_address
 from asr.manifest.roots import recorded_roots
+from asr.parsing import StrictJsonError, parse_json
 
 MAX_LINE_BYTES = 1 << 20       # exclusive; a longer line is not a manifest row
 MAX_CHANNELS = 8

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from asr.errors import DataError
-from asr.files import read_whole_objects, write_atomic
+from asr.files import write_atomic
 from asr.pages.charts import learning_curve
 from asr.pages.clips import MAX_AUDIO_BYTES, Clips, read_clips
 from asr.pages.components import (
@@ -28,6 +28,7 @@ from asr.pages.components import (
 from asr.pages.confidence_charts import confidence_charts
 from asr.pages.frame import escape, fill_page, section, visible
 from asr.pages.tables import group_table, word_tables
+from asr.parsing import read_whole_objects
 from asr.scoring.breakdown import (
     Group,
     by_duration,

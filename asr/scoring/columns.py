@@ -15,7 +15,7 @@ from typing import Protocol
 import numpy as np
 
 from asr.errors import DataError
-from asr.files import number_of
+from asr.parsing import number_of
 from asr.scoring.breakdown import Group, group_of
 from asr.scoring.result import Row, with_interval
 from asr.scoring.text_lines import read_lines, read_objects

@@ -13,7 +13,8 @@ from itertools import chain
 from pathlib import Path
 
 from asr.errors import DataError
-from asr.files import number_of, write_atomic
+from asr.files import write_atomic
+from asr.parsing import number_of
 from asr.scoring.text_lines import read_lines
 from asr.terminal import plural
 

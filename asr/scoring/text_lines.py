@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from asr.errors import DataError
-from asr.files import CONVERT, StrictJsonError, parse_json, read_limited
+from asr.parsing import CONVERT, StrictJsonError, parse_json, read_limited
 
 MAX_TEXTS = 1 << 30  # bytes of a file of texts; a corpus of 10,000 hours has 0.5 GB
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from asr.files import StrictJsonError, parse_json
+from asr.parsing import StrictJsonError, parse_json
 from asr.serve.models import Models, ServedModel, Wanted
 
 SAMPLE_RATE = 16_000  # Hz, of a client that names none

@@ -23,8 +23,8 @@ import numpy as np
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from asr.errors import AsrError
-from asr.files import StrictJsonError, parse_json
 from asr.live import Partial, Stream
+from asr.parsing import StrictJsonError, parse_json
 from asr.serve.logs import log
 from asr.serve.problems import Problem, problem_of
 from asr.serve.state import ServerState, state_of

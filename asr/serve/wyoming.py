@@ -19,8 +19,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from asr.errors import AsrError
-from asr.files import StrictJsonError, parse_json
 from asr.inference.tasks import Result
+from asr.parsing import StrictJsonError, parse_json
 from asr.serve.jobs import Job, transcript_of
 from asr.serve.logs import log
 from asr.serve.models import Wanted

@@ -9,7 +9,7 @@ import errno
 from pathlib import Path
 
 from asr.errors import DataError
-from asr.files import CONVERT, MAX_SETTINGS
+from asr.parsing import CONVERT, MAX_SETTINGS
 
 
 def read_text_file(path: str | Path, what: str, *, code: str, most: int = -1) -> str:

@@ -24,8 +24,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from asr.errors import NO_ROOM, CheckpointError, InputWarning, UsageError
-from asr.files import lock, parse_json, read_whole_objects, write_atomic
+from asr.files import lock, write_atomic
 from asr.kernels import processors
+from asr.parsing import parse_json, read_whole_objects
 from asr.recipe import Recipe, dump_recipe, load_recipe, recipe_to_dict
 from asr.versions import installed
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from asr.errors import CorpusError, UsageError
-from asr.files import read_limited
+from asr.parsing import read_limited
 from asr.voices import digits, kokoro, programs
 from asr.voices import hibari as small
 from asr.voices.respelling import DIGITS, FESTIVAL_PACKAGES, speaks_english

@@ -10,7 +10,7 @@ from asr.decoding.grammar import read_grammar
 from asr.decoding.lexicon import read_words
 from asr.decoding.phrases import read_hot_words
 from asr.errors import DataError
-from asr.files import CONVERT
+from asr.parsing import CONVERT
 from asr.text.reading import read_text_file
 
 READERS = {"commands.file": (read_phrases, "phrases"), "lexicon.file": (read_words, "words"),

@@ -57,7 +57,7 @@ def test_phrases_are_read_as_transcripts_write_them(tmp_path):
     ("stop\nstop!\n", r"words.txt:2: 'stop' is in line 1 already"),
     ("stop\nchannel 2\n", r"words.txt:2: 'channel 2' must be written in letters"),
     ("stop\n...\n", r"words.txt:2: '...' must be written in letters"),
-    ("stop\n", "holds 1 phrases; expected 2 to 500"),
+    ("stop\n", "holds 1 phrase; expected 2 to 500"),
     ("stop\n" + "a" * 101, "has 101 characters"),
 ])
 def test_what_cannot_be_a_phrase_is_refused(tmp_path, text, message):
@@ -174,7 +174,7 @@ def test_from_a_list_to_a_bundle(tmp_path, voices):
     assert getattr(bundle.decoder, made.refusal.measure) == made.refusal.point.limit
     assert made.refusal.point.limit < NEVER_REFUSED
     assert bundle.training["refusal"]["inside"] == 10 and bundle.training["voices"] == 6
-    assert any("1 recordings of the phrases, 1 of other speech" in line for line in said)
+    assert any("1 recording of the phrases, 1 of other speech" in line for line in said)
     train = read_manifest(tmp_path / "work/train.jsonl")
     assert {u.text for u in train} > set(WORDS)
     valid = read_manifest(tmp_path / "work/valid.jsonl")

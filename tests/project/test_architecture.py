@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 FLOORS = {  # docs/architecture.md; a package is one room
-    0: "errors files recipe results settings terminal versions",
+    0: "errors files parsing recipe results settings terminal versions",
     1: "manifest text kernels annotations",
     2: "audio features scoring language_model",
     3: "augment corpora voices network decoding pages",

@@ -399,7 +399,7 @@ def test_negative_durations_and_odd_confidences_are_said(tmp_path, capsys):
     assert run(["score", *map(str, paths)]) == 0
     err = capsys.readouterr().err
     assert "1 word has a negative duration (the first in line 2)" in err
-    assert "1 confidences are no numbers (the first in line 1: 'NA')" in err
+    assert "1 confidence is no number (the first in line 1: 'NA')" in err
 
 
 def test_overlapping_segments_and_gaps(tmp_path):

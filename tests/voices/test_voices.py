@@ -177,7 +177,7 @@ def test_nothing_foreign_is_touched(program, tmp_path):
 
 def test_impossible_arguments(program, tmp_path):
     program()
-    with pytest.raises(UsageError, match="Got 1 voices"):
+    with pytest.raises(UsageError, match="Got 1 voice "):
         corpus.prepare(tmp_path / "x", ["one"], [ESPEAK])
     with pytest.raises(UsageError, match="0 texts"):
         corpus.prepare(tmp_path / "x", [], PAIR)
@@ -356,7 +356,7 @@ def test_the_verb(program, tmp_path, capsys):
                "--every-voice", "2"]
     assert run(command) == 0
     err = capsys.readouterr().err
-    assert "train.jsonl: 3 utterances of 1 voices" in err
+    assert "train.jsonl: 3 utterances of 1 voice," in err
     assert "flite and its voices, BSD-like" in err
     rows = read_manifest(tmp_path / "out" / "train.jsonl")
     assert [u.text for u in rows] == ["one", "two", "one two three"]

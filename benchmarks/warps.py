@@ -33,7 +33,7 @@ from asr.evaluation import Evaluation, evaluate
 from asr.recognizer import Recognizer, load
 from asr.scoring.columns import label_by, read_columns
 from asr.scoring.comparison import points
-from asr.scoring.result import Row
+from asr.scoring.result import ScoreRow
 from asr.scoring.significance import paired_bootstrap
 
 
@@ -41,7 +41,7 @@ from asr.scoring.significance import paired_bootstrap
 class Measured:
     """One setting over all pairs: rows in order; the fastest seconds of each pair; passes."""
 
-    rows: list[Row] = field(default_factory=list)
+    rows: list[ScoreRow] = field(default_factory=list)
     wall: list[float] = field(default_factory=list)
     model: list[float] = field(default_factory=list)
     passes: int = 0
@@ -99,7 +99,7 @@ def _count_passes(recognizer: Recognizer) -> list[int]:
     return count
 
 
-def groups_of(rows: list[Row], args: argparse.Namespace) -> dict[str, list[int]]:
+def groups_of(rows: list[ScoreRow], args: argparse.Namespace) -> dict[str, list[int]]:
     """Places of the rows of each group, all of them first."""
     places = {"all": list(range(len(rows)))}
     columns = read_columns(args.columns, rows) if args.by else {}
@@ -111,7 +111,7 @@ def groups_of(rows: list[Row], args: argparse.Namespace) -> dict[str, list[int]]
     return places
 
 
-def compared(plain: list[Row], warped: list[Row]) -> dict:
+def compared(plain: list[ScoreRow], warped: list[ScoreRow]) -> dict:
     """Rates in percent and their difference; below 0 the warps are better."""
     speakers = {row.speaker for row in plain}
     if len(speakers) == 1:  # no speakers to draw: utterances
@@ -125,11 +125,11 @@ def compared(plain: list[Row], warped: list[Row]) -> dict:
             "relative": round(100 * (after - before) / before, 1) if before else None}
 
 
-def _without_speaker(row: Row) -> Row:
+def _without_speaker(row: ScoreRow) -> ScoreRow:
     return replace(row, speaker="")
 
 
-def _rate(rows: list[Row]) -> float:
+def _rate(rows: list[ScoreRow]) -> float:
     return sum(row.words.errors for row in rows) / max(1, sum(row.words.reference for row in rows))
 
 

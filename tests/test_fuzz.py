@@ -377,7 +377,7 @@ class _Socket(io.BytesIO):
 
 def http_answer(folder: Path) -> tuple[bytes, Read]:
     """Status line, headers and body as a server sends them."""
-    from asr.corpora.download import Archive, download
+    from asr.corpora.download import Package, download
 
     def read(data: bytes) -> None:
         def opened(self, request, *_, **__):
@@ -390,7 +390,7 @@ def http_answer(folder: Path) -> tuple[bytes, Read]:
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(urllib.request.OpenerDirector, "open", opened)
-            download(Archive("http://example.org/c.tar.gz", "corpus", ("*",)), folder, attempts=2,
+            download(Package("http://example.org/c.tar.gz", "corpus", ("*",)), folder, attempts=2,
                      pause=0)
         (folder / "c.tar.gz").unlink()
 
@@ -402,7 +402,7 @@ def http_answer(folder: Path) -> tuple[bytes, Read]:
 
 def part_notes(folder: Path) -> tuple[bytes, Read]:
     """What a broken transfer left beside the part."""
-    from asr.corpora.download import Archive, download
+    from asr.corpora.download import Package, download
 
     def read(data: bytes) -> None:
         (folder / "c.tar.gz.part").write_bytes(b"\x1f\x8b")
@@ -413,7 +413,7 @@ def part_notes(folder: Path) -> tuple[bytes, Read]:
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(urllib.request.OpenerDirector, "open", opened)
-            download(Archive("http://example.org/c.tar.gz", "corpus", ("*",)), folder, attempts=1)
+            download(Package("http://example.org/c.tar.gz", "corpus", ("*",)), folder, attempts=1)
 
     return b'{"version": "abc"}', read
 

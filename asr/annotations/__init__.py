@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 
-class Interval(NamedTuple):
+class Labelled(NamedTuple):
     """A stretch of time with its label.
 
     Attributes:
@@ -25,4 +25,4 @@ class Interval(NamedTuple):
     text: str
 
 
-Tiers = dict[str, list[Interval]]   # name of the tier: its labelled intervals, in order of time
+Tiers = dict[str, list[Labelled]]   # name of the tier: its labelled intervals, in order of time

@@ -1,6 +1,6 @@
 """Subtitles (SubRip, WebVTT) and Audacity's label tracks, read into intervals.
 
-In: text. Out: a list of `Interval` in the order of the file, without empty labels.
+In: text. Out: a list of `Labelled` in the order of the file, without empty labels.
 References: WebVTT (W3C); SubRip as VLC and mpv read it; Audacity's manual, "Importing and Exporting
 Labels".
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 import html
 import re
 
-from asr.annotations import Interval
+from asr.annotations import Labelled
 from asr.errors import DataError
 from asr.parsing import number_of
 
@@ -20,7 +20,7 @@ _TAG = re.compile(r"<[^<>]*>|\{\\[^{}]*\}")   # <i>, <v Anna>, {\an8}
 _VOICE = re.compile(r"<v(?:\.[^\s>]*)?\s+([^>]+)>")
 
 
-def read_subtitles(text: str, name: str) -> list[tuple[Interval, str]]:
+def read_subtitles(text: str, name: str) -> list[tuple[Labelled, str]]:
     r"""The cues of SubRip or WebVTT: (interval, speaker); markup is removed.
 
     Args:
@@ -35,9 +35,9 @@ def read_subtitles(text: str, name: str) -> list[tuple[Interval, str]]:
 
     Example:
         >>> read_subtitles("1\n00:00:01,000 --> 00:00:02,500\n<i>Good</i>\nday\n", "a.srt")
-        [(Interval(start=1.0, end=2.5, text='Good day'), '')]
+        [(Labelled(start=1.0, end=2.5, text='Good day'), '')]
     """
-    found: list[tuple[Interval, str]] = []
+    found: list[tuple[Labelled, str]] = []
     lines = text.lstrip("\ufeff").split("\n")
     number, seen = 0, False
     while number < len(lines):
@@ -59,13 +59,13 @@ def read_subtitles(text: str, name: str) -> list[tuple[Interval, str]]:
         voices = {voice.strip() for voice in _VOICE.findall(" ".join(body))}
         words = html.unescape(_TAG.sub("", " ".join(body))).strip()
         if words and start < end:
-            found.append((Interval(start, end, words), voices.pop() if len(voices) == 1 else ""))
+            found.append((Labelled(start, end, words), voices.pop() if len(voices) == 1 else ""))
     if not seen and text.strip():
         raise _broken(name, 1, "there is no line with two times")
     return found
 
 
-def read_labels(text: str, name: str, *, points: bool = False) -> list[Interval]:
+def read_labels(text: str, name: str, *, points: bool = False) -> list[Labelled]:
     """An Audacity label track: start, end and label, separated by tabs; seconds.
 
     Lines with frequencies, which start with a backslash, are left out.
@@ -92,7 +92,7 @@ def read_labels(text: str, name: str, *, points: bool = False) -> list[Interval]
             raise _broken(name, number, f"{start:g} to {end:g} s is not a stretch of time")
         label = " ".join(cells[2:]).strip()
         if label and (start < end or points):
-            found.append(Interval(start, end, label))
+            found.append(Labelled(start, end, label))
     return found
 
 

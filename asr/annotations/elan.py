@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from xml.etree import ElementTree
 
-from asr.annotations import Interval, Tiers
+from asr.annotations import Labelled, Tiers
 from asr.errors import DataError
 from asr.parsing import number_of
 
@@ -50,7 +50,7 @@ def read_eaf(data: bytes, name: str) -> tuple[Tiers, dict[str, str], str]:
     for tier in root.iter("TIER"):
         title = tier.get("TIER_ID", "")
         speakers[title] = tier.get("PARTICIPANT", "")
-        found: list[Interval] = []
+        found: list[Labelled] = []
         referring: dict[tuple[float, float], str] = {}
         for annotation in tier.iter():
             text = annotation.findtext("ANNOTATION_VALUE") or ""
@@ -61,8 +61,8 @@ def read_eaf(data: bytes, name: str) -> tuple[Tiers, dict[str, str], str]:
                 before = referring.get((start, end))
                 referring[start, end] = text if before is None else f"{before} {text}"
             else:
-                found.append(Interval(start, end, text))
-        found += [Interval(*span, text) for span, text in referring.items()]
+                found.append(Labelled(start, end, text))
+        found += [Labelled(*span, text) for span, text in referring.items()]
         tiers[title] = sorted(found)
     return tiers, speakers, _media(root)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from asr.annotations import Interval, Tiers
+from asr.annotations import Labelled, Tiers
 from asr.errors import DataError
 from asr.parsing import number_of
 
@@ -35,7 +35,7 @@ def read_textgrid(text: str, name: str) -> Tiers:
     Example:
         >>> read_textgrid('"ooTextFile" "TextGrid" 0 1 <exists> 1 "IntervalTier" "w" 0 1 '
         ...               '2 0 0.5 "yes" 0.5 1 ""', "a.TextGrid")
-        {'w': [Interval(start=0.0, end=0.5, text='yes')]}
+        {'w': [Labelled(start=0.0, end=0.5, text='yes')]}
     """
     values = _values(text, name)
     if next(values) != "ooTextFile" or next(values) != "TextGrid":
@@ -68,13 +68,13 @@ def _values(text: str, name: str) -> Iterator[str | float]:
     raise _broken(name, "it ends before its last value")
 
 
-def _interval(values: Iterator[str | float], name: str) -> Interval | None:
+def _interval(values: Iterator[str | float], name: str) -> Labelled | None:
     start, end, label = next(values), next(values), next(values)
     if not (isinstance(start, float) and isinstance(end, float) and isinstance(label, str)
             and 0 <= start <= end):
         raise _broken(name, f"an interval has the values {start!r}, {end!r}, {label!r}; expected "
                             "start, end and a label")
-    return Interval(start, end, label) if start < end else None
+    return Labelled(start, end, label) if start < end else None
 
 
 def _skip(values: Iterator[str | float]) -> None:

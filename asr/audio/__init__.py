@@ -23,7 +23,7 @@ from asr.audio.blocks import (
     warn_of_wrong_md5,
 )
 from asr.audio.channels import mix_channels, used_channel
-from asr.audio.decoder import Decoder
+from asr.audio.decoder import AudioDecoder
 from asr.audio.source import (
     MAX_STREAM_BYTES,
     Source,
@@ -208,7 +208,7 @@ def segment(info: AudioInfo, offset: float, duration: float | None, snap_to_end:
     return start, stop - start
 
 
-def _decode(decoder: Decoder | AvDecoder, start: int, num_samples: int, sample_rate: int,
+def _decode(decoder: AudioDecoder | AvDecoder, start: int, num_samples: int, sample_rate: int,
             name: str, channel: int | None) -> tuple[np.ndarray, int]:
     """All blocks in one array; returns audio at `sample_rate` and samples decoded."""
     # Pages are committed when they are written, so a header that lies costs nothing.

@@ -1,7 +1,7 @@
 """The samples of an MP4, M4A, AAC, MOV, Matroska, WebM, WMA or AMR recording, by PyAV (FFmpeg).
 
 In: an open binary file whose container we know. Out: (n, channels) float32 samples, as
-`asr.audio.decoder.Decoder` gives them. FFmpeg reads from our file object alone, with the one
+`asr.audio.decoder.AudioDecoder` gives them. FFmpeg reads from our file object alone, with the one
 demultiplexer that fits and with decoders of a list, so that a file cannot choose other parts of it.
 PyAV is an extra: its wheels have FFmpeg inside.
 """

@@ -20,7 +20,7 @@ from asr.audio.av_decoder import CONTAINERS as AV_CONTAINERS
 from asr.audio.av_decoder import AvDecoder
 from asr.audio.channels import ChannelMeter, mix_channels, refuse_cancelled
 from asr.audio.containers import Layout, check_format, inspect_container
-from asr.audio.decoder import TRUNCATED, Decoder, make_decoder, reason_of, truncated
+from asr.audio.decoder import TRUNCATED, AudioDecoder, make_decoder, reason_of, truncated
 from asr.audio.source import reading
 from asr.audio.unchanged import remembered
 from asr.errors import AudioError, InputWarning
@@ -60,7 +60,7 @@ class AudioInfo:
 
 @contextmanager
 def open_decoder(file: BinaryIO, name: str
-                 ) -> Iterator[tuple[Decoder | AvDecoder, AudioInfo, Layout]]:
+                 ) -> Iterator[tuple[AudioDecoder | AvDecoder, AudioInfo, Layout]]:
     """A decoder on a file whose header we have checked first.
 
     Yields:
@@ -90,7 +90,7 @@ def open_decoder(file: BinaryIO, name: str
         yield decoder, info, layout
 
 
-def count_samples(decoder: Decoder | AvDecoder, name: str) -> int:
+def count_samples(decoder: AudioDecoder | AvDecoder, name: str) -> int:
     """The length of a recording that does not state it, or is cut: samples a channel."""
     block = np.empty((BLOCK_SAMPLES // decoder.channels, decoder.channels), np.float32)
     count = 0
@@ -120,7 +120,7 @@ def refuse_or_warn(name: str, reason: str, allow_truncated: bool) -> None:
                   stacklevel=3)
 
 
-def decode_blocks(decoder: Decoder | AvDecoder, start: int, num_samples: int, sample_rate: int,
+def decode_blocks(decoder: AudioDecoder | AvDecoder, start: int, num_samples: int, sample_rate: int,
                   name: str, channel: int | None = None) -> Iterator[tuple[np.ndarray, int]]:
     """A part of a recording, a block of bounded size at a time.
 

@@ -17,7 +17,7 @@ from asr.errors import AudioError, InputWarning
 
 if TYPE_CHECKING:
     from asr.audio.av_decoder import AvDecoder
-    from asr.audio.decoder import Decoder
+    from asr.audio.decoder import AudioDecoder
 
 MAX_LOSS_DB = 20.0  # of the mean against the loudest channel; 8 channels, 7 of them empty: 18
 _LIMIT = 10 ** (-MAX_LOSS_DB / 10)
@@ -84,7 +84,7 @@ class ChannelMeter:
                         or self._lost > max(1, self._sounding // 10))
 
 
-def used_channel(decoder: Decoder | AvDecoder, wanted: int, file: BinaryIO, name: str
+def used_channel(decoder: AudioDecoder | AvDecoder, wanted: int, file: BinaryIO, name: str
                  ) -> int | None:
     """Which channel to use, from 0 on; None: the mean of all. Opposite phase is a warning.
 
@@ -110,7 +110,7 @@ def used_channel(decoder: Decoder | AvDecoder, wanted: int, file: BinaryIO, name
     return channel
 
 
-def opposite_channel(decoder: Decoder | AvDecoder) -> int | None:
+def opposite_channel(decoder: AudioDecoder | AvDecoder) -> int | None:
     """Which channel to use because all of them together cancel; None: their mean.
 
     The first `SECONDS` of sound decide for the whole recording, so that a part, the whole and

@@ -121,8 +121,8 @@ def inspect_container(file: BinaryIO, name: str) -> Layout:
         cut, joined = inspect_mp3(file, size, name, REMEDY)
         parts = tuple(Part(*part) for part in joined)
     elif container in other_containers.SUBTYPES:
-        cut, *part = other_containers.find_cut(file, size, name, container)
-        parts = (Part(*part),)
+        cut, head, start, stop = other_containers.find_cut(file, size, name, container)
+        parts = (Part(head, start, stop),)
     elif container in av_decoder.SUBTYPES:
         refuse_joined(file, size, name, container)
     md5 = b""

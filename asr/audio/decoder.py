@@ -34,7 +34,7 @@ _FULL_SCALE = {"PCM_S8": (1 << 7, "i1", 1), "PCM_16": (1 << 15, "<i2", 2),
                "PCM_24": (1 << 23, "<i4", 3)}  # of FLAC: factor, type, bytes that count
 
 
-class Decoder:
+class AudioDecoder:
     """A decoder at the start of a recording.
 
     Args:
@@ -67,7 +67,7 @@ class Decoder:
             self._measure_chain()
             self.restart()  # the streams share one file position
 
-    def __enter__(self) -> Decoder:
+    def __enter__(self) -> AudioDecoder:
         return self
 
     def __exit__(self, *_) -> None:
@@ -247,14 +247,14 @@ class _Guarded(io.RawIOBase):
             return 0
 
 
-def make_decoder(file: BinaryIO, layout: Layout, name: str) -> Decoder | AvDecoder:
+def make_decoder(file: BinaryIO, layout: Layout, name: str) -> AudioDecoder | AvDecoder:
     """The decoder for a container: libsndfile's, or FFmpeg's.
 
-    Args and raises: those of `Decoder` and `AvDecoder`.
+    Args and raises: those of `AudioDecoder` and `AvDecoder`.
     """
     if layout.container in AV_CONTAINERS:
         return AvDecoder(file, layout.container, name)
-    return Decoder(file, layout, name)
+    return AudioDecoder(file, layout, name)
 
 
 def _file_of(file: BinaryIO, part: Part) -> BinaryIO:

@@ -25,7 +25,7 @@ SUSPECT_SHARE = 0.05
 swapped on purpose, nine of ten of those are in it."""
 
 
-class Spread(NamedTuple):
+class AuditSpread(NamedTuple):
     """What does the work of `find_leaks` elsewhere, such as `asr.fleet.audit.spread_on`.
 
     `probes` is that of `asr.audio.probing.probe_all`, `prints` that of
@@ -70,7 +70,7 @@ def find_leaks(manifests: Sequence[str | Path], *, audio_root: str | Path | None
                allow_outside_root: bool = False, shared_speakers: bool = False,
                fingerprint: bool = True, allow_truncated: bool = False,
                progress: Callable[[int, int], None] | None = None,
-               spread: Spread | None = None) -> Audit:
+               spread: AuditSpread | None = None) -> Audit:
     """Find what several manifests share, also where file hashes differ.
 
     Args:
@@ -102,7 +102,7 @@ def find_leaks(manifests: Sequence[str | Path], *, audio_root: str | Path | None
 
 def _add_copies(audit: Audit, manifests: Sequence[str | Path], audio_root: str | Path | None,
                 allow_outside_root: bool, allow_truncated: bool,
-                progress: Callable[[int, int], None] | None, spread: Spread | None) -> None:
+                progress: Callable[[int, int], None] | None, spread: AuditSpread | None) -> None:
     """Add the copies that `find_shared` did not report by their hash, and silence with a text."""
     rows = [(str(path), row) for path in dict.fromkeys(map(str, manifests))
             for row in scan_manifest(path, audio_root=audio_root,

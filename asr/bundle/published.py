@@ -1,6 +1,6 @@
 """Bundles that are too large for the package: their names, sizes and checksums.
 
-In: a name such as "models/english". Out: the `Archive` to fetch. The address is the user's choice:
+In: a name such as "models/english". Out: the `Package` to fetch. The address is the user's choice:
 a release page, a mirror or a local server; the checksum is not.
 """
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from asr.bundle import load_bundle
-from asr.corpora.download import Archive, Progress, fetch_file
+from asr.corpora.download import Package, Progress, fetch_file
 from asr.errors import UsageError
 
 URL_VARIABLE = "ASR_MODELS_URL"  # the folder in which the bundles are, such as https://HOST/models
@@ -42,7 +42,7 @@ MODELS = {
 }
 
 
-def archive_of(name: str, url: str = "", sha256: str = "") -> Archive:
+def archive_of(name: str, url: str = "", sha256: str = "") -> Package:
     """Where a bundle is, and what it must be.
 
     Args:
@@ -69,11 +69,11 @@ def archive_of(name: str, url: str = "", sha256: str = "") -> Archive:
         raise UsageError(f"{'--sha256' if sha256 else f'The checksum of {name}'} is {expected!r}; "
                          "expected 64 hexadecimal digits. A bundle is never taken without one: "
                          "give --sha256.")
-    return Archive(url or f"{base.rstrip('/')}/{file}", file, (), sha256=expected,
+    return Package(url or f"{base.rstrip('/')}/{file}", file, (), sha256=expected,
                    size=known.size if known.size and not sha256 else None, magic=_ZIP_MAGIC)
 
 
-def fetch_bundle(archive: Archive, path: Path, progress: Progress | None = None) -> str:
+def fetch_bundle(archive: Package, path: Path, progress: Progress | None = None) -> str:
     """Fetch a bundle to a path; resumed after an interruption, and checked.
 
     Returns:

@@ -11,7 +11,7 @@ import click
 if TYPE_CHECKING:
     from asr.scoring.breakdown import Group
     from asr.scoring.columns import Known
-    from asr.scoring.result import Row
+    from asr.scoring.result import ScoreRow
 
 
 def by_options(command: Callable) -> Callable:
@@ -35,7 +35,7 @@ def labels_by(items: Sequence[Known], by: Sequence[str],
     return {column: label_by(ids, column, columns) for column in by}
 
 
-def groups_by(rows: Sequence[Row],
+def groups_by(rows: Sequence[ScoreRow],
               labels: Mapping[str, Mapping[str, tuple[float, str]]]) -> dict[str, list[Group]]:
     """The groups with their error rates, by column."""
     from asr.scoring.columns import group_by

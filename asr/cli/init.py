@@ -52,8 +52,9 @@ def init(data: tuple[Path, ...], output: Path, minutes: float, normalizer: str |
 
     train, valid = find_manifests(data)
     with count_on_stderr("Looking at recordings"):
-        found = survey(*([u for path in paths for u in read_manifest(path, audio_root=audio_root)]
-                         for paths in (train, valid)), normalizer, allow_truncated)
+        rows, held_out = ([u for path in paths for u in read_manifest(path, audio_root=audio_root)]
+                          for paths in (train, valid))
+        found = survey(rows, held_out, normalizer, allow_truncated)
     proposal = propose(found, list(map(str, train)), list(map(str, valid)), minutes)
     if audio_root is not None:
         proposal.set("data.audio_root", str(audio_root))

@@ -1,6 +1,6 @@
 """Import published corpora as manifests: one file a corpus.
 
-In: a corpus folder. Out: `Prepared`, which is {split: [Utterance]} with counters and a list of
+In: a corpus folder. Out: `Imported`, which is {split: [Utterance]} with counters and a list of
 everything that was left out.
 
 A corpus module has a docstring that shows its layout, `SUMMARY` (one line), and
@@ -10,7 +10,7 @@ A corpus module has a docstring that shows its layout, `SUMMARY` (one line), and
 whose further keyword arguments (int, float, str or a tuple of str, with a line under "Args:")
 become options of `asr prepare`; and `looks_like(path) -> bool`, for a folder given to another
 layout. It reads names and texts, and leaves the recordings to `asr.corpora.collect`. With
-`PARTS` and `DEFAULT_PART` (`asr.corpora.download.Archive`) `asr download` can fetch it. To add
+`PARTS` and `DEFAULT_PART` (`asr.corpora.download.Package`) `asr download` can fetch it. To add
 one, write the file and a line here; the conformance tests in tests/corpora/test_corpora.py then
 ask for an example of it.
 """

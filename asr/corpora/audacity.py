@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from asr.annotations import Interval
+from asr.annotations import Labelled
 from asr.annotations.cues import read_labels
 from asr.corpora.beside import Pair, annotated, find_pairs, timed
-from asr.corpora.collect import Candidate, Checks, Excluded, Prepared, collect
+from asr.corpora.collect import Candidate, Checks, Excluded, Imported, collect
 from asr.corpora.tables import read_text
 from asr.errors import CorpusError, DataError
 
@@ -24,7 +24,7 @@ SUFFIXES = (".txt",)
 
 
 def prepare(corpus_dir: str | Path, *, encoding: str = "",
-            checks: Checks | None = None) -> Prepared:
+            checks: Checks | None = None) -> Imported:
     """One utterance a label.
 
     Args:
@@ -50,9 +50,9 @@ def looks_like(path: Path) -> bool:
         return False
 
 
-def _read(encoding: str, path: Path) -> list[Interval]:
+def _read(encoding: str, path: Path) -> list[Labelled]:
     return read_labels(read_text(path, encoding), path.name, points=True)
 
 
-def _candidates(pair: Pair, labels: list[Interval]) -> Iterator[Candidate | Excluded]:
+def _candidates(pair: Pair, labels: list[Labelled]) -> Iterator[Candidate | Excluded]:
     return timed(pair, [(label, "", 0) for label in labels])

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from asr.annotations import Interval, Tiers
+from asr.annotations import Labelled, Tiers
 from asr.audio.source import OTHER_MEDIA, is_recording
 from asr.corpora.collect import EACH, Candidate, Checks, Excluded, LeftAlone, told_apart
 from asr.corpora.naming import SPLIT_WORDS, split_word, unique_names
@@ -160,7 +160,7 @@ def annotated(pairs: Iterable[Pair], what: str, read: Callable[[Path], Content],
         yield from candidates(pair, content)
 
 
-def timed(pair: Pair, rows: Sequence[tuple[Interval, str, int]]) -> Iterator[Candidate | Excluded]:
+def timed(pair: Pair, rows: Sequence[tuple[Labelled, str, int]]) -> Iterator[Candidate | Excluded]:
     """One utterance a labelled interval: (interval, speaker, channel; 0 is the mix of all)."""
     if not rows:
         yield Excluded("invalid_text", pair.name, pair.source, str(pair.audio), "text.empty",

@@ -1,6 +1,6 @@
 """Shared by all importers: probe the recordings, keep the usable, count and list the others.
 
-In: candidates, in the order of the corpus. Out: `Prepared`.
+In: candidates, in the order of the corpus. Out: `Imported`.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ class LeftAlone(str):
         return self
 
 
-class Prepared(dict[str, list[Utterance]]):
+class Imported(dict[str, list[Utterance]]):
     """{split: [Utterance]}, and in `excluded` what was left out, in the order of the corpus.
 
     `notes` has what a person should see, such as the columns that were taken. `columns` has what
@@ -141,7 +141,7 @@ class Prepared(dict[str, list[Utterance]]):
 
 
 def collect(items: Iterable[Candidate | Excluded], checks: Checks,
-            notes: Sequence[str] = ()) -> Prepared:
+            notes: Sequence[str] = ()) -> Imported:
     """Candidates become utterances; one that cannot is counted and listed.
 
     A path with the backslashes of Windows is found, too.
@@ -167,7 +167,7 @@ def collect(items: Iterable[Candidate | Excluded], checks: Checks,
 
     probes = probe_all(paths, num_workers=checks.num_workers, progress=advance,
                        allow_truncated=checks.allow_truncated)
-    prepared, seen = Prepared(notes), {}
+    prepared, seen = Imported(notes), {}
     prepared.num_cut = sum(probe.cut for probe in probes.values())
     for item in items:
         if isinstance(item, Excluded):

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from asr.corpora.collect import Candidate, Checks, Excluded, Prepared, collect
+from asr.corpora.collect import Candidate, Checks, Excluded, Imported, collect
 from asr.corpora.tables import corpus_folder, file_name, read_table
 from asr.errors import CorpusError
 
@@ -21,7 +21,7 @@ SUMMARY = "Mozilla Common Voice, one language (train.tsv, dev.tsv, test.tsv, cli
 SPLITS = ("train", "dev", "test")
 
 
-def prepare(corpus_dir: str | Path, *, checks: Checks | None = None) -> Prepared:
+def prepare(corpus_dir: str | Path, *, checks: Checks | None = None) -> Imported:
     """The official splits that are there.
 
     Args:

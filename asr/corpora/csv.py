@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from asr.corpora.collect import Candidate, Checks, Excluded, Prepared, collect, told_apart
+from asr.corpora.collect import Candidate, Checks, Excluded, Imported, collect, told_apart
 from asr.corpora.columns import channel, guess_columns, segment
 from asr.corpora.naming import split_word, unique_names
 from asr.corpora.tables import read_table, table_header
@@ -26,7 +26,7 @@ SUFFIXES = (".csv", ".tsv")
 
 
 def prepare(corpus_dir: str | Path, *, columns: tuple[str, ...] = (),
-            encoding: str = "", checks: Checks | None = None) -> Prepared:
+            encoding: str = "", checks: Checks | None = None) -> Imported:
     """One utterance a row.
 
     Args:

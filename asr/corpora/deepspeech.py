@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from asr.corpora.collect import Candidate, Checks, Excluded, Prepared, collect
+from asr.corpora.collect import Candidate, Checks, Excluded, Imported, collect
 from asr.corpora.naming import split_word, unique_names
 from asr.corpora.tables import found_path, read_table
 from asr.errors import CorpusError
@@ -23,7 +23,7 @@ SUMMARY = "DeepSpeech or Coqui CSV (wav_filename, wav_filesize, transcript)"
 COLUMNS = ("wav_filename", "wav_filesize", "transcript")
 
 
-def prepare(corpus_dir: str | Path, *, checks: Checks | None = None) -> Prepared:
+def prepare(corpus_dir: str | Path, *, checks: Checks | None = None) -> Imported:
     """One split a CSV file, named as the file is.
 
     Args:

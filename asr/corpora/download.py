@@ -1,6 +1,6 @@
 """Fetch a corpus: resumed, checked, then unpacked.
 
-In: an `Archive`, a folder. Out: the corpus in that folder. Standard library only.
+In: an `Package`, a folder. Out: the corpus in that folder. Standard library only.
 What comes over the network is hostile until its SHA-256 says otherwise, and it is looked at before
 it is kept: many servers answer with a login page where an archive used to be.
 """
@@ -37,7 +37,7 @@ Progress = Callable[[int, int], None]   # (bytes received, bytes in all or 0)
 
 
 @dataclass(frozen=True)
-class Archive:
+class Package:
     """One archive (.tar.gz) of a corpus.
 
     Args:
@@ -59,7 +59,7 @@ class Archive:
     magic: bytes = _GZIP_MAGIC
 
 
-def fetch(archive: Archive, dest: str | Path, *, keep_archive: bool = False,
+def fetch(archive: Package, dest: str | Path, *, keep_archive: bool = False,
           progress: Progress | None = None, attempts: int = ATTEMPTS, pause: float = 2.0) -> str:
     """Download and unpack; after an interruption, the same call resumes.
 
@@ -92,7 +92,7 @@ def fetch(archive: Archive, dest: str | Path, *, keep_archive: bool = False,
     return digest
 
 
-def fetch_file(archive: Archive, path: Path, *, progress: Progress | None = None,
+def fetch_file(archive: Package, path: Path, *, progress: Progress | None = None,
                attempts: int = ATTEMPTS, pause: float = 2.0) -> str:
     """Download one file that is used as it is; the same call resumes.
 
@@ -121,7 +121,7 @@ def fetch_file(archive: Archive, path: Path, *, progress: Progress | None = None
     return digest
 
 
-def _received(archive: Archive, work: Path, progress: Progress | None, attempts: int,
+def _received(archive: Package, work: Path, progress: Progress | None, attempts: int,
               pause: float) -> tuple[Path, str]:
     """The archive, verified, in the folder `work`; and its SHA-256."""
     work.mkdir(parents=True, exist_ok=True)
@@ -134,7 +134,7 @@ def _remove_if_empty(work: Path) -> None:
         work.rmdir()
 
 
-def download(archive: Archive, folder: Path, *, progress: Progress | None = None,
+def download(archive: Package, folder: Path, *, progress: Progress | None = None,
              attempts: int = ATTEMPTS, pause: float = 2.0) -> Path:
     """The archive in a folder; what an earlier call received is not received again.
 
@@ -211,7 +211,7 @@ class _Part:
         self._notes.unlink(missing_ok=True)
 
 
-def _transfer(archive: Archive, part: _Part, progress: Progress | None) -> bool:
+def _transfer(archive: Package, part: _Part, progress: Progress | None) -> bool:
     """Receive what is missing; False if the connection ended too early."""
     headers = {"User-Agent": "keras-asr", "Accept-Encoding": "identity"}
     if part.size and part.version:
@@ -251,7 +251,7 @@ def _transfer(archive: Archive, part: _Part, progress: Progress | None) -> bool:
     return part.size == total if total else True
 
 
-def _receive(response, part: _Part, archive: Archive, total: int, limit: int,
+def _receive(response, part: _Part, archive: Package, total: int, limit: int,
              progress: Progress | None) -> None:
     """Append the body to the part, which begins as it must or is not written at all."""
     url = archive.url
@@ -273,7 +273,7 @@ def _receive(response, part: _Part, archive: Archive, total: int, limit: int,
         os.fsync(file.fileno())
 
 
-def _begins(archive: Archive, start: bytes) -> bool:
+def _begins(archive: Package, start: bytes) -> bool:
     return start.startswith(archive.magic[:len(start)])
 
 
@@ -284,7 +284,7 @@ def _not_an_archive(response, start: bytes, url: str) -> CorpusError:
                        "login or have moved.", code="corpus.not_an_archive", path=url)
 
 
-def _verify(archive: Archive, path: Path) -> str:
+def _verify(archive: Package, path: Path) -> str:
     """SHA-256 of the archive, if it is the right one; a wrong one is removed."""
     size, digest = path.stat().st_size, sha256_file(path)
     for what, expected, received in (("bytes", archive.size, size),

@@ -15,7 +15,7 @@ from pathlib import Path
 from asr.annotations import Tiers
 from asr.annotations.elan import read_eaf
 from asr.corpora.beside import find_pairs, has_pair, tier_candidates
-from asr.corpora.collect import Checks, Prepared, collect
+from asr.corpora.collect import Checks, Imported, collect
 from asr.corpora.tables import read_bytes
 
 SUMMARY = "ELAN: recordings with an .eaf file beside each; a tier becomes utterances"
@@ -23,7 +23,7 @@ SUFFIXES = (".eaf",)
 
 
 def prepare(corpus_dir: str | Path, *, tiers: tuple[str, ...] = (),
-            checks: Checks | None = None) -> Prepared:
+            checks: Checks | None = None) -> Imported:
     """One utterance an annotation.
 
     Args:

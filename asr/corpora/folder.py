@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from asr.corpora.beside import Pair, annotated, find_pairs, has_pair
-from asr.corpora.collect import Candidate, Checks, Prepared, collect
+from asr.corpora.collect import Candidate, Checks, Imported, collect
 from asr.corpora.columns import text_and_speaker
 from asr.corpora.tables import read_text
 from asr.errors import DataError
@@ -26,7 +26,7 @@ SUFFIXES = (".txt", ".lab", ".json")
 
 
 def prepare(corpus_dir: str | Path, *, encoding: str = "",
-            checks: Checks | None = None) -> Prepared:
+            checks: Checks | None = None) -> Imported:
     """One utterance a recording.
 
     Args:

@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from asr.audio import load_audio
-from asr.corpora.collect import Candidate, Checks, Excluded, Prepared, collect
-from asr.corpora.download import Archive
+from asr.corpora.collect import Candidate, Checks, Excluded, Imported, collect
+from asr.corpora.download import Package
 from asr.corpora.tables import corpus_folder
 from asr.errors import AudioError, CorpusError, UsageError
 from asr.manifest import Utterance
@@ -37,14 +37,14 @@ _SITE = "https://github.com/Jakobovski/free-spoken-digit-dataset/archive/refs/ta
 # of this archive is published, so there is none here.
 DEFAULT_PART = "v1.0.9"
 PARTS = {
-    "v1.0.9": Archive(_SITE + "v1.0.9.tar.gz", "recordings", _MEMBERS, strip=1, size=11_975_353,
+    "v1.0.9": Package(_SITE + "v1.0.9.tar.gz", "recordings", _MEMBERS, strip=1, size=11_975_353,
                       sha256="8bc44cde129d505cbbb6b365c09f80c663f2aa77578afc634e6141a2f87100c0"),
-    "v1.0.10": Archive(_SITE + "v1.0.10.tar.gz", "recordings", _MEMBERS, strip=1),
+    "v1.0.10": Package(_SITE + "v1.0.10.tar.gz", "recordings", _MEMBERS, strip=1),
 }
 
 
 def prepare(corpus_dir: str | Path, *, hold_out: str = "", trim_db: float = 0.0,
-            checks: Checks | None = None) -> Prepared:
+            checks: Checks | None = None) -> Imported:
     """The official splits, or one speaker against the others.
 
     Args:

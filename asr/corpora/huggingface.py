@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from asr.corpora.collect import Candidate, Checks, Excluded, Prepared, collect, told_apart
+from asr.corpora.collect import Candidate, Checks, Excluded, Imported, collect, told_apart
 from asr.corpora.columns import guess_columns, words
 from asr.corpora.csv import has_own_ids, row_candidate
 from asr.corpora.extracting import write_recording
@@ -29,7 +29,7 @@ _METADATA = ("metadata.csv", "metadata.jsonl")
 
 
 def prepare(corpus_dir: str | Path, *, columns: tuple[str, ...] = (),
-            checks: Checks | None = None) -> Prepared:
+            checks: Checks | None = None) -> Imported:
     """One split a folder with metadata, or a group of parquet files.
 
     Args:

@@ -9,7 +9,7 @@
 Paths are taken from the data directory's parent, then from the data directory itself, then from
 `--audio-root`. A command (`sox ... |`) is never run, it is listed as failed; so is an archive
 (`foo.ark:17`). What is known of speakers and utterances becomes columns, see
-`asr.corpora.collect.Prepared`.
+`asr.corpora.collect.Imported`.
 Format: https://kaldi-asr.org/doc/data_prep.html
 """
 
@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from asr.corpora.collect import Candidate, Checks, Excluded, Prepared, collect
+from asr.corpora.collect import Candidate, Checks, Excluded, Imported, collect
 from asr.corpora.splitting import every_nth
 from asr.corpora.tables import corpus_folder, file_name, read_lines
 from asr.errors import CorpusError
@@ -38,7 +38,7 @@ _ARCHIVE = re.compile(r".*\.ark:\d+(\[.*\])?")
 
 
 def prepare(corpus_dir: str | Path, *, dev_every: int = 0,
-            checks: Checks | None = None) -> Prepared:
+            checks: Checks | None = None) -> Imported:
     """One split a data directory, named as the directory is.
 
     Args:
@@ -107,7 +107,7 @@ def _candidates(folder: Path, checks: Checks) -> Iterator[Candidate | Excluded]:
                            f"{folder.name}/text: there is no line for {identifier!r}.")
 
 
-def _add_columns(folder: Path, prepared: Prepared) -> None:
+def _add_columns(folder: Path, prepared: Imported) -> None:
     """What the lists `spk2...` and `utt2...` of a data directory say, by utterance."""
     listed = _pairs(folder / "text").keys()
     chosen = [u for found in prepared.values() for u in found if u.id in listed]

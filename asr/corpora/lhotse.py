@@ -18,7 +18,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from asr.corpora.collect import Candidate, Checks, Excluded, Prepared, collect
+from asr.corpora.collect import Candidate, Checks, Excluded, Imported, collect
 from asr.corpora.columns import words
 from asr.corpora.naming import split_name
 from asr.corpora.tables import MAX_TABLE_BYTES
@@ -30,7 +30,7 @@ SUMMARY = "lhotse: cuts, or recordings and supervisions (.jsonl, .jsonl.gz)"
 _NAME = re.compile(r"(?P<kind>cuts|recordings|supervisions)", re.IGNORECASE)
 
 
-def prepare(corpus_dir: str | Path, *, checks: Checks | None = None) -> Prepared:
+def prepare(corpus_dir: str | Path, *, checks: Checks | None = None) -> Imported:
     """One split a manifest of cuts, or a pair of recordings and supervisions.
 
     Args:

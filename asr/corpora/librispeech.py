@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from asr.corpora.collect import Candidate, Checks, Excluded, Prepared, collect
-from asr.corpora.download import Archive
+from asr.corpora.collect import Candidate, Checks, Excluded, Imported, collect
+from asr.corpora.download import Package
 from asr.corpora.tables import corpus_folder, read_lines
 from asr.errors import CorpusError
 
@@ -27,7 +27,7 @@ _SITE = "https://www.openslr.org/resources/"
 # downloaded by us. Of the two parts of mini LibriSpeech no SHA-256 was found, so there is none.
 DEFAULT_PART = "dev-clean"
 PARTS = {
-    name: Archive(f"{_SITE}{resource}/{name}.tar.gz", f"LibriSpeech/{name}",
+    name: Package(f"{_SITE}{resource}/{name}.tar.gz", f"LibriSpeech/{name}",
                   (f"LibriSpeech/{name}/*", "LibriSpeech/*.TXT"), size=size, sha256=sha256)
     for resource, name, size, sha256 in (
         (12, "dev-clean", 337_926_286,
@@ -50,7 +50,7 @@ PARTS = {
 }
 
 
-def prepare(corpus_dir: str | Path, *, checks: Checks | None = None) -> Prepared:
+def prepare(corpus_dir: str | Path, *, checks: Checks | None = None) -> Imported:
     """One split a subset that is there.
 
     Args:

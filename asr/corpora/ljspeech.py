@@ -16,7 +16,7 @@ from pathlib import Path
 
 from asr.audio import display_name
 from asr.audio.source import AUDIO_SUFFIXES
-from asr.corpora.collect import Candidate, Checks, Excluded, Prepared, collect
+from asr.corpora.collect import Candidate, Checks, Excluded, Imported, collect
 from asr.corpora.splitting import every_nth
 from asr.corpora.tables import corpus_folder, file_name, read_lines
 from asr.errors import CorpusError
@@ -25,7 +25,7 @@ SUMMARY = "LJSpeech style (metadata.csv, wavs/): one speaker"
 
 
 def prepare(corpus_dir: str | Path, *, dev_every: int = 10,
-            checks: Checks | None = None) -> Prepared:
+            checks: Checks | None = None) -> Imported:
     """`train` and `dev`.
 
     Args:

@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from asr.corpora.collect import Candidate, Checks, Excluded, Prepared, collect
+from asr.corpora.collect import Candidate, Checks, Excluded, Imported, collect
 from asr.corpora.columns import words
 from asr.corpora.naming import split_word, unique_names
 from asr.corpora.tables import read_lines
@@ -26,7 +26,7 @@ SUMMARY = "NeMo manifest (JSON lines with audio_filepath, text, duration)"
 _SUFFIXES = (".jsonl", ".json")
 
 
-def prepare(corpus_dir: str | Path, *, checks: Checks | None = None) -> Prepared:
+def prepare(corpus_dir: str | Path, *, checks: Checks | None = None) -> Imported:
     """One split a manifest, named as the file is without "manifest"; a lone one is `train`.
 
     Args:

@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from asr.annotations import Interval
+from asr.annotations import Labelled
 from asr.annotations.cues import read_subtitles
 from asr.corpora.beside import Pair, annotated, find_pairs, has_pair, timed
-from asr.corpora.collect import Candidate, Checks, Excluded, Prepared, collect
+from asr.corpora.collect import Candidate, Checks, Excluded, Imported, collect
 from asr.corpora.tables import read_text
 
 SUMMARY = "recordings with subtitles (.srt or .vtt) beside each; cues become utterances"
@@ -24,7 +24,7 @@ SUFFIXES = (".srt", ".vtt")
 
 
 def prepare(corpus_dir: str | Path, *, encoding: str = "",
-            checks: Checks | None = None) -> Prepared:
+            checks: Checks | None = None) -> Imported:
     """One utterance a cue.
 
     Args:
@@ -46,9 +46,9 @@ def looks_like(path: Path) -> bool:
     return has_pair(path, SUFFIXES)
 
 
-def _read(encoding: str, path: Path) -> list[tuple[Interval, str]]:
+def _read(encoding: str, path: Path) -> list[tuple[Labelled, str]]:
     return read_subtitles(read_text(path, encoding), path.name)
 
 
-def _candidates(pair: Pair, cues: list[tuple[Interval, str]]) -> Iterator[Candidate | Excluded]:
+def _candidates(pair: Pair, cues: list[tuple[Labelled, str]]) -> Iterator[Candidate | Excluded]:
     return timed(pair, [(cue, speaker, 0) for cue, speaker in cues])

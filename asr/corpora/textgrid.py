@@ -16,7 +16,7 @@ from pathlib import Path
 from asr.annotations import Tiers
 from asr.annotations.textgrid import read_textgrid
 from asr.corpora.beside import find_pairs, has_pair, tier_candidates
-from asr.corpora.collect import Checks, Prepared, collect
+from asr.corpora.collect import Checks, Imported, collect
 from asr.corpora.tables import read_text
 
 SUMMARY = "Praat: recordings with a TextGrid beside each; a tier becomes utterances"
@@ -24,7 +24,7 @@ SUFFIXES = (".TextGrid",)
 
 
 def prepare(corpus_dir: str | Path, *, tiers: tuple[str, ...] = (),
-            encoding: str = "", checks: Checks | None = None) -> Prepared:
+            encoding: str = "", checks: Checks | None = None) -> Imported:
     """One utterance a label.
 
     Args:

@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from asr.audio.source import is_recording
-from asr.corpora.collect import Candidate, Checks, Excluded, Prepared, collect
+from asr.corpora.collect import Candidate, Checks, Excluded, Imported, collect
 from asr.corpora.columns import text_and_speaker
 from asr.corpora.extracting import MAX_RECORDING_BYTES, write_recording
 from asr.corpora.naming import split_name
@@ -32,7 +32,7 @@ _MAX_TEXT_BYTES = 1 << 20
 
 
 def prepare(corpus_dir: str | Path, *, recordings: str = "copy",
-            checks: Checks | None = None) -> Prepared:
+            checks: Checks | None = None) -> Imported:
     """One split a set of shards.
 
     Args:

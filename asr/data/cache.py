@@ -21,7 +21,7 @@ from asr.audio.content_hashes import FileHash, hash_files
 from asr.data.extraction import Progress, remedy, run_tasks, shown
 from asr.data.shards import FORMAT_VERSION, Location, ShardReader
 from asr.data.stores import Store, store_of
-from asr.data.worker import Config, Job, run_task
+from asr.data.worker import Cut, Shared, run_task
 from asr.errors import AsrError, AudioError, UsageError
 from asr.features import FEATURES_VERSION, FeatureExtractor, global_cmvn_statistics
 from asr.kernels import processors
@@ -36,7 +36,7 @@ SHARD_SECONDS = 1_200.0  # of audio at most: 38 MB at 80 features and 100 frames
 MIN_SHARD_SECONDS = 30.0  # a file costs a few milliseconds of fsync
 ROW_BYTES = 4_096 // 16  # on disk, of an array besides its numbers: index, checksums, last frame
 
-Spread = Callable[[Config, list[list[Job]]], Iterator[tuple[list[Job], list[dict]]]]
+Spread = Callable[[Shared, list[list[Cut]]], Iterator[tuple[list[Cut], list[dict]]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +131,7 @@ def build_cache(utterances: Sequence[Utterance], settings: FeatureSettings,
     speeds = _check_arguments(speeds, on_error)
     extractor = FeatureExtractor(settings)
     store = _store(cache_dir, settings)
-    config = Config(settings, str(store.folder), min_seconds, max_seconds, allow_truncated)
+    config = Shared(settings, str(store.folder), min_seconds, max_seconds, allow_truncated)
     hashes = hash_files((u.audio for u in utterances), memory=store.memory)
     wanted = _Wanted(utterances, speeds, on_error, hashes, config)
     with store.locked():
@@ -154,7 +154,7 @@ def missing_bytes(utterances: Sequence[Utterance], settings: FeatureSettings,
                   allow_truncated: bool = False) -> int:
     """About how many bytes `build_cache` will write for the same arguments."""
     store = _store(cache_dir, settings)
-    config = Config(settings, str(store.folder), None, None, allow_truncated)
+    config = Shared(settings, str(store.folder), None, None, allow_truncated)
     hashes = hash_files((u.audio for u in utterances), memory=store.memory)
     num_features = FeatureExtractor(settings).num_features
     jobs = _Wanted(utterances, tuple(speeds), "skip", hashes, config).jobs(
@@ -178,7 +178,7 @@ class _Wanted:
     """
 
     def __init__(self, utterances: Sequence[Utterance], speeds: tuple[float, ...], on_error: str,
-                 hashes: dict[Path | Address, FileHash | AudioError], config: Config):
+                 hashes: dict[Path | Address, FileHash | AudioError], config: Shared):
         self.utterances, self.speeds, self.on_error = utterances, speeds, on_error
         self.hashes = hashes
         self.config = config
@@ -194,7 +194,7 @@ class _Wanted:
         return [hashlib.sha256(f"{part} {speed!r}".encode()).hexdigest()[:32]
                 for speed in self.speeds]
 
-    def jobs(self, there: Container[str]) -> list[Job]:
+    def jobs(self, there: Container[str]) -> list[Cut]:
         """What has to be made, each array once."""
         jobs, planned = [], set()
         for u, keys in zip(self.utterances, self.keys, strict=True):
@@ -206,7 +206,7 @@ class _Wanted:
                             if key not in there and key not in planned)
             planned.update(keys)
             if outputs:
-                jobs.append(Job(str(u.audio), u.offset, u.duration, hashed.fingerprint, outputs,
+                jobs.append(Cut(str(u.audio), u.offset, u.duration, hashed.fingerprint, outputs,
                                 u.id, u.channel))
         return jobs
 
@@ -255,7 +255,7 @@ def _record(error: AudioError, u: Utterance) -> dict:
     return {**error.as_record("features"), "path": str(u.audio), "id": u.id}
 
 
-def _extract(config: Config, jobs: list[Job], num_workers: int, progress: Progress,
+def _extract(config: Shared, jobs: list[Cut], num_workers: int, progress: Progress,
              fail: Callable[[list[dict]], None]) -> None:
     """Extract what is missing, here or in other processes, and report the progress."""
     total, done, seconds = sum(len(job.outputs) for job in jobs), 0, 0.0
@@ -279,7 +279,7 @@ def _extract(config: Config, jobs: list[Job], num_workers: int, progress: Progre
                            "stay.", code="cache.write") from error
 
 
-def _extract_elsewhere(spread: Spread, config: Config, jobs: list[Job], progress: Progress,
+def _extract_elsewhere(spread: Spread, config: Shared, jobs: list[Cut], progress: Progress,
                        fail: Callable[[list[dict]], None]) -> None:
     """Have others extract what is missing, a shard a task, and report the progress."""
     total, done, seconds = sum(len(job.outputs) for job in jobs), 0, 0.0
@@ -292,11 +292,11 @@ def _extract_elsewhere(spread: Spread, config: Config, jobs: list[Job], progress
         progress(done, total, seconds)
 
 
-def _cut(jobs: list[Job], num_workers: int) -> list[list[Job]]:
+def _cut(jobs: list[Cut], num_workers: int) -> list[list[Cut]]:
     """Jobs in pieces of one shard: long enough to be worth a file, short enough to share out."""
     limit = sum(map(_seconds, jobs)) / (8 * num_workers) if num_workers > 1 else SHARD_SECONDS
     limit = min(max(limit, MIN_SHARD_SECONDS), SHARD_SECONDS)
-    tasks: list[list[Job]] = []
+    tasks: list[list[Cut]] = []
     length = limit
     for job in jobs:
         if length >= limit:
@@ -307,11 +307,11 @@ def _cut(jobs: list[Job], num_workers: int) -> list[list[Job]]:
     return tasks
 
 
-def _seconds(job: Job) -> float:
+def _seconds(job: Cut) -> float:
     return sum(job.duration / speed for _, speed in job.outputs)
 
 
-def _count_workers(num_workers: int, jobs: list[Job]) -> int:
+def _count_workers(num_workers: int, jobs: list[Cut]) -> int:
     if num_workers:
         return num_workers
     if sum(len(job.outputs) for job in jobs) < SPAWN_ROWS:

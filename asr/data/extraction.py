@@ -21,7 +21,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from typing import BinaryIO
 
-from asr.data.worker import Config, Job
+from asr.data.worker import Cut, Shared
 from asr.errors import AsrError, InputWarning
 from asr.manifest.address import is_address
 from asr.terminal import own_controls
@@ -33,7 +33,7 @@ _START = ("import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
           "from asr.data.worker import main; main()")
 
 
-def run_tasks(config: Config, tasks: Sequence[list[Job]], num_workers: int,
+def run_tasks(config: Shared, tasks: Sequence[list[Cut]], num_workers: int,
               report: Callable[[int, float], None],
               finished: Callable[[list[dict]], None]) -> None:
     """Run tasks in spawned processes.
@@ -78,9 +78,9 @@ def remedy(folder: str) -> str:
 class _Pool:
     """One thread a process: it writes a task, then reads lines up to the answer."""
 
-    def __init__(self, config: Config, tasks: Sequence[list[Job]], num_workers: int):
+    def __init__(self, config: Shared, tasks: Sequence[list[Cut]], num_workers: int):
         self.messages: queue.SimpleQueue[dict | BaseException] = queue.SimpleQueue()
-        self._tasks: queue.SimpleQueue[list[Job]] = queue.SimpleQueue()
+        self._tasks: queue.SimpleQueue[list[Cut]] = queue.SimpleQueue()
         for task in tasks:
             self._tasks.put(task)
         self._config, self._folder = json.dumps(asdict(config)), config.folder

@@ -37,7 +37,7 @@ REPORT_SECONDS = 0.2  # between two messages of progress
 
 
 @dataclass(frozen=True)
-class Job:
+class Cut:
     """One stretch of audio, at one or more speeds.
 
     Args:
@@ -59,7 +59,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Config:
+class Shared:
     """What all tasks share: the features, the folder or address, the accepted lengths in seconds.
 
     `allow_truncated` is that of `load_audio`.
@@ -72,11 +72,11 @@ class Config:
     allow_truncated: bool = False
 
 
-def run_task(config: Config, jobs: list[Job], report: Callable[[int, float], None]) -> list[dict]:
+def run_task(config: Shared, jobs: list[Cut], report: Callable[[int, float], None]) -> list[dict]:
     """Make the features of some jobs and write them as one shard.
 
     Args:
-        config: see `Config`.
+        config: see `Shared`.
         jobs: in the order in which they are written.
         report: called with the arrays and the seconds of audio done since the last call.
 
@@ -107,7 +107,7 @@ def run_task(config: Config, jobs: list[Job], report: Callable[[int, float], Non
     return failed
 
 
-def _load_noting_cuts(job: Job, config: Config) -> tuple[np.ndarray, bool]:
+def _load_noting_cuts(job: Cut, config: Shared) -> tuple[np.ndarray, bool]:
     """The samples, and whether they are what is left of a cut recording."""
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always", InputWarning)
@@ -117,7 +117,7 @@ def _load_noting_cuts(job: Job, config: Config) -> tuple[np.ndarray, bool]:
     return audio, any(getattr(one.message, "code", "") == TRUNCATED for one in said)
 
 
-def _load(job: Job, config: Config) -> np.ndarray:
+def _load(job: Cut, config: Shared) -> np.ndarray:
     """The samples, from a file that is the same before and after as when it was hashed."""
     def check() -> None:
         if not job.fingerprint:  # an address; its bytes come in one piece
@@ -158,9 +158,9 @@ def main() -> None:
     warnings.simplefilter("always", InputWarning)
     warnings.showwarning = note
     first = json.loads(sys.stdin.readline())
-    config = Config(**{**first, "settings": FeatureSettings(**first["settings"])})
+    config = Shared(**{**first, "settings": FeatureSettings(**first["settings"])})
     for line in sys.stdin:
-        jobs = [Job(**job) for job in json.loads(line)]
+        jobs = [Cut(**job) for job in json.loads(line)]
         try:
             failed = run_task(config, jobs, _Throttle(send))
         except OSError as error:

@@ -20,7 +20,7 @@ from asr.decoding.log_space import NOTHING, log_add
 from asr.kernels.jit import compiled
 
 
-class Tree(NamedTuple):
+class Trie(NamedTuple):
     """All prefixes so far; node 0 is the empty prefix."""
 
     parents: np.ndarray  # (N,) int32
@@ -131,7 +131,7 @@ def prefix_search(log_probs, beam_width, beam_threshold, label_threshold, fusion
     """
     num_frames, vocab_size = log_probs.shape
     capacity = 2 + num_frames * beam_width  # untouched pages of np.empty cost no memory
-    tree = Tree(np.empty(capacity, dtype=np.int32), np.empty(capacity, dtype=np.int32),
+    tree = Trie(np.empty(capacity, dtype=np.int32), np.empty(capacity, dtype=np.int32),
                 np.empty(capacity, dtype=np.int32), np.empty(capacity, dtype=np.int32),
                 np.empty(capacity, dtype=np.int32), np.empty(capacity, dtype=np.float64),
                 np.empty((capacity, 4), dtype=np.int32))

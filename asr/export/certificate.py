@@ -79,7 +79,7 @@ class Exported:
 
 
 @dataclass(frozen=True)
-class Batch:
+class Trial:
     """One comparison.
 
     Attributes:
@@ -124,7 +124,7 @@ class Certificate:
     bundle_hash: str
     files: list[dict]
     tolerance: dict | None
-    batches: list[Batch]
+    batches: list[Trial]
     same_transcripts: tuple[int, int]
     verification: Verification | None
     ours_seconds: float
@@ -229,7 +229,7 @@ def sample_clips(sample_rate: int) -> list[np.ndarray]:
 
 
 def compare(recognizer: Recognizer, exported: Exported, clips: Sequence[np.ndarray], entry: str,
-            size: int) -> Batch:
+            size: int) -> Trial:
     """The largest difference of logits over one batch of mixed lengths, padded with junk."""
     rate = recognizer.sample_rate
     longest = LONGEST_SECONDS
@@ -256,11 +256,11 @@ def compare(recognizer: Recognizer, exported: Exported, clips: Sequence[np.ndarr
     logits, num_logits = run(padded, lengths)
     for index, (expected, count) in enumerate(zip(ours, num_logits, strict=True)):
         if int(count) != len(expected):
-            return Batch(entry, size, _span(audios, rate), float("inf"), float("inf"))
+            return Trial(entry, size, _span(audios, rate), float("inf"), float("inf"))
         difference = float(np.abs(logits[index, :count] - expected).max())
         allowed = TOLERANCE + RELATIVE_TOLERANCE * float(np.abs(expected).max())
         worst, share = max(worst, difference), max(share, difference / allowed)
-    return Batch(entry, size, _span(audios, rate), worst, round(share, 3))
+    return Trial(entry, size, _span(audios, rate), worst, round(share, 3))
 
 
 def compare_transcripts(ours: Recognizer, theirs: Recognizer,

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from asr.audio.probing import Probe
-from asr.audit import Spread
+from asr.audit import AuditSpread
 from asr.audit.fingerprint import Print, print_of
 from asr.audit.suspects import Evidence, evidence_of, no_evidence
 from asr.errors import AsrError, AudioError, InputWarning
@@ -32,13 +32,13 @@ class _Told:
     said: tuple[tuple[str, str], ...] = ()
 
 
-def spread_on(cluster: Cluster) -> Spread:
+def spread_on(cluster: Cluster) -> AuditSpread:
     """Where `asr.audit.find_leaks` has recordings looked at and fingerprinted.
 
     Args:
         cluster: its nodes have the recordings on the same paths.
     """
-    return Spread(partial(_probes_on, cluster), partial(_prints_on, cluster))
+    return AuditSpread(partial(_probes_on, cluster), partial(_prints_on, cluster))
 
 
 def doubt_on(cluster: Cluster, open_: Open, utterances: Iterable[Utterance], *,

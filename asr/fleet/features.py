@@ -14,7 +14,7 @@ from pathlib import Path
 
 from asr.data.cache import build_cache
 from asr.data.extraction import remedy
-from asr.data.worker import Config, Job, run_task
+from asr.data.worker import Cut, Shared, run_task
 from asr.errors import AsrError, InputWarning
 from asr.fleet.cluster import Cluster
 from asr.manifest import read_manifest
@@ -64,8 +64,8 @@ def fill_cache(recipe: Recipe, folder: Path | Address, cluster: Cluster | None =
     return found
 
 
-def extract_on(cluster: Cluster, config: Config, tasks: Sequence[list[Job]]
-               ) -> Iterator[tuple[list[Job], Failed]]:
+def extract_on(cluster: Cluster, config: Shared, tasks: Sequence[list[Cut]]
+               ) -> Iterator[tuple[list[Cut], Failed]]:
     """Make the features of tasks; a task that kills its workers is done again job by job.
 
     Args:
@@ -78,7 +78,7 @@ def extract_on(cluster: Cluster, config: Config, tasks: Sequence[list[Job]]
     Raises:
         AsrError: the shards cannot be written; finished ones stay.
     """
-    deadly: list[Job] = []
+    deadly: list[Cut] = []
     for alone in (False, True):
         work = [[job] for job in deadly] if alone else list(tasks)
         for task, (failed, said, died) in zip(work, cluster.run(
@@ -98,16 +98,16 @@ def _remedy(folder: str) -> str:
         "The cache must be a folder that every node has (data.cache_dir)")
 
 
-def _lost(task: list[Job], error: AsrError) -> _Answer:
+def _lost(task: list[Cut], error: AsrError) -> _Answer:
     return [{**error.as_record("features"), "path": job.path,
              "keys": [key for key, _ in job.outputs]} for job in task], [], True
 
 
-def _start(config: Config) -> Callable[[list[list[Job]]], list[_Answer]]:
+def _start(config: Shared) -> Callable[[list[list[Cut]]], list[_Answer]]:
     return partial(_work, config)
 
 
-def _work(config: Config, tasks: list[list[Job]]) -> list[_Answer]:
+def _work(config: Shared, tasks: list[list[Cut]]) -> list[_Answer]:
     answers: list[_Answer] = []
     for task in tasks:
         with warnings.catch_warnings(record=True) as said:

@@ -41,7 +41,7 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Job:
+class TrainingJob:
     """What each worker is given.
 
     Attributes:
@@ -91,7 +91,7 @@ def train_on(cluster: Cluster, recipe: Recipe, run_dir: str | Path, *,
         left = stop_after_epochs
         while True:
             before, letters = _epochs(path), mail()
-            job = Job(recipe, path, os.getcwd(), left, quiet, letters)
+            job = TrainingJob(recipe, path, os.getcwd(), left, quiet, letters)
             result, errors = _attempt(partial(fit, job, cluster.workers), letters, say)
             if result is not None:  # the chief has finished, whatever became of the others
                 return result
@@ -109,7 +109,7 @@ def _epochs(run_dir: str) -> int:
                 if record.get("event") == "epoch"), default=0)
 
 
-def _ray_train() -> tuple[Callable[[Job, int], Any], Callable[[], Any]]:
+def _ray_train() -> tuple[Callable[[TrainingJob, int], Any], Callable[[], Any]]:
     """What runs one training, and what makes a queue on this node.
 
     Raises:
@@ -129,7 +129,7 @@ def _ray_train() -> tuple[Callable[[Job, int], Any], Callable[[], Any]]:
         raise UsageError(f"Ray Train cannot be imported ({error}). Run: pip install "
                          "\"keras-asr[ray]\"", code="ray.missing") from error
 
-    def fit(job: Job, workers: int) -> Any:
+    def fit(job: TrainingJob, workers: int) -> Any:
         gpus = count_of("GPU") // workers
         if gpus and job.recipe.train.devices == "auto":
             gpus = 1
@@ -196,7 +196,7 @@ def _letters(mail: Any) -> list[tuple[str, Any]]:
     return found
 
 
-def work(config: dict[str, Job]) -> None:
+def work(config: dict[str, TrainingJob]) -> None:
     """One process of the training, in a worker of Ray Train.
 
     Raises:

@@ -55,7 +55,7 @@ class Listener(Protocol):
 
 
 @dataclass
-class Survey:
+class RecordingState:
     """What is known of a recording besides its logits.
 
     Attributes:
@@ -100,7 +100,7 @@ def listen(listener: Listener, blocks: Blocks, watch: Stopwatch | None = None
 
 
 def window_logits(listener: Listener, blocks: Blocks, watch: Stopwatch
-                  ) -> tuple[Survey, Iterator[np.ndarray]]:
+                  ) -> tuple[RecordingState, Iterator[np.ndarray]]:
     """What is known of a recording, and an iterator of its logits: (n, V) float32, in order.
 
     Args and raises: as `listen`; the iterator does the network's work as it is pulled.
@@ -109,7 +109,7 @@ def window_logits(listener: Listener, blocks: Blocks, watch: Stopwatch
     # Not trimmed: windows end at pauses, and the ends of hours decide nothing.
     extractor = FeatureExtractor(replace(settings, trim_db=0.0), quick_start=True)
     meter = LoudnessMeter(settings.sample_rate)
-    survey = Survey(meter)
+    survey = RecordingState(meter)
 
     def samples() -> Iterator[np.ndarray]:
         audio = watch.watch("load", blocks())

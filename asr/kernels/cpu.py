@@ -30,7 +30,7 @@ class Packed(NamedTuple):
     panels: dict[int, tuple[np.ndarray, ...]]  # by direction: kernels and bias, padded; or `int8`
 
 
-class Gradients(NamedTuple):
+class BatchGradients(NamedTuple):
     """Gradients with respect to the inputs and to (kernel, recurrent_kernel, bias)."""
 
     inputs: np.ndarray | None  # (B, T, F)
@@ -126,7 +126,7 @@ def _forward(layer: Layer, kept: Kept | None) -> np.ndarray:
 
 def run_backward(inputs: np.ndarray, num_frames: np.ndarray, directions: list[Direction],
                  outputs: np.ndarray, kept: Kept, gradient: np.ndarray, *,
-                 input_gradient: bool = True, threads: int | None = None) -> Gradients:
+                 input_gradient: bool = True, threads: int | None = None) -> BatchGradients:
     """Gradients of sum(outputs * gradient).
 
     Args:
@@ -152,7 +152,7 @@ def run_backward(inputs: np.ndarray, num_frames: np.ndarray, directions: list[Di
     sums = layer.each_direction(lambda d: layer.unpad(pieces[d::len(directions)]))
     for other in dx[1:]:
         dx[0] += other
-    return Gradients(dx[0] if wanted else None, sums)
+    return BatchGradients(dx[0] if wanted else None, sums)
 
 
 @cache

@@ -9,8 +9,8 @@ later pass reads them otherwise, the utterance ends at that pause: the stable wo
 text, and what follows is an utterance of its own. So stable words never change, and every final
 text is that of a file.
 
-With `max_lag`, words that ended that long ago become stable as they are (`Utterance.commit`), pause
-or not. Of later passes only the words behind them count then, so no utterance ends early.
+With `max_lag`, words that ended that long ago become stable as they are (`OpenUtterance.commit`),
+pause or not. Of later passes only the words behind them count then, so no utterance ends early.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from asr.live.samples import BLOCK_SECONDS, Blocks
 from asr.live.utterance import (
     LEAD_LIMIT,
     Listener,
+    OpenUtterance,
     Partial,
     StreamSettings,
-    Utterance,
     continues,
     shifted,
 )
@@ -64,7 +64,7 @@ class Stream:
         self._normalize = OnlineNormalizer(listener.bundle.features, listener.bundle.cmvn)
         self._closed = False
         self._start = 0  # samples of the stream before the open utterance
-        self._open: Utterance = self._new_utterance()
+        self._open: OpenUtterance = self._new_utterance()
 
     @property
     def seconds(self) -> float:
@@ -198,8 +198,8 @@ class Stream:
         self._open.trimmed, self._open.stable_samples = trimmed, settled
         return rest
 
-    def _new_utterance(self) -> Utterance:
-        return Utterance(self._listener, self._contexts, self._normalize, self.settings.max_lag)
+    def _new_utterance(self) -> OpenUtterance:
+        return OpenUtterance(self._listener, self._contexts, self._normalize, self.settings.max_lag)
 
     def _require_open(self) -> None:
         if self._closed:

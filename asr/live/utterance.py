@@ -105,7 +105,7 @@ class Partial:
     words: tuple[Word, ...] = ()
 
 
-class Utterance:
+class OpenUtterance:
     """The open utterance: its samples, its logits so far, its text so far."""
 
     def __init__(self, listener: Listener, contexts: Contexts, normalize: OnlineNormalizer,

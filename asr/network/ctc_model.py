@@ -22,7 +22,7 @@ from asr.network.contract import batch_signature, check_batch, check_inputs, che
 from asr.network.ctc import CTCLoss
 from asr.network.layer import portable_graph
 from asr.network.named_weights import NamedWeightsModel
-from asr.network.replicas import Gradients, Replicas, share_metrics, shared_gradients
+from asr.network.replicas import Replicas, StepGradients, share_metrics, shared_gradients
 from asr.network.steps import CompiledParts, SkippedStep
 
 logger = logging.getLogger(__name__)
@@ -181,7 +181,7 @@ class CTCModel(NamedWeightsModel):
                                         sample_weight=tf.where(finite, num_labels, 0.0))
         return self._logs(self.targets(x, y), found.logits, training.metrics)
 
-    def _gradients(self, x, y) -> Gradients:
+    def _gradients(self, x, y) -> StepGradients:
         """The gradients of a batch that one device computes."""
         weights = [v.value for v in self.trainable_variables]
         with tf.GradientTape() as tape:
@@ -189,8 +189,8 @@ class CTCModel(NamedWeightsModel):
             objective = self.optimizer.scale_loss(objective)
         gradients = tape.gradient(objective, weights)
         num_labels = tf.cast(tf.reduce_sum(y["num_labels"]), tf.float32)
-        return Gradients(logits, losses, gradients, num_labels,
-                         tf.reduce_sum(losses) / num_labels)
+        return StepGradients(logits, losses, gradients, num_labels,
+                             tf.reduce_sum(losses) / num_labels)
 
     def test_step(self, data) -> dict:
         """One batch of `evaluate`."""

@@ -35,7 +35,7 @@ STEP_KEY = 1  # of the sum in a step; those between steps count up from there
 
 
 @dataclass(frozen=True)
-class Gradients:
+class StepGradients:
     """What a training step takes from a batch.
 
     Attributes:
@@ -190,7 +190,7 @@ def share_of_rows(batch: dict, number: int, count: int) -> tuple[dict, Any]:
     return {name: tf.gather(value, rows) for name, value in batch.items()}, rows
 
 
-def shared_gradients(model: Any, replicas: Replicas, x: dict, y: dict) -> Gradients:
+def shared_gradients(model: Any, replicas: Replicas, x: dict, y: dict) -> StepGradients:
     """The gradients of a batch of which every process has some rows and every device some of them.
 
     A row without labels counts nothing: a process that has no row of a small batch is given one.
@@ -218,8 +218,8 @@ def shared_gradients(model: Any, replicas: Replicas, x: dict, y: dict) -> Gradie
     sizes = [weight.shape.num_elements() for weight in weights]
     gradients = [tf.reshape(flat, weight.shape) / num_labels for flat, weight in zip(
         tf.split(vector[2:], sizes), weights, strict=True)]
-    return Gradients(None, tf.dynamic_stitch(places, losses), gradients, num_labels,
-                     total / num_labels)
+    return StepGradients(None, tf.dynamic_stitch(places, losses), gradients, num_labels,
+                         total / num_labels)
 
 
 def _part(model: Any, weights: list, x: dict, y: dict, is_real: Any) -> tuple[Any, Any]:

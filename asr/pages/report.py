@@ -41,7 +41,7 @@ from asr.scoring.breakdown import (
 from asr.scoring.comparison import Comparison
 from asr.scoring.confidence import ConfidenceReport
 from asr.scoring.counts import Step
-from asr.scoring.result import Row, Score, align_rows
+from asr.scoring.result import Score, ScoreRow, align_rows
 from asr.scoring.storage import save, to_csv
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 EXAMPLES = 5
 
 
-class TimedWord(Protocol):
+class WordTimes(Protocol):
     """A word with its times in seconds, such as `asr.transcript.Word`."""
 
     @property
@@ -63,7 +63,7 @@ class TimedWord(Protocol):
 
 def write_report(path: str | Path, result: Score, *, title: str = "",
                  audio: Mapping[str, Path | str | Utterance] | None = None,
-                 words: Mapping[str, Sequence[TimedWord]] | None = None,
+                 words: Mapping[str, Sequence[WordTimes]] | None = None,
                  curve: Sequence[Mapping] = (), flags: Mapping[str, str] | None = None,
                  max_audio_bytes: int = MAX_AUDIO_BYTES, show: str = "all",
                  confidence: ConfidenceReport | None = None,
@@ -103,7 +103,7 @@ def write_report(path: str | Path, result: Score, *, title: str = "",
 
 def score_report(result: Score, *, title: str = "Word error rate",
                  audio: Mapping[str, Path | str | Utterance] | None = None,
-                 words: Mapping[str, Sequence[TimedWord]] | None = None,
+                 words: Mapping[str, Sequence[WordTimes]] | None = None,
                  curve: Sequence[Mapping] = (), flags: Mapping[str, str] | None = None,
                  max_audio_bytes: int = MAX_AUDIO_BYTES, show: str = "all",
                  confidence: ConfidenceReport | None = None,
@@ -162,7 +162,7 @@ def comparison_report(comparison: Comparison, a: Score, b: Score, *,
     return render(title, "".join(body), data)
 
 
-def pick_examples(rows: Sequence[Row], count: int = EXAMPLES) -> dict[str, list[int]]:
+def pick_examples(rows: Sequence[ScoreRow], count: int = EXAMPLES) -> dict[str, list[int]]:
     """Indices of the worst, the median and the best utterances by word error rate.
 
     The worst are those with the most errors (one wrong word of one is no insight), the best those
@@ -198,7 +198,7 @@ def render(title: str, body: str, data: dict) -> str:
                      scripts=("signal.js", "picture.js", "player.js", "report.js"))
 
 
-def _audio_order(rows: Sequence[Row], examples: Mapping[str, Sequence[int]],
+def _audio_order(rows: Sequence[ScoreRow], examples: Mapping[str, Sequence[int]],
                  flags: Mapping[str, str]) -> list[str]:
     """Ids for clips: flagged and examples first, then by number of errors."""
     first = [row.id for row in rows if row.id in flags]
@@ -207,8 +207,8 @@ def _audio_order(rows: Sequence[Row], examples: Mapping[str, Sequence[int]],
     return list(dict.fromkeys(first + rest))
 
 
-def _page_data(systems: list[str], rows: list[list[Row]], steps: list[list[list[Step]]],
-               clips: Clips, words: Mapping[str, Sequence[TimedWord]], flags: Mapping[str, str],
+def _page_data(systems: list[str], rows: list[list[ScoreRow]], steps: list[list[list[Step]]],
+               clips: Clips, words: Mapping[str, Sequence[WordTimes]], flags: Mapping[str, str],
                examples: Mapping[str, Sequence[int]]) -> dict:
     """What the script reads; positions as in report.js, to keep 20,000 utterances small."""
     index = {row[0].id: number for number, row in enumerate(rows)}

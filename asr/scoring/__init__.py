@@ -15,10 +15,10 @@ from asr.scoring.counts import Counts, Step, align_words
 from asr.scoring.formats import read_pair, read_texts, write_texts
 from asr.scoring.measures import Measure
 from asr.scoring.ranking import Ranking, compare_many
-from asr.scoring.result import Conditions, Receipt, Row, Score, score, with_conditions
+from asr.scoring.result import Conditions, Receipt, Score, ScoreRow, score, with_conditions
 from asr.scoring.storage import load, load_systems, save, score_systems, to_csv
 
-__all__ = ["Comparison", "Conditions", "Counts", "Interval", "Measure", "Ranking", "Receipt", "Row",
-           "Score", "Step", "align_words", "compare", "compare_many", "load", "load_systems",
-           "read_pair", "read_texts", "save", "score", "score_systems", "to_csv",
+__all__ = ["Comparison", "Conditions", "Counts", "Interval", "Measure", "Ranking", "Receipt",
+           "Score", "ScoreRow", "Step", "align_words", "compare", "compare_many", "load",
+           "load_systems", "read_pair", "read_texts", "save", "score", "score_systems", "to_csv",
            "with_conditions", "write_texts"]

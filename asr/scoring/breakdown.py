@@ -14,7 +14,7 @@ import numpy as np
 
 from asr.scoring.bootstrap import Interval, bootstrap_rates
 from asr.scoring.counts import Counts, Step
-from asr.scoring.result import Row
+from asr.scoring.result import ScoreRow
 
 MAX_GROUPS = 200
 _GROUP_DRAWS = 1_000
@@ -51,9 +51,9 @@ class WordErrors:
     invented: list[tuple[str, int]]
 
 
-def by_speaker(rows: Sequence[Row]) -> list[Group]:
+def by_speaker(rows: Sequence[ScoreRow]) -> list[Group]:
     """One group a speaker, the highest error rate first; [] where no speaker is known."""
-    speakers: dict[str, list[Row]] = {}
+    speakers: dict[str, list[ScoreRow]] = {}
     for row in rows:
         speakers.setdefault(row.speaker, []).append(row)
     if set(speakers) <= {""}:
@@ -63,23 +63,23 @@ def by_speaker(rows: Sequence[Row]) -> list[Group]:
     return groups[:MAX_GROUPS]
 
 
-def by_duration(rows: Sequence[Row]) -> list[Group]:
+def by_duration(rows: Sequence[ScoreRow]) -> list[Group]:
     """Groups of similar length in seconds; [] where no duration is known."""
     return _binned(rows, [row.duration for row in rows], _DURATIONS, "s")
 
 
-def by_speaking_rate(rows: Sequence[Row]) -> list[Group]:
+def by_speaking_rate(rows: Sequence[ScoreRow]) -> list[Group]:
     """Groups of similar speaking rate, in reference words per second of recording."""
     return _binned(rows, [row.words.reference / row.duration if row.duration else None
                           for row in rows], _RATES, "words/s")
 
 
-def by_snr(rows: Sequence[Row], snr: Mapping[str, float]) -> list[Group]:
+def by_snr(rows: Sequence[ScoreRow], snr: Mapping[str, float]) -> list[Group]:
     """Groups of similar signal-to-noise ratio; `snr` is dB by utterance id."""
     return _binned(rows, [snr.get(row.id) for row in rows], _SNRS, "dB")
 
 
-def group_of(label: str, rows: Sequence[Row]) -> Group:
+def group_of(label: str, rows: Sequence[ScoreRow]) -> Group:
     """The error rate of some rows, with an interval (over speakers where there are several)."""
     errors = np.array([[row.words.errors] for row in rows], np.int64)
     totals = np.array([[row.words.reference] for row in rows], np.int64)
@@ -135,10 +135,10 @@ def _most(counter: Counter, limit: int) -> list:
     return sorted(counter.items(), key=lambda entry: (-entry[1], entry[0]))[:limit]
 
 
-def _binned(rows: Sequence[Row], values: Sequence[float | None], edges: Sequence[float],
+def _binned(rows: Sequence[ScoreRow], values: Sequence[float | None], edges: Sequence[float],
             unit: str) -> list[Group]:
     """One group a bin that has utterances, from the lowest to the highest value."""
-    bins: dict[int, list[Row]] = {}
+    bins: dict[int, list[ScoreRow]] = {}
     for row, value in zip(rows, values, strict=True):
         if value is not None:
             bins.setdefault(int(np.searchsorted(edges, value, side="right")), []).append(row)

@@ -17,7 +17,7 @@ import numpy as np
 from asr.errors import DataError
 from asr.parsing import number_of
 from asr.scoring.breakdown import Group, group_of
-from asr.scoring.result import Row, with_interval
+from asr.scoring.result import ScoreRow, with_interval
 from asr.scoring.text_lines import read_lines, read_objects
 from asr.terminal import plural
 
@@ -114,7 +114,7 @@ def label_by(ids: Sequence[str], column: str, columns: Columns) -> dict[str, tup
     return dict(zip(ids, labels, strict=True))
 
 
-def group_by(rows: Sequence[Row], labels: Mapping[str, tuple[float, str]]) -> list[Group]:
+def group_by(rows: Sequence[ScoreRow], labels: Mapping[str, tuple[float, str]]) -> list[Group]:
     """The error rate of each group of rows.
 
     Args:
@@ -124,7 +124,7 @@ def group_by(rows: Sequence[Row], labels: Mapping[str, tuple[float, str]]) -> li
     Returns:
         Numbers in their order; texts with the highest error rate first.
     """
-    members: dict[tuple[float, str], list[Row]] = {}
+    members: dict[tuple[float, str], list[ScoreRow]] = {}
     for row in rows:
         members.setdefault(labels[row.id], []).append(row)
     found = [(order, group_of(label, some)) for (order, label), some in members.items()]

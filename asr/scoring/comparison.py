@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from asr.errors import DataError
 from asr.scoring.bootstrap import CONFIDENCE, DRAWS, FEW_CLUSTERS
-from asr.scoring.result import Row, Score, percent
+from asr.scoring.result import Score, ScoreRow, percent
 from asr.scoring.significance import (
     MatchedPairs,
     McNemar,
@@ -46,7 +46,7 @@ class Comparison:
     words_needed: int | None
     verdict: str
     notes: tuple[str, ...]
-    pairs: tuple[tuple[Row, Row], ...]
+    pairs: tuple[tuple[ScoreRow, ScoreRow], ...]
     left_out: tuple[str, ...]
 
     @property
@@ -55,7 +55,7 @@ class Comparison:
         return not self.paired.interval.low <= 0 <= self.paired.interval.high
 
     @property
-    def changed(self) -> list[tuple[Row, Row]]:
+    def changed(self) -> list[tuple[ScoreRow, ScoreRow]]:
         """The utterances whose hypotheses differ, the largest change in errors first."""
         rows = [pair for pair in self.pairs
                 if pair[0].normalized_hypothesis != pair[1].normalized_hypothesis]
@@ -174,14 +174,14 @@ def stored_unlike(receipts: tuple[Mapping, Mapping]) -> list[str]:
             and receipts[0][key] != receipts[1][key]]
 
 
-def common_rows(rows_a: Sequence[Row],
-                rows_b: Sequence[Row]) -> tuple[list[tuple[Row, Row]], list[str]]:
+def common_rows(rows_a: Sequence[ScoreRow],
+                rows_b: Sequence[ScoreRow]) -> tuple[list[tuple[ScoreRow, ScoreRow]], list[str]]:
     """Pairs with the same id and reference, and the ids left out.
 
     A reference with alternatives is the same where it is written the same, whatever each system
     had it read as; another where it is the same under the normaliser.
     """
-    def compared(row: Row) -> tuple[str, str]:
+    def compared(row: ScoreRow) -> tuple[str, str]:
         return row.reading.written, "" if row.reading.written else row.normalized_reference
 
     by_id = {row.id: row for row in rows_b}
@@ -240,7 +240,7 @@ def _shown(value: object) -> str:
     return ", ".join(map(str, value)) or "none" if isinstance(value, list) else str(value)[:24]
 
 
-def _reference_detail(rows_a: Sequence[Row], rows_b: Sequence[Row]) -> str:
+def _reference_detail(rows_a: Sequence[ScoreRow], rows_b: Sequence[ScoreRow]) -> str:
     first = {row.id: row.written for row in rows_a}
     second = {row.id: row.written for row in rows_b}
     common = first.keys() & second.keys()

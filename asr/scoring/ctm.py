@@ -23,7 +23,7 @@ _LONGEST = 1e9  # seconds; no recording lasts 30 years
 
 
 @dataclass(frozen=True, slots=True)
-class TimedWord:
+class CtmWord:
     """One line of a ctm: a word, from `start` for `duration` seconds.
 
     Or the lines of an alternation, with the text `{ a / b c / @ }`, from its first word on;
@@ -39,7 +39,7 @@ class TimedWord:
     confidence: float | None = None
     line: int = field(default=0, compare=False)
     latest: float | None = field(default=None, compare=False)
-    pieces: tuple[TimedWord, ...] = field(default=(), compare=False)
+    pieces: tuple[CtmWord, ...] = field(default=(), compare=False)
 
     @property
     def middle(self) -> float:
@@ -47,7 +47,7 @@ class TimedWord:
         return self.start + self.duration / 2 if self.latest is None else self.latest
 
 
-def read_ctm(path: str | Path) -> list[TimedWord]:
+def read_ctm(path: str | Path) -> list[CtmWord]:
     """The words of a ctm, in the order of the file.
 
     Raises:
@@ -58,7 +58,7 @@ def read_ctm(path: str | Path) -> list[TimedWord]:
 
 
 def read_ctm_noted(path: str | Path, *,
-                   braces: bool = False) -> tuple[list[TimedWord], tuple[str, ...]]:
+                   braces: bool = False) -> tuple[list[CtmWord], tuple[str, ...]]:
     """As `read_ctm`, and sentences about negative times and confidences that are no numbers.
 
     Args:
@@ -66,7 +66,7 @@ def read_ctm_noted(path: str | Path, *,
         braces: the caller understands alternatives; those between <ALT_BEGIN> and <ALT_END>
             become one word such as { a / b }.
     """
-    words: list[TimedWord] = []
+    words: list[CtmWord] = []
     early, negative, unreadable = [], [], []
     group: _Group | None = None
     for number, line in entries(path):
@@ -91,7 +91,7 @@ def read_ctm_noted(path: str | Path, *,
             negative.append(number)
         if len(parts) > 5 and confidence is None:
             unreadable.append((number, parts[5]))
-        word = TimedWord(parts[0], parts[1], start, duration, parts[4], confidence, number)
+        word = CtmWord(parts[0], parts[1], start, duration, parts[4], confidence, number)
         (group.variants[-1] if group else words).append(word)
     if group:
         raise _not_an_alternation(f"{path}:{group.line}", "an <ALT_BEGIN> that nothing closes")
@@ -121,11 +121,11 @@ class _Group:
     file: str
     channel: str
     line: int
-    variants: list[list[TimedWord]]
+    variants: list[list[CtmWord]]
 
 
 def _grouped(group: _Group | None, parts: list[str], tag: str, number: int, where: str,
-             words: list[TimedWord]) -> _Group | None:
+             words: list[CtmWord]) -> _Group | None:
     """The alternation after one more line; when it ends it is appended to `words`."""
     if tag == "<ALT_BEGIN>" and group is None:
         return _Group(parts[0], parts[1], number, [[]])
@@ -143,13 +143,13 @@ def _grouped(group: _Group | None, parts: list[str], tag: str, number: int, wher
     found = [word for variant in group.variants for word in variant]
     near = [*found[:1], *words[-1:]][:1]  # without a word it stays where the file has it
     start = near[0].start if near else 0.0
-    nothing = TimedWord(group.file, group.channel, start, 0.0, "@", line=group.line)
+    nothing = CtmWord(group.file, group.channel, start, 0.0, "@", line=group.line)
     variants = [variant or [nothing] for variant in group.variants]
     text = " / ".join(" ".join(word.text for word in variant) for variant in variants)
-    words.append(TimedWord(group.file, group.channel, start, 0.0, f"{{ {text} }}",
-                           line=group.line,
-                           latest=max([0.0, *(word.middle for word in found)]),
-                           pieces=tuple(chain.from_iterable(variants))))
+    words.append(CtmWord(group.file, group.channel, start, 0.0, f"{{ {text} }}",
+                         line=group.line,
+                         latest=max([0.0, *(word.middle for word in found)]),
+                         pieces=tuple(chain.from_iterable(variants))))
     return None
 
 
@@ -159,9 +159,9 @@ def _not_an_alternation(where: str, got: str) -> DataError:
                      code="text.alternation")
 
 
-def words_of_ctm(words: Iterable[TimedWord]) -> dict[str, list[TimedWord]]:
+def words_of_ctm(words: Iterable[CtmWord]) -> dict[str, list[CtmWord]]:
     """All words of each file and channel, in time order; the id is "file" or "file-channel"."""
-    spoken: dict[tuple[str, str], list[TimedWord]] = defaultdict(list)
+    spoken: dict[tuple[str, str], list[CtmWord]] = defaultdict(list)
     for word in words:
         spoken[word.file, word.channel].append(word)
     files = [file for file, _ in spoken]
@@ -169,7 +169,7 @@ def words_of_ctm(words: Iterable[TimedWord]) -> dict[str, list[TimedWord]]:
             sorted(found, key=lambda word: word.start) for (file, channel), found in spoken.items()}
 
 
-def write_ctm(path: str | Path, words: Iterable[TimedWord]) -> None:
+def write_ctm(path: str | Path, words: Iterable[CtmWord]) -> None:
     """Write words as ctm; `read_ctm` gives them back (times to the millisecond)."""
     lines = []
     for word in words:

@@ -22,12 +22,12 @@ from pathlib import Path
 
 from asr.errors import DataError, UsageError
 from asr.files import write_atomic
-from asr.scoring.ctm import TimedWord, read_ctm_noted, words_of_ctm
+from asr.scoring.ctm import CtmWord, read_ctm_noted, words_of_ctm
 from asr.scoring.format_evidence import TRN, guess_formats, refuse_plain_beside_ids
 from asr.scoring.result import Reading
 from asr.scoring.sclite_notation import FRAGMENT, plain_word, settle, word_graph
 from asr.scoring.text_lines import read_lines, read_objects
-from asr.scoring.timed import Segment, assign_words, in_case_of, read_stm, segment_texts
+from asr.scoring.timed import StmLine, assign_words, in_case_of, read_stm, segment_texts
 from asr.terminal import plural
 
 FORMATS = ("plain", "kaldi", "trn", "jsonl", "stm", "ctm")
@@ -159,7 +159,7 @@ def _read(path: str | Path, format: str, role: str, *,  # noqa: A002
     return file
 
 
-def _stm(path: str | Path, segments: list[Segment]) -> TextFile:
+def _stm(path: str | Path, segments: list[StmLine]) -> TextFile:
     seen, again = set(), []
     for segment in segments:
         when = segment.file, segment.channel, segment.speaker, segment.start, segment.end
@@ -173,7 +173,7 @@ def _stm(path: str | Path, segments: list[Segment]) -> TextFile:
                     lines={segment.id: segment.line for segment in segments})
 
 
-def _ctm(words: Mapping[str, Sequence[TimedWord]], notes: tuple[str, ...]) -> TextFile:
+def _ctm(words: Mapping[str, Sequence[CtmWord]], notes: tuple[str, ...]) -> TextFile:
     confidences = {}
     for name, found in words.items():
         confidences[name] = [piece.confidence for word in found for piece in word.pieces or (word,)

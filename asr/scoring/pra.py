@@ -19,10 +19,10 @@ import unicodedata
 from collections.abc import Sequence
 
 from asr.scoring.counts import Step
-from asr.scoring.result import Row, align_rows
+from asr.scoring.result import ScoreRow, align_rows
 
 
-def pra(rows: Sequence[Row], alignment: str = "unit") -> str:
+def pra(rows: Sequence[ScoreRow], alignment: str = "unit") -> str:
     """The alignment of every row, in sclite's layout.
 
     Args:

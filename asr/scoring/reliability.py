@@ -32,7 +32,7 @@ from asr.scoring.bootstrap import (
     interval_of,
 )
 from asr.scoring.counts import align_many
-from asr.scoring.result import Row
+from asr.scoring.result import ScoreRow
 from asr.terminal import plural
 from asr.text import normalize
 
@@ -141,8 +141,8 @@ def judge_words(references: Sequence[str], hypotheses: Sequence[str],
     return found
 
 
-def judge_rows(rows: Sequence[Row], words: Mapping[str, Sequence[ConfidentWord]], normalizer: str
-               ) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+def judge_rows(rows: Sequence[ScoreRow], words: Mapping[str, Sequence[ConfidentWord]],
+               normalizer: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
     """Confidences and verdicts of all words of a score.
 
     Args:

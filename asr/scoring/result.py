@@ -67,7 +67,7 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ScoreRow:
     """One utterance: the texts as they were given, as they were compared, and the errors.
 
     `reading` is there where the reference's file allows several and `reference` is one of them.
@@ -162,7 +162,7 @@ class Score:
     raw_words: Counts
     raw_characters: Counts
     measures: Mapping[str, Measure]
-    rows: tuple[Row, ...]
+    rows: tuple[ScoreRow, ...]
     receipt: Receipt
 
     @property
@@ -296,8 +296,8 @@ def score(references: Texts, hypotheses: Texts, *, normalizer: str = "basic",
     measures = measure(words, characters, draws=draws, confidence=confidence,
                        speakers=None if speakers is None else of_speaker, seed=bootstrap_seed)
     rows = tuple(
-        Row(name, texts[name][0], texts[name][1], reference, hypothesis, Counts(*word_counts),
-            Counts(*character_counts), speaker, duration, known.get(name, Reading()))
+        ScoreRow(name, texts[name][0], texts[name][1], reference, hypothesis, Counts(*word_counts),
+                 Counts(*character_counts), speaker, duration, known.get(name, Reading()))
         for name, reference, hypothesis, word_counts, character_counts, speaker, duration in
         zip(ids, *compared, words.tolist(), characters.tolist(), of_speaker, of_duration,
             strict=True))
@@ -318,7 +318,7 @@ def score(references: Texts, hypotheses: Texts, *, normalizer: str = "basic",
                  measures, rows, receipt)
 
 
-def align_rows(rows: Sequence[Row], alignment: str) -> Iterator[list[Step]]:
+def align_rows(rows: Sequence[ScoreRow], alignment: str) -> Iterator[list[Step]]:
     """The word alignment of each row; `alignment` is that of the score's receipt."""
     found = align_many([row.normalized_reference for row in rows],
                        [row.normalized_hypothesis for row in rows], alignment)

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from asr.errors import DataError, UsageError
-from asr.scoring.result import Row
+from asr.scoring.result import ScoreRow
 
 LADDER = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)  # word error rates worth aiming at
 MOST_SENT = 0.9  # of the utterances, for a target that was not asked for
@@ -88,7 +88,7 @@ class RiskCoverage:
                 "points": [_table(self.points[i]) | {"ideal": self.ideal[i]} for i in step]}
 
 
-def risk_coverage(rows: Sequence[Row], confidences: Mapping[str, float],
+def risk_coverage(rows: Sequence[ScoreRow], confidences: Mapping[str, float],
                   targets: Sequence[float] = ()) -> RiskCoverage:
     """Sort the utterances by confidence and count.
 

@@ -30,7 +30,7 @@ from asr.scoring.bootstrap import (
     interval_of,
 )
 from asr.scoring.counts import Step
-from asr.scoring.result import Row, align_rows
+from asr.scoring.result import ScoreRow, align_rows
 
 GOOD_WORDS = 2
 """So many words in a row right in both systems end a MAPSSWE segment, as in NIST's sc_stats."""
@@ -63,7 +63,7 @@ class Paired:
     improved: float
 
 
-def paired_bootstrap(rows_a: Sequence[Row], rows_b: Sequence[Row], *, draws: int = DRAWS,
+def paired_bootstrap(rows_a: Sequence[ScoreRow], rows_b: Sequence[ScoreRow], *, draws: int = DRAWS,
                      confidence: float = CONFIDENCE, seed: int = 0) -> Paired:
     """The difference of two word error rates on the same drawn utterances (or speakers).
 
@@ -87,7 +87,7 @@ def paired_bootstrap(rows_a: Sequence[Row], rows_b: Sequence[Row], *, draws: int
     return Paired(interval, float((errors_a > errors_b).mean()))
 
 
-def matched_pairs(rows_a: Sequence[Row], rows_b: Sequence[Row],
+def matched_pairs(rows_a: Sequence[ScoreRow], rows_b: Sequence[ScoreRow],
                   alignment: str = "unit") -> MatchedPairs:
     """MAPSSWE over all utterances.
 
@@ -132,7 +132,7 @@ def error_segments(steps_a: Sequence[Step], steps_b: Sequence[Step]) -> list[tup
     return segments
 
 
-def mcnemar(rows_a: Sequence[Row], rows_b: Sequence[Row]) -> McNemar:
+def mcnemar(rows_a: Sequence[ScoreRow], rows_b: Sequence[ScoreRow]) -> McNemar:
     """McNemar's exact test on utterances without an error."""
     right = [(a.words.errors == 0, b.words.errors == 0)
              for a, b in zip(rows_a, rows_b, strict=True)]

@@ -17,7 +17,7 @@ from asr.results import current, write_together
 from asr.scoring.bootstrap import DRAWS
 from asr.scoring.comparison import stored_unlike
 from asr.scoring.formats import read_pair, read_texts
-from asr.scoring.result import Conditions, Reading, Row, Score, score
+from asr.scoring.result import Conditions, Reading, Score, ScoreRow, score
 from asr.scoring.speakers import read_speakers
 from asr.scoring.text_lines import parse_object, read_lines, read_objects
 from asr.text import normalizer_id
@@ -143,7 +143,7 @@ def conditions_of(receipt: dict) -> Conditions:
         extra=typed("extra", dict, {}))
 
 
-def row_dict(row: Row) -> dict:
+def row_dict(row: ScoreRow) -> dict:
     """One utterance as JSON; `wer` and `cer` are null where the reference is empty."""
     return {"id": row.id, "reference": row.reference, "hypothesis": row.hypothesis,
             "normalized_reference": row.normalized_reference,
@@ -157,7 +157,7 @@ def row_dict(row: Row) -> dict:
             "character_errors": row.characters.errors, "cer": row.characters.rate}
 
 
-def to_csv(rows: Iterable[Row], *, raw: bool = False) -> str:
+def to_csv(rows: Iterable[ScoreRow], *, raw: bool = False) -> str:
     """A table for a spreadsheet.
 
     Args:

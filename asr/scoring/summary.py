@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from asr.scoring.counts import Step
-from asr.scoring.result import Row, Score, align_rows, plural
+from asr.scoring.result import Score, ScoreRow, align_rows, plural
 from asr.text import UNITS, normalize
 
 _PAGE = 80
@@ -82,18 +82,18 @@ def word_confidences(result: Score, confidences: Mapping[str, Sequence[float | N
                    "was taken, as in sclite."] if unknown else []
 
 
-def _by_speaker(rows: Sequence[Row]) -> dict[str, list[Row]]:
+def _by_speaker(rows: Sequence[ScoreRow]) -> dict[str, list[ScoreRow]]:
     known = any(row.speaker for row in rows)
     in_ids = all(re.search("[-_]", row.id) for row in rows)
-    speakers: dict[str, list[Row]] = {}
+    speakers: dict[str, list[ScoreRow]] = {}
     for row in rows:
         name = row.id.partition("-" if "-" in row.id else "_")[0] if in_ids else "unknown"
         speakers.setdefault((row.speaker if known else name).lower(), []).append(row)
     return speakers
 
 
-def _table(speakers: Mapping[str, Sequence[Row]], title: str, unit: str, nce: Sequence[float], *,
-           raw: bool) -> str:
+def _table(speakers: Mapping[str, Sequence[ScoreRow]], title: str, unit: str,
+           nce: Sequence[float], *, raw: bool) -> str:
     """One table; `raw` counts, otherwise percentages.
 
     `unit` heads the number of words; `nce` is that of each speaker and of all, or empty.
@@ -133,7 +133,7 @@ def _table(speakers: Mapping[str, Sequence[Row]], title: str, unit: str, nce: Se
             f"{_box(lines, title)}{_NO_WORDS if without else ''}")
 
 
-def _counts(rows: Sequence[Row]) -> list[int]:
+def _counts(rows: Sequence[ScoreRow]) -> list[int]:
     """Sentences, words, correct, S, D, I, errors, sentences with errors."""
     spoken, wrong, lost, extra = (
         sum(getattr(row.words, field) for row in rows)
@@ -148,7 +148,7 @@ def _percentages(counts: Sequence[int]) -> list[float]:
         100 * counts[7] / counts[0]]
 
 
-def _nce(rows: Sequence[Row], steps: Mapping[str, Sequence[Step]],
+def _nce(rows: Sequence[ScoreRow], steps: Mapping[str, Sequence[Step]],
          confidences: Mapping[str, Sequence[float | None]], without: float) -> float:
     """Normalised cross entropy; NaN where all words are right, or all wrong; or `without` a word.
 

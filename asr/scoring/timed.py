@@ -14,7 +14,7 @@ from pathlib import Path
 
 from asr.errors import DataError
 from asr.files import write_atomic
-from asr.scoring.ctm import TimedWord, entries, refuse_blanks, seconds
+from asr.scoring.ctm import CtmWord, entries, refuse_blanks, seconds
 from asr.terminal import plural
 
 IGNORED = "IGNORE_TIME_SEGMENT_IN_SCORING"
@@ -22,7 +22,7 @@ _BRACES, _ALTERNATION = re.compile(r"[{}]"), re.compile(r"<ALT", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
-class Segment:
+class StmLine:
     """One line of an stm: who said what, from `start` to `end` seconds."""
 
     file: str
@@ -52,7 +52,7 @@ class Segment:
                 + f"-{self.beside}" * (self.beside > 1))
 
 
-def read_stm(path: str | Path, *, braces: bool = False) -> list[Segment]:
+def read_stm(path: str | Path, *, braces: bool = False) -> list[StmLine]:
     """The segments of an stm; the label `<...>` is optional, lines from ;; are comments.
 
     Args:
@@ -62,7 +62,7 @@ def read_stm(path: str | Path, *, braces: bool = False) -> list[Segment]:
     Raises:
         DataError: a line that is no segment, alternatives that the caller does not understand.
     """
-    segments: list[Segment] = []
+    segments: list[StmLine] = []
     seen: set[str] = set()
     again: dict[tuple, int] = {}  # segments with these fields and times
     for number, line in entries(path):
@@ -83,7 +83,7 @@ def read_stm(path: str | Path, *, braces: bool = False) -> list[Segment]:
         if _ALTERNATION.search(text) or (not braces and _BRACES.search(text)):
             raise DataError(f"{where}: alternatives such as {{ a / b }} are not supported; write "
                             "one variant.", code="text.alternation", path=path)
-        segment = Segment(parts[0], parts[1], parts[2], start, end, text.strip(), label, number,
+        segment = StmLine(parts[0], parts[1], parts[2], start, end, text.strip(), label, number,
                           again.get(tuple(parts[:5]), 0))
         while segment.id in seen:
             segment = replace(segment, beside=segment.beside + 1)
@@ -93,7 +93,7 @@ def read_stm(path: str | Path, *, braces: bool = False) -> list[Segment]:
     return segments
 
 
-def segment_texts(segments: Sequence[Segment]) -> tuple[dict[str, str], dict[str, str],
+def segment_texts(segments: Sequence[StmLine]) -> tuple[dict[str, str], dict[str, str],
                                                         dict[str, float]]:
     """Texts, speakers and durations by segment id; segments marked as ignored are left out."""
     scored = [segment for segment in segments if not segment.ignored]
@@ -102,8 +102,8 @@ def segment_texts(segments: Sequence[Segment]) -> tuple[dict[str, str], dict[str
             {segment.id: segment.end - segment.start for segment in scored})
 
 
-def assign_words(words: Iterable[TimedWord], segments: Sequence[Segment],
-                 path: str | Path = "ctm") -> dict[str, list[TimedWord]]:
+def assign_words(words: Iterable[CtmWord], segments: Sequence[StmLine],
+                 path: str | Path = "ctm") -> dict[str, list[CtmWord]]:
     """The words of each segment, by its id, as sclite assigns them.
 
     The segments of a channel are gone through in order of time; each takes the words, in order of
@@ -115,10 +115,10 @@ def assign_words(words: Iterable[TimedWord], segments: Sequence[Segment],
     Raises:
         DataError: a word of a file and channel that the references do not have.
     """
-    by_channel: dict[tuple[str, str], list[Segment]] = defaultdict(list)
+    by_channel: dict[tuple[str, str], list[StmLine]] = defaultdict(list)
     for segment in sorted(segments, key=lambda segment: segment.start):
         by_channel[segment.file, segment.channel].append(segment)
-    spoken: dict[tuple[str, str], list[TimedWord]] = defaultdict(list)
+    spoken: dict[tuple[str, str], list[CtmWord]] = defaultdict(list)
     for word in words:
         key = word.file, word.channel
         if key not in by_channel:
@@ -127,7 +127,7 @@ def assign_words(words: Iterable[TimedWord], segments: Sequence[Segment],
                             "references do not have. Correct the word or the references.",
                             code="score.ids", path=path)
         spoken[key].append(word)
-    found: dict[str, list[TimedWord]] = {segment.id: [] for segment in segments}
+    found: dict[str, list[CtmWord]] = {segment.id: [] for segment in segments}
     for key, channel in by_channel.items():
         left = deque(sorted(spoken[key], key=lambda word: word.start))
         for segment in channel:
@@ -137,8 +137,8 @@ def assign_words(words: Iterable[TimedWord], segments: Sequence[Segment],
     return {segment.id: found[segment.id] for segment in segments if not segment.ignored}
 
 
-def in_case_of(words: Iterable[TimedWord], segments: Sequence[Segment],
-               path: str | Path = "ctm") -> tuple[list[TimedWord], tuple[str, ...]]:
+def in_case_of(words: Iterable[CtmWord], segments: Sequence[StmLine],
+               path: str | Path = "ctm") -> tuple[list[CtmWord], tuple[str, ...]]:
     """The words with the files and channels of the segments, as far as only the case differs.
 
     sclite does not mind the case. Where two channels of the references differ in nothing else, a
@@ -165,7 +165,7 @@ def in_case_of(words: Iterable[TimedWord], segments: Sequence[Segment],
     return found, tuple(notes)
 
 
-def write_stm(path: str | Path, segments: Iterable[Segment]) -> None:
+def write_stm(path: str | Path, segments: Iterable[StmLine]) -> None:
     """Write segments as stm; `read_stm` gives them back (times to the millisecond)."""
     lines = []
     for segment in segments:

@@ -20,7 +20,7 @@ from starlette.routing import Route, WebSocketRoute
 from asr.serve import information
 from asr.serve.gate import Gate
 from asr.serve.models import Models
-from asr.serve.problems import Problem
+from asr.serve.problems import Failure
 from asr.serve.settings import ServerSettings
 from asr.serve.state import ServerState
 from asr.serve.streams import stream
@@ -67,11 +67,11 @@ def create_app(models: Models, settings: ServerSettings | None = None) -> Starle
 def _as_problem(request: Request, error: Exception) -> Response:
     """What Starlette refuses by itself, such as a wrong method, in our form."""
     if isinstance(error, HTTPException) and error.status_code == 404:
-        raise Problem(404, "There is no such address; docs/serving.md lists those there are.",
+        raise Failure(404, "There is no such address; docs/serving.md lists those there are.",
                       "not_found")
     if isinstance(error, HTTPException):
         headers = dict(error.headers or {})
-        raise Problem(error.status_code, f"{request.method[:20]} is not for this address; it takes "
+        raise Failure(error.status_code, f"{request.method[:20]} is not for this address; it takes "
                       f"{headers['Allow']}." if "Allow" in headers else f"{error.detail}.", "http",
                       headers=headers)
     raise error

@@ -17,7 +17,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from asr.serve.logs import log
-from asr.serve.problems import Problem, problem_of
+from asr.serve.problems import Failure, problem_of
 from asr.serve.state import ServerState
 
 OPEN_ROUTES = ("/healthz", "/readyz")
@@ -79,7 +79,7 @@ class Gate:
             self._check_origin(scope)
         await self.app(scope, receive, send)
 
-    def _explained(self, error: Exception, identity: str) -> Problem:
+    def _explained(self, error: Exception, identity: str) -> Failure:
         """The problem, counted; what is a fault of ours is in the log, under the id."""
         problem = problem_of(error)
         self.state.metrics.errors.labels(problem.code).inc()
@@ -102,14 +102,14 @@ class Gate:
         """The token as bearer or, for browsers, as the password of Basic.
 
         Raises:
-            Problem: 401.
+            Failure: 401.
         """
         expected = self.state.settings.token
         if expected is None or scope["path"] in OPEN_ROUTES:
             return
         given = _token(Headers(scope=scope).get("authorization", ""))
         if not hmac.compare_digest(given.encode("utf-8"), expected.encode("utf-8")):
-            raise Problem(401, "The token is missing or wrong. Send it as Authorization: Bearer "
+            raise Failure(401, "The token is missing or wrong. Send it as Authorization: Bearer "
                           "TOKEN.", "invalid_api_key",
                           headers={"WWW-Authenticate": 'Bearer, Basic realm="keras-asr"'})
 
@@ -119,7 +119,7 @@ class Gate:
         Browsers let it open websockets and send forms anywhere, and leave the rest to us.
 
         Raises:
-            Problem: 403.
+            Failure: 403.
         """
         headers = Headers(scope=scope)
         origin = headers.get("origin")
@@ -127,7 +127,7 @@ class Gate:
                 or "*" in self.state.settings.origins:
             return
         if not _is_at(origin, headers.get("host", "")):
-            raise Problem(403, "Scripts of this web site may not use the server. Allow them with "
+            raise Failure(403, "Scripts of this web site may not use the server. Allow them with "
                           "--cors ORIGIN.", "origin")
 
 
@@ -151,7 +151,7 @@ def _token(authorization: str) -> str:
     return ""
 
 
-async def _refuse(problem: Problem, scope: Scope, receive: Receive, send: Send) -> None:
+async def _refuse(problem: Failure, scope: Scope, receive: Receive, send: Send) -> None:
     """Send the problem; a websocket's handshake gets it as an HTTP response."""
     prefix = "websocket." if scope["type"] == "websocket" else ""
 

@@ -29,7 +29,7 @@ from asr.inference.tasks import Result, Task
 from asr.serve.logs import log
 from asr.serve.metrics import Metrics
 from asr.serve.models import ServedModel, Wanted
-from asr.serve.problems import Busy, Problem
+from asr.serve.problems import Busy, Failure
 from asr.serve.settings import ServerSettings
 from asr.transcript import Transcript
 
@@ -138,11 +138,11 @@ class Dispatcher:
         """Put a job into the queue; its place has been taken.
 
         Raises:
-            Problem: the server ends.
+            Failure: the server ends.
         """
         with self._changed:
             if self._ended:
-                raise Problem(503, "The server is ending. Send it again.", "ending", retry_after=5)
+                raise Failure(503, "The server is ending. Send it again.", "ending", retry_after=5)
             self._jobs.append(job)
             self._seconds += job.seconds
             self.metrics.waiting.set(len(self._jobs))

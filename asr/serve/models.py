@@ -21,7 +21,7 @@ from asr.doctor.parity import TOLERANCE
 from asr.errors import BundleError, UsageError
 from asr.inference.windows import Windows
 from asr.recognizer import Recognizer, load
-from asr.serve.problems import Problem
+from asr.serve.problems import Failure
 
 MAX_VARIANTS = 4  # decoders with words of requests that are kept for each model
 _NAME = re.compile(r"[\w.+@/-]{1,100}")
@@ -146,12 +146,12 @@ class Models:
         """The model of that name.
 
         Raises:
-            Problem: 404, there is none.
+            Failure: 404, there is none.
         """
         if not name:
             return self.default
         if name not in self.by_name:
-            raise Problem(404, f"There is no model {name[:100]!r}; there is "
+            raise Failure(404, f"There is no model {name[:100]!r}; there is "
                           f"{', '.join(self.by_name)}. The server gives a bundle another name with "
                           "--model NAME=PATH.", "model_not_found", param="model")
         return self.by_name[name]

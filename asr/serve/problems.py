@@ -15,7 +15,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE)  # for a while
 _TYPES = {401: "authentication_error", 403: "permission_error", 404: "invalid_request_error"}
 
 
-class Problem(Exception):
+class Failure(Exception):
     """Why a request has no result.
 
     Args:
@@ -50,7 +50,7 @@ class Problem(Exception):
         return JSONResponse(self.body(), status_code=self.status, headers=self.headers)
 
 
-class Busy(Problem):
+class Busy(Failure):
     """More than the server takes on at a time.
 
     Args:
@@ -63,17 +63,17 @@ class Busy(Problem):
                          retry_after=retry_after)
 
 
-def problem_of(error: BaseException) -> Problem:
+def problem_of(error: BaseException) -> Failure:
     """The problem that an error of the recogniser is; what is a fault of ours is not described."""
-    if isinstance(error, Problem):
+    if isinstance(error, Failure):
         return error
     if isinstance(error, AudioError):
-        return Problem(400, error.message, error.code, param="file")
+        return Failure(400, error.message, error.code, param="file")
     if isinstance(error, UsageError | DataError):
-        return Problem(400, error.message, error.code)
+        return Failure(400, error.message, error.code)
     if isinstance(error, AsrError) and error.code == "memory":
         return Busy("The server has no memory left for this", retry_after=10)
     if isinstance(error, OSError) and error.errno in _FULL:
         return Busy("The server has no room left for this", retry_after=10)
-    return Problem(500, "Internal error of the server. Its log has the reason, under the id that "
+    return Failure(500, "Internal error of the server. Its log has the reason, under the id that "
                    "the header X-Request-Id gives.", "internal")

@@ -19,7 +19,7 @@ from asr.serve.jobs import Dispatcher, Places
 from asr.serve.logs import log
 from asr.serve.metrics import Metrics
 from asr.serve.models import Models
-from asr.serve.problems import Problem
+from asr.serve.problems import Failure
 from asr.serve.settings import ServerSettings
 
 T = TypeVar("T")
@@ -64,13 +64,13 @@ class ServerState:
         """Let a request in, even before the checks are done: it waits in the queue.
 
         Raises:
-            Problem: a check failed, or the server ends.
+            Failure: a check failed, or the server ends.
         """
         if self.failed:
-            raise Problem(503, "The server cannot be used: a model failed its check; see /readyz.",
+            raise Failure(503, "The server cannot be used: a model failed its check; see /readyz.",
                           "not_ready", retry_after=60)
         if self.draining.is_set():
-            raise Problem(503, "The server is ending. Send it again.", "ending", retry_after=5)
+            raise Failure(503, "The server is ending. Send it again.", "ending", retry_after=5)
 
     async def unless_ending(self, coming: Coroutine[Any, Any, T]) -> T | None:
         """What comes from a client; None when the server ends first.

@@ -26,7 +26,7 @@ from asr.errors import AsrError
 from asr.live import Partial, Stream
 from asr.parsing import StrictJsonError, parse_json
 from asr.serve.logs import log
-from asr.serve.problems import Problem, problem_of
+from asr.serve.problems import Failure, problem_of
 from asr.serve.state import ServerState, state_of
 from asr.serve.stream_config import DAMAGED, UNSUPPORTED, Config, Refused
 from asr.transcript import Transcript, Word
@@ -40,7 +40,7 @@ async def stream(websocket: WebSocket) -> None:
     try:
         state.require_ready()
         state.places.take()
-    except Problem as problem:
+    except Failure as problem:
         state.metrics.errors.labels(problem.code).inc()
         await websocket.send_denial_response(problem.response())
         return
@@ -95,7 +95,7 @@ class Session:
             await self._say_why(TOO_SLOW, f"Nothing happened for {self._idle:g} s.")
         except AsrError as error:
             await self._say_why(UNSUPPORTED, problem_of(error).message)
-        except Problem as problem:
+        except Failure as problem:
             await self._say_why(UNSUPPORTED, problem.message)
         except Exception as error:
             log("stream failed", level=logging.ERROR, error=error)

@@ -1,7 +1,7 @@
 """`POST /v1/audio/transcriptions`, as OpenAI's clients send it.
 
 In: a multipart body with `file` and options. Out: the transcript in the format that was asked for,
-or a `Problem`.
+or a `Failure`.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from asr.decoding.phrases import parse_hot_word
 from asr.serve.answers import FORMATS, GRANULARITIES, answer, events
 from asr.serve.jobs import Job, transcript_of
 from asr.serve.models import ServedModel, Wanted
-from asr.serve.problems import Problem
+from asr.serve.problems import Failure
 from asr.serve.state import ServerState, state_of
 from asr.serve.uploads import Upload, read_upload
 
-# Options that OpenAI's interface has and this recogniser has no use for: docs/serving.md.
+# Choices that OpenAI's interface has and this recogniser has no use for: docs/serving.md.
 WITHOUT_EFFECT = ("temperature", "chunking_strategy", "include")
 UNKNOWN_LANGUAGE = "und"  # ISO 639
 
 
 @dataclass(frozen=True)
-class Options:
+class Choices:
     """What a request asks for.
 
     Attributes:
@@ -53,7 +53,7 @@ async def transcribe(request: Request) -> Response:
     """The endpoint.
 
     Raises:
-        Problem: why there is no transcript.
+        Failure: why there is no transcript.
         ClientDisconnect: the client is gone; what was not begun is not begun.
     """
     state = state_of(request)
@@ -76,7 +76,7 @@ async def transcribe(request: Request) -> Response:
             state.jobs.submit(job)
             result = await _result(job, request)
     except TimeoutError:
-        raise Problem(503, f"There was no result within {state.settings.timeout:g} s. Send it "
+        raise Failure(503, f"There was no result within {state.settings.timeout:g} s. Send it "
                       "again, or a shorter recording.", "timeout",
                       retry_after=state.jobs.retry_after()) from None
     finally:
@@ -129,20 +129,20 @@ async def _disconnect(request: Request) -> None:
         pass
 
 
-def read_options(fields: Mapping[str, list[str]], state: ServerState) -> Options:
+def read_options(fields: Mapping[str, list[str]], state: ServerState) -> Choices:
     """The options of a request.
 
     Raises:
-        Problem: an option that is unknown, repeated, or has a value that cannot be.
+        Failure: an option that is unknown, repeated, or has a value that cannot be.
     """
     known = ("model", "language", "prompt", "response_format", "timestamp_granularities", "stream",
              *WITHOUT_EFFECT)
     for name, values in fields.items():
         if name not in known:
-            raise Problem(400, f"There is no option {name[:60]!r}; there is {', '.join(known)}.",
+            raise Failure(400, f"There is no option {name[:60]!r}; there is {', '.join(known)}.",
                           "unknown_parameter", param=name[:60])
         if len(values) > 1 and name not in ("timestamp_granularities", "include"):
-            raise Problem(400, f"The option {name} is given {len(values)} times.",
+            raise Failure(400, f"The option {name} is given {len(values)} times.",
                           "invalid_parameter", param=name)
     one = partial(_one_of, fields)
     format_ = one("response_format", FORMATS, "json")
@@ -150,17 +150,17 @@ def read_options(fields: Mapping[str, list[str]], state: ServerState) -> Options
     for value in granularities:
         _check("timestamp_granularities", value, GRANULARITIES)
     if granularities and format_ != "verbose_json":
-        raise Problem(400, "timestamp_granularities needs response_format=verbose_json.",
+        raise Failure(400, "timestamp_granularities needs response_format=verbose_json.",
                       "invalid_parameter", param="timestamp_granularities")
     stream = one("stream", ("false", "true"), "false") == "true"
     if stream and (granularities or format_ in ("srt", "vtt")):
-        raise Problem(400, "stream=true sends events with text alone: no srt, no vtt, no "
+        raise Failure(400, "stream=true sends events with text alone: no srt, no vtt, no "
                       "timestamp_granularities. Leave one of them out.", "invalid_parameter",
                       param="stream")
     language = fields.get("language", [""])[0]
     if len(language) > 20:
-        raise Problem(400, "language is a code such as en.", "invalid_parameter", param="language")
-    return Options(state.models.find(fields.get("model", [""])[0]),
+        raise Failure(400, "language is a code such as en.", "invalid_parameter", param="language")
+    return Choices(state.models.find(fields.get("model", [""])[0]),
                    Wanted(hot_words=hot_words(fields.get("prompt", [""])[0])), format_,
                    granularities or ("segment",), language or UNKNOWN_LANGUAGE, stream)
 
@@ -187,6 +187,6 @@ def _one_of(fields: Mapping[str, list[str]], name: str, allowed: tuple[str, ...]
 
 def _check(name: str, value: str, allowed: tuple[str, ...]) -> str:
     if value not in allowed:
-        raise Problem(400, f"{name} is {value[:60]!r}; expected {', '.join(allowed)}.",
+        raise Failure(400, f"{name} is {value[:60]!r}; expected {', '.join(allowed)}.",
                       "invalid_parameter", param=name)
     return value

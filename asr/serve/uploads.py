@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.types import Message, Receive
 
 from asr.audio.source import Source
-from asr.serve.problems import Problem
+from asr.serve.problems import Failure
 from asr.serve.settings import MIB, ServerSettings
 
 MAX_FIELDS, MAX_FIELD = 32, 1 << 16  # fields besides the recording, bytes of each
@@ -48,13 +48,13 @@ async def read_upload(request: Request, settings: ServerSettings) -> Upload:
     """The recording and the fields of a request.
 
     Raises:
-        Problem: 413, more bytes than allowed; 408, the client is too slow; 400, no multipart body,
+        Failure: 413, more bytes than allowed; 408, the client is too slow; 400, no multipart body,
             a damaged one, or one without a recording.
         ClientDisconnect: the client is gone.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "multipart/form-data":
-        raise Problem(400, f"The content type is {kind[:60]!r}; expected multipart/form-data with "
+        raise Failure(400, f"The content type is {kind[:60]!r}; expected multipart/form-data with "
                       "the recording in the field file.", "content_type")
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared[:20]) > settings.max_body:
@@ -67,7 +67,7 @@ async def read_upload(request: Request, settings: ServerSettings) -> Upload:
             fields.setdefault(name.removesuffix("[]"), []).append(value)
     if not files or not isinstance(form.get("file"), UploadFile):
         await form.close()
-        raise Problem(400, "There is no recording: send it as the field file, with a file name.",
+        raise Failure(400, "There is no recording: send it as the field file, with a file name.",
                       "missing_file", param="file")
     return await _upload(files[0], fields)
 
@@ -99,16 +99,16 @@ async def _form(request: Request) -> FormData:
     """The parts of a body.
 
     Raises:
-        Problem: it is damaged.
+        Failure: it is damaged.
     """
     try:
         async with aclosing(request.stream()) as stream:
             return await _Parser(request.headers, stream, max_files=1, max_fields=MAX_FIELDS,
                                  max_part_size=MAX_FIELD).parse()
     except MultiPartException as error:
-        raise Problem(400, f"The body cannot be read: {error.message}", "multipart") from error
+        raise Failure(400, f"The body cannot be read: {error.message}", "multipart") from error
     except (ValueError, KeyError) as error:
-        raise Problem(400, "The body is no multipart/form-data.", "multipart") from error
+        raise Failure(400, "The body is no multipart/form-data.", "multipart") from error
 
 
 async def _upload(file: UploadFile, fields: dict[str, list[str]]) -> Upload:
@@ -130,7 +130,7 @@ def _bounded(receive: Receive, settings: ServerSettings) -> Receive:
             async with asyncio.timeout(settings.idle_seconds):
                 message = await receive()
         except TimeoutError:
-            raise Problem(408, f"Nothing came for {settings.idle_seconds:g} s. Send the body "
+            raise Failure(408, f"Nothing came for {settings.idle_seconds:g} s. Send the body "
                           "without a pause.", "slow") from None
         received += len(message.get("body", b""))
         if received > settings.max_body:
@@ -140,7 +140,7 @@ def _bounded(receive: Receive, settings: ServerSettings) -> Receive:
     return bounded
 
 
-def _too_large(settings: ServerSettings) -> Problem:
-    return Problem(413, f"The body has more than {settings.max_body / MIB:g} MiB. Send a "
+def _too_large(settings: ServerSettings) -> Failure:
+    return Failure(413, f"The body has more than {settings.max_body / MIB:g} MiB. Send a "
                    "compressed recording, such as FLAC or Opus, or a part of it.", "body_too_large",
                    param="file")

@@ -24,7 +24,7 @@ from asr.parsing import StrictJsonError, parse_json
 from asr.serve.jobs import Job, transcript_of
 from asr.serve.logs import log
 from asr.serve.models import Wanted
-from asr.serve.problems import Problem, problem_of
+from asr.serve.problems import Failure, problem_of
 from asr.serve.state import ServerState
 from asr.versions import installed
 
@@ -81,7 +81,7 @@ class Wyoming:
         try:
             self.state.require_ready()
             self.state.places.take()
-        except Problem as problem:
+        except Failure as problem:
             await self._answer(writer, _error(problem))
             writer.close()
             return
@@ -139,8 +139,8 @@ class Wyoming:
             log("wyoming", model=job.model.name, audio_seconds=round(recording.seconds, 3),
                 waited=round(job.waited, 4), **told)
         except TimeoutError:
-            return _error(Problem(503, "There was no result in time.", "timeout"))
-        except (AsrError, Problem) as error:
+            return _error(Failure(503, "There was no result in time.", "timeout"))
+        except (AsrError, Failure) as error:
             return _error(problem_of(error))
         return Event("transcript", {"text": text, "language": self.language})
 
@@ -259,5 +259,5 @@ def _wanted(data: dict[str, Any]) -> Wanted:
     return Wanted(hot_words=tuple(dict.fromkeys(found)))
 
 
-def _error(problem: Problem) -> Event:
+def _error(problem: Failure) -> Event:
     return Event("error", {"text": problem.message, "code": problem.code})

@@ -55,15 +55,15 @@ class Judgement:
         """Of other speech."""
         return float(self.seconds[~self.inside].sum()) / 3600
 
-    def at(self, limit: float) -> Point:
+    def at(self, limit: float) -> Limit:
         """What a limit does."""
         kept = self.gaps <= limit
         inside, others = self.inside, ~self.inside
-        return Point(limit, float((kept & self.right)[inside].mean()),
+        return Limit(limit, float((kept & self.right)[inside].mean()),
                      float((~kept)[inside].mean()), int(kept[others].sum()),
                      float(kept[others].sum() / self.hours))
 
-    def curve(self) -> list[Point]:
+    def curve(self) -> list[Limit]:
         """One point for each limit at which another utterance of other speech is let through."""
         limits = np.unique(self.gaps[np.isfinite(self.gaps)])
         if len(limits) > 200:
@@ -72,7 +72,7 @@ class Judgement:
 
 
 @dataclass(frozen=True)
-class Point:
+class Limit:
     """One limit.
 
     Attributes:
@@ -107,8 +107,8 @@ class Refusal:
 
     measure: str
     settings: DecoderSettings
-    point: Point
-    never: Point
+    point: Limit
+    never: Limit
     allowed: float | None
     inside: int
     others: int

@@ -22,7 +22,7 @@ from asr.voices.respelling import DIGITS, FESTIVAL_PACKAGES, speaks_english
 from asr.voices.sound import SAMPLE_RATE, resampled, trimmed, with_noise_bed
 from asr.voices.speaker import Voice, blends, voice_of
 
-__all__ = ["DIGITS", "ENGINES", "SAMPLE_RATE", "SETS", "Engine", "Voice", "available_engines",
+__all__ = ["DIGITS", "ENGINES", "SAMPLE_RATE", "SETS", "Synthesizer", "Voice", "available_engines",
            "available_voices", "packages_of", "say", "speaks_english", "voice_of", "voices_named",
            "with_noise_bed"]
 
@@ -30,7 +30,7 @@ TIMEOUT = 30.0  # seconds for one text
 
 
 @dataclass(frozen=True)
-class Engine:
+class Synthesizer:
     """One synthesiser.
 
     Args:
@@ -46,15 +46,15 @@ class Engine:
 
 _APT = "on Debian and Ubuntu: apt install "
 ENGINES = {
-    "espeak-ng": Engine(programs.espeak_ng, "espeak-ng, GPL-3.0", f"{_APT}espeak-ng"),
-    "flite": Engine(programs.flite, "flite and its voices, BSD-like (Carnegie Mellon University)",
-                    f"{_APT}flite"),
-    "text2wave": Engine(programs.festival, "festival, BSD-like; its voices have licences of their "
-                        "own, from BSD-like to GPL", f"{_APT}festival"),
-    "kokoro": Engine(kokoro.kokoro, "Kokoro-82M, Apache-2.0 (hexgrad)",
-                     f"{kokoro.INSTALL}, and name the two files: --kokoro MODEL VOICES"),
-    "hibari": Engine(small.hibari, "hibari-tts, Apache-2.0 (Maureese Williams), distilled from "
-                     "Kokoro-82M", small.INSTALL),
+    "espeak-ng": Synthesizer(programs.espeak_ng, "espeak-ng, GPL-3.0", f"{_APT}espeak-ng"),
+    "flite": Synthesizer(programs.flite, "flite and its voices, BSD-like (Carnegie Mellon "
+                         "University)", f"{_APT}flite"),
+    "text2wave": Synthesizer(programs.festival, "festival, BSD-like; its voices have licences of "
+                             "their own, from BSD-like to GPL", f"{_APT}festival"),
+    "kokoro": Synthesizer(kokoro.kokoro, "Kokoro-82M, Apache-2.0 (hexgrad)",
+                          f"{kokoro.INSTALL}, and name the two files: --kokoro MODEL VOICES"),
+    "hibari": Synthesizer(small.hibari, "hibari-tts, Apache-2.0 (Maureese Williams), distilled "
+                          "from Kokoro-82M", small.INSTALL),
 }
 
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from layout_examples import eaf
 
-from asr.annotations import Interval
+from asr.annotations import Labelled
 from asr.annotations.cues import read_labels, read_subtitles
 from asr.annotations.elan import read_eaf
 from asr.annotations.textgrid import read_textgrid
@@ -26,13 +26,13 @@ SHORT = ('File type = "ooTextFile short"\n"TextGrid"\n\n0\n2.5\n<exists>\n2\n"In
 def test_a_textgrid_is_read_as_it_was_written(labels):
     rows = [(float(n), n + 0.5, label) for n, label in enumerate(labels)]
     found = read_textgrid(textgrid({"words": rows, "w [2]: x = 3": rows[:1]}, 20.0), "a")
-    assert found == {"words": [Interval(*row) for row in rows],
-                     "w [2]: x = 3": [Interval(*row) for row in rows[:1]]}
+    assert found == {"words": [Labelled(*row) for row in rows],
+                     "w [2]: x = 3": [Labelled(*row) for row in rows[:1]]}
 
 
 def test_the_short_form_and_points():
     found = read_textgrid(SHORT.replace("ooTextFile short", "ooTextFile"), "a")
-    assert found == {"a 1": [Interval(0.0, 1.5, 'say "no" 3')]}
+    assert found == {"a 1": [Labelled(0.0, 1.5, 'say "no" 3')]}
 
 
 @pytest.mark.parametrize("text", [
@@ -74,10 +74,10 @@ def test_references_in_a_circle_have_no_times():
 def test_subtitles_of_both_kinds():
     srt = "1\n00:00:01,5 --> 0:00:02.75 X1:10\n{\\an8}<b>one</b>\ntwo\n\n2\n00:00:03,000 --> " \
           "00:00:03,000\nnothing\n"
-    assert read_subtitles(srt, "a") == [(Interval(1.5, 2.75, "one two"), "")]
+    assert read_subtitles(srt, "a") == [(Labelled(1.5, 2.75, "one two"), "")]
     vtt = ("WEBVTT - a\n\nSTYLE\n::cue {}\n\n01:01:01.000 --> 01:01:02.000\n"
            "<v.loud Anna B>a &lt; b\n")
-    assert read_subtitles(vtt, "a") == [(Interval(3661.0, 3662.0, "a < b"), "Anna B")]
+    assert read_subtitles(vtt, "a") == [(Labelled(3661.0, 3662.0, "a < b"), "Anna B")]
     assert read_subtitles("", "a") == []
 
 
@@ -91,9 +91,9 @@ def test_subtitles_that_are_none(text, line):
 
 def test_label_tracks():
     assert read_labels("0.5\t1\tyes sir\n\\\t1\t2\n\n1\t1\tpoint\n2\t3\t\n", "a") == [
-        Interval(0.5, 1.0, "yes sir")]
+        Labelled(0.5, 1.0, "yes sir")]
     odd = "a\x85b\u2028c\x0cd"  # no ends of lines there
-    assert read_labels(f"0\t1\t{odd}\n", "a") == [Interval(0.0, 1.0, odd)]
+    assert read_labels(f"0\t1\t{odd}\n", "a") == [Labelled(0.0, 1.0, odd)]
     for text in ("a\tb\tc", "1\tx", "3\t1\tx", "-1\t1\tx", "nan\t1\tx", "0\t1_0\tx",
                  "0\t\u0663\tx"):
         with pytest.raises(DataError, match="a.txt:1: "):

@@ -20,7 +20,7 @@ from asr.errors import DataError, UsageError
 from asr.manifest import Utterance, read_manifest, write_manifest
 from asr.recipe import NEVER_REFUSED, dump_recipe, load_recipe
 from asr.recognizer import load
-from asr.voices import ENGINES, Engine, Voice
+from asr.voices import ENGINES, Synthesizer, Voice
 
 WORDS = ["do", "re mi"]
 OTHERS = [f"w{chr(97 + k)}{chr(97 + 7 * k % 26)}" for k in range(24)]
@@ -39,7 +39,7 @@ def spoken(voice, text, timeout):
 
 @pytest.fixture
 def voices(monkeypatch):
-    monkeypatch.setitem(ENGINES, "tones", Engine(spoken, "made", ""))
+    monkeypatch.setitem(ENGINES, "tones", Synthesizer(spoken, "made", ""))
     monkeypatch.setattr("asr.voices.corpus.available_engines", lambda: list(ENGINES))
     monkeypatch.setattr(corpus, "TUNING_TEXTS", 20)
     rng = np.random.default_rng(1)

@@ -16,7 +16,7 @@ import asr.corpora.download as download
 import asr.corpora.unpack as unpacking
 from asr.cli import run
 from asr.corpora import CORPORA, fsdd, librispeech, load_corpus
-from asr.corpora.download import WORK_FOLDER, Archive, fetch
+from asr.corpora.download import WORK_FOLDER, Package, fetch
 from asr.errors import CorpusError
 
 NOISE = os.urandom(200_000)   # does not shrink, so the archive is longer than a few blocks
@@ -118,11 +118,11 @@ def server():
     server.server_close()
 
 
-def archive(server, data: bytes = GOOD, **changes) -> Archive:
+def archive(server, data: bytes = GOOD, **changes) -> Package:
     fields = {"url": f"{server.url}/a.tar.gz", "provides": "recordings", "strip": 1,
               "members": ("recordings/*.wav", "README.md"), "size": len(data),
               "sha256": hashlib.sha256(data).hexdigest()}
-    return Archive(**(fields | changes))
+    return Package(**(fields | changes))
 
 
 def listing(folder: Path) -> list[str]:
@@ -209,7 +209,7 @@ def test_a_part_that_is_too_long_is_thrown_away(server, tmp_path):
 
 
 def test_a_server_that_is_not_there(tmp_path):
-    nowhere = Archive("http://127.0.0.1:9/a.tar.gz", "recordings", ("*",))
+    nowhere = Package("http://127.0.0.1:9/a.tar.gz", "recordings", ("*",))
     with pytest.raises(CorpusError, match="ended after 0 bytes .* 2 attempts.*[Rr]efused"):
         fetch(nowhere, tmp_path, attempts=2, pause=0)
 

@@ -14,7 +14,7 @@ from asr.cli import run
 from asr.errors import EXIT_USAGE, AsrError, TrainingStopped, UsageError
 from asr.fleet import training
 from asr.fleet.cluster import Cluster
-from asr.fleet.training import LOST, Job, train_on, work
+from asr.fleet.training import LOST, TrainingJob, train_on, work
 from asr.recipe import recipe_from_dict
 from asr.training import TrainingResult
 
@@ -28,14 +28,14 @@ class Attempts:
     """
 
     def __init__(self, monkeypatch, *starts):
-        self.jobs: list[Job] = []
+        self.jobs: list[TrainingJob] = []
         self._starts = list(starts)
         monkeypatch.setattr(Cluster, "joined", lambda self: nullcontext())
         monkeypatch.setattr(training, "processors", lambda: 4)
         monkeypatch.setattr(training, "_ray_train", lambda: (self._fit, queue.Queue))
         monkeypatch.setattr(training, "_PAUSE", 0.01)
 
-    def _fit(self, job: Job, workers: int) -> None:
+    def _fit(self, job: TrainingJob, workers: int) -> None:
         self.jobs.append(job)
         self._starts.pop(0)(job)
 
@@ -44,21 +44,21 @@ def result(folder: Path, epochs: int) -> TrainingResult:
     return TrainingResult(folder, epochs, 0.0, 0.0, epochs, 1.0, 0, True)
 
 
-def log_epochs(job: Job, *epochs: int) -> None:
+def log_epochs(job: TrainingJob, *epochs: int) -> None:
     with open(Path(job.run_dir) / "log.jsonl", "a", encoding="utf-8") as log:
         for epoch in epochs:
             log.write(json.dumps({"event": "epoch", "epoch": epoch}) + "\n")
 
 
 def finishing(epochs: int):
-    def start(job: Job) -> None:
+    def start(job: TrainingJob) -> None:
         job.mail.put(("said", f"epoch {epochs}"))
         job.mail.put(("done", result(Path(job.run_dir), epochs)))
     return start
 
 
 def losing(*epochs: int):
-    def start(job: Job) -> None:
+    def start(job: TrainingJob) -> None:
         log_epochs(job, *epochs)
         raise RuntimeError("Training failed due to worker errors:\nThe actor died.")
     return start
@@ -74,7 +74,7 @@ def test_what_the_chief_says_and_its_result_arrive(monkeypatch, tmp_path):
 
 
 def test_a_worker_that_is_lost_after_the_end_changes_nothing(monkeypatch, tmp_path):
-    def start(job: Job) -> None:
+    def start(job: TrainingJob) -> None:
         finishing(9)(job)
         raise RuntimeError("The actor died.")
 
@@ -114,7 +114,7 @@ def test_epochs_asked_for_are_those_of_all_starts(monkeypatch, tmp_path):
 
 
 def test_an_error_of_the_training_is_raised_and_nothing_is_started_again(monkeypatch, tmp_path):
-    def failing(job: Job) -> None:
+    def failing(job: TrainingJob) -> None:
         log_epochs(job, 1)
         job.mail.put(("failed", TrainingStopped("Another process is gone.", code=LOST)))
         job.mail.put(("failed", UsageError("The data differ.", code="usage.cluster")))
@@ -132,8 +132,8 @@ def test_more_workers_than_processors_are_refused(monkeypatch, tmp_path):
         train_on(Cluster(workers=5), RECIPE, tmp_path)
 
 
-def job(folder: Path) -> Job:
-    return Job(RECIPE, str(folder / "run"), str(folder), 0, False, queue.Queue())
+def job(folder: Path) -> TrainingJob:
+    return TrainingJob(RECIPE, str(folder / "run"), str(folder), 0, False, queue.Queue())
 
 
 @pytest.mark.parametrize(("rank", "letters"), [(0, ["said", "done"]), (1, [])])

@@ -16,13 +16,13 @@ from oracles_scoring import seeded_pairs
 from asr.cli import run
 from asr.errors import DataError, UsageError
 from asr.scoring import align_words, load, read_pair, read_texts, save, score, to_csv, write_texts
-from asr.scoring.ctm import TimedWord, read_ctm, words_of_ctm, write_ctm
+from asr.scoring.ctm import CtmWord, read_ctm, words_of_ctm, write_ctm
 from asr.scoring.format_evidence import guess_formats
 from asr.scoring.pairing import settle_missing
 from asr.scoring.pra import pra, pra_block
 from asr.scoring.speakers import read_speakers
 from asr.scoring.storage import receipt_path, safe_cell
-from asr.scoring.timed import Segment, assign_words, read_stm, write_stm
+from asr.scoring.timed import StmLine, assign_words, read_stm, write_stm
 
 HOSTILE = ["=cmd|' /C calc'!A0", "@SUM(A1)", "\t=1", "+1", "-1", "<script>alert(1)</script>",
            "\x1b[31mred", "two\nlines", 'quote"s', "a,b"]
@@ -183,14 +183,14 @@ def test_texts_have_no_times(tmp_path):
 
 # --- times -------------------------------------------------------------------------------------
 
-SEGMENTS = [Segment("f", "A", "anna", 0.0, 2.0, "one two", "<o>"),
-            Segment("f", "A", "bob", 3.0, 4.0, "three"),
-            Segment("f", "A", "x", 5.0, 6.0, "IGNORE_TIME_SEGMENT_IN_SCORING"),
-            Segment("g", "A", "bob", 0.0, 1.0, "four")]
+SEGMENTS = [StmLine("f", "A", "anna", 0.0, 2.0, "one two", "<o>"),
+            StmLine("f", "A", "bob", 3.0, 4.0, "three"),
+            StmLine("f", "A", "x", 5.0, 6.0, "IGNORE_TIME_SEGMENT_IN_SCORING"),
+            StmLine("g", "A", "bob", 0.0, 1.0, "four")]
 
 
 def words(*times):
-    return [TimedWord("f", "A", start, 0.2, text) for start, text in times]
+    return [CtmWord("f", "A", start, 0.2, text) for start, text in times]
 
 
 def test_words_go_where_their_middle_lies():
@@ -205,18 +205,18 @@ def test_words_go_where_their_middle_lies():
 
 def test_words_of_an_unknown_channel_are_an_error():
     with pytest.raises(DataError, match="file 'f' channel 'B', which the references do not have"):
-        assign_words([TimedWord("f", "B", 0, 1, "x")], SEGMENTS)
+        assign_words([CtmWord("f", "B", 0, 1, "x")], SEGMENTS)
 
 
 def test_stm_and_ctm_come_back(tmp_path):
     write_stm(tmp_path / "a.stm", SEGMENTS)
     assert read_stm(tmp_path / "a.stm") == SEGMENTS
-    spoken = [TimedWord("f", "A", 0.5, 0.25, "one", 0.5), TimedWord("f", "A", 1.0, 0.25, "two")]
+    spoken = [CtmWord("f", "A", 0.5, 0.25, "one", 0.5), CtmWord("f", "A", 1.0, 0.25, "two")]
     write_ctm(tmp_path / "a.ctm", spoken)
     assert read_ctm(tmp_path / "a.ctm") == spoken
     assert words_of_ctm(spoken) == {"f": spoken}
     with pytest.raises(DataError, match="'two words' cannot be in stm or ctm"):
-        write_ctm(tmp_path / "b.ctm", [TimedWord("f", "A", 0, 1, "two words")])
+        write_ctm(tmp_path / "b.ctm", [CtmWord("f", "A", 0, 1, "two words")])
 
 
 def test_ctm_against_stm(tmp_path, capsys):

@@ -23,7 +23,7 @@ from asr.errors import BundleError, UsageError
 from asr.serve import information
 from asr.serve.logs import JsonLines
 from asr.serve.models import MAX_VARIANTS, Models, ServedModel, Wanted, load_models
-from asr.serve.problems import Problem
+from asr.serve.problems import Failure
 from asr.serve.settings import ServerSettings
 
 TOKEN = "0123456789abcdef-token"
@@ -316,7 +316,7 @@ def test_names_of_models(tmp_path):
             load_models(None, [wrong], 10.0)
     with pytest.raises(UsageError, match="no model to serve"):
         Models([])
-    with pytest.raises(Problem, match="There is no model 'x'; there is one"):
+    with pytest.raises(Failure, match="There is no model 'x'; there is one"):
         load_models(path, [], 10.0).find("x")
 
 

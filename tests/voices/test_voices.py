@@ -171,7 +171,7 @@ def test_nothing_foreign_is_touched(program, tmp_path):
     (tmp_path / "home" / "thesis.tex").write_text("mine")
     with pytest.raises(CorpusError, match="already holds 'thesis.tex'"):
         corpus.prepare(tmp_path / "home", ["one two"], PAIR)
-    with pytest.raises(CorpusError, match="is a file"):
+    with pytest.raises(UsageError, match="is a file"):
         corpus.prepare(tmp_path / "home" / "thesis.tex", ["one two"], PAIR)
 
 

@@ -62,15 +62,17 @@ class LoudnessMeter:
             audio = np.concatenate([rest, block]) if len(rest) else block
             whole = len(audio) // self.cell * self.cell
             cells = audio[:whole].reshape(-1, self.cell)
-            self._powers.append(_powers(cells))
+            with np.errstate(over="ignore"):  # 1e30 is infinitely loud; who uses it will refuse it
+                self._powers.append(np.square(cells, dtype=np.float32).mean(axis=1))
             rest = audio[whole:].copy()
             yield block
         if len(rest):
-            self._powers.append(_powers(rest[np.newaxis]))
+            with np.errstate(over="ignore"):
+                self._powers.append(np.square(rest, dtype=np.float32).mean(keepdims=True))
 
     @property
     def powers(self) -> np.ndarray:
-        """(cells,) float32, mean square without direct current; the last may be shorter."""
+        """(cells,) float32, mean square; the last cell may be shorter than the others."""
         self._powers = [np.concatenate([np.empty(0, np.float32), *self._powers])]
         return self._powers[0]
 
@@ -78,9 +80,3 @@ class LoudnessMeter:
     def silent(self) -> bool:
         """Whether no cell is louder than `SILENCE_DB`; NaN is not silent."""
         return all_silent(self.powers)
-
-
-def _powers(cells: np.ndarray) -> np.ndarray:
-    """(cells, samples) to (cells,): direct current, as of a bad sound card, is no sound."""
-    with np.errstate(over="ignore", invalid="ignore"):  # 1e30 is infinitely loud, and refused later
-        return np.square(cells - cells.mean(axis=1, keepdims=True)).mean(axis=1)

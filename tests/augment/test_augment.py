@@ -174,7 +174,7 @@ def test_noise_folder_without_audio_or_with_broken_audio(tmp_path):
     with pytest.raises(DataError, match="holds no audio"):
         load_noise_bank(tmp_path, extractor)
     (tmp_path / "x.wav").write_bytes(b"RIFF")
-    with pytest.raises(DataError, match=r"1 of 1 noise recordings cannot be used.*\n.*x\.wav"):
+    with pytest.raises(DataError, match=r"1 of 1 noise recording cannot be used.*\n.*x\.wav"):
         load_noise_bank(tmp_path, extractor)
 
 

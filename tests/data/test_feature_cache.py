@@ -484,7 +484,7 @@ def test_a_script_without_a_main_guard_makes_features_with_librosa_and_without_t
 
 
 def test_many_rows_choose_processes_and_few_do_not(corpus, monkeypatch):
-    job = feature_cache.Job("a", 0.0, 1.0, (), (("k", 1.0),), "a")
+    job = feature_cache.Cut("a", 0.0, 1.0, (), (("k", 1.0),), "a")
     assert feature_cache._count_workers(0, [job] * 50) == 1
     assert feature_cache._count_workers(3, [job]) == 3
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2}, raising=False)
@@ -492,7 +492,7 @@ def test_many_rows_choose_processes_and_few_do_not(corpus, monkeypatch):
 
 
 def test_tasks_are_shared_out_and_bounded():
-    jobs = [feature_cache.Job("a", 0.0, 10.0, (), (("k", 1.0),), "a")] * 1_000
+    jobs = [feature_cache.Cut("a", 0.0, 10.0, (), (("k", 1.0),), "a")] * 1_000
     for workers in (1, 4):
         tasks = feature_cache._cut(jobs, workers)
         assert [job for task in tasks for job in task] == jobs

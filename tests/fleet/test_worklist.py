@@ -84,9 +84,10 @@ def test_a_folder_that_may_not_be_listed_is_an_error(tree, monkeypatch):
 
 def test_recordings_of_other_kinds_are_named(tree):
     touch(tree, "x.dss", "Y.DSS", "sub/z.mp2", ".hidden.dss")
-    assert other_audio([str(tree), str(tree / "x.dss")]) == {".dss": ["Y.DSS", "x.dss"]}
+    upper, lower = str(tree / "Y.DSS"), str(tree / "x.dss")
+    assert other_audio([str(tree), lower]) == {".dss": [upper, lower]}
     assert other_audio([str(tree)], recursive=True) == {
-        ".dss": ["Y.DSS", "x.dss"], ".mp2": ["z.mp2"]}
+        ".dss": [upper, lower], ".mp2": [str(tree / "sub/z.mp2")]}
 
 
 def test_a_dangling_link_is_an_item_whose_loading_fails(tmp_path):

@@ -49,10 +49,10 @@ CORPUS = '''
 from pathlib import Path
 
 from asr.corpora.collect import Candidate, Checks, collect
-from asr.corpora.download import Archive
+from asr.corpora.download import Package
 
 SUMMARY = "Field notes: a wav and a text file a sentence"
-PARTS = {"all": Archive("https://example.org/notes.tar.gz", "notes", ("notes/*",))}
+PARTS = {"all": Package("https://example.org/notes.tar.gz", "notes", ("notes/*",))}
 DEFAULT_PART = "all"
 
 

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -75,8 +76,10 @@ def test_ctrl_c_ends_the_workers_and_the_same_command_goes_on(tmp_path, capsys):
     assert run([*command, str(tmp_path / "local")]) == EXIT_OK
     with two_nodes() as nodes:
         cluster = [*command, str(made), "--engine", "ray", "--address", nodes.address]
+        # Where these tests run in the background, a shell has told them to ignore Ctrl-C.
         with subprocess.Popen([sys.executable, "-m", "asr", *cluster], stderr=subprocess.PIPE,
-                              text=True, cwd=tmp_path) as driver:
+                              text=True, cwd=tmp_path, preexec_fn=partial(
+                                  signal.signal, signal.SIGINT, signal.SIG_DFL)) as driver:
             wait_for(lambda: list(made.glob("*.txt")))
             driver.send_signal(signal.SIGINT)
             try:

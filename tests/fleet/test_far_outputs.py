@@ -176,7 +176,8 @@ def test_a_cache_in_a_bucket_is_that_of_a_folder(objects, recipe, tmp_path, caps
     assert f"12 arrays in {address}, 8 of them made now" in capsys.readouterr().out
     near = contents(tmp_path / "near")
     assert len(shards(near)) > 1 and shards(found()) == shards(near)
-    assert set(near) - set(found()) == {"hashes.json", next(
+    # Hashes are remembered of recordings that have not changed for some seconds.
+    assert set(near) - set(found()) - {"hashes.json"} == {next(
         name for name in near if name.endswith("/lock"))}
 
     caplog.set_level("INFO", "werkzeug")

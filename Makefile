@@ -62,7 +62,7 @@ test-tfio:  ## tensorflow-io at work: Python 3.11 and TensorFlow 2.17, in .legs/
 test-ray:  ## Ray at work, on a cluster of two nodes, and outputs in a bucket: Python 3.11, in .legs/ray (4 GB)
 	@sh tests/leg.sh ray python3.11 ray,remote,docx,test - -m "not gpu" \
 	    tests/fleet/test_cluster.py tests/fleet/test_cluster_options.py tests/fleet/test_cluster_ends.py \
-	    tests/fleet/test_bucket.py tests/fleet/test_far_outputs.py
+	    tests/fleet/test_bucket.py tests/fleet/test_far_outputs.py tests/fleet/test_far_shards.py
 
 QUICK := tests/features tests/test_recipe.py tests/test_recognizer.py tests/data tests/bundle \
     tests/network tests/augment tests/training/test_processes.py \

@@ -70,6 +70,12 @@ def parse_json(text: str | bytes, *, surrogates: bool = False) -> Any:
     return value
 
 
+def show(value: object) -> str:
+    """A short, printable form of what JSON holds: null for None."""
+    text = ascii(value) if isinstance(value, str) else json.dumps(value, default=ascii)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
 def number_of(text: str) -> float:
     """A finite number as other programs write it: no underscores, no digits of other scripts.
 

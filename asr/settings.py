@@ -93,6 +93,8 @@ def _show(value: object) -> str:
     """A short form of what was given: it may have a megabyte."""
     if isinstance(value, int) and value.bit_length() > 1_000:  # too long to be spelled out
         return f"a number of about {round(value.bit_length() * math.log10(2)):,} digits"
+    if isinstance(value, bool):
+        return to_toml(value)
     try:
         text = repr(value)
     except (ValueError, RecursionError):  # such a number, deep inside

@@ -152,10 +152,20 @@ def test_the_same_notice_is_counted():
     with warnings_as_notices(lines.append):
         for number in range(10_000):
             warnings.warn(InputWarning(f"{number}.wav is cut", "audio.truncated"), stacklevel=1)
+        for _ in range(2):  # a recording that is read for each of its channels
+            warnings.warn(InputWarning("0.wav is cut", "audio.truncated"), stacklevel=1)
         warnings.warn("another", stacklevel=1)
     assert lines[:SHOWN] == [f"Warning: {number}.wav is cut" for number in range(SHOWN)]
     assert lines[SHOWN:] == ["Warning: another", "Warning: 9,997 more of the same kind "
                              "(audio.truncated); 10,000 in all."]
+
+
+def test_uploads_without_a_name_are_each_counted():
+    lines: list[str] = []
+    with warnings_as_notices(lines.append, count_equal=True):
+        for _ in range(SHOWN + 2):
+            warnings.warn(InputWarning("The recording is cut", "audio.truncated"), stacklevel=1)
+    assert lines[-1].endswith(f"{SHOWN + 2} in all.")
 
 
 @given(st.text(max_size=300), st.integers(100, 250))

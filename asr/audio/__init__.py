@@ -35,7 +35,8 @@ from asr.errors import AudioError, UsageError
 from asr.manifest import Utterance, duration_tolerance
 
 __all__ = ["AudioInfo", "MAX_STREAM_BYTES", "RESAMPLER", "check_length", "display_name",
-           "load_audio", "load_utterance", "mix_channels", "probe_audio", "resample", "segment"]
+           "load_audio", "load_utterance", "mix_channels", "probe_audio", "read_header", "resample",
+           "segment"]
 
 MIN_SECONDS = 0.025  # one analysis window
 MAX_SECONDS = 3_600.0  # in memory at once: 220 MiB at 16 kHz; asr.audio.recording reads longer ones
@@ -60,6 +61,19 @@ def probe_audio(source: Source, *, allow_truncated: bool = False) -> AudioInfo:
             return info
         refuse_or_warn(name, layout.cut, allow_truncated)
         return dataclasses.replace(info, num_samples=count_samples(decoder, name))
+
+
+def read_header(source: Source) -> AudioInfo:
+    """What the header of a recording declares, also where the recording is cut.
+
+    Args:
+        source: as for `probe_audio`.
+
+    Raises:
+        AudioError: as `probe_audio`, except audio.truncated.
+    """
+    with open_source(source) as (file, name), open_decoder(file, name) as (_, info, _):
+        return info
 
 
 def load_audio(source: Source, *, sample_rate: int, offset: float = 0.0,

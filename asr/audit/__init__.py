@@ -116,7 +116,7 @@ def _add_copies(audit: Audit, manifests: Sequence[str | Path], audio_root: str |
         path, row = rows[index]
         if row.utterance.text.strip():
             audit.silent.append(Problem(path, row.line, row.utterance.id, *SILENT))
-    for copy in find_copies(utterances, prints):
+    for copy in find_copies(utterances, prints, allow_truncated=allow_truncated):
         (before, first), (path, row) = rows[copy.first], rows[copy.second]
         if (path, row.line) in known:
             continue

@@ -147,13 +147,15 @@ def fingerprint(audio: np.ndarray) -> np.ndarray:
 
 
 def find_copies(utterances: Sequence[Utterance], prints: Fingerprints, *,
-                progress: Callable[[int, int], None] | None = None) -> list[Copy]:
+                progress: Callable[[int, int], None] | None = None,
+                allow_truncated: bool = False) -> list[Copy]:
     """Pairs of utterances with the same sound, each pair once, the most similar first.
 
     Args:
         utterances: manifest rows; rows that share a recording and overlap are copies as well.
         prints: their `fingerprints`.
         progress: called with (done, total) comparisons.
+        allow_truncated: see `asr.audio.load_audio`.
 
     A recording that was readable a moment ago and no longer is has no copy, with a warning.
     """
@@ -163,7 +165,8 @@ def find_copies(utterances: Sequence[Utterance], prints: Fingerprints, *,
     def wave(index: int) -> np.ndarray:
         if index in prints.waveforms:
             return prints.waveforms[index].astype(np.float32)
-        return load_utterance(utterances[index], sample_rate=_WAVE_RATE)
+        return load_utterance(utterances[index], sample_rate=_WAVE_RATE,
+                              allow_truncated=allow_truncated)
 
     copies = []
     for done, (first, second) in enumerate(pairs, 1):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from asr.cli.inputs import truncated_option
 from asr.cli.next_step import typed
 from asr.cli.output_paths import OUTPUT, refuse_existing, refuse_no_file
 from asr.terminal import plural
@@ -21,6 +22,7 @@ from asr.terminal import plural
 @click.option("--recordings", multiple=True, type=click.Path(path_type=Path),
               metavar="MANIFEST.jsonl", help="Real recordings of the phrases, or of other speech; "
               "may be repeated.")
+@truncated_option
 @click.option("--voices", "names", multiple=True, metavar="SET|ID|FILE",
               help="Voices to use: see asr prepare voices. [default: all quick English ones]")
 @click.option("--noise", type=click.Path(path_type=Path, exists=True, file_okay=False),
@@ -38,9 +40,9 @@ from asr.terminal import plural
 @click.option("--check", is_flag=True, help="Only warn of phrases that will be hard.")
 @click.option("--overwrite", is_flag=True, help="Replace OUT.asr and OUT.toml.")
 def commands(words: Path, output: Path, minutes: float, recordings: tuple[Path, ...],
-             names: tuple[str, ...], noise: Path | None, other_words: Path | None,
-             base: Path | None, false_accepts: float | None, work: Path | None, seed: int,
-             check: bool, overwrite: bool) -> None:
+             allow_truncated: bool, names: tuple[str, ...], noise: Path | None,
+             other_words: Path | None, base: Path | None, false_accepts: float | None,
+             work: Path | None, seed: int, check: bool, overwrite: bool) -> None:
     """Make a recogniser of a few English phrases from a list: no recordings needed.
 
     WORDS.txt has a phrase a line. Synthesised voices say them, and other words; a small network is
@@ -73,7 +75,8 @@ def commands(words: Path, output: Path, minutes: float, recordings: tuple[Path, 
 
     made = make_commands(phrases, output, work or output.with_suffix(".commands"), minutes=minutes,
                          seed=seed, voices=voices_named(names) if names else None,
-                         recordings=recordings, noise=noise, filler_words=other_words,
+                         recordings=recordings, allow_truncated=allow_truncated, noise=noise,
+                         filler_words=other_words,
                          base=None if base == Path("none") else base or COMMANDS_BASE,
                          per_hour=false_accepts, overwrite=overwrite, say=say,
                          progress=partial(count_on_stderr, unit="clips", piped=True))

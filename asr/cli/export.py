@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from asr.cli.inputs import audio_root_option
+from asr.cli.inputs import audio_root_option, truncated_option
 from asr.cli.output_paths import OUTPUT
 
 
@@ -22,11 +22,13 @@ from asr.cli.output_paths import OUTPUT
 @click.option("--verify", type=click.Path(path_type=Path), metavar="MANIFEST",
               help="Also compare transcripts and WER on these recordings.")
 @audio_root_option
+@truncated_option
 @click.option("--max-wer-cost", type=float, default=0.5, show_default=True, metavar="POINTS",
               help="Percentage points of WER that a quantised file may lose on MANIFEST.")
 @click.option("--json", "as_json", is_flag=True, help="Print the certificate as JSON.")
 def export(bundle: Path, out: Path, format_: str | None, quantize: str, verify: Path | None,
-           audio_root: Path | None, max_wer_cost: float, as_json: bool) -> int:
+           audio_root: Path | None, allow_truncated: bool, max_wer_cost: float,
+           as_json: bool) -> int:
     """Write BUNDLE in another format, and prove that it computes the same.
 
     The exported file is run beside our own engine: batches of 1, 7 and 32 recordings from one frame
@@ -46,7 +48,8 @@ def export(bundle: Path, out: Path, format_: str | None, quantize: str, verify: 
 
     utterances = read_manifest(verify, audio_root=audio_root) if verify else ()
     certificate = run(load(bundle, engine="numpy"), out, format_ or "", quantize=quantize,
-                      verify=utterances, max_wer_cost=max_wer_cost)
+                      verify=utterances, max_wer_cost=max_wer_cost,
+                      allow_truncated=allow_truncated)
     print(json.dumps(certificate.to_dict(), ensure_ascii=False) if as_json
           else certificate.line())
     for note in certificate.notes:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import click
 
 from asr.cli.decoding import decoder_options, engine_option, with_knobs
+from asr.cli.inputs import truncated_option
 from asr.cli.output_paths import OUTPUT, refuse_existing, refuse_no_file
 from asr.cli.transcribe import is_model
 from asr.errors import EXIT_INTERRUPTED, EXIT_OK, AudioError, UsageError
@@ -53,11 +54,13 @@ FILE_PIECE = 0.1  # seconds of a recording at a time
 @click.option("--max-lag", type=click.FloatRange(0.3), default=math.inf,
               show_default=True, metavar="S", help="Words that ended so long ago never change; "
               "inf: only those before a pause.")
+@truncated_option
 @engine_option
 @decoder_options
 def listen(inputs: tuple[str, ...], output: Path | None, format_: str | None, as_json: bool,
            overwrite: bool, device: str | None, list_devices: bool, seconds: float | None,
-           end_pause: float, right_context: float, max_lag: float, engine: str, knobs: dict) -> int:
+           end_pause: float, right_context: float, max_lag: float, allow_truncated: bool,
+           engine: str, knobs: dict) -> int:
     """Transcribe a microphone while you speak.
 
     BUNDLE is an .asr file or a run directory; without one the shipped digits recogniser is used.
@@ -81,7 +84,7 @@ def listen(inputs: tuple[str, ...], output: Path | None, format_: str | None, as
     from asr.recognizer import load
 
     recognizer = with_knobs(load(bundle, engine=engine), knobs)
-    rate, pieces = _pieces(recording, device, recognizer.sample_rate)
+    rate, pieces = _pieces(recording, device, recognizer.sample_rate, allow_truncated)
     stream = recognizer.stream(sample_rate=rate, end_pause=end_pause, right_context=right_context,
                                max_lag=max_lag)
     shown = _Shown(as_json)
@@ -132,7 +135,7 @@ def _check_output(path: Path | None, format_: str | None, overwrite: bool) -> st
     return found
 
 
-def _pieces(recording: str | None, device: str | None, rate: int
+def _pieces(recording: str | None, device: str | None, rate: int, allow_truncated: bool
             ) -> tuple[int, Generator[np.ndarray]]:
     if recording is None:
         from asr.audio.microphone import listen as microphone
@@ -140,7 +143,7 @@ def _pieces(recording: str | None, device: str | None, rate: int
         return microphone(int(device) if device and device.isdecimal() else device)
     from asr.audio import load_audio
 
-    audio = load_audio(recording, sample_rate=rate)
+    audio = load_audio(recording, sample_rate=rate, allow_truncated=allow_truncated)
     size = round(FILE_PIECE * rate)
     return rate, (audio[at:at + size] for at in range(0, len(audio), size))
 

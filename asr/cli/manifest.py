@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from asr.cli.inputs import audio_root_option, outside_root_option
+from asr.cli.inputs import audio_root_option, outside_root_option, truncated_option
 from asr.cli.output_paths import OUTPUT
 from asr.terminal import plural
 
@@ -27,8 +27,9 @@ def manifest() -> None:
 @click.option("--split", help="Name of this part of the corpus. Default: that of MANIFEST.")
 @audio_root_option
 @outside_root_option
+@truncated_option
 def export(path: Path, out: Path, layout: str, split: str | None, audio_root: Path | None,
-           allow_outside_root: bool) -> None:
+           allow_outside_root: bool, allow_truncated: bool) -> None:
     """Write MANIFEST into the new folder OUT, in the layout of another program.
 
     `asr prepare` reads OUT back. A row that the layout has no place for is an error, and nothing is
@@ -42,7 +43,8 @@ def export(path: Path, out: Path, layout: str, split: str | None, audio_root: Pa
     from asr.manifest import read_manifest
 
     rows = read_manifest(path, audio_root=audio_root, allow_outside_root=allow_outside_root)
-    folder = export_manifest(rows, out, layout, split=split or path.stem)
+    folder = export_manifest(rows, out, layout, split=split or path.stem,
+                             allow_truncated=allow_truncated)
     print(folder)
     print(f"{plural(len(rows), 'utterance')}. Back again: asr prepare {layout} {folder} NEW_FOLDER",
           file=sys.stderr)

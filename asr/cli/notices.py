@@ -13,16 +13,21 @@ from contextlib import contextmanager
 from asr.errors import InputWarning, shorten
 
 SHOWN = 3  # of one kind; the others are counted
+REMEMBERED = 100_000  # sentences, so that none is counted twice
 
 
 @contextmanager
-def warnings_as_notices(show: Callable[[str], None]) -> Iterator[None]:
+def warnings_as_notices(show: Callable[[str], None], *, count_equal: bool = False
+                        ) -> Iterator[None]:
     """Show warnings about inputs as sentences, the first `SHOWN` of each kind; count the others.
 
     Args:
         show: writes one line.
+        count_equal: an equal sentence is another input, such as an upload without a name; False:
+            it is the same recording, read again.
     """
     counts: Counter[str] = Counter()
+    said: set[int] = set()
     with warnings.catch_warnings():
         warnings.simplefilter("always", UserWarning)
         shown = warnings.showwarning
@@ -32,6 +37,11 @@ def warnings_as_notices(show: Callable[[str], None]) -> Iterator[None]:
                 shown(message, category, *place, **more)
                 return
             kind = message.code if isinstance(message, InputWarning) else str(message)
+            sentence = hash((kind, str(message)))
+            if isinstance(message, InputWarning) and sentence in said and not count_equal:
+                return
+            if len(said) < REMEMBERED:
+                said.add(sentence)
             counts[kind] += 1
             if counts[kind] <= SHOWN:
                 show(f"Warning: {shorten(str(message))}")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from asr.cli.inputs import audio_root_option
+from asr.cli.inputs import audio_root_option, truncated_option
 from asr.cli.output_paths import OUTPUT
 
 
@@ -19,11 +19,12 @@ from asr.cli.output_paths import OUTPUT
 @click.option("--verify", type=click.Path(path_type=Path), metavar="MANIFEST",
               help="Compare the WER of both on these recordings, with an interval.")
 @audio_root_option
+@truncated_option
 @click.option("--max-wer-cost", type=float, default=0.5, show_default=True, metavar="POINTS",
               help="Percentage points of WER that 8 bits may lose on MANIFEST.")
 @click.option("--json", "as_json", is_flag=True, help="Sizes and comparison as JSON.")
 def quantize(bundle: Path, out: Path, verify: Path | None, audio_root: Path | None,
-             max_wer_cost: float, as_json: bool) -> int:
+             allow_truncated: bool, max_wer_cost: float, as_json: bool) -> int:
     """Write BUNDLE with weights of 8 bits: a quarter of the size, and faster.
 
     Each column of a matrix is stored as integers from -127 to 127 and a scale. The engine numpy
@@ -42,7 +43,7 @@ def quantize(bundle: Path, out: Path, verify: Path | None, audio_root: Path | No
 
     utterances = read_manifest(verify, audio_root=audio_root) if verify else ()
     found = quantize_bundle(load(bundle, engine="numpy"), out, verify=utterances,
-                            max_wer_cost=max_wer_cost)
+                            max_wer_cost=max_wer_cost, allow_truncated=allow_truncated)
     print(json.dumps(found.to_dict(), ensure_ascii=False) if as_json
           else "\n".join(found.lines()))
     print(f"written: {out}", file=sys.stderr)

@@ -14,6 +14,7 @@ from pathlib import Path
 import click
 
 from asr.cli.decoding import engine_option
+from asr.cli.inputs import truncated_option
 from asr.cli.notices import warnings_as_notices
 from asr.errors import EXIT_OK, UsageError
 from asr.parsing import read_limited
@@ -27,7 +28,7 @@ GROUPS = {
                                              "wyoming_port", "wyoming_language"),
     "How much at a time": ("workers", "batch", "max_queue", "max_streams"),
     "Live speech": ("max_lag",),
-    "Limits of a request": ("max_body", "max_seconds", "timeout"),
+    "Limits of a request": ("max_body", "max_seconds", "timeout", "allow_truncated"),
     "Log": ("log_transcripts",),
 }
 
@@ -80,12 +81,13 @@ class _Grouped(click.Command):
 @click.option("--max-lag", type=click.FloatRange(0.3), default=math.inf,
               show_default=True, metavar="S", help="Words of a stream that ended so long ago never "
               "change; inf: only those before a pause.")
+@truncated_option
 @click.option("--log-transcripts", is_flag=True, help="Write what was said into the log.")
 def serve(bundle: str | None, models: tuple[str, ...], engine: str, host: str, port: int,
           token_file: Path | None, origins: tuple[str, ...], wyoming_port: int | None,
           wyoming_language: str, workers: int, batch: int,
           max_queue: int, max_streams: int, max_body: float, max_seconds: float, timeout: float,
-          max_lag: float, log_transcripts: bool) -> int:
+          max_lag: float, allow_truncated: bool, log_transcripts: bool) -> int:
     """Serve models to browsers, scripts and apps.
 
     BUNDLE is an .asr file or a run directory; without one the shipped digits recogniser is served.
@@ -111,7 +113,7 @@ def serve(bundle: str | None, models: tuple[str, ...], engine: str, host: str, p
     settings = ServerSettings(
         workers=workers, batch=batch, max_body=round(max_body * MIB), max_seconds=max_seconds,
         max_queue=max_queue, max_streams=max_streams, timeout=timeout, token=token,
-        max_lag=max_lag,
+        max_lag=max_lag, allow_truncated=allow_truncated,
         origins=origins, log_transcripts=log_transcripts)
     found = load_models(bundle, models, max_seconds, engine)
     _check_access(host, token, wyoming_port)
@@ -125,7 +127,7 @@ def serve(bundle: str | None, models: tuple[str, ...], engine: str, host: str, p
             print(f"Serving {names} at {_url(host, taken)} (the page; the interface is at /v1). "
                   "Ctrl-C ends it.", file=sys.stderr)
 
-    with warnings_as_notices(lambda line: log("warning", message=line)):
+    with warnings_as_notices(lambda line: log("warning", message=line), count_equal=True):
         server = Server(create_app(found, settings), host, port, on_start=tell, wyoming=None
                         if wyoming_port is None else (wyoming_port, wyoming_language))
         try:

@@ -64,6 +64,7 @@ def make_commands(phrases: Sequence[str], out: Path, work: Path, *, minutes: flo
                   seed: int = 1, voices: Sequence[Voice] | None = None,
                   recordings: Sequence[Path] = (), noise: Path | None = None,
                   filler_words: Path | None = None, per_hour: float | None = None, epochs: int = 0,
+                  allow_truncated: bool = False,
                   base: Path | None = COMMANDS_BASE, overwrite: bool = False,
                   say: Callable[[str], None] = lambda line: None,
                   progress: Progress | None = None) -> Made:
@@ -77,6 +78,7 @@ def make_commands(phrases: Sequence[str], out: Path, work: Path, *, minutes: flo
         seed: for every random choice.
         voices: None: `default_voices`.
         recordings: manifests of phrases, or of other speech, said by people.
+        allow_truncated: for `recordings`, see `asr.audio.load_audio`.
         noise: folder with recordings of noise; None: made ones.
         filler_words: list of words that are no command; None: the shipped one.
         per_hour: how much other speech may be taken for a phrase, on voices; None: the limit reads
@@ -112,6 +114,8 @@ def make_commands(phrases: Sequence[str], out: Path, work: Path, *, minutes: flo
                        material.valid,
                        (noise or material.noise).resolve(), minutes=minutes, seed=seed,
                        epochs=epochs, base=start)
+    recipe = dataclasses.replace(recipe, data=dataclasses.replace(
+        recipe.data, allow_truncated=allow_truncated))
     trained = train(recipe, work / "run")
     recognizer = load(_small(work)).with_decoder(
         DecoderSettings(kind="beam", beam_width=BEAM, grammar="\n".join(phrases),

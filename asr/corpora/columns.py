@@ -9,8 +9,9 @@ import re
 from collections.abc import Iterable, Mapping
 
 from asr.errors import UsageError
-from asr.manifest.rows import MAX_CHANNELS, show
-from asr.parsing import number_of
+from asr.manifest.rows import MAX_CHANNELS
+from asr.parsing import number_of, show
+from asr.terminal import plural
 
 # role: names of columns in lower case, the most telling first.
 GUESSES: dict[str, tuple[str, ...]] = {
@@ -28,6 +29,36 @@ GUESSES: dict[str, tuple[str, ...]] = {
 }
 
 _CLOCK = re.compile(r"(?:(\d{1,4}):)?(\d{1,4}):(\d{1,2}(?:\.\d*)?)", re.ASCII)
+
+
+class Taken:
+    """Which columns were taken of which tables, in lines that a person reads: equal ones once."""
+
+    SHOWN = 3
+
+    def __init__(self) -> None:
+        self._tables: dict[str, list[str]] = {}
+
+    def add(self, table: str, columns: Mapping[str, str]) -> None:
+        """Note the columns of one table.
+
+        Args:
+            table: its name.
+            columns: {role: column}.
+        """
+        chosen = ", ".join(f"{role} = {name}" for role, name in columns.items())
+        self._tables.setdefault(chosen, []).append(table)
+
+    def notes(self) -> list[str]:
+        """Such as "train-00000.parquet and 41 others: audio = audio, text = sentence"."""
+        lines = []
+        for chosen, names in list(self._tables.items())[:self.SHOWN]:
+            others = len(names) - 1
+            more = f" and {plural(others, 'other', 'others')}" if others else ""
+            lines.append(f"{names[0]}{more}: {chosen}")
+        rest = sum(map(len, list(self._tables.values())[self.SHOWN:]))
+        return lines + [f"{plural(rest, 'more table has', 'more tables have')} other columns; "
+                        "--column ROLE=NAME chooses them."] * bool(rest)
 
 
 def guess_columns(names: Iterable[str], given: Iterable[str] = (), where: str = "the table",

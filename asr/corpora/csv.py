@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from asr.corpora.collect import Candidate, Checks, Excluded, Imported, collect, told_apart
-from asr.corpora.columns import channel, guess_columns, segment
+from asr.corpora.columns import Taken, channel, guess_columns, segment
 from asr.corpora.naming import split_word, unique_names
 from asr.corpora.tables import read_table, table_header
 from asr.errors import CorpusError, UsageError
@@ -39,15 +39,15 @@ def prepare(corpus_dir: str | Path, *, columns: tuple[str, ...] = (),
         CorpusError: there is no table, or one cannot be read.
         UsageError: it is not clear which column holds the recordings or the texts.
     """
-    checks, notes = checks or Checks(), []
+    checks, taken = checks or Checks(), Taken()
     tables = _tables(Path(corpus_dir).absolute())
     if not tables:
         raise CorpusError(f"{corpus_dir} is neither a table nor a folder with one; expected a .csv "
                           "or .tsv file with a header line.", path=corpus_dir)
     items = [item for table in tables
              for item in _candidates(table, tuple(columns), len(tables) == 1, encoding, checks,
-                                     notes)]
-    return collect(items, checks, notes)
+                                     taken)]
+    return collect(items, checks, taken.notes())
 
 
 def looks_like(path: Path) -> bool:
@@ -67,11 +67,10 @@ def _tables(path: Path) -> list[Path]:
 
 
 def _candidates(table: Path, given: tuple[str, ...], is_only: bool, encoding: str,
-                checks: Checks, notes: list[str]) -> Iterator[Candidate | Excluded]:
+                checks: Checks, taken: Taken) -> Iterator[Candidate | Excluded]:
     delimiter, header = table_header(table, encoding)
     columns = guess_columns(header, given, table.name)
-    notes.append(f"{table.name}: " + ", ".join(f"{role} = {name}"
-                                               for role, name in columns.items()))
+    taken.add(table.name, columns)
     rows = list(read_table(table, (), delimiter=delimiter, encoding=encoding))
     names = unique_names(row[columns["audio"]] for _, row in rows if isinstance(row, dict))
     split = "train" if is_only else split_word(table.stem)

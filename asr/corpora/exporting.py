@@ -15,9 +15,10 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
-from asr.audio import probe_audio
+from asr.audio import AudioInfo, probe_audio
 from asr.audio.source import open_regular
 from asr.audio.tar import split_path
 from asr.errors import DataError, UsageError
@@ -27,9 +28,11 @@ from asr.manifest.address import Address, split_part
 
 _SPACE = re.compile(r"\s")
 
+Probe = Callable[[Path | Address], AudioInfo]
+
 
 def export_manifest(utterances: Sequence[Utterance], folder: str | Path, layout: str, *,
-                    split: str = "train") -> Path:
+                    split: str = "train", allow_truncated: bool = False) -> Path:
     """Write a manifest in another layout.
 
     Args:
@@ -37,6 +40,7 @@ def export_manifest(utterances: Sequence[Utterance], folder: str | Path, layout:
         folder: made new; its parent must exist.
         layout: one of `LAYOUTS`.
         split: what the layout calls this part of the corpus.
+        allow_truncated: see `asr.audio.probe_audio`.
 
     Returns:
         The folder.
@@ -55,18 +59,19 @@ def export_manifest(utterances: Sequence[Utterance], folder: str | Path, layout:
         raise UsageError(f"{folder.parent} is no folder. Make it first.", path=folder.parent)
     with staging_beside(folder) as staging:
         (made := staging / folder.name).mkdir()
-        LAYOUTS[layout](utterances, made, split)
+        LAYOUTS[layout](utterances, made, split,
+                        partial(probe_audio, allow_truncated=allow_truncated))
         place_new(made, folder)
     return folder
 
 
-def _lhotse(utterances: Sequence[Utterance], folder: Path, split: str) -> None:
+def _lhotse(utterances: Sequence[Utterance], folder: Path, split: str, probe: Probe) -> None:
     """recordings_SPLIT.jsonl.gz and supervisions_SPLIT.jsonl.gz; channels count from 0."""
     recordings: dict[str, dict] = {}
     supervisions = []
     for u, (recording, audio) in zip(utterances, _recording_ids(utterances), strict=True):
         if recording not in recordings:
-            info = probe_audio(u.audio)
+            info = probe(u.audio)
             recordings[recording] = {
                 "id": recording, "sources": [{
                     "type": "url" if isinstance(u.audio, Address) else "file",
@@ -83,7 +88,7 @@ def _lhotse(utterances: Sequence[Utterance], folder: Path, split: str) -> None:
         write_atomic(folder / f"{kind}_{split}.jsonl.gz", packed)
 
 
-def _kaldi(utterances: Sequence[Utterance], folder: Path, split: str) -> None:
+def _kaldi(utterances: Sequence[Utterance], folder: Path, split: str, _: Probe) -> None:
     """SPLIT/ with wav.scp, segments, text, utt2spk and spk2utt, sorted by bytes."""
     tables: dict[str, dict[str, str]] = {name: {} for name in (
         "wav.scp", "segments", "text", "utt2spk", "spk2utt")}
@@ -106,7 +111,7 @@ def _kaldi(utterances: Sequence[Utterance], folder: Path, split: str) -> None:
         write_atomic(folder / split / name, "".join(f"{key} {value}\n" for key, value in ordered))
 
 
-def _nemo(utterances: Sequence[Utterance], folder: Path, split: str) -> None:
+def _nemo(utterances: Sequence[Utterance], folder: Path, split: str, _: Probe) -> None:
     """SPLIT.json, one object a line; NeMo passes over the keys that it does not know."""
     rows = []
     for u in utterances:
@@ -117,23 +122,23 @@ def _nemo(utterances: Sequence[Utterance], folder: Path, split: str) -> None:
     write_atomic(folder / f"{split}.json", _json_lines(rows))
 
 
-def _deepspeech(utterances: Sequence[Utterance], folder: Path, split: str) -> None:
+def _deepspeech(utterances: Sequence[Utterance], folder: Path, split: str, probe: Probe) -> None:
     """SPLIT.csv; a row is a whole recording, without speaker and id."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("wav_filename", "wav_filesize", "transcript"))
     for u in utterances:
-        _refuse_part(u, "DeepSpeech")
+        _refuse_part(u, "DeepSpeech", probe)
         writer.writerow((_audio(u), os.stat(u.audio).st_size, " ".join(u.text.split())))
     write_atomic(folder / f"{split}.csv", text.getvalue())
 
 
-def _huggingface(utterances: Sequence[Utterance], folder: Path, split: str) -> None:
+def _huggingface(utterances: Sequence[Utterance], folder: Path, split: str, probe: Probe) -> None:
     """An audiofolder: SPLIT/metadata.jsonl and copies of the recordings beside it."""
     (folder / split / "audio").mkdir(parents=True)
     rows = []
     for number, u in enumerate(utterances):
-        _refuse_part(u, "Hugging Face's audiofolder")
+        _refuse_part(u, "Hugging Face's audiofolder", probe)
         name = f"audio/{number:07d}{u.audio.suffix.lower()}"
         with open_regular(u.audio) as file, open(folder / split / name, "xb") as copy:
             shutil.copyfileobj(file, copy)
@@ -142,7 +147,7 @@ def _huggingface(utterances: Sequence[Utterance], folder: Path, split: str) -> N
     write_atomic(folder / split / "metadata.jsonl", _json_lines(rows))
 
 
-LAYOUTS: dict[str, Callable[[Sequence[Utterance], Path, str], None]] = {
+LAYOUTS: dict[str, Callable[[Sequence[Utterance], Path, str, Probe], None]] = {
     "lhotse": _lhotse, "kaldi": _kaldi, "nemo": _nemo, "huggingface": _huggingface,
     "deepspeech": _deepspeech}
 
@@ -174,11 +179,11 @@ def _refuse_channel(u: Utterance, layout: str) -> None:
         raise _misfit(u, f"{layout} has no place for channel {u.channel} of a recording")
 
 
-def _refuse_part(u: Utterance, layout: str) -> None:
+def _refuse_part(u: Utterance, layout: str, probe: Probe) -> None:
     _refuse_channel(u, layout)
     if isinstance(u.audio, Address):
         raise _misfit(u, f"{layout} needs files, and {u.audio} is an address")
-    seconds = probe_audio(u.audio).duration
+    seconds = probe(u.audio).duration
     if u.offset or abs(seconds - u.duration) > duration_tolerance(u.duration):
         raise _misfit(u, f"{layout} has whole recordings, and this row is {u.duration:g} s from "
                       f"{u.offset:g} s on of {seconds:g} s")

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from asr.corpora.collect import Candidate, Checks, Excluded, Imported, collect, told_apart
-from asr.corpora.columns import guess_columns, words
+from asr.corpora.columns import Taken, guess_columns, words
 from asr.corpora.csv import has_own_ids, row_candidate
 from asr.corpora.extracting import write_recording
 from asr.corpora.naming import split_name, unique_names
@@ -41,7 +41,7 @@ def prepare(corpus_dir: str | Path, *, columns: tuple[str, ...] = (),
         CorpusError: there is neither metadata nor parquet, or pyarrow is missing.
         UsageError: it is not clear which column holds the recordings or the texts.
     """
-    checks, notes = checks or Checks(), []
+    checks, taken = checks or Checks(), Taken()
     folder = corpus_folder(corpus_dir, "a folder with metadata.csv, metadata.jsonl or parquet")
     tables, shards = _files(folder)
     if not tables and not shards:
@@ -49,10 +49,10 @@ def prepare(corpus_dir: str | Path, *, columns: tuple[str, ...] = (),
                           "file; expected a data set as Hugging Face stores it.", path=corpus_dir)
     items: list[Candidate | Excluded] = []
     for table in tables:
-        items += _of_metadata(table, folder, columns, checks, notes)
+        items += _of_metadata(table, folder, columns, checks, taken)
     for shard in shards:
-        items += _of_parquet(shard, columns, checks, notes)
-    return collect(items, checks, notes)
+        items += _of_parquet(shard, columns, checks, taken)
+    return collect(items, checks, taken.notes())
 
 
 def looks_like(path: Path) -> bool:
@@ -69,7 +69,7 @@ def _files(folder: Path) -> tuple[list[Path], list[Path]]:
 
 
 def _of_metadata(table: Path, folder: Path, given: tuple[str, ...], checks: Checks,
-                 notes: list[str]) -> Iterator[Candidate | Excluded]:
+                 taken: Taken) -> Iterator[Candidate | Excluded]:
     if table.suffix == ".csv":
         rows = list(read_table(table, ("file_name",), delimiter=","))
     else:
@@ -77,8 +77,7 @@ def _of_metadata(table: Path, folder: Path, given: tuple[str, ...], checks: Chec
     keys = dict.fromkeys(key for _, row in rows if isinstance(row, dict) for key in row)
     columns = guess_columns({"file_name": "", **keys}, ("audio=file_name", *given),
                             str(table.relative_to(folder)), ["text"] if keys else ())
-    notes.append(f"{table.relative_to(folder)}: " + ", ".join(
-        f"{role} = {name}" for role, name in columns.items()))
+    taken.add(str(table.relative_to(folder)), columns)
     split = "train" if table.parent == folder else table.parent.name
     rows = [(source, _in_words(row, columns.values())) for source, row in rows]
     names = unique_names(row["file_name"] for _, row in rows if isinstance(row, dict))
@@ -97,7 +96,7 @@ def _in_words(row: dict | str, columns: Iterable[str]) -> dict[str, str] | str:
         return str(error)
 
 
-def _of_parquet(shard: Path, given: tuple[str, ...], checks: Checks, notes: list[str]
+def _of_parquet(shard: Path, given: tuple[str, ...], checks: Checks, taken: Taken
                 ) -> Iterator[Candidate | Excluded]:
     try:
         from pyarrow import ArrowException
@@ -110,8 +109,7 @@ def _of_parquet(shard: Path, given: tuple[str, ...], checks: Checks, notes: list
         # Start and end would be times of the source that the clip was cut from.
         columns = {role: name for role, name in guess_columns(
             file.schema_arrow.names, given, shard.name).items() if role in _OF_PARQUET}
-        notes.append(f"{shard.name}: " + ", ".join(f"{role} = {name}"
-                                                   for role, name in columns.items()))
+        taken.add(shard.name, columns)
         number = 0
         for batch in file.iter_batches(batch_size=64, columns=list(columns.values())):
             for row in batch.to_pylist():

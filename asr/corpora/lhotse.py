@@ -23,7 +23,8 @@ from asr.corpora.columns import words
 from asr.corpora.naming import split_name
 from asr.corpora.tables import MAX_TABLE_BYTES
 from asr.errors import CorpusError
-from asr.manifest.rows import parse_object, show
+from asr.manifest.rows import parse_object
+from asr.parsing import show
 
 SUMMARY = "lhotse: cuts, or recordings and supervisions (.jsonl, .jsonl.gz)"
 

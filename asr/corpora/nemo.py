@@ -19,7 +19,8 @@ from asr.corpora.columns import words
 from asr.corpora.naming import split_word, unique_names
 from asr.corpora.tables import read_lines
 from asr.errors import CorpusError
-from asr.manifest.rows import parse_object, show
+from asr.manifest.rows import parse_object
+from asr.parsing import show
 
 SUMMARY = "NeMo manifest (JSON lines with audio_filepath, text, duration)"
 

@@ -66,6 +66,7 @@ def format_of(path: Path, name: str = "") -> str:
 
 def export(recognizer: Recognizer, path: str | Path, format: str = "", *, quantize: str = "",
            verify: Sequence[Utterance] = (), max_wer_cost: float = MAX_WER_COST,
+           allow_truncated: bool = False,
            progress: Callable[[str], None] | None = None) -> Certificate:
     """Write the model in another format, and prove it.
 
@@ -76,6 +77,7 @@ def export(recognizer: Recognizer, path: str | Path, format: str = "", *, quanti
         quantize: a smaller file: "float16" or "int8", where the format has it.
         verify: utterances with texts whose transcripts are compared too.
         max_wer_cost: percentage points of WER that a quantised file may lose on `verify`.
+        allow_truncated: for `verify`, see `asr.audio.load_audio`.
         progress: told in a sentence what happens.
 
     Returns:
@@ -132,7 +134,8 @@ def export(recognizer: Recognizer, path: str | Path, format: str = "", *, quanti
         _refuse_existing(path.with_name(name) for name in names)
         if progress:
             progress("comparing with our own engine")
-        certificate = certify(recognizer, exported, verify=verify, max_wer_cost=max_wer_cost)
+        certificate = certify(recognizer, exported, verify=verify, max_wer_cost=max_wer_cost,
+                              allow_truncated=allow_truncated)
         if certificate.problem:
             raise AsrError(f"{path} was not written: {certificate.problem}",
                            code="export.parity", path=path)

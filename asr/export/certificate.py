@@ -165,7 +165,7 @@ class Certificate:
 
 
 def certify(recognizer: Recognizer, exported: Exported, *, verify: Sequence[Utterance] = (),
-            max_wer_cost: float = 0.5) -> Certificate:
+            max_wer_cost: float = 0.5, allow_truncated: bool = False) -> Certificate:
     """Compare; see `Certificate`.
 
     Args:
@@ -173,6 +173,7 @@ def certify(recognizer: Recognizer, exported: Exported, *, verify: Sequence[Utte
         exported: the files and how to run them.
         verify: utterances with texts.
         max_wer_cost: percentage points of WER on `verify` that a quantised file may lose.
+        allow_truncated: for `verify`, see `asr.audio.load_audio`.
     """
     # Without a reference logits differ by design: the WER decides.
     quantized = bool(exported.quantized) and exported.reference is None
@@ -185,7 +186,8 @@ def certify(recognizer: Recognizer, exported: Exported, *, verify: Sequence[Utte
     plain = recognizer.with_decoder(exported.decoder) if exported.decoder else recognizer
     same = sum(plain.transcribe(clip).text == text
                for clip, text in zip(clips, reads(clips), strict=True))
-    verification = compare_transcripts(recognizer, theirs, verify) if verify else None
+    verification = (compare_transcripts(recognizer, theirs, verify, allow_truncated)
+                    if verify else None)
     ours_seconds, exported_seconds = _speed(recognizer, exported, clips)
     largest = max(batch.largest_difference for batch in batches)
     problem = ""
@@ -264,11 +266,13 @@ def compare(recognizer: Recognizer, exported: Exported, clips: Sequence[np.ndarr
 
 
 def compare_transcripts(ours: Recognizer, theirs: Recognizer,
-                        utterances: Sequence[Utterance]) -> Verification:
+                        utterances: Sequence[Utterance], allow_truncated: bool = False
+                        ) -> Verification:
     """Both recognisers over a manifest, by `asr.evaluation`: the same loop as any other WER."""
     from asr.evaluation import evaluate
 
-    results = [evaluate(one, utterances, on_error="skip") for one in (ours, theirs)]
+    results = [evaluate(one, utterances, on_error=on_error, allow_truncated=allow_truncated)
+               for one, on_error in ((ours, "fail"), (theirs, "skip"))]
     texts = [{name: t.text for name, t in result.transcripts.items()} for result in results]
     return Verification(
         len(texts[0]), sum(texts[0][name] == texts[1].get(name) for name in texts[0]),

@@ -60,7 +60,8 @@ class Smaller:
 
 
 def quantize_bundle(recognizer: Recognizer, path: str | Path, *,
-                    verify: Sequence[Utterance] = (), max_wer_cost: float = 0.5) -> Smaller:
+                    verify: Sequence[Utterance] = (), max_wer_cost: float = 0.5,
+                    allow_truncated: bool = False) -> Smaller:
     """Write the bundle with matrices as int8, one scale for each column.
 
     Language model, decoder and calibration are those of the original.
@@ -70,6 +71,7 @@ def quantize_bundle(recognizer: Recognizer, path: str | Path, *,
         path: the new bundle; it must not exist.
         verify: utterances with texts, to compare the WER of both.
         max_wer_cost: percentage points of WER that int8 may lose on `verify`.
+        allow_truncated: for `verify`, see `asr.audio.load_audio`.
 
     Raises:
         UsageError: a network of your own, one that has 8 bits already or that numpy cannot run; or
@@ -93,7 +95,8 @@ def quantize_bundle(recognizer: Recognizer, path: str | Path, *,
                              reference=_reference(bundle, quantized))
         smaller = load(written, engine="numpy", windows=recognizer.windows)
         if verify:
-            scores = [evaluate(one, verify).score for one in (recognizer, smaller)]
+            scores = [evaluate(one, verify, allow_truncated=allow_truncated).score
+                      for one in (recognizer, smaller)]
             comparison = compare(*scores, names=NAMES)
             cost = 100 * -comparison.difference
             if cost > max_wer_cost:

@@ -13,7 +13,11 @@ import importlib.util
 import itertools
 import logging
 import os
+import re
+import signal
 import socket
+import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -29,6 +33,9 @@ SHARD_ITEMS = 32  # a message of Ray costs about a millisecond
 TRIES = 3  # workers that one item may kill
 WAITING_SHARDS = 4  # a worker: finished or in work, before the first of them is taken
 _PATIENCE = 30.0  # seconds without any worker, after which that is said
+_ADDRESS = re.compile(r"(?:ray://)?(?P<host>\[[0-9a-fA-F:.]+\]|[^\s:/]+):(?P<port>[0-9]{1,5})")
+_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+_FRAME, _SETTINGS = 9, 4  # bytes of a frame's head in HTTP/2; the type that a server begins with
 
 Item = TypeVar("Item")
 Outcome = TypeVar("Outcome")
@@ -71,7 +78,8 @@ class Cluster:
             try:
                 yield from run.outcomes(_shards(items, shard_items), lost)
             finally:
-                run.end()
+                with _undisturbed():
+                    run.end()
 
     @contextmanager
     def joined(self) -> Iterator[None]:
@@ -88,7 +96,8 @@ class Cluster:
         finally:
             if own:
                 import ray
-                ray.shutdown()
+                with _undisturbed():
+                    ray.shutdown()
 
 
 @dataclass
@@ -156,6 +165,8 @@ class _Run:
 
     def end(self) -> None:
         """Dismiss every worker; what they have not finished is lost and done by the next run."""
+        if not self._ray.is_initialized():
+            return  # ended before this, by the end of the process: Ray would start once more
         for actor in (*self._coming.values(), *self._free,
                       *(actor for actor, _ in self._busy.values())):
             with suppress(Exception):  # it, its node or the cluster may be gone
@@ -254,6 +265,25 @@ class _Worker:
         return list(self._work(items))
 
 
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Ctrl-C waits until the block has ended, because Ray may hang if its own end is cut short.
+
+    Where an exception is on its way already, such as the first Ctrl-C, a second one adds nothing.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals go to the main thread
+        return
+    ending, presses = sys.exc_info()[0] is not None, []
+    before = signal.signal(signal.SIGINT, lambda *_: presses.append(1))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before or signal.default_int_handler)
+    if presses and not ending:
+        raise KeyboardInterrupt
+
+
 def _connect(address: str) -> bool:
     """Join a cluster; returns whether it was this call that did."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -280,15 +310,27 @@ def _connect(address: str) -> bool:
 
 
 def _knock(address: str) -> None:
-    """Fail at once where nothing listens; Ray would try for minutes.
+    """Fail at once where no Ray listens; Ray itself would try for minutes, or for ever.
 
     Raises:
-        OSError, ValueError: nothing does, or it is no HOST:PORT.
+        OSError: nothing listens, or what does speaks no HTTP/2, as Ray's heads do.
+        ValueError: it is no HOST:PORT.
     """
-    if address and address != "auto":
-        host, _, port = address.rpartition(":")
-        with socket.create_connection((host.removeprefix("ray://"), int(port)), _PATIENCE):
-            pass
+    if not address or address == "auto":
+        return
+    match = _ADDRESS.fullmatch(address)
+    if match is None or not 0 < int(match["port"]) < 65_536:
+        raise ValueError("expected auto or HOST:PORT, such as 10.0.0.1:6379")
+    host = match["host"].removeprefix("[").removesuffix("]")
+    with socket.create_connection((host, int(match["port"])), _PATIENCE) as connection:
+        connection.settimeout(_PATIENCE)
+        connection.sendall(_PREFACE)
+        head = b""
+        with suppress(OSError):  # too slow, or cut: as if it had said nothing
+            while len(head) < _FRAME and (some := connection.recv(_FRAME - len(head))):
+                head += some
+    if len(head) < _FRAME or head[3] != _SETTINGS:
+        raise OSError("something else than Ray listens there")
 
 
 def processors() -> int:

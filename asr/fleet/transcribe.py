@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path, PurePath
 
-from asr.audio import MAX_STREAM_BYTES, AudioInfo, probe_audio
+from asr.audio import MAX_STREAM_BYTES, AudioInfo, read_header
 from asr.errors import AsrError, AudioError, UsageError
 from asr.files import failpoint
 from asr.fleet.output_places import in_order, not_written
@@ -198,9 +198,9 @@ def _trained_rate(recognizer: Recognizer) -> int:
 
 
 def _probe(source: str | Callable[[], bytes]) -> AudioInfo | None:
-    """What a recording declares; None where loading will find the error, and record it."""
+    """What a recording declares, a cut one too; None where loading will find the error."""
     try:
-        return probe_audio(source() if callable(source) else source)
+        return read_header(source() if callable(source) else source)
     except (AsrError, OSError):
         return None
 

@@ -13,7 +13,7 @@ from typing import Generic
 
 import numpy as np
 
-from asr.audio import load_audio, load_utterance, probe_audio
+from asr.audio import load_audio, load_utterance, read_header
 from asr.audio.loudness import is_silent
 from asr.audio.recording import Blocks, blocks_of, open_recording
 from asr.audio.source import Source
@@ -91,7 +91,7 @@ def _is_whole(utterance: Utterance) -> bool:
     """Whether a row covers its recording from start to end, by the rule of `load_utterance`."""
     if utterance.offset:
         return False
-    seconds = probe_audio(utterance.audio).duration
+    seconds = read_header(utterance.audio).duration  # of a cut recording, too
     return seconds - utterance.duration <= duration_tolerance(utterance.duration)
 
 
@@ -111,6 +111,6 @@ def declared_seconds(task: Task) -> float:
     if isinstance(task.source, np.ndarray) or callable(task.source):
         return 0.0  # in memory already, or not there yet
     try:
-        return probe_audio(task.source).duration
+        return read_header(task.source).duration
     except AsrError:
         return 0.0  # loading will find the same, and record it

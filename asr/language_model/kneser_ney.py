@@ -20,6 +20,7 @@ import numpy as np
 
 from asr.errors import DataError, UsageError
 from asr.language_model.arpa import MAX_ORDER, SENTENCE_END, SENTENCE_START, UNKNOWN, ArpaTable
+from asr.terminal import plural
 
 NEVER = -99.0  # log10, as every toolkit writes the probability of <s>
 FALLBACK_DISCOUNTS = (0.5, 1.0, 1.5)  # lmplz --discount_fallback
@@ -130,8 +131,8 @@ def _number(sentences: Iterable[Sequence[str]],
     words = sorted(word for word, count in seen.items()
                    if count >= min_count and word not in UNKNOWN)
     if not words:
-        raise DataError(f"No word appears {min_count} times (the most frequent one "
-                        f"{max(seen.values())} times), so that all of them would be "
+        raise DataError(f"No word appears {plural(min_count, 'time')} (the most frequent one "
+                        f"{plural(max(seen.values()), 'time')}), so that all of them would be "
                         f"{UNKNOWN[0]}. Give a smaller min_count, or more text.", code="lm.empty")
     vocabulary = [UNKNOWN[0], SENTENCE_START, SENTENCE_END, *words]
     numbers = {word: number for number, word in enumerate(vocabulary)}

@@ -6,7 +6,6 @@ In: bytes from a file that may not be trusted. Out: a checked dictionary, or fau
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import re
@@ -17,7 +16,7 @@ from typing import BinaryIO
 from asr.errors import ManifestError
 from asr.manifest.address import Address, is_address
 from asr.manifest.roots import recorded_roots
-from asr.parsing import StrictJsonError, parse_json
+from asr.parsing import StrictJsonError, parse_json, show
 
 MAX_LINE_BYTES = 1 << 20       # exclusive; a longer line is not a manifest row
 MAX_CHANNELS = 8
@@ -134,12 +133,6 @@ def _is_seconds(value: object, *, zero: bool) -> bool:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return False
     return (value > 0 or (zero and value == 0)) and value <= MAX_SECONDS and math.isfinite(value)
-
-
-def show(value: object) -> str:
-    """A short, printable form of what JSON holds: null for None."""
-    text = ascii(value) if isinstance(value, str) else json.dumps(value, default=ascii)
-    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def relative_path(audio: str | Path | Address, folder: str) -> str:

@@ -15,7 +15,7 @@ from typing import Protocol
 import numpy as np
 
 from asr.errors import DataError
-from asr.parsing import number_of
+from asr.parsing import number_of, show
 from asr.scoring.breakdown import Group, group_of
 from asr.scoring.result import ScoreRow, with_interval
 from asr.scoring.text_lines import read_lines, read_objects
@@ -63,8 +63,9 @@ def read_columns(paths: Iterable[str | Path], items: Sequence[Known]) -> Columns
         for number, row in _rows(path):
             name = row.get("id", row.get("audio_filepath"))
             if not isinstance(name, str) or not name:
-                raise DataError(f"{path}:{number}: got {name!r} as id, expected the id of an "
-                                "utterance in a column id. Add it.", code="columns.id", path=path)
+                raise DataError(f"{path}:{number}: got {'none' if name is None else show(name)} as "
+                                "id, expected the id of an utterance in a column id. Add it.",
+                                code="columns.id", path=path)
             if seen.setdefault(name, number) != number:
                 raise DataError(f"{path}:{number}: the id {name!r} occurs twice, first in line "
                                 f"{seen[name]}; ids must be unique.", code="columns.id", path=path)

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from asr.errors import DataError, UsageError
 from asr.files import write_atomic
+from asr.parsing import show
 from asr.scoring.ctm import CtmWord, read_ctm_noted, words_of_ctm
 from asr.scoring.format_evidence import TRN, guess_formats, refuse_plain_beside_ids
 from asr.scoring.result import Reading
@@ -363,12 +364,13 @@ def _read_jsonl(path: str | Path, role: str) -> TextFile:
         name = row.get("id", row.get("audio_filepath"))
         key = next((key for key in _TEXT_KEYS[role] if key in row), None)
         if not isinstance(name, str) or not name:
-            raise DataError(f"{where}: expected a string id (or audio_filepath), got {name!r}.",
+            raise DataError(f"{where}: expected a string id (or audio_filepath), got "
+                            f"{'none' if name is None else show(name)}.",
                             code="text.id")
         if key is None or not isinstance(row[key], str):
             raise DataError(f"{where} utterance {name[:80]!r}: expected a string "
                             f"{' or '.join(_TEXT_KEYS[role])}, got "
-                            f"{'none' if key is None else repr(row[key])}.", code="text.missing")
+                            f"{'none' if key is None else show(row[key])}.", code="text.missing")
         add_text(file.texts, name, row[key], where, file.lines.get(name))
         file.lines[name] = number
         if isinstance(row.get("speaker"), str):

@@ -75,8 +75,9 @@ def attached(values, ids: list[str], references: Texts, name: str, default) -> l
     if isinstance(values, Mapping):
         return [values.get(identifier, default) for identifier in ids]
     if len(values) != len(references):
-        raise DataError(f"{len(values)} {name} for {plural(len(references), 'reference')}; give "
-                        "one each, or a dict by id.", code="score.length")
+        raise DataError(f"{plural(len(values), name.removesuffix('s'))} for "
+                        f"{plural(len(references), 'reference')}; give one each, or a dict by id.",
+                        code="score.length")
     keys = references if isinstance(references, Mapping) else map(str, range(1, len(values) + 1))
     by_id = dict(zip(keys, values, strict=True))
     return [by_id[identifier] for identifier in ids]

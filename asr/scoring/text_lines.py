@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from asr.errors import DataError
-from asr.parsing import CONVERT, StrictJsonError, parse_json, read_limited
+from asr.parsing import CONVERT, StrictJsonError, parse_json, read_limited, show
 
 MAX_TEXTS = 1 << 30  # bytes of a file of texts; a corpus of 10,000 hours has 0.5 GB
 
@@ -63,6 +63,6 @@ def parse_object(text: str, where: str) -> dict:
     except StrictJsonError as error:
         raise DataError(f"{where}: this is not JSON: {error}.", code="text.json") from None
     if not isinstance(row, dict):
-        raise DataError(f"{where}: expected a JSON object, got {type(row).__name__}.",
+        raise DataError(f"{where}: expected a JSON object, got {show(row)}.",
                         code="text.json")
     return row

@@ -210,7 +210,8 @@ class Dispatcher:
                 job.future.set_exception(error)
             return
         tasks = [Task(job, job.source, NAME) for job in batch]
-        for result in transcribe_tasks(recognizer, tasks):
+        for result in transcribe_tasks(recognizer, tasks,
+                                       allow_truncated=self.settings.allow_truncated):
             audio += result.duration
             result.key.future.set_result(result)
         spent = time.perf_counter() - started

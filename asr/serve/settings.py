@@ -24,6 +24,7 @@ class ServerSettings:
             thread of its own.
         max_body: bytes of a request.
         max_seconds: seconds of one recording.
+        allow_truncated: transcribe what is left of a cut recording; False: it gets 400.
         max_queue: requests that are being received, wait or are worked on; more get 503.
         max_streams: open websockets; more get 503.
         max_connections: open connections of any kind; more get 503.
@@ -43,6 +44,7 @@ class ServerSettings:
     batch_seconds: float = 120.0
     max_body: int = 25 * MIB
     max_seconds: float = 3_600.0
+    allow_truncated: bool = False
     max_queue: int = 128
     max_streams: int = 32
     max_connections: int = 512

@@ -14,12 +14,13 @@ from functools import partial
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from asr.audio import check_length, probe_audio
+from asr.audio import check_length, probe_audio, read_header
 from asr.decoding.phrases import parse_hot_word
 from asr.serve.answers import FORMATS, GRANULARITIES, answer, events
 from asr.serve.jobs import Job, transcript_of
 from asr.serve.models import ServedModel, Wanted
 from asr.serve.problems import Failure
+from asr.serve.settings import ServerSettings
 from asr.serve.state import ServerState, state_of
 from asr.serve.uploads import Upload, read_upload
 
@@ -71,7 +72,7 @@ async def transcribe(request: Request) -> Response:
         async with asyncio.timeout(state.settings.timeout):
             upload = await read_upload(request, state.settings)
             options = read_options(upload.fields, state)
-            seconds = await asyncio.to_thread(_declared, upload, state.settings.max_seconds)
+            seconds = await asyncio.to_thread(_declared, upload, state.settings)
             job = Job(options.model, upload.source, seconds, options.wanted)
             state.jobs.submit(job)
             result = await _result(job, request)
@@ -96,14 +97,14 @@ async def transcribe(request: Request) -> Response:
     return answer(transcript, options.format, options.granularities, options.language)
 
 
-def _declared(upload: Upload, max_seconds: float) -> float:
+def _declared(upload: Upload, settings: ServerSettings) -> float:
     """Seconds of a recording, by its header.
 
     Raises:
         AudioError: it is none, or too long or too short.
     """
-    seconds = probe_audio(upload.source).duration
-    check_length(seconds, None, max_seconds, "The recording")
+    seconds = (read_header if settings.allow_truncated else probe_audio)(upload.source).duration
+    check_length(seconds, None, settings.max_seconds, "The recording")
     return seconds
 
 

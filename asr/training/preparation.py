@@ -212,8 +212,8 @@ def _manifests(recipe: Recipe, run: RunDirectory) -> dict[str, list[Utterance]]:
         read[split] = [u for path in paths for u in read_manifest(path, audio_root=root)]
         repeated = [name for name, count in Counter(u.id for u in read[split]).items() if count > 1]
         if repeated:
-            raise DataError(f"data.{split}: {len(repeated)} ids occur twice over its manifests, "
-                            f"first {repeated[0]!r}; ids must be unique.",
+            raise DataError(f"data.{split}: {plural(len(repeated), 'id occurs', 'ids occur')} "
+                            f"twice over its manifests, first {repeated[0]!r}; ids must be unique.",
                             code="manifest.duplicate_id")
     return read
 

@@ -294,3 +294,24 @@ def test_what_is_said_can_be_typed(tmp_path, capsys):
     assert len(read_manifest(out / "dev.jsonl")) == 2
     assert run(["prepare", "kaldi", str(src), str(out), "--overwrite"]) == 4
     assert f"asr prepare folder '{src}' '{out}'" in capsys.readouterr().err
+
+
+def test_many_tables_are_one_line(tmp_path, capsys):
+    """A data set of a hundred shards says once which columns were taken."""
+    for n in range(40):
+        speech(tmp_path / "in" / f"{n}.wav", 0.3)
+        text = "words" if n == 7 else f"text{n}" if n > 34 else "sentence"
+        (tmp_path / "in" / f"part-{n:02}.csv").write_text(f"path,{text}\n{n}.wav,ja\n")
+    command = ["prepare", "csv", str(tmp_path / "in"), str(tmp_path / "out")]
+    assert run(command) != 0, "text35 is no usual name"
+    for n in range(35, 40):
+        (tmp_path / "in" / f"part-{n:02}.csv").write_text(
+            f"{'path audio clip file wav'.split()[n - 35]},text\n{n}.wav,ja\n")
+    capsys.readouterr()
+    assert run(command) == 0
+    lines = [line for line in capsys.readouterr().err.splitlines() if ": audio = " in line or
+             "more tables" in line]
+    assert lines == ["part-00.csv and 33 others: audio = path, text = sentence",
+                     "part-07.csv: audio = path, text = words",
+                     "part-35.csv: audio = path, text = text",
+                     "4 more tables have other columns; --column ROLE=NAME chooses them."]

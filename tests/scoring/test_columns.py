@@ -100,7 +100,7 @@ def test_tables_of_three_kinds(tmp_path, name, content):
 
 
 @pytest.mark.parametrize("name, content, message", [
-    ("t.csv", "name,noise\nu1,cafe\n", r"t\.csv:2: got None as id"),
+    ("t.csv", "name,noise\nu1,cafe\n", r"t\.csv:2: got none as id"),
     ("t.csv", "id,noise\nu1,cafe\nu1,none\n", r"t\.csv:3: the id 'u1' occurs twice, first in"),
     ("t.csv", "id,noise\nu1\n", r"t\.csv:2: got 1 field, expected 2"),
     ("t.csv", "id,id\nu1,u1\n", r"t\.csv:1: got a header with a name twice"),

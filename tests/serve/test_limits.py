@@ -9,12 +9,13 @@ import struct
 import tempfile
 import threading
 import time
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import httpx
 import pytest
-from serving import served, tiny_model, wav
+from serving import RATE, served, tiny_model, wav
 
 import asr.serve.transcriptions
 from asr.serve.settings import MIB
@@ -552,3 +553,17 @@ def resident() -> int:
 
 def test_httpx_sees_json_even_for_a_refused_websocket_path(module_server):
     assert httpx.post(f"{module_server.url}/v1/stream").status_code in (404, 405)
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+def test_a_cut_recording_is_used_where_the_server_allows_it(tmp_path, allowed):
+    with served(tiny_model(tmp_path), allow_truncated=allowed) as server, \
+            warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        answer = server.post(wav(1.0)[:-400], response_format="verbose_json")
+    if allowed:
+        assert answer.status_code == 200
+        assert answer.json()["duration"] == pytest.approx(1.0 - 200 / RATE)
+        assert sum("is cut" in str(one.message) for one in said) == 1
+    else:
+        assert answer.status_code == 400 and "is cut" in answer.json()["error"]["message"]

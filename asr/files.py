@@ -85,6 +85,22 @@ def place_new(temporary: str | Path, path: str | Path) -> None:
 
 
 @contextmanager
+def told_of(path: Path, inside: str) -> Iterator[None]:
+    """What the disk refuses under a name of ours is said of the name that was given.
+
+    Args:
+        path: the given name.
+        inside: a part of our names.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None or inside in str(error.filename):
+            error.filename = str(path)
+        raise
+
+
+@contextmanager
 def staging_beside(path: Path) -> Iterator[Path]:
     """A temporary folder beside a result, on its disk, that goes with the block.
 
@@ -97,15 +113,12 @@ def staging_beside(path: Path) -> Iterator[Path]:
     _sweep_once(parent)
     folder, descriptor = parent, None
     try:
-        folder = Path(tempfile.mkdtemp(prefix=start, suffix=".tmp", dir=parent))
-        with suppress(OSError):  # Windows opens no folder, and some drives know no locks
-            descriptor = os.open(folder, os.O_RDONLY)
-            lock(descriptor)
-        yield folder
-    except OSError as error:
-        if error.filename is None or f"{os.sep}{start}" in str(error.filename):
-            error.filename = str(path)
-        raise
+        with told_of(path, f"{os.sep}{start}"):
+            folder = Path(tempfile.mkdtemp(prefix=start, suffix=".tmp", dir=parent))
+            with suppress(OSError):  # Windows opens no folder, and some drives know no locks
+                descriptor = os.open(folder, os.O_RDONLY)
+                lock(descriptor)
+            yield folder
     finally:
         if folder != parent:
             shutil.rmtree(folder, ignore_errors=True)

@@ -94,12 +94,16 @@ def evaluate(bundle: Path, manifests: tuple[Path, ...], audio_root: Path | None,
         result = replace(result, score=with_silence(result.score,
                                                     words_without_speech(recognizer)))
     groups = groups_by(result.score.rows, labels)
-    if output_dir:  # before stdout, whose reader may be gone
-        for path in _upload(result, output_dir, overwrite) if isinstance(
-                output_dir, Address) else result.write(output_dir):
-            print(f"written: {path}", file=sys.stderr)
-    if report:
-        _write_report(report, result, utterances, bundle, groups)
+    refused: OSError | None = None
+    try:
+        if output_dir:  # before stdout, whose reader may be gone
+            for path in _upload(result, output_dir, overwrite) if isinstance(
+                    output_dir, Address) else result.write(output_dir):
+                print(f"written: {path}", file=sys.stderr)
+        if report:
+            _write_report(report, result, utterances, bundle, groups)
+    except OSError as error:  # a full disk: what the work has found is printed all the same
+        refused = error
     if as_json:
         print(json.dumps({**result.score.to_dict(), "groups": group_json(groups),
                           "failed": result.failed,
@@ -110,6 +114,8 @@ def evaluate(bundle: Path, manifests: tuple[Path, ...], audio_root: Path | None,
             result.confidence.lines() if result.confidence else [])) + group_text(groups))
     for record in result.failed:
         print(json.dumps(record, ensure_ascii=False), file=sys.stderr)
+    if refused is not None:
+        raise refused
     return EXIT_SOME_FAILED if result.failed else EXIT_OK
 
 

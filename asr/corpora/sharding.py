@@ -32,7 +32,7 @@ from asr.audio.objects import Objects
 from asr.audio.source import is_recording, open_regular, open_source, reading
 from asr.audio.tar import MAX_MEMBERS, SUFFIX, list_members
 from asr.errors import AsrError, AudioError, UsageError
-from asr.files import alone, place_new, sha256_file, write_atomic
+from asr.files import alone, place_new, sha256_file, told_of, write_atomic
 from asr.manifest import Utterance, manifest_content
 from asr.manifest.address import Address, is_address
 from asr.parsing import StrictJsonError, parse_json
@@ -108,12 +108,11 @@ def write_shards(manifests: Mapping[str, Sequence[Utterance]], folder: str | Pat
             the next run.
     """
     settings = settings or Settings()
-    folder = Path(os.path.realpath(folder))
+    given, folder = Path(folder), Path(os.path.realpath(folder))
     _check(folder, settings, manifests)
     far = Objects(settings.address) if settings.upload else None
     work = folder.with_name(f".{folder.name}.asr-shards")
-    work.mkdir(exist_ok=True)
-    with alone(work):
+    with told_of(given, work.name), alone(_made(work)):
         _refuse_existing(folder)
         if far and not (work / RECORD).exists():
             _refuse_taken(far, manifests)
@@ -135,6 +134,12 @@ def write_shards(manifests: Mapping[str, Sequence[Utterance]], folder: str | Pat
         write_atomic(work / SUMS, "".join(sums))
         place_new(work, folder)
     return counts
+
+
+def _made(work: Path) -> Path:
+    """The folder of an unfinished run, made if this is the first."""
+    work.mkdir(exist_ok=True)
+    return work
 
 
 def _pack(work: Path, folder: Path, name: str, recordings: list[_Recording], settings: Settings,

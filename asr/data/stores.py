@@ -27,7 +27,7 @@ from asr.data.shards import (
     remove_unfinished,
     warn_of_damage,
 )
-from asr.errors import AsrError, UsageError
+from asr.errors import NO_ROOM, AsrError, UsageError
 from asr.files import lock, write_atomic
 from asr.manifest.address import Address, is_address
 
@@ -94,6 +94,8 @@ class _Near:
             if not (self.folder / SETTINGS).exists():
                 write_atomic(self.folder / SETTINGS, settings)
         except OSError as error:
+            if error.errno in NO_ROOM:
+                raise
             raise UsageError(f"The feature cache {self.folder} cannot be made: "
                              f"{error.strerror or error}. Name another folder (data.cache_dir).",
                              path=self.folder) from error

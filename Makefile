@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: help install demo test test-tfio test-ray test-versions lint types docs page check notebooks lock \
+.PHONY: help install demo test test-tfio test-ray test-peers test-versions lint types docs page check notebooks lock \
         audit clean digits
 
 help:  ## this list
@@ -63,6 +63,11 @@ test-ray:  ## Ray at work, on a cluster of two nodes, and outputs in a bucket: P
 	@sh tests/leg.sh ray python3.11 ray,remote,docx,test - -m "not gpu" \
 	    tests/fleet/test_cluster.py tests/fleet/test_cluster_options.py tests/fleet/test_cluster_ends.py \
 	    tests/fleet/test_bucket.py tests/fleet/test_far_outputs.py tests/fleet/test_far_shards.py
+
+test-peers:  ## other programs read what we write, speak to us and for us: Python 3.11, in .legs/peers (4 GB)
+	@sh tests/leg.sh peers python3.11 peers,voices,serve,kenlm,test - -m "not gpu" \
+	    tests/corpora/test_exporting.py tests/corpora/test_sharding.py tests/serve/test_wyoming.py \
+	    tests/commands/test_commands.py tests/voices/test_voices.py tests/language_model/test_kenlm.py
 
 QUICK := tests/features tests/test_recipe.py tests/test_recognizer.py tests/data tests/bundle \
     tests/network tests/augment tests/training/test_processes.py \

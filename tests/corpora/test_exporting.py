@@ -103,12 +103,13 @@ def test_lhotse_itself_reads_it(rows, tmp_path):
 @pytest.mark.filterwarnings("ignore::Warning")
 @pytest.mark.parametrize("kind", ["json", "audiofolder"])
 def test_datasets_itself_reads_it(rows, tmp_path, kind):
-    """The metadata by its JSON reader; with torchcodec, which it asks for, the audiofolder."""
+    """The metadata by its JSON reader, and the audiofolder; from version 4 on by torchcodec."""
     datasets = pytest.importorskip("datasets", reason="datasets is not installed")
     out = export_manifest(rows, tmp_path / "out", "huggingface")
     cache = str(tmp_path / "cache")
     if kind == "audiofolder":
-        pytest.importorskip("torchcodec", reason="audiofolder needs torchcodec")
+        if int(datasets.__version__.split(".")[0]) >= 4:
+            pytest.importorskip("torchcodec", reason="audiofolder needs torchcodec")
         found = datasets.load_dataset("audiofolder", data_dir=str(out), split="train",
                                       cache_dir=cache)
         found = found.cast_column("audio", datasets.Audio(decode=False))

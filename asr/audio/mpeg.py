@@ -9,6 +9,7 @@ and hides what comes after the guess. With one that we make, it decodes every fr
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import BinaryIO
 
 from asr.errors import AudioError
@@ -52,15 +53,18 @@ def inspect_mp3(file: BinaryIO, size: int, name: str, remedy: str
     while True:
         file.seek(start)
         first = file.read(200)
-        length = _stated_bytes(first)
-        if length is None:
-            cut, header = _count_frames(file, start, size, name, remedy)
+        stated = _stated(first)
+        if stated is None:
+            cut, header = _counted(file, start, size, name, remedy)
             begin = start if header or parts else 0
             return cut, [*parts, (header, begin, size)]
+        length = stated.num_bytes
         following = _next_run(file, start + length, size) if length else -1
-        parts.append((b"", start if parts else 0, size if following < 0 else following))
         if following < 0:
-            return None, parts
+            cut, header = _corrected(file, start, size, first, stated, name, remedy)
+            begin = start + len(header) if header or parts else 0
+            return cut, [*parts, (header, begin, size)]
+        parts.append((b"", start if parts else 0, following))
         if len(parts) >= MAX_PARTS:
             raise AudioError(f"{name} is an MP3 file joined from more than {MAX_PARTS:_} parts, "
                              f"which are the most that are read. {remedy}",
@@ -68,8 +72,18 @@ def inspect_mp3(file: BinaryIO, size: int, name: str, remedy: str
         start = following
 
 
-def _stated_bytes(first: bytes) -> int | None:
-    """Bytes that a Xing, Info or VBRI header states, 0 if it does not; None: no such header.
+@dataclass(frozen=True)
+class _Stated:
+    """What a Xing, Info or VBRI header states, 0 where it does not, and where it does."""
+
+    num_frames: int
+    num_bytes: int
+    frames_at: int
+    bytes_at: int
+
+
+def _stated(first: bytes) -> _Stated | None:
+    """What the header in the first frame states; None: there is none.
 
     Args:
         first: the start of the first frame, 200 bytes.
@@ -79,9 +93,41 @@ def _stated_bytes(first: bytes) -> int | None:
         if at >= 0:
             flags = int.from_bytes(first[at + 4:at + 8], "big")
             place = at + 8 + 4 * (flags & 1)
-            return int.from_bytes(first[place:place + 4], "big") if flags & 2 else 0
+            return _Stated(_number(first, at + 8) if flags & 1 else 0,
+                           _number(first, place) if flags & 2 else 0, at + 8, place)
     at = first.find(b"VBRI")
-    return None if at < 0 else int.from_bytes(first[at + 10:at + 14], "big")
+    return None if at < 0 else _Stated(_number(first, at + 14), _number(first, at + 10), at + 14,
+                                       at + 10)
+
+
+def _number(first: bytes, place: int) -> int:
+    return int.from_bytes(first[place:place + 4], "big")
+
+
+def _corrected(file: BinaryIO, start: int, size: int, first: bytes, stated: _Stated, name: str,
+               remedy: str) -> tuple[str | None, bytes]:
+    """What shows that frames are missing, and the first frame with the counts that are true.
+
+    With those that it had, decoders warn of a stream of another size, without its name. b"" where
+    they are true.
+    """
+    held, cut, frames = size - start, None, stated.num_frames
+    length = mp3_frame(first[:4])[1]
+    if stated.num_bytes > held:
+        count, _, end = _walk(file, start + length, size, name, remedy)
+        whole = count - (end > size)
+        if not frames:
+            cut = f"holds {held:_} of {stated.num_bytes:_} bytes of MPEG frames"
+        elif whole + 1 < frames:  # some encoders count the header's own frame
+            cut, frames = f"holds {whole:_} of {frames:_} MPEG frames", whole
+    elif not stated.num_bytes or 100 * (held - stated.num_bytes) < held:
+        return None, b""
+    file.seek(start)
+    head = bytearray(file.read(length))
+    for place, number in ((stated.frames_at, frames), (stated.bytes_at, held)):
+        if number and place + 4 <= len(head):
+            head[place:place + 4] = number.to_bytes(4, "big")
+    return cut, bytes(head)
 
 
 def _next_run(file: BinaryIO, position: int, size: int) -> int:
@@ -106,11 +152,26 @@ def _next_run(file: BinaryIO, position: int, size: int) -> int:
     return -1
 
 
-def _count_frames(file: BinaryIO, start: int, size: int, name: str, remedy: str
-                  ) -> tuple[str | None, bytes]:
+def _counted(file: BinaryIO, start: int, size: int, name: str, remedy: str
+             ) -> tuple[str | None, bytes]:
     """What shows that the end is missing; the header frame that has to come first, or b""."""
+    count, bit_rates, end = _walk(file, start, size, name, remedy)
+    cut = "ends inside an MPEG frame" if end > size else None
+    if len(bit_rates) < 2:
+        return cut, b""
     file.seek(start)
-    reference = int.from_bytes(file.read(4), "big")
+    return cut, _length_header(_number(file.read(4), 0), count - bool(cut), size - start)
+
+
+def _walk(file: BinaryIO, start: int, size: int, name: str, remedy: str
+          ) -> tuple[int, set[int], int]:
+    """Frames from a place on: how many, their bit rates, and where the last one ends.
+
+    No bit rate is returned where they are too many to count and all have one: the length follows
+    from the size.
+    """
+    file.seek(start)
+    reference = _number(file.read(4), 0)
     count, gaps, bit_rates, end = 0, 0, set(), start
     position = start
     while position + 4 <= size:
@@ -141,11 +202,8 @@ def _count_frames(file: BinaryIO, start: int, size: int, name: str, remedy: str
                 raise AudioError(f"{name} is an MP3 file that does not state its length, of more "
                                  f"than {MAX_FRAMES:_} frames, which are the most that are "
                                  "counted. Split it.", code="audio.too_long", path=name)
-            return None, b""
-    cut = "ends inside an MPEG frame" if end > size else None
-    if len(bit_rates) < 2:
-        return cut, b""
-    return cut, _length_header(reference, count - bool(cut), size - start)
+            return count, set(), start
+    return count, bit_rates, end
 
 
 def mp3_frame(header: bytes) -> tuple[int, int]:

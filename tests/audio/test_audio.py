@@ -255,10 +255,35 @@ def test_data_that_end_inside_a_frame():
 
 def test_a_cut_mp3_is_found_by_its_declared_length():
     """A3."""
-    assert code_of(MP3[:len(MP3) // 2]) == "audio.truncated"
-    with pytest.warns(UserWarning, match="declares 16_000 samples but holds"):
-        rest = load_audio(MP3[:len(MP3) // 2], sample_rate=RATE, allow_truncated=True)
+    half = MP3[:len(MP3) // 2]
+    assert code_of(half) == "audio.truncated"
+    with pytest.raises(AudioError, match=r"holds \d+ of \d+ MPEG frames"):
+        probe_audio(half)  # before it is decoded, so by `asr prepare`, too
+    with pytest.warns(UserWarning, match="MPEG frames. Using what is left"):
+        rest = load_audio(half, sample_rate=RATE, allow_truncated=True)
     assert 4_000 < len(rest) < 12_000
+    whole = load_audio(MP3, sample_rate=RATE)
+    same = len(rest) - 2 * 1_152
+    np.testing.assert_array_equal(rest[:same], whole[:same])
+
+
+def test_a_cut_mp3_is_decoded_without_words_of_the_decoder(capfd):
+    """libmpg123 would say, without a name, that the size of the stream is off."""
+    with pytest.warns(UserWarning, match="Using what is left"):
+        load_audio(MP3[:len(MP3) // 2], sample_rate=RATE, allow_truncated=True)
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_an_mp3_that_states_more_bytes_than_its_frames_have_is_whole(lost, capfd):
+    """A tagger took a tag away that the header had counted; some count the header's own frame."""
+    at = MP3.find(b"Xing") if b"Xing" in MP3 else MP3.find(b"Info")
+    frames = int.from_bytes(MP3[at + 8:at + 12], "big") + lost
+    data = patched(patched(MP3, at + 8, frames.to_bytes(4, "big")), at + 12,
+                   (len(MP3) + 5_000).to_bytes(4, "big"))
+    np.testing.assert_array_equal(load_audio(data, sample_rate=RATE)[:16_000],
+                                  load_audio(MP3, sample_rate=RATE)[:16_000])
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize("name", ["vorbis", "opus"])

@@ -104,7 +104,7 @@ class AvDecoder:
                 skip = frame - round((float(found.pts * found.time_base) - self._first)
                                      * self.samplerate)
             except (self._av.FFmpegError, StopIteration, TypeError) as error:
-                raise RuntimeError(f"cannot go to sample {frame:_}: {error}") from error
+                raise RuntimeError(f"cannot go to sample {frame:_}: {_said(error)}") from error
             if skip < 0:   # no way to a place before it: from the start
                 self.restart()
                 skip = frame
@@ -145,8 +145,8 @@ class AvDecoder:
         try:
             self._input = av.open(self._file, "r", format=CONTAINERS[self.format][0])
         except (self._av.FFmpegError, ValueError, OSError) as error:
-            raise self._error("audio.header", f"its header cannot be read: {error}. It is damaged "
-                              "or cut: copy it again") from error
+            raise self._error("audio.header", f"its header cannot be read: {_said(error)}. It is "
+                              "damaged or cut: copy it again") from error
         self._stream: Any = next(iter(self._input.streams.audio), None)
         if self._stream is None:
             raise self._error("audio.unsupported", "it has no sound track; give one with sound")
@@ -160,8 +160,8 @@ class AvDecoder:
         except StopIteration:
             raise self._error("audio.empty", "it has no samples. Record or copy it again") from None
         except (self._av.FFmpegError, ValueError) as error:
-            raise self._error("audio.header", f"its first samples cannot be decoded: {error}. Copy "
-                              "it again") from error
+            raise self._error("audio.header", "its first samples cannot be decoded: "
+                              f"{_said(error)}. Copy it again") from error
         self.samplerate, self.channels = first.sample_rate, len(first.layout.channels)
         self._first = float((first.pts or 0) * first.time_base) if first.time_base else 0.0
         self._rest = self._samples(first)
@@ -181,3 +181,8 @@ class AvDecoder:
     def _error(self, code: str, reason: str) -> AudioError:
         return AudioError(f"{self._name} is {self.format}, but {reason}.", code=code,
                           path=self._name)
+
+
+def _said(error: BaseException) -> str:
+    """FFmpeg's sentence, without its number and the name of our file object."""
+    return str(getattr(error, "strerror", None) or error).rstrip(".")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import glob
 import json
+import mimetypes
 import os
 import sys
 import traceback
@@ -172,6 +173,12 @@ def _outputs(outputs: tuple[str, ...]) -> tuple[list[Path | Address], str | None
     if files and len(files) < len(outputs) or len(outputs) > 1 and not files:
         raise UsageError(f"-o {' -o '.join(outputs)}: give one folder, or files whose endings name "
                          f"formats ({', '.join(f'.{s}' for s in SUFFIXES.values())}).")
+    for name in outputs[:1] if not files else ():
+        if not scheme_of(name) and not os.path.isdir(name) and (
+                mimetypes.MimeTypes(()).guess_type(name)[0] or is_model(name)):
+            raise UsageError(f"-o {name}: transcripts have no such format. A file ends in "
+                             f"{', '.join(f'.{s}' for s in SUFFIXES.values())}; a folder of this "
+                             "name must be there already.", path=name)
     return files, None if files or not outputs else outputs[0]
 
 

@@ -271,8 +271,9 @@ def _undisturbed() -> Iterator[None]:
 
     Where an exception is on its way already, such as the first Ctrl-C, a second one adds nothing.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield  # signals go to the main thread
+    if threading.current_thread() is not threading.main_thread() or \
+            signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        yield  # signals go to the main thread, and a job in the background ignores this one
         return
     ending, presses = sys.exc_info()[0] is not None, []
     before = signal.signal(signal.SIGINT, lambda *_: presses.append(1))

@@ -172,6 +172,10 @@ def transcribe_items(recognizer: Recognizer, items: Iterable[Item],
                 if channel == EACH:
                     count = info.channels if info is not None else 1
                     channels = [0] if count == 1 else list(range(1, count + 1))
+                    if count > 1 and speakers and len(speakers) != count:
+                        yield Task((item, 0, 1), partial(_refuse_names, item, count, speakers),
+                                   item.name)
+                        continue
             for number in channels:
                 yield Task((item, number, len(channels)), source, item.name, channel=number)
 
@@ -205,6 +209,13 @@ def _probe(source: str | Callable[[], bytes]) -> AudioInfo | None:
         return None
 
 
+def _refuse_names(item: Item, channels: int, speakers: Sequence[str]) -> bytes:
+    """In place of reading a recording with another number of channels than names."""
+    raise UsageError(f"{item.name} has {plural(channels, 'channel')}, but "
+                     f"{plural(len(speakers), 'speaker is', 'speakers are')} named; name one a "
+                     "channel.", code="audio.channel")
+
+
 def _outcome(item: Item, parts: Sequence[Result], speakers: Sequence[str]) -> Outcome:
     """What became of one recording, of all its channels."""
     failed = next((part for part in parts if part.error), None)
@@ -213,11 +224,6 @@ def _outcome(item: Item, parts: Sequence[Result], speakers: Sequence[str]) -> Ou
     found = [part.transcript for part in parts if part.transcript is not None]
     if len(found) == 1:
         return Outcome(item, found[0])
-    if speakers and len(speakers) != len(found):
-        return Outcome(item, error=UsageError(
-            f"{item.name} has {plural(len(found), 'channel')}, but "
-            f"{plural(len(speakers), 'speaker is', 'speakers are')} named; name "
-            "one a channel.", code="audio.channel"), stage="load")
     return Outcome(item, merge_channels(found, speakers or speaker_names(len(found))))
 
 

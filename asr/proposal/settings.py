@@ -242,8 +242,8 @@ def _augmentation(found: Survey, result: Proposal) -> None:
 def _warn(found: Survey, result: Proposal) -> None:
     say = result.warnings.append
     if found.hours < 0.2:
-        say(f"{found.hours * 60:.0f} minutes of speech are little; expect words of the training "
-            "texts at most. Record more.")
+        minutes = plural(round(60 * found.hours), "minute of speech is", "minutes of speech are")
+        say(f"{minutes} little; expect words of the training texts at most. Record more.")
     if len(found.speakers) == 1:
         say("There is one speaker: the model will know this voice alone. Add speakers, or use it "
             "for this one.")

@@ -175,3 +175,27 @@ def test_left_alone_names_media_and_what_to_install(capsys, tmp_path, monkeypatc
     _, _, err = asr(capsys, "transcribe", tmp_path, "--json")
     left = next(json.loads(line) for line in err.splitlines() if "notice" in line)["files"]
     assert sorted(map(str, tmp_path.glob("*.dss"))) == [f for f in left if f.endswith(".dss")]
+
+
+def test_too_few_names_are_refused_before_the_recording_is_read(call, capsys, monkeypatch):
+    """An hour of two channels would be transcribed first."""
+    from asr.inference import loading
+
+    def never(*_, **__):
+        raise AssertionError("it was read")
+
+    monkeypatch.setattr(loading, "load_audio", never)
+    code, _, err = asr(capsys, "transcribe", call, "--channel", "each", "--speakers", "Anna")
+    assert code == 3 and "has 2 channels, but 1 speaker is named" in err
+
+
+@pytest.mark.parametrize("name", ["talk.pdf", "talk.wav", "talk.html", "talk.asr", "talk.onnx"])
+def test_an_ending_of_no_transcript_makes_no_folder(call, capsys, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = asr(capsys, "transcribe", call, "-o", name)
+    assert code == 2 and f"-o {name}: transcripts have no such format" in err and ".srt" in err
+    assert not (tmp_path / name).exists()
+    (tmp_path / name).mkdir()  # unless a folder is called so
+    assert asr(capsys, "transcribe", call, "-o", name)[0] == 0
+    (tmp_path / "v1.2").mkdir()
+    assert asr(capsys, "transcribe", call, "-o", "v1.3")[0] == 0

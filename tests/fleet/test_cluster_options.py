@@ -6,6 +6,7 @@ import importlib.util
 import signal
 import socket
 import threading
+from collections.abc import Iterator
 
 import pytest
 
@@ -75,7 +76,15 @@ def test_what_says_settings_of_http_2_may_be_ray():
 # Ctrl-C while Ray ends ---------------------------------------------------------------------------
 
 
-def test_ctrl_c_waits_until_the_end_has_ended():
+@pytest.fixture
+def heard() -> Iterator[None]:
+    """Ctrl-C is heard, also where a shell runs these tests in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_waits_until_the_end_has_ended(heard):
     done = []
     with pytest.raises(KeyboardInterrupt), _undisturbed():
         signal.raise_signal(signal.SIGINT)
@@ -84,7 +93,7 @@ def test_ctrl_c_waits_until_the_end_has_ended():
     assert done and signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_a_second_ctrl_c_does_not_hide_what_ended_the_run():
+def test_a_second_ctrl_c_does_not_hide_what_ended_the_run(heard):
     with pytest.raises(KeyError):
         try:
             raise KeyError("first")
@@ -94,13 +103,13 @@ def test_a_second_ctrl_c_does_not_hide_what_ended_the_run():
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_a_failing_end_is_told_after_the_handler_is_back():
+def test_a_failing_end_is_told_after_the_handler_is_back(heard):
     with pytest.raises(OSError), _undisturbed():
         raise OSError
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_a_thread_leaves_signals_alone():
+def test_a_thread_leaves_signals_alone(heard):
     found = []
 
     def end() -> None:
@@ -111,3 +120,10 @@ def test_a_thread_leaves_signals_alone():
     thread.start()
     thread.join()
     assert found == [signal.default_int_handler]
+
+
+def test_a_job_in_the_background_goes_on_ignoring_ctrl_c(heard):
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with _undisturbed():
+        signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN

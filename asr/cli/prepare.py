@@ -230,11 +230,13 @@ def _prepare(corpus: str, src: Path, out: Path, split_by: str | None, dev: float
         click.echo(f"{out / COLUMNS} has {', '.join(prepared.columns)} of the utterances: asr "
                    f"evaluate --columns {out / COLUMNS} --by {next(iter(prepared.columns))}",
                    err=True)
-    _keep_roots(splits, src, out, audio_root, getattr(module, "AUDIO_BESIDE", False))
+    elsewhere = _keep_roots(splits, src, out, audio_root, getattr(module, "AUDIO_BESIDE", False))
     if prepared.excluded:
         click.echo(f"What was left out is listed in {out / REPORT}.", err=True)
     first = paths.get("train") or next(iter(paths.values()))
-    click.echo(f"Next: {typed('asr', 'validate', *paths.values())}, then "
+    click.echo(f"Next: the same command with {typed('--audio-root', elsewhere, '--overwrite')}: "
+               "the manifests then know where the recordings are." if elsewhere else
+               f"Next: {typed('asr', 'validate', *paths.values())}, then "
                f"{typed('asr', 'init', out, '-o', 'mine.toml')}" if "train" in paths else
                f"Next: {typed('asr', 'validate', first)}", err=True)
     return EXIT_SOME_FAILED if prepared.excluded else EXIT_OK
@@ -314,8 +316,11 @@ def _about_texts(splits: dict[str, list[Utterance]]) -> list[str]:
 
 
 def _keep_roots(splits: dict[str, list[Utterance]], src: Path, out: Path,
-                audio_root: Path | None, beside: bool) -> None:
-    """Write down where the recordings are, if the user named the place; else say what to name."""
+                audio_root: Path | None, beside: bool) -> str:
+    """Write down where the recordings are, if the user named the place; else return what to name.
+
+    Where that cannot be written down, every command needs it, which is said.
+    """
     from asr.audio import display_name
     named = [os.path.realpath(src if src.is_dir() else src.parent),
              *([os.path.realpath(audio_root)] if audio_root else [])]
@@ -334,13 +339,16 @@ def _keep_roots(splits: dict[str, list[Utterance]], src: Path, out: Path,
         click.echo(f"The recordings are in {' and '.join(map(display_name, used))}; {out / RECORD} "
                    "says so to the other commands.", err=True)
     elif used:
-        missing = sorted(outside)
+        click.echo("Where the recordings are could not be written down: use the manifests with "
+                   f"--audio-root {display_name(os.path.commonpath(sorted(outside)))}.", err=True)
+        return ""
     else:
         (out / RECORD).unlink(missing_ok=True)
-    if missing:
-        click.echo(f"The audio is not beside the manifests: use them with --audio-root "
-                   f"{display_name(os.path.commonpath(missing))}, or prepare them again with it.",
-                   err=True)
+    if not missing:
+        return ""
+    click.echo("The recordings are not below SRC, and no other folder was named: other commands "
+               "will not open them.", err=True)
+    return display_name(os.path.commonpath(missing))
 
 
 def _refuse_existing(paths: list[Path], overwrite: bool) -> None:

@@ -171,7 +171,7 @@ def timed(pair: Pair, rows: Sequence[tuple[Labelled, str, int]]) -> Iterator[Can
                  f"is a point at {start:.3f} s, without duration.") if start == end else
         Candidate(pair.split, f"{pair.name}-{start:.3f}{f'-{channel}' * (channel > 0)}", pair.audio,
                   " ".join(text.split()), f"{pair.source}:{start:.3f}", speaker or pair.speaker,
-                  start, end - start, channel)
+                  start, end - start, channel, is_part=True)
         for (start, end, text), speaker, channel in rows)
 
 

@@ -18,6 +18,7 @@ from asr.manifest import Utterance, duration_tolerance
 
 EACH = -1   # of `Checks.channel`: the layout says which channel each utterance is on
 SHOWN = 3   # of a kind, in a message
+FIRST = 0.001  # seconds, see `_as_part`
 OUTCOMES = ("ok", "failed", "too_short", "too_long", "invalid_text")
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -67,7 +68,8 @@ class Candidate:
     """One utterance as listed by the corpus; `source` is the place, such as "text:17".
 
     `duration` is None for a whole recording, else the seconds from `offset` on. `channel` counts
-    from 1; 0 is the mix of all.
+    from 1; 0 is the mix of all. `is_part` says that the corpus gives start and end: one that begins
+    at 0 may end before its recording does.
     """
 
     split: str
@@ -79,6 +81,7 @@ class Candidate:
     offset: float = 0.0
     duration: float | None = None
     channel: int = 0
+    is_part: bool = False
 
 
 @dataclass(frozen=True)
@@ -167,7 +170,7 @@ def collect(items: Iterable[Candidate | Excluded], checks: Checks,
 
     probes = probe_all(paths, num_workers=checks.num_workers, progress=advance,
                        allow_truncated=checks.allow_truncated)
-    prepared, seen = Imported(notes), {}
+    prepared, seen, begins = Imported(notes), {}, set()
     prepared.num_cut = sum(probe.cut for probe in probes.values())
     for item in items:
         if isinstance(item, Excluded):
@@ -182,7 +185,20 @@ def collect(items: Iterable[Candidate | Excluded], checks: Checks,
         else:
             seen[item.id] = item.source
             prepared[item.split].append(result)
+            if item.is_part and not result.offset:
+                begins.add(item.id)
+    for rows in prepared.values():
+        used = Counter(u.audio for u in rows)
+        rows[:] = [_as_part(u, probes[u.audio]) if u.id in begins and used[u.audio] == 1 else u
+                   for u in rows]
     return prepared
+
+
+def _as_part(u: Utterance, probe: Probe) -> Utterance:
+    """A row without an offset means a whole recording: the only part of one begins 1 ms later."""
+    if probe.info and probe.info.duration - u.duration > duration_tolerance(u.duration):
+        return replace(u, offset=FIRST, duration=round(u.duration - FIRST, 6))
+    return u
 
 
 def _written(text: str, replacements: Mapping[str, str]) -> str:

@@ -112,4 +112,5 @@ def row_candidate(row: dict, columns: dict[str, str], names: dict[str, str], tab
     split = (row.get(columns.get("split", "")) or "").strip() or split
     return Candidate(split, identifier, checks.locate(table.parent, path),
                      " ".join(row[columns["text"]].split()), source,
-                     (row.get(columns.get("speaker", "")) or "").strip(), offset, duration, number)
+                     (row.get(columns.get("speaker", "")) or "").strip(), offset, duration, number,
+                     is_part="start" in columns)

@@ -100,7 +100,7 @@ def _candidates(folder: Path, checks: Checks) -> Iterator[Candidate | Excluded]:
         else:
             yield Candidate(folder.name, identifier, audio, text, source,
                             speakers.get(identifier, ("", ""))[1].strip(), segment.offset,
-                            segment.duration)
+                            segment.duration, is_part=segments is not None)
     for identifier in (segments if segments is not None else recordings):
         if identifier not in texts:
             yield Excluded("invalid_text", identifier, f"{folder.name}/text", "", "text.empty",

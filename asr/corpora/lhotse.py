@@ -156,7 +156,7 @@ def _supervision(row: dict | str, recordings: dict[str, dict], split: str, sourc
     channel = channel[0] if isinstance(channel, list) and len(channel) == 1 else channel
     number = channel + 1 if isinstance(channel, int) and count > 1 else 0
     return Candidate(split, identifier, checks.locate(path.parent, name), text, source,
-                     speaker, round(start, 6), duration or None, number)
+                     speaker, round(start, 6), duration or None, number, is_part=True)
 
 
 def _file(recording: dict) -> tuple[str, int]:

@@ -222,7 +222,7 @@ def test_without_a_place_for_the_key_the_root_is_said(tmp_path, monkeypatch, cap
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
     src, out = speakers(tmp_path / "in", 2), tmp_path / "out"
     assert run(["prepare", "folder", str(src), str(out)]) == 0
-    assert f"use them with --audio-root {os.path.realpath(src)}" in capsys.readouterr().err
+    assert f"use the manifests with --audio-root {os.path.realpath(src)}" in capsys.readouterr().err
     assert len(read_manifest(out / "train.jsonl", audio_root=src)) == 10
 
 

@@ -192,7 +192,7 @@ def test_words_of_elan_that_have_no_times_of_their_own(tmp_path):
                           for word in "abc")))
     assert rows("elan", tmp_path, tiers=("divided",)) == [
         ("a", 0.0, 0.5), ("b", 0.5, 0.5), ("c", 1.0, 0.5)], "as ELAN shows them"
-    assert rows("elan", tmp_path, tiers=("referring",)) == [("a b c", 0.0, 1.5)]
+    assert rows("elan", tmp_path, tiers=("referring",)) == [("a b c", 0.001, 1.499)]
 
 
 @pytest.mark.parametrize("name, file, text", [
@@ -315,3 +315,18 @@ def test_many_tables_are_one_line(tmp_path, capsys):
                      "part-07.csv: audio = path, text = words",
                      "part-35.csv: audio = path, text = text",
                      "4 more tables have other columns; --column ROLE=NAME chooses them."]
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_part_that_begins_at_0_is_no_mistake(tmp_path, count, capsys):
+    """A label over the first second of three; a row without an offset would mean all of it."""
+    speech(tmp_path / "in" / "a.wav", 3.0)
+    (tmp_path / "in" / "a.csv").write_text("path,text,start,end\n" + "".join(
+        f"a.wav,ja,{n},{n + 1}\n" for n in range(count)))
+    assert run(["prepare", "csv", str(tmp_path / "in"), str(tmp_path / "out")]) == 0
+    rows = read_manifest(tmp_path / "out" / "a.jsonl" if (tmp_path / "out/a.jsonl").exists()
+                         else tmp_path / "out" / "train.jsonl")
+    assert [(u.offset, u.duration) for u in rows] == (
+        [(0.001, 0.999)] if count == 1 else [(0.0, 1.0), (1.0, 1.0)])
+    (made,) = (tmp_path / "out").glob("*.jsonl")
+    assert run(["validate", str(made)]) == 0, capsys.readouterr().out

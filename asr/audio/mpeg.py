@@ -18,6 +18,7 @@ MAX_GAPS = 1_000  # places in one file where there is no frame
 MAX_PARTS = 2_000  # joined in one file
 MAX_TAGS = 1 << 24  # bytes between them
 RUN = 4  # frames in a row, which no tag has: behind the stated end they are sound
+MAX_STATED = 0xFFFF_FFFF  # bytes or frames in a header
 MAX_FRAMES = 4_000_000  # counted, of one file: 24 hours have 3.6 million at 48 kHz
 
 _BIT_RATES = (  # kbit/s by index, layer III: MPEG 2 and 2.5, MPEG 1
@@ -115,7 +116,7 @@ def _corrected(file: BinaryIO, start: int, size: int, first: bytes, stated: _Sta
     length = mp3_frame(first[:4])[1]
     if stated.num_bytes > held:
         count, _, end = _walk(file, start + length, size, name, remedy)
-        whole = count - (end > size)
+        whole = max(0, count - (end > size))
         if not frames:
             cut = f"holds {held:_} of {stated.num_bytes:_} bytes of MPEG frames"
         elif whole + 1 < frames:  # some encoders count the header's own frame
@@ -126,7 +127,7 @@ def _corrected(file: BinaryIO, start: int, size: int, first: bytes, stated: _Sta
     head = bytearray(file.read(length))
     for place, number in ((stated.frames_at, frames), (stated.bytes_at, held)):
         if number and place + 4 <= len(head):
-            head[place:place + 4] = number.to_bytes(4, "big")
+            head[place:place + 4] = min(number, MAX_STATED).to_bytes(4, "big")
     return cut, bytes(head)
 
 
@@ -265,6 +266,6 @@ def _length_header(reference: int, num_frames: int, num_bytes: int) -> bytes:
     _, length = mp3_frame(header)
     mono, first_version = word >> 6 & 3 == 3, word >> 19 & 3 == 3
     side_info = (17 if mono else 32) if first_version else (9 if mono else 17)
-    fields = b"Xing" + b"".join(number.to_bytes(4, "big")
+    fields = b"Xing" + b"".join(min(number, MAX_STATED).to_bytes(4, "big")
                                 for number in (3, num_frames, num_bytes + length))
     return (header + bytes(side_info) + fields).ljust(length, b"\0")

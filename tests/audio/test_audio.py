@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 import warnings
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -284,6 +285,26 @@ def test_an_mp3_that_states_more_bytes_than_its_frames_have_is_whole(lost, capfd
     np.testing.assert_array_equal(load_audio(data, sample_rate=RATE)[:16_000],
                                   load_audio(MP3, sample_rate=RATE)[:16_000])
     assert capfd.readouterr().err == ""
+
+
+def test_mutated_headers_of_mp3_are_read_or_refused():
+    """Most mutations are in the first frame, where the length is stated; half of them are cut."""
+    rng, codes = random.Random(1), Counter()
+    for _ in range(600):
+        data = bytearray(MP3)
+        for _ in range(rng.randint(1, 6)):
+            at = rng.randrange(60) if rng.random() < 0.7 else rng.randrange(len(data))
+            data[at] = rng.choice([0, 255, rng.randrange(256)])
+        if rng.random() < 0.5:
+            del data[rng.randrange(1, len(data)):]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            try:
+                probe_audio(bytes(data), allow_truncated=rng.random() < 0.3)
+                codes["ok"] += 1
+            except AudioError as error:
+                codes[error.code] += 1
+    assert codes["ok"] > 100 and codes["audio.truncated"] > 100, codes
 
 
 @pytest.mark.parametrize("name", ["vorbis", "opus"])

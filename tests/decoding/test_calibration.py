@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracles_decoding import ToyModel, label_string_scores
 from scipy.optimize import minimize
-from test_decoding_beam import CHARACTER_ARPA, CHARACTER_MODEL, WORD_ARPA, WORD_MODEL
+from small_models import CHARACTER_ARPA, CHARACTER_MODEL, WORD_ARPA, WORD_MODEL
 from tiny_bundle import TOKENIZER, write_bundle
 
 from asr.bundle import load_bundle

@@ -132,7 +132,7 @@ def test_the_beam_reads_with_it_as_with_the_arpa_file(binary, module, options):
 
 
 def test_a_character_model(tmp_path, module, monkeypatch):
-    from test_decoding_beam import CHARACTER_ARPA, CHARACTER_MODEL
+    from small_models import CHARACTER_ARPA, CHARACTER_MODEL
     monkeypatch.setitem(globals(), "TOY", CHARACTER_ARPA)
     path = tmp_path / "characters.bin"
     path.write_bytes(GOLDEN)

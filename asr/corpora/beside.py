@@ -18,7 +18,7 @@ from typing import TypeVar
 
 from asr.annotations import Labelled, Tiers
 from asr.audio.source import OTHER_MEDIA, is_recording
-from asr.corpora.collect import EACH, Candidate, Checks, Excluded, LeftAlone, told_apart
+from asr.corpora.collect import EACH, SHOWN, Candidate, Checks, Excluded, LeftAlone, told_apart
 from asr.corpora.naming import SPLIT_WORDS, split_word, unique_names
 from asr.corpora.tables import corpus_folder
 from asr.errors import CorpusError, DataError, UsageError
@@ -193,10 +193,12 @@ def tier_candidates(pairs: Iterable[Pair], tiers: tuple[str, ...], checks: Check
         UsageError: it is not clear which tier is meant, or no file has a tier of that name.
     """
     used: dict[str, int] = dict.fromkeys(tiers, 0)
+    names: dict[str, None] = {}  # of tiers with labels
 
     def of_pair(pair: Pair, content: tuple[Tiers, dict[str, str]]
                 ) -> Iterator[Candidate | Excluded]:
         found, speakers = content
+        names.update(dict.fromkeys(tier for tier in found if found[tier]))
         chosen = [t for t in tiers if t in found] if tiers else _usual(found, pair.source)
         if not any(found[tier] for tier in chosen):
             yield Excluded("invalid_text", pair.name, pair.source, str(pair.audio), "text.empty",
@@ -214,8 +216,10 @@ def tier_candidates(pairs: Iterable[Pair], tiers: tuple[str, ...], checks: Check
     yield from annotated(pairs, what, read, of_pair)
     unused = [tier for tier in tiers if not used[tier]]
     if unused:
-        raise UsageError(f"No file has a tier {unused[0]!r} with labels; look at the names of the "
-                         "tiers, which are case-sensitive; points have no duration.")
+        some = ", ".join(map(repr, list(names)[:SHOWN])) + ", ..." * (len(names) > SHOWN)
+        raise UsageError(f"No file has a tier {unused[0]!r} with labels; there "
+                         f"{'are ' + some if names else 'is none'}. Names are case-sensitive; "
+                         "points have no duration.")
     notes.append("Tiers: " + ", ".join(f"{tier} ({plural(count, 'label')})"
                                        for tier, count in used.items()))
 

@@ -71,8 +71,9 @@ def by_fraction(items: Iterable[Candidate | Excluded], fractions: dict[str, floa
     if not fractions:
         return items
     if min(fractions.values()) < 0 or sum(fractions.values()) >= 1:
-        raise UsageError(f"The shares {fractions} must be 0 or more and leave something for "
-                         f"{split!r}.")
+        spelt = " and ".join(f"{100 * share:g} % for {name}" for name, share in fractions.items())
+        raise UsageError(f"{spelt} leave nothing for {split}; expected shares of 0 or more, less "
+                         "than 100 % together.")
     _check(items, by, tuple(fractions), split)
     key = GROUPS[by]
     groups: dict[str, int] = defaultdict(int)

@@ -56,8 +56,9 @@ class CharTokenizer:
         """
         unknown = self.unknown(text)
         if unknown:
-            raise TextError(f"{text!r} holds {', '.join(map(describe, unknown))}, which is not in "
-                            f"the alphabet {self.alphabet!r}. Normalise the text, extend the "
+            are = "is" if len(unknown) == 1 else "are"
+            raise TextError(f"{text!r} holds {', '.join(map(describe, unknown))}, which {are} not "
+                            f"in the alphabet {self.alphabet!r}. Normalise the text, extend the "
                             "alphabet, or drop the utterance.", code="text.out_of_alphabet")
         return [self._label[character] for character in text]
 

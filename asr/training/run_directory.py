@@ -23,7 +23,7 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
-from asr.errors import NO_ROOM, CheckpointError, InputWarning, UsageError
+from asr.errors import NO_ROOM, CheckpointError, InputWarning, UsageError, shorten
 from asr.files import lock, write_atomic
 from asr.kernels import processors
 from asr.parsing import parse_json, read_whole_objects
@@ -36,6 +36,10 @@ MAY_CHANGE = {"train.epochs", "train.max_minutes", "train.patience", "train.nonf
               "data.num_workers", "data.cache_dir", "data.max_bad_fraction"}
 
 
+# What may be in a folder before its first run: notes, recipes, logs of a shell, prepared features.
+MAY_BE_THERE = {"cache", "lost+found"}, {".toml", ".md", ".txt", ".log", ".out", ".err", ".sh"}
+
+
 class RunDirectory:
     """The folder of one run, locked while it is open.
 
@@ -43,11 +47,13 @@ class RunDirectory:
         path: created if it does not exist.
 
     Raises:
-        UsageError: the path is a file, cannot be written, or is locked by another training.
+        UsageError: the path is a file, cannot be written, is locked by another training, or is a
+            folder of something else.
     """
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
+        _refuse_others(self.path)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = open(self.path / ".lock", "a+", encoding="utf-8")  # noqa: SIM115
@@ -191,6 +197,24 @@ class RunDirectory:
         """Write or replace a JSONL file of this run."""
         write_atomic(self.path / name,
                      "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in records))
+
+
+def _refuse_others(path: Path) -> None:
+    """A folder of recordings, say, is no place for the files of a run.
+
+    Raises:
+        UsageError: it is neither new, nor empty, nor a run.
+    """
+    if not path.is_dir() or (path / ".lock").exists() or (path / "recipe.toml").exists():
+        return
+    names, suffixes = MAY_BE_THERE
+    others = sorted(entry.name for entry in path.iterdir() if not entry.name.startswith(".")
+                    and entry.name not in names and entry.suffix.lower() not in suffixes)
+    if others:
+        more = f" and {len(others) - 1:,} more" * (len(others) > 1)
+        raise UsageError(f"{path} is no run, but holds {shorten(others[0], 80)}{more}. Name a new "
+                         "folder.", path=path)
+
 
 
 def _difference(before: dict[str, str], after: dict[str, str]) -> str:

@@ -232,7 +232,7 @@ def test_usage_errors(capsys, bundle, clip, tmp_path):
             (["transcribe", bundle, clip, other, "--format", "srt"], "Give --output-dir"),
             (["transcribe", bundle, clip, other, "--format", "textgrid"], "Give --output-dir"),
             (["transcribe", bundle, clip, "--beam-width", "0"], "beam_width must be between"),
-            (["transcribe", bundle, clip, "-o", clip], "Cannot make the output folder"),
+            (["transcribe", bundle, clip, "-o", clip], "transcripts have no such format"),
             (["transcribe", tmp_path / "m.keras", clip], "executes code"),
             (["transcribe", tmp_path / "m.h5", clip], "not supported"),
             (["transcribe", "--bundle", tmp_path / "m.pkl", clip], "executes code")]:

@@ -553,7 +553,7 @@ def test_a_split_separates_groups_and_ignores_order(items, by, share, seed):
 def test_impossible_splits_are_errors():
     items = [Candidate("train", "a", Path("/x"), "t", "list:1", ""),
              Candidate("dev", "b", Path("/x"), "t", "list:2", "s")]
-    with pytest.raises(UsageError, match="leave something for 'train'"):
+    with pytest.raises(UsageError, match="60 % for test and 40 % for more leave nothing"):
         by_fraction(items, {"test": 0.6, "more": 0.4}, by="text")
     with pytest.raises(UsageError, match="has its own split 'dev'"):
         by_fraction(items, {"dev": 0.1}, by="text")

@@ -330,3 +330,11 @@ def test_a_part_that_begins_at_0_is_no_mistake(tmp_path, count, capsys):
         [(0.001, 0.999)] if count == 1 else [(0.0, 1.0), (1.0, 1.0)])
     (made,) = (tmp_path / "out").glob("*.jsonl")
     assert run(["validate", str(made)]) == 0, capsys.readouterr().out
+
+
+def test_a_tier_that_is_not_there_is_answered_with_those_that_are(tmp_path, capsys):
+    speech(tmp_path / "a.wav", 2.0)
+    (tmp_path / "a.eaf").write_text(EAF.format(divided="", referring=""))
+    command = ["prepare", "elan", str(tmp_path), str(tmp_path / "out"), "--tier", "Line"]
+    assert run(command) == 2
+    assert "No file has a tier 'Line' with labels; there are 'line'." in capsys.readouterr().err

@@ -87,6 +87,24 @@ def test_the_pairing_gap_counts_standard_errors(rng):
 def test_a_run_directory_is_held_by_one_training(tmp_path):
     with RunDirectory(tmp_path / "run"), pytest.raises(UsageError, match="in use by another"):
         RunDirectory(tmp_path / "run")
+
+
+@pytest.mark.parametrize("name", ["talk.wav", "train.jsonl", "speaker", "model.asr"])
+def test_a_folder_of_something_else_is_no_run(tmp_path, name):
+    """A run among recordings would make a model of their folder, and its files hard to tell."""
+    for kept in ("my.toml", "README.md", "nohup.out", ".DS_Store", "cache"):
+        (tmp_path / kept).touch()
+    with RunDirectory(tmp_path):
+        pass  # notes and recipes may be there
+    (tmp_path / ".lock").unlink()
+    (tmp_path / name).touch()
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(UsageError, match=f"is no run, but holds {name}. Name a new folder"):
+        RunDirectory(tmp_path)
+    assert sorted(tmp_path.iterdir()) == before
+    (tmp_path / "recipe.toml").touch()  # a run, of which somebody removed the lock
+    with RunDirectory(tmp_path):
+        pass
     RunDirectory(tmp_path / "run").close()
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match="Cannot use"):

@@ -179,7 +179,7 @@ def test_speakers_and_durations_as_lists():
     assert [row.duration for row in result.rows] == [1.0, 2.0, 3.0]
     assert result.receipt.speakers == 2
     assert result.wer_interval is not None and result.wer_interval.clusters == 3
-    with pytest.raises(DataError, match="1 speakers for 3 references"):
+    with pytest.raises(DataError, match="1 speaker for 3 references"):
         score(["x", "y", "z"], ["x", "q", "z"], speakers=["s"])
 
 

@@ -5,9 +5,10 @@
 
 Local and cluster runs alternate (ABAB); medians count. With `--workers 1,2,4,8` more workers than
 processors are simulated: they show the cost of handing out work, not speed. The start of Ray and
-of the workers, in the first quarter of a run, is not counted. Prints JSON, with the cost model: hours of audio and machines to
-hours of work, and bytes of features and of 16 kHz FLAC. `--processor` measures one thread of this
-process alone, in seconds of CPU: also on a machine that has other work to do.
+of the workers, in the first quarter of a run, is not counted. Prints JSON, with the cost model:
+hours of audio and machines to hours of work, and bytes of features and of 16 kHz FLAC.
+`--processor` measures one thread of this process alone, in seconds of CPU: also on a machine that
+has other work to do.
 """
 
 from __future__ import annotations

@@ -36,7 +36,9 @@ MAY_CHANGE = {"train.epochs", "train.max_minutes", "train.patience", "train.nonf
               "data.num_workers", "data.cache_dir", "data.max_bad_fraction"}
 
 
-# What may be in a folder before its first run: notes, recipes, logs of a shell, prepared features.
+# What shows that a folder is a run, and what may be in one before its first: notes, recipes, logs
+# of a shell, prepared features.
+OF_A_RUN = (".lock", "recipe.toml", "versions.json", "checkpoints", "best.asr")
 MAY_BE_THERE = {"cache", "lost+found"}, {".toml", ".md", ".txt", ".log", ".out", ".err", ".sh"}
 
 
@@ -205,7 +207,7 @@ def _refuse_others(path: Path) -> None:
     Raises:
         UsageError: it is neither new, nor empty, nor a run.
     """
-    if not path.is_dir() or (path / ".lock").exists() or (path / "recipe.toml").exists():
+    if not path.is_dir() or any((path / name).exists() for name in OF_A_RUN):
         return
     names, suffixes = MAY_BE_THERE
     others = sorted(entry.name for entry in path.iterdir() if not entry.name.startswith(".")

@@ -127,7 +127,7 @@ def test_bad_arguments(tmp_path, capsys):
     assert not (tmp_path / "o.arpa").exists()
     capsys.readouterr()
     assert run([*arguments, "--min-count", "2"]) == 4
-    assert "No word appears 2 times (the most frequent one 1 times)" in capsys.readouterr().err
+    assert "No word appears 2 times (the most frequent one 1 time)" in capsys.readouterr().err
     assert not (tmp_path / "o.arpa").exists()
 
 

@@ -161,7 +161,7 @@ def test_one_big_speaker_stays_in_training(tmp_path):
 @pytest.mark.parametrize("arguments, words", [
     (["--dev", "10%", "--test", "10%"], "are 2 groups, and none may be divided"),
     (["--split", "speaker"], "needs shares"), (["--dev", "many"], "is no share"),
-    (["--dev", "60%", "--test", "60%"], "leave something for 'train'"),
+    (["--dev", "60%", "--test", "60%"], "leave nothing for train"),
     (["--channel", "middle"], "is no channel"),
     (["--channel", "each"], "is for layouts with a tier for each speaker")])
 def test_splits_that_cannot_be(tmp_path, capsys, arguments, words):

@@ -64,7 +64,7 @@ test-ray:  ## Ray at work, on a cluster of two nodes, and outputs in a bucket: P
 	    tests/fleet/test_cluster.py tests/fleet/test_cluster_options.py tests/fleet/test_cluster_ends.py \
 	    tests/fleet/test_bucket.py tests/fleet/test_far_outputs.py tests/fleet/test_far_shards.py
 
-test-peers:  ## other programs read what we write, speak to us and for us: Python 3.11, in .legs/peers (4 GB)
+test-peers:  ## other programs read what we write, speak to us and for us: Python 3.11, in .legs/peers (8 GB)
 	@sh tests/leg.sh peers python3.11 peers,voices,serve,kenlm,test - -m "not gpu" \
 	    tests/corpora/test_exporting.py tests/corpora/test_sharding.py tests/serve/test_wyoming.py \
 	    tests/commands/test_commands.py tests/voices/test_voices.py tests/language_model/test_kenlm.py

@@ -34,8 +34,6 @@ from asr.versions import installed
 MAY_CHANGE = {"train.epochs", "train.max_minutes", "train.patience", "train.nonfinite_patience",
               "train.lost_after",
               "data.num_workers", "data.cache_dir", "data.max_bad_fraction"}
-
-
 # What shows that a folder is a run, and what may be in one before its first: notes, recipes, logs
 # of a shell, prepared features.
 OF_A_RUN = (".lock", "recipe.toml", "versions.json", "checkpoints", "best.asr")
@@ -216,7 +214,6 @@ def _refuse_others(path: Path) -> None:
         more = f" and {len(others) - 1:,} more" * (len(others) > 1)
         raise UsageError(f"{path} is no run, but holds {shorten(others[0], 80)}{more}. Name a new "
                          "folder.", path=path)
-
 
 
 def _difference(before: dict[str, str], after: dict[str, str]) -> str:

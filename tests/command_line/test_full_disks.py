@@ -110,11 +110,12 @@ def test_a_full_disk_names_the_file_and_leaves_nothing(verb, folder, capsys):
         assert run(VERBS[verb].replace("OUT", str(folder / "out")).split()) == 1
     (line,) = errors(capsys)
     name = NAMES.get(verb, next(part for part in VERBS[verb].split() if "OUT" in part).lower())
-    assert re.fullmatch(re.escape(f"Error: Cannot use {folder / name}") + r"[\w/.-]*: File too "
-                        "large. Make room and run the same command again; what existed is as it "
-                        "was.", line), line
+    if verb == "features":  # whose folder and file have names of their own
+        line = re.sub(r"(features-)[0-9a-f]{16}/settings[.]json(?=: )", r"\1", line)
+    assert line == (f"Error: Cannot use {folder / name}: File too large. Make room and run the "
+                    "same command again; what existed is as it was.")
     left = [p for p in sorted(folder.rglob("*")) if p.is_file() and p not in before]
-    assert [p.name for p in left if p.name != ".lock"] == []
+    assert [p.name for p in left] == [".lock"] * (verb == "train")
     assert not [p for p in folder.iterdir() if p.name.startswith(".") and verb not in GOES_ON]
 
 

@@ -87,6 +87,10 @@ def test_the_pairing_gap_counts_standard_errors(rng):
 def test_a_run_directory_is_held_by_one_training(tmp_path):
     with RunDirectory(tmp_path / "run"), pytest.raises(UsageError, match="in use by another"):
         RunDirectory(tmp_path / "run")
+    RunDirectory(tmp_path / "run").close()
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="Cannot use"):
+        RunDirectory(tmp_path / "file")
 
 
 @pytest.mark.parametrize("name", ["talk.wav", "train.jsonl", "speaker", "model.asr"])
@@ -105,10 +109,6 @@ def test_a_folder_of_something_else_is_no_run(tmp_path, name):
     (tmp_path / "recipe.toml").touch()  # a run, of which somebody removed the lock
     with RunDirectory(tmp_path):
         pass
-    RunDirectory(tmp_path / "run").close()
-    (tmp_path / "file").touch()
-    with pytest.raises(UsageError, match="Cannot use"):
-        RunDirectory(tmp_path / "file")
 
 
 def test_other_settings_or_vocabulary_are_refused_before_training(tmp_path):

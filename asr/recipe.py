@@ -354,8 +354,8 @@ def _check_together(recipe: Recipe, source: str) -> None:
                                                    f"features.n_mels {f.n_mels}"),
         (bool(a.speeds), "augment.speeds must name at least one factor, such as [1.0]"),
         (a.noise_snr_min <= a.noise_snr_max, "augment.noise_snr_min must not exceed noise_snr_max"),
-        (not a.noise_probability or bool(a.noise_dir), "augment.noise_probability needs "
-                                                       "augment.noise_dir"),
+        (not a.noise_probability or bool(a.noise_dir),
+         "augment.noise_probability needs augment.noise_dir"),
         (m.front_end != "stack" or m.stacking >= m.subsampling,
          f"model.stacking {m.stacking} must be at least model.subsampling {m.subsampling}, or "
          "frames would be skipped"),
@@ -364,10 +364,10 @@ def _check_together(recipe: Recipe, source: str) -> None:
         (not recipe.data.repeats or len(recipe.data.repeats) == len(recipe.data.train),
          f"data.repeats must have one number a manifest of data.train: "
          f"{len(recipe.data.train)}, got {len(recipe.data.repeats)}"),
-        (recipe.data.min_seconds < recipe.data.max_seconds, "data.min_seconds must be below "
-                                                            "data.max_seconds"),
-        ("://" not in recipe.data.cache_dir, "data.cache_dir must be a folder, not an "
-                                                 "address; copy the features to a disk"),
+        (recipe.data.min_seconds < recipe.data.max_seconds,
+         "data.min_seconds must be below data.max_seconds"),
+        ("://" not in recipe.data.cache_dir,
+         "data.cache_dir must be a folder, not an address; copy the features to a disk"),
         (recipe.decoder.kind != "lexicon" or bool(recipe.decoder.lexicon),
          "decoder.kind = \"lexicon\" needs decoder.lexicon, the list of words"),
         (not recipe.decoder.warps or log_power,
@@ -383,10 +383,10 @@ def _check_together(recipe: Recipe, source: str) -> None:
         (not f.cmvn_range_db or log_power and f.cmvn in ("utterance", "map"),
          "features.cmvn_range_db works with features.cmvn = \"utterance\" and \"map\", on log-mel "
          "features without deltas"),
-        (recipe.data.reader == "cache" or f.kind in ("log_mel", "mfcc") and not f.deltas
-         and not f.trim_db and a.concat_max == 1 and not a.pad_max,
-         "data.reader = \"tensorflow-io\" computes log_mel and mfcc without deltas and trim_db, "
-         "and joins and pads no clips (augment.concat_max, pad_max); set data.reader = \"cache\""),
+        (recipe.data.reader == "cache" or f.kind in ("log_mel", "mfcc") and a.concat_max == 1
+         and not (f.deltas or f.trim_db or a.pad_max or recipe.data.allow_truncated),
+         "data.reader = \"tensorflow-io\" has no pcen, deltas, trim_db, augment.concat_max, "
+         "augment.pad_max or data.allow_truncated; set data.reader = \"cache\""),
         (log_power or not _mel_augmentation(a),
          "augment.noise_probability, warp, tilt_db, gain_db and band_limit_probability work on "
          "log-mel features without deltas"),

@@ -165,7 +165,8 @@ class NoiseBank:
 
 
 def load_noise_bank(noise_dir: str | Path, extractor: Extractor, *,
-                    cache_dir: str | Path | None = None) -> NoiseBank:
+                    cache_dir: str | Path | None = None,
+                    allow_truncated: bool = False) -> NoiseBank:
     """The features of every recording below a folder.
 
     Args:
@@ -173,6 +174,7 @@ def load_noise_bank(noise_dir: str | Path, extractor: Extractor, *,
         extractor: the one of the speech, so that powers can be added.
         cache_dir: where the bank is kept between runs; None: it is not kept. A changed file or
             setting makes another bank; a damaged one is made again, with a warning.
+        allow_truncated: see `asr.audio.load_audio`.
 
     Raises:
         DataError: the folder holds no audio, or some of it cannot be read; all are named.
@@ -183,11 +185,12 @@ def load_noise_bank(noise_dir: str | Path, extractor: Extractor, *,
         hashes = hash_files(files, memory=Path(cache_dir) / "hashes.json")
         stamps = [(str(path.relative_to(noise_dir)), getattr(hashes[path], "sha256", ""))
                   for path in files]
-        key = json.dumps([asdict(extractor.settings), stamps, NOISE_RANGE_DB])
+        key = json.dumps([asdict(extractor.settings), stamps, NOISE_RANGE_DB,
+                          *(["allow_truncated"] if allow_truncated else [])])
         cached = Path(cache_dir) / f"noise-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
         if cached.exists() and (bank := _kept_bank(cached)):
             return bank
-    bank = _extract_noise(files, extractor)
+    bank = _extract_noise(files, extractor, allow_truncated)
     if cached is not None:
         buffer = io.BytesIO()
         np.savez(buffer, frames=bank.frames, lengths=bank.lengths)
@@ -225,13 +228,14 @@ def noise_files(noise_dir: str | Path) -> list[Path]:
     return files
 
 
-def _extract_noise(files: Sequence[Path], extractor: Extractor) -> NoiseBank:
+def _extract_noise(files: Sequence[Path], extractor: Extractor, allow_truncated: bool) -> NoiseBank:
     from asr.audio import load_audio
 
     recordings, failures = [], []
     for path in files:
         try:
-            audio = load_audio(path, sample_rate=extractor.settings.sample_rate)
+            audio = load_audio(path, sample_rate=extractor.settings.sample_rate,
+                               allow_truncated=allow_truncated)
             recordings.append(audible_frames(extractor.extract(audio)))
         except AsrError as error:
             failures.append(f"{path}: {error.message}")

@@ -58,7 +58,8 @@ def build_augmenter(recipe: Recipe, cmvn: tuple[np.ndarray, np.ndarray] | None,
     mean, std = cmvn or (None, None)
     noise = None
     if augment.noise_probability:
-        noise = load_noise_bank(augment.noise_dir, extractor, cache_dir=cache_dir)
+        noise = load_noise_bank(augment.noise_dir, extractor, cache_dir=cache_dir,
+                                allow_truncated=recipe.data.allow_truncated)
     mel = extractor.mel_frequencies if features.kind == "log_mel" else None
     return FeatureAugmenter(augment, features, mel_frequencies=mel, noise=noise, mean=mean, std=std)
 

@@ -19,7 +19,7 @@ from asr.augment import (
     join_clips,
     load_noise_bank,
 )
-from asr.errors import DataError, UsageError
+from asr.errors import DataError, InputWarning, UsageError
 from asr.features import LOG_FLOOR, FeatureExtractor, cmvn, normalize_features
 from asr.features.warping import warp_matrices, warped_positions
 from asr.recipe import AugmentSettings, FeatureSettings
@@ -159,14 +159,14 @@ def test_noise_bank_is_read_once_and_again_when_something_changed(tmp_path, rng)
     cache = tmp_path / "cache"
     first = load_noise_bank(tmp_path / "noise", extractor, cache_dir=cache)
     assert first.lengths.tolist() == [51, 51] and first.frames.shape == (102, NUM_FEATURES)
-    (stored,) = cache.iterdir()
+    (stored,) = cache.glob("noise-*.npz")  # hashes.json comes some seconds later
     stamp = stored.stat().st_mtime_ns
     again = load_noise_bank(tmp_path / "noise", extractor, cache_dir=cache)
     np.testing.assert_array_equal(again.frames, first.frames)
     assert stored.stat().st_mtime_ns == stamp
     load_noise_bank(tmp_path / "noise", FeatureExtractor(replace(FEATURES, f_max=4_000.0)),
                     cache_dir=cache)
-    assert len(list(cache.iterdir())) == 2
+    assert len(list(cache.glob("noise-*.npz"))) == 2
 
 
 def test_noise_folder_without_audio_or_with_broken_audio(tmp_path):
@@ -176,6 +176,19 @@ def test_noise_folder_without_audio_or_with_broken_audio(tmp_path):
     (tmp_path / "x.wav").write_bytes(b"RIFF")
     with pytest.raises(DataError, match=r"1 of 1 noise recording cannot be used.*\n.*x\.wav"):
         load_noise_bank(tmp_path, extractor)
+
+
+def test_a_cut_noise_is_used_only_where_allowed(tmp_path, rng):
+    path, cache = tmp_path / "noise" / "rain.wav", tmp_path / "cache"
+    path.parent.mkdir()
+    soundfile.write(path, rng.uniform(-0.1, 0.1, 8_000), 16_000)
+    path.write_bytes(path.read_bytes()[:-2 * 1_600])  # 6,400 samples are left
+    extractor = FeatureExtractor(FEATURES)
+    with pytest.warns(InputWarning, match=r"rain\.wav"):
+        bank = load_noise_bank(path.parent, extractor, cache_dir=cache, allow_truncated=True)
+    assert bank.lengths.tolist() == [41]
+    with pytest.raises(DataError, match=r"rain\.wav"):  # though there is a bank of it
+        load_noise_bank(path.parent, extractor, cache_dir=cache)
 
 
 def test_warped_positions():

@@ -75,10 +75,11 @@ def test_versions_that_do_not_fit_are_one_sentence(monkeypatch):
 
 @pytest.mark.parametrize("table", [
     {"features": {"kind": "pcen"}}, {"features": {"deltas": 1}}, {"features": {"trim_db": 30.0}},
-    {"augment": {"concat_max": 2}}])
+    {"augment": {"concat_max": 2}}, {"augment": {"pad_max": 0.5}},
+    {"data": {"allow_truncated": True}}])
 def test_what_the_graph_does_not_compute_is_refused(table):
     with pytest.raises(RecipeError, match='set data.reader = "cache"'):
-        recipe_from_dict({"data": {"reader": "tensorflow-io"}, **table})
+        recipe_from_dict({**table, "data": {**table.get("data", {}), "reader": "tensorflow-io"}})
     recipe_from_dict(table)
 
 

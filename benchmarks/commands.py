@@ -5,6 +5,7 @@ r"""Ten digits as commands, from a list of words: right on strangers, quiet on o
     asr commands digits.txt digits-commands.asr --minutes 20
     python benchmarks/commands.py digits-commands.asr --data ../shared/data --plot det.svg
     python benchmarks/commands.py digits.txt --data ../shared/data --recordings 1 5 20
+    python benchmarks/commands.py names.asr --words-of data/speechocean762/dev.jsonl
 
 Right: the 500 takes of each FSDD speaker, and of fsdd-jason without its silence. Other speech:
 LibriSpeech (251 speakers), kathleen, kerstin, and the noises of ESC-10, each recording cut at its
@@ -16,7 +17,11 @@ jackson and theo (DEV); the four others are the test. --quiet puts the clips, wh
 into a room: 0.5 s before and 1.7 s behind at -66 dB, as `benchmarks/quiet.py`.
 
 --recordings N: for each half of the speakers
-a model is trained with N takes a word of the other half (half A: jackson, george, jason).
+a model is trained with N takes a word of the other half (half A: jackson, george, jason); a
+line of JSON each, once it is there.
+
+--words-of MANIFEST: instead of the digits, the words of the bundle's list, cut out of the sentences
+of the manifest by aligning (--aligner): shorter and less clear than a word that is said alone.
 """
 
 from __future__ import annotations
@@ -31,14 +36,15 @@ from pathlib import Path
 import numpy as np
 
 from asr.audio import load_audio
-from asr.errors import AudioError
+from asr.errors import AsrError, AudioError
 from asr.files import write_atomic
 from asr.inference.loop import infer
 from asr.inference.tasks import Task
-from asr.manifest import Utterance, write_manifest
+from asr.manifest import Utterance, read_manifest, write_manifest
 from asr.manifest.roots import record_roots
 from asr.recipe import NEVER_REFUSED
 from asr.recognizer import Recognizer, load
+from asr.text import normalize
 from asr.tuning.dev_set import DevSet
 from asr.tuning.plot import det_curve
 from asr.tuning.refusal import Judgement, judge_refusals
@@ -47,6 +53,7 @@ DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight"
 DEV = ("jackson", "theo")
 HALF = ("jackson", "george", "jason")  # and the other half: theo, nicolas, yweweler
 FRAME = 0.01  # seconds
+AROUND = 0.05  # seconds, at both ends of a word that is cut out of a sentence
 SHORTEST, PAUSE, MARGIN = 0.15, 0.2, 0.1  # seconds
 SOURCES = {"librispeech": "librispeech-unlabelled/*.ogg", "kathleen": "kathleen/audio/*",
            "kerstin": "kerstin/wavs/*", "noise": "noise-esc10/*/*"}
@@ -87,6 +94,26 @@ def digits_of(data: Path, rate: int) -> dict[str, list[tuple[np.ndarray, str]]]:
     return found
 
 
+def words_of(manifest: Path, root: Path, aligner: Path, phrases: set[str], rate: int
+             ) -> dict[str, list[tuple[np.ndarray, str]]]:
+    """(audio, word) by speaker: words of the list in the sentences of a manifest."""
+    reader, found = load(aligner), {}
+    for row in read_manifest(manifest, audio_root=root):
+        if not phrases & set(normalize(row.text, "basic").split()):
+            continue
+        audio = load_audio(row.audio, sample_rate=rate)
+        try:
+            said = reader.align(row.audio, row.text)
+        except AsrError as error:
+            print(f"{row.id} is left out: {error.message}", file=sys.stderr)
+            continue
+        for word in said.words:
+            if (text := normalize(word.text, "basic")) in phrases:
+                begin, end = (round(rate * t) for t in (word.start - AROUND, word.end + AROUND))
+                found.setdefault(row.speaker, []).append((audio[max(0, begin):end], text))
+    return found
+
+
 def in_quiet(clips: list[tuple[np.ndarray, str]], rate: int) -> list[tuple[np.ndarray, str]]:
     """The clips in a quiet room."""
     rng = np.random.default_rng(1)
@@ -123,16 +150,15 @@ def other_speech(recognizer: Recognizer, data: Path, every: int, measure: str
     return found
 
 
-def results(recognizer: Recognizer, data: Path, speakers: tuple[str, ...], every: int,
-            quiet: bool = False) -> dict:
+def results(recognizer: Recognizer, data: Path, said: dict[str, list[tuple[np.ndarray, str]]],
+            every: int, quiet: bool = False) -> dict:
     """Accuracy by speaker, false accepts by source, at the limit of the bundle; and the curve."""
     settings = recognizer.decoder_settings
     measure = "max_gap" if settings.max_doubt == NEVER_REFUSED else "max_doubt"
     limit = getattr(settings, measure)
     rate = recognizer.sample_rate
     spoken = {name: judged(recognizer, in_quiet(clips, rate) if quiet else clips, measure)
-              for name, clips in digits_of(data, recognizer.sample_rate).items()
-              if name in speakers}
+              for name, clips in said.items()}
     others = other_speech(recognizer, data, every, measure)
     rows = {name: {"right_percent": percent(one.right & (one.gaps <= limit)),
                    "right_without_refusing": percent(one.right),
@@ -204,6 +230,9 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=1, help="use every so many recordings of "
                         "other speech")
     parser.add_argument("--recordings", type=int, nargs="*", default=[])
+    parser.add_argument("--words-of", type=Path, metavar="MANIFEST",
+                        help="cut the words out of the sentences of this manifest")
+    parser.add_argument("--aligner", type=Path, default=Path("models/english.asr"))
     parser.add_argument("--minutes", type=float, default=20.0)
     parser.add_argument("--work", type=Path, default=Path("runs/commands"))
     parser.add_argument("--quiet", action="store_true", help="with a quiet room around the clips")
@@ -211,20 +240,28 @@ def main() -> None:
     options = parser.parse_args()
     if not options.recordings:
         recognizer = load(options.model)
-        everyone = tuple(sorted(digits_of(options.data, 8_000)))
+        rate = recognizer.sample_rate
+        said = words_of(options.words_of, options.data, options.aligner,
+                        set(recognizer.decoder_settings.grammar.splitlines()), rate
+                        ) if options.words_of else digits_of(options.data, rate)
+        if options.words_of:  # few of each speaker
+            said = {options.words_of.stem: [clip for clips in said.values() for clip in clips]}
         found = {"recordings_a_word": 0,
-                 **results(recognizer, options.data, everyone, options.every, options.quiet)}
+                 **results(recognizer, options.data, said, options.every, options.quiet)}
         if options.plot:
             write_atomic(options.plot, det_curve(
-                "Digits as commands: FSDD speakers of the test, other speech",
+                "Words as commands: people of the test, other speech",
                 [(row["per_hour"], row["missed_percent"] / 100) for row in found["curve"]]))
         print(json.dumps(found, indent=1))
         return
-    print(json.dumps([{"recordings_a_word": number, "tested": tested,
-                       **results(recognizer, options.data, tested, options.every, options.quiet)}
-                      for number in options.recordings
-                      for recognizer, tested in trained(options.model, options.data, number,
-                                                        options.minutes, options.work)], indent=1))
+    for number in options.recordings:
+        for recognizer, tested in trained(options.model, options.data, number, options.minutes,
+                                          options.work):
+            said = {name: clips for name, clips
+                    in digits_of(options.data, recognizer.sample_rate).items() if name in tested}
+            print(json.dumps({"recordings_a_word": number, "tested": tested,
+                              **results(recognizer, options.data, said, options.every,
+                                        options.quiet)}), flush=True)
 
 
 if __name__ == "__main__":

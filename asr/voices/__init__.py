@@ -126,6 +126,7 @@ SETS: dict[str, Callable[[], list[Voice]]] = {
     "kokoro": lambda: _with_manners("kokoro", [*kokoro.ENGLISH, *kokoro.ACCENTED], 1),
     "kokoro-english": lambda: _with_manners("kokoro", kokoro.ENGLISH, 1),
     "kokoro-blends": lambda: _with_manners("kokoro", blends(kokoro.ENGLISH, 56), 2),
+    "kokoro-accents": lambda: _with_manners("kokoro", kokoro.accent_names(14), 3),
     "hibari": _hibari,
 }
 

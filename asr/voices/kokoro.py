@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import os
 import re
+import zlib
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
 from asr.errors import CorpusError, UsageError
+from asr.voices.accents import ACCENTS, accented
 from asr.voices.speaker import Voice
 
 MODEL, VOICES = "KOKORO_MODEL", "KOKORO_VOICES"  # environment variables, paths
@@ -30,7 +32,28 @@ ACCENTED = (
     "if_sara", "im_nicola", "jf_alpha", "jf_gongitsune", "jf_nezumi", "jf_tebukuro", "jm_kumo",
     "pf_dora", "pm_alex", "pm_santa", "zf_xiaobei", "zf_xiaoni", "zf_xiaoxiao", "zf_xiaoyi",
     "zm_yunjian", "zm_yunxi", "zm_yunxia", "zm_yunyang")
-_BLEND = re.compile(r"(?P<a>[a-z_]+)\+(?P<b>[a-z_]+)@(?P<share>0\.\d+)")
+# Whose voices go with an accent: of the language itself or of its neighbours, else any.
+_NEIGHBOURS = {"fr": "fi", "de": "fiep", "south": "iep", "british": "b"}
+_NAME = re.compile(r"(?P<a>[a-z_]+)(?:\+(?P<b>[a-z_]+)@(?P<share>0\.\d+))?(?:~(?P<accent>[a-z]+))?")
+
+
+def accent_names(each: int, seed: int = 1) -> list[str]:
+    """Names of speakers with an accent: a blend of an English voice and one of the neighbours.
+
+    Args:
+        each: how many of every accent.
+        seed: of pairs and shares.
+    """
+    rng = np.random.default_rng([6, seed])
+    names = []
+    for accent in ACCENTS:
+        others = [name for name in (*ENGLISH, *ACCENTED) if name[0] in _NEIGHBOURS[accent]]
+        for _ in range(each):
+            other = others[int(rng.integers(len(others)))]
+            native = [name for name in ENGLISH if name != other]
+            names.append(f"{native[int(rng.integers(len(native)))]}+{other}"
+                         f"@{rng.uniform(0.35, 0.65):.2f}~{accent}")
+    return list(dict.fromkeys(names))
 
 
 def is_available() -> bool:
@@ -45,7 +68,8 @@ def kokoro(voice: Voice, text: str, timeout: float) -> tuple[np.ndarray, int]:
     """One text by Kokoro.
 
     Args:
-        voice: `af_bella` or a blend such as `af_bella+am_adam@0.40`.
+        voice: `af_bella`, a blend such as `af_bella+am_adam@0.40`, or one of them with an accent of
+            `asr.voices.accents`, `af_bella~fr`.
         text: words with punctuation.
         timeout: is not needed: the model has no loop of its own.
 
@@ -57,19 +81,26 @@ def kokoro(voice: Voice, text: str, timeout: float) -> tuple[np.ndarray, int]:
         UsageError: there is no such voice.
     """
     model, styles = _model(_file(MODEL), _file(VOICES))
-    parts = _BLEND.fullmatch(voice.name)
-    names = [parts["a"], parts["b"]] if parts else [voice.name]
+    parts = _NAME.fullmatch(voice.name)
+    names = [name for name in (parts["a"], parts["b"]) if name] if parts else [voice.name]
     for name in names:
         if name not in styles:
             raise UsageError(f"Kokoro has no voice {name!r}; it has "
                              f"{', '.join(sorted(styles))}.")
+    accent = parts["accent"] if parts else None
+    if accent and accent not in ACCENTS:
+        raise UsageError(f"There is no accent {accent!r}; there are {', '.join(ACCENTS)}.")
     style = styles[names[0]]
-    if parts:
+    if len(names) == 2:
         share = float(parts["share"])
         style = (1 - share) * style + share * styles[names[1]]
     language = "en-gb" if names[0].startswith("b") else "en-us"
     speed = float(np.clip(voice.rate / voice.warp, 0.5, 2))
     try:
+        if accent:
+            rng = np.random.default_rng(zlib.crc32(voice.name.encode()))
+            said = accented(model.tokenizer.phonemize(text, "en-us"), accent, rng)
+            return model.create(said, style.astype(np.float32), speed, "en-us", is_phonemes=True)
         return model.create(text, style.astype(np.float32), speed, language)
     except (ValueError, RuntimeError) as error:
         raise CorpusError(f"{voice.id} failed to say {text!r}: {error}.",

@@ -49,6 +49,8 @@ digits: install  ## the whole recipe of the shipped model, 90 minutes; DATA=fold
 	  --texts-per-voice 30
 	$(BIN)/asr prepare voices recipes/digits.txt data/kokoro-digits --voices kokoro \
 	  --voices kokoro-blends --every-voice 10 --texts-per-voice 4 --valid-every 11
+	$(BIN)/asr prepare voices recipes/digits.txt data/kokoro-accents --voices kokoro-accents \
+	  --every-voice 10 --texts-per-voice 4 --valid-every 11
 	$(BIN)/asr train recipes/digits.toml runs/digits --set data.audio_root=$(DATA)
 	$(BIN)/asr evaluate runs/digits data/fsdd/test.jsonl --audio-root $(DATA)
 

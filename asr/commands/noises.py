@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from asr.audio import load_audio
+from asr.audio import load_audio, probe_audio
 from asr.augment import noise_files
 from asr.files import write_atomic
 from asr.manifest import Utterance
@@ -65,7 +65,7 @@ def noise(kind: str, rng: np.random.Generator) -> np.ndarray:
 
 def beside_noise(rows: Sequence[Utterance], noise: Path, folder: Path, count: int,
                  rng: np.random.Generator, *, allow_truncated: bool = False) -> list[Utterance]:
-    """Some of the clips again, with a piece of noise before or behind: there is no letter in it.
+    """Some of the clips again, with a piece of noise before or behind: no letter is in it.
 
     Args:
         rows: clips of speech; there may be fewer than `count`.
@@ -79,16 +79,21 @@ def beside_noise(rows: Sequence[Utterance], noise: Path, folder: Path, count: in
         AudioError: a noise cannot be read.
         DataError: there is none.
     """
-    files = noise_files(noise)
+    lengths = {path: probe_audio(path, allow_truncated=allow_truncated).duration
+               for path in noise_files(noise)}
+    files = list(lengths)
     folder.mkdir(parents=True, exist_ok=True)
     found = []
     for number in range(count):
         row = rows[int(rng.integers(len(rows)))]
         speech = load_audio(row.audio, sample_rate=SAMPLE_RATE)
-        piece = _piece(load_audio(files[int(rng.integers(len(files)))], sample_rate=SAMPLE_RATE,
-                                  allow_truncated=allow_truncated), rng)
+        file = files[int(rng.integers(len(files)))]
+        seconds = min(lengths[file], rng.uniform(*PIECE))
+        piece = load_audio(file, sample_rate=SAMPLE_RATE, duration=seconds,
+                           offset=rng.uniform(0, lengths[file] - seconds),
+                           allow_truncated=allow_truncated)
         level = 10 ** (rng.uniform(*BESIDE_DB) / 20)
-        piece *= level * _rms(speech) / max(_rms(piece), 1e-6)
+        piece = piece * (level * _rms(speech) / max(_rms(piece), 1e-6))
         audio = np.concatenate([piece, speech] if rng.integers(2) else [speech, piece])
         audio *= 0.5 / max(np.abs(audio).max(), 1e-6)
         path = folder / f"{number:04d}.flac"
@@ -96,13 +101,6 @@ def beside_noise(rows: Sequence[Utterance], noise: Path, folder: Path, count: in
         found.append(Utterance(f"{row.id}.noise{number:04d}", path, row.text,
                                len(audio) / SAMPLE_RATE, row.speaker))
     return found
-
-
-def _piece(audio: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A part of PIECE seconds; all of a shorter recording."""
-    size = min(len(audio), round(rng.uniform(*PIECE) * SAMPLE_RATE))
-    start = int(rng.integers(len(audio) - size + 1))
-    return audio[start:start + size].copy()
 
 
 def _rms(audio: np.ndarray) -> float:

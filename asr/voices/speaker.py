@@ -24,7 +24,8 @@ class Voice:
     Args:
         engine: a name of `asr.voices.ENGINES`.
         name: the engine's own name; for espeak-ng `language+variant`, for kokoro also a blend of
-            two voices, `af_bella+am_adam@0.40` (0.40 is the share of the second one).
+            two voices, `af_bella+am_adam@0.40` (0.40 is the share of the second one), and
+            `~fr` or another accent of `asr.voices.accents` behind it.
         pitch: espeak-ng 0 .. 99 (50 is its default), flite the mean in Hz, hibari percent of its
             own pitch; the others ignore it.
         rate: factor of the usual speaking rate, 0.5 .. 2.

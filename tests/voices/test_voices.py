@@ -253,7 +253,8 @@ def test_the_real_program_speaks(name):
 
 
 def test_an_id_names_its_voice():
-    for voice in (*default_voices(), *voices.voices_named(["kokoro", "kokoro-blends", "hibari"])):
+    for voice in (*default_voices(), *voices.voices_named(["kokoro", "kokoro-blends", "hibari",
+                                                           "kokoro-accents"])):
         assert voice_of(voice.id) == voice
     with pytest.raises(UsageError, match="is not the id of a voice"):
         voice_of("af_bella")

@@ -22,7 +22,7 @@ from asr.cli.inputs import TRUNCATED_HELP
 from asr.cli.next_step import typed
 from asr.cli.output_paths import OUTPUT
 from asr.cli.progress import count_on_stderr
-from asr.cli.values import Replacement, Share
+from asr.cli.values import Replacement, ShareType
 from asr.cli.voices import SUMMARY, voices
 from asr.corpora import CORPORA, load_corpus
 from asr.errors import EXIT_OK, EXIT_SOME_FAILED, CorpusError, UsageError
@@ -111,9 +111,9 @@ _OPTIONS = (
     _option("--split", "split_by", type=click.Choice(["speaker", "text", "utterance"]),
             help="Make splits and never divide a speaker, or a text, between them. Default with "
             "--dev or --test: speaker."),
-    _option("--dev", type=Share(), default=0.0, metavar="SHARE", help="What goes to dev, to choose "
-            "settings with, such as 10%."),
-    _option("--test", type=Share(), default=0.0, metavar="SHARE", help="What goes to test, to "
+    _option("--dev", type=ShareType(), default=0.0, metavar="SHARE", help="What goes to dev, to "
+            "choose settings with, such as 10%."),
+    _option("--test", type=ShareType(), default=0.0, metavar="SHARE", help="What goes to test, to "
             "measure with, such as 10%."),
     _option("--channel", type=Channel(), default="mix", metavar="CHANNEL", help="Which channel of "
             "the recordings is meant: left, right, a number from 1 on, mix (the mean of all, the "

@@ -7,7 +7,7 @@ import re
 import click
 
 
-class Share(click.ParamType):
+class ShareType(click.ParamType):
     """A share of everything, such as 10% or 0.1."""
 
     name = "share"

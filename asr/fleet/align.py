@@ -15,7 +15,7 @@ from functools import partial
 
 from asr.errors import AsrError, UsageError
 from asr.files import failpoint
-from asr.fleet.output_places import Place, in_order, not_written
+from asr.fleet.output_places import OutputPlace, in_order, not_written
 from asr.fleet.worklist import MAX_STEM_BYTES
 from asr.inference.loop import infer
 from asr.inference.tasks import Result, Task, caught
@@ -66,7 +66,7 @@ def align_utterances(recognizer: Recognizer, utterances: Iterable[Utterance], *,
         yield Aligned(result.key, found[0] if found else None, error)
 
 
-def align_to_place(place: Place, utterances: Sequence[Utterance], format_: str, *,
+def align_to_place(place: OutputPlace, utterances: Sequence[Utterance], format_: str, *,
                    aligner: Callable[[Iterable[Utterance]], Iterable[Aligned]],
                    overwrite: bool = False) -> Iterator[Aligned]:
     """Align into files or objects; each is written, whole, before its `Aligned` is yielded.

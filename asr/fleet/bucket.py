@@ -52,30 +52,30 @@ class Bucket:
         return self.address
 
     def shown(self, name: str) -> Address:
-        """See `asr.fleet.output_places.Place`."""
+        """See `asr.fleet.output_places.OutputPlace`."""
         return Address(f"{self.address}/{name}")
 
     def exists(self, name: str) -> bool:
-        """See `asr.fleet.output_places.Place`; as listed at the start, and written since."""
+        """See `asr.fleet.output_places.OutputPlace`; as listed at the start, and written since."""
         return name in self._names
 
     def is_free(self, name: str) -> bool:
-        """See `asr.fleet.output_places.Place`."""
+        """See `asr.fleet.output_places.OutputPlace`."""
         return name not in self._names
 
     def alone(self) -> AbstractContextManager[None]:
-        """See `asr.fleet.output_places.Place`; there are no locks."""
+        """See `asr.fleet.output_places.OutputPlace`; there are no locks."""
         return nullcontext()
 
     def index(self) -> Iterator[tuple[str, bytes]]:
-        """See `asr.fleet.output_places.Place`; what was read once does not change."""
+        """See `asr.fleet.output_places.OutputPlace`; what was read once does not change."""
         while (name := index_name(self._num_read + 1)) in self._names:
             data = self._objects.read(name)
             self._num_read += 1
             yield name, data
 
     def add(self, stems: Mapping[str, str], new: Iterable[str]) -> bool:
-        """See `asr.fleet.output_places.Place`."""
+        """See `asr.fleet.output_places.OutputPlace`."""
         try:
             self.write(index_name(self._num_read + 1), b"".join(index_rows(stems, new)),
                        overwrite=False)
@@ -85,10 +85,10 @@ class Bucket:
         return True
 
     def prepare(self, folders: Iterable[str]) -> None:
-        """See `Place`; names need no folders, and nothing half-written is left."""
+        """See `OutputPlace`; names need no folders, and nothing half-written is left."""
 
     def write(self, name: str, data: str | bytes, *, overwrite: bool) -> None:
-        """See `asr.fleet.output_places.Place`."""
+        """See `asr.fleet.output_places.OutputPlace`."""
         try:
             self._objects.write(name, data, overwrite=overwrite)
         except FileExistsError:

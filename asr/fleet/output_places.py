@@ -26,7 +26,7 @@ Given = TypeVar("Given")
 Found = TypeVar("Found")
 
 
-class Place(Protocol):
+class OutputPlace(Protocol):
     """What `OutputFolder` needs of a place; names are such as "monday/talk.txt".
 
     Attributes:
@@ -75,7 +75,7 @@ class Place(Protocol):
         ...
 
 
-def place_of(where: str | os.PathLike, suffixes: Iterable[str]) -> Place:
+def place_of(where: str | os.PathLike, suffixes: Iterable[str]) -> OutputPlace:
     """A folder, which is made, or an address, whose names are listed.
 
     Args:
@@ -90,7 +90,7 @@ def place_of(where: str | os.PathLike, suffixes: Iterable[str]) -> Place:
 
 
 class Folder:
-    """A folder of this machine, see `Place`.
+    """A folder of this machine, see `OutputPlace`.
 
     Raises:
         UsageError: it cannot be made.
@@ -117,19 +117,19 @@ class Folder:
         return self.folder / os.fsdecode(name.encode())
 
     def exists(self, name: str) -> bool:
-        """See `Place`."""
+        """See `OutputPlace`."""
         return os.path.exists(self.shown(name))
 
     def is_free(self, name: str) -> bool:
-        """See `Place`; a link that leads nowhere is a name, too."""
+        """See `OutputPlace`; a link that leads nowhere is a name, too."""
         return not os.path.lexists(self.shown(name))
 
     def alone(self) -> AbstractContextManager[None]:
-        """See `Place`."""
+        """See `OutputPlace`."""
         return alone(self.folder)
 
     def index(self) -> Iterator[tuple[str, bytes]]:
-        """See `Place`; all of them each time, because `add` writes the first one again."""
+        """See `OutputPlace`; all of them each time, because `add` writes the first one again."""
         for number in count(1):  # those after the first one were copied from an address
             try:
                 yield (name := index_name(number)), (self.folder / name).read_bytes()
@@ -137,25 +137,25 @@ class Folder:
                 return
 
     def add(self, stems: Mapping[str, str], new: Iterable[str]) -> bool:
-        """See `Place`."""
+        """See `OutputPlace`."""
         del new  # the whole file is written
         write_atomic(self.folder / INDEX, index_rows(stems, stems))
         return True
 
     def prepare(self, folders: Iterable[str]) -> None:
-        """See `Place`."""
+        """See `OutputPlace`."""
         for name in folders:
             folder = self.shown(f"{name}/_" if name else "_").parent
             folder.mkdir(parents=True, exist_ok=True)
             sweep(folder)
 
     def write(self, name: str, data: str | bytes, *, overwrite: bool) -> None:
-        """See `Place`."""
+        """See `OutputPlace`."""
         write_atomic(self.shown(name), data, overwrite=overwrite)
 
 
 def write_file(path: Path | Address, data: str | bytes, *, overwrite: bool) -> None:
-    """Write a whole file or object; see `Place.write`."""
+    """Write a whole file or object; see `OutputPlace.write`."""
     if not isinstance(path, Address):
         return write_atomic(path, data, overwrite=overwrite)
     return write_at(str(path), data, overwrite=overwrite)
@@ -168,7 +168,7 @@ def in_order(save: Callable[[Given], Found], given: Iterable[Given], writers: in
     Args:
         save: called from threads if there are several writers.
         given: what it is called with; taken while at most so many are in work.
-        writers: see `Place`.
+        writers: see `OutputPlace`.
     """
     if writers == 1:
         yield from map(save, given)
@@ -184,6 +184,6 @@ def in_order(save: Callable[[Given], Found], given: Iterable[Given], writers: in
 
 
 def not_written(path: Path | Address, error: OSError, remedy: str) -> AsrError:
-    """The error of a file that `Place.write` could not write."""
+    """The error of a file that `OutputPlace.write` could not write."""
     return AsrError(f"Cannot write {path}: {error.strerror}. Nothing was left there; {remedy}, "
                     "and run the same command again.", code="output.write", path=str(path))

@@ -21,7 +21,7 @@ def forward_teams(layer: Layer, members: int, outputs) -> bool:
     """Share each piece among `members` threads; returns False if a team broke up."""
     panels = layer.wide // PANEL
     edges = [panels * member // members * PANEL for member in range(members + 1)]
-    work, places = [], team.Places()
+    work, places = [], team.Processors()
     for part in layer.slices:
         for d in range(len(layer.directions)):
             meeting, state = team.Meeting(members), _state(layer, len(part.sequences))

@@ -70,7 +70,7 @@ class Meeting:
         self.steps = np.zeros((members, SLOT // 8), np.int64)
 
 
-class Places:
+class Processors:
     """The processors that the threads of one call work on: each has one of its own."""
 
     def __init__(self):

@@ -27,9 +27,9 @@ from asr.live.normalizing import OnlineNormalizer
 from asr.live.samples import BLOCK_SECONDS, Blocks
 from asr.live.utterance import (
     LEAD_LIMIT,
-    Listener,
     OpenUtterance,
     Partial,
+    StreamListener,
     StreamSettings,
     continues,
     shifted,
@@ -53,7 +53,7 @@ class Stream:
         UsageError: a sample rate that cannot be.
     """
 
-    def __init__(self, listener: Listener, sample_rate: float, settings: StreamSettings):
+    def __init__(self, listener: StreamListener, sample_rate: float, settings: StreamSettings):
         self.settings = settings
         self._listener = listener
         self._blocks = Blocks(sample_rate, listener.sample_rate)

@@ -29,7 +29,7 @@ LEAD_LIMIT = 4.0  # silence that may gather before it is cut back
 ONSET_SECONDS = 0.5  # kept in front of the first label, once there is one
 
 
-class Listener(Protocol):
+class StreamListener(Protocol):
     """What is needed of a `Recognizer`."""
 
     bundle: Bundle
@@ -108,7 +108,7 @@ class Partial:
 class OpenUtterance:
     """The open utterance: its samples, its logits so far, its text so far."""
 
-    def __init__(self, listener: Listener, contexts: Contexts, normalize: OnlineNormalizer,
+    def __init__(self, listener: StreamListener, contexts: Contexts, normalize: OnlineNormalizer,
                  max_lag: float):
         self._listener = listener
         self._max_lag = max_lag

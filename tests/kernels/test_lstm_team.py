@@ -192,7 +192,7 @@ needs_places = pytest.mark.skipif(
 def test_threads_of_one_call_work_on_processors_of_their_own():
     allowed = os.sched_getaffinity(0)
     count = min(len(allowed), 4)
-    places, found, inside = team.Places(), [], threading.Barrier(count)
+    places, found, inside = team.Processors(), [], threading.Barrier(count)
 
     def work():
         inside.wait(30)
@@ -211,7 +211,7 @@ def test_threads_of_one_call_work_on_processors_of_their_own():
 @needs_places
 def test_threads_go_back_to_all_processors_whatever_happens(rng):
     allowed = os.sched_getaffinity(0)
-    places = team.Places()
+    places = team.Processors()
 
     def fail():
         assert os.sched_getaffinity(0) <= allowed
@@ -241,5 +241,5 @@ def test_where_threads_cannot_be_kept_they_work_all_the_same(monkeypatch, broken
         monkeypatch.setattr(os, "sched_getaffinity", refuse, raising=False)
     else:
         monkeypatch.setattr(os, "sched_setaffinity", refuse, raising=False)
-    places = team.Places()
+    places = team.Processors()
     assert [places.each_alone(lambda: True)() for _ in range(3)] == [True] * 3

@@ -19,7 +19,7 @@ class Habit(NamedTuple):
     Attributes:
         pattern: regular expression over the phonemes.
         said: what is said in its place.
-        share: of the speakers who do so, 0 .. 1.
+        share: how many of the speakers do so, 0 .. 1.
     """
 
     pattern: str

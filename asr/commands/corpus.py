@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from asr.commands.fillers import TOO_NEAR, filler_texts, read_filler_words, sound_alikes
-from asr.commands.noises import beside_noise, make_noises
+from asr.commands.noises import make_noises
 from asr.commands.pronunciation import distance, pronounce
 from asr.manifest import Utterance, write_manifest
 from asr.tuning.refusal import FEWEST
@@ -23,7 +23,6 @@ from asr.voices.hibari import available_names
 
 HIBARI = 48  # speakers made of each of hibari's voices
 HELD_OUT = 8  # every so many voices one validates, and one tunes
-BESIDE_NOISE = 10  # one clip more for so many, with a piece of noise
 TUNING_TEXTS = 240  # of other speech, each voice that tunes
 _BOUNDS = (0.86, 1.22)  # warp of hibari's speakers: from a large man to a child
 
@@ -77,7 +76,6 @@ def split_voices(voices: Sequence[Voice], seed: int
 
 def make_material(folder: Path, phrases: Sequence[str], voices: Sequence[Voice], *, seed: int,
                   noise: Path | None = None, filler_words: Path | None = None,
-                  allow_truncated: bool = False,
                   progress: Callable[[int, int], None] | None = None) -> Material:
     """Synthesise what is missing and write the manifests.
 
@@ -88,11 +86,9 @@ def make_material(folder: Path, phrases: Sequence[str], voices: Sequence[Voice],
         seed: for all random choices.
         noise: folder of recordings of noise; None: made ones.
         filler_words: a list of other words; None: the shipped one.
-        allow_truncated: for the noises, see `asr.audio.load_audio`.
         progress: called with (files made, files in all), for each of two parts.
 
     Raises:
-        AudioError, DataError: a noise cannot be read, or the folder of noises has none.
         CorpusError: an engine is missing or fails, or the folder has other material.
     """
     words = read_filler_words(filler_words) if filler_words else read_filler_words()
@@ -119,17 +115,14 @@ def make_material(folder: Path, phrases: Sequence[str], voices: Sequence[Voice],
                    progress=progress)
     commands, validating = set(phrases), {voice.id for voice in valid}
     rows = [*held["train"], *held["valid"]]
+    write_manifest(folder / "train.jsonl", made["train"])
     write_manifest(folder / "valid.jsonl", [u for u in rows if u.speaker in validating
                                             and u.text in commands])
     if noise is None:
         noise = folder / "noise"
         make_noises(noise, seed)
-    training = [*made["train"], *beside_noise(
-        made["train"], noise, folder / "beside-noise", len(made["train"]) // BESIDE_NOISE, rng,
-        allow_truncated=allow_truncated)]
-    write_manifest(folder / "train.jsonl", training)
     return Material(folder / "train.jsonl", folder / "valid.jsonl",
                     tuple(u for u in rows if u.speaker not in validating), noise,
-                    len(training))
+                    len(made["train"]))
 
 

@@ -78,7 +78,7 @@ def make_commands(phrases: Sequence[str], out: Path, work: Path, *, minutes: flo
         seed: for every random choice.
         voices: None: `default_voices`.
         recordings: manifests of phrases, or of other speech, said by people.
-        allow_truncated: for `recordings` and `noise`, see `asr.audio.load_audio`.
+        allow_truncated: for `recordings`, see `asr.audio.load_audio`.
         noise: folder with recordings of noise; None: made ones.
         filler_words: list of words that are no command; None: the shipped one.
         per_hour: how much other speech may be taken for a phrase, on voices; None: the limit reads
@@ -108,8 +108,7 @@ def make_commands(phrases: Sequence[str], out: Path, work: Path, *, minutes: flo
     shown = progress or (lambda name: nullcontext(lambda done, total: None))
     with shown("speaking") as count:
         material = make_material(work, phrases, voices, seed=seed, noise=noise,
-                                 filler_words=filler_words, allow_truncated=allow_truncated,
-                                 progress=count)
+                                 filler_words=filler_words, progress=count)
     repeats = [_repeats(material.clips, len(_rows(path, phrases, say))) for path in recordings]
     recipe = recipe_of([material.train, *(path.resolve() for path in recordings)], [1, *repeats],
                        material.valid,

@@ -1,27 +1,20 @@
-"""Noise for training: made ones where no recordings are given, and clips of speech beside noise.
+"""Made noises for training, where no recordings of noise are given.
 
-In: a folder and a seed. Out: FLAC files. Made noises are 5 s of coloured noise, hum, knocks or
-murmur. NumPy.
+In: a folder and a seed. Out: WAV files of 5 s: coloured noise, hum, knocks, murmur. NumPy.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from asr.audio import load_audio, probe_audio
-from asr.augment import noise_files
 from asr.files import write_atomic
-from asr.manifest import Utterance
 from asr.voices.sound import SAMPLE_RATE, flac_bytes
 
 COUNT = 40
 SECONDS = 5
 KINDS = ("coloured", "hum", "knocks", "murmur")
-PIECE = (0.3, 1.5)  # seconds of noise, as a device cuts them at pauses
-BESIDE_DB = (-10.0, 6.0)  # level of a piece against that of the speech
 
 
 def make_noises(folder: Path, seed: int) -> None:
@@ -61,50 +54,6 @@ def noise(kind: str, rng: np.random.Generator) -> np.ndarray:
                 rng.uniform(300, 2500) * (1 + 0.1 * _slow(size, rng))) / SAMPLE_RATE)
             audio += carrier * np.maximum(_slow(size, rng), 0) * _coloured(size, rng)
     return (0.5 / np.abs(audio).max() * audio).astype(np.float32)
-
-
-def beside_noise(rows: Sequence[Utterance], noise: Path, folder: Path, count: int,
-                 rng: np.random.Generator, *, allow_truncated: bool = False) -> list[Utterance]:
-    """Some of the clips again, with a piece of noise before or behind: no letter is in it.
-
-    Args:
-        rows: clips of speech; there may be fewer than `count`.
-        noise: folder with recordings of noise.
-        folder: for the files, which are written again.
-        count: how many.
-        rng: chooses clips, pieces, levels.
-        allow_truncated: for the noises, see `asr.audio.load_audio`.
-
-    Raises:
-        AudioError: a noise cannot be read.
-        DataError: there is none.
-    """
-    lengths = {path: probe_audio(path, allow_truncated=allow_truncated).duration
-               for path in noise_files(noise)}
-    files = list(lengths)
-    folder.mkdir(parents=True, exist_ok=True)
-    found = []
-    for number in range(count):
-        row = rows[int(rng.integers(len(rows)))]
-        speech = load_audio(row.audio, sample_rate=SAMPLE_RATE)
-        file = files[int(rng.integers(len(files)))]
-        seconds = min(lengths[file], rng.uniform(*PIECE))
-        piece = load_audio(file, sample_rate=SAMPLE_RATE, duration=seconds,
-                           offset=rng.uniform(0, lengths[file] - seconds),
-                           allow_truncated=allow_truncated)
-        level = 10 ** (rng.uniform(*BESIDE_DB) / 20)
-        piece = piece * (level * _rms(speech) / max(_rms(piece), 1e-6))
-        audio = np.concatenate([piece, speech] if rng.integers(2) else [speech, piece])
-        audio *= 0.5 / max(np.abs(audio).max(), 1e-6)
-        path = folder / f"{number:04d}.flac"
-        write_atomic(path, flac_bytes(audio.astype(np.float32)))
-        found.append(Utterance(f"{row.id}.noise{number:04d}", path, row.text,
-                               len(audio) / SAMPLE_RATE, row.speaker))
-    return found
-
-
-def _rms(audio: np.ndarray) -> float:
-    return float(np.sqrt(np.mean(audio.astype(np.float64) ** 2)))
 
 
 def _coloured(size: int, rng: np.random.Generator) -> np.ndarray:

@@ -86,7 +86,9 @@ def det_curve(title: str, points: Sequence[tuple[float, float]],
         label = f"{lowest * 10 ** decade:g}" if decade else f"≤ {lowest:g}"
         parts.append(f'<line y1="50" y2="{height - bottom}" x1="{x:.1f}" x2="{x:.1f}" '
                      f'stroke="#ddd"/><text x="{x:.1f}" y="{height - 40}">{label}</text>')
-    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (place(*p) for p in sorted(points)))
+    # Where several limits let the same number through, the stricter ones miss more and come first.
+    in_order = sorted(points, key=lambda point: (point[0], -point[1]))
+    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (place(*p) for p in in_order))
     parts += [f'<text x="{width / 2}" y="{height - 12}">false accepts an hour of other speech '
               '(vertical: phrases missed)</text>',
               f'<polyline points="{path}" fill="none" stroke="#036" stroke-width="2"/>']

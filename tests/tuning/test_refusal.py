@@ -152,6 +152,14 @@ def test_judging_reads_without_refusing(recognizer):
     assert len(root.findall("{*}circle")) == 1
 
 
+def test_the_curve_never_rises_where_limits_let_the_same_number_through():
+    points = [(0.0, 0.8), (0.0, 1.0), (2.0, 0.3), (0.5, 0.6), (0.5, 0.75), (2.0, 0.5)]
+    root = xml.etree.ElementTree.fromstring(det_curve("", points))
+    (line,) = root.findall("{*}polyline")
+    heights = [float(pair.split(",")[1]) for pair in line.attrib["points"].split()]
+    assert heights == sorted(heights) and len(set(heights)) == 6, "missed falls: down is larger"
+
+
 def test_the_verb_writes_the_limit(tmp_path, capsys):
     rng = np.random.default_rng(1)
     bundle = write_bundle(tmp_path / "plain.asr")

@@ -91,7 +91,7 @@ def kokoro(voice: Voice, text: str, timeout: float) -> tuple[np.ndarray, int]:
     if accent and accent not in ACCENTS:
         raise UsageError(f"There is no accent {accent!r}; there are {', '.join(ACCENTS)}.")
     style = styles[names[0]]
-    if len(names) == 2:
+    if parts and parts["b"]:
         share = float(parts["share"])
         style = (1 - share) * style + share * styles[names[1]]
     language = "en-gb" if names[0].startswith("b") else "en-us"

@@ -95,9 +95,9 @@ def digits_of(data: Path, rate: int) -> dict[str, list[tuple[np.ndarray, str]]]:
 
 
 def words_of(manifest: Path, root: Path, aligner: Path, phrases: set[str], rate: int
-             ) -> dict[str, list[tuple[np.ndarray, str]]]:
-    """(audio, word) by speaker: words of the list in the sentences of a manifest."""
-    reader, found = load(aligner), {}
+             ) -> list[tuple[np.ndarray, str]]:
+    """(audio, word): words of the list in the sentences of a manifest."""
+    reader, found = load(aligner), []
     for row in read_manifest(manifest, audio_root=root):
         if not phrases & set(normalize(row.text, "basic").split()):
             continue
@@ -110,7 +110,7 @@ def words_of(manifest: Path, root: Path, aligner: Path, phrases: set[str], rate:
         for word in said.words:
             if (text := normalize(word.text, "basic")) in phrases:
                 begin, end = (round(rate * t) for t in (word.start - AROUND, word.end + AROUND))
-                found.setdefault(row.speaker, []).append((audio[max(0, begin):end], text))
+                found.append((audio[max(0, begin):end], text))
     return found
 
 
@@ -241,11 +241,12 @@ def main() -> None:
     if not options.recordings:
         recognizer = load(options.model)
         rate = recognizer.sample_rate
-        said = words_of(options.words_of, options.data, options.aligner,
-                        set(recognizer.decoder_settings.grammar.splitlines()), rate
-                        ) if options.words_of else digits_of(options.data, rate)
-        if options.words_of:  # few of each speaker
-            said = {options.words_of.stem: [clip for clips in said.values() for clip in clips]}
+        if options.words_of:  # few of each speaker: all as one
+            phrases = set(recognizer.decoder_settings.grammar.splitlines())
+            said = {options.words_of.stem: words_of(options.words_of, options.data,
+                                                    options.aligner, phrases, rate)}
+        else:
+            said = digits_of(options.data, rate)
         found = {"recordings_a_word": 0,
                  **results(recognizer, options.data, said, options.every, options.quiet)}
         if options.plot:

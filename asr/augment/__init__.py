@@ -185,6 +185,7 @@ def load_noise_bank(noise_dir: str | Path, extractor: Extractor, *,
         hashes = hash_files(files, memory=Path(cache_dir) / "hashes.json")
         stamps = [(str(path.relative_to(noise_dir)), getattr(hashes[path], "sha256", ""))
                   for path in files]
+        # Named only where it is set: banks that are there already keep their names.
         key = json.dumps([asdict(extractor.settings), stamps, NOISE_RANGE_DB,
                           *(["allow_truncated"] if allow_truncated else [])])
         cached = Path(cache_dir) / f"noise-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"

@@ -49,7 +49,7 @@ ACCENTS: dict[str, tuple[Habit, ...]] = {
         Habit("ə(?!ʊ)", "e", 0.5), Habit("z", "s", 0.3), *_MONOPHTHONGS, Habit("ː", "", 0.8)),
     "british": (  # not foreign, but few of Kokoro's voices have it
         Habit("oːɹ|ɔːɹ", "ɔː", 1.0), Habit("ɜːɹ", "ɜː", 1.0), Habit("ɚ", "ə", 1.0),
-        Habit(r"ɹ(?=[\s,.;:?!]|$)", "", 1.0), Habit("oʊ", "əʊ", 0.9), Habit("ɑː", "ɒ", 0.5)),
+        Habit("ɹ" + _FINAL, "", 1.0), Habit("oʊ", "əʊ", 0.9), Habit("ɑː", "ɒ", 0.5)),
 }
 
 

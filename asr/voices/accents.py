@@ -41,7 +41,7 @@ ACCENTS: dict[str, tuple[Habit, ...]] = {
            Habit("ɜːɹ|ɚ", "œɐ", 0.5), Habit("ɹ", "ʁ", 0.4), Habit("w", "v", 0.5),
            Habit("v" + _FINAL, "f", 0.7), Habit("z" + _FINAL, "s", 0.8),
            Habit("d" + _FINAL, "t", 0.6), Habit("ʌ", "a", 0.6), Habit("æ", "ɛ", 0.8),
-           Habit("^z", "s", 0.2), *_MONOPHTHONGS),
+           Habit(r"(?<!\S)z", "s", 0.2), *_MONOPHTHONGS),
     "south": (  # Greek, Italian, Spanish: five vowels, an r of the tongue's tip
         Habit("θ", "t", 0.3), Habit("ð", "d", 0.5), Habit("h", "x", 0.4),
         Habit("oːɹ|ɔːɹ", "oɾ", 0.8), Habit("ɹ", "ɾ", 0.5), Habit("ɹ", "r", 0.6),

@@ -168,9 +168,9 @@ def test_every_command_runs_as_written(page, shared_data, tmp_path, monkeypatch,
     cut_corpora(shared_data, tmp_path / "shared/data")
     clone = tmp_path / "clone"
     shutil.copytree(ROOT / "recipes", clone / "recipes")
-    for bundle in ("asr/assets/digits.asr", "models/letters.asr"):  # where trainings begin
-        (clone / bundle).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(ROOT / bundle, clone / bundle)
+    (clone / "asr/assets").mkdir(parents=True)
+    for bundle in ("digits.asr", "commands_base.asr"):  # where trainings begin
+        shutil.copy(ROOT / "asr/assets" / bundle, clone / "asr/assets")
     monkeypatch.chdir(clone)
     for argv in head_commands(page):
         if argv[:2] == ["python", "recipes/voices/label.py"]:

@@ -78,7 +78,7 @@ def make_commands(phrases: Sequence[str], out: Path, work: Path, *, minutes: flo
         seed: for every random choice.
         voices: None: `default_voices`.
         recordings: manifests of phrases, or of other speech, said by people.
-        allow_truncated: for `recordings`, see `asr.audio.load_audio`.
+        allow_truncated: for `recordings` and `noise`, see `asr.audio.load_audio`.
         noise: folder with recordings of noise; None: made ones.
         filler_words: list of words that are no command; None: the shipped one.
         per_hour: how much other speech may be taken for a phrase, on voices; None: the limit reads

@@ -1,6 +1,6 @@
 """Made noises for training, where no recordings of noise are given.
 
-In: a folder and a seed. Out: WAV files of 5 s: coloured noise, hum, knocks, murmur. NumPy.
+In: a folder and a seed. Out: FLAC files of 5 s: coloured noise, hum, knocks, murmur. NumPy.
 """
 
 from __future__ import annotations

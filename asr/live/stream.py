@@ -159,7 +159,7 @@ class Stream:
             if utterance.seconds > LEAD_LIMIT:
                 return utterance.num_samples - round(LEAD_SECONDS / BLOCK_SECONDS) * size
         elif utterance.pause >= settings.end_pause:
-            return utterance.num_samples - utterance.blocks_behind(settings.end_pause / 2) * size
+            return utterance.end_of_pause(settings.end_pause / 2, size)
         elif utterance.seconds >= settings.max_utterance:
             search = settings.max_utterance / 4
             place = quietest(utterance.powers, BLOCK_SECONDS, utterance.seconds - search, search)

@@ -186,6 +186,19 @@ class OpenUtterance:
         """How many blocks at the end lie more than `quiet` seconds after what has been said."""
         return max(0, math.floor(((self.pause or 0.0) - quiet) / BLOCK_SECONDS))
 
+    def end_of_pause(self, quiet: float, block: int) -> int:
+        """Where an utterance that a pause has ended is cut, in samples.
+
+        Where the same pause made its words stable, if it did: the place moves by a block as the
+        end of the last word does, and what has been read is not read again. Else at most `quiet`
+        seconds after what has been said.
+        """
+        spoken = self.seconds - (self.pause or 0.0)
+        if not self.bounded and self.stable is not None and not self._rest \
+                and self.stable_samples / self._listener.sample_rate >= spoken:
+            return self.stable_samples
+        return self.num_samples - self.blocks_behind(quiet) * block
+
     def transcribed(self, upto: int) -> Transcript:
         """The samples before `upto` as a file."""
         if self.stable is not None and self.stable_samples == upto:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -195,15 +196,20 @@ def test_training_begins_at_the_base_and_the_result_is_small(tmp_path, voices, m
     others.write_text("\n".join(OTHERS))
     arguments = {"voices": voices, "epochs": 1, "minutes": 5.0, "filler_words": others}
     first = make.make_commands(WORDS, tmp_path / "a.asr", tmp_path / "a", base=None, **arguments)
-    monkeypatch.setattr(make, "MAX_BYTES", 100_000)
-    made = make.make_commands(WORDS, tmp_path / "b.asr", tmp_path / "b", base=first.bundle,
-                              **arguments)
+    with monkeypatch.context() as patch:
+        patch.setattr(make, "MAX_BYTES", 100_000)
+        made = make.make_commands(WORDS, tmp_path / "b.asr", tmp_path / "b", base=first.bundle,
+                                  **arguments)
     recipe = load_recipe(made.recipe)
     assert recipe.train.initial_bundle == str(first.bundle)
     assert recipe.train.learning_rate < load_recipe(first.recipe).train.learning_rate
     bundle = load_bundle(made.bundle)
     assert bundle.quantized and made.size < first.size / 2
     assert bundle.decoder.grammar == "do\nre mi"
+    letters = Path(__file__).parents[2] / "models" / "letters.asr"
+    made = make.make_commands(WORDS, tmp_path / "c.asr", tmp_path / "c", base=letters, **arguments)
+    assert load_recipe(made.recipe).train.initial_bundle == str(letters)
+    assert load_bundle(made.bundle).decoder.grammar == "do\nre mi"
 
 
 def test_a_base_that_cannot_be_read_is_refused_before_the_work(tmp_path, capsys):

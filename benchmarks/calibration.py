@@ -30,6 +30,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+from digits_loso import run_of
 
 from asr.manifest import Utterance, read_manifest
 from asr.recognizer import load
@@ -56,11 +57,11 @@ def read_folds(runs: Path, fsdd: Path, audio_root: Path | None) -> list[Pair]:
     """Every fold of digits_loso.py with all clips, and the strings, of its speaker."""
     clips = [u for name in ("train", "test")
              for u in read_manifest(fsdd / f"{name}.jsonl", audio_root=audio_root)]
-    speakers = [name for name in sorted({u.speaker for u in clips})
-                if (runs / name / "run" / "best.asr").is_file()]
-    if not speakers:
+    found = {name: run for name in sorted({u.speaker for u in clips})
+             if (run := run_of(runs, name))}
+    if not found:
         raise SystemExit(f"{runs} holds no fold of benchmarks/digits_loso.py for {fsdd}")
-    return [(runs / name / "run" / "best.asr", utterances) for name in speakers
+    return [(run / "best.asr", utterances) for name, run in found.items()
             for utterances in ([u for u in clips if u.speaker == name],
                                read_manifest(runs / name / "strings.jsonl"))]
 

@@ -19,6 +19,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+from digits_loso import run_of
 
 from asr.decoding import BeamSearchDecoder, Decoder, GreedyDecoder, LexiconDecoder
 from asr.manifest import read_manifest
@@ -43,7 +44,10 @@ def wrong_strings(folder: Path) -> np.ndarray:
     """(strings, decoders, 4) int64: wrong string, word errors, reference words, and whether the
     string is wrong and of known words alone.
     """
-    recognizer = load(folder / "run")
+    run = run_of(folder.parent, folder.name)
+    if run is None:
+        raise SystemExit(f"{folder.parent} holds no run without {folder.name}")
+    recognizer = load(run)
     dev = read_dev_set(recognizer, read_manifest(folder / "strings.jsonl"))
     rows = []
     for decoder in decoders_of(recognizer).values():

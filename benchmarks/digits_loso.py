@@ -2,11 +2,12 @@
 
     python benchmarks/digits_loso.py data/fsdd runs/digits-loso --audio-root ../shared/data
     python benchmarks/digits_loso.py data/fsdd runs/digits-loso --hold-out theo --minutes 6 --jobs 1
-    python benchmarks/digits_loso.py data/fsdd runs/digits-dev --hold-out jackson --hold-out theo \
-        --together --audio-root ../shared/data
+    python benchmarks/digits_loso.py data/fsdd runs/digits-dev --hold-out jackson+theo \
+        --seed 1 --seed 2 --seed 3 --audio-root ../shared/data
 
-`--together` trains one model without all of the speakers held out, to choose settings by. `--also`
+`--hold-out jackson+theo` is one fold, a model without both, to choose settings by. `--also`
 adds a folder of `asr prepare fsdd`, such as data/fsdd-jason, made with --trim-db 6: a sixth fold.
+With `--seed` every fold runs once for each, in OUT/seed-N.
 
 For every fold the recipe runs as it is, with its own FSDD manifest replaced by all recordings
 of the other four speakers. Nothing of the fifth is used before the test: the best epoch is chosen
@@ -16,9 +17,9 @@ on the recipe's validation set, which holds no FSDD. Two tests a speaker:
     strings   100 strings of 2 to 7 of his clips, 0.1 to 0.4 s of his own background noise between
               and around them, with a fixed seed: OUT/<speaker>/strings/*.wav and strings.jsonl.
 
-Writes OUT/table.json and OUT/table.md and prints both. Intervals of one speaker are 95 % over his
-utterances; that of the mean is over speakers, of which there are five. A finished fold is not
-trained again.
+Writes OUT/table.json and OUT/table.md and prints both. Rates are means over the seeds. Intervals of
+one speaker are 95 % over his utterances, each with the readings of all seeds; that of the mean is
+over speakers, of which there are five. A finished fold is not trained again.
 """
 
 from __future__ import annotations
@@ -110,18 +111,38 @@ def _noise(spectrum: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.fft.irfft(white * shape, samples).astype(np.float32)
 
 
-def train_fold(args: argparse.Namespace, speaker: str, train: list[Utterance]) -> Path:
-    """Run the recipe without one speaker, in a process of its own; the run directory."""
-    fold = args.out / speaker
+def folds_of(names: list[str], speakers: list[str]) -> dict[str, list[str]]:
+    """Folds by name, with the speakers that each leaves out; no names: each speaker alone."""
+    folds = {name: name.split("+") for name in names or speakers}
+    every = [one for left_out in folds.values() for one in left_out]
+    unknown = set(every) - set(speakers)
+    if unknown:
+        raise SystemExit(f"no speaker is called {', '.join(sorted(unknown))}")
+    if len(every) > len(set(every)):
+        raise SystemExit("a speaker is left out twice; name each once")
+    return folds
+
+
+def run_of(out: Path, speaker: str) -> Path | None:
+    """The run whose training had none of a speaker; None: there is none in this folder."""
+    found = [path.parent for path in sorted(out.glob("*/run/best.asr"))
+             if speaker in path.parent.parent.name.split("+")]
+    return found[0] if found else None
+
+
+def train_fold(args: argparse.Namespace, fold: Path, train: list[Utterance], settings: list[str]
+               ) -> None:
+    """Run the recipe on these utterances of FSDD, in a process of its own, in `fold`/run."""
     manifest = fold / "train.jsonl"
     fold.mkdir(parents=True, exist_ok=True)
     write_manifest(manifest, train)
-    recipe = load_recipe(args.recipe, args.overrides)
+    overrides = [*args.overrides, *settings]
+    recipe = load_recipe(args.recipe, overrides)
     manifests = [str(manifest) if Path(name).parent.name == "fsdd" else name
                  for name in recipe.data.train]
     if manifests == list(recipe.data.train):
         raise SystemExit(f"{args.recipe} names no manifest of the folder fsdd in data.train")
-    settings = [f"data.cache_dir={args.out / 'cache'}", *args.overrides,
+    settings = [f"data.cache_dir={args.out / 'cache'}", *overrides,
                 f"data.train={json.dumps(manifests)}"]
     if args.minutes:
         settings.append(f"train.max_minutes={args.minutes}")
@@ -133,7 +154,6 @@ def train_fold(args: argparse.Namespace, speaker: str, train: list[Utterance]) -
         with open(fold / "train.log", "a", encoding="utf-8") as log:
             subprocess.run(command, check=True, stderr=log, stdout=log, env={**os.environ})
         write_atomic(done, "")
-    return fold / "run"
 
 
 def test_fold(run: Path, folder: Path, test: list[Utterance]) -> dict[str, Evaluation]:
@@ -148,22 +168,34 @@ def test_fold(run: Path, folder: Path, test: list[Utterance]) -> dict[str, Evalu
     return results
 
 
-def table(results: dict[str, dict[str, Evaluation]]) -> dict:
-    """Speaker by speaker, and the mean over speakers: rates and intervals in percent."""
-    rows = {speaker: {test: _cell(result.score.wer, result.score.wer_interval)
-                      for test, result in tests.items()} for speaker, tests in results.items()}
+def table(results: dict[str, list[dict[str, Evaluation]]]) -> dict:
+    """Speaker by speaker, and the mean over speakers: rates and intervals in percent.
+
+    Args:
+        results: speaker to the evaluations of each seed.
+    """
+    rows: dict[str, dict] = {speaker: {} for speaker in results}
     mean = {}
     for test in ("isolated", "strings"):
-        scores = {speaker: tests[test].score for speaker, tests in results.items()}
-        errors = np.array([[r.words.errors] for s in scores.values() for r in s.rows])
-        words = np.array([[r.words.reference] for s in scores.values() for r in s.rows])
-        names = [speaker for speaker, s in scores.items() for _ in s.rows]
-        (interval,) = bootstrap_rates(errors, words, speakers=names)
-        mean[test] = _cell(float(np.mean([s.wer for s in scores.values()])), interval)
+        counts = {speaker: sum(np.array([[r.words.errors, r.words.reference]
+                                         for r in tests[test].score.rows]) for tests in seeds)
+                  for speaker, seeds in results.items()}  # each (utterances, 2), over all seeds
+        rates = {}
+        for speaker, found in counts.items():
+            rates[speaker] = found[:, 0].sum() / found[:, 1].sum()
+            (interval,) = bootstrap_rates(found[:, :1], found[:, 1:])
+            rows[speaker][test] = {**_cell(rates[speaker], interval), "seeds": [
+                round(100 * tests[test].score.wer, 2) for tests in results[speaker]]}
+        names = [speaker for speaker, found in counts.items() for _ in found]
+        every = np.concatenate(list(counts.values()))
+        (interval,) = bootstrap_rates(every[:, :1], every[:, 1:], speakers=names)
+        mean[test] = {**_cell(float(np.mean(list(rates.values()))), interval), "seeds": [
+            round(float(np.mean(seed)), 2) for seed in zip(
+                *(row[test]["seeds"] for row in rows.values()), strict=True)]}
     return {"speakers": rows, "mean": mean}
 
 
-def _cell(wer: float, interval) -> dict[str, float]:
+def _cell(wer: float, interval) -> dict:
     return {"wer": round(100 * wer, 2), "low": round(100 * interval.low, 2),
             "high": round(100 * interval.high, 2)}
 
@@ -174,6 +206,8 @@ def markdown(rates: dict) -> str:
              "|---|---|---|"]
     for speaker, row in [*rates["speakers"].items(), ("**mean**", rates["mean"])]:
         cells = [f"{row[test]['wer']:.1f} ({row[test]['low']:.1f}–{row[test]['high']:.1f})"
+                 + ("; seeds: " + ", ".join(f"{one:.1f}" for one in row[test]["seeds"])
+                    if len(row[test]["seeds"]) > 1 else "")
                  for test in ("isolated", "strings")]
         lines.append(f"| {speaker} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
@@ -187,10 +221,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument("out", type=Path)
     parser.add_argument("--recipe", type=Path, default=Path("recipes/digits.toml"))
     parser.add_argument("--audio-root", type=Path)
-    parser.add_argument("--hold-out", action="append", default=[], metavar="SPEAKER",
-                        help="only these folds; may be repeated")
-    parser.add_argument("--together", action="store_true",
-                        help="one model without all of the speakers held out")
+    parser.add_argument("--hold-out", action="append", default=[], metavar="SPEAKER[+SPEAKER]",
+                        help="only these folds, without one speaker or several; may be repeated")
+    parser.add_argument("--seed", action="append", default=[], type=int, dest="seeds",
+                        help="run every fold with it; may be repeated; default: the recipe's")
     parser.add_argument("--also", action="append", default=[], type=Path, metavar="FOLDER",
                         help="another folder with train.jsonl and test.jsonl; may be repeated")
     parser.add_argument("--minutes", type=float, default=0.0, help="instead of the recipe's")
@@ -204,20 +238,17 @@ def main() -> None:
     """Train what is not trained, test, print."""
     args = parse()
     clips = [u for folder in (args.fsdd, *args.also) for u in read_fsdd(folder, args.audio_root)]
-    folds = {speaker: (train, test) for speaker, train, test in leave_one_speaker_out(clips)
-             if not args.hold_out or speaker in args.hold_out}
-    unknown = set(args.hold_out) - set(folds)
-    if unknown:
-        raise SystemExit(f"no speaker is called {', '.join(sorted(unknown))}")
-    if args.together:
-        others = [u for u in clips if u.speaker not in folds]
-        runs = dict.fromkeys(folds, train_fold(args, "without-" + "-".join(folds), others))
-    else:
-        with ThreadPoolExecutor(args.jobs) as pool:
-            runs = dict(zip(folds, pool.map(lambda s: train_fold(args, s, folds[s][0]), folds),
-                            strict=True))
-    rates = table({speaker: test_fold(runs[speaker], args.out / speaker, test)
-                   for speaker, (_, test) in folds.items()})
+    by_speaker = {speaker: test for speaker, _, test in leave_one_speaker_out(clips)}
+    folds = folds_of(args.hold_out, list(by_speaker))
+    places = {args.out / f"seed-{seed}": [f"seed={seed}"] for seed in args.seeds} \
+        or {args.out: []}
+    work = [(place / name, [u for u in clips if u.speaker not in left_out], settings)
+            for place, settings in places.items() for name, left_out in folds.items()]
+    with ThreadPoolExecutor(args.jobs) as pool:
+        list(pool.map(lambda one: train_fold(args, *one), work))
+    rates = table({speaker: [test_fold(place / name / "run", place / speaker, by_speaker[speaker])
+                             for place in places]
+                   for name, left_out in folds.items() for speaker in left_out})
     write_atomic(args.out / "table.json", json.dumps(rates, indent=2) + "\n")
     write_atomic(args.out / "table.md", markdown(rates))
     print(json.dumps(rates))

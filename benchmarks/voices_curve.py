@@ -4,9 +4,10 @@
         --audio-root ../shared/data --voices 0 25 50 100 --plot curve.svg
 
 For each number of voices the recipe of the digits trains on three speakers of FSDD, without jackson
-and theo (`digits_loso.py --together`), with clips of so many speakers of KOKORO, the same ones in
-each larger set. Their clips are repeated so that all points have as many; without any, the other
-sets are as they are. The same seed throughout: `--seed` for another. A finished point is kept.
+and theo (`digits_loso.py --hold-out jackson+theo`), with clips of so many speakers of KOKORO, the
+same ones in each larger set. Their clips are repeated so that all points have as many; without any,
+the other sets are as they are. The same seed throughout: `--seed` for another. A finished point is
+kept.
 """
 
 from __future__ import annotations
@@ -49,8 +50,7 @@ def point(options: argparse.Namespace, number: int) -> dict:
         repeats.append(some_voices(options.voices_folder, number, subset))
         names.append(str(subset))
     command = [sys.executable, str(Path(__file__).with_name("digits_loso.py")), str(options.fsdd),
-               str(out), "--together", "--recipe", str(options.recipe),
-               *(f"--hold-out={speaker}" for speaker in HELD_OUT),
+               str(out), "--recipe", str(options.recipe), f"--hold-out={'+'.join(HELD_OUT)}",
                f"--set=train.epochs={options.epochs}", f"--set=seed={options.seed}",
                f"--set=data.train={json.dumps(names)}", f"--set=data.repeats={repeats}"]
     if options.audio_root:

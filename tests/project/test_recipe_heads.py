@@ -10,6 +10,7 @@ import json
 import re
 import shlex
 import shutil
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -51,8 +52,9 @@ def written_by(argv: list[str], recipe_data) -> set[str]:
             if recipe_data.generate:
                 made |= {f"{folder}/tones/{split}.jsonl" for split in ("train", "valid", "test")}
             return made
-        case ["python", "benchmarks/digits_loso.py", _, folder, *_]:
-            return {folder}
+        case ["python", "benchmarks/digits_loso.py", _, folder, *options]:
+            return {folder} | {f"{folder}/seed-{number}" for option, number in pairwise(options)
+                               if option == "--seed"}
     return {argv[argv.index("-o") + 1]} if "-o" in argv else set()
 
 

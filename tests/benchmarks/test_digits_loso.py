@@ -1,0 +1,104 @@
+"""Digits without a speaker: folds, seeds, the table, and a whole small run."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import soundfile
+
+from asr.manifest import Utterance, write_manifest
+
+FOLDER = Path(__file__).parents[2] / "benchmarks"
+sys.path.insert(0, str(FOLDER))  # as it is when a script of that folder runs
+loso = pytest.importorskip("digits_loso")
+sys.path.remove(str(FOLDER))
+
+
+def evaluation(errors: list[int], words: list[int]) -> SimpleNamespace:
+    """What a table needs of one: counts of each utterance."""
+    rows = [SimpleNamespace(words=SimpleNamespace(errors=e, reference=n))
+            for e, n in zip(errors, words, strict=True)]
+    return SimpleNamespace(score=SimpleNamespace(rows=rows, wer=sum(errors) / sum(words)))
+
+
+def test_a_rate_is_the_mean_over_seeds_and_an_interval_draws_utterances_with_all_their_readings():
+    """Two utterances are wrong with every seed: no surer than with one."""
+    wrong = [1, 1, 0, 0, 0, 0, 0, 0, 0, 0]
+    once = evaluation(wrong, [1] * 10)
+    other = evaluation([0] * 10, [2] * 10)
+    one = loso.table({"a": [{"isolated": once, "strings": other}]})
+    three = loso.table({"a": [{"isolated": once, "strings": other}] * 3})
+    cell = three["speakers"]["a"]["isolated"]
+    assert cell["wer"] == 20.0 and cell["seeds"] == [20.0] * 3
+    assert {**cell, "seeds": [20.0]} == one["speakers"]["a"]["isolated"]
+    mixed = loso.table({"a": [{"isolated": once, "strings": other},
+                              {"isolated": evaluation([0] * 10, [1] * 10), "strings": other}],
+                        "b": [{"isolated": other, "strings": once}] * 2})
+    assert mixed["speakers"]["a"]["isolated"]["wer"] == 10.0
+    assert mixed["speakers"]["a"]["isolated"]["seeds"] == [20.0, 0.0]
+    assert mixed["mean"]["isolated"]["wer"] == 5.0
+    assert mixed["mean"]["isolated"]["seeds"] == [10.0, 0.0]
+    text = loso.markdown(mixed)
+    assert "| a | 10.0 (" in text and "seeds: 20.0, 0.0 |" in text
+    assert "seeds" not in loso.markdown(one)
+
+
+def test_folds_leave_out_one_or_several():
+    speakers = ["jackson", "theo", "lucas"]
+    assert loso.folds_of([], speakers) == {name: [name] for name in speakers}
+    assert loso.folds_of(["jackson+theo", "lucas"], speakers) == {
+        "jackson+theo": ["jackson", "theo"], "lucas": ["lucas"]}
+    with pytest.raises(SystemExit, match="no speaker is called anna"):
+        loso.folds_of(["jackson+anna"], speakers)
+    with pytest.raises(SystemExit, match="left out twice"):
+        loso.folds_of(["jackson+theo", "theo"], speakers)
+
+
+def test_the_run_of_a_speaker_is_the_one_without_him(tmp_path):
+    for name in ("jackson+theo", "lucas"):
+        (tmp_path / name / "run").mkdir(parents=True)
+        (tmp_path / name / "run/best.asr").touch()
+    (tmp_path / "theo").mkdir()  # his tests
+    assert loso.run_of(tmp_path, "theo") == tmp_path / "jackson+theo/run"
+    assert loso.run_of(tmp_path, "lucas") == tmp_path / "lucas/run"
+    assert loso.run_of(tmp_path, "jack") is None
+
+
+@pytest.mark.slow
+@pytest.mark.tf
+def test_two_speakers_left_out_with_two_seeds(tmp_path):
+    rng = np.random.default_rng(3)
+    rows = []
+    (tmp_path / "audio").mkdir()
+    for speaker in ("anna", "ben", "carla"):
+        for take in range(12):
+            path = tmp_path / f"audio/{take}_{speaker}.wav"
+            tone = 0.3 * np.sin(np.arange(3_200) * (0.2 + 0.3 * (take % 2)))
+            soundfile.write(path, tone + 0.01 * rng.normal(size=3_200), 8_000)
+            rows.append(Utterance(path.stem, path, ("one", "two")[take % 2], 0.4, speaker))
+    (tmp_path / "fsdd").mkdir()
+    write_manifest(tmp_path / "fsdd/train.jsonl", rows[::2])
+    write_manifest(tmp_path / "fsdd/test.jsonl", rows[1::2])
+    (tmp_path / "r.toml").write_text(
+        '[data]\ntrain = ["fsdd/train.jsonl"]\nvalid = ["fsdd/test.jsonl"]\naudio_root = "audio"\n'
+        "[features]\nsample_rate = 8000\nhop_length = 80\n"
+        "[model]\nnum_layers = 1\nunits = 8\n[train]\nepochs = 1\n")
+    done = subprocess.run(
+        [sys.executable, str(FOLDER / "digits_loso.py"), "fsdd", "out", "--recipe", "r.toml",
+         "--audio-root", "audio", "--hold-out", "anna+carla", "--seed", "1", "--seed", "2"],
+        cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    rates = json.loads((tmp_path / "out/table.json").read_text())
+    assert list(rates["speakers"]) == ["anna", "carla"]
+    assert all(len(row[test]["seeds"]) == 2 for row in rates["speakers"].values() for test in row)
+    weights = [(tmp_path / f"out/seed-{seed}/anna+carla/run/best.asr").read_bytes()
+               for seed in (1, 2)]
+    assert weights[0] != weights[1]
+    assert "ben" in (tmp_path / "out/seed-2/anna+carla/train.jsonl").read_text()
+    assert "anna" not in (tmp_path / "out/seed-2/anna+carla/train.jsonl").read_text()

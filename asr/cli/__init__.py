@@ -52,6 +52,7 @@ GROUPS = {
         "commands": ("asr.cli.commands", "A list of phrases becomes a recogniser of these."),
         "lm": ("asr.cli.lm", "Train and inspect n-gram language models."),
         "tune": ("asr.cli.tune", "Language model, hot words, confidences: on development data."),
+        "average": ("asr.cli.average", "The mean of several runs that began at one network."),
     },
     "Use a model": {
         "transcribe": ("asr.cli.transcribe", "Recordings become text, subtitles or JSON."),

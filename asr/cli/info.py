@@ -52,8 +52,8 @@ def info(bundle: Path | None, as_json: bool) -> int:
         "decoder": found.decoder.kind + (f", {plural(len(found.decoder.lexicon), 'word')}"
                                          if found.decoder.lexicon else "")
                    + described_warps(found.decoder) + described_pauses(found.decoder),
-        "training": "; ".join(f"{key} {value}" for key, value in training.items()
-                              if isinstance(value, (str, int, float)) and value != ""),
+        "training": "; ".join(f"{key} {_listed(value)}" for key, value in training.items()
+                              if isinstance(value, (str, int, float, list)) and value != ""),
         "made with": ", ".join(f"{name} {version}" for name, version in found.versions.items()),
         "licence": "CC BY-SA 4.0, see asr/assets/MODEL_CARD.md" if path.resolve() ==
                    Path(SHIPPED).resolve() else str(training.get("licence") or "not stated"),
@@ -63,3 +63,8 @@ def info(bundle: Path | None, as_json: bool) -> int:
         click.echo(f"{name:<{width}}  {text}")
     click.echo(f"Next: {typed('asr', 'transcribe', path, 'RECORDING')}", err=True)
     return EXIT_OK
+
+
+def _listed(value: object) -> str:
+    """One value, or those of several runs whose weights were averaged."""
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

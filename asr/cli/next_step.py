@@ -17,6 +17,7 @@ NEXT = {
     "shard": "asr validate OUT/NAME.jsonl; use it as any other manifest",
     "manifest": "asr prepare LAYOUT reads such a folder back",
     "commands": "asr listen MODEL.asr, or asr tune MODEL.asr DEV.jsonl --refusal with recordings",
+    "average": "asr evaluate MEAN.asr TEST.jsonl; asr tune MEAN.asr DEV.jsonl --confidence",
     "quantize": "asr evaluate SMALL.asr TEST.jsonl",
     "listen": "asr transcribe MODEL RECORDING reads a file at once",
     "serve": "docs/serving.md has clients, limits and how to run it for others",

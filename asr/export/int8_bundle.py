@@ -5,24 +5,21 @@ In: a recogniser. Out: a smaller `.asr` file, with the WER before and after.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from asr.errors import AsrError, UsageError
 from asr.export import refuse_no_folder
 from asr.files import place_new, staging_beside
+from asr.inference.networks import reference_with
 from asr.manifest import Utterance
 from asr.network.engine import NUMPY_FRONT_ENDS, NumpyAcousticModel
-from asr.network.quantization import Quantized, quantize
+from asr.network.quantization import quantize
 from asr.scoring import Comparison, compare
 
 if TYPE_CHECKING:
-    from asr.bundle import Bundle, Reference
     from asr.recognizer import Recognizer
 
 NAMES = ("float32", "int8")
@@ -87,12 +84,14 @@ def quantize_bundle(recognizer: Recognizer, path: str | Path, *,
         raise UsageError(f"{path} exists and is not overwritten. Remove it or choose another name.")
     quantized = quantize(bundle.weights)
     training = {**bundle.training, "quantized_from": bundle.bundle_hash}
+    rounded = {name: quantized[name].dequantized if name in quantized else array
+               for name, array in bundle.weights.items()}  # as every engine has them
     comparison = None
     refuse_no_folder(path)
     with staging_beside(path) as folder:
         written = folder / path.name
         digest = bundle.save(written, overwrite=False, quantized=quantized, training=training,
-                             reference=_reference(bundle, quantized))
+                             reference=reference_with(bundle, rounded))
         smaller = load(written, engine="numpy", windows=recognizer.windows)
         if verify:
             scores = [evaluate(one, verify, allow_truncated=allow_truncated).score
@@ -129,16 +128,3 @@ def _check(recognizer: Recognizer) -> None:
     if recognizer.engine.name != "numpy" or bundle.model.front_end not in NUMPY_FRONT_ENDS:
         raise UsageError(f"A bundle of 8 bits is made for the engine numpy, this recogniser has "
                          f"the engine {recognizer.engine.name}. Give an .asr file.")
-
-
-def _reference(bundle: Bundle, quantized: dict[str, Quantized]) -> Reference | None:
-    """The reference clip with the logits of the rounded weights, as every engine gives them."""
-    if bundle.reference is None:
-        return None
-    weights = {name: quantized[name].dequantized if name in quantized else array
-               for name, array in bundle.weights.items()}
-    engine = NumpyAcousticModel(bundle.model, bundle.num_features, bundle.tokenizer.vocab_size,
-                                weights)
-    features = bundle.reference.features[np.newaxis]
-    logits, lengths = engine.logits(features, np.array([features.shape[1]]))
-    return dataclasses.replace(bundle.reference, logits=logits[0, :lengths[0]])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import numpy as np
 from asr.bundle import Bundle, Reference, load_bundle, reference_clip, save_bundle
 from asr.errors import UsageError
 from asr.features import STATISTICS_NEEDED, FeatureExtractor, normalize_features
-from asr.network.engine import Engine, KerasAcousticModel, build_engine
+from asr.network.engine import Engine, KerasAcousticModel, NumpyAcousticModel, build_engine
 from asr.network.weights import network_name
 from asr.recipe import Recipe
 from asr.text.tokenizer import CharTokenizer
@@ -116,3 +116,19 @@ def reference_of(model: Any, recipe: Recipe,
     logits = model({"features": features[np.newaxis],
                     "num_frames": np.array([len(features)], np.int32)}, training=False)
     return Reference(audio, features, np.asarray(logits)[0])
+
+
+def reference_with(bundle: Bundle, weights: Mapping[str, np.ndarray]) -> Reference | None:
+    """The reference clip of a bundle with the logits of other weights; None if it has no clip.
+
+    Args:
+        bundle: one whose network the engine numpy runs.
+        weights: float32, as in `bundle.weights`.
+    """
+    if bundle.reference is None:
+        return None
+    engine = NumpyAcousticModel(bundle.model, bundle.num_features, bundle.tokenizer.vocab_size,
+                                weights)
+    features = bundle.reference.features[np.newaxis]
+    logits, lengths = engine.logits(features, np.array([features.shape[1]]))
+    return dataclasses.replace(bundle.reference, logits=logits[0, :lengths[0]])

@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 import soundfile
-from tiny_bundle import write_bundle
+from tiny_bundle import random_weights, write_bundle
 
 from asr.cli import run
 
@@ -42,6 +43,7 @@ VERBS = {
     "compare": "compare --reference ref.txt hyp.txt ref.txt --draws 100 --report OUT.html",
     "manifest": "manifest export m.jsonl OUT --to kaldi",
     "lm": "lm train ref.txt -o OUT.arpa",
+    "average": "average tiny.asr near.asr -o OUT.asr --verify m.jsonl",
     "quantize": "quantize tiny.asr -o OUT.asr",
     "onnx": "export tiny.asr OUT.onnx",
     "html": "export tiny.asr OUT.html",
@@ -76,6 +78,8 @@ LATER = {  # larger files, most by TensorFlow
 def folder(tmp_path, monkeypatch, rng) -> Path:
     monkeypatch.chdir(tmp_path)
     write_bundle(tmp_path / "tiny.asr")
+    write_bundle(tmp_path / "near.asr", weights={name: np.float32(1.001) * array for name, array
+                                                 in random_weights().items()})
     soundfile.write("a.wav", 0.1 * rng.normal(size=8_000), 8_000)
     Path("ref.txt").write_text("a1 bad cab\nb2 cab bad\n")
     Path("hyp.txt").write_text("a1 bad\nb2 cab bad\n")

@@ -13,6 +13,7 @@ import pytest
 import soundfile
 
 from asr.audio import read_header
+from asr.bundle import load_bundle
 from asr.cli import cli, run
 
 CLIP = Path(__file__).parents[2] / "asr/assets/clips/1-rms.ogg"
@@ -54,6 +55,9 @@ def cut(tmp_path) -> Path:
     data = (tmp_path / "cut.wav").read_bytes()
     (tmp_path / "cut.wav").write_bytes(data[:-LOST])
     shutil.copy(CLIP, tmp_path / "whole.ogg")
+    bundle = load_bundle(DIGITS)
+    bundle.save(tmp_path / "near.asr", weights={
+        name: np.float32(1.0001) * array for name, array in bundle.weights.items()})
     seconds = (len(samples) - LOST // 2) / rate
     (tmp_path / "both.jsonl").write_text("".join(
         json.dumps({"id": name, "audio_filepath": name, "text": TEXT, "duration": seconds}) + "\n"
@@ -63,6 +67,7 @@ def cut(tmp_path) -> Path:
 
 @pytest.mark.parametrize("arguments", [
     ["quantize", DIGITS, "-o", "small.asr", "--verify", "both.jsonl"],
+    ["average", DIGITS, "near.asr", "-o", "mean.asr", "--verify", "both.jsonl"],
     ["export", DIGITS, "digits.onnx", "--verify", "both.jsonl"],
     ["manifest", "export", "both.jsonl", "out", "--to", "lhotse"],
     ["manifest", "export", "both.jsonl", "out", "--to", "huggingface"],

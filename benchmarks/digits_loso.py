@@ -7,7 +7,8 @@
 
 `--hold-out jackson+theo` is one fold, a model without both, to choose settings by. `--also`
 adds a folder of `asr prepare fsdd`, such as data/fsdd-jason, made with --trim-db 6: a sixth fold.
-With `--seed` every fold runs once for each, in OUT/seed-N.
+With `--seed` every fold runs once for each, in OUT/seed-N; with `--average` the network that is the
+mean of these runs (`asr average`) is tested, too, in OUT/average.
 
 For every fold the recipe runs as it is, with its own FSDD manifest replaced by all recordings
 of the other four speakers. Nothing of the fifth is used before the test: the best epoch is chosen
@@ -19,7 +20,8 @@ on the recipe's validation set, which holds no FSDD. Two tests a speaker:
 
 Writes OUT/table.json and OUT/table.md and prints both. Rates are means over the seeds. Intervals of
 one speaker are 95 % over his utterances, each with the readings of all seeds; that of the mean is
-over speakers, of which there are five. A finished fold is not trained again.
+over speakers, of which there are five. With `--average` the second table is of the averaged
+networks. A finished fold is not trained again.
 """
 
 from __future__ import annotations
@@ -43,6 +45,7 @@ from asr.manifest import Utterance, read_manifest, write_manifest
 from asr.recipe import load_recipe
 from asr.recognizer import load
 from asr.scoring.bootstrap import bootstrap_rates
+from asr.tuning.averaging import average_bundles
 
 SAMPLE_RATE = 8_000  # Hz, of FSDD
 NUM_STRINGS = 100
@@ -168,6 +171,19 @@ def test_fold(run: Path, folder: Path, test: list[Utterance]) -> dict[str, Evalu
     return results
 
 
+def average_fold(args: argparse.Namespace, name: str) -> None:
+    """The mean of the runs of a fold with all seeds, in OUT/average."""
+    target = args.out / "average" / name / "run" / "best.asr"
+    if target.exists():
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    data = load_recipe(args.recipe, args.overrides).data
+    valid = [u for manifest in data.valid
+             for u in read_manifest(manifest, audio_root=data.audio_root or args.audio_root)]
+    average_bundles([load(args.out / f"seed-{seed}" / name / "run", engine="numpy")
+                     for seed in args.seeds], target, valid)
+
+
 def table(results: dict[str, list[dict[str, Evaluation]]]) -> dict:
     """Speaker by speaker, and the mean over speakers: rates and intervals in percent.
 
@@ -220,6 +236,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("fsdd", type=Path, help="folder with train.jsonl and test.jsonl")
     parser.add_argument("out", type=Path)
     parser.add_argument("--recipe", type=Path, default=Path("recipes/digits.toml"))
+    parser.add_argument("--average", action="store_true",
+                        help="test the mean of the runs with all seeds, too")
     parser.add_argument("--audio-root", type=Path)
     parser.add_argument("--hold-out", action="append", default=[], metavar="SPEAKER[+SPEAKER]",
                         help="only these folds, without one speaker or several; may be repeated")
@@ -231,7 +249,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=1, help="folds trained at once")
     parser.add_argument("--set", action="append", default=[], dest="overrides",
                         metavar="SECTION.KEY=VALUE", help="another setting of the recipe")
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.average and len(args.seeds) < 2:
+        parser.error("--average needs two --seed or more")
+    return args
 
 
 def main() -> None:
@@ -246,13 +267,23 @@ def main() -> None:
             for place, settings in places.items() for name, left_out in folds.items()]
     with ThreadPoolExecutor(args.jobs) as pool:
         list(pool.map(lambda one: train_fold(args, *one), work))
-    rates = table({speaker: [test_fold(place / name / "run", place / speaker, by_speaker[speaker])
-                             for place in places]
-                   for name, left_out in folds.items() for speaker in left_out})
+
+    def tested(places: list[Path]) -> dict:
+        return table({speaker: [test_fold(place / name / "run", place / speaker,
+                                          by_speaker[speaker]) for place in places]
+                      for name, left_out in folds.items() for speaker in left_out})
+
+    rates = tested(list(places))
+    tables = markdown(rates)
+    if args.average:
+        for name in folds:
+            average_fold(args, name)
+        rates["average"] = tested([args.out / "average"])
+        tables += "\nThe mean of these runs:\n\n" + markdown(rates["average"])
     write_atomic(args.out / "table.json", json.dumps(rates, indent=2) + "\n")
-    write_atomic(args.out / "table.md", markdown(rates))
+    write_atomic(args.out / "table.md", tables)
     print(json.dumps(rates))
-    print(markdown(rates))
+    print(tables)
 
 
 if __name__ == "__main__":

@@ -28,8 +28,8 @@ from asr.manifest import Utterance
 from asr.recognizer import Recognizer, load
 from asr.scoring import Score
 
-# What may differ between runs whose weights are averaged: nothing that they are made for.
-FREE = {"model.dropout"}
+# What may differ between runs whose weights are averaged. The alphabet is compared as a whole.
+FREE = {"model.dropout", "text.alphabet"}
 
 
 @dataclass(frozen=True)
@@ -126,18 +126,26 @@ def _check(bundles: Sequence[Bundle]) -> None:
         mine, theirs = _settings(first), _settings(other)
         differing = [f"{name} is {theirs[name]!r} in {other.path} and {mine[name]!r} in "
                      f"{first.path}" for name in mine if mine[name] != theirs[name]]
+        if not _same_statistics(first, other):
+            differing.append(f"{other.path} and {first.path} have other means and deviations of "
+                             "features.cmvn, which are those of their training data")
         if differing:
             raise UsageError(f"These networks have no mean: {'; '.join(differing)}. Average runs "
                              "of one recipe.")
 
 
 def _settings(bundle: Bundle) -> dict[str, Any]:
-    """What must be the same, by name."""
+    """What must be the same beside the statistics of the training data, by name."""
     found = {f"{section}.{name}": value for section in ("features", "text", "model")
              for name, value in dataclasses.asdict(getattr(bundle, section)).items()}
-    statistics = None if bundle.cmvn is None else [array.tolist() for array in bundle.cmvn]
     return {name: value for name, value in found.items() if name not in FREE} | {
-        "the alphabet": bundle.tokenizer.alphabet, "the mean and deviation of cmvn": statistics}
+        "the alphabet": bundle.tokenizer.alphabet}
+
+
+def _same_statistics(first: Bundle, other: Bundle) -> bool:
+    if first.cmvn is None or other.cmvn is None:
+        return first.cmvn is other.cmvn
+    return all(map(np.array_equal, first.cmvn, other.cmvn))
 
 
 def _training(bundles: Sequence[Bundle]) -> dict[str, Any]:

@@ -114,11 +114,24 @@ def test_networks_that_began_elsewhere_have_no_mean(runs, dev, tmp_path):
     ({"model": dataclasses.replace(MODEL, units=8)}, "model.units is 8 in .* and 12 in"),
     ({"features": dataclasses.replace(FEATURES, n_mels=24)}, "features.n_mels is 24 in"),
     ({"tokenizer": CharTokenizer(" abcdefgx")}, "the alphabet is ' abcdefgx' in"),
+    ({"features": dataclasses.replace(FEATURES, cmvn="global"), "cmvn": (
+        np.zeros(20, np.float32), np.ones(20, np.float32))}, "features.cmvn is 'global' in"),
     ({"weights": near(1)}, "have the same weights")])
 def test_what_does_not_fit_together(runs, dev, tmp_path, changes, message):
     other = asr.load(write_bundle(tmp_path / "other.asr", **changes), engine="numpy")
     with pytest.raises(UsageError, match=message):
         average_bundles([runs[0], other], tmp_path / "mean.asr", dev)
+
+
+def test_other_training_data_are_refused_without_their_numbers(runs, dev, tmp_path):
+    """Weights behind other statistics read other features."""
+    features = dataclasses.replace(FEATURES, cmvn="global")
+    both = [asr.load(write_bundle(tmp_path / f"{mean}.asr", features=features, weights=near(mean),
+                                  cmvn=(np.full(20, mean, np.float32), np.ones(20, np.float32))),
+                     engine="numpy") for mean in (1, 2)]
+    with pytest.raises(UsageError, match="have other means and deviations of features.cmvn") as it:
+        average_bundles(both, tmp_path / "mean.asr", dev)
+    assert len(str(it.value)) < 500
 
 
 def test_dropout_may_differ(runs, dev, tmp_path):

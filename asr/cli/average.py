@@ -27,9 +27,9 @@ def average(runs: tuple[Path, ...], out: Path, verify: tuple[Path, ...], audio_r
     """Write the mean of the weights of RUNS: one network, as large and as fast as each.
 
     RUNS are run directories or bundles of one recipe with different seeds, which all began at the
-    same trained network (asr train --from, train.initial_bundle). The mean often makes fewer errors
-    on new people than each of them. Runs from random weights have no useful mean; then nothing is
-    written. Confidences have to be calibrated again (asr tune --confidence).
+    same trained network (asr train --from, train.initial_bundle). The mean is about as good as the
+    better one, which is not known beforehand. Runs from random weights have no useful mean; then
+    nothing is written. Confidences have to be calibrated again (asr tune --confidence).
 
     \b
     Example:

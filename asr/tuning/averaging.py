@@ -2,8 +2,8 @@
 
 In: recognisers, development data. Out: a bundle as large and as fast as each of them, and the WER
 of all. Runs that began at the same trained network and saw the data in another order end near each
-other, and the middle makes no more errors on new people, mostly fewer; runs from random weights end
-anywhere, and their mean is no network.
+other, and the middle depends less on one seed; runs from random weights end anywhere, and their
+mean is no network.
 
 References: Wortsman et al. 2022, "Model soups", ICML; Rame et al. 2022, "Diverse weight averaging",
 NeurIPS.

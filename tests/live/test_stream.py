@@ -167,7 +167,8 @@ def test_a_pause_that_ends_the_utterance_is_read_once(recognizer, speech, shift,
         0.0, pause_after(*args) + shift * (pauses.append(1) or len(pauses) % 2)))
     finals, partials = heard(recognizer, speech, range(0, len(speech), 800))
     assert len(finals) == len(read) == 3
-    assert {final.text for final in finals} <= {partial.stable_text for partial in partials}
+    if not shift:  # else words may become stable with the end alone
+        assert {final.text for final in finals} <= {partial.stable_text for partial in partials}
     monkeypatch.setattr(utterance, "pause_after", pause_after)
     finals = heard(recognizer, speech, range(0, len(speech), 800))[0]
     read.clear()

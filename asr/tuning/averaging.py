@@ -88,8 +88,8 @@ def average_bundles(recognizers: Sequence[Recognizer], path: str | Path, dev: Se
     if not path.parent.is_dir():
         raise UsageError(f"The folder {path.parent} does not exist. Create it first.")
     first = bundles[0]
-    weights = {name: np.mean([one.weights[name] for one in bundles], axis=0, dtype=np.float64
-                             ).astype(np.float32) for name in first.weights}
+    weights = {name: np.asarray(np.mean([one.weights[name] for one in bundles], axis=0,
+                                        dtype=np.float64), np.float32) for name in first.weights}
     scores = [evaluate(one, dev, allow_truncated=allow_truncated).score for one in recognizers]
     with staging_beside(path) as folder:
         written = folder / path.name

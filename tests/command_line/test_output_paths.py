@@ -16,7 +16,7 @@ from asr.errors import EXIT_USAGE
 READ = {"bundle", "manifests", "lm_path", "words_path", "grammar", "audio_root", "reference",
         "hypothesis", "speakers", "audio", "diff", "focus", "data", "columns", "verify", "words",
         "recordings", "noise", "other_words", "base", "manifest", "recipe", "against", "src",
-        "texts", "model", "kokoro", "path", "token_file", "systems"}
+        "texts", "model", "kokoro", "path", "token_file", "systems", "runs"}
 
 
 def commands() -> dict[str, click.Command]:

@@ -19,6 +19,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from asr.errors import UsageError
+
 STALE_SECONDS = 3_600  # after which a temporary file is taken for abandoned where locks are unknown
 
 _OPEN = {"/dev/stdout": 1, "/dev/stderr": 2}  # opened by name they would have another position
@@ -98,6 +100,20 @@ def told_of(path: Path, inside: str) -> Iterator[None]:
         if error.filename is None or inside in str(error.filename):
             error.filename = str(path)
         raise
+
+
+def require_new(*paths: Path) -> None:
+    """Refuse, before the work, to write where something is, or into a folder that is not there.
+
+    Raises:
+        UsageError: one of the paths exists, or its folder does not.
+    """
+    for path in paths:
+        if not path.parent.is_dir():
+            raise UsageError(f"The folder {path.parent} does not exist. Create it first.")
+        if path.exists():
+            raise UsageError(f"{path} exists and is not overwritten. Remove it or choose another "
+                             "name.")
 
 
 @contextmanager

@@ -30,7 +30,7 @@ import json
 from pathlib import Path
 
 import numpy as np
-from digits_loso import run_of
+from digits_loso import read_fsdd, run_of
 
 from asr.manifest import Utterance, read_manifest
 from asr.recognizer import load
@@ -55,8 +55,7 @@ def read_pairs(pairs: list[list[Path]], audio_root: Path | None) -> list[Pair]:
 
 def read_folds(runs: Path, fsdd: Path, audio_root: Path | None) -> list[Pair]:
     """Every fold of digits_loso.py with all clips, and the strings, of its speaker."""
-    clips = [u for name in ("train", "test")
-             for u in read_manifest(fsdd / f"{name}.jsonl", audio_root=audio_root)]
+    clips = read_fsdd(fsdd, audio_root)
     found = {name: run for name in sorted({u.speaker for u in clips})
              if (run := run_of(runs, name))}
     if not found:

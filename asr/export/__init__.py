@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asr.errors import AsrError, UsageError
 from asr.export.certificate import Certificate, Exported, certify
-from asr.files import place_new, staging_beside, write_atomic
+from asr.files import place_new, require_new, staging_beside, write_atomic
 from asr.manifest import Utterance
 from asr.versions import installed
 
@@ -111,8 +111,7 @@ def export(recognizer: Recognizer, path: str | Path, format: str = "", *, quanti
 
         recognizer = float32_of(recognizer)
     certificate_path = path.with_name(path.name + CERTIFICATE)
-    refuse_no_folder(path)
-    _refuse_existing((path, certificate_path))
+    require_new(path, certificate_path)
     with staging_beside(path) as folder:
         exported: Exported = module.write(recognizer, folder / path.name, Options(quantize))
         if recognizer.bundle.quantized:
@@ -131,7 +130,7 @@ def export(recognizer: Recognizer, path: str | Path, format: str = "", *, quanti
             exported.notes.append(f"What {exported.quantized} costs in WER was not measured. Add "
                                   "--verify MANIFEST.")
         names = [file.name for file in exported.files]
-        _refuse_existing(path.with_name(name) for name in names)
+        require_new(*(path.with_name(name) for name in names))
         if progress:
             progress("comparing with our own engine")
         certificate = certify(recognizer, exported, verify=verify, max_wer_cost=max_wer_cost,
@@ -145,20 +144,3 @@ def export(recognizer: Recognizer, path: str | Path, format: str = "", *, quanti
         for file in (*exported.files, written):
             place_new(file, path.with_name(file.name))
     return certificate
-
-
-def _refuse_existing(paths: Iterable[Path]) -> None:
-    for path in paths:
-        if path.exists():
-            raise UsageError(f"{path} exists and is not overwritten. Remove it or choose another "
-                             "name.")
-
-
-def refuse_no_folder(path: Path) -> None:
-    """Refuse to write a file into a folder that is not there.
-
-    Raises:
-        UsageError: it does not exist.
-    """
-    if not path.parent.is_dir():
-        raise UsageError(f"The folder {path.parent} does not exist. Create it first.")

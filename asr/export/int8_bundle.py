@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asr.errors import AsrError, UsageError
-from asr.export import refuse_no_folder
-from asr.files import place_new, staging_beside
+from asr.files import place_new, require_new, staging_beside
 from asr.inference.networks import reference_with
 from asr.manifest import Utterance
 from asr.network.engine import NUMPY_FRONT_ENDS, NumpyAcousticModel
@@ -80,14 +79,12 @@ def quantize_bundle(recognizer: Recognizer, path: str | Path, *,
 
     path, bundle = Path(path), recognizer.bundle
     _check(recognizer)
-    if path.exists():
-        raise UsageError(f"{path} exists and is not overwritten. Remove it or choose another name.")
+    require_new(path)
     quantized = quantize(bundle.weights)
     training = {**bundle.training, "quantized_from": bundle.bundle_hash}
     rounded = {name: quantized[name].dequantized if name in quantized else array
                for name, array in bundle.weights.items()}  # as every engine has them
     comparison = None
-    refuse_no_folder(path)
     with staging_beside(path) as folder:
         written = folder / path.name
         digest = bundle.save(written, overwrite=False, quantized=quantized, training=training,

@@ -22,7 +22,7 @@ import numpy as np
 from asr.bundle import Bundle
 from asr.errors import AsrError, UsageError
 from asr.evaluation import evaluate
-from asr.files import place_new, staging_beside
+from asr.files import place_new, require_new, staging_beside
 from asr.inference.networks import reference_with
 from asr.manifest import Utterance
 from asr.recognizer import Recognizer, load
@@ -83,10 +83,7 @@ def average_bundles(recognizers: Sequence[Recognizer], path: str | Path, dev: Se
     """
     path, bundles = Path(path), [recognizer.bundle for recognizer in recognizers]
     _check(bundles)
-    if path.exists():
-        raise UsageError(f"{path} exists and is not overwritten. Remove it or choose another name.")
-    if not path.parent.is_dir():
-        raise UsageError(f"The folder {path.parent} does not exist. Create it first.")
+    require_new(path)
     first = bundles[0]
     weights = {name: np.asarray(np.mean([one.weights[name] for one in bundles], axis=0,
                                         dtype=np.float64), np.float32) for name in first.weights}

@@ -263,7 +263,7 @@ def test_a_smaller_and_a_larger_speaker_are_warped_back():
     mean = {factor: np.mean([one.warp for one in results(
         recognizer, [resample(clip, round(8_000 * factor), 8_000) for clip in clips])])
         for factor in (1 / 1.3, 1.3)}
-    assert len(clips) > 5 and mean[1 / 1.3] < mean[1.3]
+    assert len(clips) > 5 and mean[1 / 1.3] < 1.0 < mean[1.3]
 
 
 def test_tuning_scoring_and_aligning_see_the_same_logits(tmp_path, warped, plain):

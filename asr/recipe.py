@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from asr.errors import RecipeError
+from asr.feature_kinds import FEATURE_KINDS
 from asr.parsing import read_page, why_unread
 from asr.settings import apply_override, knob, settings_from_dict, to_toml, why_not_toml
 
@@ -22,6 +23,9 @@ FINE_TUNING_RATE = 3e-4  # of a page that starts from a bundle and names no lear
 NEVER_REFUSED = 1_000.0  # decoder.max_gap
 MAX_WARPS = 8  # decoder.warps; each is a pass of the network
 WARP_BELOW = 0.9  # decoder.warp_below
+# The augmentations that only log-mel features allow.
+LEVEL_CHANGES = ("augment.noise_probability, reverb_probability, band_limit_probability, "
+                 "unvoiced_probability, warp, tilt_db, curve_db and gain_db")
 # A decoder is one file and one line here: its name in recipes and on the command line, its class.
 DECODERS = {
     "greedy": "asr.decoding.greedy.GreedyDecoder",
@@ -62,32 +66,6 @@ class TextSettings:
     normalizer: str = knob("basic", "see asr.text",
                           choices=("none", "case", "basic", "marks", "english", "german"))
     alphabet: str = knob("", "the characters, each once; empty: those of the training texts")
-
-
-@dataclass(frozen=True)
-class FeatureKind:
-    """What the project must know of a kind of features without computing it.
-
-    Args:
-        columns: the setting that counts its columns, or their number.
-        log_power: columns are natural logs of mel power, on which noise, warp, tilt, gain, band
-            limit, and cmvn = "map" work.
-        says_loudness: `asr.transcript.pauses.speech_levels` finds it in the columns.
-        memory_seconds: how far back a frame depends on the recording, besides its own window.
-    """
-
-    columns: str | int
-    log_power: bool = False
-    says_loudness: bool = False
-    memory_seconds: float = 0.0
-
-
-# The function of the same name in asr/features/kinds.py computes it.
-FEATURE_KINDS: dict[str, FeatureKind] = {
-    "log_mel": FeatureKind("n_mels", log_power=True, says_loudness=True),
-    "mfcc": FeatureKind("n_mfcc", says_loudness=True),
-    "pcen": FeatureKind("n_mels", memory_seconds=8.0),  # 20 of its time constants
-}
 
 
 @dataclass(frozen=True)
@@ -157,6 +135,8 @@ class AugmentSettings:
                                          low=0.0, high=1.0)
     band_limit_min_hz: float = knob(3_000.0, "lowest upper edge of such a band, Hz", low=500,
                                     high=96_000)
+    unvoiced_probability: float = knob(0.0, "share of utterances with damped voiceless sounds: "
+                                       "noise suppressors", low=0.0, high=1.0)
     concat_max: int = knob(1, "clips of one speaker joined to a string, 1 .. this, on the fly",
                            low=1, high=32)
     concat_pattern: str = knob("", "only utterances whose id matches this regular expression are "
@@ -169,6 +149,13 @@ class AugmentSettings:
                                   "quietest moments within them", low=0.0, high=60)
     pad_max: float = knob(0.0, "seconds of background at each end of utterances that are not "
                           "joined, at most; half have none", low=0.0, high=5)
+
+    @property
+    def changes_levels(self) -> bool:
+        """Whether features are changed in a way that only log-mel features allow."""
+        return any((self.noise_probability, self.reverb_probability, self.band_limit_probability,
+                    self.unvoiced_probability, self.warp, self.tilt_db, self.curve_db,
+                    self.gain_db))
 
 
 @dataclass(frozen=True)
@@ -387,14 +374,9 @@ def _check_together(recipe: Recipe, source: str) -> None:
          and not (f.deltas or f.trim_db or a.pad_max or recipe.data.allow_truncated),
          "data.reader = \"tensorflow-io\" has no pcen, deltas, trim_db, augment.concat_max, "
          "augment.pad_max or data.allow_truncated; set data.reader = \"cache\""),
-        (log_power or not _mel_augmentation(a),
-         "augment.noise_probability, warp, tilt_db, gain_db and band_limit_probability work on "
-         "log-mel features without deltas"),
+        (log_power or not a.changes_levels,
+         f"{LEVEL_CHANGES} work on log-mel features without deltas"),
     ]
     for holds, message in rules:
         if not holds:
             raise RecipeError(f"{source}: {message}.")
-
-
-def _mel_augmentation(a: AugmentSettings) -> bool:
-    return any((a.noise_probability, a.warp, a.tilt_db, a.gain_db, a.band_limit_probability))

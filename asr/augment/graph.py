@@ -3,9 +3,9 @@
 In: log-mel features (T, F), natural log of power, BEFORE CMVN, of one utterance or joined string,
 and a seed. Out: features after CMVN and SpecAugment, (num_frames, F). TensorFlow.
 
-The order is that of the physical world: the speaker (tempo, vocal tract), the room and distance
-(tilt, equaliser, reverberation), other sound (noise), the device (gain, band limit), then
-normalisation and SpecAugment.
+The order is that of the physical world: the speaker (tempo, faint consonants, vocal tract), the
+room and distance (tilt, equaliser, reverberation), other sound (noise), the device (gain, band
+limit), then normalisation and SpecAugment. The formulas of the effects are in asr.augment.effects.
 Every effect is the identity at strength zero. Random numbers are stateless: they depend on the
 seed of the item alone, never on threads, batch or order.
 """
@@ -18,15 +18,23 @@ import numpy as np
 import tensorflow as tf
 
 from asr.augment import NoiseBank
+from asr.augment.effects import (
+    LOW_BAND_HZ,
+    damp_unvoiced,
+    equalize,
+    limit_band,
+    mix_noise,
+    reverberate,
+    stretch_time,
+    tilt,
+    width,
+)
 from asr.errors import UsageError
+from asr.feature_kinds import FEATURE_KINDS
 from asr.features import LEVEL_FLOOR, LOG_FLOOR, STATISTICS_NEEDED, VARIANCE_FLOOR
 from asr.features.normalization import NEPERS_PER_DB, WEIGHT_RAMP_DB
 from asr.features.warping import warp_matrices
-from asr.recipe import FEATURE_KINDS, AugmentSettings, FeatureSettings
-
-# Power of an utterance is that of its active frames, those within this of the loudest (dB), so
-# that pauses do not decide a signal-to-noise ratio.
-ACTIVE_RANGE_DB = 30.0
+from asr.recipe import LEVEL_CHANGES, AugmentSettings, FeatureSettings
 
 # Warp factors are drawn from this many, evenly spaced over 1 ± warp, so that the matrices are
 # made once.
@@ -40,9 +48,10 @@ CURVE_POINTS = 6
 DIRECT_TO_REVERBERANT = (0.0, 15.0)
 SHORTEST_REVERB = 0.1
 
-# Above a band limit the level falls by this much a bin (26 dB), as it does above 4 kHz in an 8 kHz
-# recording that was resampled to 16 kHz.
-BAND_LIMIT_SLOPE = 6.0
+# How far below the loudest moment, in the low band, a moment counts as unvoiced, and by how much
+# it is damped, dB.
+UNVOICED_BELOW = (10.0, 30.0)
+UNVOICED_DAMPING = (6.0, 40.0)
 
 # Places in the vector of uniform numbers that one item draws.
 _WARP, _TILT, _NOISE, _NOISE_CLIP, _NOISE_START, _SNR, _GAIN, _BAND, _CUTOFF, _FILL = range(10)
@@ -72,9 +81,6 @@ class FeatureAugmenter:
         self.batch = tf.function(self._batch, jit_compile=False, input_signature=[
             tf.TensorSpec([None, self.num_features], tf.float32),
             *[tf.TensorSpec([None], tf.int32)] * 3])
-        self._level_changes = bool(augment.warp or augment.tilt_db or augment.curve_db
-                                   or augment.reverb_probability or augment.noise_probability
-                                   or augment.gain_db or augment.band_limit_probability)
         self._check(mel_frequencies, noise, mean, std)
         self._mean, self._std = (
             (mean, std) if features.cmvn in STATISTICS_NEEDED else (None, None))
@@ -88,21 +94,24 @@ class FeatureAugmenter:
                 self._noise_starts = tf.cumsum(self._noise_lengths, exclusive=True)
         if augment.band_limit_probability and mel_frequencies is not None:
             self._lowest_bin = float(np.searchsorted(mel_frequencies, augment.band_limit_min_hz))
+        if augment.unvoiced_probability and mel_frequencies is not None:
+            self._low_bins = max(1, int(np.searchsorted(mel_frequencies, LOW_BAND_HZ)))
 
     def _check(self, mel_frequencies, noise, mean, std) -> None:
         augment, features = self.augment, self.features
-        if self._level_changes and (features.deltas or not FEATURE_KINDS[features.kind].log_power):
-            raise UsageError("augment.noise_probability, reverb_probability, "
-                             "band_limit_probability, warp, tilt_db, curve_db and gain_db need "
-                             "log-mel features without deltas.")
+        if augment.changes_levels and (features.deltas
+                                       or not FEATURE_KINDS[features.kind].log_power):
+            raise UsageError(f"{LEVEL_CHANGES} need log-mel features without deltas.")
         if features.cmvn in STATISTICS_NEEDED and (mean is None or std is None):
             raise UsageError(f"features.cmvn = {features.cmvn!r} needs mean and std of the "
                              "training set.")
         if augment.noise_probability and noise is None:
             raise UsageError("augment.noise_probability needs a noise bank, see "
                              "asr.augment.load_noise_bank.")
-        if (augment.warp or augment.band_limit_probability) and mel_frequencies is None:
-            raise UsageError("augment.warp and band_limit_probability need mel_frequencies.")
+        if mel_frequencies is None and (augment.warp or augment.band_limit_probability
+                                        or augment.unvoiced_probability):
+            raise UsageError("augment.warp, band_limit_probability and unvoiced_probability need "
+                             "mel_frequencies.")
 
     def __call__(self, frames: tf.Tensor, num_frames: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """One item, changed and normalised.
@@ -116,7 +125,7 @@ class FeatureAugmenter:
             (num_frames, F) float32.
         """
         x = stretch_time(frames, num_frames)
-        if self._level_changes:
+        if self.augment.changes_levels:
             x = self._change_level(x, seed)
         groups, seeds = 1 + self.features.deltas, tf.stack([seed, 1])
         if self.features.cmvn != "none":
@@ -151,7 +160,7 @@ class FeatureAugmenter:
     def changes_features(self) -> bool:
         """Whether anything but CMVN is done."""
         a = self.augment
-        return bool(self._level_changes or a.freq_masks or a.time_masks)
+        return bool(a.changes_levels or a.freq_masks or a.time_masks)
 
     def without_augmentation(self) -> FeatureAugmenter:
         """The same CMVN alone, for evaluation."""
@@ -160,6 +169,8 @@ class FeatureAugmenter:
     def _change_level(self, x: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         a = self.augment
         draw = tf.random.stateless_uniform([10], tf.stack([seed, 0]))
+        if a.unvoiced_probability:
+            x = self._damp_unvoiced(x, tf.random.stateless_uniform([3], tf.stack([seed, 4])))
         if a.warp:
             index = tf.cast(draw[_WARP] * WARP_STEPS, tf.int32)
             x = tf.matmul(x, self._warps[tf.minimum(index, WARP_STEPS - 1)])
@@ -186,6 +197,12 @@ class FeatureAugmenter:
                         lambda: x)
         return x
 
+    def _damp_unvoiced(self, x: tf.Tensor, draw: tf.Tensor) -> tf.Tensor:
+        below, damping = (low + place * (high - low) for place, (low, high) in zip(
+            (draw[1], draw[2]), (UNVOICED_BELOW, UNVOICED_DAMPING), strict=True))
+        return tf.cond(draw[0] < self.augment.unvoiced_probability,
+                       lambda: damp_unvoiced(x, self._low_bins, below, damping), lambda: x)
+
     def _reverberate(self, x: tf.Tensor, draw: tf.Tensor) -> tf.Tensor:
         longest, hop = self.augment.reverb_seconds_max, self.features.hop_length
         seconds = SHORTEST_REVERB + draw[1] * (longest - SHORTEST_REVERB)
@@ -204,91 +221,6 @@ class FeatureAugmenter:
         return tf.gather(self._noise_frames, places)
 
 
-def stretch_time(x: tf.Tensor, num_frames: tf.Tensor) -> tf.Tensor:
-    """(T, F) to (num_frames, F) by linear interpolation; the first and last frame stay."""
-    length = tf.shape(x)[0]
-
-    def interpolate():
-        step = (tf.cast(length - 1, tf.float32)
-                / tf.cast(tf.maximum(num_frames - 1, 1), tf.float32))
-        place = tf.cast(tf.range(num_frames), tf.float32) * step
-        left = tf.minimum(tf.cast(place, tf.int32), length - 1)
-        weight = (place - tf.cast(left, tf.float32))[:, tf.newaxis]
-        before, after = tf.gather(x, left), tf.gather(x, tf.minimum(left + 1, length - 1))
-        return before + weight * (after - before)
-
-    return tf.cond(tf.equal(length, num_frames), lambda: x, interpolate)
-
-
-def tilt(x: tf.Tensor, decibels: tf.Tensor) -> tf.Tensor:
-    """A straight line over the mel axis from -decibels / 2 to +decibels / 2."""
-    line = np.linspace(-0.5, 0.5, _width(x)).astype(np.float32) * np.float32(NEPERS_PER_DB)
-    return x + decibels * line
-
-
-def equalize(x: tf.Tensor, decibels: tf.Tensor) -> tf.Tensor:
-    """A line through (N,) points, evenly spaced over the mel axis, added to (T, F) log power."""
-    points = int(decibels.shape[0])  # type: ignore[arg-type]
-    places = np.linspace(0.0, points - 1.0, _width(x))[:, np.newaxis]
-    weights = np.maximum(0.0, 1.0 - np.abs(places - np.arange(points))) * NEPERS_PER_DB
-    return x + tf.linalg.matvec(tf.constant(weights, tf.float32), decibels)
-
-
-def reverberate(x: tf.Tensor, num_frames: tf.Tensor, ratio_db: tf.Tensor) -> tf.Tensor:
-    """An exponential tail behind every frame: log(exp(x[t]) + sum over k > 0 of g d^k exp(x[t-k])).
-
-    Args:
-        x: (T, F) log power.
-        num_frames: () reverberation time: the tail is 60 dB down after so many frames.
-        ratio_db: () energy of the direct sound over that of the tail, dB.
-
-    Reference: the exponential energy envelope of Polack's model of a room (1988), frame by frame.
-    """
-    log_decay = -60.0 * float(NEPERS_PER_DB) / tf.cast(num_frames, tf.float32)
-    steps = tf.cast(tf.range(tf.shape(x)[0]), tf.float32)
-    behind = steps[:, tf.newaxis] - steps  # frames from source to target
-    tail = tf.where(behind > 0.0, tf.exp(log_decay * tf.maximum(behind, 0.0)), 0.0)
-    # The powers of d sum to d / (1 - d).
-    gain = tf.math.log(tf.math.expm1(-log_decay)) - tf.cast(ratio_db * NEPERS_PER_DB, tf.float32)
-    loudest = tf.reduce_max(x)
-    late = tf.math.log(tf.matmul(tail, tf.exp(x - loudest)) + 1e-37) + loudest + gain
-    return x + tf.nn.softplus(late - x)
-
-
-def log_power(x: tf.Tensor) -> tf.Tensor:
-    """() the natural log of the mean power, summed over bins, of the active frames of (T, F)."""
-    level = tf.reduce_logsumexp(x, axis=1)
-    active = level >= tf.reduce_max(level) - ACTIVE_RANGE_DB * NEPERS_PER_DB
-    level = tf.boolean_mask(level, active)
-    return tf.reduce_logsumexp(level) - tf.math.log(tf.cast(tf.size(level), tf.float32))
-
-
-def mix_noise(x: tf.Tensor, noise: tf.Tensor, snr_db: tf.Tensor) -> tf.Tensor:
-    """Noise added to speech in the power domain: log(exp(x) + g exp(noise)).
-
-    Args:
-        x: (T, F) log power of speech.
-        noise: (T, F) log power of noise.
-        snr_db: power of the active frames of the speech over that of the noise, dB.
-    """
-    gain = log_power(x) - log_power(noise) - snr_db * NEPERS_PER_DB
-    return x + tf.nn.softplus(noise + gain - x)
-
-
-def limit_band(x: tf.Tensor, cutoff: tf.Tensor, level: tf.Tensor) -> tf.Tensor:
-    """What lies above a bin falls steeply to a floor, as after a telephone or a low sample rate.
-
-    Args:
-        x: (T, F) log power.
-        cutoff: () the last bin that stays, fractional.
-        level: () in 0 .. 1: where the floor lies between LOG_FLOOR (digital silence, as resampled
-            8 kHz recordings have it; half of the draws) and the quietest value of the utterance.
-    """
-    beyond = tf.maximum(tf.range(_width(x), dtype=tf.float32) - cutoff, 0.0)
-    floor = LOG_FLOOR + level * (tf.reduce_min(x) - LOG_FLOOR)
-    return tf.where(beyond > 0.0, tf.maximum(x - BAND_LIMIT_SLOPE * beyond, floor), x)
-
-
 def frame_weights(x: tf.Tensor, range_db: float) -> tf.Tensor:
     """(T, 1): the formula of `asr.features.normalization.frame_weights`."""
     if not range_db:
@@ -304,7 +236,7 @@ def frame_weights(x: tf.Tensor, range_db: float) -> tf.Tensor:
 
 def level(x: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
     """The formula of `asr.features.level`, relative to the power of the frames that count."""
-    cells = tf.reduce_sum(weights) * _width(x)
+    cells = tf.reduce_sum(weights) * width(x)
     peak = tf.reduce_max(x)
     power = tf.math.log(tf.reduce_sum(weights * tf.exp(x - peak))) + peak
     return tf.maximum(x - (power - tf.math.log(cells)), LEVEL_FLOOR)
@@ -352,7 +284,7 @@ def mask_spectrum(x: tf.Tensor, seed: tf.Tensor, settings: AugmentSettings,
 
     Reference: Park et al. 2019, Interspeech.
     """
-    num_frames, num_features = tf.shape(x)[0], _width(x)
+    num_frames, num_features = tf.shape(x)[0], width(x)
     bands, stretches = settings.freq_masks, settings.time_masks
     if not bands and not stretches:
         return x
@@ -376,8 +308,3 @@ def _keep(draw: tf.Tensor, size: tf.Tensor | int, widest: tf.Tensor) -> tf.Tenso
     place = tf.range(tf.cast(size, tf.float32))[:, tf.newaxis]
     inside = (place >= start) & (place < start + width)
     return 1.0 - tf.cast(tf.reduce_any(inside, axis=1), tf.float32)
-
-
-def _width(x: tf.Tensor) -> int:
-    """F, which is always known when the graph is built."""
-    return int(x.shape[-1])  # type: ignore[arg-type]

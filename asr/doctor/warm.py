@@ -52,8 +52,9 @@ def warm_librosa() -> str | None:
     """Compute every kind of features: librosa compiles a part of itself, half a minute once."""
     import numpy as np
 
+    from asr.feature_kinds import FEATURE_KINDS
     from asr.features import FeatureExtractor
-    from asr.recipe import FEATURE_KINDS, FeatureSettings
+    from asr.recipe import FeatureSettings
 
     audio = np.linspace(-0.5, 0.5, 16_000, dtype=np.float32)
     for kind in FEATURE_KINDS:

@@ -15,6 +15,7 @@ from functools import cache
 import numpy as np
 
 from asr.errors import AudioError, UsageError
+from asr.feature_kinds import FEATURE_KINDS
 from asr.features import kinds, twin
 from asr.features.lengths import feature_length
 from asr.features.normalization import (
@@ -29,7 +30,7 @@ from asr.features.normalization import (
     training_statistics,
 )
 from asr.features.twin import DELTA_WIDTH, POWER_FLOOR, mel_frequencies
-from asr.recipe import FEATURE_KINDS, FeatureSettings
+from asr.recipe import FeatureSettings
 
 __all__ = ["DELTA_WIDTH", "FEATURES_VERSION", "LEVEL_FLOOR", "LOG_FLOOR", "STATISTICS_NEEDED",
            "VARIANCE_FLOOR", "FeatureExtractor", "cmvn", "global_cmvn_statistics", "level",

@@ -3,7 +3,7 @@
 In: (num_samples,) float32, mono, checked, after trimming and pre-emphasis; the [features] section.
 Out: (T, F) float32, T = 1 + num_samples // hop_length. librosa is imported by the first call.
 
-To add a kind, write its function here and add its line to `FEATURE_KINDS` of `asr.recipe`.
+To add a kind, write its function here and add its line to `FEATURE_KINDS` of `asr.feature_kinds`.
 """
 
 from __future__ import annotations

@@ -18,8 +18,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from asr.errors import UsageError
+from asr.feature_kinds import FEATURE_KINDS
 from asr.features.normalization import NEPERS_PER_DB
-from asr.recipe import FEATURE_KINDS, DecoderSettings, FeatureSettings, ModelSettings
+from asr.recipe import DecoderSettings, FeatureSettings, ModelSettings
 from asr.text.tokenizer import BLANK_ID
 from asr.transcript.pauses import DIGITAL_SILENCE, speech_levels
 

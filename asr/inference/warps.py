@@ -22,11 +22,12 @@ import numpy as np
 
 from asr.decoding import Decoder, log_softmax
 from asr.errors import UsageError
+from asr.feature_kinds import FEATURE_KINDS
 from asr.features import FeatureExtractor
 from asr.features.warping import warp_matrices
 from asr.kernels import pool
 from asr.kernels.matmul import serial_matmul
-from asr.recipe import FEATURE_KINDS, MAX_WARPS, DecoderSettings, FeatureSettings
+from asr.recipe import MAX_WARPS, DecoderSettings, FeatureSettings
 
 Network = Callable[[Sequence[tuple[int, int]]], list[np.ndarray]]
 """(item, warp) pairs, warp 0 is the plain one -> logits (T', V) float32 of each."""

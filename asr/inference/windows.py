@@ -25,8 +25,8 @@ import numpy as np
 from asr.audio import MAX_SECONDS
 from asr.audio.recording import MAX_HOURS
 from asr.errors import UsageError
+from asr.feature_kinds import FEATURE_KINDS
 from asr.features import DELTA_WIDTH, FeatureExtractor
-from asr.recipe import FEATURE_KINDS
 
 QUIET_SECONDS = 0.3  # a join lies in the quietest stretch of this length
 

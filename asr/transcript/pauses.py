@@ -15,8 +15,9 @@ import math
 
 import numpy as np
 
+from asr.feature_kinds import FEATURE_KINDS
 from asr.features.normalization import NEPERS_PER_DB
-from asr.recipe import FEATURE_KINDS, FeatureSettings
+from asr.recipe import FeatureSettings
 
 QUIET_SHARE = 0.25  # of the way from the quietest stretch up to the speech around is still quiet
 MIN_DEPTH = 6 * NEPERS_PER_DB  # nats: 6 dB less than speech, or there is no pause

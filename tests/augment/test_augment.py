@@ -30,7 +30,7 @@ MEL = np.geomspace(60, 7_800, NUM_FEATURES)
 EVERYTHING = AugmentSettings(
     freq_masks=2, freq_mask_width=8, time_masks=2, time_mask_width=10, noise_dir="given",
     noise_probability=1.0, warp=0.1, gain_db=6.0, tilt_db=6.0, curve_db=3.0,
-    reverb_probability=1.0, band_limit_probability=1.0)
+    reverb_probability=1.0, band_limit_probability=1.0, unvoiced_probability=1.0)
 
 
 @pytest.fixture
@@ -272,6 +272,8 @@ def test_every_single_effect_at_zero_is_the_identity(graph, speech):
     matrix = warp_matrices(MEL, np.array([1.0]))[0]
     np.testing.assert_allclose(speech @ matrix, speech, atol=1e-3)
     np.testing.assert_array_equal(graph.limit_band(speech, NUM_FEATURES - 1.0, 0.5), speech)
+    np.testing.assert_array_equal(graph.damp_unvoiced(speech, 20, 10.0, 0.0), speech)
+    np.testing.assert_array_equal(graph.damp_unvoiced(speech, 20, 60.0, 40.0), speech)
     faint = graph.mix_noise(speech, np.full_like(speech, -8.0), 200.0)
     np.testing.assert_allclose(faint, speech, atol=1e-5)
 
@@ -307,16 +309,16 @@ def test_warping_moves_a_peak_to_the_right_frequency(graph):
 @given(snr=st.floats(-10, 40), level=st.floats(-20, 5), seed=st.integers(0, 1_000))
 @settings(max_examples=40, deadline=None)
 def test_signal_to_noise_ratio_is_what_was_asked_for(snr, level, seed):
-    from asr.augment import graph as graph
+    from asr.augment import effects
 
     rng = np.random.default_rng(seed)
     loudness = np.interp(np.arange(200), [0, 60, 140, 199], [-18, -4, -4, -18])[:, np.newaxis]
     speech = (loudness + rng.normal(0, 1.5, (200, 20))).astype(np.float32)
     noise = (level + rng.normal(0, 1, (200, 20))).astype(np.float32)
-    mixed = graph.mix_noise(speech, noise, np.float32(snr)).numpy().astype(np.float64)
+    mixed = effects.mix_noise(speech, noise, np.float32(snr)).numpy().astype(np.float64)
     added = np.exp(mixed) - np.exp(speech.astype(np.float64))
     frame_power = np.exp(speech.astype(np.float64)).sum(1)
-    active = frame_power >= frame_power.max() * 10 ** (-graph.ACTIVE_RANGE_DB / 10)
+    active = frame_power >= frame_power.max() * 10 ** (-effects.ACTIVE_RANGE_DB / 10)
     measured = 10 * np.log10(frame_power[active].mean() / added.sum(1).mean())
     assert measured == pytest.approx(snr, abs=0.5)
 
@@ -370,6 +372,35 @@ def test_band_limit_empties_the_upper_bins_only(graph, speech):
     np.testing.assert_allclose(limited[:, -5:], LOG_FLOOR)
     raised = graph.limit_band(speech, 19.5, 1.0).numpy()
     np.testing.assert_allclose(raised[:, -5:], speech.min())
+
+
+@pytest.mark.tf
+def test_moments_without_voice_are_damped_and_the_others_stay(graph):
+    """A vowel, an [s] as loud whose power lies above the low band, and quiet."""
+    speech = np.full((30, NUM_FEATURES), -14.0, np.float32)
+    speech[:10] = -4.0
+    speech[10:20, 20:] = -3.0
+    damped = graph.damp_unvoiced(speech, 20, 20.0, 30.0).numpy()
+    np.testing.assert_array_equal(damped[:10], speech[:10])
+    np.testing.assert_allclose(damped[10:], np.maximum(speech[10:] - 3.0 * np.log(10), LOG_FLOOR),
+                               rtol=1e-6)
+    # The quiet is 10 nats or 43.4 dB below the vowel: half of the ramp of 6 dB at 40.4.
+    half = graph.damp_unvoiced(speech, 20, 100.0 / np.log(10.0) - 3.0, 10.0).numpy()
+    np.testing.assert_allclose(speech[25] - half[25], 0.5 * np.log(10.0), rtol=1e-3)
+    floor = np.full((5, NUM_FEATURES), LOG_FLOOR, np.float32)
+    np.testing.assert_array_equal(graph.damp_unvoiced(floor, 20, 10.0, 40.0), floor)
+
+
+@pytest.mark.tf
+def test_the_share_of_damped_items_is_the_probability(graph, speech):
+    speech[30:60, :8] -= 12.0
+    bare = replace(FEATURES, cmvn="none")
+    changed = []
+    augmenter = graph.FeatureAugmenter(AugmentSettings(unvoiced_probability=0.3), bare,
+                                       mel_frequencies=MEL)
+    for seed in range(200):
+        changed.append(not np.array_equal(apply(augmenter, speech, seed=seed), speech))
+    assert 0.2 < np.mean(changed) < 0.4
 
 
 @pytest.mark.tf

@@ -15,11 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pace import assert_quick
 
-import asr.recipe
 from asr.errors import AudioError, UsageError
+from asr.feature_kinds import FEATURE_KINDS, FeatureKind
 from asr.features import LOG_FLOOR, FeatureExtractor, cmvn, kinds, log_mel, mfcc, twin
 from asr.features.lengths import feature_length
-from asr.recipe import FeatureKind, FeatureSettings, recipe_from_dict
+from asr.recipe import FeatureSettings, recipe_from_dict
 
 BASE = FeatureSettings()
 SETTINGS = [
@@ -214,7 +214,7 @@ def chroma(monkeypatch):
                                            hop_length=settings.hop_length, tuning=0.0).T
 
     monkeypatch.setattr(kinds, "chroma", compute, raising=False)
-    monkeypatch.setitem(asr.recipe.FEATURE_KINDS, "chroma", FeatureKind(12))
+    monkeypatch.setitem(FEATURE_KINDS, "chroma", FeatureKind(12))
 
 
 def test_another_kind_works_everywhere(chroma, tmp_path, capsys):

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 FLOORS = {  # docs/architecture.md; a package is one room
-    0: "errors files parsing recipe results settings terminal versions",
+    0: "errors feature_kinds files parsing recipe results settings terminal versions",
     1: "manifest text kernels annotations",
     2: "audio features scoring language_model",
     3: "augment corpora voices network decoding pages",
@@ -27,8 +27,8 @@ TENSORFLOW_AT_IMPORT = {"asr/network/layer.py", "asr/network/op.py", "asr/networ
                         "asr/network/metrics.py", "asr/network/own.py", "asr/network/chunks.py",
                         "asr/network/replicas.py", "asr/network/contract.py",
                         "asr/network/named_weights.py", "asr/data/pipeline.py",
-                        "asr/augment/graph.py", "asr/data/recordings_graph.py",
-                        "asr/export/tensorflow_graph.py",
+                        "asr/augment/effects.py", "asr/augment/graph.py",
+                        "asr/data/recordings_graph.py", "asr/export/tensorflow_graph.py",
                         "asr/training"}
 
 

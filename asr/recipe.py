@@ -24,8 +24,8 @@ NEVER_REFUSED = 1_000.0  # decoder.max_gap
 MAX_WARPS = 8  # decoder.warps; each is a pass of the network
 WARP_BELOW = 0.9  # decoder.warp_below
 # The augmentations that only log-mel features allow.
-LEVEL_CHANGES = ("augment.noise_probability, reverb_probability, band_limit_probability, "
-                 "unvoiced_probability, warp, tilt_db, curve_db and gain_db")
+LEVEL_CHANGES = ("noise_probability", "reverb_probability", "band_limit_probability",
+                 "unvoiced_probability", "warp", "tilt_db", "curve_db", "gain_db")
 # A decoder is one file and one line here: its name in recipes and on the command line, its class.
 DECODERS = {
     "greedy": "asr.decoding.greedy.GreedyDecoder",
@@ -153,9 +153,7 @@ class AugmentSettings:
     @property
     def changes_levels(self) -> bool:
         """Whether features are changed in a way that only log-mel features allow."""
-        return any((self.noise_probability, self.reverb_probability, self.band_limit_probability,
-                    self.unvoiced_probability, self.warp, self.tilt_db, self.curve_db,
-                    self.gain_db))
+        return any(getattr(self, name) for name in LEVEL_CHANGES)
 
 
 @dataclass(frozen=True)
@@ -375,7 +373,7 @@ def _check_together(recipe: Recipe, source: str) -> None:
          "data.reader = \"tensorflow-io\" has no pcen, deltas, trim_db, augment.concat_max, "
          "augment.pad_max or data.allow_truncated; set data.reader = \"cache\""),
         (log_power or not a.changes_levels,
-         f"{LEVEL_CHANGES} work on log-mel features without deltas"),
+         f"augment.{', '.join(LEVEL_CHANGES)} work on log-mel features without deltas"),
     ]
     for holds, message in rules:
         if not holds:

@@ -101,7 +101,8 @@ class FeatureAugmenter:
         augment, features = self.augment, self.features
         if augment.changes_levels and (features.deltas
                                        or not FEATURE_KINDS[features.kind].log_power):
-            raise UsageError(f"{LEVEL_CHANGES} need log-mel features without deltas.")
+            raise UsageError(f"augment.{', '.join(LEVEL_CHANGES)} need log-mel features without "
+                             "deltas.")
         if features.cmvn in STATISTICS_NEEDED and (mean is None or std is None):
             raise UsageError(f"features.cmvn = {features.cmvn!r} needs mean and std of the "
                              "training set.")

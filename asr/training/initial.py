@@ -20,7 +20,8 @@ from asr.terminal import plural
 from asr.text.tokenizer import CharTokenizer, describe
 
 # What may differ between a bundle and the run that goes on from it: no weight depends on it.
-FREE = {"model.dropout", "model.edge_frames"}
+# Another subsampling is another time step of the LSTM: the weights fit, and the first epochs adapt.
+FREE = {"model.dropout", "model.subsampling", "model.edge_frames"}
 
 
 def check_initial_bundle(recipe: Recipe, network: str = "") -> CharTokenizer | None:

@@ -258,6 +258,10 @@ def test_fine_tuning_follows_characters(tones, whole, tmp_path):
     best = next(r for r in first if r["event"] == "epoch" and r["epoch"] == kept)
     tuned = [r for r in second if r["event"] == "epoch"]
     assert tuned[-1]["valid_loss"] == pytest.approx(best["valid_loss"], rel=0.05)
+    train(recipe_for(tones, base, "model.subsampling=1", "train.epochs=1"), tmp_path / "finer",
+          quiet=True)  # the same weights at another time step
+    steps = [load_bundle(run / "best.asr").model.subsampling for run in (whole, tmp_path / "finer")]
+    assert steps[1] == 1 != steps[0]
     with pytest.raises(UsageError, match="model.units is 16 there and 8 here.*--set "
                                          "model.units=16"):
         train(recipe_for(tones, base, "model.units=8"), tmp_path / "third", quiet=True)

@@ -287,7 +287,7 @@ def test_what_differs_from_the_initial_bundle_is_named_before_any_work(tmp_path)
     sections = recipe_to_dict(Recipe(features=FEATURES, model=MODEL))
     page = {"data": {"generate": "tones"}, "train": {"initial_bundle": str(path)},
             "features": {**sections["features"], "n_mels": 40},
-            "model": {**sections["model"], "dropout": 0.5, "layer_norm": False}}
+            "model": {**sections["model"], "dropout": 0.5, "subsampling": 1, "layer_norm": False}}
     with pytest.raises(UsageError, match="features.n_mels is 20 there and 40 here; "
                                          "model.layer_norm is True there and False here.*--set "
                                          "features.n_mels=20 --set model.layer_norm=true"):

@@ -4,7 +4,7 @@ r"""Ten digits as commands, from a list of words: right on strangers, quiet on o
     printf 'zero\none\ntwo\nthree\nfour\nfive\nsix\nseven\neight\nnine\n' > digits.txt
     asr commands digits.txt digits-commands.asr --minutes 20
     python benchmarks/commands.py digits-commands.asr --data ../shared/data --plot det.svg
-    python benchmarks/commands.py digits.txt --data ../shared/data --recordings 1 5 20
+    python benchmarks/commands.py digits.txt --data ../shared/data --recordings 1 5 20 --half a b
     python benchmarks/commands.py names.asr --words-of data/speechocean762/dev.jsonl
 
 Right: the 500 takes of each FSDD speaker, and of fsdd-jason without its silence. Other speech:
@@ -17,8 +17,8 @@ jackson and theo (DEV); the four others are the test. --quiet puts the clips, wh
 into a room: 0.5 s before and 1.7 s behind at -66 dB, as `benchmarks/quiet.py`.
 
 --recordings N: for each half of the speakers
-a model is trained with N takes a word of the other half (half A: jackson, george, jason); a
-line of JSON each, once it is there.
+a model is trained with N takes a word of the other half (half a: jackson, george, jason; half b:
+the others; --half chooses); a line of JSON each, once it is there.
 
 --words-of MANIFEST: instead of the digits, the words of the bundle's list, cut out of the sentences
 of the manifest by aligning (--aligner): shorter and less clear than a word that is said alone.
@@ -30,7 +30,7 @@ import argparse
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -51,7 +51,7 @@ from asr.tuning.refusal import Judgement, judge_refusals
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 DEV = ("jackson", "theo")
-HALF = ("jackson", "george", "jason")  # and the other half: theo, nicolas, yweweler
+HALF_A = ("jackson", "george", "jason")  # and half b: theo, nicolas, yweweler
 FRAME = 0.01  # seconds
 AROUND = 0.05  # seconds, at both ends of a word that is cut out of a sentence
 SHORTEST, PAUSE, MARGIN = 0.15, 0.2, 0.1  # seconds
@@ -144,6 +144,9 @@ def other_speech(recognizer: Recognizer, data: Path, every: int, measure: str
             audio = load_audio(path, sample_rate=recognizer.sample_rate)
             seconds += len(audio) / recognizer.sample_rate
             clips += [(piece, "") for piece in pieces(audio, recognizer.sample_rate)]
+        if not clips:
+            print(f"no recordings {data / pattern}: {name} is left out", file=sys.stderr)
+            continue
         one = judged(recognizer, clips, measure)
         found[name] = Judgement(measure, one.gaps, np.zeros(len(clips), bool), one.right,
                                 np.full(len(clips), seconds / len(clips)))
@@ -195,11 +198,12 @@ def percent(which: np.ndarray) -> float:
     return round(100 * float(which.mean()), 1)
 
 
-def trained(words: Path, data: Path, number: int, minutes: float, work: Path
-            ) -> Iterator[tuple[Recognizer, tuple[str, ...]]]:
+def trained(words: Path, data: Path, number: int, minutes: float, work: Path,
+            halves: Sequence[str]) -> Iterator[tuple[Recognizer, tuple[str, ...]]]:
     """For each half of the speakers, a model with `number` takes a word of the other half."""
     everyone = sorted(digits_of(data, 8_000))
-    for name, tested in (("a", HALF), ("b", tuple(s for s in everyone if s not in HALF))):
+    for name in halves:
+        tested = tuple(s for s in everyone if (s in HALF_A) == (name == "a"))
         others = [speaker for speaker in everyone if speaker not in tested]
         rng = np.random.default_rng([number, len(name)])
         rows = []
@@ -230,6 +234,8 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=1, help="use every so many recordings of "
                         "other speech")
     parser.add_argument("--recordings", type=int, nargs="*", default=[])
+    parser.add_argument("--half", nargs="+", choices=("a", "b"), default=("a", "b"),
+                        help="with --recordings: the speakers that are tested")
     parser.add_argument("--words-of", type=Path, metavar="MANIFEST",
                         help="cut the words out of the sentences of this manifest")
     parser.add_argument("--aligner", type=Path, default=Path("models/english.asr"))
@@ -257,7 +263,7 @@ def main() -> None:
         return
     for number in options.recordings:
         for recognizer, tested in trained(options.model, options.data, number, options.minutes,
-                                          options.work):
+                                          options.work, options.half):
             said = {name: clips for name, clips
                     in digits_of(options.data, recognizer.sample_rate).items() if name in tested}
             print(json.dumps({"recordings_a_word": number, "tested": tested,

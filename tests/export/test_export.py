@@ -101,7 +101,7 @@ def test_metadata_is_enough_for_another_program(tmp_path):
     known = {one.key: one.value for one in onnx.load(tmp_path / "d.onnx").metadata_props}
     assert json.loads(known["labels"]) == ["", *" efghinorstuvwxz"]
     assert json.loads(known["sample_rate"]) == 8000
-    assert json.loads(known["frame_seconds"]) == pytest.approx(0.03)
+    assert json.loads(known["frame_seconds"]) == pytest.approx(0.02)  # 10 ms, every second
 
 
 def test_int8_is_smaller_and_its_cost_is_printed(tmp_path, capsys):

@@ -222,7 +222,7 @@ def trained(words: Path, data: Path, number: int, minutes: float, work: Path,
         if not out.exists():
             subprocess.run([sys.executable, "-m", "asr", "commands", str(words), str(out),
                             "--recordings", str(folder / "real.jsonl"), "--minutes", str(minutes)],
-                           check=True)
+                           stdout=sys.stderr, check=True)  # stdout is for JSON
         yield load(out), tested
 
 

@@ -42,7 +42,8 @@ def data(tmp_path):
 @pytest.mark.parametrize("half,tested", [("a", ["george", "jackson"]), ("b", ["nicolas", "theo"])])
 def test_each_half_is_tested_with_recordings_of_the_other(half, tested, data, tmp_path, capsys,
                                                           monkeypatch):
-    def made(command, check):
+    def made(command, stdout, check):
+        assert stdout is sys.stderr and check  # stdout is for JSON
         write_bundle(Path(command[5]), decoder=GRAMMAR)
     monkeypatch.setattr(commands.subprocess, "run", made)
     monkeypatch.setattr(sys, "argv", ["commands.py", "digits.txt", "--data", str(data), "--work",

@@ -9,16 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from benchmark_scripts import script
 from tiny_bundle import write_bundle
 
 from asr.manifest import read_manifest
 from asr.recipe import DecoderSettings
 
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "benchmarks"))  # as it is when a script of that folder runs
-import commands  # noqa: E402  benchmarks/commands.py
-
-sys.path.remove(str(ROOT / "benchmarks"))
+commands = script("commands")
 
 GRAMMAR = DecoderSettings(kind="beam", beam_width=8, grammar="bad head\nfeed a cab")
 

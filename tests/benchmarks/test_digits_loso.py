@@ -5,19 +5,16 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import soundfile
+from benchmark_scripts import FOLDER, script
 
 from asr.manifest import Utterance, write_manifest
 
-FOLDER = Path(__file__).parents[2] / "benchmarks"
-sys.path.insert(0, str(FOLDER))  # as it is when a script of that folder runs
-loso = pytest.importorskip("digits_loso")
-sys.path.remove(str(FOLDER))
+loso = script("digits_loso")
 
 
 def evaluation(errors: list[int], words: list[int]) -> SimpleNamespace:

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from benchmark_scripts import FOLDER, script
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asr.network import equations
 
-FOLDER = Path(__file__).parents[2] / "benchmarks"
-sys.path.insert(0, str(FOLDER))  # as it is when a script of that folder runs
-networks = pytest.importorskip("lstm_networks")
-problems = pytest.importorskip("lstm_problems")
-requirements = pytest.importorskip("lstm_requirements")
-sys.path.remove(str(FOLDER))
+networks = script("lstm_networks")
+problems = script("lstm_problems")
+requirements = script("lstm_requirements")
 
 SIZES = {"seed": st.integers(0, 10_000), "tens": st.integers(4, 12)}
 

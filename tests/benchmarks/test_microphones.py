@@ -9,11 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from benchmark_scripts import script
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "benchmarks"))  # as it is when a script of that folder runs
-microphones = pytest.importorskip("microphones")
-sys.path.remove(str(ROOT / "benchmarks"))
+microphones = script("microphones")
 
 
 def decibels(samples: np.ndarray) -> float:

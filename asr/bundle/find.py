@@ -12,7 +12,7 @@ from asr.bundle import refuse_foreign
 from asr.errors import BundleError
 
 SHIPPED = Path(__file__).parents[1] / "assets" / "digits.asr"
-COMMANDS_BASE = SHIPPED.with_name("commands_base.asr")  # where `asr commands` begins
+LETTERS = SHIPPED.with_name("letters.asr")  # of read English: where `asr commands` begins
 BEST = "best.asr"  # of a run directory
 
 

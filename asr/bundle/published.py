@@ -39,10 +39,6 @@ MODELS = {
         "read English, 16 kHz, 52 % WER on accented speakers",
         sha256="20847e007daf2bc6c041c8749e8d9c34a3a2f10ac2f369b78d58c70d58c5fd9c",
         size=7_335_628),
-    "models/letters": Published(
-        "a start for other trainings: letters of read English, 8 kHz",
-        sha256="df4e5494f5fcafc64093607bb53130fc71f9f62b77d0ef3581b6c23d2ae1ab93",
-        size=2_689_859),
 }
 
 

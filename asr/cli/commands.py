@@ -68,7 +68,7 @@ def commands(words: Path, output: Path, minutes: float, recordings: tuple[Path, 
     for path in (output, output.with_suffix(".toml")):
         refuse_no_file(path, "OUT.asr")
         refuse_existing(path, overwrite, other="another name")
-    from asr.bundle.find import COMMANDS_BASE
+    from asr.bundle.find import LETTERS
     from asr.cli.progress import count_on_stderr
     from asr.commands.make import make_commands
     from asr.voices import voices_named
@@ -77,7 +77,7 @@ def commands(words: Path, output: Path, minutes: float, recordings: tuple[Path, 
                          seed=seed, voices=voices_named(names) if names else None,
                          recordings=recordings, allow_truncated=allow_truncated, noise=noise,
                          filler_words=other_words,
-                         base=None if base == Path("none") else base or COMMANDS_BASE,
+                         base=None if base == Path("none") else base or LETTERS,
                          per_hour=false_accepts, overwrite=overwrite, say=say,
                          progress=partial(count_on_stderr, unit="clips", piped=True))
     print(f"{made.bundle}: {plural(len(phrases), 'phrase')}, {made.size / 1e6:.2f} MB, recipe "

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from asr.bundle import load_bundle
-from asr.bundle.find import COMMANDS_BASE, find_bundle
+from asr.bundle.find import LETTERS, find_bundle
 from asr.commands.corpus import default_voices, make_material, split_voices
 from asr.commands.phrases import NORMALIZER
 from asr.commands.pronunciation import pronounce, warnings_of
@@ -65,7 +65,7 @@ def make_commands(phrases: Sequence[str], out: Path, work: Path, *, minutes: flo
                   recordings: Sequence[Path] = (), noise: Path | None = None,
                   filler_words: Path | None = None, per_hour: float | None = None, epochs: int = 0,
                   allow_truncated: bool = False,
-                  base: Path | None = COMMANDS_BASE, overwrite: bool = False,
+                  base: Path | None = LETTERS, overwrite: bool = False,
                   say: Callable[[str], None] = lambda line: None,
                   progress: Progress | None = None) -> Made:
     """Synthesise, train, calibrate and write; run again, it goes on where it stopped.
@@ -120,7 +120,7 @@ def make_commands(phrases: Sequence[str], out: Path, work: Path, *, minutes: flo
     recognizer = load(_small(work)).with_decoder(
         DecoderSettings(kind="beam", beam_width=BEAM, grammar="\n".join(phrases),
                         max_pause=MAX_PAUSE))
-    refusal = calibrate(recognizer, material.tuning, per_hour)
+    refusal = calibrate(recognizer, material.tuning, phrases, per_hour)
     for line in refusal.lines():
         say(line)
     size = _write(out, recognizer, recipe, refusal, voices, overwrite)
@@ -137,15 +137,21 @@ def _small(work: Path) -> Path:
     return quantize_bundle(load(best, engine="numpy"), small).path
 
 
-def calibrate(recognizer: Recognizer, tuning: Sequence[Utterance],
+def calibrate(recognizer: Recognizer, tuning: Sequence[Utterance], phrases: Sequence[str],
               per_hour: float | None = None) -> Refusal:
     """Find the limit beyond which a recording is refused, on voices that did not train.
 
     The other words of `tuning` were chosen because they sound like the phrases, thousands an hour;
     talk is not so. A limit for once an hour of them refuses people: 1 % of FSDD's digits are read.
+
+    Single words are refused by `max_doubt`: on people it reads more of them than `max_gap` at each
+    rate of false accepts (docs/commands.md), and voices do not tell the two apart. Of longer
+    phrases one word can be wrong, and the voices choose.
     """
     dev = read_dev_set(recognizer, tuning)
     judged = judge_refusals(recognizer, dev, [u.duration for u in tuning])
+    if not any(" " in phrase for phrase in phrases):
+        judged = {"max_doubt": judged["max_doubt"]}
     if per_hour is None:
         return tune_refusal(recognizer, judged, keep=KEEP)
     return tune_refusal(recognizer, judged, per_hour=per_hour)

@@ -12,8 +12,10 @@ import soundfile
 from benchmark_scripts import script
 from tiny_bundle import write_bundle
 
-from asr.manifest import read_manifest
+from asr.audio import load_audio
+from asr.manifest import Utterance, read_manifest, write_manifest
 from asr.recipe import DecoderSettings
+from asr.tuning.refusal import Judgement
 
 commands = script("commands")
 
@@ -68,6 +70,35 @@ def test_false_accepts_are_counted_by_the_hour(data, tmp_path, capsys, monkeypat
     noise = found["others"]["noise"]
     assert noise["per_hour"] == pytest.approx(noise["accepted"] * 1_200, rel=0.01)  # of 3 s
     assert "<svg" in plot.read_text(encoding="utf-8")
+
+
+def test_a_limit_lets_so_many_pieces_an_hour_through():
+    right = np.array([True, True, False, True])
+    spoken = Judgement("max_doubt", np.array([0.1, 0.5, 0.2, 0.9]), np.ones(4, bool), right,
+                       np.ones(4))
+    other = Judgement("max_doubt", np.array([0.3, 0.6, 0.7, 2.0]), np.zeros(4, bool),
+                      np.zeros(4, bool), np.full(4, 900.0))  # an hour
+    assert commands.right_at([spoken], [other]) == {"1": 50.0, "2": 50.0, "5": 75.0, "10": 75.0}
+    twice = commands.right_at([spoken, spoken], [other, other])  # 2 hours: the same rates
+    assert twice == {"1": 50.0, "2": 50.0, "5": 75.0, "10": 75.0}
+    assert commands.right_at([], [other]) == commands.right_at([spoken], []) == {}
+
+
+def test_speech_that_the_model_has_learnt_from_is_left_out(data, tmp_path, capsys, monkeypatch):
+    bundle = write_bundle(tmp_path / "g.asr", decoder=GRAMMAR)
+    learnt = data / "librispeech-unlabelled/a.ogg"
+    (data / "librispeech-unlabelled/b.ogg").write_bytes(learnt.read_bytes())
+    write_manifest(tmp_path / "train.jsonl", [Utterance("a", learnt, "x", 3.0)])
+    monkeypatch.setattr(sys, "argv", ["commands.py", str(bundle), "--data", str(data), "--without",
+                                      str(tmp_path / "train.jsonl")])
+    recorded = []
+    monkeypatch.setattr(commands, "load_audio", lambda path, **settings: (
+        recorded.append(path), load_audio(path, **settings))[1])
+    commands.main()
+    found = json.loads(capsys.readouterr().out)
+    assert {path.name for path in recorded if "librispeech" in str(path)} == {"b.ogg"}
+    assert {"dev", "test"} == set(found["right_percent_at"])
+    assert {"max_gap", "max_doubt"} == set(found["right_percent_at"]["test"])
 
 
 def test_pieces_lie_between_pauses():

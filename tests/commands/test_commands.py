@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import zlib
-from pathlib import Path
 
 import numpy as np
 import pytest
+from tiny_bundle import write_bundle
 
 from asr.bundle import load_bundle
+from asr.bundle.find import LETTERS
 from asr.cli import run
 from asr.commands import corpus, make, pronunciation
 from asr.commands.fillers import filler_texts, read_filler_words, sound_alikes
@@ -19,8 +20,9 @@ from asr.commands.settings import recipe_of
 from asr.corpora.tones import tone_of
 from asr.errors import DataError, UsageError
 from asr.manifest import Utterance, read_manifest, write_manifest
-from asr.recipe import NEVER_REFUSED, dump_recipe, load_recipe
+from asr.recipe import NEVER_REFUSED, DecoderSettings, dump_recipe, load_recipe
 from asr.recognizer import load
+from asr.tuning.refusal import Judgement
 from asr.voices import ENGINES, Synthesizer, Voice
 
 WORDS = ["do", "re mi"]
@@ -206,10 +208,27 @@ def test_training_begins_at_the_base_and_the_result_is_small(tmp_path, voices, m
     bundle = load_bundle(made.bundle)
     assert bundle.quantized and made.size < first.size / 2
     assert bundle.decoder.grammar == "do\nre mi"
-    letters = Path(__file__).parents[2] / "models" / "letters.asr"
-    made = make.make_commands(WORDS, tmp_path / "c.asr", tmp_path / "c", base=letters, **arguments)
-    assert load_recipe(made.recipe).train.initial_bundle == str(letters)
+    made = make.make_commands(WORDS, tmp_path / "c.asr", tmp_path / "c", **arguments)
+    assert load_recipe(made.recipe).train.initial_bundle == str(LETTERS)
     assert load_bundle(made.bundle).decoder.grammar == "do\nre mi"
+
+
+@pytest.mark.parametrize(("phrases", "measure"), [
+    (["do", "re"], "max_doubt"), (["do", "re mi"], "max_gap")])
+def test_single_words_are_refused_by_what_is_better_on_people(phrases, measure, tmp_path,
+                                                              monkeypatch):
+    """Voices prefer the other measure here: they have the last word on longer phrases alone."""
+    recognizer = load(write_bundle(tmp_path / "g.asr", decoder=DecoderSettings(
+        kind="beam", beam_width=8, grammar="bad head\nfeed a cab")))
+    inside = np.arange(40) < 20
+    judged = {name: Judgement(name, np.where(inside, 0.1, others), inside, inside, np.ones(40))
+              for name, others in (("max_gap", 3.0), ("max_doubt", 0.05))}
+    monkeypatch.setattr(make, "read_dev_set", lambda *_: None)
+    monkeypatch.setattr(make, "judge_refusals", lambda *_: judged)
+    found = make.calibrate(recognizer, [], phrases)
+    assert found.measure == measure
+    limits = {name: getattr(found.settings, name) for name in ("max_gap", "max_doubt")}
+    assert limits == {"max_gap": NEVER_REFUSED, "max_doubt": NEVER_REFUSED} | {measure: 0.1}
 
 
 def test_a_base_that_cannot_be_read_is_refused_before_the_work(tmp_path, capsys):

@@ -170,10 +170,8 @@ def test_every_command_runs_as_written(page, shared_data, tmp_path, monkeypatch,
     clone = tmp_path / "clone"
     shutil.copytree(ROOT / "recipes", clone / "recipes")
     (clone / "asr/assets").mkdir(parents=True)
-    for bundle in ("digits.asr", "commands_base.asr"):  # where trainings begin
+    for bundle in ("digits.asr", "letters.asr"):  # where trainings begin
         shutil.copy(ROOT / "asr/assets" / bundle, clone / "asr/assets")
-    (clone / "models").mkdir()
-    shutil.copy(ROOT / "models/letters.asr", clone / "models")
     monkeypatch.chdir(clone)
     for argv in head_commands(page):
         if argv[:2] == ["python", "recipes/voices/label.py"]:

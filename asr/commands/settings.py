@@ -19,6 +19,9 @@ FEATURES = {"kind": "log_mel", "sample_rate": 8_000, "n_fft": 256, "win_length":
             "hop_length": 80, "n_mels": 40, "f_min": 60.0, "cmvn": "map", "cmvn_prior": 200,
             "cmvn_range_db": 35.0}
 AUGMENT = {"warp": 0.2, "tempo": 0.25, "tilt_db": 8.0, "curve_db": 4.0,
+           # Narrow microphones, and noise suppressors that leave [s] and [f] out.
+           "band_limit_probability": 0.3, "band_limit_min_hz": 2_000.0,
+           "unvoiced_probability": 0.3,
            "reverb_probability": 0.5, "noise_probability": 0.6, "noise_snr_min": 3.0,
            "noise_snr_max": 30.0, "freq_masks": 2, "freq_mask_width": 8, "time_masks": 1,
            "time_mask_width": 15, "time_mask_fraction": 0.1,

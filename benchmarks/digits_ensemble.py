@@ -22,9 +22,8 @@ from digits_loso import read_fsdd, run_of
 
 from asr.decoding import log_softmax
 from asr.manifest import Utterance, read_manifest
-from asr.recognizer import load
-from asr.scoring.counts import count_words
-from asr.tuning import DevSet, read_dev_set, read_texts
+from asr.recognizer import Recognizer, load
+from asr.tuning import DevSet, read_dev_set, word_errors
 
 
 def mean_posteriors(devs: Sequence[DevSet]) -> DevSet:
@@ -45,21 +44,13 @@ def mean_posteriors(devs: Sequence[DevSet]) -> DevSet:
     return dataclasses.replace(devs[0], logits=tuple(mean(name, found) for name, found in rows))
 
 
-def rates(runs: Sequence[Path], utterances: Sequence[Utterance]) -> dict:
-    """Word error rates of the runs, each alone and together."""
-    recognizers = [load(run) for run in runs]
+def rates(recognizers: Sequence[Recognizer], utterances: Sequence[Utterance]) -> dict:
+    """Word error rates in percent: of each network alone, their mean, and together."""
     decoder = recognizers[0].decoder
     devs = [read_dev_set(recognizer, utterances) for recognizer in recognizers]
-    each = [wer(dev, read_texts(dev, decoder)) for dev in devs]
-    together = mean_posteriors(devs)
-    return {"each": each, "mean": round(float(np.mean(each)), 2),
-            "together": wer(together, read_texts(together, decoder))}
-
-
-def wer(dev: DevSet, texts: list[str]) -> float:
-    """In percent."""
-    counts = count_words(list(dev.references), texts)
-    return round(100 * float(counts[:, :3].sum() / counts[:, 3].sum()), 2)
+    *each, together = [round(100 * float(errors / words), 2) for errors, words in (
+        word_errors(dev, decoder).sum(axis=0) for dev in (*devs, mean_posteriors(devs)))]
+    return {"each": each, "mean": round(float(np.mean(each)), 2), "together": together}
 
 
 def main() -> None:
@@ -77,8 +68,10 @@ def main() -> None:
         if len(runs) < 2:
             continue
         strings = next(seed / speaker / "strings.jsonl" for seed in seeds if run_of(seed, speaker))
-        speakers[speaker] = {"isolated": rates(runs, [u for u in clips if u.speaker == speaker]),
-                             "strings": rates(runs, read_manifest(strings))}
+        recognizers = [load(run) for run in runs]
+        own = [u for u in clips if u.speaker == speaker]
+        speakers[speaker] = {"isolated": rates(recognizers, own),
+                             "strings": rates(recognizers, read_manifest(strings))}
     if not speakers:
         raise SystemExit(f"{args.runs} holds no speaker with two runs: digits_loso.py --seed 1 "
                          "--seed 2")

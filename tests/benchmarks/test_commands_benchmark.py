@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from benchmark_scripts import script
+from scripts import script
 from tiny_bundle import write_bundle
 
 from asr.audio import load_audio

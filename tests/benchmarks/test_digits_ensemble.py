@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from benchmark_scripts import script
+from scripts import script
 
 from asr.tuning import DevSet
 

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import soundfile
-from benchmark_scripts import FOLDER, script
+from scripts import BENCHMARKS, script
 
 from asr.manifest import Utterance, write_manifest
 
@@ -87,7 +87,7 @@ def test_two_speakers_left_out_with_two_seeds(tmp_path):
         "[features]\nsample_rate = 8000\nhop_length = 80\n"
         "[model]\nnum_layers = 1\nunits = 8\n[train]\nepochs = 1\n")
     done = subprocess.run(
-        [sys.executable, str(FOLDER / "digits_loso.py"), "fsdd", "out", "--recipe", "r.toml",
+        [sys.executable, str(BENCHMARKS / "digits_loso.py"), "fsdd", "out", "--recipe", "r.toml",
          "--audio-root", "audio", "--hold-out", "anna+carla", "--seed", "1", "--seed", "2",
          "--average"],
         cwd=tmp_path, capture_output=True, text=True, check=False)

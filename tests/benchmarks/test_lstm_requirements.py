@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 
 import numpy as np
 import pytest
-from benchmark_scripts import FOLDER, script
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scripts import BENCHMARKS, script
 
 from asr.network import equations
 
@@ -260,7 +259,7 @@ def test_no_accuracy_is_better_than_the_best_possible():
 
 def test_the_committed_results_say_what_the_page_says():
     """LSTM: all solved in every run. Without gates: no addition; tanh: nothing at all."""
-    text = (FOLDER / "lstm_requirements.json").read_text("utf-8")
+    text = (BENCHMARKS / "lstm_requirements.json").read_text("utf-8")
     result = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
     assert {(row["problem"], row["length"]) for row in result["table"]} == {
         (name, length) for name in requirements.PROBLEMS for length in (100, 500, 1_000, 2_000)}
@@ -277,10 +276,8 @@ def test_the_committed_results_say_what_the_page_says():
 
 def test_pictures_are_drawn(tmp_path):
     pytest.importorskip("matplotlib", reason="needs the development tools")
-    sys.path.insert(0, str(FOLDER))
-    plots = pytest.importorskip("lstm_plots")
-    sys.path.remove(str(FOLDER))
-    result = json.loads((FOLDER / "lstm_requirements.json").read_text("utf-8"))
+    plots = script("lstm_plots")
+    result = json.loads((BENCHMARKS / "lstm_requirements.json").read_text("utf-8"))
     plots.save_all(result, tmp_path)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["learning.png", "noise.png", "time.png"]
     assert all(p.stat().st_size > 20_000 for p in tmp_path.iterdir())

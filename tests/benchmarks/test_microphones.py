@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from benchmark_scripts import script
+from scripts import script
 
 ROOT = Path(__file__).parents[2]
 microphones = script("microphones")

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from scripts import VOICES, script
 
 from asr.manifest import read_manifest
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "recipes" / "voices"))
-import label  # noqa: E402
+label = script("label", VOICES)
 
 
 @pytest.mark.parametrize(("heard", "said"), [

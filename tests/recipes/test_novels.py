@@ -7,12 +7,11 @@ import struct
 import sys
 import tarfile
 import zlib
-from pathlib import Path
 
 import pytest
+from scripts import VOICES, script
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "recipes" / "voices"))
-import novels  # noqa: E402
+novels = script("novels", VOICES)
 
 
 def package(lines: list[str]) -> bytes:

@@ -144,9 +144,9 @@ def calibrate(recognizer: Recognizer, tuning: Sequence[Utterance], phrases: Sequ
     The other words of `tuning` were chosen because they sound like the phrases, thousands an hour;
     talk is not so. A limit for once an hour of them refuses people: 1 % of FSDD's digits are read.
 
-    Single words are refused by `max_doubt`: on people it reads as many or more of them than
-    `max_gap` at each rate of false accepts (docs/commands.md), which voices do not show. Of longer
-    phrases one word can be wrong, and the voices choose.
+    Single words are refused by `max_doubt`: on people it reads more of them than `max_gap` at each
+    rate of false accepts, in the mean of three trainings (docs/commands.md), which voices do not
+    show. Of longer phrases one word can be wrong, and the voices choose.
     """
     dev = read_dev_set(recognizer, tuning)
     judged = judge_refusals(recognizer, dev, [u.duration for u in tuning])

@@ -42,6 +42,10 @@ demo: install  ## real transcripts and a training run: the very commands that yo
 DATA ?= ../shared/data
 
 digits: install  ## the whole recipe of the shipped model, 90 minutes; DATA=folder of the corpora
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation \
+	  -e '.[voices]'
+	$(BIN)/asr prepare voices --check --voices programs --voices kokoro --voices kokoro-blends \
+	  --voices kokoro-accents
 	$(BIN)/asr prepare fsdd $(DATA)/fsdd data/fsdd --overwrite
 	$(BIN)/asr prepare kaldi $(DATA)/speechocean762/train data/speechocean762-digits \
 	  --dev-every 10 --only-words "zero one two three four five six seven eight nine" --overwrite

@@ -22,6 +22,7 @@ SUMMARY = "Texts read by synthesised voices"
 @click.command("voices", short_help=SUMMARY, epilog="""\b
 Examples:
   asr prepare voices --list
+  asr prepare voices --check --voices kokoro --voices programs
   apt install $(asr prepare voices --packages --voices programs)
   asr prepare voices texts.txt data/voices --voices programs --voices hibari
   asr prepare voices texts.txt data/voices --voices kokoro --kokoro MODEL.onnx VOICES.npz
@@ -45,17 +46,20 @@ Examples:
               "synthesised at once.")
 @click.option("--packages", is_flag=True, help="Print the Debian packages of the voices, and "
               "stop.")
+@click.option("--check", is_flag=True, help="Let one voice of each engine speak, and stop: says "
+              "what is not installed.")
 @click.option("--list", "only_list", is_flag=True, help="Print the ids of the voices, and stop.")
 def voices(texts: Path | None, out: Path | None, names: tuple[str, ...],
            kokoro: tuple[str, str] | None, num_always: int, texts_per_voice: int,
-           valid_every: int, seed: int, jobs: int, packages: bool, only_list: bool) -> int:
+           valid_every: int, seed: int, jobs: int, packages: bool, check: bool,
+           only_list: bool) -> int:
     """Have synthesised voices read TEXTS, one a line; OUT gets recordings and manifests.
 
     After an interruption the same command goes on where it stopped. OUT/voices.json lists
     settings, voices and the licences of the engines.
     """
     from asr import voices as room
-    from asr.voices.corpus import prepare
+    from asr.voices.corpus import prepare, try_engines
     from asr.voices.kokoro import MODEL, VOICES
 
     if kokoro:
@@ -63,6 +67,11 @@ def voices(texts: Path | None, out: Path | None, names: tuple[str, ...],
     chosen = room.voices_named(names) if names else room.available_voices()
     if packages:
         click.echo(" ".join(room.packages_of(chosen)))
+        return EXIT_OK
+    if check:
+        try_engines(chosen)
+        engines = sorted({voice.engine for voice in chosen})
+        click.echo(f"{plural(len(chosen), 'voice')} can speak: {', '.join(engines)}.", err=True)
         return EXIT_OK
     if only_list:
         for voice in chosen:

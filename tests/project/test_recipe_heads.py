@@ -101,10 +101,14 @@ def test_make_digits_runs_the_head_of_the_recipe():
     made = [shlex.split(line.replace("$(BIN)/", "").replace("$(DATA)", "../shared/data"))
             for line in block.replace("\\\n", " ").splitlines()]
     head = [" ".join(argv) for argv in head_commands(ROOT / "recipes" / "digits.toml")]
+    installs = [argv for argv in made if "pip" in argv]
+    assert [argv[-1] for argv in installs] == [".[voices]"]
     for argv in made:
+        if argv in installs:
+            continue
         line = " ".join(word for word in argv if word != "--overwrite")
         assert line.removesuffix(" --set data.audio_root=../shared/data") in head
-    assert len(made) == 7
+    assert len(made) == 9
 
 
 def cut_corpora(source: Path, target: Path) -> None:

@@ -368,6 +368,8 @@ def test_the_verb(program, tmp_path, capsys):
     assert len(out.splitlines()) == 15 and "15 voices; sets: programs" in err
     assert run(["prepare", "voices", "--packages", "--voices", "programs"]) == 0
     packages = capsys.readouterr().out.split()
+    assert run(["prepare", "voices", "--check", "--voices", str(listed)]) == 0
+    assert "2 voices can speak: espeak-ng, flite." in capsys.readouterr().err
     assert packages[:3] == ["espeak-ng", "flite", "festival"] and len(packages) == 22
     assert run(["prepare", "voices", str(texts)]) == 2
     assert "needs TEXTS, a file with a text a line, and OUT" in capsys.readouterr().err

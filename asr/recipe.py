@@ -195,6 +195,9 @@ class TrainSettings:
                       "this momentum; 0: none", low=0.0, high=0.99999)
     intermediate_ctc: float = knob(0.0, "share of a second CTC loss at the middle LSTM layer, in "
                                    "training alone", low=0.0, high=0.9)
+    consistency: float = knob(0.0, "weight of the divergence between the readings of two augmented "
+                              "views of every utterance, in training alone; 0: one view",
+                              low=0.0, high=10.0)
     chunk_probability: float = knob(0.0, "share of batches whose backward layers begin again at "
                                     "chunks of random length: for live recognition", low=0.0,
                                     high=1.0)
@@ -344,6 +347,10 @@ def _check_together(recipe: Recipe, source: str) -> None:
         (m.front_end != "stack" or m.stacking >= m.subsampling,
          f"model.stacking {m.stacking} must be at least model.subsampling {m.subsampling}, or "
          "frames would be skipped"),
+        (not recipe.train.consistency or bool(m.dropout or a.changes_levels or a.freq_masks
+                                              or a.time_masks),
+         "train.consistency compares two augmented views, and nothing here makes them differ; set "
+         "augment.freq_masks, another change of [augment], or model.dropout"),
         (recipe.train.chunk_seconds_min <= recipe.train.chunk_seconds_max,
          "train.chunk_seconds_min must not exceed chunk_seconds_max"),
         (not recipe.data.repeats or len(recipe.data.repeats) == len(recipe.data.train),

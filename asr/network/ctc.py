@@ -52,8 +52,7 @@ class CTCLoss(keras.losses.Loss):
         if sample_weight is not None:
             raise UsageError("CTCLoss takes no sample weights; repeat an utterance to weigh it "
                              "more (data.repeats in a recipe).")
-        losses = self.call(y_true, y_pred)
-        return tf.reduce_sum(losses) / tf.cast(tf.reduce_sum(y_true["num_labels"]), tf.float32)
+        return per_label(self.call(y_true, y_pred), y_true)
 
     def call(self, y_true, y_pred) -> Any:
         """Nats of each utterance, (B,) float32.
@@ -69,6 +68,11 @@ class CTCLoss(keras.losses.Loss):
     def get_config(self) -> dict:
         """The name."""
         return {"name": self.name}
+
+
+def per_label(losses: Any, y: Mapping) -> Any:
+    """Nats a label of a batch, () float32: the sum of (B,) losses over the sum of `num_labels`."""
+    return tf.reduce_sum(losses) / tf.cast(tf.reduce_sum(y["num_labels"]), tf.float32)
 
 
 def check_targets(y_true: Any) -> None:

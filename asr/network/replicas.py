@@ -207,7 +207,8 @@ def shared_gradients(model: Any, replicas: Replicas, x: dict, y: dict) -> StepGr
             x_part, rows = share_of_rows(x, number, len(replicas.devices))
             y_part, _ = share_of_rows(y, number, len(replicas.devices))
             longest = tf.reduce_max(x_part["num_frames"])
-            x_part["features"] = x_part["features"][:, :longest]
+            x_part |= {name: x_part[name][:, :longest] for name in ("features", "second_view")
+                       if name in x_part}
             is_real = number < tf.shape(x["num_frames"])[0]
             part, of_rows = _part(model, weights, x_part, y_part, is_real)
         parts.append(part)

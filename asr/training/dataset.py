@@ -108,7 +108,7 @@ def dataset(manifest: Manifest, recipe: Recipe, training: bool = False, *,
     if training:
         plans, epochs = EpochPlans(split.clips, bounds, recipe.seed), count()
         result: Any = epochs_dataset(split.cache, lambda: (plans.plan(next(epochs)), 0), augmenter,
-                                     plans.num_batches)
+                                     plans.num_batches, views=2 if recipe.train.consistency else 1)
     else:
         result = evaluation_dataset(split.cache, plan_evaluation(split.clips, bounds),
                                     augmenter.without_augmentation())

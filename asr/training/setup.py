@@ -82,6 +82,7 @@ def build_network(recipe: Recipe, tokenizer: CharTokenizer, build: Build | None 
         num_features = FeatureExtractor(recipe.features).num_features
         model = (build_own(build, recipe, num_features, tokenizer.vocab_size) if build else
                  AcousticModel(recipe, num_features, tokenizer.vocab_size))
+    model.consistency = settings.consistency  # of a network of the user's own, too
     if settings.initial_bundle:
         model.set_named_weights(initial_weights(recipe, tokenizer))
     model.set_speeds(settings.freeze, slow_layers(settings.slow))
@@ -154,10 +155,11 @@ def try_batch(model: CTCModel, batch: Batch, cache: FeatureCache | Recordings,
     """
     variables = [v.value for v in model.non_trainable_variables]
     before = [v.numpy() for v in variables]
-    x, y = next(iter(training_dataset(cache, [batch], augmenter)))
+    views = 2 if model.consistency else 1
+    x, y = next(iter(training_dataset(cache, [batch], augmenter, views=views)))
     try:
         with tf.GradientTape() as tape:
-            loss = model.compute_loss(x, y, model(x, training=True))
+            loss = model.objective(x, y)[-1]
         tape.gradient(loss, [v.value for v in model.trainable_variables])
     except (tf.errors.ResourceExhaustedError, MemoryError) as error:
         raise TrainingStopped(

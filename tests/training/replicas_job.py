@@ -20,21 +20,22 @@ from asr.recipe import recipe_from_dict
 from asr.training.cluster import place_of_process
 
 RECIPE = recipe_from_dict({"model": {"num_layers": 3, "units": 8, "layer_norm": True},
-                           "features": {"n_mels": 12}, "train": {"intermediate_ctc": 0.3}})
+                           "features": {"n_mels": 12}, "augment": {"freq_masks": 1},
+                           "train": {"intermediate_ctc": 0.3, "consistency": 0.4}})
 SIZES = (1, 2, 3, 5, 8)  # rows of a batch; fewer than the replicas, too
 
 
 def batch(items: Batch) -> tuple[dict, dict]:
     """The arrays of some items; those of an item follow from its seed."""
     longest = max(item.num_frames for item in items.items)
-    features = np.zeros([len(items), longest, 12], np.float32)
+    views = np.zeros([2, len(items), longest, 12], np.float32)
     labels = np.zeros([len(items), max(1, *(len(i.labels) for i in items.items))], np.int32)
     for row, item in enumerate(items.items):
-        features[row, :item.num_frames] = np.random.default_rng(item.seed).normal(
-            size=[item.num_frames, 12])
+        views[:, row, :item.num_frames] = np.random.default_rng(item.seed).normal(
+            size=[2, item.num_frames, 12])
         labels[row, :len(item.labels)] = item.labels
     count = np.array([[i.num_frames, len(i.labels)] for i in items.items], np.int32).T
-    return ({"features": features, "num_frames": count[0]},
+    return ({"features": views[0], "second_view": views[1], "num_frames": count[0]},
             {"labels": labels, "num_labels": count[1]})
 
 

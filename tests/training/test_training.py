@@ -34,7 +34,8 @@ pytestmark = pytest.mark.tf
 RECIPES = Path(__file__).parents[2] / "recipes"
 SMALL = ("model.units=16", "train.epochs=4", "train.warmup_steps=0", "train.ema=0.9",
          "model.dropout=0.1", "augment.time_masks=1", "augment.speeds=[0.9, 1.0]",
-         "train.weight_decay=0.01", "train.intermediate_ctc=0.2")
+         "train.weight_decay=0.01", "train.intermediate_ctc=0.2",
+         "train.consistency=0.2")
 
 
 @pytest.fixture(scope="module")

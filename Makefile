@@ -43,7 +43,7 @@ DATA ?= ../shared/data
 
 digits: install  ## the whole recipe of the shipped model, 90 minutes; DATA=folder of the corpora
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation \
-	  -e '.[voices]'
+	  --only-binary :all: -e '.[voices]'
 	$(BIN)/asr prepare voices --check --voices programs --voices kokoro --voices kokoro-blends \
 	  --voices kokoro-accents
 	$(BIN)/asr prepare fsdd $(DATA)/fsdd data/fsdd --overwrite

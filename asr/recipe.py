@@ -53,6 +53,8 @@ class DataSettings:
     max_utterances: int = knob(64, "utterances a batch at most", low=1, high=4_096)
     min_seconds: float = knob(0.1, "shorter recordings are excluded and listed", low=0.0, high=60)
     max_seconds: float = knob(30.0, "longer recordings are excluded and listed", low=0.1, high=600)
+    non_speech: bool = knob(False, "recordings of data.train whose text is empty teach the network "
+                                   "to read nothing; otherwise they are excluded and listed")
     num_workers: int = knob(0, "feature processes; 0: one a core", low=0, high=256)
     allow_truncated: bool = knob(False, "use what is left of a cut recording")
     max_bad_fraction: float = knob(0.01, "share of unusable utterances that stops the run",
@@ -117,6 +119,7 @@ class AugmentSettings:
     time_mask_width: int = knob(30, "frames at most", low=1, high=1_000)
     time_mask_fraction: float = knob(0.2, "share of the utterance at most, each", low=0.0, high=1.0)
     noise_dir: str = knob("", "folder of noise recordings, searched recursively")
+    noise_names: str = knob("*", "those whose file names fit this pattern, such as [1-4]-*")
     noise_probability: float = knob(0.0, "share of utterances with noise", low=0.0, high=1.0)
     noise_snr_min: float = knob(5.0, "dB", low=-20, high=80)
     noise_snr_max: float = knob(30.0, "dB", low=-20, high=80)
@@ -195,9 +198,6 @@ class TrainSettings:
                       "this momentum; 0: none", low=0.0, high=0.99999)
     intermediate_ctc: float = knob(0.0, "share of a second CTC loss at the middle LSTM layer, in "
                                    "training alone", low=0.0, high=0.9)
-    consistency: float = knob(0.0, "weight of the divergence between the readings of two augmented "
-                              "views of every utterance, in training alone; 0: one view",
-                              low=0.0, high=10.0)
     chunk_probability: float = knob(0.0, "share of batches whose backward layers begin again at "
                                     "chunks of random length: for live recognition", low=0.0,
                                     high=1.0)
@@ -347,10 +347,6 @@ def _check_together(recipe: Recipe, source: str) -> None:
         (m.front_end != "stack" or m.stacking >= m.subsampling,
          f"model.stacking {m.stacking} must be at least model.subsampling {m.subsampling}, or "
          "frames would be skipped"),
-        (not recipe.train.consistency or bool(m.dropout or a.changes_levels or a.freq_masks
-                                              or a.time_masks),
-         "train.consistency compares two augmented views, and nothing here makes them differ; set "
-         "augment.freq_masks, another change of [augment], or model.dropout"),
         (recipe.train.chunk_seconds_min <= recipe.train.chunk_seconds_max,
          "train.chunk_seconds_min must not exceed chunk_seconds_max"),
         (not recipe.data.repeats or len(recipe.data.repeats) == len(recipe.data.train),

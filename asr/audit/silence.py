@@ -14,7 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
+from asr.audio import load_utterance
 from asr.errors import AudioError, DataError, InputWarning
+from asr.manifest import Utterance
 from asr.recognizer import Recognizer
 from asr.scoring import Score, with_conditions
 
@@ -25,14 +27,15 @@ _NOTE_SECONDS = 0.4
 
 
 def words_without_speech(recognizer: Recognizer, *, seconds: float = 60.0, seed: int = 0,
-                         recordings: Sequence[str | Path] = ()) -> dict[str, float]:
+                         recordings: Sequence[str | Path | Utterance] = ()) -> dict[str, float]:
     """Words per minute that a recogniser writes where no word is.
 
     Args:
         recognizer: from `asr.load`.
         seconds: seconds of each kind of sound.
         seed: seed of the sounds.
-        recordings: recordings of noise or music, reported together as "recordings".
+        recordings: recordings of noise or music, or utterances without a word, reported together as
+            "recordings".
 
     Returns:
         Words per minute by kind: "silence" (digital), "quiet room" (-60 dB noise), "white noise",
@@ -56,10 +59,14 @@ def words_without_speech(recognizer: Recognizer, *, seconds: float = 60.0, seed:
     return rates
 
 
-def _readable(recognizer: Recognizer, recordings: Sequence[str | Path]) -> Iterator[np.ndarray]:
-    for path in recordings:
+def _readable(recognizer: Recognizer, recordings: Sequence[str | Path | Utterance]
+              ) -> Iterator[np.ndarray]:
+    for one in recordings:
         try:
-            yield recognizer.load_audio(path)  # type: ignore[arg-type]
+            if isinstance(one, Utterance):
+                yield load_utterance(one, sample_rate=recognizer.sample_rate)
+            else:
+                yield recognizer.load_audio(one)  # type: ignore[arg-type]
         except AudioError as error:
             warnings.warn(InputWarning(f"Left out: {error}", "audit.recording"), stacklevel=3)
 

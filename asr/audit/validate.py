@@ -39,6 +39,7 @@ class Target:
         alphabet: the characters; empty: those of the first manifest's texts.
         min_seconds, max_seconds: what training takes.
         max_speed: the fastest speed perturbation, which leaves the fewest frames.
+        non_speech: an empty text says that nothing is said.
     """
 
     features: FeatureSettings
@@ -48,12 +49,14 @@ class Target:
     min_seconds: float = MIN_SECONDS
     max_seconds: float = MAX_SECONDS
     max_speed: float = 1.0
+    non_speech: bool = False
 
     @classmethod
     def from_recipe(cls, recipe: Recipe) -> Target:
         """What a training run with this recipe needs."""
         return cls(recipe.features, recipe.model, recipe.text.normalizer, recipe.text.alphabet,
-                   recipe.data.min_seconds, recipe.data.max_seconds, max(recipe.augment.speeds))
+                   recipe.data.min_seconds, recipe.data.max_seconds, max(recipe.augment.speeds),
+                   recipe.data.non_speech)
 
     @classmethod
     def from_bundle(cls, path: str | Path) -> Target:
@@ -282,6 +285,8 @@ def _text_problems(row: Row, target: Target | None, tokenizer: CharTokenizer | N
                    characters: dict[str, _Character]) -> Found:
     text = row.utterance.text
     normalized = normalize(text, target.normalizer) if target else text
+    if not text and target and target.non_speech:
+        return []
     if not normalized.strip():
         after = f" after the normaliser {target.normalizer!r}" if target and text.strip() else ""
         return [("text.empty", f"the text {text[:80]!r} is empty{after}; there is nothing to learn "

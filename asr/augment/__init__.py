@@ -15,6 +15,7 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Protocol
 
@@ -165,12 +166,13 @@ class NoiseBank:
 
 
 def load_noise_bank(noise_dir: str | Path, extractor: Extractor, *,
-                    cache_dir: str | Path | None = None,
+                    cache_dir: str | Path | None = None, names: str = "*",
                     allow_truncated: bool = False) -> NoiseBank:
     """The features of every recording below a folder.
 
     Args:
         noise_dir: searched recursively; every file with a suffix in AUDIO_SUFFIXES counts.
+        names: see `noise_files`.
         extractor: the one of the speech, so that powers can be added.
         cache_dir: where the bank is kept between runs; None: it is not kept. A changed file or
             setting makes another bank; a damaged one is made again, with a warning.
@@ -179,7 +181,7 @@ def load_noise_bank(noise_dir: str | Path, extractor: Extractor, *,
     Raises:
         DataError: the folder holds no audio, or some of it cannot be read; all are named.
     """
-    files = noise_files(noise_dir)
+    files = noise_files(noise_dir, names)
     cached = None
     if cache_dir is not None:
         hashes = hash_files(files, memory=Path(cache_dir) / "hashes.json")
@@ -214,18 +216,24 @@ def _kept_bank(path: Path) -> NoiseBank | None:
     return None
 
 
-def noise_files(noise_dir: str | Path) -> list[Path]:
+def noise_files(noise_dir: str | Path, names: str = "*") -> list[Path]:
     """The recordings of a noise bank, sorted.
+
+    Args:
+        noise_dir: searched recursively.
+        names: pattern that their file names fit, such as "[1-4]-*".
 
     Raises:
         DataError: there is none.
     """
-    files = sorted(p for p in Path(noise_dir).rglob("*")
-                   if p.suffix.lower() in AUDIO_SUFFIXES and os.path.isfile(p))
+    files = sorted(p for p in Path(noise_dir).rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES
+                   and os.path.isfile(p) and fnmatchcase(p.name, names))
     if not files:
-        raise DataError(f"augment.noise_dir {str(noise_dir)!r} holds no audio "
-                        f"({', '.join(sorted(AUDIO_SUFFIXES))}); correct the path, or set "
-                        "augment.noise_probability = 0.", code="augment.no_noise", path=noise_dir)
+        called = f" called {names!r}" if names != "*" else ""
+        raise DataError(f"The folder of noises {str(noise_dir)!r} holds no audio{called} "
+                        f"({', '.join(sorted(AUDIO_SUFFIXES))}); correct the path, or leave the "
+                        "noises out (augment.noise_probability = 0).", code="augment.no_noise",
+                        path=noise_dir)
     return files
 
 

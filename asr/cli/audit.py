@@ -32,8 +32,8 @@ if TYPE_CHECKING:
               "the last manifest by how little they fit their recordings.")
 @click.option("--silence", is_flag=True, help="With --bundle: count the words that it writes on "
               "silence, noise and music.")
-@click.option("--noise", type=click.Path(path_type=Path, exists=True, file_okay=False),
-              help="With --silence: a folder of recordings without speech.")
+@click.option("--noise", type=click.Path(path_type=Path), help="With --silence: "
+              "recordings without speech, a folder or a manifest of asr prepare noise.")
 @audio_root_option
 @outside_root_option
 @click.option("--shared-speakers", is_flag=True, help="A speaker in two manifests is no leak.")
@@ -70,6 +70,9 @@ def audit(manifests: tuple[Path, ...], bundle: Path | None, silence: bool, noise
         refuse_no_file(report, "--report")
     if noise and not silence:
         raise UsageError("--noise goes with --silence.")
+    if noise and not noise.exists():
+        raise UsageError(f"--noise {noise} does not exist; give a folder of recordings without "
+                         "speech, or a manifest of them.", path=noise)
     spread = None
     if cluster is not None:
         from asr.fleet.audit import spread_on
@@ -116,7 +119,12 @@ def _ask_model(found: Audit, bundle: Path, manifest: Path, audio_root: Path | No
         found.suspects = rank_suspects(recognizer, utterances, progress=show,
                                        allow_truncated=allow_truncated, spread=spread)
     if silence:
-        recordings = sorted(path for path in noise.rglob("*") if path.is_file()) if noise else []
+        recordings: list = []
+        if noise and noise.is_file():
+            recordings = read_manifest(noise, audio_root=audio_root,
+                                       allow_outside_root=allow_outside_root)
+        elif noise:
+            recordings = sorted(path for path in noise.rglob("*") if path.is_file())
         found.silence = words_without_speech(recognizer, recordings=recordings)
     if report:
         _write_report(found, recognizer, report)

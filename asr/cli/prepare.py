@@ -20,10 +20,11 @@ import click
 from asr.cli.channel import Channel
 from asr.cli.inputs import TRUNCATED_HELP
 from asr.cli.next_step import typed
+from asr.cli.noise import noise
 from asr.cli.output_paths import OUTPUT
 from asr.cli.progress import count_on_stderr
 from asr.cli.values import Replacement, ShareType
-from asr.cli.voices import SUMMARY, voices
+from asr.cli.voices import voices
 from asr.corpora import CORPORA, load_corpus
 from asr.errors import EXIT_OK, EXIT_SOME_FAILED, CorpusError, UsageError
 from asr.manifest import Utterance, manifest_content
@@ -52,17 +53,20 @@ _REMEDIES = {
 }
 
 
+MADE = {"voices": voices, "noise": noise}  # utterances that no corpus lists
+
+
 class _Layouts(click.Group):
     """One command a layout; its help is the docstring of its module."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return [*CORPORA, "voices"]
+        return [*CORPORA, *MADE]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name.startswith("-"):
             return None
-        if cmd_name == "voices":
-            return voices
+        if cmd_name in MADE:
+            return MADE[cmd_name]
         module = load_corpus(cmd_name)
         params = [click.Argument(["src"], type=click.Path(path_type=Path)),
                   click.Argument(["out"], type=OUTPUT),
@@ -79,7 +83,8 @@ class _Layouts(click.Group):
         with formatter.section("Layouts (asr prepare LAYOUT --help shows the folder)"):
             formatter.write_dl([(name, load_corpus(name).SUMMARY) for name in CORPORA])
         with formatter.section("Made here (asr prepare voices --help)"):
-            formatter.write_dl([("voices", SUMMARY)])
+            formatter.write_dl([(name, command.short_help or "") for name, command in
+                                MADE.items()])
 
 
 def _own_options(function) -> list[click.Parameter]:

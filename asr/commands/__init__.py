@@ -5,7 +5,6 @@ In: phrases. Out: a bundle whose decoder knows exactly these, and refuses other 
 phrases.py         reads the list
 pronunciation.py   how the phrases sound: warnings before the work, words that sound alike
 fillers.py         other speech, which is to be refused
-noises.py          made noises, where no recordings of noise are given
 corpus.py          many voices say all of it
 settings.py        the recipe of the training
 make.py            the whole way; read this page first

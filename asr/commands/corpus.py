@@ -1,4 +1,4 @@
-"""The material of a training: every phrase and other speech in many voices, in four manifests.
+"""The material of a training: phrases, other speech in many voices, noises, in three manifests.
 
 In: phrases and voices. Out: `Material`. The voices' files are kept, so that interrupted work goes
 on; `asr.voices.corpus` makes them.
@@ -13,17 +13,19 @@ from pathlib import Path
 import numpy as np
 
 from asr.commands.fillers import TOO_NEAR, filler_texts, read_filler_words, sound_alikes
-from asr.commands.noises import make_noises
 from asr.commands.pronunciation import distance, pronounce
 from asr.manifest import Utterance, write_manifest
 from asr.tuning.refusal import FEWEST
 from asr.voices import Voice, available_voices
 from asr.voices.corpus import prepare
 from asr.voices.hibari import available_names
+from asr.voices.noises import cut_pieces, make_noises
 
 HIBARI = 48  # speakers made of each of hibari's voices
 HELD_OUT = 8  # every so many voices one validates, and one tunes
 TUNING_TEXTS = 240  # of other speech, each voice that tunes
+ALONE_SECONDS = (0.25, 1.5)  # of a piece of noise: as long as a word or two
+NOISE_SHARE = 8  # for so many utterances of voices there is a piece of noise by itself
 _BOUNDS = (0.86, 1.22)  # warp of hibari's speakers: from a large man to a child
 
 
@@ -32,7 +34,7 @@ class Material:
     """Manifests and a folder of noises.
 
     Attributes:
-        train: phrases and other speech.
+        train: phrases, other speech, and noises with an empty text.
         valid: phrases in other voices; chooses the epoch.
         tuning: phrases and other speech in further voices; calibrates the refusal.
         noise: folder.
@@ -76,6 +78,7 @@ def split_voices(voices: Sequence[Voice], seed: int
 
 def make_material(folder: Path, phrases: Sequence[str], voices: Sequence[Voice], *, seed: int,
                   noise: Path | None = None, filler_words: Path | None = None,
+                  allow_truncated: bool = False,
                   progress: Callable[[int, int], None] | None = None) -> Material:
     """Synthesise what is missing and write the manifests.
 
@@ -86,6 +89,7 @@ def make_material(folder: Path, phrases: Sequence[str], voices: Sequence[Voice],
         seed: for all random choices.
         noise: folder of recordings of noise; None: made ones.
         filler_words: a list of other words; None: the shipped one.
+        allow_truncated: for `noise`, see `asr.audio.load_audio`.
         progress: called with (files made, files in all), for each of two parts.
 
     Raises:
@@ -115,14 +119,16 @@ def make_material(folder: Path, phrases: Sequence[str], voices: Sequence[Voice],
                    progress=progress)
     commands, validating = set(phrases), {voice.id for voice in valid}
     rows = [*held["train"], *held["valid"]]
-    write_manifest(folder / "train.jsonl", made["train"])
     write_manifest(folder / "valid.jsonl", [u for u in rows if u.speaker in validating
                                             and u.text in commands])
     if noise is None:
         noise = folder / "noise"
         make_noises(noise, seed)
+    alone = cut_pieces(noise, folder / "noise-alone", len(made["train"]) // NOISE_SHARE, seed,
+                       seconds=ALONE_SECONDS, allow_truncated=allow_truncated)
+    write_manifest(folder / "train.jsonl", [*made["train"], *alone])
     return Material(folder / "train.jsonl", folder / "valid.jsonl",
                     tuple(u for u in rows if u.speaker not in validating), noise,
-                    len(made["train"]))
+                    len(made["train"]) + len(alone))
 
 

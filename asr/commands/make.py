@@ -21,7 +21,7 @@ from asr.errors import UsageError
 from asr.export.int8_bundle import quantize_bundle
 from asr.files import write_atomic
 from asr.manifest import Utterance, read_manifest
-from asr.recipe import DecoderSettings, Recipe, dump_recipe
+from asr.recipe import NEVER_REFUSED, DecoderSettings, Recipe, dump_recipe
 from asr.recognizer import Recognizer, load
 from asr.terminal import plural
 from asr.text import normalize
@@ -33,6 +33,7 @@ from asr.voices import Voice
 MAX_BYTES = 1_000_000
 BEAM = 16
 KEEP = 0.99  # of the phrases, in voices that had no part in training
+MOST_DOUBT = 1.1  # nats a character, docs/commands.md
 REAL_SHARE = 0.25  # of an epoch, where recordings are given
 MAX_REPEATS = 50
 
@@ -77,7 +78,8 @@ def make_commands(phrases: Sequence[str], out: Path, work: Path, *, minutes: flo
         minutes: of training.
         seed: for every random choice.
         voices: None: `default_voices`.
-        recordings: manifests of phrases, or of other speech, said by people.
+        recordings: manifests of phrases, or of other speech, said by people; an empty text says
+            that nothing is said.
         allow_truncated: for `recordings` and `noise`, see `asr.audio.load_audio`.
         noise: folder with recordings of noise; None: made ones.
         filler_words: list of words that are no command; None: the shipped one.
@@ -108,7 +110,8 @@ def make_commands(phrases: Sequence[str], out: Path, work: Path, *, minutes: flo
     shown = progress or (lambda name: nullcontext(lambda done, total: None))
     with shown("speaking") as count:
         material = make_material(work, phrases, voices, seed=seed, noise=noise,
-                                 filler_words=filler_words, progress=count)
+                                 filler_words=filler_words, allow_truncated=allow_truncated,
+                                 progress=count)
     repeats = [_repeats(material.clips, len(_rows(path, phrases, say))) for path in recordings]
     recipe = recipe_of([material.train, *(path.resolve() for path in recordings)], [1, *repeats],
                        material.valid,
@@ -146,14 +149,17 @@ def calibrate(recognizer: Recognizer, tuning: Sequence[Utterance], phrases: Sequ
 
     Single words are refused by `max_doubt`: on people it reads more of them than `max_gap` at each
     rate of false accepts, in the mean of three trainings (docs/commands.md), which voices do not
-    show. Of longer phrases one word can be wrong, and the voices choose.
+    show. What a limit lets through of talk and noise hardly depends on the training, while the one
+    that the voices ask for does: it is `MOST_DOUBT` at most. Of longer phrases one word can be
+    wrong, and the voices choose.
     """
     dev = read_dev_set(recognizer, tuning)
     judged = judge_refusals(recognizer, dev, [u.duration for u in tuning])
+    at_most = NEVER_REFUSED
     if not any(" " in phrase for phrase in phrases):
-        judged = {"max_doubt": judged["max_doubt"]}
+        judged, at_most = {"max_doubt": judged["max_doubt"]}, MOST_DOUBT
     if per_hour is None:
-        return tune_refusal(recognizer, judged, keep=KEEP)
+        return tune_refusal(recognizer, judged, keep=KEEP, at_most=at_most)
     return tune_refusal(recognizer, judged, per_hour=per_hour)
 
 
@@ -161,8 +167,9 @@ def _rows(path: Path, phrases: Sequence[str], say: Callable[[str], None]) -> lis
     """The recordings; says how many are phrases."""
     rows = read_manifest(path)
     known = sum(" ".join(normalize(u.text, NORMALIZER).split()) in set(phrases) for u in rows)
-    say(f"{path}: {plural(known, 'recording')} of the phrases, {len(rows) - known} of other "
-        "speech, which is to be refused")
+    noises = sum(not u.text for u in rows)
+    say(f"{path}: {plural(known, 'recording')} of the phrases, {len(rows) - known - noises} of "
+        f"other speech and {noises} of noise (an empty text), which are to be refused")
     return rows
 
 

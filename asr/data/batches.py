@@ -44,9 +44,15 @@ class PlanRow(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Items that are computed together, at least one."""
+    """Items that are computed together, at least one.
+
+    Args:
+        items: the rows.
+        counts: False for what a replica computes because it has no row: it changes nothing.
+    """
 
     items: tuple[BatchItem, ...]
+    counts: bool = True
 
     def __len__(self) -> int:
         return len(self.items)
@@ -228,7 +234,9 @@ def share_of_batch(batch: Batch, rank: int, count: int) -> Batch:
     if count == 1:
         return batch
     items = sorted_batch(batch).items
-    return Batch(items[rank::count] or (replace(items[-1], labels=()),))
+    if rank < len(items):
+        return Batch(items[rank::count])
+    return Batch((replace(items[-1], labels=()),), counts=False)
 
 
 def sorted_batch(batch: Batch) -> Batch:

@@ -159,8 +159,8 @@ def _choose_rendition(clip: Clip, settings: PlanSettings, rng: np.random.Generat
         frames = max(r.num_frames for r in clip.renditions)
         raise DataError(f"Utterance {clip.id!r} has {plural(len(clip.labels), 'label')} and "
                         f"{frames} frames, "
-                        f"{output_length(frames, settings.model)} after subsampling; CTC needs at "
-                        "least one label, and a frame for each label and each repeated label. "
+                        f"{output_length(frames, settings.model)} after subsampling; CTC needs a "
+                        "frame for each label and each repeated label. "
                         "Drop it, or lower model.subsampling.", code="ctc.infeasible")
     return usable[int(rng.integers(len(usable)))]
 
@@ -170,7 +170,8 @@ def item_of(string: list[Choice], settings: PlanSettings, tempo: float, seed: in
     """A string with its gaps, stretched unless that would leave CTC too few frames."""
     labels = string[0][0].labels  # of most items all: there may be millions, and no copies
     for clip, _ in string[1:]:
-        labels = *labels, settings.space_label, *clip.labels
+        between = (settings.space_label,) if labels and clip.labels else ()
+        labels = *labels, *between, *clip.labels
     gaps = [0] * (len(string) + 1)
     joined = settings.concat_max > 1 and re.search(settings.concat_pattern, string[0][0].id)
     longest = settings.gap_frames if joined else settings.pad_frames

@@ -6,9 +6,6 @@ In: a feature cache, a plan of `asr.data.batches`, a `FeatureAugmenter`. Out: ba
     y = {"labels":   (B, L) int32,      "num_labels": (B,) int32}   right-padded with 0 = blank
     logits: (B, T', V) float32, unnormalised;  T' = asr.features.lengths.output_length(T), exact
 
-With two views, for `train.consistency`, x has "second_view", too: the same utterances, augmented
-with other random numbers, of the shape of "features".
-
 B >= 1, num_frames >= 1, no empty row, T = max(num_frames), L = max(1, max(num_labels)). Features
 are after CMVN, so the padding is the mean; it never changes a logit, a loss or a transcript.
 
@@ -102,7 +99,8 @@ class BatchReader:
         Of recordings their rows (B,) int32 instead of frames, with lengths of 1.
         """
         try:
-            items = self._batch(int(epoch), int(index)).items
+            batch = self._batch(int(epoch), int(index))
+            items = batch.items
             if isinstance(self.cache, Recordings):
                 clips = [np.array([item.rows[0]], np.int32) for item in items]
             else:
@@ -113,7 +111,7 @@ class BatchReader:
         labels = np.zeros([len(items), max(1, *(len(i.labels) for i in items))], np.int32)
         for row, item in zip(labels, items, strict=True):
             row[:len(item.labels)] = item.labels
-        counts = [[len(clip), item.num_frames, item.seed, len(item.labels)]
+        counts = [[len(clip), item.num_frames, item.seed, len(item.labels) if batch.counts else -1]
                   for clip, item in zip(clips, items, strict=True)]
         lengths, num_frames, seeds, num_labels = np.array(counts, np.int32).T.copy()
         return np.concatenate(clips), lengths, num_frames, seeds, labels, num_labels
@@ -127,7 +125,7 @@ class BatchReader:
 
 def training_dataset(cache: Cache | Recordings, plan: Sequence[Batch],
                      augmenter: FeatureAugmenter, *, start: int = 0, num_threads: int = 2,
-                     failures: list[Exception] | None = None, views: int = 1) -> tf.data.Dataset:
+                     failures: list[Exception] | None = None) -> tf.data.Dataset:
     """The batches of one epoch, augmented, normalised and padded.
 
     Args:
@@ -138,7 +136,6 @@ def training_dataset(cache: Cache | Recordings, plan: Sequence[Batch],
         num_threads: that compute batches; the result does not depend on it.
         failures: receives the error of a row that cannot be read, of which the consumer sees a
             `tf.errors.OpError` with the text alone.
-        views: 1, or 2 with "second_view" in x.
 
     Returns:
         len(plan) - start batches (x, y) of the contract above, in the order of the plan.
@@ -153,18 +150,18 @@ def training_dataset(cache: Cache | Recordings, plan: Sequence[Batch],
         raise UsageError(f"start must lie in 0 .. {len(plan)}, the batches of the plan; "
                          f"got {start}.")
     return epochs_dataset(cache, lambda: (plan, start), augmenter, len(plan) - start,
-                          num_threads=num_threads, failures=failures, views=views)
+                          num_threads=num_threads, failures=failures)
 
 
 def epochs_dataset(cache: Cache | Recordings, begin: Begin, augmenter: FeatureAugmenter,
                    num_batches: int, *, num_threads: int = 2,
-                   failures: list[Exception] | None = None, views: int = 1) -> tf.data.Dataset:
+                   failures: list[Exception] | None = None) -> tf.data.Dataset:
     """A dataset with other batches in every pass over it, as `fit` makes one an epoch.
 
     Args:
         begin: called when a pass begins; returns a plan and the number of its first batch.
         num_batches: what the dataset says its length is. A pass that resumes an epoch has fewer.
-        cache, augmenter, num_threads, failures, views: see `training_dataset`.
+        cache, augmenter, num_threads, failures: see `training_dataset`.
 
     Returns:
         Batches (x, y) of the contract above, in the order of the plan.
@@ -186,11 +183,8 @@ def epochs_dataset(cache: Cache | Recordings, begin: Begin, augmenter: FeatureAu
             arrays, (*first, [None], [None], [None, None], [None]), strict=True))
 
     def compute(frames, lengths, num_frames, seeds, labels, num_labels):
-        x = {"features": augmenter.batch(frames, lengths, num_frames, seeds),
-             "num_frames": num_frames}
-        if views == 2:  # seeds are below 2**31 - 1
-            x["second_view"] = augmenter.batch(frames, lengths, num_frames, seeds + 1)
-        return (x,
+        features = augmenter.batch(frames, lengths, num_frames, seeds)
+        return ({"features": features, "num_frames": num_frames},
                 {"labels": labels, "num_labels": num_labels})
 
     options = tf.data.Options()

@@ -6,7 +6,7 @@ the data stage and the validator, so that they cannot disagree about a frame.
     num_frames    = 1 + num_samples // hop_length                 T,  feature frames (centred);
                     an odd n_fft: 1 + (num_samples - 1) // hop_length
     output_length = ceil(T / subsampling) + 2 edge_frames         T', logits
-    feasible      = num_labels >= 1 and T' >= num_labels + adjacent repeats
+    feasible      = T' >= num_labels + adjacent repeats
 
 Lengths are integers, never ratios, and exact for every T >= 1.
 """
@@ -83,12 +83,11 @@ def frame_origin(settings: ModelSettings) -> float:
 def feasible(num_frames: int, labels: Sequence[int]) -> bool:
     """Whether CTC can write these labels on `num_frames` OUTPUT frames (after time strides).
 
-    Equal neighbours need a blank between them (Graves et al. 2006, section 3). An empty label
-    row is infeasible here, because the sparse CTC loss refuses it for the whole batch.
+    Equal neighbours need a blank between them (Graves et al. 2006, section 3). No label at all fits
+    every recording: blanks alone.
     """
-    count = len(labels)
-    if num_frames >= 2 * count - 1:  # though all were equal; mostly nothing is to be counted
-        return count >= 1
+    if num_frames >= 2 * len(labels) - 1:  # though all were equal; mostly nothing is to be counted
+        return True
     return num_frames >= frames_needed(labels)
 
 

@@ -19,16 +19,13 @@ CONTRACT = ('{"features": (B, T, F) float32, "num_frames": (B,) int32}, '
             '{"labels": (B, L) int32, "num_labels": (B,) int32}')
 
 
-def batch_signature(num_features: int | None, views: int = 1) -> tuple[dict, dict]:
+def batch_signature(num_features: int | None) -> tuple[dict, dict]:
     """The x and y of the batch contract for any B, T and L: one trace serves all batches."""
-    def frames(name: str) -> tf.TensorSpec:
-        return tf.TensorSpec([None, None, num_features], tf.float32, name=name)
-
     def counts(name: str) -> tf.TensorSpec:
         return tf.TensorSpec([None], tf.int32, name=name)
 
-    names = ("features", "second_view")[:views]
-    return ({**{name: frames(name) for name in names}, "num_frames": counts("num_frames")},
+    return ({"features": tf.TensorSpec([None, None, num_features], tf.float32, name="features"),
+             "num_frames": counts("num_frames")},
             {"labels": tf.TensorSpec([None, None], tf.int32, name="labels"),
              "num_labels": counts("num_labels")})
 
@@ -48,13 +45,11 @@ def check_batch(batch: Any, num_features: int | None = None) -> tuple[dict, dict
     if len(parts) == 3:
         raise UsageError("Sample weights are not supported; repeat an utterance to weigh it more "
                          "(data.repeats in a recipe).")
-    two = isinstance(parts[0], Mapping) and "second_view" in parts[0]
-    frames = {"features": 3, **({"second_view": 3} if two else {})}
-    if len(parts) != 2 or not (_has(parts[0], True, **frames, num_frames=1)
+    if len(parts) != 2 or not (_has(parts[0], True, features=3, num_frames=1)
                                and _has(parts[1], True, labels=2, num_labels=1)):
         raise _not_of_the_contract(parts)
     _check_num_features(parts[0], num_features)
-    return ({name: parts[0][name] for name in (*frames, "num_frames")},
+    return ({"features": parts[0]["features"], "num_frames": parts[0]["num_frames"]},
             {"labels": parts[1]["labels"], "num_labels": parts[1]["num_labels"]})
 
 
@@ -124,8 +119,7 @@ def _check_num_features(x: Mapping, num_features: int | None) -> None:
 def _has(part: Any, exactly: bool, **ranks: int) -> bool:
     """Whether a table has arrays of these ranks and, exactly, of the types of the contract."""
     def fits(name: str, rank: int) -> bool:
-        wanted = "float32" if name in ("features", "second_view") else "int32"
-        found = _type(part[name])
+        wanted, found = "float32" if name == "features" else "int32", _type(part[name])
         return len(getattr(part[name], "shape", ())) == rank and (
             found == wanted or not exactly)
 

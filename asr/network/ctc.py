@@ -71,8 +71,16 @@ class CTCLoss(keras.losses.Loss):
 
 
 def per_label(losses: Any, y: Mapping) -> Any:
-    """Nats a label of a batch, () float32: the sum of (B,) losses over the sum of `num_labels`."""
-    return tf.reduce_sum(losses) / tf.cast(tf.reduce_sum(y["num_labels"]), tf.float32)
+    """Nats a label of a batch, () float32: the sum of (B,) losses over the sum of `num_labels`.
+
+    A batch in which nothing is said counts as one label.
+    """
+    return tf.reduce_sum(losses) / count_labels(y)
+
+
+def count_labels(y: Mapping) -> Any:
+    """Labels of a batch, at least 1, () float32."""
+    return tf.cast(tf.maximum(tf.reduce_sum(y["num_labels"]), 1), tf.float32)
 
 
 def check_targets(y_true: Any) -> None:
@@ -100,8 +108,8 @@ def ctc_loss(logits: tf.Tensor, num_frames: tf.Tensor, labels: tf.Tensor,
         num_frames: (B,) int32, output frames, >= 1.
         labels: (B, L) int32 in 1 .. V - 1, right-padded with 0.
         num_labels: (B,) int32; num_labels + repeats <= num_frames, or the loss of that utterance
-            is inf. No labels at all cost what blanks alone cost; TensorFlow's kernels refuse
-            them, so ask `asr.features.lengths.feasible` before, by utterance id.
+            is inf; `asr.features.lengths.feasible` tells before. No labels at all cost what
+            blanks alone cost.
 
     Returns:
         (B,) float32, nats. By the compiled kernel, an infinite loss has a zero gradient.
@@ -118,14 +126,21 @@ def ctc_loss(logits: tf.Tensor, num_frames: tf.Tensor, labels: tf.Tensor,
 
 def by_tensorflow(logits: tf.Tensor, num_frames: tf.Tensor, labels: tf.Tensor,
                   num_labels: tf.Tensor) -> tf.Tensor:
-    """As `ctc_loss`, by tf.nn.ctc_loss; logits float32, 1 <= num_labels."""
-    valid = tf.sequence_mask(num_frames, tf.shape(logits)[1])[:, :, tf.newaxis]
-    logits = tf.where(valid, logits, 0.0)
-    indices = tf.where(tf.sequence_mask(num_labels, tf.shape(labels)[1]))
+    """As `ctc_loss`, by tf.nn.ctc_loss; logits float32.
+
+    TensorFlow refuses a row without labels: it gets one in its place, and the cost of blanks.
+    """
+    valid = tf.sequence_mask(num_frames, tf.shape(logits)[1])
+    logits = tf.where(valid[:, :, tf.newaxis], logits, 0.0)
+    empty = tf.equal(num_labels, 0)
+    labels = tf.where(empty[:, tf.newaxis], 1, labels)
+    indices = tf.where(tf.sequence_mask(tf.maximum(num_labels, 1), tf.shape(labels)[1]))
     sparse = tf.SparseTensor(indices, tf.gather_nd(labels, indices),
                              tf.shape(labels, out_type=tf.int64))
-    return tf.nn.ctc_loss(sparse, logits, None,  # type: ignore  (sparse labels have no lengths)
-                          logit_length=num_frames, logits_time_major=False, blank_index=BLANK_ID)
+    losses = tf.nn.ctc_loss(sparse, logits, None,  # type: ignore  (sparse labels have no lengths)
+                            logit_length=num_frames, logits_time_major=False, blank_index=BLANK_ID)
+    blanks = tf.where(valid, tf.nn.log_softmax(logits)[:, :, BLANK_ID], 0.0)
+    return tf.where(empty, -tf.reduce_sum(blanks, axis=1), losses)
 
 
 def _by_compiled_kernel(logits, num_frames, labels, num_labels) -> Any:

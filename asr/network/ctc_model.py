@@ -19,12 +19,11 @@ import tensorflow as tf
 import asr.network.metrics  # noqa: F401  (registered with Keras wherever a model is loaded)
 from asr.errors import UsageError
 from asr.network.contract import batch_signature, check_batch, check_inputs, check_metrics, explain
-from asr.network.ctc import CTCLoss, per_label
+from asr.network.ctc import CTCLoss, count_labels, per_label
 from asr.network.layer import portable_graph
 from asr.network.named_weights import NamedWeightsModel
 from asr.network.replicas import Replicas, StepGradients, share_metrics, shared_gradients
 from asr.network.steps import CompiledParts, SkippedStep
-from asr.network.views import objective_of_views
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +42,6 @@ class CTCModel(NamedWeightsModel):
     on_skipped_step: Callable[[SkippedStep], None] | None = None
     data_wait_seconds = 0.0  # that steps waited for data, and the rest of their time
     step_seconds = 0.0
-    consistency = 0.0  # weight of the divergence between two views, see `train.consistency`
     replicas: Replicas | None = None  # that share every batch; None: one device has all of it
     _training: CompiledParts | None = None
 
@@ -152,18 +150,11 @@ class CTCModel(NamedWeightsModel):
         return tf.add_n([per_label(self.losses_of(x, y, y_pred), y), *self.losses])
 
     def objective(self, x, y) -> tuple[Any, Any, Any]:
-        """What a training step minimises: the mean of both views, and `consistency`.
+        """What a training step minimises.
 
         Returns:
             logits (B, T', V); losses (B,), nats; the number that is minimised, () float32.
-
-        Raises:
-            UsageError: the network weighs `consistency`, and the batch has one view.
         """
-        return objective_of_views(self, x, y)
-
-    def objective_of(self, x, y) -> tuple[Any, Any, Any]:
-        """`objective` of rows that are not compared with each other; arguments, returns: there."""
         logits = self(x, training=True)
         losses = self.losses_of(x, y, logits)
         return logits, losses, tf.add_n([per_label(losses, y), *self.losses])
@@ -194,8 +185,7 @@ class CTCModel(NamedWeightsModel):
             logits, losses, objective = self.objective(x, y)
             objective = self.optimizer.scale_loss(objective)
         gradients = tape.gradient(objective, weights)
-        num_labels = tf.cast(tf.reduce_sum(y["num_labels"]), tf.float32)
-        return StepGradients(logits, losses, gradients, num_labels, per_label(losses, y))
+        return StepGradients(logits, losses, gradients, count_labels(y), per_label(losses, y))
 
     def test_step(self, data) -> dict:
         """One batch of `evaluate`."""
@@ -256,7 +246,7 @@ class CTCModel(NamedWeightsModel):
 
     def _step_function(self, step: Callable) -> Callable:
         """`steps_per_execution` batches of an iterator, checked; one trace serves all shapes."""
-        traced: dict[tuple[int, int], Callable] = {}
+        traced: dict[int, Callable] = {}
 
         def run(iterator: Iterator):
             logs: dict = {}
@@ -270,14 +260,15 @@ class CTCModel(NamedWeightsModel):
                     break
                 fetched = time.perf_counter()
                 x, y = check_batch(batch, getattr(self, "num_features", None))
-                kind = int(x["features"].shape[-1]), 1 + ("second_view" in x)
-                if kind not in traced:
+                num_features = int(x["features"].shape[-1])
+                if num_features not in traced:
                     self._make_variables(x)
-                    traced[kind] = step if self.run_eagerly else tf.function(
-                        step, jit_compile=False, input_signature=[batch_signature(*kind)])
+                    traced[num_features] = step if self.run_eagerly else tf.function(
+                        step, jit_compile=False,
+                        input_signature=[batch_signature(num_features)])
                 with nullcontext() if self.replicas is None else self.replicas.watched():
                     try:
-                        logs = traced[kind]((x, y))
+                        logs = traced[num_features]((x, y))
                     except (tf.errors.InvalidArgumentError, tf.errors.UnknownError) as error:
                         explain(error, x, y)
                         raise
@@ -290,7 +281,7 @@ class CTCModel(NamedWeightsModel):
     def _make_variables(self, x) -> None:
         """All of them before the first step is traced: inside of it none can be made."""
         if not self.built:
-            self({"features": x["features"], "num_frames": x["num_frames"]}, training=False)
+            self(x, training=False)
         if not self.optimizer.built:
             self.optimizer.build(self.trainable_variables)
 

@@ -131,8 +131,6 @@ class AcousticModel(CTCModel):
             Watanabe 2021, ICASSP.
         chunks: of random length, for backward layers in training, see `asr.network.chunks`; None:
             those of the recipe, or none.
-        consistency: weight of the divergence between two views, which training batches must have;
-            None: that of the recipe, or 0. See `asr.network.views`.
         name, dtype: as of a `keras.Model`; dtype may be a policy such as "mixed_bfloat16".
 
     Raises:
@@ -146,7 +144,6 @@ class AcousticModel(CTCModel):
     def __init__(self, settings: Recipe | ModelSettings, num_features: int | None = None,
                  vocab_size: int | None = None, *, kernel: str = "auto", seed: int | None = None,
                  intermediate_ctc: float | None = None, chunks: Chunks | None = None,
-                 consistency: float | None = None,
                  name: str = "acoustic_model", dtype: str | None = None):
         super().__init__(name=name, dtype=dtype)
         if isinstance(settings, Recipe):
@@ -156,8 +153,6 @@ class AcousticModel(CTCModel):
             if intermediate_ctc is None:
                 intermediate_ctc = recipe.train.intermediate_ctc
             chunks = chunks or Chunks.of(recipe)
-            if consistency is None:
-                consistency = recipe.train.consistency
         if not num_features or not vocab_size:
             raise UsageError("AcousticModel needs a recipe, or [model] settings and num_features; "
                              "and vocab_size=tokenizer.vocab_size.")
@@ -167,7 +162,6 @@ class AcousticModel(CTCModel):
         self.kernel = kernel
         self.seed = 1 if seed is None else seed
         self.intermediate_ctc = intermediate_ctc or 0.0
-        self.consistency = consistency or 0.0
         self.chunks = Chunks._make(chunks) if chunks else Chunks()
         # Only where it is used: a run without chunks has the state that it always had.
         self.chunk_seeds = keras.random.SeedGenerator(self.seed) if self.chunks.probability \
@@ -200,7 +194,7 @@ class AcousticModel(CTCModel):
         return {"settings": dataclasses.asdict(self.settings), "num_features": self.num_features,
                 "vocab_size": self.vocab_size, "kernel": self.kernel, "seed": self.seed,
                 "intermediate_ctc": self.intermediate_ctc, "chunks": list(self.chunks),
-                "consistency": self.consistency, "name": self.name,
+                "name": self.name,
                 "dtype": self.dtype_policy.name}
 
     @classmethod
@@ -258,8 +252,8 @@ class AcousticModel(CTCModel):
             return -(-num_frames // self.settings.subsampling) + 2 * self.settings.edge_frames
         return output_length(num_frames, self.settings)
 
-    def objective_of(self, x, y) -> tuple[Any, Any, Any]:
-        """See `CTCModel.objective_of`; with the loss of the middle layer."""
+    def objective(self, x, y) -> tuple[Any, Any, Any]:
+        """See `CTCModel.objective`; with the loss of the middle layer."""
         hidden = self.hidden_layers(x, training=True)
         logits = self.output_layer(hidden[-1])
         losses = self.losses_of(x, y, logits)

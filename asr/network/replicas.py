@@ -25,6 +25,7 @@ import numpy as np
 import tensorflow as tf
 
 from asr.errors import EXIT_INTERNAL
+from asr.network.ctc import count_labels
 
 # What a collective operation raises when another process is gone.
 LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError,
@@ -193,7 +194,7 @@ def share_of_rows(batch: dict, number: int, count: int) -> tuple[dict, Any]:
 def shared_gradients(model: Any, replicas: Replicas, x: dict, y: dict) -> StepGradients:
     """The gradients of a batch of which every process has some rows and every device some of them.
 
-    A row without labels counts nothing: a process that has no row of a small batch is given one.
+    A process that has no row of a small batch has one with num_labels -1, which counts nothing.
 
     Args:
         model: a `CTCModel`.
@@ -207,15 +208,14 @@ def shared_gradients(model: Any, replicas: Replicas, x: dict, y: dict) -> StepGr
             x_part, rows = share_of_rows(x, number, len(replicas.devices))
             y_part, _ = share_of_rows(y, number, len(replicas.devices))
             longest = tf.reduce_max(x_part["num_frames"])
-            x_part |= {name: x_part[name][:, :longest] for name in ("features", "second_view")
-                       if name in x_part}
+            x_part["features"] = x_part["features"][:, :longest]
             is_real = number < tf.shape(x["num_frames"])[0]
             part, of_rows = _part(model, weights, x_part, y_part, is_real)
         parts.append(part)
         places.append(rows)
         losses.append(of_rows)
     vector = replicas.total(parts[0] if len(parts) == 1 else tf.add_n(parts))
-    total, num_labels = vector[0], vector[1]
+    total, num_labels = vector[0], tf.maximum(vector[1], 1.0)
     sizes = [weight.shape.num_elements() for weight in weights]
     gradients = [tf.reshape(flat, weight.shape) / num_labels for flat, weight in zip(
         tf.split(vector[2:], sizes), weights, strict=True)]
@@ -228,16 +228,18 @@ def _part(model: Any, weights: list, x: dict, y: dict, is_real: Any) -> tuple[An
 
     `objective` is of the labels of these rows alone; times their number it can be added.
     """
+    is_real &= tf.reduce_all(y["num_labels"] >= 0)
+    y = {**y, "num_labels": tf.maximum(y["num_labels"], 0)}
     with tf.GradientTape() as tape:
         _, losses, objective = model.objective(x, y)
         objective = model.optimizer.scale_loss(objective)
     gradients = tape.gradient(objective, weights,
                               unconnected_gradients=tf.UnconnectedGradients.ZERO)
     num_labels = tf.where(is_real, tf.cast(tf.reduce_sum(y["num_labels"]), tf.float32), 0.0)
-    counts = num_labels > 0  # without, the objective is not finite, and 0 times that is not 0
+    share = tf.where(is_real, count_labels(y), 0.0)  # what `objective` was divided by
     flat = [tf.reshape(tf.convert_to_tensor(g), [-1]) for g in gradients]
-    sums = tf.concat([[tf.where(counts, tf.reduce_sum(losses), 0.0), num_labels],
-                      *[tf.where(counts, num_labels * tf.cast(g, tf.float32), 0.0) for g in flat]],
+    sums = tf.concat([[tf.where(is_real, tf.reduce_sum(losses), 0.0), num_labels],
+                      *[tf.where(is_real, share * tf.cast(g, tf.float32), 0.0) for g in flat]],
                      axis=0)
     return sums, losses
 

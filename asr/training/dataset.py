@@ -91,7 +91,7 @@ def dataset(manifest: Manifest, recipe: Recipe, training: bool = False, *,
                          "training set: asr.dataset(..., cmvn=train.cmvn).")
     excluded: list[dict] = []
     kept = writable(of_usable_length(utterances, recipe, name, excluded), texts, tokenizer, name,
-                    excluded)
+                    excluded, non_speech=recipe.data.non_speech and training)
     sizes = {name: len(utterances)}
     refuse_too_many(excluded, sizes, recipe)
     temporary = None if recipe.data.cache_dir else tempfile.TemporaryDirectory(prefix="asr-cache-")
@@ -108,7 +108,7 @@ def dataset(manifest: Manifest, recipe: Recipe, training: bool = False, *,
     if training:
         plans, epochs = EpochPlans(split.clips, bounds, recipe.seed), count()
         result: Any = epochs_dataset(split.cache, lambda: (plans.plan(next(epochs)), 0), augmenter,
-                                     plans.num_batches, views=2 if recipe.train.consistency else 1)
+                                     plans.num_batches)
     else:
         result = evaluation_dataset(split.cache, plan_evaluation(split.clips, bounds),
                                     augmenter.without_augmentation())

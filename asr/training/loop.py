@@ -142,8 +142,7 @@ class TrainingLoop:
         elif settings.initial_bundle:
             self._begin_with(validation)
         dataset = epochs_dataset(self.data.train.cache, self._begin_epoch, self.augmenter,
-                                 self.plans.num_batches, failures=failures,
-                                 views=2 if self.model.consistency else 1)
+                                 self.plans.num_batches, failures=failures)
         monitor = RunMonitor(self, stop_after_epochs)
         try:
             with warnings.catch_warnings():  # an epoch that is resumed has fewer batches

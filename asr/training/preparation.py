@@ -123,7 +123,8 @@ def prepare(recipe: Recipe, run: RunDirectory, say: Callable[[str], None],
     alphabet = recipe.text.alphabet or build_alphabet(texts["train"].values())
     tokenizer = CharTokenizer(alphabet)
     for split in chosen:
-        chosen[split] = writable(chosen[split], texts[split], tokenizer, split, excluded)
+        chosen[split] = writable(chosen[split], texts[split], tokenizer, split, excluded,
+                                 non_speech=recipe.data.non_speech and split == "train")
     run.write_jsonl("excluded.jsonl", excluded)
     listed = run.path / "excluded.jsonl"
     refuse_too_many(excluded, sizes, recipe, listed)  # before the slow feature extraction
@@ -241,13 +242,17 @@ def of_usable_length(utterances: list[Utterance], recipe: Recipe, split: str,
 
 
 def writable(utterances: list[Utterance], texts: dict[str, str], tokenizer: CharTokenizer,
-             split: str, excluded: list[dict]) -> list[Utterance]:
-    """Exclude utterances with empty texts or characters outside the alphabet."""
+             split: str, excluded: list[dict], *, non_speech: bool = False) -> list[Utterance]:
+    """Exclude utterances with characters outside the alphabet, or empty texts.
+
+    With `non_speech`, a text without any character says that nothing is said, and stays; one of
+    which the normaliser leaves nothing does not.
+    """
     kept = []
     for u in utterances:
         text = texts[u.id]
         unknown = tokenizer.unknown(text)
-        if not text.strip():
+        if not text.strip() and not (non_speech and not u.text):
             excluded.append(_record(u.id, split, "text.empty", f"no label is left of {u.text!r}"))
         elif unknown:
             excluded.append(_record(u.id, split, "text.out_of_alphabet",
@@ -260,7 +265,8 @@ def writable(utterances: list[Utterance], texts: dict[str, str], tokenizer: Char
 def _noise_hash(recipe: Recipe, folder: Path) -> str:
     if not recipe.augment.noise_probability:
         return ""
-    hashes = hash_files(noise_files(recipe.augment.noise_dir), memory=folder / "hashes.json")
+    files = noise_files(recipe.augment.noise_dir, recipe.augment.noise_names)
+    hashes = hash_files(files, memory=folder / "hashes.json")
     return _digest(sorted(getattr(found, "sha256", "") for found in hashes.values()))[:16]
 
 

@@ -59,6 +59,7 @@ def build_augmenter(recipe: Recipe, cmvn: tuple[np.ndarray, np.ndarray] | None,
     noise = None
     if augment.noise_probability:
         noise = load_noise_bank(augment.noise_dir, extractor, cache_dir=cache_dir,
+                                names=augment.noise_names,
                                 allow_truncated=recipe.data.allow_truncated)
     mel = extractor.mel_frequencies if features.kind == "log_mel" else None
     return FeatureAugmenter(augment, features, mel_frequencies=mel, noise=noise, mean=mean, std=std)
@@ -82,7 +83,6 @@ def build_network(recipe: Recipe, tokenizer: CharTokenizer, build: Build | None 
         num_features = FeatureExtractor(recipe.features).num_features
         model = (build_own(build, recipe, num_features, tokenizer.vocab_size) if build else
                  AcousticModel(recipe, num_features, tokenizer.vocab_size))
-    model.consistency = settings.consistency  # of a network of the user's own, too
     if settings.initial_bundle:
         model.set_named_weights(initial_weights(recipe, tokenizer))
     model.set_speeds(settings.freeze, slow_layers(settings.slow))
@@ -155,11 +155,10 @@ def try_batch(model: CTCModel, batch: Batch, cache: FeatureCache | Recordings,
     """
     variables = [v.value for v in model.non_trainable_variables]
     before = [v.numpy() for v in variables]
-    views = 2 if model.consistency else 1
-    x, y = next(iter(training_dataset(cache, [batch], augmenter, views=views)))
+    x, y = next(iter(training_dataset(cache, [batch], augmenter)))
     try:
         with tf.GradientTape() as tape:
-            loss = model.objective(x, y)[-1]
+            loss = model.compute_loss(x, y, model(x, training=True))
         tape.gradient(loss, [v.value for v in model.trainable_variables])
     except (tf.errors.ResourceExhaustedError, MemoryError) as error:
         raise TrainingStopped(
@@ -215,7 +214,7 @@ def batch_frames_of(run: RunDirectory, recipe: Recipe, data: Prepared, model: CT
 
 def loss_floor(recipe: Recipe, data: Prepared) -> float:
     """`asr.training.coach.listening_floor` of a sample of the training set."""
-    clips = data.train.clips
+    clips = [clip for clip in data.train.clips if clip.labels]
     sample = clips[::max(1, len(clips) // FLOOR_SAMPLE)]
     frames = [output_length(c.renditions[0].num_frames, recipe.model) for c in sample]
     return listening_floor(frames, [c.labels for c in sample], data.tokenizer.vocab_size)

@@ -195,7 +195,8 @@ def judge_refusals(recognizer: Recognizer, dev: DevSet, seconds: Sequence[float]
 
 
 def tune_refusal(recognizer: Recognizer, judged: Mapping[str, Judgement], *,
-                 per_hour: float = 1.0, keep: float | None = None) -> Refusal:
+                 per_hour: float = 1.0, keep: float | None = None,
+                 at_most: float = NEVER_REFUSED) -> Refusal:
     """The better measure, at its limit: it keeps more of the sentences, or refuses more others.
 
     Args:
@@ -203,18 +204,20 @@ def tune_refusal(recognizer: Recognizer, judged: Mapping[str, Judgement], *,
         judged: from `judge_refusals`.
         per_hour: false accepts, 0 or more; see `limit_of`.
         keep: share of the sentences to read, in place of `per_hour`; see `limit_that_keeps`.
+        at_most: with `keep`, see there.
 
     Raises:
         DataError, UsageError: see `limit_of`.
     """
     if keep is not None:
-        kept = [limit_that_keeps(recognizer, one, keep) for one in judged.values()]
+        kept = [limit_that_keeps(recognizer, one, keep, at_most) for one in judged.values()]
         return min(kept, key=lambda one: (one.point.accepted, -one.point.right))
     found = [limit_of(recognizer, one, per_hour=per_hour) for one in judged.values()]
     return max(found, key=lambda one: (one.keeps_its_word, one.point.right))
 
 
-def limit_that_keeps(recognizer: Recognizer, judged: Judgement, keep: float) -> Refusal:
+def limit_that_keeps(recognizer: Recognizer, judged: Judgement, keep: float,
+                     at_most: float = NEVER_REFUSED) -> Refusal:
     """The smallest limit at which this share of what the grammar reads rightly is not refused.
 
     For development data whose other speech is not that of the place of use, such as words chosen
@@ -224,6 +227,7 @@ def limit_that_keeps(recognizer: Recognizer, judged: Judgement, keep: float) -> 
         recognizer: its settings become those of the result.
         judged: by one measure.
         keep: above 0, at most 1.
+        at_most: the limit is no higher, although less is kept.
 
     Raises:
         DataError: fewer than 10 utterances of the grammar, or of other speech; or none is read.
@@ -236,7 +240,7 @@ def limit_that_keeps(recognizer: Recognizer, judged: Judgement, keep: float) -> 
     if not len(gaps):
         raise DataError("No utterance of the grammar is read rightly; train longer, or look at the "
                         "phrases.", code="tune.none_right")
-    limit = min(float(gaps[math.ceil(keep * len(gaps)) - 1]), NEVER_REFUSED)
+    limit = min(float(gaps[math.ceil(keep * len(gaps)) - 1]), at_most)
     return _refusal(recognizer, judged, limit, None, keep)
 
 

@@ -330,7 +330,8 @@ def test_command_finds_leaks(corpus, capsys):
 
 @pytest.mark.parametrize("options, message", [
     (["--silence"], "need a model"), (["--report", "x.html"], "need a model"),
-    (["--noise", "."], "--noise goes with --silence")])
+    (["--noise", "."], "--noise goes with --silence"),
+    (["--bundle", "m.asr", "--silence", "--noise", "none"], "--noise none does not exist")])
 def test_command_options_that_need_each_other(corpus, capsys, options, message):
     assert run(["audit", str(corpus / "test.jsonl"), *options]) == 2
     assert message in capsys.readouterr().err

@@ -21,7 +21,14 @@ from asr.errors import BundleError, ManifestError
 from asr.features import FeatureExtractor
 from asr.features.lengths import feasible, output_length
 from asr.manifest import Row, Utterance, write_manifest
-from asr.recipe import FeatureSettings, ModelSettings, Recipe, TextSettings, dump_recipe
+from asr.recipe import (
+    FeatureSettings,
+    ModelSettings,
+    Recipe,
+    TextSettings,
+    dump_recipe,
+    recipe_from_dict,
+)
 from asr.text.tokenizer import CharTokenizer
 
 ALPHABET = " abcdefghijklmnopqrstuvwxyz"
@@ -152,6 +159,13 @@ def test_texts_are_normalised_first(corpus):
 def test_an_empty_text(corpus, text):
     corpus.add("train", text)
     assert found(validate(corpus.write(), target=TARGET)) == [("text.empty", 1, "u1")]
+
+
+def test_an_empty_text_is_none_of_speech_where_the_recipe_says_so(corpus):
+    corpus.add("train", "")
+    corpus.add("train", "?!")
+    target = Target.from_recipe(recipe_from_dict({"data": {"non_speech": True}}))
+    assert found(validate(corpus.write(), target=target)) == [("text.empty", 2, "u2")]
 
 
 def test_an_empty_text_without_a_target(corpus):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import zlib
 
 import numpy as np
@@ -13,7 +14,6 @@ from asr.bundle.find import LETTERS
 from asr.cli import run
 from asr.commands import corpus, make, pronunciation
 from asr.commands.fillers import filler_texts, read_filler_words, sound_alikes
-from asr.commands.noises import KINDS, noise
 from asr.commands.phrases import read_phrases
 from asr.commands.pronunciation import Pronunciation, distance, pronounce, warnings_of
 from asr.commands.settings import recipe_of
@@ -136,13 +136,6 @@ def test_other_speech_holds_no_command_and_many_sound_alikes():
     assert any("two" in text.split() and text != "two" for text in texts), "inside a sentence"
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_made_noises(kind):
-    audio = noise(kind, np.random.default_rng(1))
-    assert audio.shape == (80_000,) and np.abs(audio).max() == pytest.approx(0.5)
-    assert not np.array_equal(audio, noise(kind, np.random.default_rng(2)))
-
-
 def test_every_voice_has_one_task():
     voices = [Voice("tones", str(n)) for n in range(20)]
     for count in (3, 4, 20):
@@ -163,7 +156,7 @@ def test_from_a_list_to_a_bundle(tmp_path, voices):
     others = tmp_path / "others.txt"
     others.write_text("\n".join(OTHERS))
     rows = [Utterance(f"real{n}", tmp_path / f"{n}.flac", text, 1.0)
-            for n, text in enumerate(["do", "wa we"])]
+            for n, text in enumerate(["do", "wa we", ""])]
     for row in rows:
         row.audio.write_bytes(corpus_clip())
     write_manifest(tmp_path / "real.jsonl", rows)
@@ -177,14 +170,18 @@ def test_from_a_list_to_a_bundle(tmp_path, voices):
     assert getattr(bundle.decoder, made.refusal.measure) == made.refusal.point.limit
     assert made.refusal.point.limit < NEVER_REFUSED
     assert bundle.training["refusal"]["inside"] == 10 and bundle.training["voices"] == 6
-    assert any("1 recording of the phrases, 1 of other speech" in line for line in said)
+    assert any("1 recording of the phrases, 1 of other speech and 1 of noise" in line
+               for line in said)
     train = read_manifest(tmp_path / "work/train.jsonl")
     assert {u.text for u in train} > set(WORDS)
+    alone = [u for u in train if not u.text]
+    assert len(alone) == (len(train) - len(alone)) // corpus.NOISE_SHARE and alone
+    assert all(0.2 < u.duration < 1.6 and u.audio.parent.name == "noise-alone" for u in alone)
     valid = read_manifest(tmp_path / "work/valid.jsonl")
     assert sorted(u.text for u in valid) == sorted(5 * WORDS)
     assert not {u.speaker for u in train} & {u.speaker for u in valid}
     recipe = load_recipe(made.recipe)
-    assert recipe.decoder == bundle.decoder and recipe.data.repeats == (1, 21)
+    assert recipe.decoder == bundle.decoder and recipe.data.repeats == (1, 16)
     assert load(made.bundle).transcribe(rows[0].audio).text in {"", *WORDS}
     with pytest.raises(FileExistsError):  # the work is kept: only the writing is tried again
         make.make_commands(WORDS, tmp_path / "o.asr", tmp_path / "work", **arguments)
@@ -225,10 +222,14 @@ def test_single_words_are_refused_by_what_is_better_on_people(phrases, measure, 
               for name, others in (("max_gap", 3.0), ("max_doubt", 0.05))}
     monkeypatch.setattr(make, "read_dev_set", lambda *_: None)
     monkeypatch.setattr(make, "judge_refusals", lambda *_: judged)
+    high = {name: dataclasses.replace(one, gaps=50.0 * one.gaps) for name, one in judged.items()}
     found = make.calibrate(recognizer, [], phrases)
     assert found.measure == measure
     limits = {name: getattr(found.settings, name) for name in ("max_gap", "max_doubt")}
     assert limits == {"max_gap": NEVER_REFUSED, "max_doubt": NEVER_REFUSED} | {measure: 0.1}
+    monkeypatch.setattr(make, "judge_refusals", lambda *_: high)
+    found = make.calibrate(recognizer, [], phrases)
+    assert found.point.limit == (make.MOST_DOUBT if measure == "max_doubt" else 5.0)
 
 
 def test_a_base_that_cannot_be_read_is_refused_before_the_work(tmp_path, capsys):

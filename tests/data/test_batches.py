@@ -167,7 +167,19 @@ def test_a_speed_at_which_ctc_cannot_align_is_not_chosen():
     assert rows == {(0,)}
 
 
-@pytest.mark.parametrize("labels", [(), (1, 1, 1, 1)])
+def test_a_clip_without_a_word_is_joined_without_a_space():
+    clips = [Clip(f"u{i}", "a", (1, 2) if i % 2 else (), (Rendition(i, 1.0, 30),))
+             for i in range(120)]
+    seen = set()
+    for item in (i for b in plan_epoch(clips, JOINED, 1, 0) for i in b.items):
+        spoken = [clips[row].labels for row in item.rows if clips[row].labels]
+        expected = [label for labels in spoken for label in (SPACE, *labels)][1:]
+        assert item.labels == tuple(expected)
+        seen.add((len(item.rows), len(spoken)))
+    assert {(1, 0), (2, 1), (3, 2)} <= seen
+
+
+@pytest.mark.parametrize("labels", [(1, 1, 1, 1), (1, 2, 3, 4, 5)])
 def test_an_infeasible_utterance_is_named(labels):
     clip = Clip("bad_7", "a", labels, (Rendition(0, 1.0, 12),))
     with pytest.raises(DataError, match="'bad_7' has .* 12 frames, 4 after") as caught:

@@ -52,9 +52,10 @@ def test_all_that_the_project_names_is_locked():
 def test_make_install_believes_the_hashes_and_builds_nothing():
     page = (ROOT / "Makefile").read_text("utf-8")
     installs = re.findall(r"pip install (?:.*\\\n)*.*", page)
-    assert len(installs) == 2
+    assert len(installs) == 3
     assert "--require-hashes" in installs[0] and "--only-binary :all:" in installs[0]
     assert "--no-deps" in installs[1] and "--no-build-isolation" in installs[1]
+    assert "--only-binary :all:" in installs[2] and "--no-build-isolation" in installs[2]
 
 
 def test_the_oldest_leg_installs_the_lower_end_of_every_range():

@@ -116,6 +116,8 @@ def project(tmp_path_factory) -> Path:
     for digit in range(10):
         for take in (0, 7):
             noise(folder / f"corpora/fsdd/recordings/{digit}_anna_{take}.wav", 0.6)
+    for fold in (1, 5):
+        noise(folder / f"corpora/noise-esc10/{fold}-rain.wav", 2.0)
     (folder / "names.txt").write_text("la\nre do\n")
     (folder / "commands.txt").write_text("four two <d> nine\n<d> = zero | six\n")
     (folder / "words.txt").write_text("four\ntwo\nnine\n")

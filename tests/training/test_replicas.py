@@ -47,7 +47,7 @@ def test_shares_hold_every_row_once_and_none_is_empty(frames, count):
     batch = items(*frames)
     shares = [share_of_batch(batch, rank, count) for rank in range(count)]
     assert all(map(len, shares))
-    labelled = sorted(i.ids for share in shares for i in share.items if i.labels)
+    labelled = sorted(i.ids for share in shares for i in share.items if share.counts)
     assert labelled == sorted(i.ids for i in batch.items)
     assert max(map(len, shares)) - sum(map(len, shares)) // count <= 1
 

@@ -34,8 +34,7 @@ pytestmark = pytest.mark.tf
 RECIPES = Path(__file__).parents[2] / "recipes"
 SMALL = ("model.units=16", "train.epochs=4", "train.warmup_steps=0", "train.ema=0.9",
          "model.dropout=0.1", "augment.time_masks=1", "augment.speeds=[0.9, 1.0]",
-         "train.weight_decay=0.01", "train.intermediate_ctc=0.2",
-         "train.consistency=0.2")
+         "train.weight_decay=0.01", "train.intermediate_ctc=0.2")
 
 
 @pytest.fixture(scope="module")
@@ -246,6 +245,22 @@ def test_what_cannot_be_trained_on_is_listed_with_its_reason(tones, tmp_path):
         "train-0000": "text.out_of_alphabet", "train-0001": "text.empty",
         "train-0002": "ctc.infeasible", "train-0003": "audio.too_short"}
     assert result.excluded == 4
+
+
+def test_recordings_without_a_word_teach_to_read_nothing(tones, tmp_path):
+    rows = read_manifest(tones / "train.jsonl")
+    quiet = [replace(u, id=f"quiet-{n}", text="") for n, u in enumerate(rows[:9])]
+    quiet.append(replace(rows[9], id="dots", text="..."))
+    write_manifest(tones / "quiet.jsonl", rows + quiet)
+    recipe = recipe_for(tones, f'data.train=["{tones}/quiet.jsonl"]', "train.epochs=1",
+                        "data.max_bad_fraction=0.5")
+    run = train(recipe, tmp_path / "without", quiet=True)
+    assert run.excluded == 10
+    recipe = replace(recipe, data=replace(recipe.data, non_speech=True, batch_frames=200))
+    run = train(recipe, tmp_path / "with", quiet=True)  # batches of one, some without any label
+    assert run.excluded == 1, "a text of which nothing is left is a fault all the same"
+    log = [r for r in read_log(tmp_path / "with") if r["event"] == "epoch"]
+    assert np.isfinite([log[-1]["loss"], log[-1]["valid_loss"]]).all()
 
 
 def test_fine_tuning_follows_characters(tones, whole, tmp_path):

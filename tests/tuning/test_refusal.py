@@ -102,6 +102,14 @@ def test_a_share_of_the_sentences_is_kept(recognizer, keep, limit):
     json.dumps(found.to_dict())
 
 
+def test_the_limit_is_no_higher_than_allowed_although_less_is_kept(recognizer):
+    judged = judgement(np.arange(12.0), OTHERS - 0.5)
+    assert limit_that_keeps(recognizer, judged, 0.9, at_most=4.25).point.limit == 4.25
+    assert limit_that_keeps(recognizer, judged, 0.5, at_most=9.0).point.limit == 5.0
+    found = tune_refusal(recognizer, {"max_gap": judged}, keep=0.9, at_most=4.25)
+    assert found.settings.max_gap == 4.25 and found.point.right == pytest.approx(5 / 12)
+
+
 def test_of_two_limits_that_keep_the_same_the_one_that_refuses_more_wins(recognizer):
     coarse = judgement(INSIDE, OTHERS - 1)
     fine = dataclasses.replace(judgement(INSIDE, OTHERS + 50), measure="max_doubt")

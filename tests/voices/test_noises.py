@@ -1,0 +1,119 @@
+"""Sounds in which nobody speaks: made, cut into pieces, prepared, counted."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from tiny_bundle import write_bundle
+
+from asr.audio import load_audio
+from asr.cli import run
+from asr.errors import DataError, UsageError
+from asr.manifest import read_manifest
+from asr.voices.noises import KINDS, cut_pieces, draw_pieces, make_noises, noise
+from asr.voices.sound import flac_bytes
+
+
+@pytest.fixture
+def sounds(tmp_path):
+    """Two recordings of 5 s in two folders, and one of digital silence."""
+    for name, kind in (("a/1-bang", "bursts"), ("b/2-hum", "hum")):
+        path = tmp_path / "sounds" / f"{name}.flac"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(flac_bytes(noise(kind, np.random.default_rng(1))))
+    (tmp_path / "sounds/a/1-nothing.flac").write_bytes(flac_bytes(np.zeros(8_000, np.float32)))
+    return tmp_path / "sounds"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_made_noises(kind):
+    audio = noise(kind, np.random.default_rng(1))
+    assert audio.shape == (80_000,) and np.abs(audio).max() == pytest.approx(0.5)
+    assert not np.array_equal(audio, noise(kind, np.random.default_rng(2)))
+
+
+def test_pieces_of_noise_are_utterances_without_a_word(tmp_path):
+    loud = tmp_path / "in" / "loud.flac"
+    loud.parent.mkdir()
+    loud.write_bytes(flac_bytes(noise("bursts", np.random.default_rng(1))))
+    (loud.parent / "nothing.flac").write_bytes(flac_bytes(np.zeros(8_000, np.float32)))
+    pieces = cut_pieces(loud.parent, tmp_path / "out", 8, seed=1, seconds=(0.25, 1.5))
+    assert [u.id for u in pieces] == [f"noise_{n:05d}_loud" for n in range(0, 8, 2)], "no silence"
+    assert {u.text for u in pieces} == {""} and len({u.duration for u in pieces}) == 4
+    whole = load_audio(loud, sample_rate=16_000)
+    for piece in pieces:
+        audio = load_audio(piece.audio, sample_rate=16_000)
+        assert len(audio) / 16_000 == piece.duration
+        found = np.lib.stride_tricks.sliding_window_view(whole, 400) - audio[:400]
+        assert np.abs(found).max(axis=1).min() < 1e-4, "a part of the recording"
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "out").iterdir()}
+    again = cut_pieces(loud.parent, tmp_path / "out", 8, seed=1, seconds=(0.25, 1.5))
+    assert again == pieces
+    assert before == {p: p.stat().st_mtime_ns for p in (tmp_path / "out").iterdir()}
+
+
+def test_noises_are_made_once_and_of_each_kind(tmp_path):
+    make_noises(tmp_path, 1, 7)
+    names = sorted(path.stem for path in tmp_path.iterdir())
+    assert names == sorted(f"{KINDS[n % 6]}-{n:02d}" for n in range(7))
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    (tmp_path / "hum-01.flac").write_bytes(b"kept")
+    make_noises(tmp_path, 1, 7)
+    assert (tmp_path / "hum-01.flac").read_bytes() == b"kept"
+    assert {p: b for p, b in before.items() if p.stem != "hum-01"}.items() <= {
+        p: p.read_bytes() for p in tmp_path.iterdir()}.items()
+
+
+def test_pieces_lie_inside_and_are_as_long_as_the_recordings(sounds):
+    rows = draw_pieces(sounds, names="[12]-[bh]*", seed=3)
+    assert len(rows) == 5, "10 s in pieces of 2.25 s"
+    for u in rows:
+        assert 0.5 <= u.duration <= 4.0 and 0.001 <= u.offset <= 5.0 - u.duration + 1e-3
+        assert u.text == "" and u.speaker in ("1-bang", "2-hum") and u.speaker in u.id
+    assert {u.speaker for u in draw_pieces(sounds)} <= {"1-bang", "2-hum"}, "no digital silence"
+    assert draw_pieces(sounds, seed=3) == draw_pieces(sounds, seed=3) != draw_pieces(sounds, seed=4)
+    assert {u.speaker for u in draw_pieces(sounds, 9, names="2-*")} == {"2-hum"}
+    (whole,) = draw_pieces(sounds / "b", 1, seconds=(9.0, 9.0))
+    assert (whole.duration, whole.offset) == (5.0, 0.0)
+    with pytest.raises(DataError, match="holds no audio called '7-\\*'"):
+        draw_pieces(sounds, names="7-*")
+    with pytest.raises(UsageError, match="the shortest first"):
+        draw_pieces(sounds, seconds=(2.0, 1.0))
+
+
+def test_the_verb(sounds, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert run(["prepare", "noise", str(sounds), str(out), "--names", "[12]-[bh]*"]) == 0
+    said = capsys.readouterr().err
+    assert "pieces of 2 recordings, 0.00 h" in said and "data.non_speech = true" in said
+    rows = read_manifest(out / "train.jsonl")
+    assert rows and {u.text for u in rows} == {""}, "no --audio-root is needed"
+    assert run(["prepare", "noise", str(sounds), str(out)]) == 2
+    assert "exists and was left as it is" in capsys.readouterr().err
+    assert run(["prepare", "noise", str(out)]) == 2
+    assert "needs SRC, a folder of recordings, and OUT" in capsys.readouterr().err
+    assert run(["prepare", "noise", str(tmp_path / "none"), str(tmp_path / "x")]) == 2
+    assert "is no folder" in capsys.readouterr().err
+    assert run(["prepare", "noise", str(tmp_path / "made"), "--made", "6"]) == 0
+    rows = read_manifest(tmp_path / "made/train.jsonl")
+    assert {u.speaker for u in rows} <= {f"{kind}-{n:02d}" for n, kind in enumerate(KINDS)}
+    assert sorted(p.stem for p in (tmp_path / "made/made").iterdir()) == sorted(
+        f"{kind}-{n:02d}" for n, kind in enumerate(KINDS))
+
+
+def test_words_on_pieces_are_counted(sounds, tmp_path, capsys):
+    assert run(["prepare", "noise", str(sounds), str(tmp_path / "noise")]) == 0
+    (tmp_path / "one.wav").write_bytes((sounds / "b/2-hum.flac").read_bytes())
+    (tmp_path / "test.jsonl").write_text(json.dumps(
+        {"id": "one", "audio_filepath": "one.wav", "text": "a", "duration": 5.0}) + "\n")
+    bundle = write_bundle(tmp_path / "tiny.asr")
+    command = ["audit", str(tmp_path / "test.jsonl"), "--bundle", str(bundle), "--silence",
+               "--noise"]
+    rates = []
+    for place in (tmp_path / "noise/train.jsonl", sounds):
+        assert run([*command, str(place)]) == 0
+        rates.append([line for line in capsys.readouterr().out.splitlines()
+                      if "words per minute of recordings" in line])
+    assert all(len(lines) == 1 for lines in rates)

@@ -1,4 +1,4 @@
-"""The material of a training: phrases, other speech in many voices, noises, in three manifests.
+"""The material of a training: every phrase and other speech in many voices, in four manifests.
 
 In: phrases and voices. Out: `Material`. The voices' files are kept, so that interrupted work goes
 on; `asr.voices.corpus` makes them.
@@ -19,13 +19,12 @@ from asr.tuning.refusal import FEWEST
 from asr.voices import Voice, available_voices
 from asr.voices.corpus import prepare
 from asr.voices.hibari import available_names
-from asr.voices.noises import cut_pieces, make_noises
+from asr.voices.noises import make_noises
 
 HIBARI = 48  # speakers made of each of hibari's voices
 HELD_OUT = 8  # every so many voices one validates, and one tunes
 TUNING_TEXTS = 240  # of other speech, each voice that tunes
-ALONE_SECONDS = (0.25, 1.5)  # of a piece of noise: as long as a word or two
-NOISE_SHARE = 8  # for so many utterances of voices there is a piece of noise by itself
+NOISES = ("coloured", "hum", "knocks", "murmur")  # that are made and mixed under the voices
 _BOUNDS = (0.86, 1.22)  # warp of hibari's speakers: from a large man to a child
 
 
@@ -34,7 +33,7 @@ class Material:
     """Manifests and a folder of noises.
 
     Attributes:
-        train: phrases, other speech, and noises with an empty text.
+        train: phrases and other speech.
         valid: phrases in other voices; chooses the epoch.
         tuning: phrases and other speech in further voices; calibrates the refusal.
         noise: folder.
@@ -78,7 +77,6 @@ def split_voices(voices: Sequence[Voice], seed: int
 
 def make_material(folder: Path, phrases: Sequence[str], voices: Sequence[Voice], *, seed: int,
                   noise: Path | None = None, filler_words: Path | None = None,
-                  allow_truncated: bool = False,
                   progress: Callable[[int, int], None] | None = None) -> Material:
     """Synthesise what is missing and write the manifests.
 
@@ -89,7 +87,6 @@ def make_material(folder: Path, phrases: Sequence[str], voices: Sequence[Voice],
         seed: for all random choices.
         noise: folder of recordings of noise; None: made ones.
         filler_words: a list of other words; None: the shipped one.
-        allow_truncated: for `noise`, see `asr.audio.load_audio`.
         progress: called with (files made, files in all), for each of two parts.
 
     Raises:
@@ -119,16 +116,14 @@ def make_material(folder: Path, phrases: Sequence[str], voices: Sequence[Voice],
                    progress=progress)
     commands, validating = set(phrases), {voice.id for voice in valid}
     rows = [*held["train"], *held["valid"]]
+    write_manifest(folder / "train.jsonl", made["train"])
     write_manifest(folder / "valid.jsonl", [u for u in rows if u.speaker in validating
                                             and u.text in commands])
     if noise is None:
         noise = folder / "noise"
-        make_noises(noise, seed)
-    alone = cut_pieces(noise, folder / "noise-alone", len(made["train"]) // NOISE_SHARE, seed,
-                       seconds=ALONE_SECONDS, allow_truncated=allow_truncated)
-    write_manifest(folder / "train.jsonl", [*made["train"], *alone])
+        make_noises(noise, seed, kinds=NOISES)
     return Material(folder / "train.jsonl", folder / "valid.jsonl",
                     tuple(u for u in rows if u.speaker not in validating), noise,
-                    len(made["train"]) + len(alone))
+                    len(made["train"]))
 
 

@@ -110,8 +110,7 @@ def make_commands(phrases: Sequence[str], out: Path, work: Path, *, minutes: flo
     shown = progress or (lambda name: nullcontext(lambda done, total: None))
     with shown("speaking") as count:
         material = make_material(work, phrases, voices, seed=seed, noise=noise,
-                                 filler_words=filler_words, allow_truncated=allow_truncated,
-                                 progress=count)
+                                 filler_words=filler_words, progress=count)
     repeats = [_repeats(material.clips, len(_rows(path, phrases, say))) for path in recordings]
     recipe = recipe_of([material.train, *(path.resolve() for path in recordings)], [1, *repeats],
                        material.valid,

@@ -56,7 +56,7 @@ def recipe_of(train: list[Path], repeats: list[int], valid: Path, noise: Path, *
     return recipe_from_dict({
         "seed": seed,
         "data": {"train": list(map(str, train)), "repeats": repeats, "valid": [str(valid)],
-                 "batch_frames": 5_000, "max_seconds": 10.0, "non_speech": True},
+                 "batch_frames": 5_000, "max_seconds": 10.0, "non_speech": len(train) > 1},
         "text": {"normalizer": "basic"},
         "features": features,
         "augment": {**AUGMENT, "noise_dir": str(noise)},

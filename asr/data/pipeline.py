@@ -6,6 +6,9 @@ In: a feature cache, a plan of `asr.data.batches`, a `FeatureAugmenter`. Out: ba
     y = {"labels":   (B, L) int32,      "num_labels": (B,) int32}   right-padded with 0 = blank
     logits: (B, T', V) float32, unnormalised;  T' = asr.features.lengths.output_length(T), exact
 
+A row in which nothing is said has num_labels 0; one that a replica computes because it has no other
+has -1, and counts nothing.
+
 B >= 1, num_frames >= 1, no empty row, T = max(num_frames), L = max(1, max(num_labels)). Features
 are after CMVN, so the padding is the mean; it never changes a logit, a loss or a transcript.
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from asr.audio import load_audio, load_utterance, probe_audio
+from asr.audio import load_audio, probe_audio
 from asr.augment import noise_files
 from asr.corpora.collect import FIRST
 from asr.errors import UsageError
@@ -30,14 +30,16 @@ PIECE_SECONDS = (0.5, 4.0)
 QUIETEST = 1e-3  # peak of a piece, of full scale; what is below is digital silence
 
 
-def make_noises(folder: Path, seed: int, count: int = COUNT) -> None:
+def make_noises(folder: Path, seed: int, count: int = COUNT,
+                kinds: Sequence[str] = KINDS) -> None:
     """Write the noises that are not there yet, of each kind in turn."""
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(count):
-        path = folder / f"{KINDS[number % len(KINDS)]}-{number:02d}.flac"
+        kind = kinds[number % len(kinds)]
+        path = folder / f"{kind}-{number:02d}.flac"
         if not path.exists():
             rng = np.random.default_rng([seed, number])
-            write_atomic(path, flac_bytes(noise(KINDS[number % len(KINDS)], rng)))
+            write_atomic(path, flac_bytes(noise(kind, rng)))
 
 
 def draw_pieces(folder: str | Path, count: int = 0, *, names: str = "*",
@@ -83,31 +85,6 @@ def draw_pieces(folder: str | Path, count: int = 0, *, names: str = "*",
             name = re.sub(r"[^\w.+=@-]", "_", path.stem)
             pieces.append(Utterance(f"noise_{number:05d}_{name}", path.absolute(), "", length,
                                     name, offset))
-    return pieces
-
-
-def cut_pieces(noises: Path, folder: Path, count: int, seed: int, *, seconds: tuple[float, float],
-               allow_truncated: bool = False) -> list[Utterance]:
-    """The pieces of `draw_pieces` as recordings of their own.
-
-    Args:
-        noises: folder of recordings.
-        folder: for the copies; those that are there are used again.
-        count, seed, seconds, allow_truncated: see there.
-
-    Raises:
-        DataError, AudioError: see there.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    pieces = []
-    for piece in draw_pieces(noises, count, seconds=seconds, seed=seed,
-                             allow_truncated=allow_truncated):
-        path = folder / f"{piece.id}.flac"
-        if not path.exists():
-            write_atomic(path, flac_bytes(load_utterance(
-                piece, sample_rate=SAMPLE_RATE, allow_truncated=allow_truncated)))
-        pieces.append(replace(piece, audio=path.resolve(), offset=0.0, speaker="",
-                              duration=probe_audio(path).duration))
     return pieces
 
 

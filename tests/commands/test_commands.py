@@ -174,14 +174,11 @@ def test_from_a_list_to_a_bundle(tmp_path, voices):
                for line in said)
     train = read_manifest(tmp_path / "work/train.jsonl")
     assert {u.text for u in train} > set(WORDS)
-    alone = [u for u in train if not u.text]
-    assert len(alone) == (len(train) - len(alone)) // corpus.NOISE_SHARE and alone
-    assert all(0.2 < u.duration < 1.6 and u.audio.parent.name == "noise-alone" for u in alone)
     valid = read_manifest(tmp_path / "work/valid.jsonl")
     assert sorted(u.text for u in valid) == sorted(5 * WORDS)
     assert not {u.speaker for u in train} & {u.speaker for u in valid}
     recipe = load_recipe(made.recipe)
-    assert recipe.decoder == bundle.decoder and recipe.data.repeats == (1, 16)
+    assert recipe.decoder == bundle.decoder and recipe.data.repeats == (1, 14)
     assert load(made.bundle).transcribe(rows[0].audio).text in {"", *WORDS}
     with pytest.raises(FileExistsError):  # the work is kept: only the writing is tried again
         make.make_commands(WORDS, tmp_path / "o.asr", tmp_path / "work", **arguments)

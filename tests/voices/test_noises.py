@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from tiny_bundle import write_bundle
 
-from asr.audio import load_audio
+from asr.audio import load_audio, load_utterance
 from asr.cli import run
 from asr.errors import DataError, UsageError
 from asr.manifest import read_manifest
-from asr.voices.noises import KINDS, cut_pieces, draw_pieces, make_noises, noise
+from asr.voices.noises import KINDS, draw_pieces, make_noises, noise
 from asr.voices.sound import flac_bytes
 
 
@@ -32,26 +32,6 @@ def test_made_noises(kind):
     audio = noise(kind, np.random.default_rng(1))
     assert audio.shape == (80_000,) and np.abs(audio).max() == pytest.approx(0.5)
     assert not np.array_equal(audio, noise(kind, np.random.default_rng(2)))
-
-
-def test_pieces_of_noise_are_utterances_without_a_word(tmp_path):
-    loud = tmp_path / "in" / "loud.flac"
-    loud.parent.mkdir()
-    loud.write_bytes(flac_bytes(noise("bursts", np.random.default_rng(1))))
-    (loud.parent / "nothing.flac").write_bytes(flac_bytes(np.zeros(8_000, np.float32)))
-    pieces = cut_pieces(loud.parent, tmp_path / "out", 8, seed=1, seconds=(0.25, 1.5))
-    assert [u.id for u in pieces] == [f"noise_{n:05d}_loud" for n in range(0, 8, 2)], "no silence"
-    assert {u.text for u in pieces} == {""} and len({u.duration for u in pieces}) == 4
-    whole = load_audio(loud, sample_rate=16_000)
-    for piece in pieces:
-        audio = load_audio(piece.audio, sample_rate=16_000)
-        assert len(audio) / 16_000 == piece.duration
-        found = np.lib.stride_tricks.sliding_window_view(whole, 400) - audio[:400]
-        assert np.abs(found).max(axis=1).min() < 1e-4, "a part of the recording"
-    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "out").iterdir()}
-    again = cut_pieces(loud.parent, tmp_path / "out", 8, seed=1, seconds=(0.25, 1.5))
-    assert again == pieces
-    assert before == {p: p.stat().st_mtime_ns for p in (tmp_path / "out").iterdir()}
 
 
 def test_noises_are_made_once_and_of_each_kind(tmp_path):
@@ -81,6 +61,15 @@ def test_pieces_lie_inside_and_are_as_long_as_the_recordings(sounds):
         draw_pieces(sounds, names="7-*")
     with pytest.raises(UsageError, match="the shortest first"):
         draw_pieces(sounds, seconds=(2.0, 1.0))
+
+
+def test_a_piece_is_a_part_of_its_recording(sounds):
+    whole = load_audio(sounds / "a/1-bang.flac", sample_rate=16_000)
+    for piece in draw_pieces(sounds, 3, names="1-b*"):
+        audio = load_utterance(piece, sample_rate=16_000)
+        begin = round(16_000 * piece.offset)
+        np.testing.assert_array_equal(audio, whole[begin:begin + len(audio)])
+        assert len(audio) / 16_000 == pytest.approx(piece.duration, abs=1e-3)
 
 
 def test_the_verb(sounds, tmp_path, capsys):

@@ -71,16 +71,16 @@ class CTCLoss(keras.losses.Loss):
 
 
 def per_label(losses: Any, y: Mapping) -> Any:
-    """Nats a label of a batch, () float32: the sum of (B,) losses over the sum of `num_labels`.
-
-    A batch in which nothing is said counts as one label.
-    """
+    """Nats a label of a batch, () float32: the sum of (B,) losses over `count_labels`."""
     return tf.reduce_sum(losses) / count_labels(y)
 
 
 def count_labels(y: Mapping) -> Any:
-    """Labels of a batch, at least 1, () float32."""
-    return tf.cast(tf.maximum(tf.reduce_sum(y["num_labels"]), 1), tf.float32)
+    """Labels of a batch, () float32; an utterance in which nothing is said counts as one.
+
+    Otherwise a batch of noises alone would weigh more than any batch of words.
+    """
+    return tf.cast(tf.reduce_sum(tf.maximum(y["num_labels"], 1)), tf.float32)
 
 
 def check_targets(y_true: Any) -> None:

@@ -192,7 +192,7 @@ class CTCModel(NamedWeightsModel):
         x, y = data
         logits = self(x, training=False)
         self._compiled().loss_tracker.update_state(self.compute_loss(x, y, logits),
-                                        sample_weight=tf.reduce_sum(y["num_labels"]))
+                                        sample_weight=count_labels(y))
         return self._logs(self.targets(x, y), logits, self.metrics[1:])
 
     def predict_step(self, data) -> tf.RaggedTensor:

@@ -215,7 +215,7 @@ def shared_gradients(model: Any, replicas: Replicas, x: dict, y: dict) -> StepGr
         places.append(rows)
         losses.append(of_rows)
     vector = replicas.total(parts[0] if len(parts) == 1 else tf.add_n(parts))
-    total, num_labels = vector[0], tf.maximum(vector[1], 1.0)
+    total, num_labels = vector[0], vector[1]
     sizes = [weight.shape.num_elements() for weight in weights]
     gradients = [tf.reshape(flat, weight.shape) / num_labels for flat, weight in zip(
         tf.split(vector[2:], sizes), weights, strict=True)]
@@ -235,11 +235,10 @@ def _part(model: Any, weights: list, x: dict, y: dict, is_real: Any) -> tuple[An
         objective = model.optimizer.scale_loss(objective)
     gradients = tape.gradient(objective, weights,
                               unconnected_gradients=tf.UnconnectedGradients.ZERO)
-    num_labels = tf.where(is_real, tf.cast(tf.reduce_sum(y["num_labels"]), tf.float32), 0.0)
-    share = tf.where(is_real, count_labels(y), 0.0)  # what `objective` was divided by
+    num_labels = tf.where(is_real, count_labels(y), 0.0)
     flat = [tf.reshape(tf.convert_to_tensor(g), [-1]) for g in gradients]
     sums = tf.concat([[tf.where(is_real, tf.reduce_sum(losses), 0.0), num_labels],
-                      *[tf.where(is_real, share * tf.cast(g, tf.float32), 0.0) for g in flat]],
+                      *[tf.where(is_real, num_labels * tf.cast(g, tf.float32), 0.0) for g in flat]],
                      axis=0)
     return sums, losses
 

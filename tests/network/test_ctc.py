@@ -15,7 +15,7 @@ pytestmark = pytest.mark.tf
 
 from asr.errors import UsageError  # noqa: E402
 from asr.network import ctc  # noqa: E402
-from asr.network.ctc import by_tensorflow, ctc_loss  # noqa: E402
+from asr.network.ctc import by_tensorflow, ctc_loss, per_label  # noqa: E402
 
 
 def loss_of(logits: np.ndarray, labels: list[int]) -> float:
@@ -103,6 +103,13 @@ def test_unlikely_labels_have_a_finite_loss_in_a_graph_too():
 def test_a_label_out_of_range_is_refused():
     with pytest.raises((UsageError, tf.errors.InvalidArgumentError), match=r"in 1 \.\. 2"):
         loss_of(np.zeros((3, 3)), [3])
+
+
+def test_an_utterance_without_a_word_counts_as_one_label():
+    losses = tf.constant([3.0, 5.0, 2.0])
+    assert float(per_label(losses, {"num_labels": tf.constant([4, 3, 1])})) == 10 / 8
+    assert float(per_label(losses, {"num_labels": tf.constant([0, 3, 0])})) == 10 / 5
+    assert float(per_label(losses, {"num_labels": tf.constant([0, 0, 0])})) == 10 / 3
 
 
 def test_without_a_compiler_tensorflow_computes_it(monkeypatch, caplog):

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from asr.cli.next_step import typed
-from asr.cli.output_paths import OUTPUT
+from asr.cli.output_paths import OUTPUT, refuse_any_existing
 from asr.errors import EXIT_OK, UsageError
 from asr.manifest.roots import RECORD, record_roots
 from asr.terminal import plural
@@ -49,9 +49,8 @@ def noise(paths: tuple[Path, ...], made: int | None, names: str, pieces: int,
         raise UsageError("asr prepare noise needs SRC, a folder of recordings, and OUT; or OUT and "
                          f"--made N. Got {plural(len(paths), 'path')}.")
     out = OUTPUT.convert(str(paths[-1]), None, None)
-    if (out / "train.jsonl").exists() and not overwrite:
-        raise UsageError(f"{out / 'train.jsonl'} exists and was left as it is; give another "
-                         "folder, or --overwrite.", path=out / "train.jsonl")
+    manifest = out / "train.jsonl"
+    refuse_any_existing([manifest], overwrite)
     src = out / "made" if made else paths[0]
     if made:
         make_noises(src, seed, made)
@@ -60,8 +59,8 @@ def noise(paths: tuple[Path, ...], made: int | None, names: str, pieces: int,
     rows = draw_pieces(src, pieces, names=names, seconds=seconds, seed=seed,
                        allow_truncated=allow_truncated)
     out.mkdir(parents=True, exist_ok=True)
-    write_manifest(out / "train.jsonl", rows)
-    click.echo(f"{out / 'train.jsonl'}: {plural(len(rows), 'piece')} of "
+    write_manifest(manifest, rows)
+    click.echo(f"{manifest}: {plural(len(rows), 'piece')} of "
                f"{plural(len({u.speaker for u in rows}), 'recording')}, "
                f"{sum(u.duration for u in rows) / 3_600:.2f} h", err=True)
     if not made and record_roots(out, [src]):
@@ -71,7 +70,7 @@ def noise(paths: tuple[Path, ...], made: int | None, names: str, pieces: int,
         click.echo("Where the recordings are could not be written down: use the manifest with "
                    f"--audio-root {src}.", err=True)
     audit = typed("asr", "audit", "TEST.jsonl", "--bundle", "MODEL.asr", "--silence", "--noise",
-                  out / "train.jsonl")
+                  manifest)
     click.echo(f"Next: add it to data.train of a recipe, with data.non_speech = true; {audit} "
                "counts the words that it writes on them.", err=True)
     return EXIT_OK

@@ -82,6 +82,18 @@ def refuse_existing(path: Path | Address, overwrite: bool, *, other: str) -> Non
         raise UsageError(f"{path} exists and is kept. Give {other}, or --overwrite.", path=path)
 
 
+def refuse_any_existing(paths: Iterable[Path], overwrite: bool) -> None:
+    """Refuse to replace files of a folder that a command fills without --overwrite.
+
+    Raises:
+        UsageError: one exists; the first is named.
+    """
+    existing = [path for path in paths if path.exists()]
+    if existing and not overwrite:
+        raise UsageError(f"{existing[0]} exists and was left as it is; give another folder, or "
+                         "--overwrite.", path=existing[0])
+
+
 def refuse_no_file(path: Path | Address, option: str) -> None:
     """Refuse an output that is a folder, or that is in no folder; buckets have none.
 

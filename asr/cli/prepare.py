@@ -21,7 +21,7 @@ from asr.cli.channel import Channel
 from asr.cli.inputs import TRUNCATED_HELP
 from asr.cli.next_step import typed
 from asr.cli.noise import noise
-from asr.cli.output_paths import OUTPUT
+from asr.cli.output_paths import OUTPUT, refuse_any_existing
 from asr.cli.progress import count_on_stderr
 from asr.cli.values import Replacement, ShareType
 from asr.cli.voices import voices
@@ -174,7 +174,7 @@ def _prepare(corpus: str, src: Path, out: Path, split_by: str | None, dev: float
         raise UsageError(f"--split {split_by} needs shares: --dev 10% --test 10%.")
     if out.is_dir():
         settle(out)
-    _refuse_existing([out / REPORT], overwrite)   # before an hour of work, not after it
+    refuse_any_existing([out / REPORT], overwrite)   # before an hour of work, not after it
     if out.exists() and not out.is_dir():
         raise UsageError(f"OUT is {out}, which is a file; name a folder.", path=out)
     shares = {"by": split_by or "speaker", "dev": dev, "test": test} if dev or test else {}
@@ -194,7 +194,7 @@ def _prepare(corpus: str, src: Path, out: Path, split_by: str | None, dev: float
     paths = {split: out / f"{split}.jsonl" for split in splits}
     table = _columns(prepared.columns, splits)
     new = [*paths.values(), *[out / COLUMNS] * bool(table)]
-    _refuse_existing(new, overwrite)
+    refuse_any_existing(new, overwrite)
     out.mkdir(parents=True, exist_ok=True)
     stale = _earlier_files(out) - set(new)
     given |= shares | ({"only_words": only_words} if only_words else {})
@@ -354,13 +354,6 @@ def _keep_roots(splits: dict[str, list[Utterance]], src: Path, out: Path,
     click.echo("The recordings are not below SRC, and no other folder was named: other commands "
                "will not open them.", err=True)
     return display_name(os.path.commonpath(missing))
-
-
-def _refuse_existing(paths: list[Path], overwrite: bool) -> None:
-    existing = [path for path in paths if path.exists()]
-    if existing and not overwrite:
-        raise UsageError(f"{existing[0]} exists and was left as it is; give another folder, or "
-                         "--overwrite.", path=existing[0])
 
 
 def _earlier_files(out: Path) -> set[Path]:

@@ -65,7 +65,7 @@ def prepare(out_dir: str | Path, texts: Sequence[str], voices: Sequence[Voice], 
     ours = {*settings["voices"], *(f"{split}.jsonl" for split in SPLITS), _PLAN_NAME}
     if is_made(out_dir, _SETTINGS_NAME, settings, ours, "voices"):
         return {split: read_manifest(out_dir / f"{split}.jsonl") for split in SPLITS}
-    try_engines(voices, (*always, *texts)[0])
+    _say_once(voices, (*always, *texts)[0])
     work = _jobs(texts, voices, always, texts_per_voice, seed)
     kept = _resume(out_dir, settings)
     for voice in voices:
@@ -163,14 +163,18 @@ def _check(texts: Sequence[str], voices: Sequence[Voice], valid_every: int) -> N
     _require_engines(voices)
 
 
-def try_engines(voices: Sequence[Voice], text: str = "two") -> None:
-    """Let one voice of each engine say a text, before hours of work.
+def try_engines(voices: Sequence[Voice]) -> None:
+    """Let one voice of each engine say a word, before hours of work.
 
     Raises:
         CorpusError: an engine, or a voice of festival, is not installed, or fails.
     """
     _require_engines(voices)
-    # Only saying shows a voice of festival that is not there.
+    _say_once(voices, "two")
+
+
+def _say_once(voices: Sequence[Voice], text: str) -> None:
+    # The engines were looked for; only saying shows a voice of festival that is not there.
     trial = {v.name if v.engine == "text2wave" else v.engine: v for v in reversed(voices)}
     for voice in trial.values():
         say(voice, text)

@@ -229,11 +229,10 @@ def noise_files(noise_dir: str | Path, names: str = "*") -> list[Path]:
     files = sorted(p for p in Path(noise_dir).rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES
                    and os.path.isfile(p) and fnmatchcase(p.name, names))
     if not files:
-        called = f" called {names!r}" if names != "*" else ""
+        called, pattern = (f" called {names!r}", " or the pattern") if names != "*" else ("", "")
         raise DataError(f"The folder of noises {str(noise_dir)!r} holds no audio{called} "
-                        f"({', '.join(sorted(AUDIO_SUFFIXES))}); correct the path, or leave the "
-                        "noises out (augment.noise_probability = 0).", code="augment.no_noise",
-                        path=noise_dir)
+                        f"({', '.join(sorted(AUDIO_SUFFIXES))}); correct the folder{pattern}, or "
+                        "do without noises.", code="augment.no_noise", path=noise_dir)
     return files
 
 

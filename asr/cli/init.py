@@ -26,13 +26,16 @@ from asr.text import NORMALIZERS
 @click.option("--normalizer", type=click.Choice(NORMALIZERS), help="How texts are compared and "
               "learnt. Default: basic, or marks where marks are used like letters; case keeps "
               "every mark.")
+@click.option("--noise", multiple=True, metavar="MANIFEST", type=click.Path(path_type=Path),
+              help="Sounds in which nothing is said, as asr prepare noise writes them; repeatable.")
 @audio_root_option
 @truncated_option
 @click.option("--no-trial", is_flag=True, help="Do not time a training step; assume a slow "
               "machine.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing file.")
 def init(data: tuple[Path, ...], output: Path, minutes: float, normalizer: str | None,
-         audio_root: Path | None, allow_truncated: bool, no_trial: bool, overwrite: bool) -> int:
+         noise: tuple[Path, ...], audio_root: Path | None, allow_truncated: bool, no_trial: bool,
+         overwrite: bool) -> int:
     """Write a recipe for the manifests in DATA: settings with reasons, warnings, expected time.
 
     DATA is a folder as `asr prepare` writes it (train.jsonl, dev.jsonl), or manifests. The size of
@@ -48,14 +51,16 @@ def init(data: tuple[Path, ...], output: Path, minutes: float, normalizer: str |
     from asr.manifest import read_manifest
     from asr.proposal.page import page
     from asr.proposal.settings import fit_to_budget, in_words, propose, speakers_of
-    from asr.proposal.survey import find_manifests, survey
+    from asr.proposal.survey import find_manifests, non_speech, survey
 
     train, valid = find_manifests(data)
     with count_on_stderr("Looking at recordings"):
         rows, held_out = ([u for path in paths for u in read_manifest(path, audio_root=audio_root)]
                           for paths in (train, valid))
         found = survey(rows, held_out, normalizer, allow_truncated)
-    proposal = propose(found, list(map(str, train)), list(map(str, valid)), minutes)
+        sounds = {str(path): non_speech(read_manifest(path, audio_root=audio_root), path)
+                  for path in noise}
+    proposal = propose(found, list(map(str, train)), list(map(str, valid)), minutes, sounds)
     if audio_root is not None:
         proposal.set("data.audio_root", str(audio_root))
     if allow_truncated:

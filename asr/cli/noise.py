@@ -33,7 +33,8 @@ Examples:
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Seed of "
               "sounds, lengths and places.")
 @click.option("--allow-truncated", is_flag=True, help="Use what is left of a cut recording.")
-@click.option("--overwrite", is_flag=True, help="Replace OUT/train.jsonl.")
+@click.option("--overwrite", is_flag=True, help="Replace OUT/train.jsonl, and what --made "
+              "has made.")
 def noise(paths: tuple[Path, ...], made: int | None, names: str, pieces: int,
           seconds: tuple[float, float], seed: int, allow_truncated: bool, overwrite: bool) -> int:
     """Cut the recordings without speech in SRC into pieces; OUT gets a manifest of them.
@@ -42,6 +43,7 @@ def noise(paths: tuple[Path, ...], made: int | None, names: str, pieces: int,
     nothing where nothing is said. asr audit --silence --noise OUT/train.jsonl counts the words that
     a model writes on them. Digital silence is left out.
     """
+    from asr.augment import noise_files
     from asr.manifest import write_manifest
     from asr.voices.noises import draw_pieces, make_noises
 
@@ -50,25 +52,28 @@ def noise(paths: tuple[Path, ...], made: int | None, names: str, pieces: int,
                          f"--made N. Got {plural(len(paths), 'path')}.")
     out = OUTPUT.convert(str(paths[-1]), None, None)
     manifest = out / "train.jsonl"
-    refuse_any_existing([manifest], overwrite)
-    src = out / "made" if made else paths[0]
+    refuse_any_existing([manifest, *([out / "made"] if made else [])], overwrite)
     if made:
-        make_noises(src, seed, made)
-    elif not src.is_dir():
-        raise UsageError(f"{src} is no folder; give one with recordings.", path=src)
-    rows = draw_pieces(src, pieces, names=names, seconds=seconds, seed=seed,
+        if names != "*":
+            raise UsageError("--names chooses recordings of SRC; leave it out with --made.")
+        recordings = make_noises(out / "made", seed, made, keep=False)
+    elif not paths[0].is_dir():
+        raise UsageError(f"{paths[0]} is no folder; give one with recordings.", path=paths[0])
+    else:
+        recordings = noise_files(paths[0], names)
+    rows = draw_pieces(recordings, pieces, seconds=seconds, seed=seed,
                        allow_truncated=allow_truncated)
     out.mkdir(parents=True, exist_ok=True)
     write_manifest(manifest, rows)
     click.echo(f"{manifest}: {plural(len(rows), 'piece')} of "
                f"{plural(len({u.speaker for u in rows}), 'recording')}, "
                f"{sum(u.duration for u in rows) / 3_600:.2f} h", err=True)
-    if not made and record_roots(out, [src]):
-        click.echo(f"The recordings are in {src}; {out / RECORD} says so to the other commands.",
-                   err=True)
+    if not made and record_roots(out, [paths[0]]):
+        click.echo(f"The recordings are in {paths[0]}; {out / RECORD} says so to the other "
+                   "commands.", err=True)
     elif not made:
         click.echo("Where the recordings are could not be written down: use the manifest with "
-                   f"--audio-root {src}.", err=True)
+                   f"--audio-root {paths[0]}.", err=True)
     audit = typed("asr", "audit", "TEST.jsonl", "--bundle", "MODEL.asr", "--silence", "--noise",
                   manifest)
     click.echo(f"Next: add it to data.train of a recipe, with data.non_speech = true; {audit} "

@@ -6,6 +6,7 @@ In: a `Survey` and a budget. Out: a `Proposal`. The sizes are those of the recip
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -21,8 +22,10 @@ SHORT_SECONDS = 1.2  # median length, below which the clips are cut close
 SINGLE_WORDS = 1.2  # a text, up to which the utterances are single words
 TINY_HOURS = 0.15  # below which strong augmentation leaves too little to learn from
 LOW_NOISE_DISTANCE = 15.0  # dB between speech and quiet
+MAX_SECONDS = 30.0  # of an utterance; longer ones are left out
 MIN_EPOCHS, MAX_EPOCHS = 8, 80
 MAX_HOURS_HEARD = 30.0  # of small data, in all epochs together, where that is more epochs
+NON_SPEECH_SHARE = 0.2  # of the sound of an epoch, as in recipes/digits.toml
 SHORT_BUDGET = 3.0  # minutes, in which only the smallest network learns a closed vocabulary
 # hours of speech: (layers, units, dropout, peak learning rate, batch frames)
 SIZES = ((0.5, 2, 128, 0.2, 4e-3, 2_000), (2.5, 3, 192, 0.3, 2.5e-3, 2_500),
@@ -38,11 +41,13 @@ class Proposal:
         table: section to key to value, as a recipe has them.
         reasons: "section.key" to a sentence.
         warnings: what will hurt, and what to do.
+        epoch_hours: of sound in an epoch, with what is repeated.
     """
 
     table: dict[str, dict] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    epoch_hours: float = 0.0
 
     def set(self, key: str, value, reason: str = "") -> None:
         """Choose a value."""
@@ -57,21 +62,25 @@ class Proposal:
         return recipe_from_dict(self.table, source="the proposal")
 
 
-def propose(found: Survey, train: list[str], valid: list[str], minutes: float = 60.0) -> Proposal:
+def propose(found: Survey, train: list[str], valid: list[str], minutes: float = 60.0,
+            noise: Mapping[str, np.ndarray] | None = None) -> Proposal:
     """Every setting but those that depend on the machine; see `fit_to_budget`.
 
     Args:
         found: what was found in the data.
         train, valid: paths of the manifests.
         minutes: that training may take.
+        noise: manifests of sounds without speech, each with the seconds of its utterances.
     """
-    result = Proposal()
+    result = Proposal(epoch_hours=found.hours)
     result.set("data.train", train)
     result.set("data.valid", valid)
     _features(found, result)
     _text(found, result)
     _pauses(found, result)
     _network(found, result, minutes)
+    if noise:
+        _non_speech(found, result, noise)
     _augmentation(found, result)
     _warn(found, result)
     return result
@@ -88,10 +97,10 @@ def fit_to_budget(proposal: Proposal, found: Survey, minutes: float, seconds_per
         seconds_per_frame: duration of training, from `asr.proposal.trial`.
         how: the duration was found.
     """
-    frames = found.hours * 3_600 * 100
+    frames = proposal.epoch_hours * 3_600 * 100
     per_epoch = frames * seconds_per_frame / 60
     affordable = int(minutes / per_epoch)
-    most = max(MAX_EPOCHS, min(300, int(MAX_HOURS_HEARD / found.hours)))
+    most = max(MAX_EPOCHS, min(300, int(MAX_HOURS_HEARD / proposal.epoch_hours)))
     epochs = min(most, max(MIN_EPOCHS, affordable))
     proposal.set("train.epochs", epochs, f"one takes about {in_words(per_epoch)}, {how}")
     if affordable >= MIN_EPOCHS:
@@ -107,6 +116,25 @@ def fit_to_budget(proposal: Proposal, found: Survey, minutes: float, seconds_per
     proposal.set("train.ema", 0.998 if steps * epochs > 3_000 else 0.99 if steps * epochs > 500
                  else 0.9, f"about {steps * epochs:,.0f} steps in all")
     return per_epoch
+
+
+def _non_speech(found: Survey, result: Proposal, noise: Mapping[str, np.ndarray]) -> None:
+    """Repeat the shorter of speech and other sounds, so that these are their share of an epoch."""
+    speech = result.table["data"]["train"]
+    hours = sum(float(seconds.sum()) for seconds in noise.values()) / 3_600
+    wanted = NON_SPEECH_SHARE / (1 - NON_SPEECH_SHARE) * found.hours / hours
+    repeats = max(1, round(1 / wanted)), max(1, round(wanted))
+    result.set("data.train", [*speech, *noise])
+    result.set("data.repeats", [repeats[0]] * len(speech) + [repeats[1]] * len(noise),
+               f"{NON_SPEECH_SHARE:.0%} of an epoch are sounds without speech".replace("%", " %"))
+    result.set("data.non_speech", True, "nothing is said in them")
+    data = result.table["data"]
+    longest = np.ceil(max(seconds.max() for seconds in noise.values()))
+    if data["max_seconds"] < longest <= MAX_SECONDS:
+        result.set("data.max_seconds", float(longest), "the longest sound without speech")
+        result.set("data.batch_frames", max(data["batch_frames"], int(longest * 100)),
+                   result.reasons["data.batch_frames"])
+    result.epoch_hours = repeats[0] * found.hours + repeats[1] * hours
 
 
 def _features(found: Survey, result: Proposal) -> None:
@@ -156,7 +184,7 @@ def _network(found: Survey, result: Proposal, minutes: float) -> None:
     usual = float(np.percentile(found.seconds, 99.5))
     longest = max((float(seconds.max()) for seconds in (found.seconds, found.valid_seconds)
                    if len(seconds) and seconds.max() < 1.5 * usual + 1), default=usual)
-    limit = float(min(30, max(2, np.ceil(longest + 0.1))))
+    limit = float(min(MAX_SECONDS, max(2, np.ceil(longest + 0.1))))
     result.set("data.max_seconds", limit, f"99.5 % of the utterances last at most {usual:.1f} s")
     result.set("data.batch_frames", max(batch, int(limit * 100)), f"10 ms each; {size}")
     subsampling = _subsampling(found)

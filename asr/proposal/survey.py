@@ -128,6 +128,22 @@ def survey(train: Sequence[Utterance], valid: Sequence[Utterance],
         tuple(about(texts, normalizer)))
 
 
+def non_speech(rows: Sequence[Utterance], manifest: Path) -> np.ndarray:
+    """The seconds of sounds in which nothing is said, (num_utterances,).
+
+    Raises:
+        DataError: there is none, or one has a text; the manifest is named.
+    """
+    for row in rows:
+        if row.text:
+            raise DataError(f"{manifest}: {row.id} has a text, {row.text[:60]!r}; expected sounds "
+                            "in which nothing is said, as `asr prepare noise` writes them.",
+                            path=manifest)
+    if not rows:
+        raise DataError(f"{manifest} holds no utterance.", path=manifest)
+    return np.array([row.duration for row in rows])
+
+
 def _labels(texts: Sequence[str]) -> np.ndarray:
     return np.array([len(t) + sum(a == b for a, b in zip(t, t[1:], strict=False)) for t in texts])
 

@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 
 from asr.audio import load_audio, probe_audio
-from asr.augment import noise_files
 from asr.corpora.collect import FIRST
 from asr.errors import UsageError
 from asr.files import write_atomic
@@ -30,27 +29,33 @@ PIECE_SECONDS = (0.5, 4.0)
 QUIETEST = 1e-3  # peak of a piece, of full scale; what is below is digital silence
 
 
-def make_noises(folder: Path, seed: int, count: int = COUNT,
-                kinds: Sequence[str] = KINDS) -> None:
-    """Write the noises that are not there yet, of each kind in turn."""
+def make_noises(folder: Path, seed: int, count: int = COUNT, kinds: Sequence[str] = KINDS, *,
+                keep: bool = True) -> list[Path]:
+    """Write noises of each kind in turn, with `keep` those that are not there yet.
+
+    Returns:
+        The paths of all, sorted.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    paths = []
     for number in range(count):
         kind = kinds[number % len(kinds)]
         path = folder / f"{kind}-{number:02d}.flac"
-        if not path.exists():
+        if not (keep and path.exists()):
             rng = np.random.default_rng([seed, number])
             write_atomic(path, flac_bytes(noise(kind, rng)))
+        paths.append(path)
+    return sorted(paths)
 
 
-def draw_pieces(folder: str | Path, count: int = 0, *, names: str = "*",
+def draw_pieces(recordings: Sequence[Path], count: int = 0, *,
                 seconds: tuple[float, float] = PIECE_SECONDS, seed: int = 1,
                 allow_truncated: bool = False) -> list[Utterance]:
     """Pieces of random length at random places, of each recording in turn.
 
     Args:
-        folder: searched recursively.
+        recordings: such as those of `asr.augment.noise_files`.
         count: of pieces; 0: as many as are as long as all recordings together.
-        names: the recordings whose file names fit, such as "[1-4]-*".
         seconds: shortest and longest piece; of a shorter recording all of it.
         seed: for lengths and places.
         allow_truncated: see `asr.audio.load_audio`.
@@ -60,7 +65,6 @@ def draw_pieces(folder: str | Path, count: int = 0, *, names: str = "*",
         Pieces of digital silence are left out.
 
     Raises:
-        DataError: there is no such recording.
         AudioError: one cannot be read.
         UsageError: the lengths are not 0.1 s or more, the shorter one first.
     """
@@ -69,7 +73,7 @@ def draw_pieces(folder: str | Path, count: int = 0, *, names: str = "*",
         raise UsageError(f"Pieces of {low:g} to {high:g} s; give 0.1 s or more, the shortest "
                          "first.")
     sources = [(path, probe_audio(path, allow_truncated=allow_truncated).duration)
-               for path in noise_files(folder, names)]
+               for path in recordings]
     count = count or math.ceil(sum(length for _, length in sources) / ((low + high) / 2))
     pieces = []
     for number in range(count):

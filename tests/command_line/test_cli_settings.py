@@ -194,6 +194,45 @@ def test_recordings_that_cannot_be_read_are_named(capsys, tmp_path):
     assert code == 4 and f"None of {len(valid)} development recordings can be read" in err
 
 
+def sounds(folder, count: int, seconds: float, text: str = "", at: float = 3.0):
+    folder.mkdir()
+    write_manifest(folder / "train.jsonl", [
+        Utterance(f"noise{n}", speech(folder / "n.wav", at), text, seconds, f"n{n}")
+        for n in range(count)])
+    return folder / "train.jsonl"
+
+
+@pytest.mark.parametrize("count, speech_repeats, noise_repeats", [
+    (3, 1, 2),  # 2.25 s beside 18 s
+    (12, 2, 1),
+    (48, 8, 1)])
+def test_sounds_without_speech_are_a_fifth_of_an_epoch(capsys, tmp_path, count, speech_repeats,
+                                                       noise_repeats):
+    data, path = corpus(tmp_path / "data"), tmp_path / "m.toml"
+    noise = sounds(tmp_path / "noise", count, 0.75)
+    assert asr(capsys, "init", data, "-o", path, "--no-trial", "--noise", noise)[0] == 0
+    recipe = load_recipe(path)
+    assert recipe.data.train == (str(data / "train.jsonl"), str(noise))
+    assert recipe.data.repeats == (speech_repeats, noise_repeats) and recipe.data.non_speech
+    share = 0.75 * count * noise_repeats
+    assert share / (share + 18 * speech_repeats) == pytest.approx(0.2)
+
+
+def test_a_long_sound_without_speech_is_used(capsys, tmp_path):
+    data, path = corpus(tmp_path / "data"), tmp_path / "m.toml"
+    noise = sounds(tmp_path / "noise", 2, 3.0)
+    assert asr(capsys, "init", data, "-o", path, "--no-trial", "--noise", noise)[0] == 0
+    assert load_recipe(path).data.max_seconds == 3.0
+
+
+def test_noise_with_a_text_is_refused(capsys, tmp_path):
+    data, noise = corpus(tmp_path / "data"), sounds(tmp_path / "noise", 2, 1.0, "a dog")
+    code, _, err = asr(capsys, "init", data, "-o", tmp_path / "m.toml", "--no-trial", "--noise",
+                       noise)
+    assert code == 4 and f"{noise}: noise0 has a text, 'a dog'" in err
+    assert not (tmp_path / "m.toml").exists()
+
+
 def test_the_normaliser_of_init_may_be_chosen(capsys, tmp_path):
     data = corpus(tmp_path / "data", text="ha?a !xoo, the quick brown fox", seconds=4.0)
     options = ("-o", tmp_path / "m.toml", "--no-trial", "--overwrite")

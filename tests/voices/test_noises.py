@@ -9,6 +9,7 @@ import pytest
 from tiny_bundle import write_bundle
 
 from asr.audio import load_audio, load_utterance
+from asr.augment import noise_files
 from asr.cli import run
 from asr.errors import DataError, UsageError
 from asr.manifest import read_manifest
@@ -47,25 +48,26 @@ def test_noises_are_made_once_and_of_each_kind(tmp_path):
 
 
 def test_pieces_lie_inside_and_are_as_long_as_the_recordings(sounds):
-    rows = draw_pieces(sounds, names="[12]-[bh]*", seed=3)
+    rows = draw_pieces(noise_files(sounds, "[12]-[bh]*"), seed=3)
     assert len(rows) == 5, "10 s in pieces of 2.25 s"
     for u in rows:
         assert 0.5 <= u.duration <= 4.0 and 0.001 <= u.offset <= 5.0 - u.duration + 1e-3
         assert u.text == "" and u.speaker in ("1-bang", "2-hum") and u.speaker in u.id
-    assert {u.speaker for u in draw_pieces(sounds)} <= {"1-bang", "2-hum"}, "no digital silence"
-    assert draw_pieces(sounds, seed=3) == draw_pieces(sounds, seed=3) != draw_pieces(sounds, seed=4)
-    assert {u.speaker for u in draw_pieces(sounds, 9, names="2-*")} == {"2-hum"}
-    (whole,) = draw_pieces(sounds / "b", 1, seconds=(9.0, 9.0))
+    files = noise_files(sounds)
+    assert {u.speaker for u in draw_pieces(files)} <= {"1-bang", "2-hum"}, "no digital silence"
+    assert draw_pieces(files, seed=3) == draw_pieces(files, seed=3) != draw_pieces(files, seed=4)
+    assert {u.speaker for u in draw_pieces(noise_files(sounds, "2-*"), 9)} == {"2-hum"}
+    (whole,) = draw_pieces(noise_files(sounds / "b"), 1, seconds=(9.0, 9.0))
     assert (whole.duration, whole.offset) == (5.0, 0.0)
     with pytest.raises(DataError, match="holds no audio called '7-\\*'"):
-        draw_pieces(sounds, names="7-*")
+        noise_files(sounds, "7-*")
     with pytest.raises(UsageError, match="the shortest first"):
-        draw_pieces(sounds, seconds=(2.0, 1.0))
+        draw_pieces(files, seconds=(2.0, 1.0))
 
 
 def test_a_piece_is_a_part_of_its_recording(sounds):
     whole = load_audio(sounds / "a/1-bang.flac", sample_rate=16_000)
-    for piece in draw_pieces(sounds, 3, names="1-b*"):
+    for piece in draw_pieces(noise_files(sounds, "1-b*"), 3):
         audio = load_utterance(piece, sample_rate=16_000)
         begin = round(16_000 * piece.offset)
         np.testing.assert_array_equal(audio, whole[begin:begin + len(audio)])
@@ -85,11 +87,23 @@ def test_the_verb(sounds, tmp_path, capsys):
     assert "needs SRC, a folder of recordings, and OUT" in capsys.readouterr().err
     assert run(["prepare", "noise", str(tmp_path / "none"), str(tmp_path / "x")]) == 2
     assert "is no folder" in capsys.readouterr().err
-    assert run(["prepare", "noise", str(tmp_path / "made"), "--made", "6"]) == 0
+    made = ["prepare", "noise", str(tmp_path / "made"), "--made"]
+    assert run([*made, "6", "--names", "hum-*"]) == 2
+    assert "leave it out with --made" in capsys.readouterr().err
+    assert run([*made, "6"]) == 0
     rows = read_manifest(tmp_path / "made/train.jsonl")
     assert {u.speaker for u in rows} <= {f"{kind}-{n:02d}" for n, kind in enumerate(KINDS)}
     assert sorted(p.stem for p in (tmp_path / "made/made").iterdir()) == sorted(
         f"{kind}-{n:02d}" for n, kind in enumerate(KINDS))
+    before = (tmp_path / "made/made/hum-01.flac").read_bytes()
+    (tmp_path / "made/train.jsonl").unlink()
+    assert run([*made, "2", "--seed", "2"]) == 2, "sounds of a run that was interrupted"
+    assert "exists and was left as it is" in capsys.readouterr().err
+    assert (tmp_path / "made/made/hum-01.flac").read_bytes() == before
+    assert run([*made, "2", "--seed", "2", "--overwrite"]) == 0
+    assert (tmp_path / "made/made/hum-01.flac").read_bytes() != before
+    rows = read_manifest(tmp_path / "made/train.jsonl")
+    assert {u.speaker for u in rows} == {"coloured-00", "hum-01"}, "no sound of the run before"
 
 
 def test_words_on_pieces_are_counted(sounds, tmp_path, capsys):

@@ -290,6 +290,10 @@ def _warn(found: Survey, result: Proposal) -> None:
                                                    for rate, count in found.rates.items())
             + (". Where the low ones come from telephones, set augment.band_limit_probability."
                if low else ". All are resampled."))
+    if not result.table["data"].get("non_speech"):
+        say("Nothing here says that nothing is said, so the model will write words in noise. Make "
+            "sounds without speech, asr prepare noise --made 60 data/noise, or cut recordings of "
+            "yours, and give asr init --noise data/noise/train.jsonl.")
     rare = [c for c, n in found.characters.items() if n < MIN_COUNT]
     if rare:
         say(f"{plural(len(rare), 'character occurs', 'characters occur')} fewer than {MIN_COUNT} "

@@ -81,6 +81,7 @@ def test_a_recipe_is_written_with_reasons_and_can_be_read(capsys, tmp_path):
     assert (code, out) == (0, "")
     assert f"Next: asr train {path} runs/mine" in err
     assert "The normaliser basic drops: , 12." in err
+    assert "the model will write words in noise" in err
     text = path.read_text("utf-8")
     assert "sample_rate = 8000  # Hz; most recordings have 8,000" in text
     recipe = load_recipe(path)
@@ -210,7 +211,8 @@ def test_sounds_without_speech_are_a_fifth_of_an_epoch(capsys, tmp_path, count, 
                                                        noise_repeats):
     data, path = corpus(tmp_path / "data"), tmp_path / "m.toml"
     noise = sounds(tmp_path / "noise", count, 0.75)
-    assert asr(capsys, "init", data, "-o", path, "--no-trial", "--noise", noise)[0] == 0
+    code, _, err = asr(capsys, "init", data, "-o", path, "--no-trial", "--noise", noise)
+    assert code == 0 and "words in noise" not in err
     recipe = load_recipe(path)
     assert recipe.data.train == (str(data / "train.jsonl"), str(noise))
     assert recipe.data.repeats == (speech_repeats, noise_repeats) and recipe.data.non_speech

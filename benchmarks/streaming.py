@@ -31,7 +31,7 @@ import itertools
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -45,11 +45,11 @@ PIECE = 0.1
 NEAR = 0.3  # seconds between the middles of a word as it was shown and as it is in the end
 
 
-def recordings(manifest: Path, root: Path | None, join: int, rate: int, most: int,
+def recordings(utterances: Iterable[asr.Utterance], join: int, rate: int, most: int,
                seconds_apart: float) -> list[tuple[str, np.ndarray]]:
     """(text, samples) of joined utterances."""
     by_speaker: dict[str, list] = {}
-    for utterance in asr.read_manifest(manifest, audio_root=root):
+    for utterance in utterances:
         by_speaker.setdefault(utterance.speaker, []).append(utterance)
     generator = np.random.default_rng(1)
     found = []
@@ -171,7 +171,8 @@ def main() -> None:
     if arguments.forget:
         OnlineNormalizer.remember = lambda self, features: None
     recognizer = asr.load(arguments.bundle)
-    found = recordings(arguments.manifest, arguments.audio_root, arguments.join,
+    found = recordings(asr.read_manifest(arguments.manifest, audio_root=arguments.audio_root),
+                       arguments.join,
                        recognizer.sample_rate, arguments.recordings, arguments.gap)
     references = {str(i): text for i, (text, _) in enumerate(found)}
     offline = {str(i): recognizer.transcribe(audio).text for i, (_, audio) in enumerate(found)}

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from asr.features.lengths import feature_length
-from asr.proposal.survey import Survey
+from asr.proposal.survey import Sounds, Survey
 from asr.recipe import DataSettings, Recipe, recipe_from_dict
 from asr.terminal import plural
 
@@ -63,14 +63,14 @@ class Proposal:
 
 
 def propose(found: Survey, train: list[str], valid: list[str], minutes: float = 60.0,
-            noise: Mapping[str, np.ndarray] | None = None) -> Proposal:
+            noise: Mapping[str, Sounds] | None = None) -> Proposal:
     """Every setting but those that depend on the machine; see `fit_to_budget`.
 
     Args:
         found: what was found in the data.
         train, valid: paths of the manifests.
         minutes: that training may take.
-        noise: manifests of sounds without speech, each with the seconds of its utterances.
+        noise: manifests of sounds without speech, and what each holds.
     """
     result = Proposal(epoch_hours=found.hours)
     result.set("data.train", train)
@@ -79,9 +79,9 @@ def propose(found: Survey, train: list[str], valid: list[str], minutes: float = 
     _text(found, result)
     _pauses(found, result)
     _network(found, result, minutes)
+    _augmentation(found, result)
     if noise:
         _non_speech(found, result, noise)
-    _augmentation(found, result)
     _warn(found, result)
     return result
 
@@ -118,10 +118,10 @@ def fit_to_budget(proposal: Proposal, found: Survey, minutes: float, seconds_per
     return per_epoch
 
 
-def _non_speech(found: Survey, result: Proposal, noise: Mapping[str, np.ndarray]) -> None:
+def _non_speech(found: Survey, result: Proposal, noise: Mapping[str, Sounds]) -> None:
     """Repeat the shorter of speech and other sounds, so that these are their share of an epoch."""
     speech = result.table["data"]["train"]
-    hours = sum(float(seconds.sum()) for seconds in noise.values()) / 3_600
+    hours = sum(float(sounds.seconds.sum()) for sounds in noise.values()) / 3_600
     wanted = NON_SPEECH_SHARE / (1 - NON_SPEECH_SHARE) * found.hours / hours
     repeats = max(1, round(1 / wanted)), max(1, round(wanted))
     result.set("data.train", [*speech, *noise])
@@ -129,11 +129,21 @@ def _non_speech(found: Survey, result: Proposal, noise: Mapping[str, np.ndarray]
                f"{NON_SPEECH_SHARE:.0%} of an epoch are sounds without speech".replace("%", " %"))
     result.set("data.non_speech", True, "nothing is said in them")
     data = result.table["data"]
-    longest = np.ceil(max(seconds.max() for seconds in noise.values()))
+    longest = np.ceil(max(sounds.seconds.max() for sounds in noise.values()))
     if data["max_seconds"] < longest <= MAX_SECONDS:
         result.set("data.max_seconds", float(longest), "the longest sound without speech")
         result.set("data.batch_frames", max(data["batch_frames"], int(longest * 100)),
                    result.reasons["data.batch_frames"])
+    result.set("augment.pad_max", 1.0, "words in long noise are words, too")
+    if "concat_max" in result.table["augment"]:
+        result.set("augment.concat_gap_max", 1.5, "seconds, likewise")
+    for sounds in noise.values():
+        if sounds.folder:
+            result.set("augment.noise_dir", str(sounds.folder), "the same sounds under speech")
+            result.set("augment.noise_probability", 0.5)
+            result.set("augment.noise_snr_min", 3.0, "dB")
+            result.set("augment.noise_snr_max", 30.0, "dB")
+            break
     result.epoch_hours = repeats[0] * found.hours + repeats[1] * hours
 
 

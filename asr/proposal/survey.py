@@ -6,6 +6,7 @@ measured on a sample of them. Without TensorFlow.
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ import numpy as np
 from asr.audio import load_utterance
 from asr.audio.loudness import LoudnessMeter
 from asr.audio.probing import probe_all
+from asr.augment import noise_files
 from asr.corpora.naming import split_word
 from asr.errors import AudioError, DataError
 from asr.manifest import Utterance
@@ -128,8 +130,22 @@ def survey(train: Sequence[Utterance], valid: Sequence[Utterance],
         tuple(about(texts, normalizer)))
 
 
-def non_speech(rows: Sequence[Utterance], manifest: Path) -> np.ndarray:
-    """The seconds of sounds in which nothing is said, (num_utterances,).
+@dataclass(frozen=True)
+class Sounds:
+    """A manifest of sounds in which nothing is said.
+
+    Args:
+        seconds: (num_utterances,) of each.
+        folder: the one that holds their recordings and no others, which may be mixed under speech;
+            None: there is no such folder.
+    """
+
+    seconds: np.ndarray
+    folder: Path | None
+
+
+def non_speech(rows: Sequence[Utterance], manifest: Path) -> Sounds:
+    """What a manifest of sounds in which nothing is said holds.
 
     Raises:
         DataError: there is none, or one has a text; the manifest is named.
@@ -141,7 +157,19 @@ def non_speech(rows: Sequence[Utterance], manifest: Path) -> np.ndarray:
                             path=manifest)
     if not rows:
         raise DataError(f"{manifest} holds no utterance.", path=manifest)
-    return np.array([row.duration for row in rows])
+    return Sounds(np.array([row.duration for row in rows]), _folder_of(rows))
+
+
+def _folder_of(rows: Sequence[Utterance]) -> Path | None:
+    """The folder with exactly these recordings, from the working directory if it is below it."""
+    if not all(isinstance(row.audio, Path) for row in rows):
+        return None
+    recordings = {os.path.realpath(str(row.audio)) for row in rows}
+    folder = os.path.commonpath([os.path.dirname(path) for path in recordings])
+    if {os.path.realpath(path) for path in noise_files(folder)} != recordings:
+        return None
+    near = os.path.relpath(folder)
+    return Path(folder if near.startswith(os.pardir) else near)
 
 
 def _labels(texts: Sequence[str]) -> np.ndarray:

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import re
+from pathlib import Path
 
 import pytest
 from layout_examples import speech
@@ -216,6 +217,7 @@ def test_sounds_without_speech_are_a_fifth_of_an_epoch(capsys, tmp_path, count, 
     recipe = load_recipe(path)
     assert recipe.data.train == (str(data / "train.jsonl"), str(noise))
     assert recipe.data.repeats == (speech_repeats, noise_repeats) and recipe.data.non_speech
+    assert recipe.augment.pad_max == 1.0, "or words in long noise are left out"
     share = 0.75 * count * noise_repeats
     assert share / (share + 18 * speech_repeats) == pytest.approx(0.2)
 
@@ -225,6 +227,21 @@ def test_a_long_sound_without_speech_is_used(capsys, tmp_path):
     noise = sounds(tmp_path / "noise", 2, 3.0)
     assert asr(capsys, "init", data, "-o", path, "--no-trial", "--noise", noise)[0] == 0
     assert load_recipe(path).data.max_seconds == 3.0
+
+
+def test_the_sounds_are_mixed_under_speech_where_a_folder_has_no_others(capsys, tmp_path,
+                                                                       monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    data = corpus(Path("data"), text="yes")
+    noise = sounds(tmp_path / "noise", 2, 1.0)
+    command = ["init", data, "-o", "m.toml", "--no-trial", "--overwrite", "--noise", noise]
+    assert asr(capsys, *command)[0] == 0
+    augment = load_recipe("m.toml").augment
+    assert (augment.noise_dir, augment.noise_probability) == ("noise", 0.5)
+    assert augment.concat_gap_max == 1.5, "single words are joined"
+    speech(tmp_path / "noise" / "held-out.wav", 1.0)
+    assert asr(capsys, *command)[0] == 0
+    assert load_recipe("m.toml").augment.noise_probability == 0.0, "some are kept for a test"
 
 
 def test_noise_with_a_text_is_refused(capsys, tmp_path):

@@ -17,7 +17,8 @@ leaves out the recordings of a manifest (recipes/letters.toml makes data/librisp
 The limit in the bundle was chosen on synthesised voices; "right_percent_at" says what a limit of
 either measure reads that lets 1, 2, 5, 10 pieces of other speech an hour through. Settings were
 chosen on the speakers jackson and theo (DEV); the four others are the test. --quiet puts the clips,
-which are cut close, into a room: 0.5 s before and 1.7 s behind at -66 dB, as `benchmarks/quiet.py`.
+which are cut close, into a room: 0.5 s before and 1.7 s behind at -66 dB, as `benchmarks/quiet.py`;
+--snr DB adds a recording of ESC-10's fifth part so far below the words.
 
 --recordings N: for each half of the speakers
 a model is trained with N takes a word of the other half (half a: jackson, george, jason; half b:
@@ -33,12 +34,15 @@ import argparse
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+from quiet import under
 
 from asr.audio import load_audio
+from asr.augment import noise_files
 from asr.errors import AsrError, AudioError
 from asr.files import write_atomic
 from asr.inference.loop import infer
@@ -52,6 +56,7 @@ from asr.tuning.dev_set import DevSet
 from asr.tuning.plot import det_curve
 from asr.tuning.refusal import MEASURES, Judgement, judge_refusals
 
+Clips = list[tuple[np.ndarray, str]]  # samples, word
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 DEV = ("jackson", "theo")
 HALF_A = ("jackson", "george", "jason")  # and half b: theo, nicolas, yweweler
@@ -82,9 +87,9 @@ def pieces(audio: np.ndarray, rate: int) -> Iterator[np.ndarray]:
             yield audio[max(0, begin * size - margin):end * size + margin]
 
 
-def digits_of(data: Path, rate: int) -> dict[str, list[tuple[np.ndarray, str]]]:
-    """(audio, word) by speaker."""
-    found: dict[str, list[tuple[np.ndarray, str]]] = {}
+def digits_of(data: Path, rate: int) -> dict[str, Clips]:
+    """Clips by speaker."""
+    found: dict[str, Clips] = {}
     for path in sorted([*(data / "fsdd/recordings").glob("*.wav"),
                         *(data / "fsdd-jason/recordings").glob("*.flac")]):
         digit, speaker, _ = path.stem.split("_")
@@ -98,9 +103,8 @@ def digits_of(data: Path, rate: int) -> dict[str, list[tuple[np.ndarray, str]]]:
     return found
 
 
-def words_of(manifest: Path, root: Path, aligner: Path, phrases: set[str], rate: int
-             ) -> list[tuple[np.ndarray, str]]:
-    """(audio, word): words of the list in the sentences of a manifest."""
+def words_of(manifest: Path, root: Path, aligner: Path, phrases: set[str], rate: int) -> Clips:
+    """Words of the list in the sentences of a manifest."""
     reader, found = load(aligner), []
     for row in read_manifest(manifest, audio_root=root):
         if not phrases & set(normalize(row.text, "basic").split()):
@@ -118,7 +122,7 @@ def words_of(manifest: Path, root: Path, aligner: Path, phrases: set[str], rate:
     return found
 
 
-def in_quiet(clips: list[tuple[np.ndarray, str]], rate: int) -> list[tuple[np.ndarray, str]]:
+def in_quiet(clips: Clips, rate: int) -> Clips:
     """The clips in a quiet room."""
     rng = np.random.default_rng(1)
     return [(padded + 5e-4 * rng.standard_normal(len(padded), np.float32), text)
@@ -126,7 +130,15 @@ def in_quiet(clips: list[tuple[np.ndarray, str]], rate: int) -> list[tuple[np.nd
                                  for audio, text in clips)]
 
 
-def judged(recognizer: Recognizer, clips: list[tuple[np.ndarray, str]]) -> dict[str, Judgement]:
+def in_noise(clips: Clips, rate: int, data: Path, snr: float) -> Clips:
+    """The clips in a quiet room in which a recording is played, so many dB below the words."""
+    noises = [load_audio(path, sample_rate=rate)
+              for path in noise_files(data / "noise-esc10", "5-*")]
+    room = [(text, audio) for audio, text in in_quiet(clips, rate)]
+    return [(audio, text) for text, audio in under(room, noises, snr, rate)]
+
+
+def judged(recognizer: Recognizer, clips: Clips) -> dict[str, Judgement]:
     """The clips read without refusing, with their distances by each measure."""
     tasks = [Task(number, audio, str(number)) for number, (audio, _) in enumerate(clips)]
     logits = tuple(result.logits for result in infer(recognizer, tasks))
@@ -159,14 +171,15 @@ def other_speech(recognizer: Recognizer, data: Path, every: int, without: frozen
     return found
 
 
-def results(recognizer: Recognizer, data: Path, said: dict[str, list[tuple[np.ndarray, str]]],
-            every: int, quiet: bool = False, without: frozenset[str] = frozenset()) -> dict:
+def results(recognizer: Recognizer, data: Path, said: dict[str, Clips], every: int,
+            room: Callable[[Clips, int], Clips] | None = None,
+            without: frozenset[str] = frozenset()) -> dict:
     """Accuracy by speaker, false accepts by source, at the limit of the bundle; and the curve."""
     settings = recognizer.decoder_settings
     measure = "max_gap" if settings.max_doubt == NEVER_REFUSED else "max_doubt"
     limit = getattr(settings, measure)
     rate = recognizer.sample_rate
-    every_spoken = {name: judged(recognizer, in_quiet(clips, rate) if quiet else clips)
+    every_spoken = {name: judged(recognizer, room(clips, rate) if room else clips)
                     for name, clips in said.items()}
     every_other = other_speech(recognizer, data, every, without)
     spoken = {name: one[measure] for name, one in every_spoken.items()}
@@ -274,8 +287,12 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=20.0)
     parser.add_argument("--work", type=Path, default=Path("runs/commands"))
     parser.add_argument("--quiet", action="store_true", help="with a quiet room around the clips")
+    parser.add_argument("--snr", type=float, metavar="DB", help="likewise, with noise in it")
     parser.add_argument("--plot", type=Path, metavar="OUT.svg", help="the DET curve")
     options = parser.parse_args()
+    room = in_quiet if options.quiet else None
+    if options.snr is not None:
+        room = partial(in_noise, data=options.data, snr=options.snr)
     without = frozenset(row.audio.name for path in options.without
                         for row in read_manifest(path, audio_root=options.data))
     if not options.recordings:
@@ -288,7 +305,7 @@ def main() -> None:
         else:
             said = digits_of(options.data, rate)
         found = {"recordings_a_word": 0,
-                 **results(recognizer, options.data, said, options.every, options.quiet, without)}
+                 **results(recognizer, options.data, said, options.every, room, without)}
         if options.plot:
             write_atomic(options.plot, det_curve(
                 "Words as commands: people of the test, other speech",
@@ -300,7 +317,7 @@ def main() -> None:
                                           options.work, options.half):
             said = {name: clips for name, clips
                     in digits_of(options.data, recognizer.sample_rate).items() if name in tested}
-            found = results(recognizer, options.data, said, options.every, options.quiet, without)
+            found = results(recognizer, options.data, said, options.every, room, without)
             print(json.dumps({"recordings_a_word": number, "tested": tested, **found}), flush=True)
 
 

@@ -21,6 +21,8 @@ ADVICE = {
     "data.batch_frames": "8,000 is 80 s of audio. Lower it if memory does not suffice; small data "
                          "learn better with small batches (2,000).",
     "data.max_seconds": "Raise it to keep long utterances; memory grows with it.",
+    "data.non_speech": "true where data.train has sounds of asr prepare noise; give training long "
+                       "pauses, too: augment.pad_max = 1.0, augment.concat_gap_max = 1.5.",
     "text.normalizer": "basic for most languages; marks where ' or : are letters; none to keep "
                        "capitals and punctuation.",
     "text.alphabet": "Leave it empty to take the characters of the training texts; write it down "
@@ -34,7 +36,8 @@ ADVICE = {
     "augment.freq_masks": "2, with a width of a fifth of features.n_mels.",
     "augment.time_masks": "2, with time_mask_fraction = 0.15.",
     "augment.noise_dir": "Recordings of the places where the model is to be used.",
-    "augment.pad_max": "0.3 where the clips are cut close and recordings will not be.",
+    "augment.pad_max": "0.3 where the clips are cut close and recordings will not be; 1.0 with "
+                       "data.non_speech.",
     "augment.concat_max": "5 where the clips are single words and sentences are to be recognised.",
     "model.subsampling": "3; lower it if `asr validate` finds texts that are too long.",
     "model.num_layers": "3 for 1 to 30 hours, 4 or 5 for more.",

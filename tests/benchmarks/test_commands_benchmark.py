@@ -84,6 +84,17 @@ def test_a_limit_lets_so_many_pieces_an_hour_through():
     assert commands.right_at([], [other]) == commands.right_at([spoken], []) == {}
 
 
+def test_clips_in_noise_are_as_long_as_in_quiet(data):
+    (data / "noise-esc10/rain/a.ogg").rename(data / "noise-esc10/rain/5-a.ogg")
+    tone = 0.3 * np.sin(np.arange(4_000))
+    quiet = commands.in_quiet([(tone, "one")], 8_000)
+    ((noisy, word),) = commands.in_noise([(tone, "one")], 8_000, data, 10.0)
+    ((still, _),) = quiet
+    assert word == "one" and noisy.shape == still.shape == (4_000 + 17_600,)
+    assert 10 * np.log10(np.mean(tone ** 2) / np.mean((noisy - still) ** 2)) == pytest.approx(
+        10.0, abs=0.2)
+
+
 def test_speech_that_the_model_has_learnt_from_is_left_out(data, tmp_path, capsys, monkeypatch):
     bundle = write_bundle(tmp_path / "g.asr", decoder=GRAMMAR)
     learnt = data / "librispeech-unlabelled/a.ogg"

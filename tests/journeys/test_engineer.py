@@ -7,9 +7,14 @@ import json
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 import soundfile
 from journey_steps import commands, digits, refused, tones, travel
+
+from asr.audio import load_audio
+from asr.manifest import read_manifest
+from asr.recognizer import load
 
 pytestmark = pytest.mark.tf
 
@@ -44,6 +49,23 @@ def manifests(tmp_path, monkeypatch):
     return tmp_path
 
 
+def said_in_test() -> list[str]:
+    return [row.text for row in read_manifest("data/cuts/test.jsonl")]
+
+
+def in_long_noise() -> list[str]:
+    """What the model reads where 2 s of noise, 10 dB below the words, are around each recording."""
+    recognizer, rng = load("runs/cuts/best.asr"), np.random.default_rng(1)
+    read = []
+    for row in read_manifest("data/cuts/test.jsonl"):
+        audio = load_audio(row.audio, sample_rate=8_000)
+        level = np.sqrt(np.mean(audio ** 2) / 10)
+        audio = np.pad(audio, 16_000)
+        noisy = audio + level * rng.standard_normal(len(audio), np.float32)
+        read.append(recognizer.transcribe(noisy).text)
+    return read
+
+
 @pytest.mark.slow
 def test_the_same_with_real_people(manifests, shared_data, capsys):
     write_cuts(manifests, digits(shared_data / "fsdd"))
@@ -65,6 +87,7 @@ def test_from_lhotse_cuts_to_an_evaluated_model(manifests, capsys):
     assert "bidirectional LSTM" in said and "8 words" in said
     for sound in ("quiet room", "white noise", "pink noise", "hum"):  # these words are like music
         assert f"\n0 words per minute of {sound}" in said, "made sounds were in training"
+    assert in_long_noise() == said_in_test(), "a word in seconds of noise is no part of it"
     Path("broken").mkdir()
     Path("broken/cuts_train.jsonl.gz").write_bytes(b"\x1f\x8b\x08 no gzip")
     refused(capsys, "asr prepare lhotse broken data/broken", "Cannot read")

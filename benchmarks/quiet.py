@@ -12,9 +12,9 @@ Clips of a corpus are cut close; what people record is not. Each clip is read
 - in a recording of five clips of one speaker, 0.2 s apart, with the same around it;
 - likewise, 1.5 s apart.
 
-With --noise, all of it once more for each --snr, with a recording of noise that lasts as long added
-to each, in dB below the words: the mean power of the 25 ms frames that lie less than 20 dB below
-the loudest one.
+With --noise, all of it once more for each --snr, with a recording of noise added to each that lasts
+as long (it begins anywhere, and begins again), so many dB below the words. The level of both is the
+mean power of the 25 ms frames that lie less than 20 dB below the loudest one.
 
 Nothing is chosen here; do not choose by test data.
 """
@@ -49,13 +49,15 @@ def under(clips: Clips, noises: list[np.ndarray], snr: float, rate: int) -> Clip
     rng = np.random.default_rng(1)
     found = []
     for text, samples in clips:
-        noise = np.resize(noises[int(rng.integers(len(noises)))], len(samples))
-        gain = np.sqrt(words_power(samples, rate) / 10 ** (snr / 10) / np.mean(noise ** 2))
-        found.append((text, (samples + gain * noise).astype(np.float32)))
+        whole = noises[int(rng.integers(len(noises)))]
+        noise = np.resize(np.roll(whole, int(rng.integers(len(whole)))), len(samples))
+        gain = np.sqrt(loud_power(samples, rate) / 10 ** (snr / 10) / loud_power(whole, rate))
+        noisy = samples + gain * noise
+        found.append((text, (noisy / max(1.0, np.abs(noisy).max())).astype(np.float32)))
     return found
 
 
-def words_power(samples: np.ndarray, rate: int) -> float:
+def loud_power(samples: np.ndarray, rate: int) -> float:
     """Mean power of what is less than 20 dB below the loudest moment."""
     size = rate // 40
     frames = samples[:len(samples) // size * size].reshape(-1, size)

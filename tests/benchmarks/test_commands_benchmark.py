@@ -86,7 +86,7 @@ def test_a_limit_lets_so_many_pieces_an_hour_through():
 
 def test_clips_in_noise_are_as_long_as_in_quiet(data):
     (data / "noise-esc10/rain/a.ogg").rename(data / "noise-esc10/rain/5-a.ogg")
-    tone = 0.3 * np.sin(np.arange(4_000))
+    tone = 0.1 * np.sin(np.arange(4_000))
     quiet = commands.in_quiet([(tone, "one")], 8_000)
     ((noisy, word),) = commands.in_noise([(tone, "one")], 8_000, data, 10.0)
     ((still, _),) = quiet

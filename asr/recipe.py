@@ -152,6 +152,9 @@ class AugmentSettings:
                                   "quietest moments within them", low=0.0, high=60)
     pad_max: float = knob(0.0, "seconds of background at each end of utterances that are not "
                           "joined, at most; half have none", low=0.0, high=5)
+    pause_probability: float = knob(0.0, "share of utterances with a long pause, before, between "
+                                    "or behind the words", low=0.0, high=1.0)
+    pause_max: float = knob(2.0, "seconds of background in such a pause, at most", low=0.0, high=10)
 
     @property
     def changes_levels(self) -> bool:
@@ -372,9 +375,11 @@ def _check_together(recipe: Recipe, source: str) -> None:
          "features.cmvn_range_db works with features.cmvn = \"utterance\" and \"map\", on log-mel "
          "features without deltas"),
         (recipe.data.reader == "cache" or f.kind in ("log_mel", "mfcc") and a.concat_max == 1
-         and not (f.deltas or f.trim_db or a.pad_max or recipe.data.allow_truncated),
+         and not (f.deltas or f.trim_db or a.pad_max or a.pause_probability
+                  or recipe.data.allow_truncated),
          "data.reader = \"tensorflow-io\" has no pcen, deltas, trim_db, augment.concat_max, "
-         "augment.pad_max or data.allow_truncated; set data.reader = \"cache\""),
+         "augment.pad_max, augment.pause_probability or data.allow_truncated; set data.reader = "
+         "\"cache\""),
         (log_power or not a.changes_levels,
          f"augment.{', '.join(LEVEL_CHANGES)} work on log-mel features without deltas"),
     ]

@@ -78,6 +78,8 @@ class PlanSettings:
         concat_single: share of strings that are one clip, besides those drawn by chance.
         gap_frames: background before, between and after joined clips, at most.
         pad_frames: background before and after other clips, at most.
+        pause_probability: share of items in which one gap is longer.
+        pause_frames: by so many frames, at most.
         space_label: the label of " ", put between the texts of joined clips.
     """
 
@@ -90,6 +92,8 @@ class PlanSettings:
     concat_single: float = 0.0
     gap_frames: int = 0
     pad_frames: int = 0
+    pause_probability: float = 0.0
+    pause_frames: int = 0
     space_label: int = 0
 
     @classmethod
@@ -117,7 +121,8 @@ class PlanSettings:
         return cls(data.batch_frames or DEFAULT_FRAMES, data.max_utterances, recipe.model,
                    augment.tempo, augment.concat_max, augment.concat_pattern,
                    augment.concat_single, round(augment.concat_gap_max * rate),
-                   round(augment.pad_max * rate), space)
+                   round(augment.pad_max * rate), augment.pause_probability,
+                   round(augment.pause_max * rate), space)
 
 
 # A clip with the rendition that this epoch uses.
@@ -180,6 +185,11 @@ def item_of(string: list[Choice], settings: PlanSettings, tempo: float, seed: in
         for outer in (0, -1):  # recordings begin and end in a pause, or cut close: half and half
             gaps[outer] *= int(rng.integers(2))
     frames = sum(r.num_frames for _, r in string) + sum(gaps)
+    if settings.pause_probability and rng.random() < settings.pause_probability:
+        room = max(0, int(settings.batch_frames / (1.0 + settings.tempo)) - frames)
+        pause = int(rng.integers(min(settings.pause_frames, room) + 1))
+        gaps[int(rng.integers(len(gaps)))] += pause
+        frames += pause
     while not _fits(frames, labels, settings):  # the joining space needs a frame too
         gaps[len(gaps) // 2] += 1
         frames += 1

@@ -152,6 +152,28 @@ def test_clips_that_are_not_joined_get_background_at_their_ends():
     assert {item.gaps for item in plain} == {(0, 0)}
 
 
+def test_some_utterances_get_one_long_pause():
+    clips = [Clip(f"{kind}_{i}", "a", (1, 2), (Rendition(i, 1.0, 30),))
+             for i, kind in enumerate(["digit", "word"] * 400)]
+    how = replace(JOINED, concat_pattern="^digit_", tempo=0.0, pause_probability=0.4,
+                  pause_frames=200)
+    items = [i for b in plan_epoch(clips, how, 1, 0) for i in b.items]
+    long = [[gap for gap in item.gaps if gap > JOINED.gap_frames] for item in items]
+    assert 0.3 < np.mean([len(pauses) for pauses in long]) < 0.5
+    assert max(map(len, long)) == 1 and 190 < max(map(sum, long)) <= 206
+    assert all(item.num_frames <= how.batch_frames for item in items)
+    words = [item.gaps for item in items if item.ids[0].startswith("word")]
+    assert len({np.argmax(gaps) for gaps in words if any(gaps)}) == 2, "before and behind"
+
+
+def test_a_long_pause_leaves_an_utterance_within_a_batch():
+    clips = [Clip(f"u{i}", "a", (1, 2), (Rendition(i, 1.0, PLAIN.batch_frames - 10),))
+             for i in range(20)]
+    how = replace(PLAIN, pause_probability=1.0, pause_frames=500)
+    frames = [i.num_frames for b in plan_epoch(clips, how, 1, 0) for i in b.items]
+    assert max(frames) <= PLAIN.batch_frames and min(frames) >= PLAIN.batch_frames - 10
+
+
 def test_a_joined_string_that_fits_too_tightly_gets_a_wider_gap():
     # Two labels on six frames is exact at subsampling 3; the space needs three frames more.
     clips = [Clip(f"u{i}", "a", (1, 2), (Rendition(i, 1.0, 6),)) for i in range(40)]
@@ -238,11 +260,11 @@ def test_gather_clips_groups_renditions():
 def test_settings_of_a_recipe(tmp_path):
     page = tmp_path / "r.toml"
     page.write_text("[augment]\nconcat_max = 5\nconcat_gap_max = 0.25\ntempo = 0.1\n"
-                    "pad_max = 0.3\n")
+                    "pad_max = 0.3\npause_probability = 0.4\npause_max = 1.5\n")
     recipe = load_recipe(page)
     how = PlanSettings.from_recipe(recipe, CharTokenizer(" ab"))
     assert (how.concat_max, how.gap_frames, how.space_label, how.tempo) == (5, 25, 1, 0.1)
-    assert how.pad_frames == 30
+    assert (how.pad_frames, how.pause_probability, how.pause_frames) == (30, 0.4, 150)
     assert how.batch_frames == Recipe().data.batch_frames
     with pytest.raises(RecipeError, match="space, which the alphabet 'ab' lacks"):
         PlanSettings.from_recipe(recipe, CharTokenizer("ab"))

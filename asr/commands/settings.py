@@ -25,7 +25,10 @@ AUGMENT = {"warp": 0.2, "tempo": 0.25, "tilt_db": 8.0, "curve_db": 4.0,
            "reverb_probability": 0.5, "noise_probability": 0.6, "noise_snr_min": 3.0,
            "noise_snr_max": 30.0, "freq_masks": 2, "freq_mask_width": 8, "time_masks": 1,
            "time_mask_width": 15, "time_mask_fraction": 0.1,
-           "pad_max": 0.3}  # of a pause, max_pause leaves 0.2 s at each end
+           "pad_max": 1.0}  # of quiet, max_pause leaves 0.2 s at each end, but not of noise
+# Seconds of quiet at both ends of what is read. In training, edge_frames are fewer: voices begin
+# and end with some quiet of their own, while a recording may be cut where the word begins.
+EDGE = 0.2
 MODEL = {"stacking": 3, "subsampling": 3, "edge_frames": 3, "num_layers": 2, "units": 64,
          "dropout": 0.2, "layer_norm": True}
 TRAIN = {"learning_rate": 4e-3, "final_learning_rate": 1e-5, "warmup_steps": 100,
@@ -45,13 +48,13 @@ def recipe_of(train: list[Path], repeats: list[int], valid: Path, noise: Path, *
         minutes: of training; the learning rate follows the clock.
         seed: for all random choices.
         epochs: at most; 0: as many as fit into the minutes.
-        base: a bundle to begin from, with its features and network; None: random weights, and
-            those above.
+        base: a bundle to begin from, with its features and network but for dropout and edges;
+            None: random weights, and those above.
     """
     features, model, settings = FEATURES, MODEL, TRAIN
     if base is not None:
         features, model = dataclasses.asdict(base.features), dataclasses.asdict(base.model)
-        model["dropout"] = MODEL["dropout"]
+        model |= {name: MODEL[name] for name in ("dropout", "edge_frames")}
         settings = {**TRAIN, **FROM_BASE, "initial_bundle": str(base.path)}
     return recipe_from_dict({
         "seed": seed,

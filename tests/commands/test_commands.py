@@ -18,6 +18,7 @@ from asr.commands.phrases import read_phrases
 from asr.commands.pronunciation import Pronunciation, distance, pronounce, warnings_of
 from asr.commands.settings import recipe_of
 from asr.corpora.tones import tone_of
+from asr.doctor.parity import check_reference
 from asr.errors import DataError, UsageError
 from asr.manifest import Utterance, read_manifest, write_manifest
 from asr.recipe import NEVER_REFUSED, DecoderSettings, dump_recipe, load_recipe
@@ -202,6 +203,9 @@ def test_training_begins_at_the_base_and_the_result_is_small(tmp_path, voices, m
     bundle = load_bundle(made.bundle)
     assert bundle.quantized and made.size < first.size / 2
     assert bundle.decoder.grammar == "do\nre mi"
+    assert recipe.model.edge_frames == 3, "not those of the bundle it began at"
+    assert bundle.model.edge_frames == 7, "0.2 s of quiet around what is read"
+    assert check_reference(bundle, tensorflow=False)["engines"]["numpy"]["agrees"]
     made = make.make_commands(WORDS, tmp_path / "c.asr", tmp_path / "c", **arguments)
     assert load_recipe(made.recipe).train.initial_bundle == str(LETTERS)
     assert load_bundle(made.bundle).decoder.grammar == "do\nre mi"

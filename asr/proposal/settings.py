@@ -124,9 +124,11 @@ def _non_speech(found: Survey, result: Proposal, noise: Mapping[str, Sounds]) ->
     hours = sum(float(sounds.seconds.sum()) for sounds in noise.values()) / 3_600
     wanted = NON_SPEECH_SHARE / (1 - NON_SPEECH_SHARE) * found.hours / hours
     repeats = max(1, round(1 / wanted)), max(1, round(wanted))
+    result.epoch_hours = repeats[0] * found.hours + repeats[1] * hours
     result.set("data.train", [*speech, *noise])
     result.set("data.repeats", [repeats[0]] * len(speech) + [repeats[1]] * len(noise),
-               f"{NON_SPEECH_SHARE:.0%} of an epoch are sounds without speech".replace("%", " %"))
+               f"{100 * repeats[1] * hours / result.epoch_hours:.0f} % of an epoch are sounds "
+               "without speech")
     result.set("data.non_speech", True, "nothing is said in them")
     data = result.table["data"]
     longest = np.ceil(max(sounds.seconds.max() for sounds in noise.values()))
@@ -144,7 +146,6 @@ def _non_speech(found: Survey, result: Proposal, noise: Mapping[str, Sounds]) ->
             result.set("augment.noise_snr_min", 3.0, "dB")
             result.set("augment.noise_snr_max", 30.0, "dB")
             break
-    result.epoch_hours = repeats[0] * found.hours + repeats[1] * hours
 
 
 def _features(found: Survey, result: Proposal) -> None:

@@ -15,6 +15,7 @@ from journey_steps import commands, digits, refused, tones, travel
 from asr.audio import load_audio
 from asr.manifest import read_manifest
 from asr.recognizer import load
+from asr.scoring import score
 
 pytestmark = pytest.mark.tf
 
@@ -49,21 +50,17 @@ def manifests(tmp_path, monkeypatch):
     return tmp_path
 
 
-def said_in_test() -> list[str]:
-    return [row.text for row in read_manifest("data/cuts/test.jsonl")]
-
-
-def in_long_noise() -> list[str]:
-    """What the model reads where 2 s of noise, 10 dB below the words, are around each recording."""
+def wer_in_long_noise() -> float:
+    """Where 2 s of noise, 10 dB below the words, are around each recording."""
     recognizer, rng = load("runs/cuts/best.asr"), np.random.default_rng(1)
-    read = []
+    said, read = {}, {}
     for row in read_manifest("data/cuts/test.jsonl"):
         audio = load_audio(row.audio, sample_rate=8_000)
         level = np.sqrt(np.mean(audio ** 2) / 10)
         audio = np.pad(audio, 16_000)
         noisy = audio + level * rng.standard_normal(len(audio), np.float32)
-        read.append(recognizer.transcribe(noisy).text)
-    return read
+        said[row.id], read[row.id] = row.text, recognizer.transcribe(noisy).text
+    return score(said, read).wer
 
 
 @pytest.mark.slow
@@ -81,13 +78,12 @@ def test_from_lhotse_cuts_to_an_evaluated_model(manifests, capsys):
     write_cuts(manifests, tones(manifests / "manifests" / "audio"))
     lines = commands("engineer")
     refused(capsys, "asr prepare kaldi manifests data/cuts", "looks like the layout lhotse")
-    said = travel(lines, capsys)
-    score = json.loads(Path("results/score.json").read_text("utf-8"))
-    assert score["wer"]["value"] < 0.3 if isinstance(score["wer"], dict) else score["wer"] < 0.3
+    said = travel(lines, capsys, epochs=10)  # in each, speech four times and sounds once
+    assert json.loads(Path("results/score.json").read_text("utf-8"))["wer"] < 0.3
     assert "bidirectional LSTM" in said and "8 words" in said
     for sound in ("quiet room", "white noise", "pink noise", "hum"):  # these words are like music
         assert f"\n0 words per minute of {sound}" in said, "made sounds were in training"
-    assert in_long_noise() == said_in_test(), "a word in seconds of noise is no part of it"
+    assert wer_in_long_noise() < 0.05, "a word in seconds of noise is no part of it"
     Path("broken").mkdir()
     Path("broken/cuts_train.jsonl.gz").write_bytes(b"\x1f\x8b\x08 no gzip")
     refused(capsys, "asr prepare lhotse broken data/broken", "Cannot read")

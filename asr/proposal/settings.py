@@ -25,7 +25,8 @@ LOW_NOISE_DISTANCE = 15.0  # dB between speech and quiet
 MAX_SECONDS = 30.0  # of an utterance; longer ones are left out
 MIN_EPOCHS, MAX_EPOCHS = 8, 80
 MAX_HOURS_HEARD = 30.0  # of small data, in all epochs together, where that is more epochs
-NON_SPEECH_SHARE = 0.2  # of the sound of an epoch, as in recipes/digits.toml
+NON_SPEECH_SHARE = 0.2  # of the sound of an epoch, as in the trial of docs/results.md
+NON_SPEECH_PAD = 1.0  # seconds around words, at most: those in long noise are words, too
 SHORT_BUDGET = 3.0  # minutes, in which only the smallest network learns a closed vocabulary
 # hours of speech: (layers, units, dropout, peak learning rate, batch frames)
 SIZES = ((0.5, 2, 128, 0.2, 4e-3, 2_000), (2.5, 3, 192, 0.3, 2.5e-3, 2_500),
@@ -124,11 +125,12 @@ def _non_speech(found: Survey, result: Proposal, noise: Mapping[str, Sounds]) ->
     hours = sum(float(sounds.seconds.sum()) for sounds in noise.values()) / 3_600
     wanted = NON_SPEECH_SHARE / (1 - NON_SPEECH_SHARE) * found.hours / hours
     repeats = max(1, round(1 / wanted)), max(1, round(wanted))
-    result.epoch_hours = repeats[0] * found.hours + repeats[1] * hours
+    sound = repeats[0] * found.hours + repeats[1] * hours
+    # Each end is padded in half of the cases, evenly up to the most.
+    result.epoch_hours = sound + repeats[0] * found.num_utterances * NON_SPEECH_PAD / 2 / 3_600
     result.set("data.train", [*speech, *noise])
     result.set("data.repeats", [repeats[0]] * len(speech) + [repeats[1]] * len(noise),
-               f"{100 * repeats[1] * hours / result.epoch_hours:.0f} % of an epoch are sounds "
-               "without speech")
+               f"{100 * repeats[1] * hours / sound:.0f} % of an epoch are sounds without speech")
     result.set("data.non_speech", True, "nothing is said in them")
     data = result.table["data"]
     longest = np.ceil(max(sounds.seconds.max() for sounds in noise.values()))
@@ -136,7 +138,7 @@ def _non_speech(found: Survey, result: Proposal, noise: Mapping[str, Sounds]) ->
         result.set("data.max_seconds", float(longest), "the longest sound without speech")
         result.set("data.batch_frames", max(data["batch_frames"], int(longest * 100)),
                    result.reasons["data.batch_frames"])
-    result.set("augment.pad_max", 1.0, "words in long noise are words, too")
+    result.set("augment.pad_max", NON_SPEECH_PAD, "words in long noise are words, too")
     if "concat_max" in result.table["augment"]:
         result.set("augment.concat_gap_max", 1.5, "seconds, likewise")
     for sounds in noise.values():

@@ -27,6 +27,7 @@ from asr.recognizer import Recognizer, load
 from asr.terminal import plural
 from asr.text import normalize
 from asr.training import train
+from asr.transcript.timing import FrameClock
 from asr.tuning import read_dev_set
 from asr.tuning.refusal import Refusal, judge_refusals, tune_refusal
 from asr.voices import Voice
@@ -143,9 +144,8 @@ def _small(work: Path) -> Path:
 def _with_edges(small: Path, path: Path) -> Path:
     """The same network, which reads a recording with `EDGE` of quiet at both ends."""
     bundle = load_bundle(small)
-    features, model = bundle.features, bundle.model
-    frames = round(EDGE * features.sample_rate / features.hop_length / model.subsampling)
-    model = dataclasses.replace(model, edge_frames=max(model.edge_frames, frames))
+    frames = round(EDGE / FrameClock.of(bundle.features, bundle.model).seconds_per_frame)
+    model = dataclasses.replace(bundle.model, edge_frames=max(bundle.model.edge_frames, frames))
     bundle = dataclasses.replace(bundle, model=model)
     bundle.save(path, reference=reference_with(bundle, bundle.weights))
     return path

@@ -161,11 +161,16 @@ def non_speech(rows: Sequence[Utterance], manifest: Path) -> Sounds:
 
 
 def _folder_of(rows: Sequence[Utterance]) -> Path | None:
-    """The folder with exactly these recordings, from the working directory if it is below it."""
+    """The folder with exactly these recordings, from the working directory if it is below it.
+
+    None, too, if the working directory is in it.
+    """
     if not all(isinstance(row.audio, Path) for row in rows):
         return None
     recordings = {os.path.realpath(str(row.audio)) for row in rows}
     folder = os.path.commonpath([os.path.dirname(path) for path in recordings])
+    if Path.cwd().is_relative_to(folder):  # such as /, where the search could take minutes
+        return None
     if {os.path.realpath(path) for path in noise_files(folder)} != recordings:
         return None
     near = os.path.relpath(folder)

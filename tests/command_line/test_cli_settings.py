@@ -242,6 +242,11 @@ def test_the_sounds_are_mixed_under_speech_where_a_folder_has_no_others(capsys, 
     speech(tmp_path / "noise" / "held-out.wav", 1.0)
     assert asr(capsys, *command)[0] == 0
     assert load_recipe("m.toml").augment.noise_probability == 0.0, "some are kept for a test"
+    monkeypatch.chdir(tmp_path / "noise")
+    (tmp_path / "noise" / "held-out.wav").unlink()
+    command[1:4] = [tmp_path / "data", "-o", tmp_path / "m.toml"]
+    assert asr(capsys, *command)[0] == 0
+    assert load_recipe(tmp_path / "m.toml").augment.noise_probability == 0.0, "not searched"
 
 
 def test_noise_with_a_text_is_refused(capsys, tmp_path):

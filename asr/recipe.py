@@ -53,8 +53,9 @@ class DataSettings:
     max_utterances: int = knob(64, "utterances a batch at most", low=1, high=4_096)
     min_seconds: float = knob(0.1, "shorter recordings are excluded and listed", low=0.0, high=60)
     max_seconds: float = knob(30.0, "longer recordings are excluded and listed", low=0.1, high=600)
-    non_speech: bool = knob(False, "recordings of data.train whose text is empty teach the network "
-                                   "to read nothing; otherwise they are excluded and listed")
+    non_speech: bool = knob(False, "recordings whose text is empty teach the network to read "
+                                   "nothing, and in data.valid a word read there is an error; "
+                                   "otherwise they are excluded and listed")
     num_workers: int = knob(0, "feature processes; 0: one a core", low=0, high=256)
     allow_truncated: bool = knob(False, "use what is left of a cut recording")
     max_bad_fraction: float = knob(0.01, "share of unusable utterances that stops the run",

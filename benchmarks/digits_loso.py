@@ -7,6 +7,7 @@
 
 `--hold-out jackson+theo` is one fold, a model without both, to choose settings by. `--also`
 adds a folder of `asr prepare fsdd`, such as data/fsdd-jason, made with --trim-db 6: a sixth fold.
+`--from FOLDER` fine-tunes the networks of an earlier call.
 With `--seed` every fold runs once for each, in OUT/seed-N; with `--average` the network that is the
 mean of these runs (`asr average`) is tested, too, in OUT/average.
 
@@ -147,6 +148,9 @@ def train_fold(args: argparse.Namespace, fold: Path, train: list[Utterance], set
         raise SystemExit(f"{args.recipe} names no manifest of the folder fsdd in data.train")
     settings = [f"data.cache_dir={args.out / 'cache'}", *overrides,
                 f"data.train={json.dumps(manifests)}"]
+    if args.start:
+        start = args.start / fold.relative_to(args.out) / "run/best.asr"
+        settings.append(f"train.initial_bundle={json.dumps(str(start))}")
     if args.minutes:
         settings.append(f"train.max_minutes={args.minutes}")
     command = [sys.executable, "-m", "asr", "train", str(args.recipe), str(fold / "run")]
@@ -236,6 +240,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("fsdd", type=Path, help="folder with train.jsonl and test.jsonl")
     parser.add_argument("out", type=Path)
     parser.add_argument("--recipe", type=Path, default=Path("recipes/digits.toml"))
+    parser.add_argument("--from", type=Path, dest="start", metavar="FOLDER",
+                        help="begin at the networks of the same folds and seeds in the OUT of an "
+                        "earlier call, in place of the recipe's")
     parser.add_argument("--average", action="store_true",
                         help="test the mean of the runs with all seeds, too")
     parser.add_argument("--audio-root", type=Path)

@@ -6,7 +6,6 @@ TensorFlow. Audio, text and CTC feasibility are judged by the same functions tha
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -52,14 +51,13 @@ class Target:
     max_seconds: float = MAX_SECONDS
     max_speed: float = 1.0
     non_speech: bool = False
-    valid: tuple[str, ...] = ()
 
     @classmethod
     def from_recipe(cls, recipe: Recipe) -> Target:
         """What a training run with this recipe needs."""
         return cls(recipe.features, recipe.model, recipe.text.normalizer, recipe.text.alphabet,
                    recipe.data.min_seconds, recipe.data.max_seconds, max(recipe.augment.speeds),
-                   recipe.data.non_speech, recipe.data.valid)
+                   recipe.data.non_speech)
 
     @classmethod
     def from_bundle(cls, path: str | Path) -> Target:
@@ -143,11 +141,8 @@ def validate(manifests: Sequence[str | Path], *, target: Target | None = None,
     report.num_cut = sum(probe.cut for probe in probes.values())
     if target is not None and not target.alphabet and names:
         target = _with_alphabet(target, names[0], tables[names[0]], report)
-    valid = {os.path.abspath(name) for name in target.valid} if target is not None else set()
     for path in names:
-        _check_manifest(path, tables[path], probes,
-                        replace(target, non_speech=False) if target is not None
-                        and os.path.abspath(path) in valid else target, report)
+        _check_manifest(path, tables[path], probes, target, report)
         if target is not None:
             report.notes += [Problem(path, 0, "", "text.dropped", line) for line in about_texts(
                 [row.utterance.text for row in tables[path]], target.normalizer)]

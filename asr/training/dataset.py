@@ -91,7 +91,7 @@ def dataset(manifest: Manifest, recipe: Recipe, training: bool = False, *,
                          "training set: asr.dataset(..., cmvn=train.cmvn).")
     excluded: list[dict] = []
     kept = writable(of_usable_length(utterances, recipe, name, excluded), texts, tokenizer, name,
-                    excluded, non_speech=recipe.data.non_speech and training)
+                    excluded, non_speech=recipe.data.non_speech)
     sizes = {name: len(utterances)}
     refuse_too_many(excluded, sizes, recipe)
     temporary = None if recipe.data.cache_dir else tempfile.TemporaryDirectory(prefix="asr-cache-")

@@ -108,7 +108,8 @@ def prepare(recipe: Recipe, run: RunDirectory, say: Callable[[str], None],
 
     Raises:
         ManifestError: a manifest cannot be read.
-        DataError: more than `data.max_bad_fraction` of a split is excluded, or everything is.
+        DataError: more than `data.max_bad_fraction` of a split is excluded, or everything is, or
+            every text is empty.
         TrainingStopped: features and checkpoints do not fit on the disk.
     """
     manifests = _manifests(recipe, run)
@@ -124,7 +125,7 @@ def prepare(recipe: Recipe, run: RunDirectory, say: Callable[[str], None],
     tokenizer = CharTokenizer(alphabet)
     for split in chosen:
         chosen[split] = writable(chosen[split], texts[split], tokenizer, split, excluded,
-                                 non_speech=recipe.data.non_speech and split == "train")
+                                 non_speech=recipe.data.non_speech)
     run.write_jsonl("excluded.jsonl", excluded)
     listed = run.path / "excluded.jsonl"
     refuse_too_many(excluded, sizes, recipe, listed)  # before the slow feature extraction
@@ -142,6 +143,9 @@ def prepare(recipe: Recipe, run: RunDirectory, say: Callable[[str], None],
         cache = cached(chosen[split], recipe, folder, speeds, say, spread)
         splits[split] = labelled(split, cache, chosen[split], texts[split], tokenizer, recipe,
                                  excluded)
+        if not any(clip.labels for clip in splits[split].clips):
+            raise DataError(f"Nothing is said in any recording of data.{split}; add some with a "
+                            "text.")
     run.write_jsonl("excluded.jsonl", excluded)
     refuse_too_many(excluded, sizes, recipe, listed)
     say_excluded(excluded, sizes, listed, say)

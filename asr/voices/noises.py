@@ -26,12 +26,21 @@ COUNT = 40  # noises that are made
 SECONDS = 5  # of each
 KINDS = ("coloured", "hum", "knocks", "murmur", "bursts", "music")
 PIECE_SECONDS = (0.5, 4.0)
+_MADE = re.compile(rf"({'|'.join(KINDS)})-\d{{2,}}[.]flac")
 QUIETEST = 1e-3  # peak of a piece, of full scale; what is below is digital silence
 
 
 def make_noises(folder: Path, seed: int, count: int = COUNT, kinds: Sequence[str] = KINDS, *,
                 keep: bool = True) -> list[Path]:
-    """Write noises of each kind in turn, with `keep` those that are not there yet.
+    """Write noises of each kind in turn.
+
+    Args:
+        folder: made where it is missing.
+        seed: for all of them.
+        count: of noises.
+        kinds: of KINDS.
+        keep: write only those that are not there yet; otherwise all, and those that an earlier
+            call made beyond `count` go.
 
     Returns:
         The paths of all, sorted.
@@ -45,6 +54,10 @@ def make_noises(folder: Path, seed: int, count: int = COUNT, kinds: Sequence[str
             rng = np.random.default_rng([seed, number])
             write_atomic(path, flac_bytes(noise(kind, rng)))
         paths.append(path)
+    if not keep:
+        for path in set(folder.glob("*.flac")) - set(paths):
+            if _MADE.fullmatch(path.name):
+                path.unlink()
     return sorted(paths)
 
 

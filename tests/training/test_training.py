@@ -24,8 +24,10 @@ from asr.errors import (
     TrainingStopped,
     UsageError,
 )
+from asr.evaluation import evaluate
 from asr.manifest import read_manifest, write_manifest
 from asr.recipe import Recipe, load_recipe, recipe_from_dict
+from asr.recognizer import load
 from asr.training import read_log, train
 
 tf = pytest.importorskip("tensorflow")
@@ -261,6 +263,27 @@ def test_recordings_without_a_word_teach_to_read_nothing(tones, tmp_path):
     assert run.excluded == 1, "a text of which nothing is left is a fault all the same"
     log = [r for r in read_log(tmp_path / "with") if r["event"] == "epoch"]
     assert np.isfinite([log[-1]["loss"], log[-1]["valid_loss"]]).all()
+
+
+def test_a_word_in_a_recording_without_one_is_an_error_of_validation(tones, whole, tmp_path):
+    rows = read_manifest(tones / "valid.jsonl")
+    spoken = [replace(u, id=f"spoken-{n}", text="") for n, u in enumerate(rows[:5])]
+    words = sum(len(u.text.split()) for u in rows)
+    write_manifest(tones / "spoken.jsonl", spoken)
+    recipe = recipe_for(tones, f"train.initial_bundle={whole}/best.asr", "train.epochs=1",
+                        "data.non_speech=true", "train.learning_rate=1e-7",
+                        "train.final_learning_rate=0.0",
+                        f'data.valid=["{tones}/valid.jsonl","{tones}/spoken.jsonl"]')
+    train(recipe, tmp_path / "run", quiet=True)
+    (start,) = [r for r in read_log(tmp_path / "run") if r["event"] == "start"]
+    read = evaluate(load(whole), rows)
+    inserted = {row.id: len(row.hypothesis.split()) for row in read.score.rows}
+    inserted = sum(inserted[u.id] for u in rows[:5])
+    assert inserted > 0
+    assert start["wer"] == pytest.approx(read.score.wer + inserted / words)
+    recipe = replace(recipe, data=replace(recipe.data, valid=(f"{tones}/spoken.jsonl",)))
+    with pytest.raises(DataError, match="Nothing is said in any recording of data.valid"):
+        train(recipe, tmp_path / "nothing", quiet=True)
 
 
 def test_fine_tuning_follows_characters(tones, whole, tmp_path):

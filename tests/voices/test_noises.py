@@ -100,7 +100,10 @@ def test_the_verb(sounds, tmp_path, capsys):
     assert run([*made, "2", "--seed", "2"]) == 2, "sounds of a run that was interrupted"
     assert "exists and was left as it is" in capsys.readouterr().err
     assert (tmp_path / "made/made/hum-01.flac").read_bytes() == before
+    (tmp_path / "made/made/mine.flac").write_bytes(before)
     assert run([*made, "2", "--seed", "2", "--overwrite"]) == 0
+    assert {p.name for p in (tmp_path / "made/made").iterdir()} == {
+        "coloured-00.flac", "hum-01.flac", "mine.flac"}, "what somebody else put there stays"
     assert (tmp_path / "made/made/hum-01.flac").read_bytes() != before
     rows = read_manifest(tmp_path / "made/train.jsonl")
     assert {u.speaker for u in rows} == {"coloured-00", "hum-01"}, "no sound of the run before"

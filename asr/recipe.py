@@ -200,6 +200,8 @@ class TrainSettings:
                          high=10_000)
     ema: float = knob(0.0, "validate and keep an exponential moving average of the weights with "
                       "this momentum; 0: none", low=0.0, high=0.99999)
+    edge_frames: int = knob(-1, "in training, in place of model.edge_frames, which a recording is "
+                            "read with; -1: the same", low=-1, high=100)
     intermediate_ctc: float = knob(0.0, "share of a second CTC loss at the middle LSTM layer, in "
                                    "training alone", low=0.0, high=0.9)
     chunk_probability: float = knob(0.0, "share of batches whose backward layers begin again at "
@@ -269,6 +271,12 @@ class Recipe:
     model: ModelSettings = field(default_factory=ModelSettings)
     train: TrainSettings = field(default_factory=TrainSettings)
     decoder: DecoderSettings = field(default_factory=DecoderSettings)
+
+    @property
+    def training_model(self) -> ModelSettings:
+        """The network as it is trained, with train.edge_frames."""
+        edges = self.train.edge_frames
+        return self.model if edges < 0 else dataclasses.replace(self.model, edge_frames=edges)
 
 
 def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
@@ -351,6 +359,8 @@ def _check_together(recipe: Recipe, source: str) -> None:
         (m.front_end != "stack" or m.stacking >= m.subsampling,
          f"model.stacking {m.stacking} must be at least model.subsampling {m.subsampling}, or "
          "frames would be skipped"),
+        (recipe.train.edge_frames <= m.edge_frames, f"train.edge_frames "
+         f"{recipe.train.edge_frames} must not exceed model.edge_frames {m.edge_frames}"),
         (recipe.train.chunk_seconds_min <= recipe.train.chunk_seconds_max,
          "train.chunk_seconds_min must not exceed chunk_seconds_max"),
         (not recipe.data.repeats or len(recipe.data.repeats) == len(recipe.data.train),

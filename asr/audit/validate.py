@@ -55,9 +55,9 @@ class Target:
     @classmethod
     def from_recipe(cls, recipe: Recipe) -> Target:
         """What a training run with this recipe needs."""
-        return cls(recipe.features, recipe.model, recipe.text.normalizer, recipe.text.alphabet,
-                   recipe.data.min_seconds, recipe.data.max_seconds, max(recipe.augment.speeds),
-                   recipe.data.non_speech)
+        return cls(recipe.features, recipe.training_model, recipe.text.normalizer,
+                   recipe.text.alphabet, recipe.data.min_seconds, recipe.data.max_seconds,
+                   max(recipe.augment.speeds), recipe.data.non_speech)
 
     @classmethod
     def from_bundle(cls, path: str | Path) -> Target:

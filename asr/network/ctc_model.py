@@ -135,19 +135,24 @@ class CTCModel(NamedWeightsModel):
         return [] if training is None else [training.loss_tracker, *training.metrics,
                                             *training.evaluation_metrics]
 
-    def targets(self, x: Mapping, y: Mapping) -> dict:
-        """The y of the contract with the output lengths: what the loss and the metrics take."""
-        return {**y, "num_frames": self.output_length(x["num_frames"])}
+    def training_length(self, num_frames) -> Any:
+        """`output_length` of a call with training=True, where that differs."""
+        return self.output_length(num_frames)
 
-    def losses_of(self, x, y, logits) -> Any:
-        """(B,) CTC losses in nats."""
+    def targets(self, x: Mapping, y: Mapping, training: bool = False) -> dict:
+        """The y of the contract with the output lengths: what the loss and the metrics take."""
+        length = self.training_length if training else self.output_length
+        return {**y, "num_frames": length(x["num_frames"])}
+
+    def losses_of(self, x, y, logits, training: bool = False) -> Any:
+        """(B,) CTC losses in nats; `training` as in the call that gave the logits."""
         loss = self._training.loss if self._training else CTCLoss()
-        return loss.call(self.targets(x, y), logits)
+        return loss.call(self.targets(x, y, training), logits)
 
     def compute_loss(self, x=None, y: Any = None, y_pred=None, sample_weight=None, training=True):
         """Nats a label of a batch, and what `add_loss` and regularisers add."""
-        del sample_weight, training
-        return tf.add_n([per_label(self.losses_of(x, y, y_pred), y), *self.losses])
+        del sample_weight
+        return tf.add_n([per_label(self.losses_of(x, y, y_pred, training), y), *self.losses])
 
     def objective(self, x, y) -> tuple[Any, Any, Any]:
         """What a training step minimises.
@@ -156,7 +161,7 @@ class CTCModel(NamedWeightsModel):
             logits (B, T', V); losses (B,), nats; the number that is minimised, () float32.
         """
         logits = self(x, training=True)
-        losses = self.losses_of(x, y, logits)
+        losses = self.losses_of(x, y, logits, training=True)
         return logits, losses, tf.add_n([per_label(losses, y), *self.losses])
 
     def train_step(self, data) -> dict:
@@ -176,7 +181,7 @@ class CTCModel(NamedWeightsModel):
         training.steps.assign_add(1)
         training.loss_tracker.update_state(tf.where(finite, loss, 0.0),
                                         sample_weight=tf.where(finite, num_labels, 0.0))
-        return self._logs(self.targets(x, y), found.logits, training.metrics)
+        return self._logs(self.targets(x, y, training=True), found.logits, training.metrics)
 
     def _gradients(self, x, y) -> StepGradients:
         """The gradients of a batch that one device computes."""
@@ -191,8 +196,8 @@ class CTCModel(NamedWeightsModel):
         """One batch of `evaluate`."""
         x, y = data
         logits = self(x, training=False)
-        self._compiled().loss_tracker.update_state(self.compute_loss(x, y, logits),
-                                        sample_weight=count_labels(y))
+        self._compiled().loss_tracker.update_state(
+            self.compute_loss(x, y, logits, training=False), sample_weight=count_labels(y))
         return self._logs(self.targets(x, y), logits, self.metrics[1:])
 
     def predict_step(self, data) -> tf.RaggedTensor:

@@ -131,6 +131,7 @@ class AcousticModel(CTCModel):
             Watanabe 2021, ICASSP.
         chunks: of random length, for backward layers in training, see `asr.network.chunks`; None:
             those of the recipe, or none.
+        training_edges: edge frames in training; None: those of the recipe, or as in `settings`.
         name, dtype: as of a `keras.Model`; dtype may be a policy such as "mixed_bfloat16".
 
     Raises:
@@ -144,7 +145,8 @@ class AcousticModel(CTCModel):
     def __init__(self, settings: Recipe | ModelSettings, num_features: int | None = None,
                  vocab_size: int | None = None, *, kernel: str = "auto", seed: int | None = None,
                  intermediate_ctc: float | None = None, chunks: Chunks | None = None,
-                 name: str = "acoustic_model", dtype: str | None = None):
+                 training_edges: int | None = None, name: str = "acoustic_model",
+                 dtype: str | None = None):
         super().__init__(name=name, dtype=dtype)
         if isinstance(settings, Recipe):
             recipe, settings = settings, settings.model
@@ -153,10 +155,14 @@ class AcousticModel(CTCModel):
             if intermediate_ctc is None:
                 intermediate_ctc = recipe.train.intermediate_ctc
             chunks = chunks or Chunks.of(recipe)
+            if training_edges is None:
+                training_edges = recipe.training_model.edge_frames
         if not num_features or not vocab_size:
             raise UsageError("AcousticModel needs a recipe, or [model] settings and num_features; "
                              "and vocab_size=tokenizer.vocab_size.")
-        self.settings = settings
+        self.settings = self.training_settings = settings
+        if training_edges is not None:
+            self.training_settings = dataclasses.replace(settings, edge_frames=training_edges)
         self.num_features = num_features
         self.vocab_size = vocab_size
         self.kernel = kernel
@@ -194,7 +200,7 @@ class AcousticModel(CTCModel):
         return {"settings": dataclasses.asdict(self.settings), "num_features": self.num_features,
                 "vocab_size": self.vocab_size, "kernel": self.kernel, "seed": self.seed,
                 "intermediate_ctc": self.intermediate_ctc, "chunks": list(self.chunks),
-                "name": self.name,
+                "training_edges": self.training_settings.edge_frames, "name": self.name,
                 "dtype": self.dtype_policy.name}
 
     @classmethod
@@ -210,12 +216,13 @@ class AcousticModel(CTCModel):
     def hidden_layers(self, x: dict, training=False) -> list[tf.Tensor]:
         """(B, T', 2 U) float32 of each LSTM layer, as the layer above it sees them."""
         outputs = []
+        settings = self.training_settings if training else self.settings
         features, num_frames = x["features"], x["num_frames"]
         valid = tf.sequence_mask(num_frames, tf.shape(features)[1])[:, :, tf.newaxis]
         features = tf.where(valid, features, 0.0)
-        lengths = self.output_length(num_frames)
-        if self.settings.edge_frames:
-            count = self.settings.edge_frames * self.settings.subsampling
+        lengths = _output_length(num_frames, settings)
+        if settings.edge_frames:
+            count = settings.edge_frames * settings.subsampling
             features, num_frames = quiet_edges(features, num_frames, count)
         hidden = self.front_end(features, num_frames)
         valid = tf.sequence_mask(lengths, tf.shape(hidden)[1])[:, :, tf.newaxis]
@@ -248,21 +255,23 @@ class AcousticModel(CTCModel):
 
     def output_length(self, num_frames):
         """T' of T >= 1 input frames, as `asr.features.lengths`; a number, an array or a tensor."""
-        if isinstance(num_frames, tf.Tensor):
-            return -(-num_frames // self.settings.subsampling) + 2 * self.settings.edge_frames
-        return output_length(num_frames, self.settings)
+        return _output_length(num_frames, self.settings)
+
+    def training_length(self, num_frames):
+        """See `CTCModel.training_length`."""
+        return _output_length(num_frames, self.training_settings)
 
     def objective(self, x, y) -> tuple[Any, Any, Any]:
         """See `CTCModel.objective`; with the loss of the middle layer."""
         hidden = self.hidden_layers(x, training=True)
         logits = self.output_layer(hidden[-1])
-        losses = self.losses_of(x, y, logits)
+        losses = self.losses_of(x, y, logits, training=True)
         objective = per_label(losses, y)
         if self.intermediate_layer is not None:
             middle = self.intermediate_layer(hidden[(len(hidden) - 1) // 2])
             share = self.intermediate_ctc
             objective = ((1.0 - share) * objective
-                         + share * per_label(self.losses_of(x, y, middle), y))
+                         + share * per_label(self.losses_of(x, y, middle, training=True), y))
         return logits, losses, objective
 
     def named_variables(self) -> dict[str, keras.Variable]:
@@ -279,6 +288,12 @@ class AcousticModel(CTCModel):
         named["output/kernel"] = self.output_layer.kernel
         named["output/bias"] = self.output_layer.bias
         return named
+
+
+def _output_length(num_frames, settings: ModelSettings):
+    if isinstance(num_frames, tf.Tensor):
+        return -(-num_frames // settings.subsampling) + 2 * settings.edge_frames
+    return output_length(num_frames, settings)
 
 
 def build_model(settings: ModelSettings, num_features: int, vocab_size: int, *,

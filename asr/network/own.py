@@ -38,6 +38,9 @@ def build_own(build: Build, recipe: Recipe, num_features: int, vocab_size: int) 
     from asr.network.ctc_model import CTCModel
 
     name = network_name(build)
+    if recipe.training_model != recipe.model:
+        raise UsageError(f"train.edge_frames = {recipe.train.edge_frames} is for "
+                         f"asr.AcousticModel; {name} adds its own quiet. Set it to -1.")
     model = CTCModel.of(build(recipe, num_features, vocab_size))
     expected = [output_length(n, recipe.model) for n in LENGTHS]
     found = [int(model.output_length(n)) for n in LENGTHS]

@@ -102,7 +102,7 @@ def dataset(manifest: Manifest, recipe: Recipe, training: bool = False, *,
     refuse_too_many(excluded, sizes, recipe)
     say_excluded(excluded, sizes, None, logger.warning)
     if needs and cmvn is None:
-        cmvn = statistics_of(split.cache, recipe)
+        cmvn = statistics_of(split, recipe)
     augmenter = build_augmenter(recipe, cmvn, folder)
     bounds = PlanSettings.from_recipe(recipe, tokenizer)
     if training:

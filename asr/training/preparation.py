@@ -153,7 +153,7 @@ def prepare(recipe: Recipe, run: RunDirectory, say: Callable[[str], None],
         if cut := len({row.id for row in splits[split].cache.rows if row.cut}):
             say(f"{split}: {plural(cut, 'recording is', 'recordings are')} cut; what is left of "
                 "them is used (data.allow_truncated).")
-    cmvn = statistics_of(splits["train"].cache, recipe)
+    cmvn = statistics_of(splits["train"], recipe)
     repeats = _repeats(recipe)
     epoch_clips = [clip for clip in splits["train"].clips
                    for _ in range(repeats.get(clip.id, 1))]
@@ -169,14 +169,17 @@ def _lowest_rate(utterances: list[Utterance]) -> int:
     return min((probe.info.sample_rate for probe in probes.values() if probe.info), default=0)
 
 
-def statistics_of(cache: FeatureCache | Recordings, recipe: Recipe
-                  ) -> tuple[np.ndarray, np.ndarray] | None:
+def statistics_of(split: Split, recipe: Recipe) -> tuple[np.ndarray, np.ndarray] | None:
     """(mean, std) of the features at speed 1, if features.cmvn needs them.
 
-    Summed in the order of the ids: the order of a manifest changes nothing, not even by rounding.
+    Of recordings in which something is said: with "map" they are what a recogniser expects of a
+    voice before it has heard enough of it. Summed in the order of the ids: the order of a manifest
+    changes nothing, not even by rounding.
     """
-    rows = sorted((row.id, i) for i, row in enumerate(cache.rows) if row.speed == 1.0)
-    return training_statistics((cache.read(i) for _, i in rows), recipe.features)
+    spoken = {clip.id for clip in split.clips if clip.labels}
+    rows = sorted((row.id, i) for i, row in enumerate(split.cache.rows)
+                  if row.speed == 1.0 and row.id in spoken)
+    return training_statistics((split.cache.read(i) for _, i in rows), recipe.features)
 
 
 def require_files(recipe: Recipe) -> None:
@@ -312,7 +315,7 @@ def labelled(split: str, cache: FeatureCache | Recordings, utterances: list[Utte
         if u.id in failed:
             continue
         encoded = tokenizer.encode(texts[u.id])
-        frames = output_length(longest[u.id], recipe.model)
+        frames = output_length(longest[u.id], recipe.training_model)
         if feasible(frames, encoded):
             labels[u.id] = encoded
         else:
@@ -375,5 +378,7 @@ def settings_summary(recipe: Recipe) -> str:
              f"2 convolutions of {m.conv_channels} channels")
     kept = ("every frame", "every 2nd frame", "every 3rd frame", "every 4th frame")
     edges = f", {m.edge_frames} quiet frames at both ends" * bool(m.edge_frames)
+    if recipe.training_model != m:
+        edges += f", {recipe.train.edge_frames} in training"
     return (f"{front}, {kept[m.subsampling - 1]} kept{edges}, {m.num_layers} x {m.units} "
             f"bidirectional LSTM")

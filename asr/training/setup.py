@@ -216,5 +216,5 @@ def loss_floor(recipe: Recipe, data: Prepared) -> float:
     """`asr.training.coach.listening_floor` of a sample of the training set."""
     clips = [clip for clip in data.train.clips if clip.labels]
     sample = clips[::max(1, len(clips) // FLOOR_SAMPLE)]
-    frames = [output_length(c.renditions[0].num_frames, recipe.model) for c in sample]
+    frames = [output_length(c.renditions[0].num_frames, recipe.training_model) for c in sample]
     return listening_floor(frames, [c.labels for c in sample], data.tokenizer.vocab_size)

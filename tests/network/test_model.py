@@ -8,22 +8,23 @@ import numpy as np
 import pytest
 
 from asr.features.lengths import output_length
-from asr.recipe import ModelSettings
+from asr.recipe import ModelSettings, recipe_from_dict
 
 tf = pytest.importorskip("tensorflow")
 pytestmark = pytest.mark.tf
 
 import keras  # noqa: E402
 
-from asr.errors import UsageError  # noqa: E402
+from asr.errors import RecipeError, UsageError  # noqa: E402
 from asr.network.contract import batch_signature  # noqa: E402
-from asr.network.model import build_model  # noqa: E402
+from asr.network.model import AcousticModel, build_model  # noqa: E402
 from asr.network.weights import weight_shapes  # noqa: E402
 
 STACK = ModelSettings(stacking=3, subsampling=2, num_layers=2, units=5, dropout=0.2)
 CONV = ModelSettings(front_end="conv", conv_channels=3, subsampling=3, num_layers=1, units=4,
                      layer_norm=True)
 EDGES = dataclasses.replace(STACK, edge_frames=2)
+ONE_EDGE = dataclasses.replace(STACK, edge_frames=1)
 
 
 def batch_of(rng, lengths, num_features=6):
@@ -122,6 +123,33 @@ def test_the_loss_falls_and_swapping_the_average_twice_is_the_identity(rng):
     model.swap_ema()
     for name, value in model.get_named_weights().items():
         np.testing.assert_array_equal(value, weights[name])
+
+
+def test_fewer_edge_frames_in_training(rng):
+    x = batch_of(rng, [30, 26])
+    y = {"labels": np.array([[1, 2, 3], [3, 4, 0]], np.int32),
+         "num_labels": np.array([3, 2], np.int32)}
+    recipe = recipe_from_dict({"model": {**dataclasses.asdict(STACK), "edge_frames": 2},
+                               "train": {"edge_frames": 1}})
+    model = AcousticModel(recipe, num_features=6, vocab_size=9)
+    same = build_model(ONE_EDGE, 6, 9)
+    same.set_named_weights(model.get_named_weights())
+    read = build_model(EDGES, 6, 9)
+    read.set_named_weights(model.get_named_weights())
+    np.testing.assert_array_equal(model(x), read(x))
+    np.testing.assert_array_equal(model(x, training=True), same(x, training=True))
+    assert AcousticModel.from_config(model.get_config()).training_settings == ONE_EDGE
+    for network in (model, same, read):
+        network.compile_for_training(keras.optimizers.SGD(0.1))
+    assert float(model.test_step((x, y))["loss"]) == float(read.test_step((x, y))["loss"])
+    model.reset_metrics()
+    for _ in range(2):
+        assert float(model.train_step((x, y))["loss"]) == float(same.train_step((x, y))["loss"])
+    trained = same.get_named_weights()
+    for name, weight in model.get_named_weights().items():
+        np.testing.assert_array_equal(weight, trained[name])
+    with pytest.raises(RecipeError, match="must not exceed model.edge_frames 0"):
+        recipe_from_dict({"train": {"edge_frames": 1}})
 
 
 def test_the_intermediate_loss_trains_the_lower_layers_and_leaves_no_trace_in_the_bundle(rng):

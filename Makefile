@@ -55,8 +55,17 @@ digits: install  ## the whole recipe of the shipped model, 90 minutes; DATA=fold
 	  --voices kokoro-blends --every-voice 10 --texts-per-voice 4 --valid-every 11
 	$(BIN)/asr prepare voices recipes/digits.txt data/kokoro-accents --voices kokoro-accents \
 	  --every-voice 10 --texts-per-voice 4 --valid-every 11
-	$(BIN)/asr train recipes/digits.toml runs/digits --set data.audio_root=$(DATA)
+	$(BIN)/asr prepare noise $(DATA)/noise-esc10 data/noise --names '[1-3]-*' --overwrite
+	$(BIN)/asr prepare noise $(DATA)/noise-esc10 data/noise-dev --names '4-*' --overwrite
+	$(BIN)/asr prepare noise $(DATA)/noise-esc10 data/noise-test --names '5-*' --overwrite
+	$(BIN)/asr prepare noise data/made-noise --made 120 --overwrite
+	$(BIN)/asr train recipes/digits_base.toml runs/digits-base \
+	  --set data.audio_root=$(DATA) --set augment.noise_dir=$(DATA)/noise-esc10
+	$(BIN)/asr train recipes/digits.toml runs/digits \
+	  --set data.audio_root=$(DATA) --set augment.noise_dir=$(DATA)/noise-esc10
 	$(BIN)/asr evaluate runs/digits data/fsdd/test.jsonl --audio-root $(DATA)
+	$(BIN)/asr audit data/fsdd/test.jsonl --bundle runs/digits/best.asr --audio-root $(DATA) \
+	  --silence --noise data/noise-test/train.jsonl
 
 test: install  ## the tests, minutes on two cores
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder

@@ -86,7 +86,7 @@ def main() -> None:
     parser.add_argument("fsdd", type=Path, help="folder with train.jsonl and test.jsonl")
     parser.add_argument("voices_folder", metavar="KOKORO", type=Path, help="folder of its clips")
     parser.add_argument("out", type=Path)
-    parser.add_argument("--recipe", type=Path, default=Path("recipes/digits.toml"))
+    parser.add_argument("--recipe", type=Path, default=Path("recipes/digits_base.toml"))
     parser.add_argument("--audio-root", type=Path)
     parser.add_argument("--voices", type=int, nargs="+", default=[0, 25, 50, 100])
     parser.add_argument("--epochs", type=int, default=12)

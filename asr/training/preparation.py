@@ -172,8 +172,8 @@ def _lowest_rate(utterances: list[Utterance]) -> int:
 def statistics_of(split: Split, recipe: Recipe) -> tuple[np.ndarray, np.ndarray] | None:
     """(mean, std) of the features at speed 1, if features.cmvn needs them.
 
-    Of recordings in which something is said: with "map" they are what a recogniser expects of a
-    voice before it has heard enough of it. Summed in the order of the ids: the order of a manifest
+    Of recordings in which something is said: with "map" they are what is expected of a voice
+    before there is enough of it. Summed in the order of the ids: the order of a manifest
     changes nothing, not even by rounding.
     """
     spoken = {clip.id for clip in split.clips if clip.labels}

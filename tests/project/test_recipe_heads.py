@@ -66,8 +66,12 @@ def read_by(argv: list[str], recipe_data) -> list[str]:
     """The paths below `MADE_HERE` that a command names, and those in its recipe."""
     paths = [word for word in argv if word.startswith(MADE_HERE)]
     if argv[:2] == ["asr", "train"]:
-        data = load_recipe(ROOT / argv[2]).data if (ROOT / argv[2]).is_file() else recipe_data
+        data, start = recipe_data, ""
+        if (ROOT / argv[2]).is_file():
+            recipe = load_recipe(ROOT / argv[2])
+            data, start = recipe.data, recipe.train.initial_bundle
         paths += [] if data.generate else [*data.train, *data.valid]
+        paths += [start] if start.startswith(MADE_HERE) else []
     return paths
 
 
@@ -110,8 +114,9 @@ def test_make_digits_runs_the_head_of_the_recipe():
         if argv in installs:
             continue
         line = " ".join(word for word in argv if word != "--overwrite")
-        assert line.removesuffix(" --set data.audio_root=../shared/data") in head
-    assert len(made) == 9
+        assert line.removesuffix(" --set data.audio_root=../shared/data "
+                                 "--set augment.noise_dir=../shared/data/noise-esc10") in head
+    assert len(made) == 15
 
 
 def cut_corpora(source: Path, target: Path) -> None:

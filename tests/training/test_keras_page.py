@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -108,6 +109,12 @@ def test_a_dataset_says_what_it_lacks(tones, tmp_path, caplog):
         asr.dataset(tones / "valid.jsonl", recipe_for(tones, "features.cmvn=global"),
                     tokenizer=train.tokenizer)
     few = read_manifest(tones / "train.jsonl")[:9]
+    spoken = asr.dataset(few, recipe_for(tones, "features.cmvn=global"), True)
+    silent = [replace(u, id=f"{u.id}-silent", text="") for u in
+              read_manifest(tones / "train.jsonl")[9:20]]
+    mixed = asr.dataset(few + silent, recipe_for(tones, "features.cmvn=global",
+                                                 "data.non_speech=true"), True)
+    np.testing.assert_array_equal(mixed.cmvn, spoken.cmvn)  # of voices, not of noise
     with pytest.raises(DataError, match="training: 9 of 9 utterances cannot be used.*alphabet"):
         asr.dataset(few, recipe, True, tokenizer=asr.CharTokenizer("xyz"))
     own = asr.dataset(few, recipe_for(tones, "data.cache_dir="), True)
@@ -313,6 +320,9 @@ def test_a_network_that_does_not_fit_the_recipe_is_refused(tones, tmp_path):
         with pytest.raises(UsageError, match=sentence):
             asr.train(recipe_for(tones, "model.subsampling=1"), tmp_path / build.__name__,
                       build=build, quiet=True)
+    fewer = recipe_for(tones, "model.edge_frames=2", "train.edge_frames=1")
+    with pytest.raises(UsageError, match="train.edge_frames = 1 is for asr.AcousticModel"):
+        asr.train(fewer, tmp_path / "fewer", build=_small, quiet=True)
 
 
 def test_every_kept_checkpoint_can_be_exported(tones, tmp_path, capsys):

@@ -63,8 +63,11 @@ digits: install  ## the whole recipe of the shipped model, 90 minutes; DATA=fold
 	  --set data.audio_root=$(DATA) --set augment.noise_dir=$(DATA)/noise-esc10
 	$(BIN)/asr train recipes/digits.toml runs/digits \
 	  --set data.audio_root=$(DATA) --set augment.noise_dir=$(DATA)/noise-esc10
-	$(BIN)/asr evaluate runs/digits data/fsdd/test.jsonl --audio-root $(DATA)
-	$(BIN)/asr audit data/fsdd/test.jsonl --bundle runs/digits/best.asr --audio-root $(DATA) \
+	$(BIN)/asr average runs/digits-base runs/digits --shares 0.2 --shares 0.8 -o runs/digits/mean.asr \
+	  --verify data/voices/valid.jsonl --verify data/kokoro-digits/valid.jsonl \
+	  --verify data/kokoro-accents/valid.jsonl --verify data/noise-dev/train.jsonl
+	$(BIN)/asr evaluate runs/digits/mean.asr data/fsdd/test.jsonl --audio-root $(DATA)
+	$(BIN)/asr audit data/fsdd/test.jsonl --bundle runs/digits/mean.asr --audio-root $(DATA) \
 	  --silence --noise data/noise-test/train.jsonl
 
 test: install  ## the tests, minutes on two cores

@@ -7,7 +7,8 @@
 
 `--hold-out jackson+theo` is one fold, a model without both, to choose settings by. `--also`
 adds a folder of `asr prepare fsdd`, such as data/fsdd-jason, made with --trim-db 6: a sixth fold.
-`--from FOLDER` fine-tunes the networks of an earlier call.
+`--from FOLDER` fine-tunes the networks of an earlier call; with `--start-share` the mean of both
+is tested.
 With `--seed` every fold runs once for each, in OUT/seed-N; with `--average` the network that is the
 mean of these runs (`asr average`) is tested, too, in OUT/average.
 
@@ -128,10 +129,15 @@ def folds_of(names: list[str], speakers: list[str]) -> dict[str, list[str]]:
 
 
 def run_of(out: Path, speaker: str) -> Path | None:
-    """The run whose training had none of a speaker; None: there is none in this folder."""
-    found = [path.parent for path in sorted(out.glob("*/run/best.asr"))
+    """The network whose training had none of a speaker; None: there is none in this folder."""
+    found = [path.parent.parent for path in sorted(out.glob("*/run/best.asr"))
              if speaker in path.parent.parent.name.split("+")]
-    return found[0] if found else None
+    return network_of(found[0]) if found else None
+
+
+def network_of(fold: Path) -> Path:
+    """What is tested of a fold: its run, or the mean of that and what it began at."""
+    return fold / "mean.asr" if (fold / "mean.asr").exists() else fold / "run"
 
 
 def train_fold(args: argparse.Namespace, fold: Path, train: list[Utterance], settings: list[str]
@@ -161,6 +167,10 @@ def train_fold(args: argparse.Namespace, fold: Path, train: list[Utterance], set
         with open(fold / "train.log", "a", encoding="utf-8") as log:
             subprocess.run(command, check=True, stderr=log, stdout=log, env={**os.environ})
         write_atomic(done, "")
+    if args.start_share and not (fold / "mean.asr").exists():
+        average_bundles([load(one, engine="numpy") for one in (start, fold / "run")],
+                        fold / "mean.asr", validation_of(args),
+                        shares=(args.start_share, 1 - args.start_share))
 
 
 def test_fold(run: Path, folder: Path, test: list[Utterance]) -> dict[str, Evaluation]:
@@ -181,11 +191,15 @@ def average_fold(args: argparse.Namespace, name: str) -> None:
     if target.exists():
         return
     target.parent.mkdir(parents=True, exist_ok=True)
+    average_bundles([load(network_of(args.out / f"seed-{seed}" / name), engine="numpy")
+                     for seed in args.seeds], target, validation_of(args))
+
+
+def validation_of(args: argparse.Namespace) -> list[Utterance]:
+    """The validation set of the recipe."""
     data = load_recipe(args.recipe, args.overrides).data
-    valid = [u for manifest in data.valid
-             for u in read_manifest(manifest, audio_root=data.audio_root or args.audio_root)]
-    average_bundles([load(args.out / f"seed-{seed}" / name / "run", engine="numpy")
-                     for seed in args.seeds], target, valid)
+    return [u for manifest in data.valid
+            for u in read_manifest(manifest, audio_root=data.audio_root or args.audio_root)]
 
 
 def table(results: dict[str, list[dict[str, Evaluation]]]) -> dict:
@@ -243,6 +257,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--from", type=Path, dest="start", metavar="FOLDER",
                         help="begin at the networks of the same folds and seeds in the OUT of an "
                         "earlier call, in place of the recipe's")
+    parser.add_argument("--start-share", type=float, default=0.0, metavar="SHARE",
+                        help="test the mean of each network and what it began at, of which this is "
+                        "the share (asr average)")
     parser.add_argument("--average", action="store_true",
                         help="test the mean of the runs with all seeds, too")
     parser.add_argument("--audio-root", type=Path)
@@ -257,6 +274,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--set", action="append", default=[], dest="overrides",
                         metavar="SECTION.KEY=VALUE", help="another setting of the recipe")
     args = parser.parse_args()
+    if args.start_share and not args.start:
+        parser.error("--start-share needs --from")
     if args.average and len(args.seeds) < 2:
         parser.error("--average needs two --seed or more")
     return args
@@ -276,7 +295,7 @@ def main() -> None:
         list(pool.map(lambda one: train_fold(args, *one), work))
 
     def tested(places: list[Path]) -> dict:
-        return table({speaker: [test_fold(place / name / "run", place / speaker,
+        return table({speaker: [test_fold(network_of(place / name), place / speaker,
                                           by_speaker[speaker]) for place in places]
                       for name, left_out in folds.items() for speaker in left_out})
 

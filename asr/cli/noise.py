@@ -1,6 +1,6 @@
 """`asr prepare noise`: sounds without speech become utterances with an empty text.
 
-In: arguments. Out: OUT/train.jsonl, with --made also OUT/made/*.flac.
+In: arguments. Out: OUT/train.jsonl and OUT/pieces/*.flac, with --made also OUT/made/*.flac.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import click
 from asr.cli.next_step import typed
 from asr.cli.output_paths import OUTPUT, refuse_any_existing
 from asr.errors import EXIT_OK, UsageError
-from asr.manifest.roots import RECORD, record_roots
 from asr.terminal import plural
 
 
@@ -33,26 +32,26 @@ Examples:
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Seed of "
               "sounds, lengths and places.")
 @click.option("--allow-truncated", is_flag=True, help="Use what is left of a cut recording.")
-@click.option("--overwrite", is_flag=True, help="Replace OUT/train.jsonl, and what --made "
-              "has made.")
+@click.option("--overwrite", is_flag=True, help="Replace OUT/train.jsonl, its pieces, and "
+              "what --made has made.")
 def noise(paths: tuple[Path, ...], made: int | None, names: str, pieces: int,
           seconds: tuple[float, float], seed: int, allow_truncated: bool, overwrite: bool) -> int:
-    """Cut the recordings without speech in SRC into pieces; OUT gets a manifest of them.
+    """Cut the recordings without speech in SRC into pieces in OUT/pieces, with a manifest.
 
-    Their text is empty. With data.non_speech = true in a recipe, they teach the network to read
-    nothing where nothing is said. asr audit --silence --noise OUT/train.jsonl counts the words that
-    a model writes on them. Digital silence is left out.
+    Each rises from silence and ends in it; digital silence is left out. Their text is empty. With
+    data.non_speech = true in a recipe, they teach the network to read nothing where nothing is
+    said. asr audit --silence --noise OUT/train.jsonl counts the words that a model writes on them.
     """
     from asr.augment import noise_files
     from asr.manifest import write_manifest
-    from asr.voices.noises import draw_pieces, make_noises
+    from asr.voices.noises import cut_pieces, make_noises
 
     if len(paths) != 2 - bool(made):
         raise UsageError("asr prepare noise needs SRC, a folder of recordings, and OUT; or OUT and "
                          f"--made N. Got {plural(len(paths), 'path')}.")
     out = OUTPUT.convert(str(paths[-1]), None, None)
     manifest = out / "train.jsonl"
-    refuse_any_existing([manifest, *([out / "made"] if made else [])], overwrite)
+    refuse_any_existing([manifest, out / "pieces", *([out / "made"] if made else [])], overwrite)
     if made:
         if names != "*":
             raise UsageError("--names chooses recordings of SRC; leave it out with --made.")
@@ -61,19 +60,12 @@ def noise(paths: tuple[Path, ...], made: int | None, names: str, pieces: int,
         raise UsageError(f"{paths[0]} is no folder; give one with recordings.", path=paths[0])
     else:
         recordings = noise_files(paths[0], names)
-    rows = draw_pieces(recordings, pieces, seconds=seconds, seed=seed,
-                       allow_truncated=allow_truncated)
-    out.mkdir(parents=True, exist_ok=True)
+    rows = cut_pieces(recordings, out / "pieces", pieces, seconds=seconds, seed=seed,
+                      allow_truncated=allow_truncated)
     write_manifest(manifest, rows)
     click.echo(f"{manifest}: {plural(len(rows), 'piece')} of "
                f"{plural(len({u.speaker for u in rows}), 'recording')}, "
                f"{sum(u.duration for u in rows) / 3_600:.2f} h", err=True)
-    if not made and record_roots(out, [paths[0]]):
-        click.echo(f"The recordings are in {paths[0]}; {out / RECORD} says so to the other "
-                   "commands.", err=True)
-    elif not made:
-        click.echo("Where the recordings are could not be written down: use the manifest with "
-                   f"--audio-root {paths[0]}.", err=True)
     audit = typed("asr", "audit", "TEST.jsonl", "--bundle", "MODEL.asr", "--silence", "--noise",
                   manifest)
     click.echo(f"Next: add it to data.train of a recipe, with data.non_speech = true; {audit} "

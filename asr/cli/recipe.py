@@ -41,8 +41,7 @@ ADVICE = {
                        "data.non_speech.",
     "augment.concat_max": "5 where the clips are single words and sentences are to be recognised.",
     "model.subsampling": "3; lower it if `asr validate` finds texts that are too long.",
-    "model.edge_frames": "0.1 s where the clips are cut close; 0.2 s with data.non_speech, and half "
-                         "of that for train.edge_frames.",
+    "model.edge_frames": "0.1 s where the clips are cut close.",
     "model.num_layers": "3 for 1 to 30 hours, 4 or 5 for more.",
     "model.units": "192 for 1 to 8 hours, 256 for 30, 320 for 100, 512 for more.",
     "model.dropout": "0.3 below 3 hours, 0.2 below 30, 0.1 above.",

@@ -3,15 +3,17 @@
 In: recognisers, development data. Out: a bundle as large and as fast as each of them, and the WER
 of all. Runs that began at the same trained network and saw the data in another order end near each
 other, and the middle depends less on one seed; runs from random weights end anywhere, and their
-mean is no network.
+mean is no network. Between a network and what it was fine-tuned to, with a share for each, lie
+networks that have learnt the new and kept more of the old than the second.
 
 References: Wortsman et al. 2022, "Model soups", ICML; Rame et al. 2022, "Diverse weight averaging",
-NeurIPS.
+NeurIPS; Wortsman et al. 2022, "Robust fine-tuning of zero-shot models", CVPR.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,7 +66,7 @@ class Averaged:
 
 
 def average_bundles(recognizers: Sequence[Recognizer], path: str | Path, dev: Sequence[Utterance],
-                    *, allow_truncated: bool = False) -> Averaged:
+                    *, shares: Sequence[float] = (), allow_truncated: bool = False) -> Averaged:
     """Write the bundle whose weights are the mean of the weights of others.
 
     Decoder and language model are those of the first. Calibrations are left out: they belong to
@@ -75,6 +77,7 @@ def average_bundles(recognizers: Sequence[Recognizer], path: str | Path, dev: Se
             features and network.
         path: the new bundle; it must not exist.
         dev: utterances with texts that are no test data.
+        shares: of each in the mean, in proportion; empty: the same.
         allow_truncated: for `dev`, see `asr.audio.load_audio`.
 
     Raises:
@@ -83,14 +86,20 @@ def average_bundles(recognizers: Sequence[Recognizer], path: str | Path, dev: Se
     """
     path, bundles = Path(path), [recognizer.bundle for recognizer in recognizers]
     _check(bundles)
+    if shares and (len(shares) != len(bundles) or min(shares) < 0 or not sum(shares) < math.inf
+                   or sum(shares) == 0):
+        raise UsageError(f"shares are {', '.join(f'{share:g}' for share in shares)}; give one for "
+                         f"each of the {len(bundles)} networks, 0 or more.")
     require_new(path)
     first = bundles[0]
-    weights = {name: np.asarray(np.mean([one.weights[name] for one in bundles], axis=0,
-                                        dtype=np.float64), np.float32) for name in first.weights}
+    weights = {name: np.average([np.asarray(one.weights[name], np.float64) for one in bundles],
+                                axis=0, weights=shares or None).astype(np.float32)
+               for name in first.weights}
     scores = [evaluate(one, dev, allow_truncated=allow_truncated).score for one in recognizers]
     with staging_beside(path) as folder:
         written = folder / path.name
-        digest = first.save(written, overwrite=False, weights=weights, training=_training(bundles),
+        digest = first.save(written, overwrite=False, weights=weights,
+                            training=_training(bundles, shares),
                             reference=reference_with(first, weights))
         score = evaluate(load(written, engine="numpy", windows=recognizers[0].windows), dev,
                          allow_truncated=allow_truncated).score
@@ -145,9 +154,11 @@ def _same_statistics(first: Bundle, other: Bundle) -> bool:
     return all(map(np.array_equal, first.cmvn, other.cmvn))
 
 
-def _training(bundles: Sequence[Bundle]) -> dict[str, Any]:
+def _training(bundles: Sequence[Bundle], shares: Sequence[float]) -> dict[str, Any]:
     """What is known of the training of all; of numbers that differ, as in a licence, the list."""
     found: dict[str, Any] = {"averaged_from": [one.bundle_hash for one in bundles]}
+    if shares:
+        found["shares"] = list(shares)
     for key in dict.fromkeys(key for one in bundles for key in one.training):
         values = [one.training.get(key) for one in bundles]
         if key == "lowest_sample_rate":

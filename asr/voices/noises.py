@@ -1,9 +1,9 @@
 """Sounds without speech: made ones, and pieces of recordings as utterances without text.
 
 In: a folder, a seed. Out: FLAC files of 5 s of coloured noise, hum, knocks, murmur, bursts, music;
-utterances with an empty text. With `data.non_speech` in a recipe these teach a network to read
-nothing where nothing is said; mixed under speech alone, as `augment.noise_dir` does it, noise does
-not.
+FLAC files of pieces, and utterances with an empty text. With `data.non_speech` in a recipe these
+teach a network to read nothing where nothing is said; mixed under speech alone, as
+`augment.noise_dir` does it, noise does not.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from asr.audio import load_audio, probe_audio
-from asr.corpora.collect import FIRST
 from asr.errors import UsageError
 from asr.files import write_atomic
 from asr.manifest import Utterance
@@ -26,7 +26,10 @@ COUNT = 40  # noises that are made
 SECONDS = 5  # of each
 KINDS = ("coloured", "hum", "knocks", "murmur", "bursts", "music")
 PIECE_SECONDS = (0.5, 4.0)
-_MADE = re.compile(rf"({'|'.join(KINDS)})-\d{{2,}}[.]flac")
+# Seconds at both ends of a piece. Sounds that begin all at once teach that what begins all at once
+# is no word, and a word that is cut where it begins does so.
+FADE = 0.15
+_MADE = re.compile(rf"({'|'.join(KINDS)})-\d{{2,}}[.]flac|noise_\d{{5,}}_.*[.]flac")
 QUIETEST = 1e-3  # peak of a piece, of full scale; what is below is digital silence
 
 
@@ -55,26 +58,33 @@ def make_noises(folder: Path, seed: int, count: int = COUNT, kinds: Sequence[str
             write_atomic(path, flac_bytes(noise(kind, rng)))
         paths.append(path)
     if not keep:
-        for path in set(folder.glob("*.flac")) - set(paths):
-            if _MADE.fullmatch(path.name):
-                path.unlink()
+        _remove_others(folder, paths)
     return sorted(paths)
 
 
-def draw_pieces(recordings: Sequence[Path], count: int = 0, *,
-                seconds: tuple[float, float] = PIECE_SECONDS, seed: int = 1,
-                allow_truncated: bool = False) -> list[Utterance]:
-    """Pieces of random length at random places, of each recording in turn.
+def _remove_others(folder: Path, written: Sequence[Path]) -> None:
+    """Files that an earlier call has written; what somebody else put there stays."""
+    for path in set(folder.glob("*.flac")) - set(written):
+        if _MADE.fullmatch(path.name):
+            path.unlink()
+
+
+def cut_pieces(recordings: Sequence[Path], folder: Path, count: int = 0, *,
+               seconds: tuple[float, float] = PIECE_SECONDS, seed: int = 1,
+               allow_truncated: bool = False) -> list[Utterance]:
+    """Write pieces of random length at random places, of each recording in turn.
 
     Args:
         recordings: such as those of `asr.augment.noise_files`.
+        folder: for the pieces, FLAC at 16 kHz, with `FADE` at both ends. Those that an earlier
+            call has written there go.
         count: of pieces; 0: as many as are as long as all recordings together.
         seconds: shortest and longest piece; of a shorter recording all of it.
         seed: for lengths and places.
         allow_truncated: see `asr.audio.load_audio`.
 
     Returns:
-        Utterances without text, the file's name as speaker, so that no split divides a recording.
+        Utterances without text, the recording's name as speaker, so that no split divides it.
         Pieces of digital silence are left out.
 
     Raises:
@@ -88,21 +98,34 @@ def draw_pieces(recordings: Sequence[Path], count: int = 0, *,
     sources = [(path, probe_audio(path, allow_truncated=allow_truncated).duration)
                for path in recordings]
     count = count or math.ceil(sum(length for _, length in sources) / ((low + high) / 2))
+    folder.mkdir(parents=True, exist_ok=True)
     pieces = []
     for number in range(count):
         path, whole = sources[number % len(sources)]
         rng = np.random.default_rng([seed, number])
         length = round(min(float(rng.uniform(low, high)), whole), 3)
         offset = round(float(rng.uniform()) * (whole - length), 3)
-        if length < whole - FIRST:  # a row without an offset means the whole recording
-            offset = max(FIRST, offset)
         audio = load_audio(path, sample_rate=SAMPLE_RATE, offset=offset, duration=length,
                            snap_to_end=True, allow_truncated=allow_truncated)
         if np.abs(audio).max() > QUIETEST:
             name = re.sub(r"[^\w.+=@-]", "_", path.stem)
-            pieces.append(Utterance(f"noise_{number:05d}_{name}", path.absolute(), "", length,
-                                    name, offset))
+            piece = Utterance(f"noise_{number:05d}_{name}", folder.absolute(), "",
+                              len(audio) / SAMPLE_RATE, name)
+            piece = replace(piece, audio=folder.absolute() / f"{piece.id}.flac")
+            write_atomic(piece.audio, flac_bytes(faded(audio)))
+            pieces.append(piece)
+    _remove_others(folder, [folder / f"{piece.id}.flac" for piece in pieces])
     return pieces
+
+
+def faded(audio: np.ndarray) -> np.ndarray:
+    """(num_samples,) float32 that begins and ends with silence, over `FADE` at `SAMPLE_RATE`."""
+    size = min(round(FADE * SAMPLE_RATE), len(audio) // 2)
+    rise = 0.5 - 0.5 * np.cos(np.pi * np.arange(size) / size)
+    audio = audio.astype(np.float32)
+    audio[:size] *= rise
+    audio[len(audio) - size:] *= rise[::-1]
+    return audio
 
 
 def noise(kind: str, rng: np.random.Generator) -> np.ndarray:

@@ -65,6 +65,8 @@ def test_the_run_of_a_speaker_is_the_one_without_him(tmp_path):
     assert loso.run_of(tmp_path, "theo") == tmp_path / "jackson+theo/run"
     assert loso.run_of(tmp_path, "lucas") == tmp_path / "lucas/run"
     assert loso.run_of(tmp_path, "jack") is None
+    (tmp_path / "lucas/mean.asr").touch()
+    assert loso.run_of(tmp_path, "lucas") == tmp_path / "lucas/mean.asr", "with --start-share"
 
 
 @pytest.mark.slow
@@ -94,7 +96,9 @@ def test_two_speakers_left_out_with_two_seeds(tmp_path):
         assert done.returncode == 0, done.stderr
 
     run("out", "--seed", "1", "--average")
-    run("tuned", "--from", "out")
+    run("tuned", "--from", "out", "--start-share", "0.25")
+    tuned = loso.load(tmp_path / "tuned/seed-2/anna+carla/mean.asr").bundle
+    assert tuned.training["shares"] == [0.25, 0.75]
     start = (tmp_path / "tuned/seed-2/anna+carla/train.log").read_text()
     assert "out/seed-2/anna+carla/run/best.asr before the first step" in start
     rates = json.loads((tmp_path / "out/table.json").read_text())

@@ -116,7 +116,7 @@ def test_make_digits_runs_the_head_of_the_recipe():
         line = " ".join(word for word in argv if word != "--overwrite")
         assert line.removesuffix(" --set data.audio_root=../shared/data "
                                  "--set augment.noise_dir=../shared/data/noise-esc10") in head
-    assert len(made) == 15
+    assert len(made) == 16
 
 
 def cut_corpora(source: Path, target: Path) -> None:

@@ -79,6 +79,22 @@ def test_weights_are_the_mean_and_all_else_is_of_the_first(runs, dev, tmp_path):
         np.testing.assert_array_equal(array, made.weights[name])
 
 
+def test_shares(runs, dev, tmp_path):
+    found = average_bundles(runs, tmp_path / "mean.asr", dev, shares=(1, 3))
+    made = load_bundle(found.path)
+    first, second = near(1), near(2)
+    for name, array in made.weights.items():
+        np.testing.assert_allclose(array, 0.25 * first[name] + 0.75 * second[name], rtol=1e-5,
+                                   atol=1e-7)
+    assert made.training["shares"] == [1, 3]
+    whole = average_bundles(runs, tmp_path / "first.asr", dev, shares=(2, 0))
+    for name, array in load_bundle(whole.path).weights.items():
+        np.testing.assert_array_equal(array, first[name])
+    for wrong in ((1,), (1, -1), (0, 0), (1, float("nan"))):
+        with pytest.raises(UsageError, match="give one for each of the 2 networks, 0 or more"):
+            average_bundles(runs, tmp_path / "no.asr", dev, shares=wrong)
+
+
 def test_the_reference_clip_has_the_logits_of_the_mean(tmp_path, dev):
     from asr.bundle import Reference
     from asr.features import FeatureExtractor
@@ -168,6 +184,12 @@ def test_the_verb(runs, dev, tmp_path, capsys):
     assert run(arguments) == 2 and capsys.readouterr().err.count("\n") == 1
     assert run(["info", str(tmp_path / "mean.asr")]) == 0
     assert "; seed 1, 2" in capsys.readouterr().out
+    (tmp_path / "mean.asr").unlink()
+    assert run([*arguments, "--shares", "0.2"]) == 2
+    assert "give one for each of the 2 networks" in capsys.readouterr().err
+    assert run([*arguments, "--shares", "0.2", "--shares", "0.8"]) == 0
+    assert load_bundle(tmp_path / "mean.asr").training["shares"] == [0.2, 0.8]
+    capsys.readouterr()
     (tmp_path / "mean.asr").unlink()
     assert run(arguments) == 0
     rows = capsys.readouterr().out.splitlines()

@@ -13,7 +13,7 @@ from asr.augment import noise_files
 from asr.cli import run
 from asr.errors import DataError, UsageError
 from asr.manifest import read_manifest
-from asr.voices.noises import KINDS, draw_pieces, make_noises, noise
+from asr.voices.noises import KINDS, cut_pieces, make_noises, noise
 from asr.voices.sound import flac_bytes
 
 
@@ -47,31 +47,44 @@ def test_noises_are_made_once_and_of_each_kind(tmp_path):
         p: p.read_bytes() for p in tmp_path.iterdir()}.items()
 
 
-def test_pieces_lie_inside_and_are_as_long_as_the_recordings(sounds):
-    rows = draw_pieces(noise_files(sounds, "[12]-[bh]*"), seed=3)
+def test_pieces_are_as_long_as_the_recordings(sounds, tmp_path):
+    files, out = noise_files(sounds), tmp_path / "pieces"
+    rows = cut_pieces(noise_files(sounds, "[12]-[bh]*"), out, seed=3)
     assert len(rows) == 5, "10 s in pieces of 2.25 s"
     for u in rows:
-        assert 0.5 <= u.duration <= 4.0 and 0.001 <= u.offset <= 5.0 - u.duration + 1e-3
+        assert 0.5 <= u.duration <= 4.0 and u.offset == 0
+        assert len(load_audio(u.audio, sample_rate=16_000)) == round(16_000 * u.duration)
         assert u.text == "" and u.speaker in ("1-bang", "2-hum") and u.speaker in u.id
-    files = noise_files(sounds)
-    assert {u.speaker for u in draw_pieces(files)} <= {"1-bang", "2-hum"}, "no digital silence"
-    assert draw_pieces(files, seed=3) == draw_pieces(files, seed=3) != draw_pieces(files, seed=4)
-    assert {u.speaker for u in draw_pieces(noise_files(sounds, "2-*"), 9)} == {"2-hum"}
-    (whole,) = draw_pieces(noise_files(sounds / "b"), 1, seconds=(9.0, 9.0))
-    assert (whole.duration, whole.offset) == (5.0, 0.0)
+    assert sorted(out.iterdir()) == sorted(u.audio for u in rows)
+    rows = cut_pieces(files, out, seed=3)
+    assert {u.speaker for u in rows} <= {"1-bang", "2-hum"}, "no digital silence"
+    assert sorted(out.iterdir()) == sorted(u.audio for u in rows), "no piece of the call before"
+    first = [u.audio.read_bytes() for u in rows]
+    assert cut_pieces(files, out, seed=3) == rows
+    assert [u.audio.read_bytes() for u in rows] == first
+    assert cut_pieces(files, tmp_path / "other", seed=4) != rows
+    assert {u.speaker for u in cut_pieces(noise_files(sounds, "2-*"), out, 9)} == {"2-hum"}
+    (whole,) = cut_pieces(noise_files(sounds / "b"), out, 1, seconds=(9.0, 9.0))
+    assert whole.duration == 5.0
     with pytest.raises(DataError, match="holds no audio called '7-\\*'"):
         noise_files(sounds, "7-*")
     with pytest.raises(UsageError, match="the shortest first"):
-        draw_pieces(files, seconds=(2.0, 1.0))
+        cut_pieces(files, out, seconds=(2.0, 1.0))
 
 
-def test_a_piece_is_a_part_of_its_recording(sounds):
+def test_a_piece_is_a_part_of_its_recording_and_rises_from_silence(sounds, tmp_path):
     whole = load_audio(sounds / "a/1-bang.flac", sample_rate=16_000)
-    for piece in draw_pieces(noise_files(sounds, "1-b*"), 3):
+    for piece in cut_pieces(noise_files(sounds, "1-b*"), tmp_path / "pieces", 3):
         audio = load_utterance(piece, sample_rate=16_000)
-        begin = round(16_000 * piece.offset)
-        np.testing.assert_array_equal(audio, whole[begin:begin + len(audio)])
-        assert len(audio) / 16_000 == pytest.approx(piece.duration, abs=1e-3)
+        inner = audio[2_400:-2_400]  # 0.15 s of fades
+        begin = np.flatnonzero(np.abs(np.lib.stride_tricks.sliding_window_view(
+            whole, len(inner)) - inner).max(axis=1) < 1e-4)
+        assert len(begin) == 1
+        part = whole[begin[0] - 2_400:begin[0] + len(inner) + 2_400]
+        for before, after in ((part[:2_400], audio[:2_400]), (part[::-1][:2_400],
+                                                              audio[::-1][:2_400])):
+            assert np.abs(after[:100]).max() < 0.01 * np.abs(before).max()
+            np.testing.assert_allclose(after[1_200], 0.5 * before[1_200], atol=1e-3)
 
 
 def test_the_verb(sounds, tmp_path, capsys):

@@ -56,11 +56,11 @@ def read_pairs(pairs: list[list[Path]], audio_root: Path | None) -> list[Pair]:
 def read_folds(runs: Path, fsdd: Path, audio_root: Path | None) -> list[Pair]:
     """Every fold of digits_loso.py with all clips, and the strings, of its speaker."""
     clips = read_fsdd(fsdd, audio_root)
-    found = {name: run for name in sorted({u.speaker for u in clips})
-             if (run := run_of(runs, name))}
+    found = {name: bundle for name in sorted({u.speaker for u in clips})
+             if (bundle := run_of(runs, name))}
     if not found:
         raise SystemExit(f"{runs} holds no fold of benchmarks/digits_loso.py for {fsdd}")
-    return [(run / "best.asr", utterances) for name, run in found.items()
+    return [(bundle, utterances) for name, bundle in found.items()
             for utterances in ([u for u in clips if u.speaker == name],
                                read_manifest(runs / name / "strings.jsonl"))]
 

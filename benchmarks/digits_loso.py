@@ -136,8 +136,8 @@ def run_of(out: Path, speaker: str) -> Path | None:
 
 
 def network_of(fold: Path) -> Path:
-    """What is tested of a fold: its run, or the mean of that and what it began at."""
-    return fold / "mean.asr" if (fold / "mean.asr").exists() else fold / "run"
+    """What is tested of a fold: the best of its run, or the mean of that and what it began at."""
+    return fold / "mean.asr" if (fold / "mean.asr").exists() else fold / "run/best.asr"
 
 
 def train_fold(args: argparse.Namespace, fold: Path, train: list[Utterance], settings: list[str]

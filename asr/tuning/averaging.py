@@ -77,7 +77,7 @@ def average_bundles(recognizers: Sequence[Recognizer], path: str | Path, dev: Se
             features and network.
         path: the new bundle; it must not exist.
         dev: utterances with texts that are no test data.
-        shares: of each in the mean, in proportion; empty: the same.
+        shares: how much of each, in proportion; empty: as much of all.
         allow_truncated: for `dev`, see `asr.audio.load_audio`.
 
     Raises:

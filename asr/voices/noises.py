@@ -63,7 +63,7 @@ def make_noises(folder: Path, seed: int, count: int = COUNT, kinds: Sequence[str
 
 
 def _remove_others(folder: Path, written: Sequence[Path]) -> None:
-    """Files that an earlier call has written; what somebody else put there stays."""
+    """Files that an earlier call has written; other files stay."""
     for path in set(folder.glob("*.flac")) - set(written):
         if _MADE.fullmatch(path.name):
             path.unlink()

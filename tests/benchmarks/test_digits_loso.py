@@ -62,8 +62,8 @@ def test_the_run_of_a_speaker_is_the_one_without_him(tmp_path):
         (tmp_path / name / "run").mkdir(parents=True)
         (tmp_path / name / "run/best.asr").touch()
     (tmp_path / "theo").mkdir()  # his tests
-    assert loso.run_of(tmp_path, "theo") == tmp_path / "jackson+theo/run"
-    assert loso.run_of(tmp_path, "lucas") == tmp_path / "lucas/run"
+    assert loso.run_of(tmp_path, "theo") == tmp_path / "jackson+theo/run/best.asr"
+    assert loso.run_of(tmp_path, "lucas") == tmp_path / "lucas/run/best.asr"
     assert loso.run_of(tmp_path, "jack") is None
     (tmp_path / "lucas/mean.asr").touch()
     assert loso.run_of(tmp_path, "lucas") == tmp_path / "lucas/mean.asr", "with --start-share"

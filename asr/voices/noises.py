@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -109,11 +108,9 @@ def cut_pieces(recordings: Sequence[Path], folder: Path, count: int = 0, *,
                            snap_to_end=True, allow_truncated=allow_truncated)
         if np.abs(audio).max() > QUIETEST:
             name = re.sub(r"[^\w.+=@-]", "_", path.stem)
-            piece = Utterance(f"noise_{number:05d}_{name}", folder.absolute(), "",
-                              len(audio) / SAMPLE_RATE, name)
-            piece = replace(piece, audio=folder.absolute() / f"{piece.id}.flac")
-            write_atomic(piece.audio, flac_bytes(faded(audio)))
-            pieces.append(piece)
+            piece = folder.absolute() / f"noise_{number:05d}_{name}.flac"
+            write_atomic(piece, flac_bytes(faded(audio)))
+            pieces.append(Utterance(piece.stem, piece, "", len(audio) / SAMPLE_RATE, name))
     _remove_others(folder, [folder / f"{piece.id}.flac" for piece in pieces])
     return pieces
 

@@ -63,6 +63,7 @@ digits: install  ## the whole recipe of the shipped model, 90 minutes; DATA=fold
 	  --set data.audio_root=$(DATA) --set augment.noise_dir=$(DATA)/noise-esc10
 	$(BIN)/asr train recipes/digits.toml runs/digits \
 	  --set data.audio_root=$(DATA) --set augment.noise_dir=$(DATA)/noise-esc10
+	rm -f runs/digits/mean.asr  # of a call before; asr average replaces nothing
 	$(BIN)/asr average runs/digits-base runs/digits --shares 0.2 --shares 0.8 -o runs/digits/mean.asr \
 	  --verify data/voices/valid.jsonl --verify data/kokoro-digits/valid.jsonl \
 	  --verify data/kokoro-accents/valid.jsonl --verify data/noise-dev/train.jsonl

@@ -84,7 +84,7 @@ def _segment(number: int, one: Segment) -> dict:
     data = one.text.encode("utf-8")
     return {"id": number, "seek": round(100 * one.start), "start": round(one.start, 3),
             "end": round(one.end, 3), "text": one.text, "tokens": [], "temperature": 0.0,
-            "avg_logprob": round(sum(map(math.log, sure)) / len(sure), 4),
+            "avg_logprob": round(sum(map(math.log, sure)) / len(sure), 4) + 0.0,  # no -0.0
             "compression_ratio": round(len(data) / len(zlib.compress(data)), 4),
             "no_speech_prob": round(1 - sum(sure) / len(sure), 4),
             "confidence": round(sum(sure) / len(sure), 4)}

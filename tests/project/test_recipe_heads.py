@@ -106,7 +106,7 @@ def test_make_digits_runs_the_head_of_the_recipe():
     (block,) = re.findall(r"^digits: install.*\n((?:\t.*\n)+)",
                           (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
     made = [shlex.split(line.replace("$(BIN)/", "").replace("$(DATA)", "../shared/data"))
-            for line in block.replace("\\\n", " ").splitlines()]
+            for line in block.replace("\\\n", " ").splitlines() if not line.startswith("\trm ")]
     head = [" ".join(argv) for argv in head_commands(ROOT / "recipes" / "digits.toml")]
     installs = [argv for argv in made if "pip" in argv]
     assert [argv[-1] for argv in installs] == [".[voices]"]

@@ -52,7 +52,7 @@ def test_openai_client_verbose_json(client, expected):
         (w.text, round(w.start, 3), round(w.end, 3)) for w in expected.words]
     (segment,) = answer.segments
     assert segment.text == expected.text and segment.end == answer.words[-1].end
-    assert -0.1 < segment.avg_logprob < 0 and 0 <= segment.no_speech_prob < 0.1
+    assert -0.1 < segment.avg_logprob <= 0 and 0 <= segment.no_speech_prob < 0.1
     assert json.loads(answer.model_dump_json())["words"][0]["confidence"] == \
         round(expected.words[0].confidence, 4)
 

@@ -60,6 +60,10 @@ def noise(paths: tuple[Path, ...], made: int | None, names: str, pieces: int,
         raise UsageError(f"{paths[0]} is no folder; give one with recordings.", path=paths[0])
     else:
         recordings = noise_files(paths[0], names)
+        own = (out / "pieces").resolve()
+        if inside := [path for path in recordings if path.resolve().is_relative_to(own)]:
+            raise UsageError(f"{inside[0]} lies in SRC and in OUT/pieces, which is replaced; name "
+                             "an OUT outside SRC, or choose with --names.", path=inside[0])
     rows = cut_pieces(recordings, out / "pieces", pieces, seconds=seconds, seed=seed,
                       allow_truncated=allow_truncated)
     write_manifest(manifest, rows)

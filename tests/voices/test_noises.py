@@ -102,6 +102,11 @@ def test_the_verb(sounds, tmp_path, capsys):
     assert "needs SRC, a folder of recordings, and OUT" in capsys.readouterr().err
     assert run(["prepare", "noise", str(tmp_path / "none"), str(tmp_path / "x")]) == 2
     assert "is no folder" in capsys.readouterr().err
+    before = {p: p.read_bytes() for p in out.rglob("*.flac")}
+    for source in (out, tmp_path):  # pieces of pieces, read while they are replaced
+        assert run(["prepare", "noise", str(source), str(out), "--overwrite"]) == 2
+        assert "in OUT/pieces, which is replaced" in capsys.readouterr().err
+    assert {p: p.read_bytes() for p in out.rglob("*.flac")} == before
     made = ["prepare", "noise", str(tmp_path / "made"), "--made"]
     assert run([*made, "6", "--names", "hum-*"]) == 2
     assert "leave it out with --made" in capsys.readouterr().err

@@ -41,6 +41,19 @@ def rng() -> np.random.Generator:
     return np.random.default_rng(20_261_122)
 
 
+@pytest.fixture
+def brief_certificate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An export is compared over 6 seconds instead of 60; one test of test_export.py and the
+    benchmark keep the minute."""
+    from asr.export import certificate
+
+    monkeypatch.setattr(certificate, "LONGEST_SECONDS", 6.0)
+    monkeypatch.setattr(certificate, "TIMED_RUNS", 1)
+    monkeypatch.setattr(certificate, "TIMED_SECONDS", 1.0)
+    clips = certificate.sample_clips
+    monkeypatch.setattr(certificate, "sample_clips", lambda rate: clips(rate)[-2:])
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Real recordings that are not part of the project; absent on most machines."""

@@ -16,18 +16,16 @@ from asr.bundle.find import LETTERS, find_bundle
 from asr.commands.corpus import default_voices, make_material, split_voices
 from asr.commands.phrases import NORMALIZER
 from asr.commands.pronunciation import pronounce, warnings_of
-from asr.commands.settings import EDGE, MAX_PAUSE, recipe_of
+from asr.commands.settings import MAX_PAUSE, recipe_of
 from asr.errors import UsageError
 from asr.export.int8_bundle import quantize_bundle
 from asr.files import write_atomic
-from asr.inference.networks import reference_with
 from asr.manifest import Utterance, read_manifest
 from asr.recipe import NEVER_REFUSED, DecoderSettings, Recipe, dump_recipe
 from asr.recognizer import Recognizer, load
 from asr.terminal import plural
 from asr.text import normalize
 from asr.training import train
-from asr.transcript.timing import FrameClock
 from asr.tuning import read_dev_set
 from asr.tuning.refusal import Refusal, judge_refusals, tune_refusal
 from asr.voices import Voice
@@ -121,7 +119,7 @@ def make_commands(phrases: Sequence[str], out: Path, work: Path, *, minutes: flo
     recipe = dataclasses.replace(recipe, data=dataclasses.replace(
         recipe.data, allow_truncated=allow_truncated))
     trained = train(recipe, work / "run")
-    recognizer = load(_with_edges(_small(work), work / "edges.asr")).with_decoder(
+    recognizer = load(_small(work)).with_decoder(
         DecoderSettings(kind="beam", beam_width=BEAM, grammar="\n".join(phrases),
                         max_pause=MAX_PAUSE))
     refusal = calibrate(recognizer, material.tuning, phrases, per_hour)
@@ -139,16 +137,6 @@ def _small(work: Path) -> Path:
     small = work / "int8.asr"
     small.unlink(missing_ok=True)
     return quantize_bundle(load(best, engine="numpy"), small).path
-
-
-def _with_edges(small: Path, path: Path) -> Path:
-    """The same network, which reads a recording with `EDGE` of quiet at both ends."""
-    bundle = load_bundle(small)
-    frames = round(EDGE / FrameClock.of(bundle.features, bundle.model).seconds_per_frame)
-    model = dataclasses.replace(bundle.model, edge_frames=max(bundle.model.edge_frames, frames))
-    bundle = dataclasses.replace(bundle, model=model)
-    bundle.save(path, reference=reference_with(bundle, bundle.weights))
-    return path
 
 
 def calibrate(recognizer: Recognizer, tuning: Sequence[Utterance], phrases: Sequence[str],

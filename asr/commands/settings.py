@@ -26,13 +26,13 @@ AUGMENT = {"warp": 0.2, "tempo": 0.25, "tilt_db": 8.0, "curve_db": 4.0,
            "noise_snr_max": 30.0, "freq_masks": 2, "freq_mask_width": 8, "time_masks": 1,
            "time_mask_width": 15, "time_mask_fraction": 0.1,
            "pad_max": 1.0}  # of quiet, max_pause leaves 0.2 s at each end, but not of noise
-# Seconds of quiet at both ends of what is read. In training, edge_frames are fewer: voices begin
-# and end with some quiet of their own, while a recording may be cut where the word begins.
+# Seconds of quiet at both ends of what is read; in training there is less: voices begin and end
+# with some quiet of their own, while a recording may be cut where the word begins.
 EDGE = 0.2
-MODEL = {"stacking": 3, "subsampling": 3, "edge_frames": 3, "num_layers": 2, "units": 64,
+MODEL = {"stacking": 3, "subsampling": 3, "num_layers": 2, "units": 64,
          "dropout": 0.2, "layer_norm": True}
 TRAIN = {"learning_rate": 4e-3, "final_learning_rate": 1e-5, "warmup_steps": 100,
-         "weight_decay": 1e-2, "ema": 0.995}
+         "weight_decay": 1e-2, "ema": 0.995, "edge_frames": 3}
 FROM_BASE = {"learning_rate": 1.5e-3}  # a start that knows speech is not to be lost
 
 
@@ -54,8 +54,10 @@ def recipe_of(train: list[Path], repeats: list[int], valid: Path, noise: Path, *
     features, model, settings = FEATURES, MODEL, TRAIN
     if base is not None:
         features, model = dataclasses.asdict(base.features), dataclasses.asdict(base.model)
-        model |= {name: MODEL[name] for name in ("dropout", "edge_frames")}
+        model["dropout"] = MODEL["dropout"]
         settings = {**TRAIN, **FROM_BASE, "initial_bundle": str(base.path)}
+    frame = features["hop_length"] * model["subsampling"] / features["sample_rate"]  # seconds
+    edges = {"edge_frames": max(TRAIN["edge_frames"], round(EDGE / frame))}
     return recipe_from_dict({
         "seed": seed,
         "data": {"train": list(map(str, train)), "repeats": repeats, "valid": [str(valid)],
@@ -63,6 +65,6 @@ def recipe_of(train: list[Path], repeats: list[int], valid: Path, noise: Path, *
         "text": {"normalizer": "basic"},
         "features": features,
         "augment": {**AUGMENT, "noise_dir": str(noise)},
-        "model": model,
+        "model": model | edges,
         "train": {**settings, "epochs": epochs or MAX_EPOCHS, "max_minutes": minutes},
     }, source="asr commands")

@@ -139,7 +139,8 @@ def prefix_search(log_probs, beam_width, beam_threshold, label_threshold, fusion
     tree.parents[0], labels[0], slots[0], extras[0] = -1, 0, 0, 0.0
     tree.first_child[0], tree.next_sibling[0] = -1, -1
     states[0, 0], states[0, 1], states[0, 2], states[0, 3] = start_state(fusion)
-    num_nodes = 1
+    # Not plain numbers: numba would compile `_keep` a second time, for these constants.
+    num_nodes, size = np.int64(1), np.int64(1)
 
     beam = Beam(np.zeros(beam_width, dtype=np.int32), np.full(beam_width, NOTHING),
                 np.full(beam_width, NOTHING), np.full(beam_width, NOTHING), np.empty(beam_width),
@@ -147,7 +148,6 @@ def prefix_search(log_probs, beam_width, beam_threshold, label_threshold, fusion
     nodes, blank, total, taken = beam.nodes, beam.blank, beam.total, beam.taken
     next_blank, next_label = beam.next_blank, beam.next_label
     blank[0] = total[0] = 0.0
-    size = 1
     scores = np.empty(beam_width)
     items = np.empty(beam_width, dtype=np.int64)  # slot * V + label; label 0: the same prefix
     order = np.arange(vocab_size)
@@ -155,7 +155,7 @@ def prefix_search(log_probs, beam_width, beam_threshold, label_threshold, fusion
     for t in range(num_frames):
         row = log_probs[t]
         _sort_descending(row, order)
-        count = 0
+        count = np.int64(0)
         highest = NOTHING
         for i in range(size):
             node = nodes[i]

@@ -26,7 +26,6 @@ MAX_SECONDS = 30.0  # of an utterance; longer ones are left out
 MIN_EPOCHS, MAX_EPOCHS = 8, 80
 MAX_HOURS_HEARD = 30.0  # of small data, in all epochs together, where that is more epochs
 NON_SPEECH_SHARE = 0.2  # of the sound of an epoch, as in the trial of docs/results.md
-READING_QUIET = 0.2  # seconds at both ends, as `asr.commands.settings.EDGE`
 NON_SPEECH_PAD = 1.0  # seconds around words, at most: those in long noise are words, too
 SHORT_BUDGET = 3.0  # minutes, in which only the smallest network learns a closed vocabulary
 # hours of speech: (layers, units, dropout, peak learning rate, batch frames)
@@ -142,11 +141,6 @@ def _non_speech(found: Survey, result: Proposal, noise: Mapping[str, Sounds]) ->
     result.set("augment.pad_max", NON_SPEECH_PAD, "words in long noise are words, too")
     if "concat_max" in result.table["augment"]:
         result.set("augment.concat_gap_max", 1.5, "seconds, likewise")
-    if edges := result.table["model"].get("edge_frames"):
-        frames = round(READING_QUIET * 100 / result.table["model"]["subsampling"])
-        result.set("model.edge_frames", max(edges, frames), f"{READING_QUIET:g} s of quiet around "
-                   "what is read: the clips are cut close")
-        result.set("train.edge_frames", edges, "in training less quiet has fewer errors")
     for sounds in noise.values():
         if sounds.folder:
             result.set("augment.noise_dir", str(sounds.folder), "the same sounds under speech")

@@ -222,16 +222,16 @@ def test_sounds_without_speech_are_a_fifth_of_an_epoch(capsys, tmp_path, count, 
     assert share / (share + 18 * speech_repeats) == pytest.approx(0.2)
 
 
-def test_clips_that_are_cut_close_are_read_with_more_quiet_than_trained(capsys, tmp_path):
+def test_clips_that_are_cut_close_have_quiet_at_both_ends(capsys, tmp_path):
+    """As much in training as in reading: with more there, some speakers are read better, some
+    worse (docs/results.md)."""
     data, path = corpus(tmp_path / "data", seconds=0.6, text="yes"), tmp_path / "m.toml"
-    command = ["init", data, "-o", path, "--no-trial", "--overwrite"]
-    assert asr(capsys, *command)[0] == 0
-    recipe = load_recipe(path)
-    assert (recipe.model.edge_frames, recipe.train.edge_frames) == (3, -1)
     noise = sounds(tmp_path / "noise", 2, 1.0)
-    assert asr(capsys, *command, "--noise", noise)[0] == 0
-    recipe = load_recipe(path)
-    assert (recipe.model.edge_frames, recipe.train.edge_frames) == (7, 3), "0.2 s of quiet"
+    for arguments in ([], ["--noise", noise]):
+        code, _, _ = asr(capsys, "init", data, "-o", path, "--no-trial", "--overwrite", *arguments)
+        assert code == 0
+        recipe = load_recipe(path)
+        assert (recipe.model.edge_frames, recipe.train.edge_frames) == (3, -1)
 
 
 def test_a_long_sound_without_speech_is_used(capsys, tmp_path):

@@ -74,7 +74,8 @@ def cut(tmp_path) -> Path:
     ["manifest", "export", "both.jsonl", "out", "--to", "deepspeech"],
     ["listen", DIGITS, "cut.wav"],
 ], ids=lambda arguments: " ".join(map(str, arguments[:2] + arguments[-1:])))
-def test_refused_without_it_and_told_with_it(cut, arguments, capsys, monkeypatch):
+def test_refused_without_it_and_told_with_it(cut, arguments, capsys, monkeypatch,
+                                             brief_certificate):
     if arguments[0] == "export":
         pytest.importorskip("onnx", reason="onnx is the extra keras-asr[onnx]")
     monkeypatch.chdir(cut)

@@ -42,14 +42,10 @@ VARIANTS = {  # name: changes of features and of model; each has its own branch 
 
 
 @pytest.fixture(autouse=True)
-def brief(request, monkeypatch):
-    """Certificates over 6 seconds instead of 60; one test and the benchmark keep the minute."""
+def brief(request):
+    """All but one test."""
     if "whole_certificate" not in request.keywords:
-        monkeypatch.setattr(certificate, "LONGEST_SECONDS", 6.0)
-        monkeypatch.setattr(certificate, "TIMED_RUNS", 1)
-        monkeypatch.setattr(certificate, "TIMED_SECONDS", 1.0)
-        clips = certificate.sample_clips
-        monkeypatch.setattr(certificate, "sample_clips", lambda rate: clips(rate)[-2:])
+        request.getfixturevalue("brief_certificate")
 
 
 def small(tmp_path, name="stack", **changes):

@@ -81,14 +81,14 @@ def test_doctor_agrees(small):
     assert run(["doctor", "--bundle", str(small), "--no-timing"]) == 0
 
 
-def test_an_export_has_the_same_weights_as_float32(small, tmp_path):
+def test_an_export_has_the_same_weights_as_float32(small, tmp_path, brief_certificate):
     pytest.importorskip("onnx", reason="the extra onnx is not installed")
     pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
     found = export(asr.load(small), tmp_path / "m.onnx")
     assert found.problem == "" and "8 bits" in found.notes[0]
 
 
-def test_an_export_leaves_the_choice_of_warps_to_who_loads_it(tmp_path):
+def test_an_export_leaves_the_choice_of_warps_to_who_loads_it(tmp_path, brief_certificate):
     pytest.importorskip("onnx", reason="the extra onnx is not installed")
     pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
     path = write_bundle(tmp_path / "w.asr", decoder=DecoderSettings(warps=(0.85, 1.2),

@@ -28,7 +28,6 @@ import asr.bundle.find
 from asr import errors
 from asr.cli import VERBS, cli, run
 from asr.corpora.tones import WORDS, generate
-from asr.export import certificate
 from asr.manifest import read_manifest
 from asr.recognizer import load
 from asr.training.run_directory import read_log
@@ -200,10 +199,8 @@ def test_python_blocks_print_what_they_promise(clone, block):
 
 
 @pytest.mark.tf
-def test_shell_commands(clone, capsys, monkeypatch):
+def test_shell_commands(clone, capsys, brief_certificate):
     """All pages in their order: a page may use what a page before it made. Each line runs once."""
-    monkeypatch.setattr(certificate, "LONGEST_SECONDS", 6.0)  # test_export.py keeps the minute
-    monkeypatch.setattr(certificate, "TIMED_SECONDS", 1.0)
     done = []
     for block in SHELL:
         argvs = commands(block.content)

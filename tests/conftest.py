@@ -6,6 +6,11 @@ import os
 import tempfile
 from pathlib import Path
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Before NumPy is imported. Each worker has a core; threads of BLAS that wait for each other
+    # would take 8 % of both.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import numpy as np
 import pytest
 

@@ -9,7 +9,8 @@ import dataclasses
 from pathlib import Path
 
 from asr.bundle import Bundle
-from asr.recipe import Recipe, recipe_from_dict
+from asr.recipe import FeatureSettings, ModelSettings, Recipe, recipe_from_dict
+from asr.transcript.timing import FrameClock
 
 MAX_PAUSE = 0.4  # seconds, decoder.max_pause: people record a command with quiet around it
 MAX_EPOCHS = 10_000  # --minutes ends the training
@@ -56,8 +57,8 @@ def recipe_of(train: list[Path], repeats: list[int], valid: Path, noise: Path, *
         features, model = dataclasses.asdict(base.features), dataclasses.asdict(base.model)
         model["dropout"] = MODEL["dropout"]
         settings = {**TRAIN, **FROM_BASE, "initial_bundle": str(base.path)}
-    frame = features["hop_length"] * model["subsampling"] / features["sample_rate"]  # seconds
-    edges = {"edge_frames": max(TRAIN["edge_frames"], round(EDGE / frame))}
+    clock = FrameClock.of(FeatureSettings(**features), ModelSettings(**model))
+    edges = {"edge_frames": max(TRAIN["edge_frames"], round(EDGE / clock.seconds_per_frame))}
     return recipe_from_dict({
         "seed": seed,
         "data": {"train": list(map(str, train)), "repeats": repeats, "valid": [str(valid)],

@@ -7,7 +7,7 @@ import zlib
 
 import numpy as np
 import pytest
-from tiny_bundle import write_bundle
+from tiny_bundle import FEATURES, MODEL, write_bundle
 
 from asr.bundle import load_bundle
 from asr.bundle.find import LETTERS
@@ -151,6 +151,23 @@ def test_the_recipe_is_one_that_people_can_read(tmp_path):
                        seed=3)
     (tmp_path / "r.toml").write_text(dump_recipe(recipe))
     assert load_recipe(tmp_path / "r.toml") == recipe and recipe.train.max_minutes == 5
+
+
+@pytest.mark.parametrize(("edge_frames", "hop_length", "expected"), [
+    (0, 80, 10), (24, 80, 10), (0, 160, 5), (0, 400, 3)])
+def test_the_quiet_is_in_seconds_whatever_the_base_has(edge_frames, hop_length, expected,
+                                                       tmp_path):
+    """0.2 s of frames of two hops each; but never less than in training."""
+    features = dataclasses.replace(FEATURES, n_fft=512, win_length=400, hop_length=hop_length)
+    base = load_bundle(write_bundle(
+        tmp_path / "base.asr", features=features,
+        model=dataclasses.replace(MODEL, edge_frames=edge_frames, dropout=0.5)))
+    recipe = recipe_of([tmp_path / "a.jsonl"], [1], tmp_path / "v.jsonl", tmp_path, minutes=5,
+                       seed=3, base=base)
+    assert (recipe.model.edge_frames, recipe.train.edge_frames) == (expected, 3)
+    assert recipe.features == base.features
+    assert recipe.model == dataclasses.replace(base.model, edge_frames=expected, dropout=0.2)
+    assert recipe.train.initial_bundle == str(base.path)
 
 
 def test_from_a_list_to_a_bundle(tmp_path, voices):

@@ -31,7 +31,7 @@ class WordPart(NamedTuple):
     first_child: np.ndarray  # (N + 1,) int32
     labels: np.ndarray  # (N,) int32
     words: np.ndarray  # (N,) int32, the n-gram model's number of the word that ends here, or -1
-    ahead: np.ndarray  # (N,) float32, nats expected already inside the word; all 0: none
+    ahead: np.ndarray  # (N,) float64, nats expected already inside the word; all 0: none
     unknown_ahead: float  # the same for prefixes of no word
     model: NgramArrays | None
     handle: int | None  # of a model that only Python can ask, instead
@@ -81,13 +81,13 @@ class Fusion(NamedTuple):
     phrases: PhrasePart | None = None
 
 
-@compiled
+@compiled(inline=True)
 def start_state(fusion):
     """The four states of the empty prefix: tree, n-gram, grammar, hot words."""
     return 0, _start_model(fusion.words, fusion.characters), 0, 0
 
 
-@compiled
+@compiled(inline=True)
 def advance(fusion, tree, model, grammar, phrase, last, label):
     """Nats for one more label, and the four states after it; minus infinity: not allowed.
 
@@ -111,7 +111,7 @@ def advance(fusion, tree, model, grammar, phrase, last, label):
     return gain + nats, tree, model, grammar, phrase
 
 
-@compiled
+@compiled(inline=True)
 def finish(fusion, tree, model, grammar, phrase, last):
     """Nats when the text ends with this prefix; minus infinity: it must not end here."""
     gain = 0.0
@@ -122,14 +122,14 @@ def finish(fusion, tree, model, grammar, phrase, last):
     return gain + _finish_phrases(fusion.phrases, phrase) + _finish_grammar(fusion.grammar, grammar)
 
 
-@compiled
+@compiled(inline=True)
 def gain_bound(fusion, tree, phrase):
     """No single label adds more than this to the prefix: lets the search stop early."""
     bound = max(0.0, fusion.word_bonus)
     return bound + _bound_words(fusion.words, tree) + _bound_phrases(fusion.phrases, phrase)
 
 
-@compiled
+@compiled(inline=True)
 def _start_model(words, characters):
     if characters is not None:
         return characters.sentence_start
@@ -138,7 +138,7 @@ def _start_model(words, characters):
     return 0
 
 
-@compiled
+@compiled(inline=True)
 def _advance_words(words, tree, model, label, ends_word):
     if words is None:
         return 0.0, tree, model
@@ -157,7 +157,7 @@ def _advance_words(words, tree, model, label, ends_word):
     return words.unknown_ahead - words.ahead[tree], -1, model
 
 
-@compiled
+@compiled(inline=True)
 def _end_word(words, tree, model):
     """The word's own score in place of what was expected inside it."""
     word = words.words[tree] if tree >= 0 else -1
@@ -172,7 +172,7 @@ def _end_word(words, tree, model):
     return gain + words.weight * nats, model
 
 
-@compiled
+@compiled(inline=True)
 def _ask(model, handle, state, word):
     if model is not None:
         return ngram_step(model, state, word)
@@ -181,7 +181,7 @@ def _ask(model, handle, state, word):
     return 0.0, state
 
 
-@compiled
+@compiled(inline=True)
 def _finish_words(words, tree, model, written):
     if words is None:
         return 0.0
@@ -196,7 +196,7 @@ def _finish_words(words, tree, model, written):
     return gain
 
 
-@compiled
+@compiled(inline=True)
 def _bound_words(words, tree):
     if words is None:
         return 0.0
@@ -204,7 +204,7 @@ def _bound_words(words, tree):
     return max(0.0, words.unknown_bonus) - min(0.0, ahead)
 
 
-@compiled
+@compiled(inline=True)
 def _advance_characters(characters, model, label):
     if characters is None:
         return 0.0, model
@@ -212,7 +212,7 @@ def _advance_characters(characters, model, label):
     return characters.weight * nats, model
 
 
-@compiled
+@compiled(inline=True)
 def _finish_characters(characters, model):
     if characters is None or characters.sentence_end < 0:
         return 0.0
@@ -220,7 +220,7 @@ def _finish_characters(characters, model):
     return characters.weight * nats
 
 
-@compiled
+@compiled(inline=True)
 def _advance_grammar(grammar, state, label):
     if grammar is None:
         return 0.0, state
@@ -228,28 +228,28 @@ def _advance_grammar(grammar, state, label):
     return (FORBIDDEN if target < 0 else 0.0), target
 
 
-@compiled
+@compiled(inline=True)
 def _finish_grammar(grammar, state):
     if grammar is None or grammar.accepting[state]:
         return 0.0
     return FORBIDDEN
 
 
-@compiled
+@compiled(inline=True)
 def _advance_phrases(phrases, state, label):
     if phrases is None:
         return 0.0, state
     return phrases.gains[state, label], phrases.targets[state, label]
 
 
-@compiled
+@compiled(inline=True)
 def _finish_phrases(phrases, state):
     if phrases is None:
         return 0.0
     return phrases.final[state]
 
 
-@compiled
+@compiled(inline=True)
 def _bound_phrases(phrases, state):
     if phrases is None:
         return 0.0

@@ -1,7 +1,9 @@
 """Compile everything that is compiled, once: `python -m asr.doctor.warm`.
 
 In: nothing. Out: machine code on disk; what was done, on stderr. Called by `make install`, so
-that no later command waits for the compiler.
+that later commands do not wait for the compiler. Rare kinds of beams (hot words with a grammar or
+with characters' n-grams, a grammar with a language model, KenLM's own files) are left out: each
+takes some seconds when it is first used.
 """
 
 from __future__ import annotations
@@ -29,20 +31,34 @@ def warm_decoding() -> str | None:
     """Run every decoder and the alignment on three frames."""
     import numpy as np
 
-    from asr.decoding import BeamSearchDecoder, GreedyDecoder, LexiconDecoder, align, log_softmax
+    from asr.decoding import (
+        BeamSearchDecoder,
+        GreedyDecoder,
+        LexiconDecoder,
+        align,
+        log_softmax,
+        parse_grammar,
+    )
     from asr.language_model.kneser_ney import train_ngrams
+    from asr.language_model.model import SPACE_TOKENS
     from asr.language_model.ngram import build_ngram
     from asr.text.tokenizer import CharTokenizer
 
     tokenizer = CharTokenizer(" ab")
     trained = train_ngrams([["a", "ab"]], 2)
     words = build_ngram(trained.vocabulary, trained.tables)
+    trained = train_ngrams([["a", SPACE_TOKENS[0], "b"]], 2)
+    characters = build_ngram(trained.vocabulary, trained.tables)
     logits = np.zeros((3, tokenizer.vocab_size), np.float32)
     for decoder in (GreedyDecoder(tokenizer), LexiconDecoder(tokenizer, ("a", "ab")),
                     BeamSearchDecoder(tokenizer, 2),
                     BeamSearchDecoder(tokenizer, 2, lexicon=("a", "ab")),
                     BeamSearchDecoder(tokenizer, 2, language_model=words),
-                    BeamSearchDecoder(tokenizer, 2, hot_words=["ab"])):
+                    BeamSearchDecoder(tokenizer, 2, language_model=characters),
+                    BeamSearchDecoder(tokenizer, 2, hot_words=["ab"]),
+                    BeamSearchDecoder(tokenizer, 2, lexicon=("a", "ab"), hot_words=["ab"]),
+                    BeamSearchDecoder(tokenizer, 2, language_model=words, hot_words=["ab"]),
+                    BeamSearchDecoder(tokenizer, 2, grammar=parse_grammar("a ab\nb"))):
         decoder.decode(logits)
     align(log_softmax(logits), [2])
     return None

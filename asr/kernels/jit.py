@@ -102,23 +102,27 @@ def _is_ours(folder: Path) -> bool:
     return status.st_uid == os.getuid() and not status.st_mode & 0o022
 
 
-def compiled(function: Callable | None = None, *, nogil: bool = True) -> Callable:
+def compiled(function: Callable | None = None, *, nogil: bool = True,
+             inline: bool = False) -> Callable:
     """Decorator: nopython machine code, cached on disk if there is a place.
 
     Args:
         function: arrays and numbers in and out.
         nogil: release the interpreter lock while it runs.
+        inline: put the machine code where it is called. A tuple of many arrays is copied as a
+            whole for each call, which costs more than a short function does.
 
     Without numba the function itself.
     """
     if function is None:
-        return partial(compiled, nogil=nogil)
+        return partial(compiled, nogil=nogil, inline=inline)
     if numba is None:
         return function
     folder = cache_folder(function.__module__.rpartition(".")[0])
     before = numba.config.CACHE_DIR
     numba.config.CACHE_DIR = str(folder or "")  # read when the decorator runs, restored below
     try:
-        return numba.njit(nogil=nogil, error_model="numpy", cache=folder is not None)(function)
+        return numba.njit(nogil=nogil, error_model="numpy", cache=folder is not None,
+                          forceinline=inline)(function)
     finally:
         numba.config.CACHE_DIR = before

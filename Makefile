@@ -72,7 +72,7 @@ digits: install  ## the whole recipe of the shipped model, 90 minutes; DATA=fold
 	  --silence --noise data/noise-test/train.jsonl
 
 test: install  ## the tests, minutes on two cores
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -rs
 
 test-tfio:  ## tensorflow-io at work: Python 3.11 and TensorFlow 2.17, in .legs/tfio (3 GB)
 	@sh tests/leg.sh tfio python3.11 tfio,remote,test - -m "not gpu" \

@@ -241,13 +241,16 @@ def percent(which: np.ndarray) -> float:
 
 
 def trained(words: Path, data: Path, number: int, minutes: float, work: Path,
-            halves: Sequence[str]) -> Iterator[tuple[Recognizer, tuple[str, ...]]]:
-    """For each half of the speakers, a model with `number` takes a word of the other half."""
+            halves: Sequence[str], seed: int) -> Iterator[tuple[Recognizer, tuple[str, ...]]]:
+    """For each half of the speakers, a model with `number` takes a word of the other half.
+
+    `seed` draws the takes, and is that of `asr commands`: its voices, noise and weights.
+    """
     everyone = sorted(digits_of(data, 8_000))
     for name in halves:
         tested = tuple(s for s in everyone if (s in HALF_A) == (name == "a"))
         others = [speaker for speaker in everyone if speaker not in tested]
-        rng = np.random.default_rng([number, len(name)])
+        rng = np.random.default_rng([number, seed])
         rows = []
         for digit, word in enumerate(DIGITS):
             paths = [p for s in others for p in sorted(
@@ -256,14 +259,15 @@ def trained(words: Path, data: Path, number: int, minutes: float, work: Path,
             for k in rng.permutation(len(paths))[:number].tolist():
                 seconds = len(load_audio(paths[k], sample_rate=8_000)) / 8_000
                 rows.append(Utterance(paths[k].stem, paths[k].resolve(), word, seconds))
-        folder = work / f"{number}{name}"
+        folder = work / f"{number}{name}-{seed}"
         folder.mkdir(parents=True, exist_ok=True)
         record_roots(folder, [data])
         write_manifest(folder / "real.jsonl", rows)
         out = folder / "digits.asr"
         if not out.exists():
             subprocess.run([sys.executable, "-m", "asr", "commands", str(words), str(out),
-                            "--recordings", str(folder / "real.jsonl"), "--minutes", str(minutes)],
+                            "--recordings", str(folder / "real.jsonl"), "--minutes", str(minutes),
+                            "--seed", str(seed)],
                            stdout=sys.stderr, check=True)  # stdout is for JSON
         yield load(out), tested
 
@@ -285,6 +289,7 @@ def main() -> None:
                         help="cut the words out of the sentences of this manifest")
     parser.add_argument("--aligner", type=Path, default=Path("models/english.asr"))
     parser.add_argument("--minutes", type=float, default=20.0)
+    parser.add_argument("--seed", type=int, default=1, help="with --recordings")
     parser.add_argument("--work", type=Path, default=Path("runs/commands"))
     parser.add_argument("--quiet", action="store_true", help="with a quiet room around the clips")
     parser.add_argument("--snr", type=float, metavar="DB", help="likewise, with noise in it")
@@ -314,11 +319,12 @@ def main() -> None:
         return
     for number in options.recordings:
         for recognizer, tested in trained(options.model, options.data, number, options.minutes,
-                                          options.work, options.half):
+                                          options.work, options.half, options.seed):
             said = {name: clips for name, clips
                     in digits_of(options.data, recognizer.sample_rate).items() if name in tested}
             found = results(recognizer, options.data, said, options.every, room, without)
-            print(json.dumps({"recordings_a_word": number, "tested": tested, **found}), flush=True)
+            print(json.dumps({"recordings_a_word": number, "seed": options.seed, "tested": tested,
+                              **found}), flush=True)
 
 
 if __name__ == "__main__":

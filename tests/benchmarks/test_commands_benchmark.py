@@ -51,7 +51,7 @@ def test_each_half_is_tested_with_recordings_of_the_other(half, tested, data, tm
     found = json.loads(capsys.readouterr().out)
     assert found["recordings_a_word"] == 1 and found["tested"] == tested
     assert list(found["speakers"]) == tested
-    used = read_manifest(tmp_path / f"work/1{half}/real.jsonl")
+    used = read_manifest(tmp_path / f"work/1{half}-1/real.jsonl")
     assert len(used) == 10 == len({row.text for row in used})  # a take a word of all others
     assert not any(row.id.split("_")[1] in tested for row in used)
 

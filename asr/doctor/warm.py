@@ -1,4 +1,4 @@
-"""Compile everything that is compiled, once: `python -m asr.doctor.warm`.
+"""Compile what most commands use, once: `python -m asr.doctor.warm`.
 
 In: nothing. Out: machine code on disk; what was done, on stderr. Called by `make install`, so
 that later commands do not wait for the compiler. Rare kinds of beams (hot words with a grammar or
@@ -85,7 +85,7 @@ KERNELS: dict[str, Callable[[], str | None]] = {"LSTM": warm_lstm, "CTC": warm_c
 
 
 def main() -> int:
-    """Warm everything; 1 if something cannot be compiled."""
+    """Warm all of `KERNELS`; 1 if something cannot be compiled."""
     failed = 0
     for name, warm in KERNELS.items():
         started = time.perf_counter()

@@ -342,6 +342,7 @@ def test_a_folder_that_cannot_be_made(corpus, tmp_path):
 # --- processes --------------------------------------------------------------------------------
 
 def test_a_bar_is_shown_on_a_terminal(corpus, cache_dir, monkeypatch, capsys):
+    monkeypatch.setenv("TERM", "xterm")  # a dumb one, such as that of an editor, gets no bar
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     build_cache(corpus, SETTINGS, cache_dir)
     captured = capsys.readouterr()
